@@ -1,0 +1,161 @@
+"""Many verifications on an executor of spawned processes, each with one thread of BLAS and of XLA.
+
+A task is a name, not an object: a worker finds the Spec again, so nothing but names and rows crosses between processes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from tqdm import tqdm
+
+from oracle.row import Row, Verdict
+from oracle.spec import Spec
+
+__all__ = ["DTYPES", "Task", "executor", "one_thread_each", "perform", "progress", "run", "specs_in", "tasks_of"]
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+# Two thread pools fight over the cores; and a matrix of a few hundred elements gains nothing from threads.
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case of one op in one dtype; `module` is that of someone else's op, empty for the catalogue."""
+
+    module: str
+    op: str
+    case: str
+    dtype: str
+    seed: int = 0
+
+
+def tasks_of(records: Iterable[Any], dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
+    """All cases of these Specs, in all these dtypes; trajectories and schedules are followed in float64."""
+    tasks = []
+    for record in records:
+        if isinstance(record, Spec):
+            tasks += [Task(module, record.name, case.name, dtype, seed) for dtype in dtypes for case in record.cases]
+        elif "float64" in dtypes:
+            tasks.append(Task(module, record.name, "", "float64", seed))
+    return tasks
+
+
+def specs_in(module: ModuleType) -> list[Spec]:
+    """The Specs that a module of someone else's holds, alone or in tuples and lists."""
+    found: list[Spec] = []
+    for value in vars(module).values():
+        several = value if isinstance(value, tuple | list) else (value,)
+        found += [spec for spec in several if isinstance(spec, Spec) and spec not in found]
+    return found
+
+
+def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
+    """The rows of all tasks, in the order of the tasks. `jobs` processes; with 1, this process does it all."""
+    results: dict[int, tuple[Row, ...]] = {}
+    with progress(len(tasks), "verify", quiet=quiet) as advance:
+        if jobs == 1:
+            for i, task in enumerate(tasks):
+                results[i] = perform(task)
+                advance()
+        else:
+            with one_thread_each(), executor(min(jobs, max(len(tasks), 1))) as pool:
+                pending: dict[Future[tuple[Row, ...]], int] = {pool.submit(perform, task): i for i, task in enumerate(tasks)}
+                try:
+                    while pending:
+                        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            i = pending.pop(future)
+                            error = future.exception()
+                            results[i] = future.result() if error is None else (_lost(tasks[i], error),)
+                            advance()
+                except KeyboardInterrupt:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    return [row for i in sorted(results) for row in results[i]]
+
+
+def perform(task: Task) -> tuple[Row, ...]:
+    """One task, in whichever process."""
+    from oracle import catalogue, trajectory, verification  # a worker imports JAX, the command line need not
+
+    record = _in_module(task) if task.module else catalogue.find(task.op)
+    if isinstance(record, trajectory.TrajectorySpec):
+        return trajectory.run(record, seed=task.seed).rows
+    if isinstance(record, trajectory.ScheduleSpec):
+        return trajectory.run_schedule(record).rows
+    return verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
+
+
+def _in_module(task: Task) -> Spec:
+    return next(spec for spec in specs_in(importlib.import_module(task.module)) if spec.name == task.op)
+
+
+def _lost(task: Task, error: BaseException) -> Row:
+    """The row of a task whose worker raised or died: the campaign goes on."""
+    return Row(
+        family="",
+        op=task.op,
+        case=task.case,
+        dtype=task.dtype,
+        parameter="",
+        shape=(),
+        reference="",
+        evidence="",
+        verdict=Verdict.ERROR,
+        diagnosis=f"the worker stopped: {type(error).__name__}: {error}",
+    )
+
+
+def executor(jobs: int) -> ProcessPoolExecutor:
+    """Spawned processes: a fork would inherit the thread pools of JAX and BLAS in an unknown state."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """The environment of workers; pools read it when they are imported, so it is set before the workers start."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update({name: value for name, value in ONE_THREAD.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+@contextmanager
+def progress(total: int, what: str, *, quiet: bool = False) -> Iterator[Callable[[], object]]:
+    """One progress bar on a terminal, a plain line at every tenth elsewhere."""
+    if quiet:
+        yield lambda: None
+    elif sys.stderr.isatty():
+        with tqdm(total=total, desc=what, unit="case", leave=False) as bar:
+            yield bar.update
+    else:
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if done * 10 // total > (done - 1) * 10 // total:
+                print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+        yield advance

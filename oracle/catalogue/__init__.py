@@ -1,0 +1,45 @@
+"""The catalogue: one module per module of `purenet`, of the same name, with the reference and the cases of each op.
+
+Modules are found by their place: one that defines `SPECS`, `TRAJECTORIES` or `SCHEDULES` is part of the catalogue.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
+
+from oracle.spec import Spec
+from oracle.trajectory import ScheduleSpec, TrajectorySpec
+
+__all__ = ["find", "modules", "specs", "trajectories"]
+
+
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """Every module of the catalogue, in alphabetical order."""
+    return tuple(
+        importlib.import_module(info.name) for info in pkgutil.walk_packages(__path__, f"{__name__}.") if not info.ispkg
+    )
+
+
+def specs() -> tuple[Spec, ...]:
+    """Every Spec, in the order of the modules."""
+    return tuple(spec for module in modules() for spec in getattr(module, "SPECS", ()))
+
+
+def trajectories() -> tuple[TrajectorySpec | ScheduleSpec, ...]:
+    """Every optimizer and schedule, which are followed step by step."""
+    return tuple(s for module in modules() for name in ("TRAJECTORIES", "SCHEDULES") for s in getattr(module, name, ()))
+
+
+def find(name: str) -> Spec | TrajectorySpec | ScheduleSpec:
+    """The record of that name; a KeyError that suggests the nearest name."""
+    known = {record.name: record for record in (*specs(), *trajectories())}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `oracle list` shows all"
+    raise KeyError(f"no op is named {name!r}{hint}")

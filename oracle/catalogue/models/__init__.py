@@ -1,0 +1,1 @@
+"""The networks of `purenet.models`, each with its loss: references, cases, strategies."""

@@ -1,0 +1,332 @@
+"""The command line: `oracle verify`, `list`, `show`, `seeds`. Exit codes are pytest's."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tabulate import tabulate
+
+from oracle import campaign
+from oracle.campaign import DTYPES
+from oracle.report import document, markdown, table
+from oracle.row import Row
+from oracle.spec import Case, Flag, Spec
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["Exit", "main"]
+
+FEW = 4  # tasks for which starting worker processes takes longer than the work
+
+
+class Exit(IntEnum):
+    """Exit codes, as pytest has them."""
+
+    PASS = 0
+    FAIL = 1
+    INTERRUPTED = 2
+    INTERNAL = 3
+    USAGE = 4
+    NOTHING = 5
+
+
+class Stop(Exception):
+    """Ends the command with one line on stderr."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Stop(Exit.USAGE, f"{message} (see `{self.prog} --help`)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; never a traceback for what the user did."""
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except Stop as stop:
+        print(f"oracle: {stop}", file=sys.stderr)
+        return int(stop.code)
+    except KeyboardInterrupt:
+        print("oracle: interrupted; the last reports are unchanged", file=sys.stderr)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.PASS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="oracle",
+        description="Is this gradient right? Two witnesses say so: central differences that know their uncertainty, and JAX.",
+        epilog="exit codes: 0 all right, 1 a gradient is not right, 2 interrupted, 3 internal error, 4 usage, 5 nothing checked",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    verify = commands.add_parser("verify", help="verify ops of the catalogue, or anyone's as package.module:op")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    verify.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    verify.add_argument("--case", metavar="C", help="only the case of this name")
+    verify.add_argument("--dtype", metavar="D", choices=(*DTYPES, "all"), help="float64 (default), float32..., or all")
+    verify.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
+    verify.add_argument("--seed", type=_natural, default=0, metavar="S", help="of cases and cotangents (default 0)")
+    verify.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default reports/)"
+    )
+    verify.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    verify.set_defaults(run=_verify, dtype="float64")
+
+    listing = commands.add_parser("list", help="list the catalogue")
+    listing.add_argument("--family", metavar="F")
+    listing.set_defaults(run=_list)
+
+    show = commands.add_parser("show", help="where an op, its pullback, its reference and its cases are written")
+    show.add_argument("op", metavar="OP")
+    show.set_defaults(run=_show)
+
+    seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
+    seeds.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
+    seeds.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default reports/)")
+    seeds.add_argument("--mnist", type=Path, metavar="FOLDER", help="take the three digits from the full MNIST in this folder")
+    seeds.set_defaults(run=_seeds)
+    return parser
+
+
+# ----------------------------------------------------------------------------------------------------- verify
+
+
+def _verify(options: argparse.Namespace) -> Exit:
+    tasks, records = _selected(options)
+    _check_reports(options.reports)
+    jobs = options.jobs or (1 if len(tasks) <= FEW else os.cpu_count() or 1)
+    rows = campaign.run(tasks, jobs, quiet=options.json)
+    if not rows:
+        raise Stop(Exit.NOTHING, "nothing was checked")
+    modules = {task.op: task.module for task in tasks}
+
+    def reproduce(row: Row) -> str:
+        return _command(row, modules.get(row.op, ""), options.seed)
+
+    env = document.environment("oracle " + " ".join(map(shlex.quote, sys.argv[1:])), options.seed)
+    json_text = document.to_json(document.document(rows, env))
+    sources = {record.name: str(record.source) for record in records if isinstance(record, Spec) and record.source}
+    page = markdown.markdown(rows, env, sources, reproduce)
+    document.write(options.reports, {"verification.json": json_text, "verification.md": page})
+    if options.json:
+        print(json_text, end="")
+    else:
+        print(table.render(rows, reproduce=reproduce))
+        print(f"written: {options.reports / 'verification.md'}, {options.reports / 'verification.json'}")
+    return Exit.PASS if all(row.passed for row in rows) else Exit.FAIL
+
+
+def _selected(options: argparse.Namespace) -> tuple[list[campaign.Task], list[Any]]:
+    """The tasks that the command line names, and their records."""
+    dtypes = DTYPES if options.dtype == "all" else (options.dtype,)
+    tasks: list[campaign.Task] = []
+    records: list[Any] = []
+    own = [name for name in options.names if ":" not in name]
+    for name in options.names:
+        if ":" in name:
+            module, specs = _foreign(name)
+            records += specs
+            tasks += campaign.tasks_of(specs, dtypes, options.seed, module)
+    if own or not options.names:
+        chosen = _catalogued(own, options.family)
+        records += chosen
+        tasks += campaign.tasks_of(chosen, dtypes, options.seed)
+    if options.case is not None:
+        tasks = [task for task in tasks if task.case == options.case]
+    if not tasks:
+        raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}")
+    return tasks, records
+
+
+def _selection(options: argparse.Namespace) -> str:
+    parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype") if (v := getattr(options, k)))]
+    return " ".join(parts)
+
+
+def _catalogued(names: Sequence[str], family: str | None) -> list[Any]:
+    from oracle import catalogue
+
+    everything: list[Any] = [*catalogue.specs(), *catalogue.trajectories()]
+    try:
+        chosen = [catalogue.find(name) for name in names] if names else everything
+    except KeyError as error:
+        raise Stop(Exit.USAGE, error.args[0]) from None
+    if family is None:
+        return chosen
+    families = sorted({record.family for record in everything})
+    if family not in families:
+        near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
+        raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")
+    return [record for record in chosen if record.family == family]
+
+
+def _did_you_mean(near: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _foreign(name: str) -> tuple[str, list[Spec]]:
+    """The module and the Specs of `package.module:op`: `op` is a Spec, several, or what a Spec in that module verifies."""
+    module_name, _, attribute = name.partition(":")
+    module = _import(module_name)
+    if not attribute:
+        raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, vars(module), n=2)
+        raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
+    target = getattr(module, attribute)
+    specs = campaign.specs_in(module)
+    several = target if isinstance(target, tuple | list) and target and isinstance(target[0], Spec) else (target,)
+    chosen = [
+        spec
+        for spec in specs
+        if spec in several or spec.op is target or (isinstance(spec.op, tuple) and (spec.op[0] is target or spec.op == target))
+    ]
+    if not chosen:
+        raise Stop(
+            Exit.USAGE,
+            f"{name} has no inputs to verify it at: add a Spec to {module_name}, such as "
+            f'check = oracle.Spec({attribute}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
+        )
+    return module_name, chosen
+
+
+def _import(name: str) -> ModuleType:
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # as `python -m` does; workers inherit the path
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None
+
+
+def _command(row: Row, module: str, seed: int) -> str:
+    parts = ["oracle", "verify", f"{module}:{row.op}" if module else row.op]
+    if row.case and (module or " to " not in row.case):
+        parts += ["--case", row.case]
+    if row.dtype != "float64":
+        parts += ["--dtype", row.dtype]
+    if seed:
+        parts += ["--seed", str(seed)]
+    return " ".join(map(shlex.quote, parts))
+
+
+def _check_reports(folder: Path) -> None:
+    try:
+        document.check_writable(folder)
+    except OSError as error:
+        raise Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}") from None
+
+
+# ----------------------------------------------------------------------------------------------------- list, show
+
+
+def _list(options: argparse.Namespace) -> Exit:
+    records = _catalogued((), options.family)
+    rows = []
+    for record in records:
+        if isinstance(record, Spec):
+            flags = sorted({flag.name.lower() for case in record.cases for flag in case.flags})
+            rows.append((record.family, record.name, record.tier, str(record.source), len(record.cases), ", ".join(flags)))
+        else:
+            rows.append((record.family, record.name, 1, str(_source(record)), 1, "step by step"))
+    print(
+        tabulate(rows, ("family", "op", "tier", "reference", "cases", "visits"), maxcolwidths=[None, None, None, 44, None, 40])
+    )
+    print(f"{len(rows)} in {len({row[0] for row in rows})} families")
+    return Exit.PASS
+
+
+def _show(options: argparse.Namespace) -> Exit:
+    from oracle import catalogue
+
+    try:
+        record = catalogue.find(options.op)
+    except KeyError as error:
+        raise Stop(Exit.USAGE, error.args[0]) from None
+    if not isinstance(record, Spec):
+        rows = [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
+    else:
+        rows = [
+            ("forward", _place(record.forward)),
+            ("pullback", _place(record.backward)),
+            ("reference", f"{_place(record.reference)}  {record.source}"),
+            *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
+            *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),
+        ]
+    print(tabulate(rows, tablefmt="plain"))
+    return Exit.PASS
+
+
+def _source(record: Any) -> Any:
+    return record.source if hasattr(record, "source") else record.reference.source
+
+
+def _callable_of(record: Any) -> Any:
+    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
+
+
+def _notes(case: Case) -> str:
+    return ", ".join(flag.name.lower() for flag in sorted(case.flags, key=list(Flag).index))
+
+
+def _place(function: Any) -> str:
+    """`file:line` of a function, the file relative to here where it lies below."""
+    function = inspect.unwrap(function) if callable(function) else function
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return "-"
+    path = Path(code.co_filename)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{code.co_firstlineno}"
+
+
+# ----------------------------------------------------------------------------------------------------- seeds
+
+
+def _seeds(options: argparse.Namespace) -> Exit:
+    from oracle import seeds
+
+    _check_reports(options.reports)
+    try:
+        digits = seeds.three_digits(options.mnist)
+    except (OSError, ValueError, ImportError) as error:
+        raise Stop(Exit.USAGE, str(error)) from None
+    found = seeds.run(digits, options.jobs or os.cpu_count() or 1)
+    print(found.text)
+    document.write(options.reports, {"seeds.md": found.page})
+    print(f"written: {options.reports / 'seeds.md'}")
+    return Exit.PASS if found.passed else Exit.FAIL
+
+
+# ----------------------------------------------------------------------------------------------------- values
+
+
+def _number(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"expected an integer from {low}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+_positive, _natural = _number(1), _number(0)

@@ -1,0 +1,217 @@
+"""What a pair of pure functions owes its caller, beside the right numbers.
+
+Each check returns breaches: which argument, and what was seen. The values compared here are the op's own, so a breach is
+certain whatever the witnesses say.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.measures import eps_of, largest
+from oracle.subject import Leaf, Subject, leaves_of
+
+__all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
+
+Array = NDArray[Any]
+
+
+WRITES = "writes to"
+IGNORED = "cotangent ignored"
+
+
+class Breach(NamedTuple):
+    """`parameter` is the path of the argument or cotangent concerned, or '' for the op as a whole."""
+
+    parameter: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the checks look at: the subject at a point, with the cotangent and what it gave."""
+
+    subject: Subject
+    primals: tuple[Any, ...]
+    dy: Any
+    y: Any
+    cotangents: tuple[Any, ...]
+    views: bool
+    """Whether the value may be a view of an argument, by declaration."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.subject.names(len(self.primals))
+
+    def gradient(self, primals: Sequence[Any], dy: Any) -> tuple[Any, ...]:
+        _, residuals = self.subject.fwd(*primals)
+        return tuple(self.subject.bwd(residuals, dy))
+
+    def leaves(self, trees: Sequence[Any]) -> list[Leaf]:
+        return leaves_of(self.names, trees)
+
+
+def _bits(tree: Any) -> list[tuple[tuple[int, ...], str, bytes]]:
+    return [(np.shape(a), str(np.asarray(a).dtype), np.asarray(a).tobytes()) for a in optree.tree_leaves(tree)]
+
+
+def _copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
+    return optree.tree_map(lambda a: change(np.asarray(a)), tree)
+
+
+def writes_to_arguments(s: Setting) -> Iterator[Breach]:
+    """Neither pass writes to an argument, nor the backward pass to its cotangent or its residuals."""
+    primals, dy = _copied(s.primals), _copied(s.dy)
+    _, residuals = s.subject.fwd(*primals)
+    for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
+        if _bits(before.array) != _bits(after.array):
+            yield Breach(before.path, f"the forward pass {WRITES} its argument")
+    primals = _copied(s.primals)
+    _, residuals = s.subject.fwd(*primals)
+    first = s.subject.bwd(residuals, dy)
+    for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
+        if _bits(before.array) != _bits(after.array):
+            yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
+    if _bits(dy) != _bits(s.dy):
+        yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
+    elif _bits(s.subject.bwd(residuals, _copied(s.dy))) != _bits(first):
+        yield Breach("", "bwd called twice with the same residuals gives two results: it changes its residuals")
+
+
+def shares_memory(s: Setting) -> Iterator[Breach]:
+    """No result shares memory with an argument, so that changing one later never changes the other."""
+    y, residuals = s.subject.fwd(*s.primals)
+    if not s.views:
+        for leaf in s.leaves(s.primals):
+            if any(_overlap(leaf.array, out) for out in optree.tree_leaves(y)):
+                yield Breach(leaf.path, "the value shares memory with this argument")
+    dy = _copied(s.dy)
+    for result in s.leaves(s.subject.bwd(residuals, dy)):
+        if any(_overlap(result.array, d) for d in optree.tree_leaves(dy)):
+            yield Breach(result.path, "the cotangent shares memory with the caller's dy")
+        for leaf in s.leaves(s.primals):
+            if _overlap(result.array, leaf.array):
+                yield Breach(result.path, f"the cotangent shares memory with the argument {leaf.path}")
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and bool(np.shares_memory(a, b))
+
+
+def is_deterministic(s: Setting) -> Iterator[Breach]:
+    """The same input gives the same bits."""
+    y, residuals = s.subject.fwd(*s.primals)
+    if _bits(y) != _bits(s.y):
+        yield Breach("", "two forward passes with the same arguments give different values")
+    for one, two in zip(s.leaves(s.cotangents), s.leaves(s.subject.bwd(residuals, s.dy)), strict=True):
+        if _bits(one.array) != _bits(two.array):
+            yield Breach(one.path, "two backward passes with the same arguments give different cotangents")
+
+
+def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
+    """A second forward pass before the first backward pass changes nothing: no state is kept between calls."""
+    _, residuals = s.subject.fwd(*s.primals)
+    with _tolerant():
+        try:
+            s.subject.fwd(*_copied(s.primals, lambda a: np.asarray(a * 0.5, a.dtype)))
+        except Exception:  # another point may be outside the op's domain
+            return
+    for one, two in zip(s.leaves(s.cotangents), s.leaves(s.subject.bwd(residuals, s.dy)), strict=True):
+        if _bits(one.array) != _bits(two.array):
+            yield Breach(one.path, "stale or shared buffer: another forward pass in between changes the cotangent")
+
+
+def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
+    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2)."""
+    _, residuals = s.subject.fwd(*s.primals)
+    generator = np.random.default_rng(0)
+    other = _copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
+    base = s.leaves(s.cotangents)
+
+    def pulled(dy: Any) -> list[Leaf]:
+        return s.leaves(s.subject.bwd(residuals, dy))
+
+    doubled, none, alone = pulled(_copied(s.dy, lambda a: 2 * a)), pulled(_copied(s.dy, lambda a: 0 * a)), pulled(other)
+    both = pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
+    for g, g2, g0, h, gh in zip(base, doubled, none, alone, both, strict=True):
+        if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
+            continue  # another breach says so
+        a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, h, gh))
+        allowed = 64 * eps_of(g.array.dtype) * largest(a, b, ab)
+        if np.array_equal(a, a2) and largest(a) > 0:
+            yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
+        elif largest(np.asarray(g0.array, np.float64)) > 0:
+            yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
+        elif largest(a2 - 2 * a) > allowed or largest(ab - a - b) > 4 * allowed:
+            yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
+
+
+def accepts_any_layout(s: Setting) -> Iterator[Breach]:
+    """Fortran order, negative strides, gaps and read-only memory change nothing."""
+    layouts: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+        ("Fortran order", lambda a: np.array(a, order="F")),
+        ("negative strides", lambda a: np.flip(np.flip(a).copy()) if a.ndim else a.copy()),
+        ("non-contiguous memory", _gapped),
+    )
+    for name, change in layouts:
+
+        def laid_out(a: Array, change: Callable[[Array], Array] = change) -> Array:
+            a = change(a).view()
+            a.flags.writeable = False
+            return a
+
+        try:
+            found = s.leaves(s.gradient(_copied(s.primals, laid_out), _copied(s.dy, laid_out)))
+        except Exception as error:
+            yield Breach("", f"arguments in {name}, read-only, raise {type(error).__name__}: {error}")
+            continue
+        for one, two in zip(s.leaves(s.cotangents), found, strict=True):
+            a, b = np.asarray(one.array, np.float64), np.asarray(two.array, np.float64)
+            allowed = 256 * eps_of(s.leaves(s.primals)[0].array.dtype) * largest(a)
+            if a.shape != b.shape or largest(a - b) > allowed:
+                yield Breach(one.path, f"another gradient when arguments and dy come in {name}")
+
+
+def _gapped(a: Array) -> Array:
+    return np.stack([a, np.zeros_like(a)], axis=-1)[..., 0]
+
+
+CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
+    writes_to_arguments,
+    shares_memory,
+    is_deterministic,
+    keeps_its_own_residuals,
+    is_linear_in_dy,
+    accepts_any_layout,
+)
+
+
+def check_contract(setting: Setting) -> list[Breach]:
+    """All breaches, the most basic first; a check that raises is a breach too.
+
+    An op that writes to its arguments would spoil every later check, so that breach is reported alone.
+    """
+    breaches: list[Breach] = []
+    for check in CHECKS:
+        if any(WRITES in breach.what for breach in breaches):
+            break
+        try:
+            breaches += check(setting)
+        except Exception as error:
+            breaches.append(Breach("", f"{check.__name__.replace('_', ' ')}: raised {type(error).__name__}: {error}"))
+    return breaches
+
+
+@contextmanager
+def _tolerant() -> Iterator[None]:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,75 @@
+"""How far apart two tensors are: absolute, relative to the largest entry, in ULP, and as a fitted factor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EPSILON", "Fit", "differences", "eps_of", "fit_scale", "largest", "relative", "ulps"]
+
+Array = NDArray[Any]
+
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def eps_of(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number of this dtype."""
+    return EPSILON[dtype.name]
+
+
+def largest(*arrays: Array | None) -> float:
+    """The largest finite magnitude in any of them, 0 if there is none."""
+    return max(
+        (float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in arrays if a is not None),
+        default=0.0,
+    )
+
+
+def differences(ours: Array, theirs: Array) -> Array:
+    """|ours - theirs|, 0 where both are the same infinity; NaN is never equal to anything."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(np.isinf(ours) & (ours == theirs), 0.0, np.abs(ours - theirs))
+
+
+def relative(error: Array, scale: float) -> float:
+    """The largest error as a fraction of `scale`; infinite where it cannot be said."""
+    if not error.size:
+        return 0.0
+    worst = float(error.max())  # NaN stays NaN
+    if worst == 0.0:
+        return 0.0
+    return float(worst / scale) if scale > 0 and not math.isnan(worst) else math.inf
+
+
+def ulps(ours: float, theirs: float, dtype: np.dtype[Any]) -> float:
+    """The distance of two numbers, in units in the last place of the larger one in `dtype`."""
+    size = max(abs(ours), abs(theirs))
+    if not math.isfinite(size):
+        return 0.0 if ours == theirs else math.inf
+    if size == 0.0:
+        return 0.0
+    smallest = float(np.finfo(np.float64).smallest_subnormal)
+    return abs(ours - theirs) / max(2.0 ** math.floor(math.log2(size)) * eps_of(dtype), smallest)
+
+
+class Fit(NamedTuple):
+    """The factor that takes one tensor to the other with the least squared error, and the share it explains."""
+
+    scale: float
+    r2: float
+
+
+def fit_scale(ours: Array, theirs: Array) -> Fit | None:
+    """`ours = scale * theirs`, None where either has no finite, nonzero size."""
+    scale = largest(theirs)
+    if scale == 0.0 or largest(ours) == 0.0 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return None
+    x, y = theirs.ravel() / scale, ours.ravel() / scale  # squares of 1e-200 would vanish
+    factor = float(x @ y) / float(x @ x)
+    total = float(y @ y)
+    if total == 0.0 or not np.isfinite(total):
+        return None
+    return Fit(factor, 1.0 - float(((y - factor * x) ** 2).sum()) / total)

@@ -1,0 +1,1 @@
+"""Reports: the same rows as a table in a terminal, as markdown and as JSON."""

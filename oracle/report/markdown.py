@@ -1,0 +1,81 @@
+"""The report as markdown: failures, then a table for each family, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from oracle.report.table import digits, totals, wrong_places
+from oracle.row import Row, worst_first
+
+__all__ = ["escape", "markdown"]
+
+HEADERS = (
+    "op", "case", "dtype", "parameter", "shape", "values", "differences", "+-", "JAX", "ULP", "used", "verdict", "evidence"
+)  # fmt: skip
+
+LEGEND = """\
+Errors are relative to the largest entry of the gradient. *values*: the forward pass against the reference's. *differences*:
+the hand-written gradient against Romberg's central differences, *+-* their own uncertainty. *JAX*: against reverse-mode
+autodiff of the reference, *ULP* the same at the worst entry in units in its last place. *used*: the largest error as a
+fraction of what is allowed. A dash: not measured, or not meaningful for this row."""
+
+
+def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
+    """The whole page. `sources` says for each op where its reference comes from."""
+    packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
+    parts = [
+        "# Verification",
+        f"{totals(rows)}.",
+        f"`{env['command']}`, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
+        LEGEND,
+    ]
+    failures = [row for row in worst_first(rows) if not row.passed]
+    if failures:
+        parts += ["## Failures", *(_failure(row, reproduce) for row in failures)]
+    for family in sorted({row.family for row in rows}):
+        mine = worst_first(row for row in rows if row.family == family)
+        table = tabulate([_cells(row) for row in mine], HEADERS, tablefmt="github", disable_numparse=True)
+        parts += [f"## {escape(family)}", table]
+        notes = sorted({(row.op, sources[row.op]) for row in mine if row.op in sources})
+        if notes:
+            parts.append("References: " + "; ".join(f"{escape(op)}: {escape(source)}" for op, source in notes) + ".")
+        kinks = [row for row in mine if row.passed and row.diagnosis]
+        if kinks:
+            parts.append("\n".join(f"- {escape(row.label)}: {escape(row.diagnosis)}" for row in kinks))
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that a user's module named, safe in a table cell and in HTML."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    for mark in "\\`*_[]|":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
+    lines = [f"### {row.verdict} {escape(row.label)} ({row.dtype})", escape(row.diagnosis)]
+    if row.analytic is not None:
+        lines.append(escape(wrong_places(row)))
+    return "\n\n".join([*lines, f"    {reproduce(row)}"])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        escape(row.op),
+        escape(row.case),
+        row.dtype,
+        escape(row.parameter or "(the op)"),
+        "x".join(map(str, row.shape)) or "scalar",
+        digits(row.forward_error),
+        digits(row.numerical_error),
+        digits(row.numerical_uncertainty),
+        digits(row.autodiff_error),
+        "-" if row.autodiff_ulp is None else f"{row.autodiff_ulp:.3g}",
+        "-" if row.used is None else f"{row.used:.2g}",
+        str(row.verdict),
+        escape(row.evidence),
+    )

@@ -1,0 +1,282 @@
+"""What is to be checked, as records. Reports, tests, the command line and the fuzzer iterate over them.
+
+    Spec(
+        pn.affine,
+        cases=(
+            Case("batch of 3", lambda draw: ({"w": draw.normal(4, 2), "b": draw.normal(2)}, draw.normal(3, 4))),
+        ),
+        reference=affine_by_dot,                      # the op's arguments and options, jnp inside
+        source=library("jax.numpy.dot"),              # or composed("how")
+        strategy=affines,                             # draw -> arguments, options: shapes and options at random
+        errors=(Error("inner", lambda draw: ..., ValueError, "affine: x must have shape"),),
+    )
+
+This module imports no JAX: references are only called by the second witness.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purenet import Op
+
+__all__ = [
+    "Case",
+    "Deviation",
+    "Draw",
+    "Error",
+    "Flag",
+    "Source",
+    "Spec",
+    "Strategy",
+    "composed",
+    "library",
+]
+
+T = TypeVar("T")
+Array = NDArray[Any]
+Arguments = tuple[Any, ...]
+
+
+class Flag(Enum):
+    """What is special about a case: (meaning, the kind of bug it catches, its effect on the verdict)."""
+
+    AT_KINK = (
+        "some elements sit exactly on a kink, where the slopes from the two sides differ",
+        "a convention that differs from the documented one, or a value outside the subgradient",
+        "KINK is expected: the gradient must lie between the one-sided slopes and equal the reference's",
+    )
+    ZERO_GRADIENT = (
+        "the true gradient of some parameter is identically zero",
+        "a gradient where none should flow",
+        "an identically zero gradient is PASS if both witnesses say so, instead of VACUOUS",
+    )
+    SATURATED = (
+        "arguments where the function is flat to rounding, or would overflow if computed naively",
+        "overflow, NaN, and derivatives that lose their digits",
+        "none: the same bounds hold",
+    )
+    BATCH_OF_ONE = (
+        "the batch has one row",
+        "an axis squeezed away, a mean and a sum confused, a division by N - 1",
+        "none: the same bounds hold",
+    )
+    EMPTY_BATCH = (
+        "the batch has no rows",
+        "a division by N = 0, a reshape that cannot infer its -1",
+        "an identically zero parameter gradient and an empty one are PASS",
+    )
+    REPEATED = (
+        "the same index or value appears several times",
+        "gradients overwritten where they must accumulate; ties",
+        "none: the same bounds hold",
+    )
+    MASKED = (
+        "some entries are masked or carry weight zero",
+        "a mask that is not applied in the backward pass, a mean over the wrong count",
+        "none: the same bounds hold",
+    )
+
+    @property
+    def meaning(self) -> str:
+        return self.value[0]
+
+    @property
+    def catches(self) -> str:
+        return self.value[1]
+
+    @property
+    def effect(self) -> str:
+        return self.value[2]
+
+
+class Draw:
+    """Where the numbers of a case come from: a generator seeded by the case's name, so the name alone reproduces it.
+
+    Arrays come from the generator; choices of structure (`between`, `choice`) go through `pick`, which a fuzzer replaces
+    so that it can shrink them.
+    """
+
+    def __init__(self, *name: object, pick: Callable[[int, int], int] | None = None) -> None:
+        seed = [zlib.crc32(str(part).encode()) for part in name]
+        self.generator = np.random.Generator(np.random.PCG64(seed))
+        self._pick = pick or (lambda low, high: int(self.generator.integers(low, high + 1)))
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Array:
+        """Normal numbers with mean 0 and standard deviation `scale`."""
+        return self.generator.normal(size=shape) * scale
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Array:
+        """Uniform numbers in [low, high)."""
+        return self.generator.uniform(low, high, size=shape)
+
+    def away_from(self, points: Sequence[float], *shape: int, scale: float = 1.0, gap: float = 1e-2) -> Array:
+        """Normal numbers at least `gap` away from each of `points`: smooth arguments for functions with kinks there."""
+        x = self.normal(*shape, scale=scale)
+        for _ in range(100):
+            near = np.any([np.abs(x - p) < gap for p in points], axis=0)
+            if not near.any():
+                return x
+            x = np.where(near, self.normal(*shape, scale=scale), x)
+        raise ValueError(f"away_from: no numbers of scale {scale} found {gap} away from {points}")
+
+    def probabilities(self, *shape: int) -> Array:
+        """Positive numbers that sum to 1 over the last axis."""
+        p = self.uniform(*shape, low=0.1, high=1.0)
+        return np.asarray(p / p.sum(axis=-1, keepdims=True))
+
+    def labels(self, classes: int, *shape: int) -> Array:
+        """Integer labels 0..classes-1."""
+        return self.generator.integers(0, classes, size=shape)
+
+    def mask(self, *shape: int) -> Array:
+        """Booleans, about two thirds of them true."""
+        return self.generator.random(size=shape) < 2 / 3
+
+    def key(self) -> Array:
+        """A key for `purenet.random`."""
+        return self.generator.integers(0, 2**32, size=2, dtype=np.uint32)
+
+    def between(self, low: int, high: int) -> int:
+        """A structural choice: an integer from low to high, both included."""
+        return self._pick(low, high)
+
+    def choice(self, options: Sequence[T]) -> T:
+        """A structural choice: one of `options`; a fuzzer shrinks towards the first."""
+        return options[self._pick(0, len(options) - 1)]
+
+    def shape(self, low: int = 0, high: int = 3, size: int = 4) -> tuple[int, ...]:
+        """A structural choice: a shape with low to high dimensions of 1 to `size` each."""
+        return tuple(self.between(1, size) for _ in range(self.between(low, high)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments and options at which an op is verified.
+
+    `arguments` is a tuple of the positional arguments, or draws one (in the catalogue always in float64: the checker casts
+    it to narrower dtypes). `options` is a dict of keywords, or draws one.
+    """
+
+    name: str
+    arguments: Arguments | Callable[[Draw], Arguments]
+    options: Mapping[str, Any] | Callable[[Draw], Mapping[str, Any]] = field(default_factory=dict)
+    flags: frozenset[Flag] = frozenset()
+
+    def draw(self, op: str, seed: int = 0) -> tuple[Arguments, dict[str, Any]]:
+        """The arguments and the options, always the same for the same names and seed."""
+        draw = Draw(op, self.name, seed)
+        arguments = self.arguments(draw) if callable(self.arguments) else self.arguments
+        return arguments, dict(self.options(draw) if callable(self.options) else self.options)
+
+
+@dataclass(frozen=True)
+class Error:
+    """A call that must raise `exception` with a message that contains `match`."""
+
+    name: str
+    arguments: Callable[[Draw], Arguments]
+    exception: type[Exception]
+    match: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a reference comes from: a library function, or a composition by another route than ours."""
+
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+def library(name: str) -> Source:
+    """The reference is (a thin call of) this library function."""
+    return Source("library", name)
+
+
+def composed(how: str) -> Source:
+    """The reference is composed from jax.numpy by another route than the op's own formula."""
+    return Source("composed", how)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A declared difference from what JAX computes: where, our value, JAX's, and why.
+
+    `measure` returns (our slope, JAX's slope) at that point; the tests compare both with what is declared. The reference of the
+    Spec follows our convention there.
+    """
+
+    point: str
+    ours: float
+    jax: float
+    why: str
+    measure: Callable[[], tuple[float, float]]
+
+
+Strategy = Callable[[Draw], tuple[Arguments, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One operation and all that is needed to verify it.
+
+    Anyone's: `Spec((fwd, bwd), cases=(Case("typical", (x,)),), reference=jax_function)` is enough for `oracle verify`.
+    """
+
+    op: Op | tuple[Callable[..., Any], Callable[..., Any]]
+    cases: tuple[Case, ...]
+    reference: Callable[..., Any] | None = None
+    source: Source | None = None
+    strategy: Strategy | None = None
+    errors: tuple[Error, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    tier: int = 1
+    views: bool = False
+    """Whether the value may be a view of an argument, as NumPy users expect of reshape and slices."""
+
+    def __post_init__(self) -> None:
+        names = [case.name for case in self.cases]
+        if not names:
+            raise ValueError(f"Spec of {self.name}: at least one case is needed")
+        if len(set(names)) != len(names):
+            raise ValueError(f"Spec of {self.name}: two cases share a name: {', '.join(names)}")
+        if self.source is None and self.reference is not None:
+            object.__setattr__(self, "source", composed(self.reference.__name__))
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """The forward function as written."""
+        return self.op.forward if isinstance(self.op, Op) else self.op[0]
+
+    @property
+    def backward(self) -> Callable[..., Any] | None:
+        """The pullback as written."""
+        return self.op.backward if isinstance(self.op, Op) else self.op[1]
+
+    @property
+    def name(self) -> str:
+        return self.op.name if isinstance(self.op, Op) else self.op[0].__name__.removesuffix("_fwd")
+
+    @property
+    def family(self) -> str:
+        """The path below `purenet`, with which the catalogue's modules agree; another module keeps its whole name."""
+        module = self.op.__module__ if isinstance(self.op, Op) else self.op[0].__module__
+        parts = module.split(".")
+        return parts[1] if parts[0] == "purenet" and len(parts) > 1 else module
+
+    def case(self, name: str) -> Case:
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise KeyError(f"{self.name} has no case {name!r}; it has {', '.join(c.name for c in self.cases)}")

@@ -1,0 +1,120 @@
+"""What is verified: an Op, or anyone's pair of functions that follows the same protocol."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.measures import EPSILON
+from purenet import Op
+
+__all__ = ["Leaf", "Subject", "check_primals", "flat", "leaves_of", "widened"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`fwd(*primals) -> (y, residuals)` and its pullback `bwd(residuals, dy) -> cotangents`, with the options bound."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    fwd: Callable[..., tuple[Any, Any]]
+    bwd: Callable[[Any, Any], Any]
+
+    @classmethod
+    def of(cls, op: Any, options: Mapping[str, Any]) -> Subject:
+        if isinstance(op, Op):
+            if op.backward is None and not hasattr(op, "stages"):
+                raise TypeError(f"verify: {op.name} has no pullback")
+            name, module, forward, backward = op.name, op.__module__, op.fwd, op.bwd
+            arguments = tuple(n for n in op.arguments if n not in options and n not in op.bound)
+        elif isinstance(op, tuple) and len(op) == 2 and all(map(callable, op)):
+            forward, backward = op
+            name = getattr(forward, "__name__", type(forward).__name__).removesuffix("_fwd")
+            module = getattr(forward, "__module__", None) or "__main__"
+            arguments = _positional(forward, options)
+        else:
+            raise TypeError(f"verify: op must be a purenet.Op or a pair (fwd, bwd) of functions, got {type(op).__name__}")
+        return cls(name, module, arguments, lambda *primals: forward(*primals, **options), backward)
+
+    def value(self, *primals: Any) -> Any:
+        return self.fwd(*primals)[0]
+
+    def on_copies(self) -> Subject:
+        """The same, never given an array that anyone else holds."""
+
+        def fwd(*primals: Any) -> tuple[Any, Any]:
+            tree: Any = primals
+            return self.fwd(*optree.tree_map(np.array, tree))
+
+        return replace(self, fwd=fwd)
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """A name for each of `count` arguments."""
+        return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))
+
+
+def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in parameters if p.kind in kinds and p.name not in options)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array among the arguments: its path, such as `params.w`, and itself."""
+
+    path: str
+    array: Array
+
+
+def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
+    """All arrays of the trees, in order, each with its path."""
+    leaves = []
+    for name, tree in zip(names, trees, strict=True):
+        paths, arrays, _ = optree.tree_flatten_with_path(tree)
+        leaves += [Leaf(".".join((name, *map(str, path))), array) for path, array in zip(paths, arrays, strict=True)]
+    return leaves
+
+
+def widened(tree: Any) -> Any:
+    """The same tree in float64."""
+    return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
+
+
+def flat(tree: Any) -> list[Array]:
+    """The leaves of a tree as flat float64 arrays."""
+    return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
+
+
+def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:
+    """The dtype of the primals; an error that names what cannot be verified."""
+    if not primals:
+        raise ValueError(f"verify: {subject.name} got no arguments to differentiate")
+    first: Leaf | None = None
+    for leaf in leaves_of(subject.names(len(primals)), primals):
+        where = f"verify: {leaf.path} of {subject.name}"
+        if isinstance(leaf.array, np.ma.MaskedArray) or not (isinstance(leaf.array, float) or hasattr(leaf.array, "dtype")):
+            raise TypeError(f"{where} must be a floating-point array, got {type(leaf.array).__name__}")
+        array = np.asarray(leaf.array)
+        if array.dtype.name not in EPSILON:
+            why = "; x + h would be truncated" if array.dtype.kind in "iu" else ""
+            raise TypeError(f"{where} must be a floating-point array ({', '.join(EPSILON)}), got {array.dtype}{why}")
+        if not np.isfinite(array.astype(np.float64)).all():
+            what = "NaN" if np.isnan(array.astype(np.float64)).any() else "infinity"
+            raise ValueError(f"{where} holds {what}: no gradient can be verified there")
+        first = first or leaf
+    if first is None:
+        raise ValueError(f"verify: the arguments of {subject.name} hold no arrays")
+    return np.result_type(*(np.asarray(leaf.array).dtype for leaf in leaves_of(subject.names(len(primals)), primals)))

@@ -1,0 +1,385 @@
+"""Optimizers, step by step: three runs of K steps on a small loss, which must not part.
+
+    ours        hand-written gradients and our optimizer
+    numerical   central differences and our optimizer
+    reference   JAX's gradients of an independently written loss, and the optimizer of another library
+
+Parameters and every slot of the state are compared at every step. If ours parts from the reference alone, the optimizer is
+another one; if it parts from both others, the gradient is wrong. How far apart is too far, `divergence` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle import numerical
+from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance
+from oracle.measures import differences, eps_of, fit_scale, largest, relative
+from oracle.row import Row, Verdict
+from oracle.spec import Draw, Source
+from oracle.subject import Subject
+from purenet.op import Op
+from purenet.optimizers import GradientTransformation, apply_updates
+
+__all__ = ["Problem", "Reference", "ScheduleSpec", "SlotRow", "Trajectory", "TrajectorySpec", "run", "run_schedule"]
+
+Array = NDArray[Any]
+Tree = Any
+
+ULPS = 16  # of a scheduled rate: a power and a product, rounded here and there
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loss to be minimized, a function of (params, x) and options, and JAX's gradient of the same loss."""
+
+    name: str
+    loss: Op | tuple[Callable[..., Any], Callable[..., Any]]
+    """An Op, or a pair (fwd, bwd) that follows its protocol."""
+    draw: Callable[[Draw], tuple[Tree, Array, Mapping[str, Any]]]
+    """The initial parameters, x and the options."""
+    gradient: Callable[[Tree, Array, Mapping[str, Any]], Tree]
+    """`gradient(params, x, options)` with respect to the parameters, by other means; NumPy in, NumPy out."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An optimizer of another library, NumPy in and out: `step(grads, state, params)` gives the next (params, state)."""
+
+    source: Source
+    init: Callable[[Tree], Any]
+    step: Callable[[Tree, Any, Tree], tuple[Tree, Any]]
+
+
+@dataclass(frozen=True)
+class TrajectorySpec:
+    """An optimizer, what it must agree with, and where."""
+
+    family: ClassVar[str] = "optimizers"
+    name: str
+    optimizer: GradientTransformation
+    reference: Reference
+    slots: Mapping[str, Callable[[Any], Tree]]
+    """For each slot of our state (`mu`; `1.mu` in a chain) the tree it must equal, out of the state of the reference."""
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """A schedule and the function of the count that it must equal."""
+
+    family: ClassVar[str] = "schedules"
+    name: str
+    schedule: Callable[[int], float]
+    reference: Callable[[int], float]
+    source: Source
+
+
+@dataclass(frozen=True)
+class SlotRow(Row):
+    """The evidence about one slot, over all steps. Values and index are from the step where it used most of its allowance."""
+
+    steps: int = 0
+    first_numerical: int | None = None
+    """The first step at which it differs from the run with central differences by more than is allowed."""
+    first_autodiff: int | None = None
+    """The same for the reference. Steps count from 1, and a schedule's counts from 0."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What came of the runs, a row for each slot."""
+
+    name: str
+    rows: tuple[SlotRow, ...]
+    first: tuple[int, str] | None
+    """The first step at which a slot is off, and that slot."""
+    diagnosis: str
+
+    @property
+    def passed(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+
+def run(spec: TrajectorySpec, steps: int = 50, seed: int = 0) -> Trajectory:
+    """The three runs and their comparison."""
+    if steps < 1:
+        raise ValueError(f"run: steps must be at least 1, got {steps}")
+    start = time.perf_counter()
+    runs = _runs(spec, steps, seed)
+    gaps = {slot: _gaps(runs, slot) for slot in runs.slots}
+    first = _first(gaps)
+    diagnosis = _diagnosis(spec, runs, gaps, first) if first else ""
+    seconds = (time.perf_counter() - start) / len(gaps)
+    rows = tuple(_row(spec, runs, slot, gaps[slot], diagnosis, seconds) for slot in runs.slots)
+    return Trajectory(spec.name, rows, first, diagnosis)
+
+
+def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
+    """The schedule at counts 0, 1, ...: equal to its reference but for rounding. The first step that is off is a count."""
+    if counts < 1:
+        raise ValueError(f"run_schedule: counts must be at least 1, got {counts}")
+    start = time.perf_counter()
+    ours = np.array([spec.schedule(count) for count in range(counts)], np.float64)
+    theirs = np.array([spec.reference(count) for count in range(counts)], np.float64)
+    gaps = differences(ours, theirs)
+    used = np.array([relative(gap, ULPS * eps_of(ours.dtype) * abs(rate)) for gap, rate in zip(gaps, theirs, strict=True)])
+    worst, wrong = int(used.argmax()), np.flatnonzero(used > 1)
+    first, diagnosis = None, ""
+    if wrong.size:
+        first = int(wrong[0])
+        diagnosis = (
+            f"{spec.name} is another schedule than {spec.source.what}: {ours[first]} at count {first}, not {theirs[first]}"
+        )
+    row = SlotRow(
+        family="schedules",
+        op=spec.name,
+        case=f"counts 0 to {counts - 1}",
+        dtype=ours.dtype.name,
+        parameter="rate",
+        shape=ours.shape,
+        reference=str(spec.source),
+        evidence=f"values at {counts} counts",
+        verdict=Verdict.FAIL if wrong.size else Verdict.PASS,
+        diagnosis=diagnosis,
+        autodiff_error=relative(gaps, largest(theirs)),
+        used=float(used[worst]),
+        worst_index=(worst,),
+        analytic=float(ours[worst]),
+        autodiff=float(theirs[worst]),
+        seconds=time.perf_counter() - start,
+        steps=counts,
+        first_autodiff=first,
+    )
+    return Trajectory(spec.name, (row,), None if first is None else (first, "rate"), diagnosis)
+
+
+# ------------------------------------------------------------------------------------------------- the runs
+
+
+class _Runs(NamedTuple):
+    """The records of every run, step by step."""
+
+    origin: Record
+    """Before the first step."""
+    hand: list[Record]
+    numerical: list[Record]
+    reference: list[Record]
+    shadows: dict[float, list[list[Record]]]
+    """By the size of the error that they suffer."""
+
+    @property
+    def slots(self) -> list[str]:
+        """The state, which makes the update, before the parameters."""
+        return sorted(self.origin, key=lambda slot: not slot.startswith("state."))
+
+
+class _Disturbance:
+    """An error of one size and of signs that stay the same at every step."""
+
+    def __init__(self, level: float, params: Tree, *seed: int) -> None:
+        generator = np.random.default_rng([*seed, 0x736861])
+        self.level = level
+        self.of_gradient, self.of_update = (
+            optree.tree_map(lambda p: generator.choice([-1.0, 1.0], size=np.shape(p)), params) for _ in range(2)
+        )
+
+    def gradient(self, grads: Tree) -> Tree:
+        return optree.tree_map(lambda g, sign: g + self.level * largest(g) * sign, grads, self.of_gradient)
+
+    def update(self, updates: Tree) -> Tree:
+        return optree.tree_map(lambda u, sign: u * (1 + self.level * sign), updates, self.of_update)
+
+
+def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
+    params, x, options = spec.problem.draw(Draw("trajectory", spec.problem.name, seed))
+    loss = Subject.of(spec.problem.loss, options)
+
+    def by_hand(params: Tree) -> Tree:
+        value, residuals = loss.fwd(params, x)
+        return loss.bwd(residuals, np.ones_like(value))[0]
+
+    def by_differences(params: Tree) -> Tree:
+        return numerical.gradient(lambda p: loss.value(p, x), params)[0]
+
+    def descend(gradient: Callable[[Tree], Tree], disturb: _Disturbance | None = None) -> list[Record]:
+        return list(_descend(spec.optimizer, gradient, params, steps, disturb))
+
+    runs = _Runs(
+        _record(params, spec.optimizer.init(params)),
+        descend(by_hand),
+        descend(by_differences),
+        list(_follow(spec, params, x, options, steps)),
+        {e: [descend(by_hand, _Disturbance(e, params, seed, i)) for i in range(SHADOWS)] for e in (NUMERICAL, AUTODIFF)},
+    )
+    _check_slots(spec, runs.hand[0], runs.reference[0])
+    return runs
+
+
+def _descend(
+    optimizer: GradientTransformation,
+    gradient: Callable[[Tree], Tree],
+    params: Tree,
+    steps: int,
+    disturb: _Disturbance | None,
+) -> Iterator[Record]:
+    """The records of our optimizer with these gradients; they end early with numbers that are not finite."""
+    state = optimizer.init(params)
+    for _ in range(steps):
+        grads = gradient(params)
+        updates, state = optimizer.update(disturb.gradient(grads) if disturb else grads, state, params)
+        params = apply_updates(params, disturb.update(updates) if disturb else updates)
+        yield _record(params, state)
+        if not all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(params)):
+            return
+
+
+def _follow(spec: TrajectorySpec, params: Tree, x: Array, options: Mapping[str, Any], steps: int) -> Iterator[Record]:
+    """The records of the reference."""
+    state = spec.reference.init(params)
+    for _ in range(steps):
+        params, state = spec.reference.step(spec.problem.gradient(params, x, options), state, params)
+        record = dict(_leaves("params", params))
+        for slot, select in spec.slots.items():
+            record.update(_leaves(f"state.{slot}", select(state)))
+        yield record
+
+
+def _record(params: Tree, state: Any) -> Record:
+    return {**dict(_leaves("params", params)), **dict(_leaves("state", state))}
+
+
+def _leaves(name: str, tree: Tree) -> Iterator[tuple[str, Array]]:
+    """A copy of every leaf with its path, in which the fields of a NamedTuple have their names."""
+    accessors, leaves, _ = optree.tree_flatten_with_accessor(tree)
+    for accessor, leaf in zip(accessors, leaves, strict=True):
+        parts = [entry.field if isinstance(entry, optree.NamedTupleEntry) else entry.entry for entry in accessor]
+        yield ".".join((name, *map(str, parts))), np.array(leaf)
+
+
+def _check_slots(spec: TrajectorySpec, ours: Record, theirs: Record) -> None:
+    if ours.keys() != theirs.keys():
+        uncovered, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+        raise ValueError(
+            f"run: the slots of {spec.name} must name every slot of its state and no other "
+            f"(not named: {', '.join(uncovered) or 'none'}; unknown: {', '.join(unknown) or 'none'})"
+        )
+    for name, array in ours.items():
+        if array.shape != theirs[name].shape:
+            raise ValueError(f"run: {name} of {spec.name} has shape {array.shape}, the reference's has {theirs[name].shape}")
+
+
+# ------------------------------------------------------------------------------------------- the comparison
+
+
+class _Gaps(NamedTuple):
+    """The distances of each two of the three runs in one slot."""
+
+    numerical: Gap
+    reference: Gap
+    others: Gap
+    """Of the run with central differences from the reference."""
+
+    @property
+    def first(self) -> int | None:
+        return min((gap.first for gap in (self.numerical, self.reference) if gap.first), default=None)
+
+
+def _gaps(runs: _Runs, slot: str) -> _Gaps:
+    loose, tight = (allowance(slot, runs.hand, runs.shadows[level]) for level in (NUMERICAL, AUTODIFF))
+    return _Gaps(
+        Gap.between(slot, runs.hand, runs.numerical, loose),
+        Gap.between(slot, runs.hand, runs.reference, tight),
+        Gap.between(slot, runs.numerical, runs.reference, loose + tight),
+    )
+
+
+def _first(gaps: Mapping[str, _Gaps]) -> tuple[int, str] | None:
+    """The earliest step at which a slot is off, and the first slot that is."""
+    found = [(gap.first, slot) for slot, gap in gaps.items() if gap.first]
+    return min(found, key=lambda pair: pair[0], default=None)
+
+
+def _diagnosis(spec: TrajectorySpec, runs: _Runs, gaps: Mapping[str, _Gaps], first: tuple[int, str]) -> str:
+    off_numerical, off_reference, others_part = (
+        any(getattr(gap, which).first for gap in gaps.values()) for which in ("numerical", "reference", "others")
+    )
+    step, slot = first
+    source = spec.reference.source.what
+    if not np.isfinite(runs.hand[step - 1][slot]).all():
+        cause = f"{spec.name} leaves the finite numbers"
+    elif off_numerical and off_reference and others_part:
+        cause = f"all three runs differ: mend the gradient of the loss first, then compare {spec.name} with {source}"
+    elif off_numerical and off_reference:
+        cause = "the hand-written gradient of the loss is wrong: central differences and JAX agree with each other"
+    elif off_reference:
+        cause = f"{spec.name} is another optimizer than {source}: our gradients agree with central differences"
+    else:
+        cause = "the loss is another function than its gradients, ours and JAX's, belong to"
+    by_reference = gaps[slot].reference.first == step
+    evidence = _evidence(
+        slot,
+        step,
+        [runs.origin, *runs.hand],
+        [runs.origin, *(runs.reference if by_reference else runs.numerical)],
+        "the reference's" if by_reference else "the numerical one's",
+    )
+    return f"{cause}; first at step {step} in {slot}{evidence}"
+
+
+def _evidence(slot: str, step: int, ours: list[Record], theirs: list[Record], whose: str) -> str:
+    """What can be said of the slot where the runs part: that it stands still, or by which factor it is off."""
+    one, other = ours[step][slot].astype(np.float64), theirs[step][slot].astype(np.float64)
+    if not np.isfinite(one).all():
+        return ""
+    if all(np.array_equal(record[slot], ours[0][slot]) for record in ours):
+        return ", which is never updated"
+    what = "which"
+    if slot.startswith("params."):
+        one, other, what = one - ours[step - 1][slot], other - theirs[step - 1][slot], "whose change"
+    fit = fit_scale(one, other)
+    if fit is None or one.size < 2 or np.sum((one - fit.scale * other) ** 2) > 1e-4 * np.sum((one - other) ** 2):
+        return ""
+    return f", {what} is {fit.scale:.10g} times {whose}"
+
+
+def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: str, seconds: float) -> SlotRow:
+    verdict = Verdict.FAIL if gaps.first else Verdict.PASS
+    if not gaps.first:
+        still = all(np.array_equal(record[slot], runs.origin[slot]) for record in runs.hand)
+        verdict, diagnosis = (Verdict.VACUOUS, "it never changes: nothing was checked") if still else (Verdict.PASS, "")
+    worst = max(gaps.numerical, gaps.reference, key=lambda gap: gap.used)
+
+    def value(run: list[Record]) -> float | None:
+        return None if worst.entry is None or worst.step > len(run) else float(run[worst.step - 1][slot][worst.entry])
+
+    return SlotRow(
+        family="optimizers",
+        op=spec.name,
+        case=spec.problem.name,
+        dtype=runs.origin[slot].dtype.name,
+        parameter=slot,
+        shape=runs.origin[slot].shape,
+        reference=str(spec.reference.source),
+        evidence=f"numerical and autodiff at {len(runs.hand)} steps",
+        verdict=verdict,
+        diagnosis=diagnosis,
+        numerical_error=gaps.numerical.error,
+        autodiff_error=gaps.reference.error,
+        used=worst.used,
+        worst_index=worst.entry,
+        analytic=value(runs.hand),
+        numerical=value(runs.numerical),
+        autodiff=value(runs.reference),
+        seconds=seconds,
+        steps=len(runs.hand),
+        first_numerical=gaps.numerical.first,
+        first_autodiff=gaps.reference.first,
+    )

@@ -1,0 +1,308 @@
+"""One op at one point, through both witnesses, the contract, the verdict and the diagnosis: `verify`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.contract import IGNORED, WRITES, Breach, Setting, check_contract
+from oracle.diagnosis import Situation, diagnose, shape_cause
+from oracle.probe import random_cotangent
+from oracle.report.table import render
+from oracle.row import Row, Verdict, worst_first
+from oracle.spec import Case, Flag, Spec
+from oracle.subject import Leaf, Subject, check_primals, leaves_of
+from oracle.verdict import Evidence, Judgement, judge, measured
+from oracle.witnesses import Trouble, Witnesses
+from purenet import Op
+
+__all__ = ["Label", "Verification", "verify", "verify_case"]
+
+Array = NDArray[Any]
+
+LIMIT = 2048  # elements of one argument up to which every one is differentiated
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: one row per parameter."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row is PASS or KINK (and there is one)."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
+
+    def __str__(self) -> str:
+        return render(self.rows)
+
+    def raise_for_failures(self) -> None:
+        """An AssertionError that carries the table, unless everything passed."""
+        if not self.passed:
+            raise AssertionError(f"{sum(not row.passed for row in self.rows)} gradients are not right\n{self}")
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where the rows of one verification belong."""
+
+    family: str
+    op: str
+    case: str
+    source: str
+
+
+def verify(
+    op: Op | tuple[Callable[..., Any], Callable[..., Any]],
+    *primals: Any,
+    options: Mapping[str, Any] | None = None,
+    reference: Callable[..., Any] | None = None,
+    seed: int = 0,
+    case: str = "",
+    source: str = "",
+    flags: frozenset[Flag] = frozenset(),
+    views: bool = False,
+    step: float | None = None,
+    limit: int = LIMIT,
+    label: Label | None = None,
+) -> Verification:
+    """Whether the pullback of `op` is the derivative of its forward function, at `primals`.
+
+    Args:
+        op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
+            of one cotangent per primal.
+        primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
+            than float64 is judged by what JAX loses at that dtype.
+        options: keywords for `op` and `reference`.
+        reference: the same function for JAX, with the same arguments. Without it the differences are the only witness.
+        seed: of the random cotangent, the random directions and the sample of elements.
+        case: a name for the rows.
+        source: where the reference comes from, for the rows.
+        flags: what is special about the point, see `oracle.spec.Flag`.
+        views: whether the value may be a view of an argument.
+        step: the first step of the differences, for all elements; chosen by the size of each unless given.
+        limit: the size of an argument up to which every element is differentiated.
+        label: where the rows belong, instead of the names of the op and the case.
+
+    Raises:
+        TypeError, ValueError: for arguments at which nothing can be verified (integers, NaN, nothing at all). Whatever
+            the op itself does wrong is a row, not an exception.
+
+    >>> import numpy as np
+    >>> def square(x): return x * x, x
+    >>> def square_bwd(x, dy): return (2 * x * dy,)
+    >>> verify((square, square_bwd), np.array([1.0, 2.0])).passed
+    True
+
+    """
+    subject = Subject.of(op, options or {})
+    check_primals(subject, primals)
+    if label is None:
+        label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
+    run = _Run(subject, tuple(primals), reference, dict(options or {}), seed, label, flags, views, step, limit)
+    started = time.perf_counter()
+    rows = run.rows()
+    seconds = (time.perf_counter() - started) / max(len(rows), 1)
+    return Verification(tuple(worst_first(replace(row, seconds=seconds) for row in rows)))
+
+
+def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0) -> Verification:
+    """One case of the catalogue, in `dtype`."""
+    arguments: Any
+    arguments, options = case.draw(spec.name, seed)
+    return verify(
+        spec.op,
+        *optree.tree_map(lambda a: a.astype(_dtype(dtype)), arguments),
+        options=options,
+        reference=spec.reference,
+        seed=seed,
+        flags=case.flags,
+        views=spec.views,
+        label=Label(spec.family, spec.name, case.name, str(spec.source)),
+    )
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+@dataclass
+class _Run:
+    """One verification: the op runs, its contract is checked, the witnesses are heard, and each gradient is judged."""
+
+    subject: Subject
+    primals: tuple[Any, ...]
+    reference: Callable[..., Any] | None
+    options: dict[str, Any]
+    seed: int
+    label: Label
+    flags: frozenset[Flag]
+    views: bool
+    step: float | None
+    limit: int
+
+    def rows(self) -> list[Row]:
+        rows: list[Row] = []
+        try:
+            y, dy, cotangents = self._run_op()
+            breaches = self._well_formed(cotangents)
+            if breaches:
+                return self._breached(breaches)
+            breaches = check_contract(Setting(self.subject, self.primals, dy, y, cotangents, self.views))
+            ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
+            rows = self._breached(breach for breach in breaches if IGNORED not in breach.what)
+            # The witnesses must see the arguments as they were given, whatever the op does to them.
+            writes = any(WRITES in breach.what for breach in breaches)
+            witnesses = Witnesses(
+                self.subject.on_copies() if writes else self.subject,
+                self.primals,
+                self.leaves,
+                self.dtype,
+                y,
+                dy,
+                cotangents,
+                self.reference,
+                self.options,
+                self.seed,
+                self.flags,
+                self.step,
+                self.limit,
+            )
+            for i, e in enumerate(witnesses.evidence()):
+                situation = witnesses.situation(i, self.samples, ignores_cotangent=e.parameter in ignored)
+                row = self._judged(e, situation, witnesses.forward_error)
+                if row.passed and e.parameter in ignored:  # right for this cotangent by chance
+                    row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
+                rows.append(row)
+        except Trouble as trouble:
+            rows.append(self._row("", (), Verdict.FAIL if trouble.wrong else Verdict.ERROR, str(trouble)))
+        return rows
+
+    # ----------------------------------------------------------------------------------------- the op itself
+
+    def _run_op(self) -> tuple[Any, Any, tuple[Any, ...]]:
+        subject = self.subject.on_copies()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a warning of the op is a failure that names itself
+            try:
+                y, residuals = subject.fwd(*self.primals)
+                dy = random_cotangent(y, self.seed)
+            except Exception as error:
+                raise Trouble(f"the forward pass raised {type(error).__name__}: {error}") from error
+            try:
+                cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
+            except Exception as error:
+                raise Trouble(f"the backward pass raised {type(error).__name__}: {error}") from error
+        return y, dy, cotangents
+
+    def _row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
+        return Row(
+            family=self.label.family,
+            op=self.label.op,
+            case=self.label.case,
+            dtype=self.dtype.name,
+            parameter=parameter,
+            shape=shape,
+            reference=self.label.source if self.reference is not None else "none",
+            evidence=measures.pop("evidence", ""),
+            verdict=verdict,
+            diagnosis=diagnosis,
+            **measures,
+        )
+
+    def _breached(self, breaches: Iterable[Breach]) -> list[Row]:
+        shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
+        return [
+            self._row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches
+        ]
+
+    def _well_formed(self, cotangents: Any) -> list[Breach]:
+        """What is wrong with the form of the cotangents: number, structure, shape, dtype."""
+        if not isinstance(cotangents, tuple) or len(cotangents) != len(self.primals):
+            got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
+            expected = f"a tuple of {len(self.primals)}, one for each argument"
+            return [Breach("", f"the backward pass returned {got}, expected {expected}")]
+        breaches = []
+        for name, primal, cotangent in zip(self.names, self.primals, cotangents, strict=True):
+            if cotangent is None:
+                breaches.append(Breach(name, "the backward pass returned None: no gradient is not a zero gradient"))
+                continue
+            ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
+            if ours != theirs:
+                breaches.append(Breach(name, f"the cotangent has the structure {ours}, the argument {theirs}"))
+                continue
+            for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
+                primal_leaf = np.asarray(leaf.array)
+                if not hasattr(array, "dtype"):
+                    breaches.append(Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array"))
+                elif array.shape != primal_leaf.shape:
+                    breaches.append(Breach(leaf.path, shape_cause(array.shape, primal_leaf.shape, self.samples)))
+                elif array.dtype != primal_leaf.dtype:
+                    kind = "integer dtype: " if array.dtype.kind in "iu" else ""
+                    what = f"{kind}the cotangent is {array.dtype}, the argument {primal_leaf.dtype}"
+                    breaches.append(Breach(leaf.path, what))
+        return breaches
+
+    # ----------------------------------------------------------------------------------------- the point
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.subject.names(len(self.primals))
+
+    @cached_property
+    def leaves(self) -> list[Leaf]:
+        return leaves_of(self.names, self.primals)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.result_type(*(np.asarray(leaf.array).dtype for leaf in self.leaves)))
+
+    @cached_property
+    def samples(self) -> int:
+        """The size of the batch: the first dimension of the last argument."""
+        shape = np.shape(self.leaves[-1].array)
+        return int(shape[0]) if shape else 1
+
+    # ----------------------------------------------------------------------------------------- the verdict
+
+    def _judged(self, e: Evidence, situation: Situation, forward_error: float | None) -> Row:
+        judgement = judge(e)
+        seen = f"numerical {e.estimate.index.size}/{e.analytic.size}"
+        if e.along is not None:
+            seen += f" and {len(e.along.value)} directions"
+        if e.autodiff is not None:
+            seen += f", autodiff {e.analytic.size}/{e.analytic.size}"
+        at = np.flatnonzero(e.estimate.index == judgement.worst)
+        return self._row(
+            e.parameter,
+            e.shape,
+            judgement.verdict,
+            diagnose(e, judgement, situation),
+            evidence=seen,
+            forward_error=forward_error,
+            used=judgement.used,
+            worst_index=_place(judgement, e.shape),
+            analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
+            numerical=float(e.estimate.value[at[0]]) if at.size else None,
+            autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
+            **measured(e),
+        )
+
+
+def _place(judgement: Judgement, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    if judgement.worst is None:
+        return None
+    return tuple(int(n) for n in np.unravel_index(judgement.worst, shape)) if shape else ()

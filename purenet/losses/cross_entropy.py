@@ -1,0 +1,211 @@
+"""The cross entropy of a softmax: with labels, or with probabilities.
+
+Both keep their digits where the right class is nearly certain: the loss there is log(1 + sum of the other exponentials), about
+1e-18 and not 0, and its slope at the label is expm1(log p), not p - 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purenet.activations.normalized import log_softmax, log_softmax_bwd, shifted, sum_of_others
+from purenet.checks import choice, factors, number, same_shape
+from purenet.losses.reductions import REDUCTIONS, product, reduce, spread
+from purenet.op import Array, Op, is_floating
+
+__all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
+
+
+class AtLabels(NamedTuple):
+    """Residuals of the loss at integer labels."""
+
+    probabilities: Array
+    log_probability: Array
+    """Of the label."""
+    labels: Array
+    weights: Array
+    """Of the rows."""
+    total: Any
+    reduction: str
+
+
+class OverClasses(NamedTuple):
+    """Residuals of the loss with a target for every class."""
+
+    log_softmax: Any
+    targets: Array
+    """With smoothing and weights."""
+    slopes: Array
+    """By how much the target of each class grows with its label."""
+    total: Any
+    reduction: str
+
+
+@Op
+def softmax_cross_entropy(
+    logits: Array,
+    *,
+    labels: Array,
+    weight: Array | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The cross entropy between labels and the softmax of logits over the last axis.
+
+    Labels are integers, or probabilities of the shape of logits; either way they are constants
+    (softmax_cross_entropy_with_probabilities differentiates probabilities too). `weight` has a factor for each class, rows with
+    the label `ignore_index` do not count, and `label_smoothing` e replaces the probabilities q by (1 - e) q + e/K.
+
+    Shapes: logits (..., K), labels (...) integers or (..., K) probabilities, weight (K,) -> y (), or (...) without reduction
+    Math, of each row, with p = softmax(x), its label t, and W the sum of w_t over the rows that count:
+        l  = -w_t log p_t
+        dx = dl w_t (p - [k = t]),  dl = dy / W;  reduction "sum" has no 1/W, "none" no sum either
+      and with probabilities or smoothing, with the targets r_k = w_k ((1 - e) q_k + e/K):
+        l  = -sum_k r_k log p_k
+        dx = dl (p sum_k r_k - r)
+    Errors: TypeError for labels that are neither integers of the shape (...) nor floating-point numbers of the shape (..., K);
+        ValueError for a label outside 0..K-1 (a negative one does not wrap), a wrong shape, a weight that is negative or not
+        finite, ignore_index with probabilities, smoothing outside [0, 1], or another reduction.
+    Source: Bridle (1990); smoothing: Szegedy et al. (2016). Conventions: torch's, except that nothing is ignored by default
+        (torch: -100), classes are the last axis (torch: the second), and the mean over zero total weight is 0 with zero
+        gradient (torch: NaN). The mean divides by the sum of the labels' weights, also with smoothing; with probabilities by
+        the number of rows. 0 log 0 is 0. optax does not reduce.
+
+    >>> import numpy as np, purenet as pn
+    >>> logits = np.log([[1.0, 1.0, 2.0], [4.0, 1.0, 3.0]])
+    >>> np.exp(-pn.softmax_cross_entropy(logits, labels=np.array([2, 1]), reduction="none")).round(12)
+    array([0.5  , 0.125])
+    """
+    name = "softmax_cross_entropy"
+    labels = np.asarray(labels)
+    factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
+    if is_floating(labels.dtype):
+        _check_probabilities(name, labels, logits)
+        if ignore_index is not None:
+            raise ValueError(f"{name}: ignore_index needs integer labels, got probabilities ({labels.dtype})")
+        return _over_classes(logits, labels.astype(logits.dtype), factor, smoothing, reduction)
+
+    kept = _kept(name, labels, ignore_index, logits)
+    labels = np.where(kept, labels, 0).astype(np.intp)
+    weights = factor[labels] * kept
+    total = weights.sum()
+    if not kept.all():  # an ignored row may hold anything
+        logits = np.where(kept[..., None], logits, 0)
+    if smoothing:
+        one_hot = (labels[..., None] == np.arange(logits.shape[-1])).astype(logits.dtype)
+        return _over_classes(logits, one_hot, factor * kept[..., None], smoothing, reduction, total)
+
+    z = shifted(logits, (-1,))
+    e = np.exp(z)
+    others = sum_of_others(e, (-1,))
+    e /= 1 + others
+    log_probability = (np.take_along_axis(z, labels[..., None], axis=-1) - np.log1p(others))[..., 0]
+    value = reduce(product(weights, -log_probability), reduction, total)
+    return value, AtLabels(e, log_probability, labels, weights, total, reduction)
+
+
+@softmax_cross_entropy.pullback
+def softmax_cross_entropy_bwd(residuals: AtLabels | OverClasses, dy: Array) -> tuple[Array]:
+    if isinstance(residuals, OverClasses):
+        return softmax_cross_entropy_with_probabilities_bwd(residuals, dy)[:1]
+    p, log_probability, labels, weights, total, reduction = residuals
+    dl = spread(dy, reduction, total) * weights
+    dlogits = dl[..., None] * p
+    np.put_along_axis(dlogits, labels[..., None], (dl * np.expm1(log_probability))[..., None], axis=-1)
+    return (dlogits,)
+
+
+@Op
+def softmax_cross_entropy_with_probabilities(
+    logits: Array,
+    labels: Array,
+    *,
+    weight: Array | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> tuple[Array, OverClasses]:
+    """The cross entropy between probabilities and the softmax of logits over the last axis, differentiated in both.
+
+    `weight` has a factor for each class, and `label_smoothing` e replaces the probabilities q by (1 - e) q + e/K.
+
+    Shapes: logits (..., K), labels (..., K), weight (K,) -> y (), or (...) without reduction
+    Math, of each of N rows, with p = softmax(x) and the targets r_k = w_k ((1 - e) q_k + e/K):
+        l  = -sum_k r_k log p_k
+        dx = dl (p sum_k r_k - r),  dq_k = -dl w_k (1 - e) log p_k,  dl = dy / N
+        reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes do not match, for a weight that is negative or not finite, smoothing outside [0, 1], or
+        another reduction.
+    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network (2015). Conventions: optax's
+        softmax_cross_entropy, reduced; torch's cross_entropy with probabilities, whose mean divides by N too. Labels that do
+        not sum to 1 are not rejected. 0 log 0 is 0.
+
+    >>> import numpy as np, purenet as pn
+    >>> logits = np.log([[1.0, 1.0, 2.0]])
+    >>> labels = np.array([[0.5, 0.5, 0.0]])
+    >>> float(np.exp(pn.softmax_cross_entropy_with_probabilities(logits, labels)).round(12))
+    4.0
+    """
+    name = "softmax_cross_entropy_with_probabilities"
+    factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
+    same_shape(name, logits=logits, labels=labels)
+    return _over_classes(logits, labels, factor, smoothing, reduction)
+
+
+@softmax_cross_entropy_with_probabilities.pullback
+def softmax_cross_entropy_with_probabilities_bwd(residuals: OverClasses, dy: Array) -> tuple[Array, Array]:
+    saved, targets, slopes, total, reduction = residuals
+    dl = spread(dy, reduction, total)
+    if reduction == "none":
+        dl = dl[..., None]
+    (dlogits,) = log_softmax_bwd(saved, -dl * targets)
+    return dlogits, product(dl * slopes, -saved[0])
+
+
+def _over_classes(
+    logits: Array, labels: Array, factor: Array, smoothing: float, reduction: str, total: Any = None
+) -> tuple[Array, OverClasses]:
+    """The loss with a target for every class; `total` divides the mean, the number of rows unless given."""
+    log_probabilities, saved = log_softmax.forward(logits)
+    targets = factor * ((1 - smoothing) * labels + smoothing / max(logits.shape[-1], 1))
+    losses = -product(targets, log_probabilities).sum(axis=-1)
+    total = losses.size if total is None else total
+    return reduce(losses, reduction, total), OverClasses(saved, targets, factor * (1 - smoothing), total, reduction)
+
+
+def _options(name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str) -> tuple[Array, float]:
+    """The factor of each class and the smoothing, after what can be wrong with logits and options."""
+    choice(name, "reduction", reduction, REDUCTIONS)
+    if logits.ndim < 1:
+        raise ValueError(f"{name}: logits must have shape (..., classes), got ()")
+    classes = logits.shape[-1:]
+    factor = np.ones(classes, logits.dtype) if weight is None else factors(name, "weight", weight, classes, logits.dtype)
+    return factor, number(name, "label_smoothing", label_smoothing, 0, 1)
+
+
+def _check_probabilities(name: str, labels: Array, logits: Array) -> None:
+    if labels.shape == logits.shape:
+        return
+    message = (
+        f"{name}: labels must be integers of shape {logits.shape[:-1]} or probabilities of shape {logits.shape}, "
+        f"got {labels.dtype} of shape {labels.shape}"
+    )
+    raise TypeError(message) if labels.shape == logits.shape[:-1] else ValueError(message)
+
+
+def _kept(name: str, labels: Array, ignore_index: int | None, logits: Array) -> Array:
+    """Which rows count, after what can be wrong with integer labels."""
+    rows, classes = logits.shape[:-1], logits.shape[-1]
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
+    if labels.shape != rows:
+        raise ValueError(f"{name}: integer labels must have shape {rows} to match logits {logits.shape}, got {labels.shape}")
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer)):
+        raise TypeError(f"{name}: ignore_index must be an integer or None, got {type(ignore_index).__name__}")
+    kept = np.ones(rows, np.bool_) if ignore_index is None else labels != ignore_index
+    wrong = kept & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        raise ValueError(f"{name}: labels must be in 0..{classes - 1}, got {labels[wrong][0]}")
+    return np.asarray(kept)

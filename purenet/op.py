@@ -1,0 +1,277 @@
+"""The one protocol: a pure forward function and, directly below it, its hand-written pullback.
+
+    @Op
+    def square(x):
+        '''y = x**2'''
+        return x * x, x                      # the value, and what the pullback needs of it
+
+    @square.pullback
+    def square_bwd(x, dy):
+        return (2 * x * dy,)                 # one cotangent per positional argument
+
+`square(x)` is the value; `square.fwd(x)` the value and its residuals; `square.bwd(residuals, dy)` the
+cotangents; `vjp(square, x)` the value and a closure over its residuals.
+
+One rule decides what is differentiated: *positional arguments are, keywords are not*. Labels, masks, keys and
+options are therefore keyword-only, and a positional argument that a caller gives by keyword is a constant.
+
+What every op needs and no formula should be cluttered by happens here, once: arguments must be floating-point
+arrays of one dtype (or trees of them), a cotangent must look like the value it belongs to, and 16-bit floats are
+computed in float32 and rounded once, at the end.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Op", "Residuals", "Tree", "vjp"]
+
+Array: TypeAlias = NDArray[Any]
+Tree: TypeAlias = Any
+"""An array, or a dict, tuple, list or NamedTuple of trees."""
+
+
+class Residuals:
+    """What a forward pass leaves for its pullback: `saved`, and what is needed to check the cotangent.
+
+    It reads like the value that the forward function saved: `residuals.mean`, `residuals["affine1"]` and unpacking reach
+    through to it.
+    """
+
+    __slots__ = ("differentiated", "dtype", "op", "saved", "shapes", "structure")
+
+    def __init__(
+        self,
+        op: str,
+        saved: Any,
+        dtype: np.dtype[Any],
+        structure: optree.PyTreeSpec | None,
+        shapes: tuple[tuple[int, ...], ...],
+        differentiated: tuple[int, ...],
+    ) -> None:
+        self.op = op
+        self.saved = saved
+        self.dtype = dtype
+        self.structure = structure  # of the value; None for a single array, by far the most common
+        self.shapes = shapes
+        self.differentiated = differentiated
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Residuals.__slots__:  # keeps copy and pickle from looking inside
+            raise AttributeError(name)
+        return getattr(self.saved, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.saved[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.saved)
+
+    def __len__(self) -> int:
+        return len(self.saved)
+
+    def __repr__(self) -> str:
+        return f"Residuals(op={self.op!r}, saved={self.saved!r})"
+
+
+class Op:
+    """A pure function of arrays with a hand-written pullback (see the module's first lines)."""
+
+    def __init__(self, forward: Callable[..., tuple[Any, Any]], *, name: str | None = None) -> None:
+        signature = inspect.signature(forward)
+        kinds = {p.kind for p in signature.parameters.values()}
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            raise TypeError(f"{name or forward.__name__}: an Op takes a fixed number of arguments, not *args (take a tuple)")
+        self.forward = forward
+        self.backward: Callable[[Any, Any], tuple[Any, ...]] | None = None
+        self.name = name or forward.__name__
+        self.bound: dict[str, Any] = {}
+        self.arguments = tuple(n for n, p in signature.parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        self.keywords = tuple(n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        self.required = tuple(n for n in self.keywords if signature.parameters[n].default is inspect.Parameter.empty)
+        self.__name__ = self.name
+        self.__qualname__ = self.name
+        self.__module__ = forward.__module__
+        self.__doc__ = forward.__doc__
+        self.__signature__ = signature
+
+    def __repr__(self) -> str:
+        options = "".join(f", {k}={v!r}" for k, v in self.bound.items())
+        return f"<Op {self.name}({', '.join(self.arguments)}{options})>"
+
+    @property
+    def takes_params(self) -> bool:
+        """Whether the first argument is a tree of parameters."""
+        return self.arguments[0] == "params"
+
+    def pullback(self, backward: Callable[[Any, Any], tuple[Any, ...]]) -> Callable[[Any, Any], tuple[Any, ...]]:
+        """Decorator: `backward(saved, dy)` returns one cotangent per positional argument, in order."""
+        if self.backward is not None:
+            raise TypeError(f"{self.name}: the pullback is already {self.backward.__name__}")
+        self.backward = backward
+        return backward
+
+    def bind(self, **options: Any) -> Op:
+        """The same Op with these keywords fixed: `conv2d.bind(stride=2)`."""
+        self._check_keywords(options)
+        op = object.__new__(type(self))
+        op.__dict__.update(self.__dict__)
+        op.bound = self._merge(options)
+        return op
+
+    def __call__(self, *primals: Any, **options: Any) -> Any:
+        """The value alone."""
+        return self.fwd(*primals, **options)[0]
+
+    def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
+        """The value, and the residuals that `bwd` takes."""
+        self._check_keywords(options)
+        options = self._merge(options)
+        values, differentiated = self._arrange(primals, options)
+        for name in self.required:
+            if name not in options:
+                raise TypeError(f"{self.name}: missing the keyword argument {name!r}")
+        arrays, dtype = self._floating(values)
+        narrow = dtype.itemsize == 2
+        if narrow:
+            arrays = [_cast(a, np.dtype(np.float32)) for a in arrays]
+        y, saved = self.forward(*arrays, **options)
+        if narrow:
+            y = _cast(y, dtype)
+        if isinstance(y, np.ndarray | np.generic):
+            structure, shapes = None, (y.shape,)
+        else:
+            leaves, structure = optree.tree_flatten(y)
+            shapes = tuple(leaf.shape for leaf in leaves)
+        return y, Residuals(self.name, saved, dtype, structure, shapes, differentiated)
+
+    def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
+        """The cotangents of the positional arguments, given the cotangent `dy` of the value."""
+        if self.backward is None:
+            raise TypeError(f"{self.name}: no pullback is defined; decorate one with @{self.name}.pullback")
+        if not isinstance(residuals, Residuals) or residuals.op != self.name:
+            what = f"those of {residuals.op}" if isinstance(residuals, Residuals) else type(residuals).__name__
+            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {what}")
+        dy = self._cotangent(residuals, dy)
+        dtype = residuals.dtype
+        if dtype.itemsize == 2:
+            dy = _cast(dy, np.dtype(np.float32))
+        cotangents = self.backward(residuals.saved, dy)
+        if not isinstance(cotangents, tuple) or len(cotangents) != len(self.arguments):
+            raise TypeError(
+                f"{self.name}: the pullback must return a tuple with one cotangent for each of {', '.join(self.arguments)}"
+            )
+        if dtype.itemsize == 2:
+            cotangents = tuple(_cast(c, dtype) for c in cotangents)
+        return tuple(cotangents[i] for i in residuals.differentiated)
+
+    # ------------------------------------------------------------------------------------------ checks
+
+    def _merge(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.bound, **options}
+
+    def _check_keywords(self, options: Mapping[str, Any]) -> None:
+        for name in options:
+            if name not in self.keywords and name not in self.arguments:
+                known = ", ".join(self.keywords) or "none"
+                raise TypeError(f"{self.name}: unknown keyword argument {name!r} (options: {known})")
+
+    def _arrange(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]]:
+        """Every argument in order, those given by keyword taken out of `options`; and which were positional."""
+        if len(primals) == len(self.arguments) and not any(n in options for n in self.arguments):
+            return list(primals), tuple(range(len(primals)))
+        free = [i for i, n in enumerate(self.arguments) if n not in options]
+        if len(free) != len(primals):
+            names = ", ".join(self.arguments[i] for i in free) or "no"
+            raise TypeError(f"{self.name}: takes {len(free)} positional arguments ({names}), got {len(primals)}")
+        values = dict(zip(free, primals, strict=True))
+        return [values[i] if i in values else options.pop(n) for i, n in enumerate(self.arguments)], tuple(free)
+
+    def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
+        """The arguments with every leaf an array, and the one dtype they share."""
+        first: tuple[str, np.dtype[Any]] | None = None
+        arrays: list[Any] = []
+        for name, value in zip(self.arguments, values, strict=True):
+            if type(value) is np.ndarray:
+                paths, leaves, structure = [name], [value], None
+            else:
+                parts, leaves, structure = optree.tree_flatten_with_path(value)
+                paths = [".".join((name, *map(str, p))) for p in parts]
+            for i, leaf in enumerate(leaves):
+                leaf = self._array(paths[i], leaf)
+                leaves[i] = leaf
+                if first is None:
+                    first = (paths[i], leaf.dtype)
+                elif leaf.dtype != first[1]:
+                    raise TypeError(
+                        f"{self.name}: arguments must share one dtype, but {first[0]} is {first[1]} "
+                        f"and {paths[i]} is {leaf.dtype}"
+                    )
+            arrays.append(leaves[0] if structure is None else optree.tree_unflatten(structure, leaves))
+        return arrays, np.dtype(np.float64) if first is None else first[1]
+
+    def _array(self, path: str, leaf: Any) -> Array:
+        if isinstance(leaf, np.ma.MaskedArray) or not (isinstance(leaf, float) or hasattr(leaf, "__array__")):
+            raise TypeError(f"{self.name}: {path} must be a floating-point array, got {type(leaf).__name__}")
+        array = np.asarray(leaf)
+        if not is_floating(array.dtype):
+            raise TypeError(
+                f"{self.name}: {path} must be a floating-point array (float64, float32, float16 or bfloat16), got {array.dtype}"
+            )
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+    def _cotangent(self, residuals: Residuals, dy: Any) -> Any:
+        """`dy` as arrays, of the value's structure, shapes and dtype; a Python number stands for a scalar."""
+        leaves: list[Any]
+        if residuals.structure is None:
+            leaves = [dy]
+        else:
+            leaves, structure = optree.tree_flatten(dy)
+            if structure != residuals.structure:
+                raise ValueError(
+                    f"{self.name}: the cotangent dy has the structure {structure}, the value has {residuals.structure}"
+                )
+        for i, (leaf, shape) in enumerate(zip(leaves, residuals.shapes, strict=True)):
+            array: Any
+            if type(leaf) in (float, int) and shape == ():
+                array = np.asarray(leaf, residuals.dtype)
+            elif not hasattr(leaf, "__array__"):
+                raise TypeError(f"{self.name}: the cotangent dy must be an array, got {type(leaf).__name__}")
+            else:
+                array = np.asarray(leaf)
+            if array.shape != shape:
+                raise ValueError(f"{self.name}: the cotangent dy has shape {array.shape}, the value it belongs to has {shape}")
+            if array.dtype != residuals.dtype:
+                raise TypeError(f"{self.name}: the cotangent dy is {array.dtype}, the value it belongs to is {residuals.dtype}")
+            leaves[i] = array if array.dtype.isnative else array.astype(residuals.dtype)
+        return leaves[0] if residuals.structure is None else optree.tree_unflatten(residuals.structure, leaves)
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether ops compute in this dtype: bfloat16, which NumPy does not know, is recognised by its name."""
+    return (dtype.kind == "f" and dtype.itemsize <= 8) or dtype.name == "bfloat16"
+
+
+def _cast(tree: Tree, dtype: np.dtype[Any]) -> Tree:
+    with np.errstate(over="ignore", under="ignore"):  # what float16 cannot hold is inf or 0, as in any float16 sum
+        if isinstance(tree, np.ndarray):
+            return tree.astype(dtype)
+        return optree.tree_map(lambda leaf: np.asarray(leaf).astype(dtype), tree)
+
+
+def vjp(op: Op, *primals: Any, **options: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The value of `op`, and the function that takes its cotangent to the cotangents of the primals.
+
+    >>> import numpy as np, purenet as pn
+    >>> y, pullback = pn.vjp(pn.tanh, np.array([0.0, 1.0]))
+    >>> pullback(np.ones(2))[0].round(4)
+    array([1.  , 0.42])
+    """
+    y, residuals = op.fwd(*primals, **options)
+    return y, lambda dy: op.bwd(residuals, dy)

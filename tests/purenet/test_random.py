@@ -1,0 +1,410 @@
+"""The generator against jax.random with the same key, against published answers, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import special
+
+from purenet import random
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = NDArray[Any]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16), BFLOAT16]
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+MANY = 40_001  # three blocks
+SHAPES = [(), (0,), (1,), (7,), (2, 3), (3, 1, 4), (2, 0), (MANY,)]
+BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.3), (5.0, 1000.3), (-0.7, 0.31), (2.0, 2.0)]
+
+examples = settings(derandomize=True, max_examples=25, deadline=None)
+seeds = st.integers(0, 2**63 - 1)
+keys = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)).map(lambda words: np.array(words, np.uint32))
+
+
+def jax_key(key: Array) -> Any:
+    return jax.random.wrap_key_data(jax.numpy.asarray(key), impl="threefry2x32")
+
+
+def by_jax(function: Callable[..., Any], key: Array, *arguments: Any, **options: Any) -> Array:
+    with jax.enable_x64(True):
+        return np.asarray(function(jax_key(key), *arguments, **options))
+
+
+def first_of(many: Array, shape: tuple[int, ...]) -> Array:
+    """What JAX draws in this shape: it numbers the elements in order. One shape, because JAX compiles for each."""
+    return many[: math.prod(shape)].reshape(shape)
+
+
+def assert_same_bits(ours: Array, theirs: Array) -> None:
+    assert isinstance(ours, np.ndarray)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def ulps(ours: Array, theirs: Array) -> Array:
+    """How many floating-point numbers lie between."""
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    kind = np.dtype(f"int{8 * ours.itemsize}")
+    patterns = [np.atleast_1d(x).view(kind).astype(np.int64) for x in (ours, theirs)]
+    ordered = [np.where(p < 0, np.iinfo(kind).min - p, p) for p in patterns]
+    distance: Array = np.abs(ordered[0] - ordered[1])
+    return distance
+
+
+# ---------------------------------------------------------------------------------------------------- keys
+
+
+@examples
+@given(seed=seeds)
+def test_a_key_is_the_key_data_of_jax_with_x64(seed: int) -> None:
+    with jax.enable_x64(True):
+        theirs = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    assert_same_bits(random.key(seed), theirs)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+def test_below_32_bits_the_x64_flag_of_jax_makes_no_difference(seed: int) -> None:
+    with jax.enable_x64(False):
+        theirs = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    assert_same_bits(random.key(seed), theirs)
+
+
+def test_without_x64_jax_drops_the_upper_half_of_a_seed_and_we_keep_it() -> None:
+    with jax.enable_x64(False):
+        assert np.asarray(jax.random.key_data(jax.random.key(2**32 + 5))).tolist() == [0, 5]
+    assert random.key(2**32 + 5).tolist() == [1, 5]
+
+
+@examples
+@given(key=keys, num=st.sampled_from([1, 2, 5, (2, 3)]))
+def test_split_is_that_of_jax(key: Array, num: Any) -> None:
+    with jax.enable_x64(True):
+        theirs = np.asarray(jax.random.key_data(jax.random.split(jax_key(key), num)))
+    assert_same_bits(random.split(key, num), theirs)
+
+
+@examples
+@given(key=keys, data=st.integers(0, 2**32 - 1))
+def test_fold_in_is_that_of_jax(key: Array, data: int) -> None:
+    with jax.enable_x64(True):
+        theirs = np.asarray(jax.random.key_data(jax.random.fold_in(jax_key(key), data)))
+    assert_same_bits(random.fold_in(key, data), theirs)
+
+
+def test_the_hash_gives_the_published_answers_of_random123() -> None:
+    def words(counter: int, *key: int) -> list[int]:
+        return [int(word[0]) for word in random._threefry(np.array(key, np.uint32), counter, counter + 1)]
+
+    assert words(0, 0, 0) == [0x6B200159, 0x99BA4EFE]
+    assert words(2**64 - 1, 0xFFFFFFFF, 0xFFFFFFFF) == [0x1CB996FC, 0xBB002BE7]
+    assert words(0x243F6A8885A308D3, 0x13198A2E, 0x03707344) == [0xC4923A9C, 0x483DF7A0]
+
+
+def test_keys_are_read_only_and_samples_are_not() -> None:
+    key = random.key(1)
+    for made in (key, random.split(key), random.split(key)[0], random.fold_in(key, 3)):
+        with pytest.raises(ValueError, match="read-only"):
+            made[0] = 0
+    for sample in (random.bits(key, (3,)), random.normal(key, (3,)), random.permutation(key, 3)):
+        sample[0] = 0
+
+
+def test_a_writable_key_is_accepted_and_left_alone() -> None:
+    key = np.array([3, 4], np.uint32)
+    assert_same_bits(random.bits(key, (5,)), random.bits(key, (5,)))
+    random.split(key), random.fold_in(key, 1), random.normal(key, (5,)), random.permutation(key, 2000)
+    assert key.tolist() == [3, 4]
+
+
+# ----------------------------------------------------------------------------------------------- samplers
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 1, 4), (2, 0)])
+def test_the_shapes_are_those_of_jax(shape: tuple[int, ...]) -> None:
+    key = random.key(7)
+    assert_same_bits(random.bits(key, shape), by_jax(jax.random.bits, key, shape, "uint32"))
+    assert_same_bits(random.uniform(key, shape), by_jax(jax.random.uniform, key, shape))
+
+
+@examples
+@given(key=keys, shape=st.sampled_from(SHAPES), dtype=st.sampled_from(["uint8", "uint16", "uint32", "uint64"]))
+def test_bits_are_those_of_jax(key: Array, shape: tuple[int, ...], dtype: str) -> None:
+    theirs = by_jax(jax.random.bits, key, (MANY,), dtype)
+    assert_same_bits(random.bits(key, shape, dtype), first_of(theirs, shape))
+
+
+@settings(examples, max_examples=60)
+@given(key=keys, shape=st.sampled_from(SHAPES), dtype=st.sampled_from(FLOATS), bounds=st.sampled_from(BOUNDS))
+def test_uniform_is_that_of_jax(key: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[float, float]) -> None:
+    theirs = by_jax(jax.random.uniform, key, (MANY,), dtype, *bounds)
+    assert_same_bits(random.uniform(key, shape, dtype, *bounds), first_of(theirs, shape))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("low", "high"), [((3,), ()), ((2, 1), (2, 3))])
+def test_uniform_bounds_broadcast_as_in_jax(dtype: Any, low: tuple[int, ...], high: tuple[int, ...]) -> None:
+    key, generator = random.key(5), np.random.default_rng(0)
+    minval, maxval = generator.uniform(-3, 0, low), generator.uniform(0, 3, high)
+    ours = random.uniform(key, (2, 3), dtype, minval, maxval)
+    assert_same_bits(ours, by_jax(jax.random.uniform, key, (2, 3), dtype, minval, maxval))
+
+
+@pytest.mark.parametrize("dtype", FLOATS[:2], ids=str)
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (-1e300, 1e-3), (1e-200, 1e200), (-1.0, 1.0 + 1e-9), (0.25, 1e17)])
+def test_uniform_rounds_the_exact_value_once(dtype: Any, low: float, high: float) -> None:
+    if dtype == np.float32:
+        low, high = float(np.clip(low, -1e30, 1e30)), float(np.clip(high, -1e30, 1e30))
+    key, a, b = random.key(8), dtype.type(low), dtype.type(high)
+    unit, ours = random.uniform(key, (500,), dtype), random.uniform(key, (500,), dtype, low, high)
+    exact = [Fraction(float(u)) * Fraction(float(b - a)) + Fraction(float(a)) for u in unit]
+    for value, got in zip(exact, ours, strict=True):
+        around = (np.nextafter(got, dtype.type(-np.inf)), np.nextafter(got, dtype.type(np.inf)))
+        assert all(abs(value - Fraction(float(got))) <= abs(value - Fraction(float(other))) for other in around)
+
+
+def test_a_product_just_above_a_tie_rounds_up() -> None:
+    u, s = np.array([898107057 * 2.0**-30]), np.array(160465489 * 2.0**-80)  # u s = 2**-53 + 2**-110: 1 + u s is above the tie
+    assert Fraction(float(u[0])) * Fraction(float(s)) == Fraction(1, 2**53) + Fraction(1, 2**110)
+    assert random._multiply_add(u, s, np.array(1.0), np.dtype(np.float64)).tolist() == [1 + 2.0**-52]
+
+
+@settings(examples, max_examples=40)
+@given(key=keys, shape=st.sampled_from(SHAPES), dtype=st.sampled_from(FLOATS))
+def test_normal_is_that_of_jax(key: Array, shape: tuple[int, ...], dtype: Any) -> None:
+    ours, theirs = random.normal(key, shape, dtype), first_of(by_jax(jax.random.normal, key, (MANY,), dtype), shape)
+    size = np.abs(np.atleast_1d(ours).astype(np.float64))
+    lossy = (size > 0.87) & (size < 0.93) & (dtype == np.float64)  # see the docstring
+    assert np.all(ulps(ours, theirs) <= np.where(lossy, 40, 0 if dtype.itemsize == 2 else 4))
+
+
+def test_where_normal_differs_from_jax_scipy_agrees_with_us() -> None:
+    key, shape = random.key(0), (MANY,)
+    ours, theirs = random.normal(key, shape), by_jax(jax.random.normal, key, shape, np.float64)
+    u = random.uniform(key, shape, minval=np.nextafter(-1.0, 0.0), maxval=1.0)
+    differ = ulps(ours, theirs) > 10
+    assert differ.sum() > 10
+    exact = np.sqrt(2.0) * special.erfinv(u[differ])
+    assert ulps(ours[differ], exact).max() <= 6
+    assert ulps(theirs[differ], exact).min() > 6
+
+
+def test_the_inverse_of_erf_is_right_from_the_smallest_number_to_the_last_before_1() -> None:
+    for dtype in FLOATS[:2]:
+        steps = np.arange(1, 3000) * (EPS[dtype.name] / 2)
+        x = np.concatenate([1 - steps, 1 - np.geomspace(1e-14, 0.5, 3000), np.geomspace(1e-30, 0.9999, 3000)]).astype(dtype)
+        x = x[x < 1]
+        truth = special.erfinv(x.astype(np.float64))
+        # x**2 is rounded, and 1 - x**2 has the absolute error of that
+        allowed = EPS[dtype.name] * (8 + np.exp(truth**2) / (1 + truth**2))
+        assert np.all(np.abs(random._erfinv(x) / truth - 1) <= allowed)
+        assert random._erfinv(np.array([1, -1, 0], dtype)).tolist() == [np.inf, -np.inf, 0]
+        tail = x[x > 0.7]
+        with jax.enable_x64(True):
+            theirs = np.asarray(jax.lax.erf_inv(jax.numpy.asarray(tail)))
+        assert ulps(random._erfinv(tail), theirs).max() <= 4
+
+
+@settings(examples, max_examples=40)
+@given(
+    key=keys,
+    shape=st.sampled_from(SHAPES),
+    dtype=st.sampled_from(FLOATS),
+    bounds=st.sampled_from([(-2.0, 2.0), (-1.5, 0.3), (0.5, 3.0), (-np.inf, 1.0), (-np.inf, np.inf), (0.0, 9.0)]),
+)
+def test_truncated_normal_is_that_of_jax(key: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[float, float]) -> None:
+    ours = random.truncated_normal(key, *bounds, shape, dtype)
+    theirs = first_of(by_jax(jax.random.truncated_normal, key, *bounds, (MANY,), dtype), shape)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    assert np.all((ours > bounds[0]) & (ours < bounds[1]))
+    # an ULP of u is this many of z, and 16 more where the log1p of XLA loses digits
+    allowed = EPS[dtype.name] * (16 + 4 * np.exp(np.minimum(ours**2 / 2, 700)))
+    assert np.all(np.abs(ours - theirs) <= allowed)
+
+
+def test_truncated_normal_takes_its_shape_from_the_bounds() -> None:
+    lower, upper = np.array([[-1.0], [0.0]]), np.array([0.5, 1.0, 2.0])
+    z = random.truncated_normal(random.key(3), lower, upper)
+    theirs = by_jax(jax.random.truncated_normal, random.key(3), lower, upper)
+    assert z.shape == theirs.shape == (2, 3)
+    np.testing.assert_allclose(z, theirs, rtol=0, atol=1e-14)
+
+
+@settings(examples, max_examples=40)
+@given(
+    key=keys,
+    shape=st.sampled_from(SHAPES),
+    dtype=st.sampled_from(FLOATS),
+    p=st.sampled_from([0.0, 1e-3, 0.3, 0.5, 0.9, 1.0]),
+)
+def test_bernoulli_is_that_of_jax(key: Array, shape: tuple[int, ...], dtype: Any, p: float) -> None:
+    given = np.asarray(p).astype(dtype)
+    assert_same_bits(random.bernoulli(key, given, shape), first_of(by_jax(jax.random.bernoulli, key, given, (MANY,)), shape))
+
+
+def test_bernoulli_takes_its_shape_and_dtype_from_p() -> None:
+    key, p = random.key(2), np.linspace(0, 1, 5)
+    assert_same_bits(random.bernoulli(key), by_jax(jax.random.bernoulli, key))
+    assert_same_bits(random.bernoulli(key, p), by_jax(jax.random.bernoulli, key, p))
+    assert_same_bits(random.bernoulli(key, p, (4, 5)), by_jax(jax.random.bernoulli, key, p, (4, 5)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 1625, 1626])  # no round, no round, then 1 round, and 2 from 1626
+def test_the_permutation_of_a_range_is_that_of_jax(size: int) -> None:
+    assert_same_bits(random.permutation(random.key(size), size), by_jax(jax.random.permutation, random.key(size), size))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "independent"),
+    [
+        ((6,), 0, False),
+        ((6,), -1, True),
+        ((0,), 0, False),
+        ((4, 5, 2), 1, False),
+        ((4, 5, 2), -3, True),
+        ((4, 5, 2), 1, True),
+        ((3, 0), 1, True),
+        ((40, 50), -1, True),  # two rounds
+    ],
+)
+def test_the_permutation_of_an_array_is_that_of_jax(shape: tuple[int, ...], axis: int, independent: bool) -> None:
+    x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    for key in random.split(random.key(9), 4):
+        ours = random.permutation(key, x, axis, independent)
+        assert_same_bits(ours, by_jax(jax.random.permutation, key, x, axis, independent))
+        assert not np.shares_memory(ours, x)
+    assert x.ravel().tolist() == list(range(x.size))
+
+
+@examples
+@given(key=keys, shape=st.lists(st.integers(1, 5), min_size=1, max_size=3), data=st.data(), independent=st.booleans())
+def test_a_permutation_moves_along_its_axis_only(key: Array, shape: list[int], data: st.DataObject, independent: bool) -> None:
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    x = np.arange(math.prod(shape)).reshape(shape)
+    y = random.permutation(key, x, axis, independent)
+    assert np.array_equal(np.sort(y, axis), x)
+    if not independent:
+        order = random.permutation(key, shape[axis])
+        assert np.array_equal(y, np.take(x, order, axis))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_the_first_numbers_do_not_depend_on_how_many_are_drawn(dtype: Any) -> None:
+    key = random.key(6)
+    many = random.uniform(key, (50_000,), dtype)
+    assert_same_bits(random.uniform(key, (33_000,), dtype), many[:33_000])
+    assert_same_bits(random.uniform(key, (20, 5), dtype), many[:100].reshape(20, 5))
+
+
+def test_the_byte_order_of_the_results_is_native() -> None:
+    assert random.normal(random.key(0), (2,), ">f8").dtype.isnative
+    assert random.bits(random.key(0), (2,), ">u4").dtype.isnative
+
+
+# ------------------------------------------------------------------------------------------------- errors
+
+KEY = random.key(0)
+SAMPLERS: list[Callable[[Any], Any]] = [
+    random.split,
+    lambda key: random.fold_in(key, 0),
+    random.bits,
+    random.uniform,
+    random.normal,
+    lambda key: random.truncated_normal(key, -1.0, 1.0),
+    random.bernoulli,
+    lambda key: random.permutation(key, 3),
+]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_only_a_key_is_a_key(sampler: Callable[[Any], Any]) -> None:
+    for other, error, match in (
+        (0, TypeError, r": key must be a NumPy array of dtype uint32 and shape \(2,\), got int"),
+        ([0, 0], TypeError, "got list"),
+        (jax.random.key(0), TypeError, r"take np.asarray\(jax.random.key_data\(key\)\)"),
+        (np.zeros(2), TypeError, "key must have dtype uint32, got float64"),
+        (np.zeros(2, np.int64), TypeError, "key must have dtype uint32, got int64"),
+        (np.zeros(3, np.uint32), ValueError, r"key must have shape \(2,\), got \(3,\)"),
+        (random.split(KEY), ValueError, r"key must have shape \(2,\), got \(2, 2\)"),
+    ):
+        with pytest.raises(error, match=match):
+            sampler(other)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: random.key(-1), ValueError, f"key: seed must be between 0 and {2**63 - 1}, got -1"),
+        (lambda: random.key(2**63), ValueError, "key: seed must be between"),
+        (lambda: random.key(1.0), TypeError, "key: seed must be an integer, got 1.0"),  # type: ignore[arg-type]
+        (lambda: random.key(True), TypeError, "key: seed must be an integer, got True"),
+        (lambda: random.key(np.zeros(2, np.int64)), TypeError, "key: seed must be an integer"),  # type: ignore[arg-type]
+        (lambda: random.split(KEY, 0), ValueError, "split: num must be at least 1, got 0"),
+        (lambda: random.split(KEY, (2, 0)), ValueError, "split: num must be at least 1, got 0"),
+        (lambda: random.split(KEY, 2.0), TypeError, "split: num must be an integer, got 2.0"),  # type: ignore[arg-type]
+        (lambda: random.fold_in(KEY, -1), ValueError, "fold_in: data must be between 0 and 4294967295, got -1"),
+        (lambda: random.fold_in(KEY, 2**32), ValueError, "fold_in: data must be between"),
+        (lambda: random.fold_in(KEY, 0.5), TypeError, "fold_in: data must be an integer"),  # type: ignore[arg-type]
+        (lambda: random.bits(KEY, (), np.int32), TypeError, "bits: dtype must be uint8, uint16, uint32 or uint64, got int32"),
+        (lambda: random.bits(KEY, (), "nonsense"), TypeError, "bits: dtype must be a NumPy dtype, got 'nonsense'"),
+        (lambda: random.normal(KEY, 3), TypeError, "normal: shape must be a tuple of integers, got 3"),  # type: ignore[arg-type]
+        (lambda: random.normal(KEY, (-1,)), ValueError, "normal: every dimension of shape must be at least 0, got -1"),
+        (lambda: random.normal(KEY, (1.5,)), TypeError, "normal: every dimension of shape must be an integer, got 1.5"),  # type: ignore[arg-type]
+        (lambda: random.normal(KEY, (), int), TypeError, "normal: dtype must be float64, .* or bfloat16, got int64"),
+        (lambda: random.normal(KEY, (), complex), TypeError, "normal: dtype must be float64, .*, got complex128"),
+        (lambda: random.uniform(KEY, (), bool), TypeError, "uniform: dtype must be float64"),
+        (lambda: random.uniform(KEY, (), minval="a"), TypeError, "uniform: minval must be a real number"),
+        (lambda: random.uniform(KEY, (), maxval=1j), TypeError, "uniform: maxval must be a real number"),
+        (lambda: random.uniform(KEY, (), minval=2.0), ValueError, "uniform: minval must not exceed maxval, got 2.0 and 1.0"),
+        (lambda: random.uniform(KEY, (), minval=np.nan), ValueError, "uniform: minval and maxval must be finite in float64"),
+        (lambda: random.uniform(KEY, (), "f4", 0, 1e39), ValueError, "uniform: minval and maxval must be finite in float32"),
+        (lambda: random.uniform(KEY, (), "f2", -6e4, 6e4), ValueError, "uniform: maxval - minval must be finite in float16"),
+        (
+            lambda: random.uniform(KEY, (2,), maxval=np.ones(3)),
+            ValueError,
+            r"uniform: maxval must broadcast to shape \(2,\), got \(3,\)",
+        ),
+        (lambda: random.uniform(KEY, (), maxval=np.ones(3)), ValueError, r"maxval must broadcast to shape \(\), got \(3,\)"),
+        (lambda: random.truncated_normal(KEY, 1.0, 1.0), ValueError, "truncated_normal: lower must be less than upper"),
+        (lambda: random.truncated_normal(KEY, np.nan, 1.0), ValueError, "truncated_normal: lower must be less than upper"),
+        (lambda: random.truncated_normal(KEY, 9.0, 10.0), ValueError, "erf does not tell lower and upper apart in float64"),
+        (
+            lambda: random.truncated_normal(KEY, np.zeros(2), np.ones(3)),
+            ValueError,
+            r"truncated_normal: lower and upper must broadcast, got \(2,\) and \(3,\)",
+        ),
+        (lambda: random.truncated_normal(KEY, -1, 1, (), int), TypeError, "truncated_normal: dtype must be float64"),
+        (lambda: random.bernoulli(KEY, 1), TypeError, "bernoulli: p must be a floating-point number .*, got int64"),
+        (lambda: random.bernoulli(KEY, 1.1), ValueError, r"bernoulli: p must lie in \[0, 1\], got 1.1"),
+        (lambda: random.bernoulli(KEY, -0.1), ValueError, r"bernoulli: p must lie in \[0, 1\], got -0.1"),
+        (lambda: random.bernoulli(KEY, np.nan), ValueError, r"bernoulli: p must lie in \[0, 1\], got nan"),
+        (lambda: random.bernoulli(KEY, np.full(3, 0.5), (2,)), ValueError, r"bernoulli: p must broadcast to shape \(2,\)"),
+        (lambda: random.permutation(KEY, -1), ValueError, "permutation: x must be at least 0, got -1"),
+        (lambda: random.permutation(KEY, True), TypeError, "permutation: x must be an integer, got True"),
+        (lambda: random.permutation(KEY, np.array(1.5)), TypeError, "permutation: x must be an integer, got array"),
+        (lambda: random.permutation(KEY, [1, 2]), TypeError, "permutation: x must be an integer or an array .*, got list"),  # type: ignore[arg-type]
+        (lambda: random.permutation(KEY, 3, 1), ValueError, "permutation: axis must be between -1 and 0, got 1"),
+        (
+            lambda: random.permutation(KEY, np.ones((2, 2)), -3),
+            ValueError,
+            "permutation: axis must be between -2 and 1, got -3",
+        ),
+        (lambda: random.permutation(KEY, np.ones(2), 0.0), TypeError, "permutation: axis must be an integer"),  # type: ignore[arg-type]
+    ],
+)
+def test_bad_input_is_named(call: Callable[[], Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        call()
