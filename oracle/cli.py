@@ -8,6 +8,7 @@ import importlib
 import inspect
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="oracle",
         description="Is this gradient right? Two witnesses say so: central differences that know their uncertainty, and JAX.",
-        epilog="exit codes: 0 all right, 1 a gradient is not right, 2 interrupted, 3 internal error, 4 usage, 5 nothing checked",
+        epilog="exit codes: 0 right, 1 a gradient is not right, 2 interrupted, 3 internal error, 4 usage, 5 nothing checked",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
     verify.add_argument("--seed", type=_natural, default=0, metavar="S", help="of cases and cotangents (default 0)")
     verify.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default reports/)"
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default: reports)"
     )
     verify.add_argument("--json", action="store_true", help="print JSON instead of tables")
     verify.set_defaults(run=_verify, dtype="float64")
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
     seeds.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
-    seeds.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default reports/)")
+    seeds.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default: reports)")
     seeds.add_argument("--mnist", type=Path, metavar="FOLDER", help="take the three digits from the full MNIST in this folder")
     seeds.set_defaults(run=_seeds)
     return parser
@@ -242,16 +243,15 @@ def _check_reports(folder: Path) -> None:
 
 def _list(options: argparse.Namespace) -> Exit:
     records = _catalogued((), options.family)
+    wide = shutil.get_terminal_size((100, 24)).columns >= 120
     rows = []
     for record in records:
-        if isinstance(record, Spec):
-            flags = sorted({flag.name.lower() for case in record.cases for flag in case.flags})
-            rows.append((record.family, record.name, record.tier, str(record.source), len(record.cases), ", ".join(flags)))
-        else:
-            rows.append((record.family, record.name, 1, str(_source(record)), 1, "step by step"))
-    print(
-        tabulate(rows, ("family", "op", "tier", "reference", "cases", "visits"), maxcolwidths=[None, None, None, 44, None, 40])
-    )
+        source = _source(record)
+        cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
+        reference = str(source) if wide else source.kind
+        rows.append((record.family, record.name, f"T{getattr(record, 'tier', 1)}", reference, cases))
+    headers = ("family", "op", "tier", "reference", "cases")
+    print(tabulate(rows, headers, maxcolwidths=[None, 40, None, 50, None], colalign=("left",) * 4 + ("right",)))
     print(f"{len(rows)} in {len({row[0] for row in rows})} families")
     return Exit.PASS
 

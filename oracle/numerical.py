@@ -40,6 +40,7 @@ FIRST_STEP = 0.125  # in units of the argument's size: h^8 f^(9) stays below the
 SMALLEST_STEP = 2.0**-30  # in units of the element, or of the argument's size for an element at 0
 TARGET = 2.0**-42  # an uncertainty of this fraction of the largest derivative is good enough to stop at once
 TINY = 2.0**-10  # an argument of this size may be tiny for its function: steps of order 1 are tried as well
+DROWNED = 2.0**-20  # if this fraction of the derivative stays uncertain with its own steps
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
 
 
@@ -84,16 +85,18 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
     steps = np.broadcast_to(np.asarray(steps, np.float64), index.shape)
     with np.errstate(over="ignore"):
         frozen = (x[index] + steps.astype(x.dtype)) - (x[index] - steps.astype(x.dtype)) == 0
-    estimate = _search(probe, leaf, index, steps, frozen)
-    # Steps of the size of a tiny argument drown in the noise of outputs that are not tiny, or move nothing at all.
-    drowned = ~(estimate.uncertainty <= TARGET * np.abs(estimate.value)) | (estimate.value == 0)
-    if own_steps and drowned.any() and size_of(x) < TINY:
-        estimate = _better(estimate, _search(probe, leaf, index, np.full(index.size, FIRST_STEP), frozen), drowned)
+    estimate = _search(probe, leaf, index, steps, np.abs(x[index]), frozen)
+    if own_steps and size_of(x) < TINY:
+        # Steps of the size of a tiny argument drown in the noise of outputs that are not tiny, or move nothing at all.
+        still = (np.nan_to_num(estimate.differences) == 0).all(axis=1)
+        drowned = still | ((estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value)))
+        if drowned.any():
+            ones = np.ones(index.size)
+            estimate = _better(estimate, _search(probe, leaf, index, FIRST_STEP * ones, ones, frozen), drowned)
     return estimate
 
 
-def _search(probe: Probe, leaf: int, index: Array, steps: Array, frozen: Array) -> Estimate:
-    sizes = np.abs(probe.origin[leaf].reshape(-1)[index])
+def _search(probe: Probe, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array) -> Estimate:
     search = _Search(lambda i, h: probe.difference(leaf, int(index[i]), h), steps, sizes)
     value, uncertainty = search.run()
     with quiet():
@@ -212,25 +215,30 @@ class _Search:
     def run(self) -> tuple[Array, Array]:
         alive = np.arange(self.count)
         with quiet():
-            for _ in range(LEVELS):
+            self._level(alive)
+            self._level(alive)
+            still = [level == 0 for level in (*self.central, *self.forward)]
+            alive = alive[~np.logical_and.reduce(still)]  # what neither of two steps moves is flat
+            for _ in range(LEVELS - 2):
                 self._level(alive)
-            value, uncertainty = self._best()
+            value, uncertainty, noise = self._best()
             while True:
                 scale = np.abs(value[np.isfinite(value)]).max(initial=0.0)
-                unsure = ~(uncertainty <= TARGET * scale)
-                wanted = unsure | self.jumps().suspected
+                # Shorter steps gain nothing where the noise is most of the uncertainty already.
+                unsure = ~(uncertainty <= TARGET * scale) & ~(noise > 0.5 * uncertainty)
+                wanted = unsure | self.jumps().suspected | self._parted(value, uncertainty)
                 next_step = self.steps / RATIO ** len(self.central)
                 wanted &= next_step > self.smallest
                 alive = alive[wanted[alive]]
                 if not alive.size:
                     break
                 self._level(alive)
-                value, latest = self._best()
+                value, latest, noise = self._best()
                 gained = (latest < 0.9 * uncertainty) | ~np.isfinite(latest)
                 uncertainty = latest
                 # Two levels without gain end the search, unless the slopes of the two sides still differ.
                 self.idle[alive] = np.where(gained[alive], 0, self.idle[alive] + 1)
-                alive = alive[(self.idle[alive] < 2) | self.jumps().suspected[alive]]
+                alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
         return value, uncertainty
 
     def _level(self, alive: Array) -> None:
@@ -257,12 +265,17 @@ class _Search:
         """One row an element, one column a level."""
         return np.stack(levels, axis=1)
 
-    def _best(self) -> tuple[Array, Array]:
+    def _best(self) -> Extrapolated:
         """By h^2, or where that fails by h: next to a jump of the second derivative the odd powers are there too."""
-        return _least(
-            _extrapolate(self.table(self.central), self.table(self.noise), RATIO**2),
-            _extrapolate(self.table(self.central), self.table(self.noise), RATIO),
-        )
+        central, noise = self.table(self.central), self.table(self.noise)
+        even, all_powers = (_extrapolate(central, noise, factor) for factor in (RATIO**2, RATIO))
+        better = even.uncertainty <= all_powers.uncertainty
+        return Extrapolated(*(np.where(better, a, b) for a, b in zip(even, all_powers, strict=True)))
+
+    def _parted(self, value: Array, uncertainty: Array) -> Array:
+        """Where the shortest step contradicts the answer: two entries of the table agreed by chance."""
+        before, last, noise = self.central[-2], self.central[-1], self.noise[-1]
+        return np.abs(value - last) > np.abs(last - before) + 8 * noise + uncertainty
 
     def jumps(self) -> Jumps:
         """Whether the slopes of the two sides differ, as far as the steps tell.
@@ -273,8 +286,8 @@ class _Search:
         """
         noise = 2 * self.table(self.noise)
         forward, backward = self.table(self.forward), self.table(self.backward)
-        right, above = _extrapolate(forward, noise, RATIO)
-        left, below = _extrapolate(backward, noise, RATIO)
+        right, above, _ = _extrapolate(forward, noise, RATIO)
+        left, below, _ = _extrapolate(backward, noise, RATIO)
         jump = right - left
         resolves = np.abs(jump)[:, None] > 8 * noise
         shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
@@ -284,10 +297,18 @@ class _Search:
         return Jumps(suspected, suspected & (np.abs(seen - jump) < 0.25 * np.abs(jump)), left, right, above + below)
 
 
-def _extrapolate(differences: Array, noise: Array, factor: float) -> tuple[Array, Array]:
+class Extrapolated(NamedTuple):
+    """The limits, what each states as its uncertainty, and how much of that is noise."""
+
+    value: Array
+    uncertainty: Array
+    noise: Array
+
+
+def _extrapolate(differences: Array, noise: Array, factor: float) -> Extrapolated:
     """Richardson's extrapolation along axis 1; of all entries of the table the one that states the least uncertainty."""
-    best = np.full(differences.shape[0], np.nan)
-    least = np.full(differences.shape[0], np.inf)
+    count = differences.shape[0]
+    best = Extrapolated(np.full(count, np.nan), np.full(count, np.inf), np.full(count, np.inf))
     column, amplified = differences, noise
     for m in range(1, LEVELS):
         weight = 1 / (factor**m - 1)
@@ -297,13 +318,7 @@ def _extrapolate(differences: Array, noise: Array, factor: float) -> tuple[Array
         stated = np.abs(column - fine) + amplified
         stated[~np.isfinite(stated)] = np.inf
         chosen = stated.argmin(axis=1)[:, None]
-        value = np.take_along_axis(column, chosen, axis=1)[:, 0]
-        uncertainty = np.take_along_axis(stated, chosen, axis=1)[:, 0]
-        better = uncertainty < least
-        best, least = np.where(better, value, best), np.where(better, uncertainty, least)
-    return best, least
-
-
-def _least(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
-    better = one[1] <= other[1]
-    return np.where(better, one[0], other[0]), np.where(better, one[1], other[1])
+        candidate = [np.take_along_axis(table, chosen, axis=1)[:, 0] for table in (column, stated, amplified)]
+        better = candidate[1] < best.uncertainty
+        best = Extrapolated(*(np.where(better, new, old) for new, old in zip(candidate, best, strict=True)))
+    return best

@@ -15,12 +15,18 @@ __all__ = ["axes", "choice", "factors", "fields", "mask", "number", "same_shape"
 
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
     """The parameters by name, None for an absent optional one."""
+    if isinstance(params, Mapping):
+        names = (*required, *optional)
+        if all(name in names for name in params) and all(name in params for name in required):
+            values = [params.get(name) for name in names]
+            for name, value in zip(names, values, strict=True):
+                if not (value is None or hasattr(value, "shape")):
+                    raise TypeError(f"{op}: params.{name} must be an array, got {type(value).__name__}")
+            return values
     expected = ", ".join((*required, *(f"{name} (optional)" for name in optional)))
     if not isinstance(params, Mapping):
         raise TypeError(f"{op}: params must be a dict with {expected}, got {type(params).__name__}")
-    if not set(required) <= set(params) <= {*required, *optional}:
-        raise ValueError(f"{op}: params must hold {expected}, got {', '.join(map(str, params)) or 'nothing'}")
-    return [params.get(name) for name in (*required, *optional)]
+    raise ValueError(f"{op}: params must hold {expected}, got {', '.join(map(str, params)) or 'nothing'}")
 
 
 def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -195,25 +195,22 @@ class Op:
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""
+        dtype = _plain_dtype(values)
+        if dtype is not None:
+            return values, dtype
         first: tuple[str, np.dtype[Any]] | None = None
         arrays: list[Any] = []
         for name, value in zip(self.arguments, values, strict=True):
-            if type(value) is np.ndarray:
-                paths, leaves, structure = [name], [value], None
-            else:
-                parts, leaves, structure = optree.tree_flatten_with_path(value)
-                paths = [".".join((name, *map(str, p))) for p in parts]
-            for i, leaf in enumerate(leaves):
-                leaf = self._array(paths[i], leaf)
-                leaves[i] = leaf
-                if first is None:
-                    first = (paths[i], leaf.dtype)
-                elif leaf.dtype != first[1]:
+            paths, leaves, structure = optree.tree_flatten_with_path(value)
+            for i, path in enumerate(paths):
+                place = ".".join((name, *map(str, path)))
+                leaves[i] = leaf = self._array(place, leaves[i])
+                first = first or (place, leaf.dtype)
+                if leaf.dtype != first[1]:
                     raise TypeError(
-                        f"{self.name}: arguments must share one dtype, but {first[0]} is {first[1]} "
-                        f"and {paths[i]} is {leaf.dtype}"
+                        f"{self.name}: arguments must share one dtype, but {first[0]} is {first[1]} and {place} is {leaf.dtype}"
                     )
-            arrays.append(leaves[0] if structure is None else optree.tree_unflatten(structure, leaves))
+            arrays.append(optree.tree_unflatten(structure, leaves))
         return arrays, np.dtype(np.float64) if first is None else first[1]
 
     def _array(self, path: str, leaf: Any) -> Array:
@@ -251,6 +248,20 @@ class Op:
                 raise TypeError(f"{self.name}: the cotangent dy is {array.dtype}, the value it belongs to is {residuals.dtype}")
             leaves[i] = array if array.dtype.isnative else array.astype(residuals.dtype)
         return leaves[0] if residuals.structure is None else optree.tree_unflatten(residuals.structure, leaves)
+
+
+_COMMON = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16))
+
+
+def _plain_dtype(values: list[Any]) -> np.dtype[Any] | None:
+    """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
+    dtype = None
+    for value in values:
+        for leaf in value.values() if type(value) is dict else (value,):
+            if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
+                return None
+            dtype = leaf.dtype
+    return dtype if any(dtype is common for common in _COMMON) else None
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:

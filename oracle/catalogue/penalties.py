@@ -23,10 +23,14 @@ def l2_by_optax(weights: Any, *, strength: float) -> Any:
     return strength / 2 * optax.tree.norm(weights, squared=True)
 
 
+def absolute(x: Any) -> Any:
+    return jnp.abs(x)
+
+
 def slopes_at_zero() -> tuple[float, float]:
     """Ours, and JAX's of the absolute value."""
     _, pullback = pn.vjp(pn.l1_penalty, np.zeros(1), strength=1.0)
-    return float(pullback(1.0)[0][0]), float(jax.grad(jnp.abs)(0.0))
+    return float(pullback(1.0)[0][0]), float(jax.grad(absolute)(0.0))
 
 
 def layers(draw: Draw) -> tuple[Any]:
@@ -38,7 +42,8 @@ def trees(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def leaf() -> Any:
         return draw.away_from([0.0], *draw.shape(), scale=draw.choice([1.0, 5.0]))
 
-    weights = draw.choice([leaf, lambda: {"a": leaf(), "b": (leaf(), leaf())}, lambda: [leaf(), leaf()]])()
+    kind = draw.choice(["array", "list", "dict"])
+    weights = leaf() if kind == "array" else [leaf(), leaf()] if kind == "list" else {"a": leaf(), "b": (leaf(), leaf())}
     return (weights,), {"strength": draw.choice([0.5, 1e-3, 2.0])}
 
 

@@ -76,6 +76,13 @@ def test_the_weighted_mean_with_probabilities_divides_by_the_rows() -> None:
     close(value, (3 * np.log(4) + np.log(8 / 3)) / 2)
 
 
+def test_the_slope_of_a_probability_with_weight_and_smoothing() -> None:
+    q = np.array([[0.5, 0.5, 0.0]])
+    options = {"weight": np.array([2.0, 0.0, 3.0]), "label_smoothing": 0.25}
+    _, dlabels = gradients(pn.softmax_cross_entropy_with_probabilities, LOGITS[:1], q, **options)
+    close(dlabels, [[0.75 * 2 * np.log(4), 0, 0.75 * 3 * np.log(2)]])
+
+
 # ------------------------------------------------------------------------------------------------ softmax, any options
 
 

@@ -1,0 +1,184 @@
+"""The two-layer net on three digits, every parameter through both witnesses.
+
+The differences of all elements are the long part: they are cut into slices, which worker processes take. A slice is a name (which
+point, which parameter, which part), so that nothing but names and numbers crosses between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+import purenet as pn
+from oracle import numerical
+from oracle.diagnosis import Situation, diagnose
+from oracle.measures import differences, largest, relative
+from oracle.numerical import Estimate
+from oracle.probe import Probe
+from oracle.subject import leaves_of
+from oracle.verdict import Allowance, Evidence, Judgement, judge
+from purenet.data import Digits, scaled
+from purenet.models import two_layer_net
+
+__all__ = [
+    "ALL",
+    "H",
+    "PARAMETERS",
+    "Differences",
+    "Gradient",
+    "Point",
+    "Slice",
+    "gradients",
+    "perform",
+    "slices",
+]
+
+Array = NDArray[Any]
+
+PARAMETERS = {
+    "W1": "params.net.affine1.w",
+    "b1": "params.net.affine1.b",
+    "W2": "params.net.affine2.w",
+    "b2": "params.net.affine2.b",
+}
+"""The notes' names, in their order, and ours."""
+
+H = 1e-4  # of the plain differences that the notes take
+INSIDE_THE_LOG = 1e-7  # what the book adds to a probability before it takes the logarithm
+SLICE = 2048  # elements, at most: some seconds of work
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the net is differentiated. Weights are 0.01 * normal, biases 0."""
+
+    digits: Digits
+    hidden: int = 50
+    key: int = 0
+    scaled: bool = False
+    last_relu: bool = True
+
+    @property
+    def name(self) -> str:
+        pixels = "pixels scaled to 0..1" if self.scaled else "raw pixels 0..255"
+        return f"{pixels}, {'a relu' if self.last_relu else 'no relu'} after the logits"
+
+    @property
+    def goal(self) -> pn.Op:
+        return two_layer_net.goal(last_relu=self.last_relu)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"loss": {"labels": self.digits.labels}}
+
+    @property
+    def x(self) -> Array:
+        return scaled(self.digits.images) if self.scaled else self.digits.images.astype(np.float64)
+
+    @property
+    def params(self) -> Any:
+        sizes = (self.digits.images.shape[1], self.hidden, 10)
+        return {"net": two_layer_net.init(pn.random.key(self.key), sizes)}
+
+    def probe(self, function: Callable[[Any], Any]) -> Probe:
+        return Probe(function, (self.params,))
+
+    def loss(self) -> Callable[[Any], Any]:
+        """What is differentiated: the loss as a function of the parameters alone."""
+        goal, x, options = self.goal, self.x, self.options
+        return lambda params: goal(params, x, **options)
+
+    def loss_of_the_book(self) -> Callable[[Any], Any]:
+        """The same with a constant inside the logarithm, of which the backward pass knows nothing."""
+        net, x, labels = two_layer_net.net(last_relu=self.last_relu), self.x, self.digits.labels
+
+        def loss(params: Any) -> Array:
+            right = pn.softmax(net(params["net"], x))[np.arange(labels.size), labels]
+            return np.asarray(-np.log(right + INSIDE_THE_LOG).mean())
+
+        return loss
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Every `parts`-th element of one parameter at one point, from number `part` on."""
+
+    point: Point
+    parameter: str
+    part: int = 0
+    parts: int = 1
+    book: bool = False
+    """Whether the loss of the book is differentiated too."""
+
+
+class Differences(NamedTuple):
+    """What the differences say of some elements: with uncertainty, and as notes take them, with a step of H."""
+
+    estimate: Estimate
+    central: Array
+    one_sided: Array
+    """(f(x + h) - f(x)) / 2h: half the slope."""
+    book: Array
+    """Central, of the book's loss; empty unless asked for."""
+
+
+def slices(point: Point, parameters: Sequence[str] = tuple(PARAMETERS), *, book: bool = False) -> list[Slice]:
+    """All elements of these parameters, in slices of about equal work."""
+    sizes = {leaf.path: leaf.array.size for leaf in _leaves(point.params)}
+    cuts = [(name, -(-sizes[PARAMETERS[name]] // SLICE)) for name in parameters]
+    return [Slice(point, name, part, parts, book) for name, parts in cuts for part in range(parts)]
+
+
+def perform(task: Slice) -> Differences:
+    """The differences of one slice, in whichever process."""
+    probe = task.point.probe(task.point.loss())
+    leaf = _number(task)
+    # Strides, not blocks: the pixels at the edges are 0 in all images, so blocks would be unequal work.
+    estimate = numerical.differentiate(probe, leaf, np.arange(task.part, probe.origin[leaf].size, task.parts))
+    # What moves nothing over the longer steps of the search moves nothing over H.
+    moving = np.flatnonzero((estimate.value != 0) | (estimate.uncertainty != 0) | estimate.kink)
+    central, one_sided, book = np.zeros(estimate.index.size), np.zeros(estimate.index.size), np.zeros(0)
+    for i in moving:
+        difference = probe.difference(leaf, int(estimate.index[i]), H)
+        central[i], one_sided[i] = difference.both / (2 * H), difference.ahead / (2 * H)
+    if task.book:
+        probe, book = task.point.probe(task.point.loss_of_the_book()), np.zeros(estimate.index.size)
+        for i in moving:
+            book[i] = probe.difference(leaf, int(estimate.index[i]), H).both / (2 * H)
+    return Differences(estimate, central, one_sided, book)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One parameter at one point: all three gradients, element by element, and what follows."""
+
+    point: Point
+    parameter: str
+    evidence: Evidence
+    found: Differences
+    judgement: Judgement
+
+    @property
+    def diagnosis(self) -> str:
+        return diagnose(self.evidence, self.judgement, Situation(samples=len(self.point.digits.labels)))
+
+    @property
+    def analytic(self) -> Array:
+        return self.evidence.analytic
+
+    def off(self, other: Array) -> tuple[float, float, float]:
+        """The mean and the largest |difference| of the hand-written gradient, and that relative to the largest entry."""
+        error = differences(self.analytic, other)
+        return float(error.mean()), float(error.max()), relative(error, largest(self.analytic))
+
+
+def gradients(tasks: Sequence[Slice], results: Sequence[Differences]) -> dict[tuple[Point, str], Gradient]:
+    """The hand-written gradients and JAX's at every point of the tasks, compared with the differences."""
+    pieces: dict[int, dict[str, list[Differences]]] = {}
+    points: dict[int, Point] = {}
+    raise NotImplementedError
