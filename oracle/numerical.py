@@ -163,9 +163,13 @@ def differentiate_along(probe: Probe, leaf: int, count: int, seed: int = 0) -> D
         lambda i, h: probe.difference(leaf, everything, h * directions[i]), np.full(count, FIRST_STEP), np.ones(count)
     )
     value, uncertainty = search.run()
+    # Across kinks it lies between the slopes of both sides, which no gradient need do: then it says little.
+    with quiet():
+        jumps = search.jumps()
+        apart = np.sqrt(np.mean(np.where(jumps.suspected, jumps.right - jumps.left, 0.0) ** 2))
     # x + h d is rounded to the grid of x, element by element: the direction really taken is off by eps |x| / h in each.
     off = probe.eps * np.sqrt(x.size) * np.sqrt(np.mean(value**2)) * RATIO ** (LEVELS - 1) / FIRST_STEP
-    return Directional(directions, value, uncertainty + off)
+    return Directional(directions, value, uncertainty + off + apart)
 
 
 def gradient(function: Function, *primals: Any) -> tuple[Any, ...]:
@@ -239,7 +243,18 @@ class _Search:
                 # Two levels without gain end the search, unless the slopes of the two sides still differ.
                 self.idle[alive] = np.where(gained[alive], 0, self.idle[alive] + 1)
                 alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
-        return value, uncertainty
+            return self._this_side(value, uncertainty)
+
+    def _this_side(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
+        """Beside a kink only steps shorter than its distance count: longer ones agree, on a slope that is of neither side."""
+        jumps = self.jumps()
+        near = jumps.suspected & ~jumps.confirmed
+        if not near.any():
+            return value, uncertainty
+        slopes_apart = np.abs(self.table(self.forward) - self.table(self.backward))
+        across = near[:, None] & (slopes_apart > 0.25 * np.abs(jumps.right - jumps.left)[:, None])
+        best = self._best(np.where(across, np.nan, self.table(self.central)))
+        return np.where(near, best.value, value), np.where(near, best.uncertainty, uncertainty)
 
     def _level(self, alive: Array) -> None:
         central, forward, backward, noise = (np.full(self.count, np.nan) for _ in range(4))
@@ -265,9 +280,10 @@ class _Search:
         """One row an element, one column a level."""
         return np.stack(levels, axis=1)
 
-    def _best(self) -> Extrapolated:
+    def _best(self, central: Array | None = None) -> Extrapolated:
         """By h^2, or where that fails by h: next to a jump of the second derivative the odd powers are there too."""
-        central, noise = self.table(self.central), self.table(self.noise)
+        central = self.table(self.central) if central is None else central
+        noise = self.table(self.noise)
         even, all_powers = (_extrapolate(central, noise, factor) for factor in (RATIO**2, RATIO))
         better = even.uncertainty <= all_powers.uncertainty
         return Extrapolated(*(np.where(better, a, b) for a, b in zip(even, all_powers, strict=True)))
@@ -275,7 +291,7 @@ class _Search:
     def _parted(self, value: Array, uncertainty: Array) -> Array:
         """Where the shortest step contradicts the answer: two entries of the table agreed by chance."""
         before, last, noise = self.central[-2], self.central[-1], self.noise[-1]
-        return np.abs(value - last) > np.abs(last - before) + 8 * noise + uncertainty
+        return np.asarray(np.abs(value - last) > np.abs(last - before) + 8 * noise + uncertainty)
 
     def jumps(self) -> Jumps:
         """Whether the slopes of the two sides differ, as far as the steps tell.

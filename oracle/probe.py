@@ -17,6 +17,8 @@ __all__ = ["Difference", "Function", "Probe", "quiet", "random_cotangent", "size
 Array = NDArray[Any]
 Function = Callable[..., Any]
 
+PACE = 2.0**-23  # of the displacements that measure noise, in units of each element
+
 
 def random_cotangent(y: Any, seed: int = 0) -> Any:
     """A tree like `y` of numbers of random sign between 1/2 and 3/2: no ones, no zeros, no two alike."""
@@ -82,20 +84,28 @@ class Probe:
         factor (Hamming; More and Wild, "Estimating computational noise", 2011).
         """
         generator = np.random.default_rng(0x6E6F)
-        pace = [np.where(x == 0, 1.0, np.abs(x)) * generator.uniform(-1, 1, size=x.shape) * 2.0**-26 for x in self.origin]
+        # Long enough to cross several float32 numbers: a function that computes in float32 is a staircase.
+        pace = [
+            np.where(x == 0, size_of(x), np.abs(x)) * generator.choice([-1, 1], x.shape) * generator.uniform(0.5, 1, x.shape) * PACE
+            for x in self.origin
+        ]
 
         def creep(j: int) -> Array:
             moved = [np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, pace, strict=True)]
             return vector(self.function(*structure.unflatten(moved)))
 
+        at_least = self.eps * np.abs(self.value)
         with quiet():
-            table = np.stack([creep(j) for j in range(9)])
-            jitter = np.zeros(self.value.shape)
+            try:
+                table = np.stack([creep(j) for j in range(9)])
+            except Exception:  # the end of the function's domain: nothing can be measured there
+                return at_least
+            jitter = np.full(self.value.shape, np.inf)
             for order in range(1, 7):
                 table = np.diff(table, axis=0)
-                if order >= 4:
-                    jitter = np.fmax(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
-        return np.fmax(self.eps * np.abs(self.value), np.where(np.isfinite(jitter), jitter, 0.0))
+                if order >= 4:  # noise shows alike in all of them, what is left of the smooth part in the lowest
+                    jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
+        return np.fmax(at_least, np.where(np.isfinite(jitter), jitter, 0.0))
 
     def secant(self, leaf: int) -> float:
         """The slope of a function that would go from 0 to our largest value over the size of this argument."""
@@ -113,6 +123,8 @@ class Probe:
             above = vector(self.function(*self.plus_tree))
             change = _minus(above, vector(self.function(*self.minus_tree)))
             half = _minus(above, self.value)
+        except Exception:  # a function that refuses what is outside its domain says as much as one that returns NaN
+            return Difference(float("nan"), float("nan"), 0.0, 0.0, 1.0)
         finally:
             plus[where] = here
             minus[where] = here
@@ -122,9 +134,9 @@ class Probe:
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),
-            noise=min(float(rounding.sum()), 4.0 * float(np.sqrt(rounding @ rounding))),
+            noise=min(float(rounding.sum()), 4.0 * _norm(rounding)),
             growth=0.5 * self.eps * float(np.abs(v) @ np.abs(change)),
-            distance=float(gone / displacement / 2) if gone.size == 1 else 1.0,
+            distance=float(np.ravel(gone / displacement / 2)[0]) if gone.size == 1 else 1.0,
         )
 
 
@@ -134,6 +146,12 @@ def _minus(a: Array, b: Array) -> Array:
     if np.isnan(change).any():
         change[a == b] = 0.0
     return change
+
+
+def _norm(a: Array) -> float:
+    """The Euclidean norm, even of numbers whose squares are too small to exist."""
+    size = float(a.max(initial=0.0))
+    return size * float(np.sqrt(np.square(a / size).sum())) if size > 0 else 0.0
 
 
 def size_of(x: Array) -> float:

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy import special
 
+from purenet.arithmetic import erf, erfinv, multiply_add, rounded, working
 from purenet.op import Array, is_floating
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def truncated_normal(key: Array, lower: Any, upper: Any, shape: Shape | None = N
     high = checked_parameter("truncated_normal", "upper", upper, shape, dtype)
     if not np.all(low < high):
         raise ValueError(f"truncated_normal: lower must be less than upper, got {lower} and {upper}")
-    a, b = _erf(low, dtype), _erf(high, dtype)
+    a, b = erf(low, dtype), erf(high, dtype)
     if not np.all(a < b):
         raise ValueError(f"truncated_normal: erf does not tell lower and upper apart in {dtype}, got {lower} and {upper}")
     z = _uniform(key, a, b, shape, dtype, _normal)
@@ -297,15 +297,15 @@ def _bits(high: Array, low: Array, width: int) -> Array:
 def _unit(high: Array, low: Array, dtype: np.dtype[Any]) -> Array:
     """Uniform numbers in [0, 1) with all bits that `dtype` keeps below 1; float32 for the 16-bit dtypes."""
     drawn, kept = _SOURCE[dtype.name]
-    return (_bits(high, low, drawn) >> (drawn - kept)).astype(_wide(dtype)) * 0.5**kept
+    return (_bits(high, low, drawn) >> (drawn - kept)).astype(working(dtype)) * 0.5**kept
 
 
 def _uniform(
     key: Array, low: Array, high: Array, shape: tuple[int, ...], dtype: np.dtype[Any], last: Callable[..., Array] | None = None
 ) -> Array:
     """Uniform numbers in [low, high), then `last(numbers, dtype)` of them; block by block."""
-    wide = _wide(dtype)
-    span = _rounded(high.astype(wide) - low.astype(wide), dtype)
+    wide = working(dtype)
+    span = rounded(high.astype(wide) - low.astype(wide), dtype)
     low = low.astype(wide)
     unit_interval = span.ndim == 0 and low == 0 and span == 1
     if span.ndim:
@@ -315,15 +315,15 @@ def _uniform(
         u = _unit(words[0], words[1], dtype)
         if not unit_interval:
             start, width = (low[block], span[block]) if span.ndim else (low, span)
-            u = _multiply_add(u, width, start, dtype)
+            u = multiply_add(u, width, start, dtype)
         out[block] = last(u, dtype) if last else u
     return out.reshape(shape)
 
 
 def _normal(u: Array, dtype: np.dtype[Any]) -> Array:
     """sqrt(2) erfinv(u)."""
-    root = _rounded(np.asarray(math.sqrt(2.0), _wide(dtype)), dtype)
-    return _rounded(_erfinv(u), dtype) * root
+    root = rounded(np.asarray(math.sqrt(2.0), working(dtype)), dtype)
+    return rounded(erfinv(u), dtype) * root
 
 
 def _order(key: Array, shape: tuple[int, ...], axis: int) -> Array:
@@ -334,118 +334,6 @@ def _order(key: Array, shape: tuple[int, ...], axis: int) -> Array:
         key, subkey = split(key)
         order = np.take_along_axis(order, np.argsort(bits(subkey, shape), axis, kind="stable"), axis)
     return order
-
-
-# --------------------------------------------------------------------------------------------- arithmetic
-
-
-def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Where arithmetic of this dtype takes place."""
-    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
-
-
-def _rounded(x: Any, dtype: np.dtype[Any]) -> Array:
-    """`x`, rounded to `dtype` if that has 16 bits."""
-    return np.asarray(x).astype(dtype).astype(np.float32) if dtype.itemsize == 2 else np.asarray(x)
-
-
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """The rounded sum, and its error (Knuth)."""
-    total = a + b
-    rest = total - a
-    return total, (a - (total - rest)) + (b - rest)
-
-
-def _sum_to_odd(a: Array, b: Array) -> Array:
-    """The sum, if inexact rounded to the neighbour with an odd last bit: rounding it again rounds the exact sum."""
-    total, error = _two_sum(a, b)
-    pattern = total.view(np.int64)
-    outwards = np.where((error > 0) == (total > 0), 1, -1)
-    return np.where((error != 0) & (pattern & 1 == 0), pattern + outwards, pattern).view(np.float64)
-
-
-def _upper(x: Array) -> Array:
-    """`x` without the lower 27 bits of its mantissa, so that products of such numbers are exact."""
-    return (x.view(np.uint64) >> 27 << 27).view(np.float64)
-
-
-def _multiply_add(u: Array, s: Array, a: Array, dtype: np.dtype[Any]) -> Array:
-    """The value of u * s + a for unit numbers `u`, rounded once (Boldo and Melquiond 2008); in 16 bits, at each step."""
-    if dtype.itemsize == 2:
-        return _rounded(_rounded(u * s, dtype) + a, dtype)
-    if dtype == np.float32:
-        return _sum_to_odd(u.astype(np.float64) * s.astype(np.float64), a.astype(np.float64)).astype(np.float32)
-    product = u * s
-    u_upper, s_upper = _upper(u), _upper(s)
-    u_lower, s_lower = u - u_upper, s - s_upper
-    error = ((u_upper * s_upper - product) + u_upper * s_lower + u_lower * s_upper) + u_lower * s_lower
-    upper, lower = _two_sum(a, error)
-    total, rest = _two_sum(product, upper)
-    return total + _sum_to_odd(rest, lower)
-
-
-# Giles (2012), "Approximating the erfinv function": polynomials in w = -log(1 - x**2), or its root, less an offset.
-_SINGLE = (
-    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
-    0.246640727, 1.50140941,
-)  # fmt: skip
-_SINGLE_TAIL = (
-    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406,
-    2.83297682,
-)  # fmt: skip
-_DOUBLE = (
-    -3.64441206401782e-21, -1.6850591381820166e-19, 1.28584807152564e-18, 1.1157877678025181e-17, -1.333171662854621e-16,
-    2.0972767875968562e-17, 6.637638134358324e-15, -4.054566272975207e-14, -8.151934197605472e-14, 2.6335093153082323e-12,
-    -1.2975133253453532e-11, -5.415412054294628e-11, 1.0512122733215323e-09, -4.112633980346984e-09,
-    -2.9070369957882005e-08, 4.2347877827932404e-07, -1.3654692000834679e-06, -1.3882523362786469e-05,
-    0.00018673420803405714, -0.000740702534166267, -0.006033670871430149, 0.24015818242558962, 1.6536545626831027,
-)  # fmt: skip
-_DOUBLE_MIDDLE = (
-    2.2137376921775787e-09, 9.075656193888539e-08, -2.7517406297064545e-07, 1.8239629214389228e-08, 1.5027403968909828e-06,
-    -4.013867526981546e-06, 2.9234449089955446e-06, 1.2475304481671779e-05, -4.7318229009055734e-05, 6.828485145957318e-05,
-    2.4031110387097894e-05, -0.0003550375203628475, 0.0009532893797373805, -0.0016882755560235047, 0.002491442096107851,
-    -0.003751208507569241, 0.005370914553590064, 1.0052589676941592, 3.0838856104922208,
-)  # fmt: skip
-_DOUBLE_TAIL = (
-    -2.7109920616438573e-11, -2.555641816996525e-10, 1.5076572693500548e-09, -3.789465440126737e-09, 7.61570120807834e-09,
-    -1.496002662714924e-08, 2.914795345090108e-08, -6.771199775845234e-08, 2.2900482228026655e-07, -9.9298272942317e-07,
-    4.526062597223154e-06, -1.968177810553167e-05, 7.599527703001776e-05, -0.00021503011930044477, -0.00013871931833623122,
-    1.0103004648645344, 4.849906401408584,
-)  # fmt: skip
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    y = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        y *= x
-        y += coefficient
-    return y
-
-
-def _erfinv(x: Array) -> Array:
-    """The inverse of erf on [-1, 1] by the polynomials of XLA, whose rounding in the tails scipy's does not share."""
-    with np.errstate(divide="ignore"):
-        w = -np.log1p(-x * x)
-    limit, offset = (5.0, 2.5) if x.dtype == np.float32 else (6.25, 3.125)
-    y = _polynomial(_SINGLE if x.dtype == np.float32 else _DOUBLE, np.minimum(w, limit) - offset)
-    outer = np.flatnonzero(w >= limit)
-    if outer.size:
-        w = w[outer]
-        root = np.sqrt(np.minimum(w, 40.0))  # no x below 1 has a w above 37; at 1 it is infinite
-        if x.dtype == np.float32:
-            tail = _polynomial(_SINGLE_TAIL, root - 3)
-        else:
-            tail = np.where(w < 16, _polynomial(_DOUBLE_MIDDLE, root - 3.25), _polynomial(_DOUBLE_TAIL, root - 5))
-        y[outer] = np.where(np.isinf(w), np.inf, tail)
-    y *= x
-    return y
-
-
-def _erf(x: Array, dtype: np.dtype[Any]) -> Array:
-    """erf(x / sqrt(2)), rounded to `dtype` at each step."""
-    wide = _wide(dtype)
-    scaled = _rounded(x.astype(wide) / _rounded(np.asarray(math.sqrt(2.0), wide), dtype), dtype)
-    return np.asarray(special.erf(scaled)).astype(dtype)
 
 
 # ------------------------------------------------------------------------------------------------- checks

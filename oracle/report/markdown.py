@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,9 +52,8 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
 def escape(text: str) -> str:
     """Text that a user's module named, safe in a table cell and in HTML."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
-    for mark in "\\`*_[]|":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    text = re.sub(r"([\\`*\[\]|])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # within a word an underscore is an underscore
 
 
 def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:

@@ -14,18 +14,17 @@ from oracle.row import Row, Verdict, worst_first
 __all__ = ["digits", "failure", "render", "totals", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
-NARROW = (0, 2, 3, 5, 7)  # the columns that fit into 80 characters; a case joins its op
+INDENT = "      "
+MANY = 60  # rows beyond which the terminal shows one line for each op
 
 
-def render(
-    rows: Sequence[Row], *, reproduce: Callable[[Row], str] | None = None, width: int | None = None, table: bool = True
-) -> str:
+def render(rows: Sequence[Row], *, reproduce: Callable[[Row], str] | None = None, width: int | None = None) -> str:
     """The whole report. `reproduce` gives the command that shows a row again."""
     width = width or shutil.get_terminal_size((100, 24)).columns
     ordered = worst_first(rows)
     parts = [failure(row, reproduce, width) for row in ordered if not row.passed]
-    if table and rows:
-        parts.append(_table(ordered, width))
+    if rows:
+        parts.append(_table(ordered, width) if len(rows) <= MANY else _summary(ordered, width))
     parts.append(totals(rows))
     return "\n\n".join(parts)
 
@@ -36,21 +35,16 @@ def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int 
     if row.analytic is not None:
         lines.append(wrong_places(row))
     lines.append(row.diagnosis)
+    wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]
     if reproduce is not None:
-        lines.append(f"reproduce: {reproduce(row)}")
-    wrapped = [
-        textwrap.fill(
-            line,
-            width,
-            initial_indent="" if i == 0 else "      ",
-            subsequent_indent="      ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for i, line in enumerate(lines)
-        if line
-    ]
+        wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # never broken: it is there to be copied
     return "\n".join(wrapped)
+
+
+def _fill(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def wrong_places(row: Row) -> str:
@@ -71,8 +65,12 @@ def totals(rows: Sequence[Row]) -> str:
         return "nothing was checked"
     counts = Counter(row.verdict for row in rows)
     parts = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
-    cases = len({(row.op, row.case, row.dtype) for row in rows})
-    return f"{len(rows)} gradients of {len({row.op for row in rows})} ops in {cases} cases: {parts}"
+    ops, cases = len({row.op for row in rows}), len({(row.op, row.case, row.dtype) for row in rows})
+    return f"{_count(len(rows), 'gradient')} of {_count(ops, 'op')} in {_count(cases, 'case')}: {parts}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("s" if n != 1 else "")
 
 
 def digits(value: float | None) -> str:
@@ -80,27 +78,46 @@ def digits(value: float | None) -> str:
     return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
 
 
+def _used(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if value < 1000 else f"{value:.0e}"
+
+
 def _table(rows: Sequence[Row], width: int) -> str:
     wide = width >= 110
     lines = []
     for row in rows:
-        cells = (
-            row.op,
-            row.case,
-            row.parameter or "(the op)",
-            digits(row.numerical_error),
-            digits(row.numerical_uncertainty),
-            digits(row.autodiff_error),
-            "-" if row.used is None else f"{row.used:.2f}" if row.used < 1000 else f"{row.used:.0e}",
-            str(row.verdict),
-        )
-        lines.append(cells if wide else tuple(cells[i] for i in NARROW))
-    headers = HEADERS if wide else tuple(HEADERS[i] for i in NARROW)
-    numbers = 12 + 9 + 14 + (10 + 9 if wide else 0)
-    text = max(width - numbers - 2 * len(headers), 30)
-    shares = (0.3, 0.4, 0.3) if wide else (0.55, 0.45)
-    clipped = [tuple(_clip(c, int(text * shares[i])) if i < len(shares) else c for i, c in enumerate(line)) for line in lines]
-    align = ["left"] * len(shares) + ["right"] * (len(headers) - len(shares) - 1) + ["left"]
+        errors = [digits(row.numerical_error), digits(row.numerical_uncertainty), digits(row.autodiff_error), _used(row.used)]
+        parameter = row.parameter or "(the op)"
+        where = [row.op, row.case, parameter] if wide else [f"{row.op} / {row.case}".removesuffix(" / "), parameter]
+        lines.append([*where, *(errors if wide else errors[::2]), str(row.verdict)])
+    headers = HEADERS if wide else ("op / case", "parameter", "differences", "JAX", "verdict")
+    return _fitted(lines, headers, width, text=3 if wide else 2)
+
+
+def _summary(rows: Sequence[Row], width: int) -> str:
+    """One line an op: its worst numbers. The written report has all of its rows."""
+    lines = []
+    for op in dict.fromkeys(row.op for row in rows):
+        mine = [row for row in rows if row.op == op]
+        errors = [
+            digits(max((e for row in mine if (e := getattr(row, name)) is not None), default=None))
+            for name in ("numerical_error", "autodiff_error")
+        ]
+        verdicts = Counter(str(row.verdict) for row in mine)
+        lines.append([op, str(len(mine)), *errors, ", ".join(f"{n} {v}" for v, n in verdicts.items())])
+    return _fitted(lines, ("op", "gradients", "differences", "JAX", "verdicts"), width, text=1)
+
+
+def _fitted(lines: Sequence[Sequence[str]], headers: Sequence[str], width: int, *, text: int) -> str:
+    """A table no wider than `width`: the first `text` columns share what the others leave, and are clipped to it."""
+    columns = list(zip(headers, *lines, strict=True))
+    taken = sum(max(map(len, column)) for column in columns[text:]) + 2 * (len(headers) - 1)
+    wanted = [max(map(len, column)) for column in columns[:text]]
+    room = max(width - taken, 8 * text)
+    while sum(wanted) > room:
+        wanted[wanted.index(max(wanted))] -= 1
+    clipped = [[_clip(c, wanted[i]) if i < text else c for i, c in enumerate(line)] for line in lines]
+    align = ["left"] * text + ["right"] * (len(headers) - text - 1) + ["left"]
     return tabulate(clipped, headers, tablefmt="simple", colalign=align, disable_numparse=True)
 
 

@@ -31,7 +31,9 @@ def _sigmoid() -> Claim:
     x[800] = 0.0
     (slope,) = pn.vjp(pn.sigmoid, x)[1](np.ones(x.size))
     at = int(slope.argmax())
-    return Claim(f"the largest slope of sigmoid is 0.25, at 0: {slope[at]:g} at {x[at]:g}", bool(slope[at] == 0.25 and x[at] == 0))
+    return Claim(
+        f"the largest slope of sigmoid is 0.25, at 0: {slope[at]:g} at {x[at]:g}", bool(slope[at] == 0.25 and x[at] == 0)
+    )
 
 
 def _square_of_a_sum() -> Claim:

@@ -6,8 +6,8 @@ point, which parameter, which part), so that nothing but names and numbers cross
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from oracle.diagnosis import Situation, diagnose
 from oracle.measures import differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import Probe
-from oracle.subject import leaves_of
+from oracle.subject import Leaf, leaves_of
 from oracle.verdict import Allowance, Evidence, Judgement, judge
 from purenet.data import Digits, scaled
 from purenet.models import two_layer_net
@@ -33,7 +33,7 @@ __all__ = [
     "Gradient",
     "Point",
     "Slice",
-    "gradients",
+    "compare",
     "perform",
     "slices",
 ]
@@ -177,8 +177,73 @@ class Gradient:
         return float(error.mean()), float(error.max()), relative(error, largest(self.analytic))
 
 
-def gradients(tasks: Sequence[Slice], results: Sequence[Differences]) -> dict[tuple[Point, str], Gradient]:
-    """The hand-written gradients and JAX's at every point of the tasks, compared with the differences."""
-    pieces: dict[int, dict[str, list[Differences]]] = {}
-    points: dict[int, Point] = {}
-    raise NotImplementedError
+def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[str, Gradient]:
+    """The hand-written gradients at a point, and JAX's, against the differences of these parameters (in slices)."""
+    params, x = point.params, point.x
+    value, residuals = point.goal.fwd(params, x, **point.options)
+    ours = _flat(point.goal.bwd(residuals, 1.0)[0])
+    jax_value, theirs = _by_jax(point, params, x)
+    loss = point.probe(point.loss())
+    rounding = Allowance.of(np.dtype(np.float64), abs(jax_value), None).autodiff
+    compared = {}
+    for number, leaf in enumerate(_leaves(params)):
+        names = [name for name, path in PARAMETERS.items() if path == leaf.path and name in found]
+        for name in names:
+            whole = _merged(found[name])
+            scale = largest(ours[number], theirs[number]) or 1.0
+            evidence = Evidence(
+                parameter=name,
+                shape=leaf.array.shape,
+                dtype=np.dtype(np.float64),
+                analytic=ours[number],
+                autodiff=theirs[number],
+                estimate=whole.estimate,
+                along=None,
+                scale=scale,
+                allowance=Allowance.of(np.dtype(np.float64), scale, None),
+                resolution=float(np.sqrt(loss.eps)),
+                value_error=float(abs(value - jax_value) / rounding),
+            )
+            judgement = judge(evidence)
+            if not judgement.verdict.passes and judgement.contradicted.size:
+                doubted = np.isin(whole.estimate.index, judgement.contradicted)
+                evidence = replace(evidence, estimate=numerical.confirm(loss, number, whole.estimate, doubted))
+                judgement = judge(evidence)
+            compared[name] = Gradient(point, name, evidence, whole, judgement)
+    return {name: compared[name] for name in PARAMETERS if name in compared}
+
+
+def _by_jax(point: Point, params: Any, x: Array) -> tuple[float, list[Array]]:
+    """The reference's loss and its gradients: JAX through the catalogue's reference of this net."""
+    from oracle import autodiff  # JAX is imported where it is needed: workers do without
+    from oracle.catalogue.models import two_layer_net as catalogued
+
+    reference = catalogued.goal_by_mlp_last_relu if point.last_relu else catalogued.goal_by_mlp
+    pullback = autodiff.vjp(reference, (params, x), np.asarray(1.0), point.options)
+    return float(pullback.value), _flat(pullback.cotangents[0])
+
+
+def _merged(parts: Sequence[Differences]) -> Differences:
+    """The slices of one parameter put together, in the order of its elements."""
+    order = np.argsort(np.concatenate([part.estimate.index for part in parts]))
+
+    def joined(arrays: Sequence[Array]) -> Array:
+        whole = np.concatenate(arrays)
+        return np.asarray(whole[order] if whole.size else whole)
+
+    # How often a search shrank its steps differs between slices, so its table of plain differences is left out.
+    columns = {f.name: [getattr(part.estimate, f.name) for part in parts] for f in fields(Estimate) if f.name != "differences"}
+    estimate = Estimate(**{name: joined(arrays) for name, arrays in columns.items()}, differences=np.zeros((order.size, 0)))
+    return Differences(estimate, *(joined([part[k] for part in parts]) for k in (1, 2, 3)))
+
+
+def _leaves(params: Any) -> list[Leaf]:
+    return leaves_of(("params",), (params,))
+
+
+def _number(task: Slice) -> int:
+    return [leaf.path for leaf in _leaves(task.point.params)].index(PARAMETERS[task.parameter])
+
+
+def _flat(tree: Any) -> list[Array]:
+    return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]

@@ -29,7 +29,7 @@ def softmaxes(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def ends(draw: Draw) -> tuple[Any]:
     """Rows that are nearly certain, or flat, beside an ordinary one."""
-    rows = [[1e4, -1e4, 0.0, 5.0], [0.0, -40.0, -50.0, -700.0], [-1e4, -1e4, -1e4, -1e4], [1e4, 1e4, 1.0, -1e4]]
+    rows = [[1e4, -1e4, 0.0, 5.0], [0.0, -40.0, -50.0, -700.0], [-64.0, -64.0, -64.0, -64.0], [64.0, 64.0, 1.0, -1e4]]
     return (np.concatenate([draw.normal(2, 4), rows]),)
 
 

@@ -76,7 +76,7 @@ def distributions(*shape: int) -> Any:
 
 def certain(draw: Draw) -> tuple[Array]:
     """Rows that are certain, rightly or wrongly with the labels 0, beside ordinary ones."""
-    rows = [[1e4, -1e4, 0.0, 5.0], [-1e4, 1e4, 0.0, 5.0], [0.0, -40.0, -50.0, -700.0], [1e4, 1e4, 1.0, -1e4]]
+    rows = [[1e4, -1e4, 0.0, 5.0], [-1e4, 1e4, 0.0, 5.0], [0.0, -40.0, -50.0, -700.0], [64.0, 64.0, 1.0, -1e4]]
     return (np.concatenate([draw.normal(2, 4), rows]),)
 
 

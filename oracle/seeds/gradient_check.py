@@ -1,0 +1,220 @@
+"""The gradient check of the two-layer net on three digits: as published, right, and with a halved numerical gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import purenet as pn
+from oracle.measures import Fit, differences, fit_scale, largest
+from oracle.report.table import digits as shown
+from oracle.row import Verdict
+from oracle.seeds.section import Claim, Quote, Section, Table
+from oracle.seeds.witnesses import PARAMETERS, Differences, Gradient, H, Point, compare
+from oracle.verdict import Evidence, judge
+from purenet.models import two_layer_net
+
+__all__ = ["check_section", "diagnose_witness", "halved", "halved_section", "near_a_kink"]
+
+Array = NDArray[Any]
+Found = Mapping[str, Sequence[Differences]]
+
+PUBLISHED = {"W1": 0.0398, "b1": 0.0009, "W2": 0.3926, "b2": 0.0412}
+BOOK = {"W1": "4e-10", "b1": "2e-9", "W2": "5e-9", "b2": "1.4e-7"}
+SHORT = {(False, True): "raw,\nrelu", (False, False): "raw", (True, True): "scaled,\nrelu", (True, False): "scaled"}
+KEYS = 200  # nets, whose sizes of gradients show which numbers are usual
+
+LEFT = 1e-3  # a factor explains the differences if it leaves less than this share of them
+AGREE = 1e-6  # how exactly a fitted factor must be a known number
+
+
+def near_a_kink(point: Point) -> Point:
+    """`point` with the first net in which a step of H in W2 carries a logit over 0, where the last relu has its kink."""
+    for key in range(1000):
+        other = replace(point, key=key)
+        net = other.params["net"]
+        hidden = pn.relu(pn.affine(net["affine1"], other.x))
+        if (np.abs(pn.affine(net["affine2"], hidden)) < H * hidden.max(axis=1, keepdims=True)).any():
+            return other
+    raise ValueError("near_a_kink: none of 1,000 nets has a logit within a step of 0")
+
+
+# --------------------------------------------------------------------------------------------------- the check
+
+
+def check_section(points: Sequence[Mapping[str, Gradient]], kink: Gradient) -> Section:
+    """Published and right, at each point; plain differences; and a right net next to a kink."""
+    parts: list[str | Table | Quote] = [
+        "Affine, relu, affine, softmax with cross entropy; labels 5, 0, 4; weights 0.01 * normal, biases 0. The note has another relu "
+        "after the logits and raw pixels. Below, the hand-written gradient against central differences with uncertainty, of every "
+        "element, and against JAX: the mean and the largest |difference|, and that relative to the largest entry (rel.)."
+    ]
+    claims = []
+    for found in points:
+        parts += [f"{_point(found).name}:", _witnesses(found)]
+        wrong = [g for g in found.values() if not g.judgement.verdict.passes]
+        parts += [Quote(f"{g.judgement.verdict} {g.parameter}: {g.diagnosis}") for g in wrong]
+        elements = sum(g.evidence.estimate.index.size for g in found.values())
+        whole = sum(g.analytic.size for g in found.values())
+        claims.append(
+            Claim(f"{_point(found).name}: all {elements:,} elements agree with both witnesses", not wrong and elements == whole)
+        )
+    parts += [
+        f"Plain central differences with h = {H:g}, as notes take them: the mean |difference| at the same four points. The book's own "
+        "check (scaled pixels, no relu) adds 1e-7 inside the logarithm, of which its backward pass knows nothing:",
+        _plain(points),
+    ]
+    claims += _about_the_book(points)
+    mean, most, _ = kink.off(kink.found.central)
+    ours = kink.off(kink.evidence.estimate.value)
+    parts += [
+        f"A logit near 0 sits on the kink of the last relu: in the net of key {kink.point.key}, a step of h in W2 carries one over "
+        f"it. There, plain central differences are off by {mean:.1e} in W2 in the mean ({most:.1e} at most), and the net is right: "
+        f"differences with uncertainty are off by {ours[0]:.1e} ({ours[1]:.1e}), verdict {kink.judgement.verdict}. A mean without a "
+        "bound cannot tell the one from the other."
+    ]
+    size = largest(kink.analytic)
+    claims.append(
+        Claim(
+            f"next to a kink a right net passes, where plain differences are off by {most / size:.0e} of the largest entry",
+            kink.judgement.verdict.passes and most > 1e-3 * size,
+        )
+    )
+    return Section("The gradient check of the two-layer net on three digits", tuple(parts), tuple(claims))
+
+
+def _witnesses(found: Mapping[str, Gradient]) -> Table:
+    rows = []
+    for name, g in found.items():
+        numbers = (*g.off(g.evidence.estimate.value), *g.off(_jax(g)))
+        rows.append((name, f"{PUBLISHED[name]:g}", *map(shown, numbers), str(g.judgement.verdict)))
+    heads = [f"{who}\n{what}" for who in ("diff.", "JAX") for what in ("mean", "max", "rel.")]
+    return Table(("", "pub-\nlished", *heads, "verdict"), tuple(rows))
+
+
+def _plain(points: Sequence[Mapping[str, Gradient]]) -> Table:
+    book = _of_the_book(points)
+    rows = []
+    for name in PARAMETERS:
+        plain = [shown(found[name].off(found[name].found.central)[0]) for found in points]
+        rows.append((name, f"{PUBLISHED[name]:g}", *plain, shown(book[name].off(book[name].found.book)[0]), BOOK[name]))
+    heads = [SHORT[_point(found).scaled, _point(found).last_relu] for found in points]
+    return Table(("", "published", *heads, "scaled,\n1e-7 in log", "the book"), tuple(rows))
+
+
+def _about_the_book(points: Sequence[Mapping[str, Gradient]]) -> list[Claim]:
+    book = _of_the_book(points)
+    with_it, without = book["b2"].off(book["b2"].found.book)[0], book["b2"].off(book["b2"].found.central)[0]
+    return [
+        Claim(
+            f"the 1e-7 inside the logarithm is what the book's check sees in b2: {with_it:.1e} with it, {without:.1e} without",
+            with_it > 1e-8 > 10 * without,
+        )
+    ]
+
+
+def _of_the_book(points: Sequence[Mapping[str, Gradient]]) -> Mapping[str, Gradient]:
+    return next(found for found in points if _point(found).scaled and not _point(found).last_relu)
+
+
+# --------------------------------------------------------------------------------------------------- halved
+
+
+def halved(e: Evidence) -> Evidence:
+    """The same with a numerical gradient that is half of what it was."""
+    names = ("value", "uncertainty", "left", "right", "slope_uncertainty")
+    return replace(e, estimate=replace(e.estimate, **{name: getattr(e.estimate, name) / 2 for name in names}))
+
+
+def diagnose_witness(e: Evidence) -> str:
+    """What is wrong with the numerical gradient itself, where the pullback and JAX agree against it; empty if nothing known."""
+    ours, fit = e.analytic[e.estimate.index], _factor(e)
+    if fit is None or abs(fit.scale - 1) < AGREE or e.autodiff is None:
+        return ""
+    if largest(e.analytic - e.autodiff) > e.allowance.autodiff:
+        return ""
+    error = np.linalg.norm(ours - e.estimate.value)
+    if not np.linalg.norm(ours - fit.scale * e.estimate.value) < LEFT * error:
+        return ""
+    known = {2.0: "half of it: a one-sided difference divided by 2h?", 0.5: "twice it: a central difference divided by h?"}
+    named = next(
+        (words for value, words in known.items() if abs(fit.scale - value) < AGREE * value), f"{1 / fit.scale:.6g} times it"
+    )
+    return (
+        f"the pullback and JAX agree, and {e.parameter} is {fit.scale:.6g} times the numerical gradient everywhere "
+        f"(R2 = {fit.r2:.6f}): the gradient is right, the numerical one is {named}"
+    )
+
+
+def _factor(e: Evidence) -> Fit | None:
+    return fit_scale(e.analytic[e.estimate.index], e.estimate.value)
+
+
+def halved_section(found: Mapping[str, Gradient]) -> Section:
+    """The published check, with half the numerical gradient: what it prints, and what the checker says of it."""
+    usual = _usual(_point(found))
+    rows, claims, said = [], [], []
+    for name, g in found.items():
+        evidence = halved(g.evidence)
+        judgement, words, fit = judge(evidence), diagnose_witness(evidence), _factor(evidence)
+        scale = fit.scale if fit else float("nan")
+        mean, one_sided = (
+            float(differences(g.analytic, other).mean()) for other in (evidence.estimate.value, g.found.one_sided)
+        )
+        low, middle, high = np.quantile(usual[name], (0.0, 0.5, 1.0))
+        numbers = (PUBLISHED[name], mean, one_sided, middle, low, high)
+        rows.append((name, *(f"{n:.2g}" if n < 0.1 else f"{n:.2f}" for n in numbers), f"{scale:.6f}", str(judgement.verdict)))
+        said.append(Quote(words))
+        claims.append(
+            Claim(
+                f"{name}: called out, as half of what it should be (fitted scale {scale:.9f})",
+                judgement.verdict is Verdict.FAIL and abs(scale - 2) < AGREE and "the numerical one is half of it" in words,
+            )
+        )
+        agree = largest(g.analytic - _jax(g)) <= g.evidence.allowance.autodiff
+        claims.append(Claim(f"{name}: hand-written and JAX agree to {g.off(_jax(g))[2]:.0e}", agree))
+        claims.append(
+            Claim(
+                f"{name}: a published mean of {PUBLISHED[name]:g} is among those of {KEYS} nets", low < PUBLISHED[name] < high
+            )
+        )
+    return Section(
+        "The same net with half the numerical gradient",
+        (
+            f"{_point(found).name}. If the numerical gradient is half the true one, the mean |difference| is half the mean |gradient|: "
+            "what a check then prints for this net (halved), what a one-sided difference divided by 2h gives for it, and the middle and "
+            f"range of the first over {KEYS} nets (keys 0 to {KEYS - 1}).",
+            Table(
+                ("", "pub-\nlished", "halved", "one-\nsided", "middle", "least", "most", "fitted\nscale", "verdict"),
+                tuple(rows),
+            ),
+            "That the published figures come from such a halving is inference: the note does not show its differentiation function. "
+            "What the checker says:",
+            *said[:1],
+        ),
+        tuple(claims),
+    )
+
+
+def _usual(point: Point) -> dict[str, Array]:
+    """Half the mean |gradient| of each parameter, in many nets."""
+    goal, x = two_layer_net.goal(last_relu=point.last_relu), point.x
+    sizes = []
+    for key in range(KEYS):
+        _, residuals = goal.fwd(replace(point, key=key).params, x, **point.options)
+        net = goal.bwd(residuals, 1.0)[0]["net"]
+        sizes.append([float(np.abs(net[layer][leaf]).mean()) / 2 for layer in ("affine1", "affine2") for leaf in ("w", "b")])
+    return dict(zip(PARAMETERS, np.array(sizes).T, strict=True))
+
+
+def _point(found: Mapping[str, Gradient]) -> Point:
+    return next(iter(found.values())).point
+
+
+def _jax(g: Gradient) -> Array:
+    assert g.evidence.autodiff is not None
+    return g.evidence.autodiff
