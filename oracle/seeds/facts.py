@@ -62,7 +62,7 @@ def _equal_weights(digits: Digits) -> list[Claim]:
         apart, size = largest(units - units[:1]), largest(units)
         claims.append(
             Claim(
-                f"all weights {weight:g} give every hidden unit the same gradient: apart by {apart:.1g}, largest entry {size:.2g}",
+                f"all weights {weight:g} give every hidden unit the same gradient: apart by {apart:.1g} of {size:.2g}",
                 apart <= 1e-14 * size and bool(size) == bool(weight),
             )
         )

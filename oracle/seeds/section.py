@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Section:
-    """One system of the notes: what it gives, and what we claim of it."""
+    """One system of the notes: what it gives, and what we claim of it. The white space of prose does not matter."""
 
     title: str
     parts: tuple[str | Table | Quote, ...]
@@ -80,16 +80,16 @@ def _text(part: str | Table | Quote) -> str:
 
 def _filled(words: str, first: str, rest: str | None = None) -> str:
     indent = " " * len(first) if rest is None else rest
-    return textwrap.fill(words, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(" ".join(words.split()), WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _page(part: str | Table | Quote) -> str:
     if isinstance(part, Table):
-        headers = [escape(header) for header in part.headers]
+        headers = [escape(header.replace("-\n", "")) for header in part.headers]
         align = ["left", *["right"] * (len(headers) - 1)]
         rows = [[escape(cell) for cell in row] for row in part.rows]
         return tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
-    return f"> {escape(part.words)}" if isinstance(part, Quote) else escape(part)
+    return f"> {escape(part.words)}" if isinstance(part, Quote) else escape(" ".join(part.split()))
 
 
 def _totals(sections: Sequence[Section]) -> str:

@@ -1,17 +1,16 @@
 """The two-layer net on three digits, every parameter through both witnesses.
 
-The differences of all elements are the long part: they are cut into slices, which worker processes take. A slice is a name (which
-point, which parameter, which part), so that nothing but names and numbers crosses between processes.
+The differences of all elements are the long part: they are cut into slices, which worker processes take. A slice says which
+point, which parameter and which part of it; a worker finds the function itself, and imports no JAX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-import optree
 from numpy.typing import NDArray
 
 import purenet as pn
@@ -20,17 +19,19 @@ from oracle.diagnosis import Situation, diagnose
 from oracle.measures import differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import Probe
-from oracle.subject import Leaf, leaves_of
+from oracle.subject import Leaf, flat, leaves_of
 from oracle.verdict import Allowance, Evidence, Judgement, judge
 from purenet.data import Digits, scaled
 from purenet.models import two_layer_net
 
+if TYPE_CHECKING:
+    from purenet.combinators import Chain
+
 __all__ = [
-    "ALL",
-    "H",
     "PARAMETERS",
     "Differences",
     "Gradient",
+    "H",
     "Point",
     "Slice",
     "compare",
@@ -88,17 +89,34 @@ class Point:
     def probe(self, function: Callable[[Any], Any]) -> Probe:
         return Probe(function, (self.params,))
 
+    def logits(self) -> Callable[[Any], Any]:
+        """The net as a function of the parameters alone, to the bit what the Op gives.
+
+        It calls the forward function of each stage: the checks of arguments, a third of the time with arrays so small, say
+        nothing new the millionth time.
+        """
+        net, x = cast("Chain", two_layer_net.net(last_relu=self.last_relu)), self.x
+        stages = [(stage.forward, name if stage.takes_params else None) for name, stage in net.stages.items()]
+
+        def logits(params: Any) -> Any:
+            y: Any = x
+            for forward, name in stages:
+                y, _ = forward(y) if name is None else forward(params["net"][name], y)
+            return y
+
+        return logits
+
     def loss(self) -> Callable[[Any], Any]:
         """What is differentiated: the loss as a function of the parameters alone."""
-        goal, x, options = self.goal, self.x, self.options
-        return lambda params: goal(params, x, **options)
+        logits, cross_entropy, labels = self.logits(), pn.softmax_cross_entropy.forward, self.digits.labels
+        return lambda params: cross_entropy(logits(params), labels=labels)[0]
 
     def loss_of_the_book(self) -> Callable[[Any], Any]:
         """The same with a constant inside the logarithm, of which the backward pass knows nothing."""
-        net, x, labels = two_layer_net.net(last_relu=self.last_relu), self.x, self.digits.labels
+        logits, softmax, labels = self.logits(), pn.softmax.forward, self.digits.labels
 
         def loss(params: Any) -> Array:
-            right = pn.softmax(net(params["net"], x))[np.arange(labels.size), labels]
+            right = softmax(logits(params))[0][np.arange(labels.size), labels]
             return np.asarray(-np.log(right + INSIDE_THE_LOG).mean())
 
         return loss
@@ -171,6 +189,10 @@ class Gradient:
     def analytic(self) -> Array:
         return self.evidence.analytic
 
+    @property
+    def autodiff(self) -> Array:
+        return np.asarray(self.evidence.autodiff)
+
     def off(self, other: Array) -> tuple[float, float, float]:
         """The mean and the largest |difference| of the hand-written gradient, and that relative to the largest entry."""
         error = differences(self.analytic, other)
@@ -181,7 +203,7 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
     """The hand-written gradients at a point, and JAX's, against the differences of these parameters (in slices)."""
     params, x = point.params, point.x
     value, residuals = point.goal.fwd(params, x, **point.options)
-    ours = _flat(point.goal.bwd(residuals, 1.0)[0])
+    ours = flat(point.goal.bwd(residuals, 1.0)[0])
     jax_value, theirs = _by_jax(point, params, x)
     loss = point.probe(point.loss())
     rounding = Allowance.of(np.dtype(np.float64), abs(jax_value), None).autodiff
@@ -201,7 +223,7 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
                 along=None,
                 scale=scale,
                 allowance=Allowance.of(np.dtype(np.float64), scale, None),
-                resolution=float(np.sqrt(loss.eps)),
+                resolution=2.0**-26,  # half the digits of float64, as `verify` has it
                 value_error=float(abs(value - jax_value) / rounding),
             )
             judgement = judge(evidence)
@@ -220,7 +242,7 @@ def _by_jax(point: Point, params: Any, x: Array) -> tuple[float, list[Array]]:
 
     reference = catalogued.goal_by_mlp_last_relu if point.last_relu else catalogued.goal_by_mlp
     pullback = autodiff.vjp(reference, (params, x), np.asarray(1.0), point.options)
-    return float(pullback.value), _flat(pullback.cotangents[0])
+    return float(pullback.value), flat(pullback.cotangents[0])
 
 
 def _merged(parts: Sequence[Differences]) -> Differences:
@@ -234,7 +256,12 @@ def _merged(parts: Sequence[Differences]) -> Differences:
     # How often a search shrank its steps differs between slices, so its table of plain differences is left out.
     columns = {f.name: [getattr(part.estimate, f.name) for part in parts] for f in fields(Estimate) if f.name != "differences"}
     estimate = Estimate(**{name: joined(arrays) for name, arrays in columns.items()}, differences=np.zeros((order.size, 0)))
-    return Differences(estimate, *(joined([part[k] for part in parts]) for k in (1, 2, 3)))
+    return Differences(
+        estimate,
+        joined([part.central for part in parts]),
+        joined([part.one_sided for part in parts]),
+        joined([part.book for part in parts]),
+    )
 
 
 def _leaves(params: Any) -> list[Leaf]:
@@ -243,7 +270,3 @@ def _leaves(params: Any) -> list[Leaf]:
 
 def _number(task: Slice) -> int:
     return [leaf.path for leaf in _leaves(task.point.params)].index(PARAMETERS[task.parameter])
-
-
-def _flat(tree: Any) -> list[Array]:
-    return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
