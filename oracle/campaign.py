@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -62,7 +63,7 @@ def specs_in(module: ModuleType) -> list[Spec]:
     found: list[Spec] = []
     for value in vars(module).values():
         several = value if isinstance(value, tuple | list) else (value,)
-        found += [spec for spec in several if isinstance(spec, Spec) and spec not in found]
+        found += [spec for spec in several if isinstance(spec, Spec) and not any(spec is known for known in found)]
     return found
 
 
@@ -72,22 +73,21 @@ def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
     with progress(len(tasks), "verify", quiet=quiet) as advance:
         if jobs == 1:
             for i, task in enumerate(tasks):
-                results[i] = perform(task)
+                try:
+                    results[i] = perform(task)
+                except Exception as error:
+                    results[i] = (_lost(task, error),)
                 advance()
         else:
             with one_thread_each(), executor(min(jobs, max(len(tasks), 1))) as pool:
                 pending: dict[Future[tuple[Row, ...]], int] = {pool.submit(perform, task): i for i, task in enumerate(tasks)}
-                try:
-                    while pending:
-                        done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            i = pending.pop(future)
-                            error = future.exception()
-                            results[i] = future.result() if error is None else (_lost(tasks[i], error),)
-                            advance()
-                except KeyboardInterrupt:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                while pending:
+                    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        i = pending.pop(future)
+                        lost = future.exception()
+                        results[i] = future.result() if lost is None else (_lost(tasks[i], lost),)
+                        advance()
     return [row for i in sorted(results) for row in results[i]]
 
 
@@ -104,13 +104,15 @@ def perform(task: Task) -> tuple[Row, ...]:
 
 
 def _in_module(task: Task) -> Spec:
-    return next(spec for spec in specs_in(importlib.import_module(task.module)) if spec.name == task.op)
+    named = [spec for spec in specs_in(importlib.import_module(task.module)) if spec.name == task.op]
+    return next(spec for spec in named if any(case.name == task.case for case in spec.cases))
 
 
 def _lost(task: Task, error: BaseException) -> Row:
-    """The row of a task whose worker raised or died: the campaign goes on."""
+    """The row of a task that raised (its arguments are none to verify at, say) or whose worker died: the campaign goes on."""
+    what = "the worker died" if isinstance(error, BrokenExecutor) else "cannot be verified"
     return Row(
-        family="",
+        family=task.module,
         op=task.op,
         case=task.case,
         dtype=task.dtype,
@@ -119,13 +121,30 @@ def _lost(task: Task, error: BaseException) -> Row:
         reference="",
         evidence="",
         verdict=Verdict.ERROR,
-        diagnosis=f"the worker stopped: {type(error).__name__}: {error}",
+        diagnosis=f"{what}: {type(error).__name__}: {error}",
     )
 
 
-def executor(jobs: int) -> ProcessPoolExecutor:
-    """Spawned processes: a fork would inherit the thread pools of JAX and BLAS in an unknown state."""
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+@contextmanager
+def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes: a fork would inherit the thread pools of JAX and BLAS in an unknown state.
+
+    An interrupt ends them at once, whatever they are at; they themselves do not hear it, and so print nothing about it.
+    """
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.terminate()
+            raise
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,11 +58,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; never a traceback for what the user did."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(given)
+        options.command = shlex.join(["oracle", *given])
         return int(options.run(options))
     except Stop as stop:
-        print(f"oracle: {stop}", file=sys.stderr)
+        print("oracle:", *str(stop).splitlines(), file=sys.stderr)
         return int(stop.code)
     except KeyboardInterrupt:
         print("oracle: interrupted; the last reports are unchanged", file=sys.stderr)
@@ -69,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.PASS)
+    except Exception:  # not what the user did: the traceback is wanted
+        traceback.print_exc()
+        print("oracle: internal error; the last reports are unchanged", file=sys.stderr)
+        return int(Exit.INTERNAL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,16 +125,16 @@ def _verify(options: argparse.Namespace) -> Exit:
     rows = campaign.run(tasks, jobs, quiet=options.json)
     if not rows:
         raise Stop(Exit.NOTHING, "nothing was checked")
-    modules = {task.op: task.module for task in tasks}
+    known = {(task.op, task.case, task.dtype): task for task in tasks}
 
-    def reproduce(row: Row) -> str:
-        return _command(row, modules.get(row.op, ""), options.seed)
+    def reproduce(row: Row) -> str:  # what is followed step by step has one task, without a case or a dtype of its own
+        return _command(known.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed))
 
-    env = document.environment("oracle " + " ".join(map(shlex.quote, sys.argv[1:])), options.seed)
+    env = document.environment(options.command, options.seed)
     json_text = document.to_json(document.document(rows, env))
     sources = {record.name: str(record.source) for record in records if isinstance(record, Spec) and record.source}
     page = markdown.markdown(rows, env, sources, reproduce)
-    document.write(options.reports, {"verification.json": json_text, "verification.md": page})
+    _write(options.reports, {"verification.json": json_text, "verification.md": page})
     if options.json:
         print(json_text, end="")
     else:
@@ -190,17 +197,18 @@ def _foreign(name: str) -> tuple[str, list[Spec]]:
     module = _import(module_name)
     if not attribute:
         raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
-    if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, vars(module), n=2)
-        raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
-    target = getattr(module, attribute)
     specs = campaign.specs_in(module)
-    several = target if isinstance(target, tuple | list) and target and isinstance(target[0], Spec) else (target,)
-    chosen = [
-        spec
-        for spec in specs
-        if spec in several or spec.op is target or (isinstance(spec.op, tuple) and (spec.op[0] is target or spec.op == target))
-    ]
+    chosen = [spec for spec in specs if spec.name == attribute]  # as reports name it, whatever the module calls it
+    if not chosen and not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, [*vars(module), *(spec.name for spec in specs)], n=2)
+        raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
+    target = getattr(module, attribute, None)
+    several = target if isinstance(target, tuple | list) else (target,)
+    chosen = [spec for spec in specs if any(t is spec or t is spec.op for t in several) or _is_pair(spec.op, target)] or chosen
+    names = {spec.name for spec in chosen}
+    cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
+    if len(set(cases)) < len(cases):  # a worker finds a case again by these names
+        raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
     if not chosen:
         raise Stop(
             Exit.USAGE,
@@ -208,6 +216,13 @@ def _foreign(name: str) -> tuple[str, list[Spec]]:
             f'check = oracle.Spec({attribute}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
         )
     return module_name, chosen
+
+
+def _is_pair(op: Any, target: Any) -> bool:
+    """Whether `target` is the pair of functions that a Spec verifies, or its first."""
+    if not isinstance(op, tuple):
+        return False
+    return target is op[0] or (isinstance(target, tuple) and len(target) == 2 and target[0] is op[0] and target[1] is op[1])
 
 
 def _import(name: str) -> ModuleType:
@@ -220,20 +235,27 @@ def _import(name: str) -> ModuleType:
         raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None
 
 
-def _command(row: Row, module: str, seed: int) -> str:
-    parts = ["oracle", "verify", f"{module}:{row.op}" if module else row.op]
-    if row.case and (module or " to " not in row.case):
-        parts += ["--case", row.case]
-    if row.dtype != "float64":
-        parts += ["--dtype", row.dtype]
-    if seed:
-        parts += ["--seed", str(seed)]
-    return " ".join(map(shlex.quote, parts))
+def _command(task: campaign.Task) -> str:
+    parts = ["oracle", "verify", f"{task.module}:{task.op}" if task.module else task.op]
+    if task.case:
+        parts += ["--case", task.case]
+    if task.dtype != "float64":
+        parts += ["--dtype", task.dtype]
+    if task.seed:
+        parts += ["--seed", str(task.seed)]
+    return shlex.join(parts)
 
 
 def _check_reports(folder: Path) -> None:
     try:
         document.check_writable(folder)
+    except OSError as error:
+        raise Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}") from None
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    try:
+        document.write(folder, files)
     except OSError as error:
         raise Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}") from None
 
@@ -250,8 +272,8 @@ def _list(options: argparse.Namespace) -> Exit:
         cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
         reference = str(source) if wide else source.kind
         rows.append((record.family, record.name, f"T{getattr(record, 'tier', 1)}", reference, cases))
-    headers = ("family", "op", "tier", "reference", "cases")
-    print(tabulate(rows, headers, maxcolwidths=[None, 40, None, 50, None], colalign=("left",) * 4 + ("right",)))
+    headers = ("family", "op", "tier", "source", "cases")
+    print(tabulate(rows, headers, maxcolwidths=[None, 40, None, 48, None], colalign=("left",) * 4 + ("right",)))
     print(f"{len(rows)} in {len({row[0] for row in rows})} families")
     return Exit.PASS
 
@@ -312,7 +334,7 @@ def _seeds(options: argparse.Namespace) -> Exit:
         raise Stop(Exit.USAGE, str(error)) from None
     found = seeds.run(digits, options.jobs or os.cpu_count() or 1)
     print(found.text)
-    document.write(options.reports, {"seeds.md": found.page})
+    _write(options.reports, {"seeds.md": found.page})
     print(f"written: {options.reports / 'seeds.md'}")
     return Exit.PASS if found.passed else Exit.FAIL
 

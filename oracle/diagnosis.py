@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.measures import fit_scale, largest
+from oracle.measures import eps_of, fit_scale, largest
 from oracle.verdict import Evidence, Judgement
 
 __all__ = ["Situation", "diagnose", "explain_factor", "shape_cause"]
@@ -72,7 +72,10 @@ def _witness(e: Evidence) -> Array | None:
 def _not_finite(e: Evidence, j: Judgement) -> str:
     bad = e.analytic[~np.isfinite(e.analytic)]
     what = "NaN" if np.isnan(bad).any() else "infinity"
-    return f"{what} in {bad.size} of {e.analytic.size} entries, first at {_at(e, j.worst)}, where the witnesses are finite"
+    witness = _witness(e)
+    known = witness is not None and np.isfinite(witness[j.contradicted]).all()
+    where = ", where the witnesses are finite" if known else ""
+    return f"{what} in {bad.size} of {e.analytic.size} entries, first at {_at(e, j.worst)}{where}"
 
 
 def _convention(e: Evidence, j: Judgement) -> str:
@@ -156,7 +159,7 @@ def _at_kinks(e: Evidence) -> str:
 
 
 def _truncated(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
-    whole = np.isfinite(e.analytic).all() and np.array_equal(e.analytic, np.trunc(e.analytic))
+    whole = e.analytic.any() and np.isfinite(e.analytic).all() and np.array_equal(e.analytic, np.trunc(e.analytic))
     if whole and not np.array_equal(witness, np.trunc(witness)) and np.array_equal(e.analytic, np.trunc(witness + 0.0)):
         yield "integer dtype: every entry is the true one truncated to a whole number; an integer array on the way?"
 
@@ -164,7 +167,7 @@ def _truncated(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
 def _ignored_cotangent(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
     if s.ignores_cotangent:
         ones = s.gradient_of_sum()
-        as_sum = ones is not None and _explains(ones, e.analytic, witness)
+        as_sum = ones is not None and _explains(ones, e.analytic, witness, e.dtype)
         yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
 
 
@@ -176,7 +179,7 @@ def _transposed(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
         if axes == tuple(range(len(e.shape))):
             continue
         turned = theirs.transpose(axes)
-        if _explains(turned.ravel(), ours.ravel(), witness):
+        if _explains(turned.ravel(), ours.ravel(), witness, e.dtype):
             how = "transposed" if len(e.shape) == 2 else f"its axes are permuted as {axes}"
             yield f"{how}: the entries are the true ones in another order" + (
                 "" if turned.shape == e.shape else f", those of shape {turned.shape} read as {e.shape}"
@@ -186,16 +189,21 @@ def _transposed(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
 
 def _factor(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
     fit = fit_scale(e.analytic, witness)
-    if fit is None or np.count_nonzero(witness) < 2 or not _explains(fit.scale * witness, e.analytic, witness):
+    if fit is None or np.count_nonzero(witness) < 2 or not _explains(fit.scale * witness, e.analytic, witness, e.dtype):
         return
-    named = explain_factor(fit.scale, s.sizes)
+    # Everywhere, not only where the tensor is large: each entry that a factor would change by more than is uncertain.
+    blurred = e.allowance.autodiff + (4 * largest(e.estimate.uncertainty) if e.autodiff is None else 0.0)
+    changed = np.abs((fit.scale - 1) * witness) > blurred
+    if (np.abs(e.analytic - fit.scale * witness) > np.abs(e.analytic - witness))[changed].any():
+        return
+    named = explain_factor(fit.scale, s.sizes, max(AGREE, eps_of(e.dtype)))
     shown = f"{fit.scale:.6g}" if abs(fit.scale - 1) > 1e-5 else f"1 {fit.scale - 1:+.3g}"
     yield f"constant factor: {e.parameter} is {shown} times the true gradient everywhere (R2 = {fit.r2:.6f})" + (
         f": {named}" if named else ""
     )
 
 
-def explain_factor(scale: float, sizes: dict[str, int]) -> str:
+def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE) -> str:
     """What a constant factor usually means; empty if it means nothing known."""
     known = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
     for name, n in sizes.items():
@@ -203,9 +211,9 @@ def explain_factor(scale: float, sizes: dict[str, int]) -> str:
             known += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
             known += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often")]
     for value, words in known:
-        if abs(scale - value) < AGREE * abs(value):
+        if abs(scale - value) < within * abs(value):
             return words
-        if value > 0 and abs(scale + value) < AGREE * value:
+        if value > 0 and abs(scale + value) < within * value:
             return f"the sign is wrong, and {words}"
     return ""
 
@@ -215,7 +223,12 @@ def _one_sample(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
         return
     for i, name in ((0, "first"), (s.samples - 1, "last")):
         alone = s.gradient_of_sample(i)
-        if alone is not None and alone.shape == e.analytic.shape and alone.any() and _explains(alone, e.analytic, witness):
+        if (
+            alone is not None
+            and alone.shape == e.analytic.shape
+            and alone.any()
+            and _explains(alone, e.analytic, witness, e.dtype)
+        ):
             yield f"batch sum missing: this is the gradient of the {name} of {s.samples} samples alone"
             return
 
@@ -253,7 +266,7 @@ def _another_function(e: Evidence, j: Judgement, witness: Array | None) -> str:
     assert e.autodiff is not None
     known = "values differ too" if e.value_error is not None and not e.value_error <= 1 else "values agree"
     fit = fit_scale(e.analytic, e.autodiff)
-    fits = fit is not None and _explains(fit.scale * e.autodiff, e.analytic, e.autodiff)
+    fits = fit is not None and _explains(fit.scale * e.autodiff, e.analytic, e.autodiff, e.dtype)
     times = f"; ours is {fit.scale:.6g} times the reference's gradient" if fit and fits else ""
     return (
         f"another function than the reference: the differences agree with the gradient, JAX with neither "
@@ -265,19 +278,19 @@ def _unexplained(e: Evidence, j: Judgement) -> str:
     if j.worst is None:
         return f"no known cause; wrong along random directions of {e.parameter}, by {j.used:.3g} times what is allowed"
     share = f"{j.contradicted.size} of {e.estimate.index.size} entries are wrong" if j.contradicted.size else "wrong"
-    scale = largest(e.analytic, e.autodiff)
+    scale = largest(e.analytic, e.autodiff) or e.scale
     where = np.flatnonzero(e.estimate.index == j.worst)
     error = abs(e.analytic[j.worst] - float(e.estimate.value[where[0]])) / scale if where.size and scale else float("nan")
     return f"no known cause: {share}, the worst at {_at(e, j.worst)} by {error:.2e} of the largest entry"
 
 
-def _explains(supposed: Array, ours: Array, witness: Array) -> bool:
+def _explains(supposed: Array, ours: Array, witness: Array, dtype: np.dtype[Any]) -> bool:
     """Whether a supposed gradient lies so much nearer to ours than the true one that it leaves next to nothing to explain."""
     size = largest(ours, witness, supposed)
     if size == 0 or not (np.isfinite(ours).all() and np.isfinite(supposed).all()):
         return False
     left, error = np.linalg.norm((ours - supposed) / size), np.linalg.norm((ours - witness) / size)
-    return bool(left < LEFT * error)
+    return bool(left < max(LEFT, eps_of(dtype)) * error)
 
 
 def _sides(e: Evidence, index: int | None) -> tuple[float, float]:

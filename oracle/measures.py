@@ -67,9 +67,10 @@ def fit_scale(ours: Array, theirs: Array) -> Fit | None:
     scale = largest(theirs)
     if scale == 0.0 or largest(ours) == 0.0 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return None
-    x, y = theirs.ravel() / scale, ours.ravel() / scale  # squares of 1e-200 would vanish
-    factor = float(x @ y) / float(x @ x)
-    total = float(y @ y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x, y = theirs.ravel() / scale, ours.ravel() / scale  # squares of 1e-200 would vanish
+        factor = float(x @ y) / float(x @ x)
+        total = float(y @ y)
     if total == 0.0 or not np.isfinite(total):
         return None
     return Fit(factor, 1.0 - float(((y - factor * x) ** 2).sum()) / total)

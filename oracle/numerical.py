@@ -145,7 +145,12 @@ def _replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Est
         return np.asarray(values)
 
     names = ("value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "step")
-    return replace(estimate, **{name: merged(name) for name in names})
+    tables = estimate.differences, by.differences
+    differences = np.full((estimate.index.size, max(table.shape[1] for table in tables)), np.nan)
+    differences[:, : tables[0].shape[1]] = tables[0]
+    differences[at] = np.nan
+    differences[at, : tables[1].shape[1]] = tables[1][source]
+    return replace(estimate, differences=differences, **{name: merged(name) for name in names})
 
 
 def differentiate_along(probe: Probe, leaf: int, count: int, seed: int = 0) -> Directional:
@@ -163,10 +168,8 @@ def differentiate_along(probe: Probe, leaf: int, count: int, seed: int = 0) -> D
         lambda i, h: probe.difference(leaf, everything, h * directions[i]), np.full(count, FIRST_STEP), np.ones(count)
     )
     value, uncertainty = search.run()
-    # Across kinks it lies between the slopes of both sides, which no gradient need do: then it says little.
-    with quiet():
-        jumps = search.jumps()
-        apart = np.sqrt(np.mean(np.where(jumps.suspected, jumps.right - jumps.left, 0.0) ** 2))
+    with quiet():  # across kinks it is the mean slope of both sides, and a gradient's may be any other between them
+        apart = np.sqrt(np.mean(search.bend**2)) if search.jumps().suspected.any() else 0.0
     # x + h d is rounded to the grid of x, element by element: the direction really taken is off by eps |x| / h in each.
     off = probe.eps * np.sqrt(x.size) * np.sqrt(np.mean(value**2)) * RATIO ** (LEVELS - 1) / FIRST_STEP
     return Directional(directions, value, uncertainty + off + apart)
@@ -215,6 +218,7 @@ class _Search:
         self.noise: list[Array] = []
         self.idle = np.zeros(self.count, dtype=int)
         self.reached = np.zeros(self.count)
+        self.bend = np.zeros(self.count)
 
     def run(self) -> tuple[Array, Array]:
         alive = np.arange(self.count)
@@ -243,16 +247,28 @@ class _Search:
                 # Two levels without gain end the search, unless the slopes of the two sides still differ.
                 self.idle[alive] = np.where(gained[alive], 0, self.idle[alive] + 1)
                 alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
-            return self._this_side(value, uncertainty)
+            value, uncertainty = self._this_side(value, uncertainty)
+            return value, np.where(self._diverging(), np.inf, uncertainty)
+
+    def _diverging(self) -> Array:
+        """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
+        central, noise = self.table(self.central), self.table(self.noise)
+        last = central.shape[1] - 1 - np.isfinite(central)[:, ::-1].argmax(axis=1)[:, None]
+        a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
+        certain = c > 8 * np.take_along_axis(noise, last, axis=1)[:, 0]
+        return np.asarray(certain & (c > 1.5 * b) & (b > 1.5 * a))
 
     def _this_side(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
         """Beside a kink only steps shorter than its distance count: longer ones agree, on a slope that is of neither side."""
         jumps = self.jumps()
-        near = jumps.suspected & ~jumps.confirmed
+        low, high = np.minimum(jumps.left, jumps.right), np.maximum(jumps.left, jumps.right)
+        outside = np.maximum(low - value, value - high) > 8 * (uncertainty + jumps.uncertainty)
+        near = outside | (jumps.suspected & ~jumps.confirmed)
         if not near.any():
             return value, uncertainty
         slopes_apart = np.abs(self.table(self.forward) - self.table(self.backward))
-        across = near[:, None] & (slopes_apart > 0.25 * np.abs(jumps.right - jumps.left)[:, None])
+        slopes_apart = np.where(slopes_apart > 16 * self.table(self.noise), slopes_apart, 0.0)
+        across = near[:, None] & (slopes_apart > 0.25 * slopes_apart.max(axis=1)[:, None])
         best = self._best(np.where(across, np.nan, self.table(self.central)))
         return np.where(near, best.value, value), np.where(near, best.uncertainty, uncertainty)
 
@@ -265,6 +281,7 @@ class _Search:
                 continue
             # An output that a larger step moved and this one does not has moved by less than its noise: it still counts.
             self.reached[i] = max(self.reached[i], difference.noise)
+            self.bend[i] = difference.bend / h
             width = h * difference.distance
             central[i] = difference.both / (2 * width)
             forward[i] = difference.ahead / h

@@ -17,7 +17,9 @@ __all__ = ["Difference", "Function", "Probe", "quiet", "random_cotangent", "size
 Array = NDArray[Any]
 Function = Callable[..., Any]
 
-PACE = 2.0**-23  # of the displacements that measure noise, in units of each element
+PACE = 2.0**-22  # of the displacements that measure noise, in units of each element: some float32 numbers
+COARSE = 2.0**-30  # relative noise that no float64 function should have
+CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
 
 
 def random_cotangent(y: Any, seed: int = 0) -> Any:
@@ -41,6 +43,8 @@ class Difference(NamedTuple):
     """The rounding noise at x of the outputs that moved."""
     growth: float
     """What is to be added to it because they moved."""
+    bend: float
+    """By how much the outputs rise more ahead than they fell behind: their norm; 0 where a single element is displaced."""
     distance: float
     """How far x really went, in units of h."""
 
@@ -84,28 +88,36 @@ class Probe:
         factor (Hamming; More and Wild, "Estimating computational noise", 2011).
         """
         generator = np.random.default_rng(0x6E6F)
-        # Long enough to cross several float32 numbers: a function that computes in float32 is a staircase.
+        noise: Array = self.eps * np.abs(self.value)
+        with quiet():
+            for _ in range(CREEPS):
+                try:
+                    table = self._creep(structure, generator)
+                except Exception:  # the end of the function's domain: nothing can be measured there
+                    return noise
+                jitter = np.full(self.value.shape, np.inf)
+                for order in range(1, 7):
+                    table = np.diff(table, axis=0)
+                    if order >= 4:  # noise shows alike in all of them, what is left of the smooth part in the lowest
+                        jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
+                noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
+        # Where most outputs jitter as float32 does, the few that happened not to are no better.
+        sizes = np.abs(self.value)
+        counted = np.isfinite(sizes) & (sizes > 0)
+        typical = float(np.median(noise[counted] / sizes[counted])) if counted.any() else 0.0
+        return np.fmax(noise, typical * sizes) if typical > COARSE else noise
+
+    def _creep(self, structure: Any, generator: np.random.Generator) -> Array:
+        """The outputs at nine equally spaced points, each argument at its own pace."""
         pace = [
-            np.where(x == 0, size_of(x), np.abs(x)) * generator.choice([-1, 1], x.shape) * generator.uniform(0.5, 1, x.shape) * PACE
+            np.where(x == 0, size_of(x), np.abs(x))
+            * generator.choice([-1, 1], x.shape)
+            * generator.uniform(0.5, 1, x.shape)
+            * PACE
             for x in self.origin
         ]
-
-        def creep(j: int) -> Array:
-            moved = [np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, pace, strict=True)]
-            return vector(self.function(*structure.unflatten(moved)))
-
-        at_least = self.eps * np.abs(self.value)
-        with quiet():
-            try:
-                table = np.stack([creep(j) for j in range(9)])
-            except Exception:  # the end of the function's domain: nothing can be measured there
-                return at_least
-            jitter = np.full(self.value.shape, np.inf)
-            for order in range(1, 7):
-                table = np.diff(table, axis=0)
-                if order >= 4:  # noise shows alike in all of them, what is left of the smooth part in the lowest
-                    jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
-        return np.fmax(at_least, np.where(np.isfinite(jitter), jitter, 0.0))
+        points = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, pace, strict=True)] for j in range(9))
+        return np.stack([vector(self.function(*structure.unflatten(point))) for point in points])
 
     def secant(self, leaf: int) -> float:
         """The slope of a function that would go from 0 to our largest value over the size of this argument."""
@@ -124,7 +136,7 @@ class Probe:
             change = _minus(above, vector(self.function(*self.minus_tree)))
             half = _minus(above, self.value)
         except Exception:  # a function that refuses what is outside its domain says as much as one that returns NaN
-            return Difference(float("nan"), float("nan"), 0.0, 0.0, 1.0)
+            return Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
         finally:
             plus[where] = here
             minus[where] = here
@@ -136,6 +148,7 @@ class Probe:
             ahead=float(v @ half),
             noise=min(float(rounding.sum()), 4.0 * _norm(rounding)),
             growth=0.5 * self.eps * float(np.abs(v) @ np.abs(change)),
+            bend=_norm(np.abs(v * (2 * half - change))) if isinstance(where, slice) else 0.0,
             distance=float(np.ravel(gone / displacement / 2)[0]) if gone.size == 1 else 1.0,
         )
 

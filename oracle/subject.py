@@ -11,12 +11,15 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.measures import EPSILON
+from oracle.measures import EPSILON, largest
+from oracle.probe import quiet, vector
 from purenet import Op
 
-__all__ = ["Leaf", "Subject", "check_primals", "flat", "leaves_of", "widened"]
+__all__ = ["Leaf", "Subject", "check_primals", "copied_arrays", "flat", "leaves_of", "natural_sizes", "widened"]
 
 Array = NDArray[Any]
+
+ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Subject:
     name: str
     module: str
     arguments: tuple[str, ...]
-    fwd: Callable[..., tuple[Any, Any]]
+    forward: Callable[..., tuple[Any, Any]]
     bwd: Callable[[Any, Any], Any]
+    options: Mapping[str, Any]
 
     @classmethod
     def of(cls, op: Any, options: Mapping[str, Any]) -> Subject:
@@ -43,23 +47,34 @@ class Subject:
             arguments = _positional(forward, options)
         else:
             raise TypeError(f"verify: op must be a purenet.Op or a pair (fwd, bwd) of functions, got {type(op).__name__}")
-        return cls(name, module, arguments, lambda *primals: forward(*primals, **options), backward)
+        return cls(name, module, arguments, forward, backward, options)
+
+    def fwd(self, *primals: Any) -> tuple[Any, Any]:
+        return self.forward(*primals, **self.options)
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
 
     def on_copies(self) -> Subject:
-        """The same, never given an array that anyone else holds."""
+        """The same, never given an array that anyone else holds, nor giving a value that it can still change."""
 
-        def fwd(*primals: Any) -> tuple[Any, Any]:
+        def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
             tree: Any = primals
-            return self.fwd(*optree.tree_map(np.array, tree))
+            y, residuals = self.forward(*optree.tree_map(np.array, tree), **copied_arrays(options))
+            return optree.tree_map(np.array, y), residuals
 
-        return replace(self, fwd=fwd)
+        return replace(self, forward=forward)
 
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` arguments."""
         return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))
+
+
+def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, their arrays copied."""
+    tree: Any = dict(options)
+    copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
+    return dict(copies)
 
 
 def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,8 +98,9 @@ def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
     """All arrays of the trees, in order, each with its path."""
     leaves = []
     for name, tree in zip(names, trees, strict=True):
-        paths, arrays, _ = optree.tree_flatten_with_path(tree)
-        leaves += [Leaf(".".join((name, *map(str, path))), array) for path, array in zip(paths, arrays, strict=True)]
+        for accessor, array in zip(optree.tree_accessors(tree), optree.tree_leaves(tree), strict=True):
+            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # a NamedTuple's fields by name
+            leaves.append(Leaf(".".join((name, *path)), array))
     return leaves
 
 
@@ -118,3 +134,32 @@ def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:
     if first is None:
         raise ValueError(f"verify: the arguments of {subject.name} hold no arrays")
     return np.result_type(*(np.asarray(leaf.array).dtype for leaf in leaves_of(subject.names(len(primals)), primals)))
+
+
+def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
+    """The size of the value and of each gradient, here and on the way to the origin: what their rounding is measured by."""
+    path = [[largest(vector(y)), *(largest(a) for a in flat(cotangents))]]
+    for t in ON_THE_WAY:
+        with quiet():
+            try:
+                value, residuals = subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), widened(primals)))
+                seeds = optree.tree_map(lambda d, v: np.asarray(d, np.asarray(v).dtype), dy, value)
+                nearby = flat(subject.bwd(residuals, seeds))
+            except Exception:  # outside the domain, or float64 is not taken: no such point
+                break
+        path.append([largest(vector(value)), *(largest(a) for a in nearby)])
+    size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
+    return size, scales
+
+
+def _natural(sizes: Sequence[float]) -> float:
+    """The largest of the sizes on the way to the origin, unless they only show a singularity there.
+
+    Where a function is saturated its size grows by less and less towards the origin, where 1 / x**3 grows by the same
+    factor with every step: its size there says nothing of its rounding here.
+    """
+    if len(sizes) > len(ON_THE_WAY) and min(sizes) > 0:
+        here, first, *_, before, last = sizes
+        if last > 2 * before and last / before > 0.5 * first / here:
+            return here
+    return max(sizes)

@@ -13,7 +13,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.contract import IGNORED, WRITES, Breach, Setting, check_contract
+from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.probe import random_cotangent
 from oracle.report.table import render
@@ -106,9 +106,12 @@ def verify(
     """
     subject = Subject.of(op, options or {})
     check_primals(subject, primals)
+    arrays: Any = tuple(primals)
+    primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
+    native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
         label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
-    run = _Run(subject, tuple(primals), reference, dict(options or {}), seed, label, flags, views, step, limit)
+    run = _Run(subject, native, reference, dict(options or {}), seed, label, flags, views, step, limit)
     started = time.perf_counter()
     rows = run.rows()
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
@@ -119,9 +122,10 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     """One case of the catalogue, in `dtype`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
+    check_primals(Subject.of(spec.op, options), arguments)  # a cast would hide what an integer does
     return verify(
         spec.op,
-        *optree.tree_map(lambda a: a.astype(_dtype(dtype)), arguments),
+        *optree.tree_map(lambda a: np.asarray(a).astype(_dtype(dtype)), arguments),
         options=options,
         reference=spec.reference,
         seed=seed,
@@ -138,6 +142,11 @@ def _dtype(name: str) -> np.dtype[Any]:
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     return np.dtype(name)
+
+
+def _native(array: Any) -> Any:
+    """The same in the byte order of this machine, in which every gradient comes: another order is another dtype."""
+    return array if not isinstance(array, np.ndarray) or array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 @dataclass
@@ -162,11 +171,14 @@ class _Run:
             breaches = self._well_formed(cotangents)
             if breaches:
                 return self._breached(breaches)
+            given: Any = cotangents
+            copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
+            cotangents = tuple(copies)
             breaches = check_contract(Setting(self.subject, self.primals, dy, y, cotangents, self.views))
             ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
             rows = self._breached(breach for breach in breaches if IGNORED not in breach.what)
-            # The witnesses must see the arguments as they were given, whatever the op does to them.
-            writes = any(WRITES in breach.what for breach in breaches)
+            # The witnesses must see arguments and values as they were given, whatever the op does to them.
+            writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
             witnesses = Witnesses(
                 self.subject.on_copies() if writes else self.subject,
                 self.primals,
@@ -203,6 +215,10 @@ class _Run:
                 dy = random_cotangent(y, self.seed)
             except Exception as error:
                 raise Trouble(f"the forward pass raised {type(error).__name__}: {error}") from error
+            for leaf in leaves_of(("the value",), (y,)):
+                dtype = np.asarray(leaf.array).dtype
+                if dtype.kind not in "fiub" and dtype.name != "bfloat16":
+                    raise Trouble(f"the forward pass returned {dtype}, not real numbers, in {leaf.path}")
             try:
                 cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
             except Exception as error:

@@ -9,14 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optree
 from numpy.typing import NDArray
 
 from oracle import numerical
 from oracle.diagnosis import Situation
 from oracle.measures import differences, largest, relative
-from oracle.probe import Probe, quiet, unvector, vector
-from oracle.subject import Leaf, Subject, flat, widened
+from oracle.probe import Probe, unvector, vector
+from oracle.subject import Leaf, Subject, flat, natural_sizes, widened
 from oracle.verdict import Allowance, Evidence, judge
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ Array = NDArray[Any]
 
 SAMPLED = 64  # elements of a large argument: random ones, those where JAX disagrees most, and the largest
 DIRECTIONS = 16  # and random directions of all its elements
-ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural scale of values and gradients is looked for
 
 
 class Trouble(Exception):
@@ -122,18 +120,7 @@ class Witnesses:
     @cached_property
     def _natural(self) -> tuple[float, list[float]]:
         """The largest value and the largest entry of each gradient, here and on the way to the origin."""
-        size, scales = largest(vector(self.y)), [largest(a) for a in flat(self.cotangents)]
-        for t in ON_THE_WAY:
-            with quiet():
-                try:
-                    value, residuals = self.subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), self.wide))
-                    dy = optree.tree_map(lambda d, v: np.asarray(d, np.asarray(v).dtype), self.dy, value)
-                    nearby = flat(self.subject.bwd(residuals, dy))
-                except Exception:  # outside the domain, or float64 is not taken: no such point
-                    break
-            size = max(size, largest(vector(value)))
-            scales = [max(scale, largest(a)) for scale, a in zip(scales, nearby, strict=True)]
-        return size, scales
+        return natural_sizes(self.subject, self.primals, self.dy, self.y, self.cotangents)
 
     # ------------------------------------------------------------------------------------------ JAX
 

@@ -29,7 +29,10 @@ class Chain(Op):
     def takes_params(self) -> bool:
         return True
 
-    def fwd(self, params: Tree, x: Tree, **options: Any) -> tuple[Any, Residuals]:
+    def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
+        if len(primals) != 2:
+            raise TypeError(f"{self.name}: takes 2 positional arguments (params, x), got {len(primals)}")
+        params, x = primals
         self._check_keywords(options)
         options = self._merge(options)
         self._check_params(params)

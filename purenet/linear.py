@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from purenet.checks import fields
@@ -43,7 +44,8 @@ def affine(params: dict[str, Array], x: Array) -> tuple[Array, Any]:
 @affine.pullback
 def affine_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
     x, w, has_bias = residuals
-    rows_x, rows_dy = x.reshape(-1, w.shape[0]), dy.reshape(-1, w.shape[1])
+    rows = math.prod(x.shape[:-1])  # not -1, which a width of 0 leaves open
+    rows_x, rows_dy = x.reshape(rows, w.shape[0]), dy.reshape(rows, w.shape[1])
     dparams = {"w": rows_x.T @ rows_dy}
     if has_bias:
         dparams["b"] = rows_dy.sum(axis=0)

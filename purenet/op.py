@@ -85,9 +85,9 @@ class Op:
 
     def __init__(self, forward: Callable[..., tuple[Any, Any]], *, name: str | None = None) -> None:
         signature = inspect.signature(forward)
-        kinds = {p.kind for p in signature.parameters.values()}
-        if inspect.Parameter.VAR_POSITIONAL in kinds:
-            raise TypeError(f"{name or forward.__name__}: an Op takes a fixed number of arguments, not *args (take a tuple)")
+        for p in signature.parameters.values():
+            if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                raise TypeError(f"{name or forward.__name__}: an Op takes arguments and options by name, not {p} (take a tree)")
         self.forward = forward
         self.backward: Callable[[Any, Any], tuple[Any, ...]] | None = None
         self.name = name or forward.__name__
@@ -141,7 +141,10 @@ class Op:
         narrow = dtype.itemsize == 2
         if narrow:
             arrays = [_cast(a, np.dtype(np.float32)) for a in arrays]
-        y, saved = self.forward(*arrays, **options)
+        result = self.forward(*arrays, **options)
+        if not isinstance(result, tuple) or len(result) != 2:  # an array of two would unpack silently
+            raise TypeError(f"{self.name}: the forward function must return the value and what it saves, (y, saved)")
+        y, saved = result
         if narrow:
             y = _cast(y, dtype)
         if isinstance(y, np.ndarray | np.generic):
@@ -221,7 +224,7 @@ class Op:
             raise TypeError(
                 f"{self.name}: {path} must be a floating-point array (float64, float32, float16 or bfloat16), got {array.dtype}"
             )
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        return _native(array)
 
     def _cotangent(self, residuals: Residuals, dy: Any) -> Any:
         """`dy` as arrays, of the value's structure, shapes and dtype; a Python number stands for a scalar."""
@@ -238,15 +241,15 @@ class Op:
             array: Any
             if type(leaf) in (float, int) and shape == ():
                 array = np.asarray(leaf, residuals.dtype)
-            elif not hasattr(leaf, "__array__"):
+            elif isinstance(leaf, np.ma.MaskedArray) or not hasattr(leaf, "__array__"):
                 raise TypeError(f"{self.name}: the cotangent dy must be an array, got {type(leaf).__name__}")
             else:
-                array = np.asarray(leaf)
+                array = _native(np.asarray(leaf))
             if array.shape != shape:
                 raise ValueError(f"{self.name}: the cotangent dy has shape {array.shape}, the value it belongs to has {shape}")
             if array.dtype != residuals.dtype:
                 raise TypeError(f"{self.name}: the cotangent dy is {array.dtype}, the value it belongs to is {residuals.dtype}")
-            leaves[i] = array if array.dtype.isnative else array.astype(residuals.dtype)
+            leaves[i] = array
         return leaves[0] if residuals.structure is None else optree.tree_unflatten(residuals.structure, leaves)
 
 
@@ -266,7 +269,12 @@ def _plain_dtype(values: list[Any]) -> np.dtype[Any] | None:
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Whether ops compute in this dtype: bfloat16, which NumPy does not know, is recognised by its name."""
-    return (dtype.kind == "f" and dtype.itemsize <= 8) or dtype.name == "bfloat16"
+    return (dtype.kind == "f" and dtype.itemsize <= 8) or (dtype.kind == "V" and dtype.name == "bfloat16")
+
+
+def _native(array: Array) -> Array:
+    """The array in the byte order of this machine: a dtype of the other order is another dtype."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _cast(tree: Tree, dtype: np.dtype[Any]) -> Tree:

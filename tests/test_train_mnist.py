@@ -6,24 +6,21 @@ import os
 import re
 import runpy
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pytest
+
+from tests.idx import idx
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "examples" / "train_mnist.py"
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
-
-
-def idx(array: Any) -> bytes:
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + bytes(array.astype(np.uint8).data)
 
 
 @pytest.fixture

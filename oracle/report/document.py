@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -83,6 +84,9 @@ def check_writable(folder: Path) -> None:
 def write(folder: Path, files: Mapping[str, str]) -> None:
     """Write all files, each at once: whoever reads sees the old one or the new one, whole."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        if (folder / name).is_dir():  # found now, not when the other files are already replaced
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     ready: list[tuple[str, Path]] = []
     try:
         for name, text in files.items():

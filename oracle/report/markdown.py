@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 from tabulate import tabulate
@@ -30,7 +31,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
     parts = [
         "# Verification",
         f"{totals(rows)}.",
-        f"`{env['command']}`, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
+        f"{_code(env['command'])}, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
         LEGEND,
     ]
     failures = [row for row in worst_first(rows) if not row.passed]
@@ -51,7 +52,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
 
 def escape(text: str) -> str:
     """Text that a user's module named, safe in a table cell and in HTML."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    text = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|])", r"\\\1", text)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # within a word an underscore is an underscore
 
@@ -60,7 +61,14 @@ def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
     lines = [f"### {row.verdict} {escape(row.label)} ({row.dtype})", escape(row.diagnosis)]
     if row.analytic is not None:
         lines.append(escape(wrong_places(row)))
-    return "\n\n".join([*lines, f"    {reproduce(row)}"])
+    return "\n\n".join([*lines, indent(reproduce(row), "    ", lambda _: True)])
+
+
+def _code(text: str) -> str:
+    """Text as code, whatever backticks are in it."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

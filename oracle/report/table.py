@@ -110,7 +110,7 @@ def _summary(rows: Sequence[Row], width: int) -> str:
 
 def _fitted(lines: Sequence[Sequence[str]], headers: Sequence[str], width: int, *, text: int) -> str:
     """A table no wider than `width`: the first `text` columns share what the others leave, and are clipped to it."""
-    columns = list(zip(headers, *lines, strict=True))
+    columns = list(zip((f"{h}  " for h in headers), *lines, strict=True))  # as tabulate pads its headers
     taken = sum(max(map(len, column)) for column in columns[text:]) + 2 * (len(headers) - 1)
     wanted = [max(map(len, column)) for column in columns[:text]]
     room = max(width - taken, 8 * text)

@@ -15,14 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purenet import data, random
-
-TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-def idx(array: Any, code: int = 0x08) -> bytes:
-    array = np.asarray(array)
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
-    return header + bytes(array.astype(TYPES[code]).data)
+from tests.idx import TYPES, idx
 
 
 def written(path: Path, content: bytes) -> Path:

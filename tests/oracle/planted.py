@@ -1,0 +1,78 @@
+"""Pairs of functions to plant errors in, and what the tests read from a verification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.row import Row, Verdict
+from oracle.verification import Verification, verify
+
+Array: TypeAlias = NDArray[Any]
+Function: TypeAlias = Callable[[Array], Any]
+Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def signed(*shape: int, seed: int = 0) -> Array:
+    """Numbers of random sign between 1/2 and 3/2: none small, none alike."""
+    generator = np.random.default_rng([seed, *shape, 1])
+    return generator.choice([-1.0, 1.0], size=shape) * generator.uniform(0.5, 1.5, size=shape)
+
+
+def elementwise(function: Function, slope: Function) -> Pair:
+    """y = f(x), entry by entry, with `slope` as its derivative."""
+
+    def entrywise_fwd(x: Array) -> tuple[Any, Any]:
+        return function(x), x.copy()
+
+    def entrywise_bwd(x: Array, dy: Array) -> tuple[Any]:
+        return (np.asarray(slope(x) * dy, x.dtype),)
+
+    return entrywise_fwd, entrywise_bwd
+
+
+def cube(wrong: Callable[[Array], Any] = lambda dx: dx) -> Pair:
+    """y = x**3, whose right cotangent `wrong` changes."""
+
+    def cube_fwd(x: Array) -> tuple[Array, Array]:
+        return x**3, x.copy()
+
+    def cube_bwd(x: Array, dy: Array) -> tuple[Any]:
+        return (wrong(3 * x**2 * dy),)
+
+    return cube_fwd, cube_bwd
+
+
+def dense(
+    dw: Callable[[Array, Array], Any] = lambda x, dy: x.T @ dy, dx: Callable[[Array, Array], Any] = lambda w, dy: dy @ w.T
+) -> Pair:
+    """y = x @ w, whose cotangents `dw(x, dy)` and `dx(w, dy)` may be wrong."""
+
+    def dense_fwd(w: Array, x: Array) -> tuple[Array, Any]:
+        return x @ w, (w.copy(), x.copy())
+
+    def dense_bwd(residuals: Any, dy: Array) -> tuple[Any, Any]:
+        w, x = residuals
+        return dw(x, dy), dx(w, dy)
+
+    return dense_fwd, dense_bwd
+
+
+def row(result: Verification, parameter: str | None = None) -> Row:
+    """The one row, or the one about `parameter`."""
+    rows = [r for r in result.rows if parameter is None or r.parameter == parameter]
+    assert len(rows) == 1, f"one row expected:\n{result}"
+    return rows[0]
+
+
+def found(op: Any, *primals: Any, **options: Any) -> tuple[Verdict, str]:
+    """The verdict and the diagnosis of an op with one argument and nothing else wrong."""
+    only = row(verify(op, *primals, **options))
+    return only.verdict, only.diagnosis

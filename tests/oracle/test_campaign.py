@@ -1,0 +1,177 @@
+"""Many verifications: in the order of the tasks, in other processes, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import purenet as pn
+from oracle import Case, Spec, Verdict, campaign, catalogue
+from oracle.campaign import DTYPES, Task, executor, one_thread_each, progress, run, specs_in, tasks_of
+
+RELU = catalogue.find("relu")
+SCHEDULE = catalogue.find("exponential_decay")
+SPEC = Spec(pn.relu, cases=(Case("typical", (np.array([1.0, -2.0]),)), Case("other", (np.array([3.0]),))))
+
+SUDDEN_DEATH = """
+import os
+import numpy as np, oracle
+
+def mortal_fwd(x):
+    os._exit(9)
+
+def mortal_bwd(x, dy):
+    return (dy,)
+
+spec = oracle.Spec((mortal_fwd, mortal_bwd), cases=(oracle.Case("only", (np.ones(2),)),))
+"""
+
+
+@pytest.fixture
+def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module whose op ends its process."""
+    (tmp_path / "sudden_death.py").write_text(SUDDEN_DEATH)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "sudden_death"
+    sys.modules.pop("sudden_death", None)
+
+
+# ---------------------------------------------------------------------------------------------- tasks
+
+
+def test_tasks_are_all_cases_in_all_dtypes() -> None:
+    tasks = tasks_of([SPEC], ("float64", "float16"), seed=3, module="mine")
+    assert tasks == [
+        Task("mine", "relu", "typical", "float64", 3),
+        Task("mine", "relu", "other", "float64", 3),
+        Task("mine", "relu", "typical", "float16", 3),
+        Task("mine", "relu", "other", "float16", 3),
+    ]
+
+
+def test_trajectories_are_followed_in_float64_alone() -> None:
+    assert tasks_of([SCHEDULE], DTYPES) == [Task("", "exponential_decay", "", "float64")]
+    assert tasks_of([SCHEDULE], ("float32",)) == []
+
+
+def test_the_specs_of_a_module_are_found_alone_and_in_sequences() -> None:
+    other = Spec(pn.tanh, cases=SPEC.cases)
+    module: Any = SimpleNamespace(alone=SPEC, again=SPEC, several=(SPEC, other, 3), listed=[replace(other, tier=2)], no=7)
+    assert [spec.name for spec in specs_in(module)] == ["relu", "tanh", "tanh"]
+    assert specs_in(ModuleType("empty")) == []
+
+
+# ---------------------------------------------------------------------------------------------- runs
+
+
+def without_seconds(rows: list[Any]) -> list[Any]:
+    return [replace(row, seconds=0.0) for row in rows]
+
+
+def test_processes_change_nothing_but_the_time() -> None:
+    tasks = tasks_of([SCHEDULE, *[catalogue.find("identity")]], ("float64",))[:4]
+    alone = run(tasks, 1, quiet=True)
+    together = run(tasks, 2, quiet=True)
+    assert len(alone) >= 4
+    assert without_seconds(together) == without_seconds(alone)
+    assert list(dict.fromkeys(row.op for row in together)) == ["exponential_decay", "identity"]
+    assert all(row.passed for row in together)
+
+
+def test_a_task_that_cannot_be_done_is_a_row_and_the_rest_is_done() -> None:
+    tasks = [Task("", "relu", "no such case", "float64"), Task("", "relu", "scalar", "float64")]
+    lost, done = run(tasks, 1, quiet=True)
+    assert (lost.op, lost.case, lost.verdict) == ("relu", "no such case", Verdict.ERROR)
+    assert lost.diagnosis.startswith("cannot be verified: KeyError: ")
+    assert "it has two dimensions, three dimensions, scalar" in lost.diagnosis
+    assert done.verdict is Verdict.PASS
+
+
+def test_a_worker_that_dies_is_a_row(mortal: str) -> None:
+    (row,) = run([Task(mortal, "mortal", "only", "float64")], 2, quiet=True)
+    assert (row.verdict, row.family, row.op) == (Verdict.ERROR, mortal, "mortal")
+    assert row.diagnosis.startswith("the worker died: BrokenProcessPool: ")
+
+
+def test_an_interrupt_ends_workers_at_once() -> None:
+    before = multiprocessing.active_children()
+
+    def interrupted() -> None:
+        with executor(1) as pool:
+            future = pool.submit(time.sleep, 3600)
+            while not future.running():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    for worker in multiprocessing.active_children():
+        if worker not in before:
+            worker.join(60)
+            assert not worker.is_alive()
+
+
+# ---------------------------------------------------------------------------------------------- threads, progress
+
+
+def test_workers_get_one_thread_each_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    with one_thread_each():
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+        assert "intra_op_parallelism_threads=1" in os.environ["XLA_FLAGS"]
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    assert "XLA_FLAGS" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(("total", "lines"), [(1, 1), (3, 3), (10, 10), (37, 10), (1000, 10)])
+def test_progress_is_a_line_a_tenth_where_there_is_no_terminal(
+    total: int, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress(total, "verify") as advance:
+        for _ in range(total):
+            advance()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == lines
+    assert err.splitlines()[-1] == f"verify: {total} of {total}"
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(2, "verify") as advance:
+        advance()
+        advance()
+    assert "verify" in terminal.getvalue()
+    assert "\n" not in terminal.getvalue()  # it leaves nothing behind
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(20, "verify", quiet=True) as advance:
+        advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_dtype_has_a_name_that_verification_knows() -> None:
+    rows = [row for dtype in DTYPES for row in campaign.perform(Task("", "relu", "scalar", dtype))]
+    assert [row.dtype for row in rows] == list(DTYPES)
+    assert {row.verdict for row in rows} == {Verdict.PASS}

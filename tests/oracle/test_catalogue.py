@@ -1,0 +1,317 @@
+"""The catalogue as a whole: every op is right, to the digits promised, and an error of 1e-9 in one entry is found.
+
+What is true of all ops is tested here, over all of them; a new Spec needs no new test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import optree
+import pytest
+
+import oracle
+from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue
+from oracle.probe import random_cotangent
+from oracle.subject import Subject, leaves_of
+from purenet import Op
+
+SPECS = {spec.name: spec for spec in catalogue.specs()}
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+NUMERICAL = 1e-11  # of the largest entry: how near the differences must come on smooth cases
+AUTODIFF = 1e-12  # and JAX
+SMALL = 1e-9  # an error of one entry that must be found in any entry that is not small
+
+NEED_DIMENSIONS = {
+    "affine",
+    "softmax",
+    "log_softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_probabilities",
+    "two_layer_net_goal",
+    "two_layer_net_last_relu_goal",
+}
+NOT_SMOOTH = {Flag.AT_KINK, Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH, Flag.SATURATED}
+
+every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+
+def cases() -> Iterator[Any]:
+    for spec in SPECS.values():
+        for case in spec.cases:
+            yield pytest.param(spec, case, id=f"{spec.name}-{case.name}")
+
+
+def smooth(spec: Spec) -> list[Case]:
+    """The cases at which nothing hides a small error."""
+    return [case for case in spec.cases if not case.flags & NOT_SMOOTH]
+
+
+# ---------------------------------------------------------------------------------------------- right, and accurate
+
+
+@pytest.mark.parametrize(("spec", "case"), list(cases()))
+def test_every_case_is_right_to_the_digits_promised(spec: Spec, case: Case) -> None:
+    result = oracle.verify_case(spec, case)
+    assert len(result.rows) >= 1
+    verdicts = {row.verdict for row in result.rows}
+    if Flag.AT_KINK in case.flags:
+        assert Verdict.KINK in verdicts
+        assert verdicts <= {Verdict.PASS, Verdict.KINK}, str(result)
+    else:
+        assert verdicts == {Verdict.PASS}, str(result)
+    for row in result.rows:
+        assert row.forward_error is not None
+        assert row.forward_error <= AUTODIFF, str(result)
+        assert row.numerical_error is not None
+        assert row.numerical_error <= NUMERICAL, str(result)
+        assert row.autodiff_error is not None
+        assert row.autodiff_error <= AUTODIFF, str(result)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_spec
+def test_narrow_floats_are_as_accurate_as_jax(spec: Spec, dtype: str) -> None:
+    result = oracle.verify_case(spec, spec.cases[0], dtype=dtype)
+    assert {row.dtype for row in result.rows} == {dtype}
+    assert {row.verdict for row in result.rows} == {Verdict.PASS}, str(result)
+
+
+# ---------------------------------------------------------------------------------------------- what is wrong is found
+
+
+def leaves(spec: Spec, case: Case) -> list[str]:
+    """The parameters of a case: `params.w`, `x`."""
+    arguments, options = case.draw(spec.name)
+    names = Subject.of(spec.op, options).names(len(arguments))
+    return [leaf.path for leaf in leaves_of(names, arguments)]
+
+
+def gradients(spec: Spec, case: Case) -> list[Any]:
+    """The gradient that `verify` sees of each parameter."""
+    arguments, options = case.draw(spec.name)
+    y, residuals = spec.op.fwd(*arguments, **options)
+    return optree.tree_leaves(spec.op.bwd(residuals, random_cotangent(y)))
+
+
+def planted(op: Op, leaf: int, index: tuple[int, ...], factor: float) -> Op:
+    """`op`, but one entry of one cotangent is wrong by this factor."""
+    wrong, right = op.bind(), op.bwd
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        arrays, structure = optree.tree_flatten(right(residuals, dy))
+        arrays[leaf] = np.array(arrays[leaf])
+        arrays[leaf][index] *= factor
+        return structure.unflatten(arrays)
+
+    wrong.bwd = bwd
+    return wrong
+
+
+def wrong_by(spec: Spec, case: Case, leaf: int, index: tuple[int, ...], error: float) -> oracle.Verification:
+    arguments, options = case.draw(spec.name)
+    op = planted(spec.op, leaf, index, 1 + error)
+    return oracle.verify(op, *arguments, options=options, reference=spec.reference, flags=case.flags)
+
+
+def assert_found(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> None:
+    """An error of SMALL there turns that row into FAIL at that index, and no other row."""
+    result = wrong_by(spec, case, leaf, index, SMALL)
+    path = leaves(spec, case)[leaf]
+    found = next(row for row in result.rows if row.parameter == path)
+    assert (found.verdict, found.worst_index) == (Verdict.FAIL, index), str(result)
+    assert all(row.passed for row in result.rows if row is not found), str(result)
+
+
+@cache
+def not_small(spec_name: str, case_name: str, leaf: int) -> list[tuple[int, ...]]:
+    """The entries of at least a tenth of the largest."""
+    gradient = gradients(SPECS[spec_name], SPECS[spec_name].case(case_name))[leaf]
+    large = np.abs(gradient) >= 0.1 * np.abs(gradient).max()
+    return [tuple(map(int, index)) for index in np.argwhere(large)]
+
+
+def parameters() -> Iterator[Any]:
+    for spec in SPECS.values():
+        for leaf, path in enumerate(leaves(spec, smooth(spec)[0])):
+            yield pytest.param(spec, leaf, id=f"{spec.name}-{path}")
+
+
+@pytest.mark.parametrize(("spec", "leaf"), list(parameters()))
+def test_a_billionth_too_much_in_one_entry_is_found(spec: Spec, leaf: int) -> None:
+    case = smooth(spec)[0]
+    entries = not_small(spec.name, case.name, leaf)
+    chosen = Draw("one entry", spec.name, leaf).generator.permutation(len(entries))[:2]
+    for i in chosen:
+        assert_found(spec, case, leaf, entries[i])
+
+
+@every_spec
+def test_it_is_found_in_any_smooth_case(spec: Spec) -> None:
+    draw = Draw("any case", spec.name)
+    others = [case for case in smooth(spec)[1:] if "real" not in case.name]  # the large ones have a test of their own
+    for i in draw.generator.permutation(len(others))[:3]:
+        leaf = draw.between(0, len(leaves(spec, others[i])) - 1)
+        assert_found(spec, others[i], leaf, draw.choice(not_small(spec.name, others[i].name, leaf)))
+
+
+def test_it_is_found_in_an_argument_too_large_to_look_at_every_entry() -> None:
+    spec = SPECS["two_layer_net_goal"]
+    case = spec.case("three real digits")
+    leaf = leaves(spec, case).index("params.net.affine1.w")
+    assert gradients(spec, case)[leaf].size == 784 * 50
+    entries = not_small(spec.name, case.name, leaf)
+    assert_found(spec, case, leaf, entries[len(entries) // 3])
+
+
+@pytest.mark.parametrize(("spec", "leaf"), list(parameters()))
+def test_a_tenth_of_that_in_the_largest_entry_is_never_a_pass(spec: Spec, leaf: int) -> None:
+    case = smooth(spec)[0]
+    gradient = gradients(spec, case)[leaf]
+    index = tuple(map(int, np.unravel_index(np.abs(gradient).argmax(), gradient.shape)))
+    result = wrong_by(spec, case, leaf, index, 0.1 * SMALL)
+    path = leaves(spec, case)[leaf]
+    assert not next(row for row in result.rows if row.parameter == path).passed, str(result)
+
+
+# ---------------------------------------------------------------------------------------------- declarations
+
+
+def deviations() -> Iterator[Any]:
+    for spec in SPECS.values():
+        for deviation in spec.deviations:
+            yield pytest.param(deviation, id=f"{spec.name}-{deviation.point}")
+
+
+@pytest.mark.parametrize("deviation", list(deviations()))
+def test_a_declared_deviation_is_as_declared(deviation: Deviation) -> None:
+    assert deviation.measure() == (deviation.ours, deviation.jax)
+    assert deviation.ours != deviation.jax
+    assert deviation.why
+
+
+def test_the_slope_of_the_absolute_value_at_0_is_declared() -> None:
+    assert [(d.ours, d.jax) for d in SPECS["l1_penalty"].deviations] == [(0.0, 1.0)]
+
+
+def errors() -> Iterator[Any]:
+    for spec in SPECS.values():
+        for error in spec.errors:
+            yield pytest.param(spec, error, id=f"{spec.name}-{error.name}")
+
+
+@pytest.mark.parametrize(("spec", "error"), list(errors()))
+def test_bad_input_raises_what_is_declared_and_nothing_else(spec: Spec, error: Error) -> None:
+    arguments = error.arguments(Draw(spec.name, error.name))
+    with pytest.raises(error.exception) as caught:
+        spec.op.fwd(*arguments, **error.options)
+    assert type(caught.value) is error.exception
+    assert error.match in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@every_spec
+def test_flags_tell_the_truth(spec: Spec) -> None:
+    for case in spec.cases:
+        arguments, options = case.draw(spec.name)
+        arrays = [np.asarray(leaf) for leaf in optree.tree_leaves((arguments, options))]
+        given = arrays[: len(optree.tree_leaves(arguments))]
+        dead = [g.size > 0 and not g.any() for g in gradients(spec, case)]
+        said = {flag: flag in case.flags for flag in Flag}
+        assert said[Flag.EMPTY_BATCH] == any(a.size == 0 for a in given), case.name
+        if not said[Flag.EMPTY_BATCH]:
+            assert said[Flag.ZERO_GRADIENT] == any(dead), case.name
+        if said[Flag.BATCH_OF_ONE]:
+            assert given[-1].shape[0] == 1, case.name
+        if said[Flag.SATURATED]:
+            assert max(np.abs(a).max() for a in given) >= 700, case.name
+        if said[Flag.REPEATED]:
+            assert any(np.unique(a + 0).size < a.size for a in arrays), case.name
+        if said[Flag.MASKED]:
+            assert any(a.dtype == np.bool_ or (a == 0).any() for a in arrays[len(given) :]) or "ignore_index" in options, (
+                case.name
+            )
+
+
+# ---------------------------------------------------------------------------------------------- forms of arguments
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "Fortran order": lambda a: np.array(a, order="F"),
+    "negative strides": lambda a: np.flip(np.flip(a).copy()),
+    "every other element": lambda a: np.stack([a, a + 1], axis=-1)[..., 0],
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "another byte order": lambda a: a.astype(a.dtype.newbyteorder("S")),
+}
+
+
+def by_op(op: Op, arguments: Any, dy: Any, options: Any) -> list[Any]:
+    """The value and the cotangents, as a list of arrays."""
+    y, residuals = op.fwd(*arguments, **options)
+    return optree.tree_leaves((y, op.bwd(residuals, dy)))
+
+
+def in_all(trees: Any, change: Callable[[Any], Any]) -> Any:
+    return optree.tree_map(lambda a: change(np.asarray(a)), trees)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@every_spec
+def test_the_layout_of_arguments_changes_nothing(spec: Spec, layout: str) -> None:
+    for case in smooth(spec)[:3]:
+        arguments, options = case.draw(spec.name)
+        dy = random_cotangent(spec.op(*arguments, **options))
+        wanted = by_op(spec.op, arguments, dy, options)
+        found = by_op(spec.op, *in_all((arguments, dy), LAYOUTS[layout]), options)
+        for one, two in zip(wanted, found, strict=True):
+            assert np.shape(one) == np.shape(two)
+            assert two.dtype == one.dtype
+            np.testing.assert_allclose(two, one, rtol=1e-13, atol=1e-13 * np.abs(one).max(initial=0.0))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("spec", [spec for spec in SPECS.values() if type(spec.op) is Op], ids=lambda spec: spec.name)
+def test_sixteen_bits_are_float32_rounded_once(spec: Spec, dtype: str) -> None:
+    """Not true of chains: they round between their stages, as their stages do."""
+    for case in spec.cases:
+        arguments, options = case.draw(spec.name)
+        narrow = in_all(arguments, lambda a: a.astype(DTYPES[dtype]))
+        dy = random_cotangent(spec.op(*narrow, **options))
+        found = by_op(spec.op, narrow, dy, options)
+        exact = by_op(spec.op, *in_all((narrow, dy), lambda a: a.astype(np.float32)), options)
+        for one, two in zip(exact, found, strict=True):
+            assert two.dtype == dtype
+            with np.errstate(over="ignore"):
+                np.testing.assert_array_equal(two, one.astype(DTYPES[dtype]))
+
+
+@every_spec
+def test_arguments_without_dimensions_are_computed_or_refused_by_name(spec: Spec) -> None:
+    case = spec.cases[0]
+    arguments, options = case.draw(spec.name)
+    points = in_all(arguments, lambda a: np.asarray(a.ravel()[0]))
+    if spec.name not in NEED_DIMENSIONS:
+        (result,) = {row.verdict for row in oracle.verify(spec.op, *points, options=options, reference=spec.reference).rows}
+        assert result in (Verdict.PASS, Verdict.VACUOUS)
+        assert np.shape(spec.op(*points, **options)) == ()
+        return
+    with pytest.raises(ValueError, match=r"^\w+: (.* must have shape \(.*, got \(\)|axis must be one of the 0 axes of x \(\))"):
+        spec.op(*points, **options)
+
+
+@every_spec
+def test_no_rows_give_no_values_and_zero_gradients_of_parameters(spec: Spec) -> None:
+    for case in (case for case in spec.cases if Flag.EMPTY_BATCH in case.flags):
+        arguments, options = case.draw(spec.name)
+        y, residuals = spec.op.fwd(*arguments, **options)
+        for cotangent, argument in zip(
+            optree.tree_leaves(spec.op.bwd(residuals, in_all(y, np.ones_like))), optree.tree_leaves(arguments), strict=True
+        ):
+            assert np.shape(cotangent) == argument.shape
+            assert not cotangent.any()
+        assert np.size(y) == 0 or y == 0

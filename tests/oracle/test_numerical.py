@@ -1,0 +1,494 @@
+"""Central differences: the true error stays within what they state, over functions chosen to make them lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from oracle.numerical import Estimate, confirm, differentiate, differentiate_along, gradient
+from oracle.probe import Probe, random_cotangent
+from tests.oracle.planted import Array, Function, normal, signed
+
+EPS = 2.0**-52
+
+
+def looked_at(function: Function, x: Array, **options: Any) -> tuple[Array, Estimate]:
+    """The cotangent of an elementwise function, and the estimate."""
+    v = np.asarray(random_cotangent(function(x)))
+    return v.ravel(), differentiate(Probe(function, (x,), v), 0, **options)
+
+
+def too_sure(estimate: Estimate, true: Array) -> Array:
+    """The error beyond 4 times the stated uncertainty and 16 ULP of the largest entry; negative where all is well."""
+    scale = np.abs(true[np.isfinite(true)]).max(initial=0.0)
+    return np.asarray(np.abs(estimate.value - true) - 4 * estimate.uncertainty - 16 * EPS * scale)
+
+
+# ------------------------------------------------------------------------------------------- entry by entry, smooth
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """An elementwise function, its derivative, where, and the median relative error that it must reach."""
+
+    function: Function
+    slope: Function
+    x: Array
+    median: float | None = 1e-12
+
+
+def cosh2(x: Array) -> Array:
+    return np.asarray(1 / np.cosh(np.clip(x, -300, 300)) ** 2)
+
+
+def gelu_slope(x: Array) -> Array:
+    return np.asarray(special.ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+
+
+X = normal(24)
+SMALL = 10.0 ** np.random.default_rng(1).uniform(-8, 0, 24)
+SMOOTH = {
+    "identity": Smooth(lambda x: x, np.ones_like, X),
+    "square": Smooth(np.square, lambda x: 2 * x, X),
+    "fifth power": Smooth(lambda x: x**5, lambda x: 5 * x**4, X),
+    "degree 12": Smooth(lambda x: x**12 - 3 * x**7, lambda x: 12 * x**11 - 21 * x**6, X, None),
+    "exp": Smooth(np.exp, np.exp, X),
+    "exp at 20 to 40": Smooth(np.exp, np.exp, 30 + 5 * X),
+    "sin(10 x)": Smooth(lambda x: np.sin(10 * x), lambda x: 10 * np.cos(10 * x), X),
+    "sin(1 / x)": Smooth(lambda x: np.sin(1 / x), lambda x: -np.cos(1 / x) / x**2, np.array([0.01, 0.1, 1.0, 2.0, -3.0])),
+    "1 / x": Smooth(lambda x: 1 / x, lambda x: -1 / x**2, X),
+    "x to the -3": Smooth(lambda x: x**-3.0, lambda x: -3 * x**-4.0, signed(12)),
+    "tanh(30 x), steep": Smooth(lambda x: np.tanh(30 * x), lambda x: 30 * cosh2(30 * x), X / 30),
+    "tanh(30 x), flat": Smooth(lambda x: np.tanh(30 * x), lambda x: 30 * cosh2(30 * x), X, None),
+    "tanh(1000 x), steep": Smooth(lambda x: np.tanh(1000 * x), lambda x: 1000 * cosh2(1000 * x), X / 1000),
+    "tanh(1000 x), any": Smooth(lambda x: np.tanh(1000 * x), lambda x: 1000 * cosh2(1000 * x), X * SMALL, None),
+    "tanh(1000 x) at 0": Smooth(lambda x: np.tanh(1000 * x), lambda x: 1000 * cosh2(1000 * x), np.arange(3.0), None),
+    "log near 0": Smooth(np.log, lambda x: 1 / x, SMALL),
+    "log at 1e-300": Smooth(np.log, lambda x: 1 / x, SMALL**30, 1e-11),
+    "sqrt near 0": Smooth(np.sqrt, lambda x: 0.5 / np.sqrt(x), SMALL),
+    "x**0.1 near 0": Smooth(lambda x: x**0.1, lambda x: 0.1 * x**-0.9, SMALL),
+    "x**0.1, all near 0": Smooth(lambda x: x**0.1, lambda x: 0.1 * x**-0.9, SMALL * 1e-9),
+    "sigmoid": Smooth(special.expit, lambda x: special.expit(x) * special.expit(-x), 8 * X),
+    "gelu": Smooth(lambda x: x * special.ndtr(x), gelu_slope, 3 * X),
+    "silu at 1000": Smooth(
+        lambda x: x * special.expit(x), lambda x: special.expit(x) * (1 + x * special.expit(-x)), 1000 * X, None
+    ),
+    "log gamma": Smooth(special.gammaln, special.digamma, 100 * SMALL),
+    "huber": Smooth(lambda x: special.huber(1.0, x), lambda x: np.clip(x, -1, 1), X),
+    "huber at its joins": Smooth(lambda x: special.huber(1.0, x), lambda x: np.clip(x, -1, 1), np.array([1.0, -1.0, 0.5, 2.0])),
+    "x |x| at 0": Smooth(lambda x: x * np.abs(x), lambda x: 2 * np.abs(x), np.array([0.0, 1e-9, 1e-3, 1.0]), None),
+    "1e8 + sin": Smooth(lambda x: 1e8 + np.sin(x), np.cos, X, 1e-4),
+    "sine, masked": Smooth(lambda x: np.where(x > 0, np.sin(x), -np.inf), lambda x: np.where(x > 0, np.cos(x), 0), X, None),
+}
+
+
+def scaled(scale: float) -> tuple[Smooth, Smooth]:
+    """The sine with its values, and with its arguments, of this size."""
+    return (
+        Smooth(lambda x: np.sin(x) * scale, lambda x: np.cos(x) * scale, X),
+        Smooth(lambda x: np.sin(x / scale), lambda x: np.cos(x / scale) / scale, X * scale),
+    )
+
+
+for size in (1e150, 1e-150, 1e-10):
+    SMOOTH[f"sine, values of {size:g}"], SMOOTH[f"sine, arguments of {size:g}"] = scaled(size)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_error_is_within_the_stated_uncertainty(name: str) -> None:
+    case = SMOOTH[name]
+    v, estimate = looked_at(case.function, case.x)
+    true = v * case.slope(case.x)
+    assert (too_sure(estimate, true) <= 0).all()
+    assert not estimate.kink.any()
+    assert not estimate.frozen.any()
+    if case.median is not None:
+        at = true != 0
+        assert np.median(np.abs(estimate.value - true)[at] / np.abs(true)[at]) <= case.median
+        assert np.median(estimate.uncertainty[at] / np.abs(true)[at]) <= 16 * case.median  # and it knows so
+
+
+BLOCKS: list[tuple[Function, Function]] = [
+    (np.sin, np.cos),
+    (np.tanh, cosh2),
+    (np.arctan, lambda x: 1 / (1 + x * x)),
+    (lambda x: np.exp(x / 4), lambda x: np.exp(x / 4) / 4),
+    (lambda x: np.sqrt(1 + x * x), lambda x: x / np.sqrt(1 + x * x)),
+    (lambda x: np.logaddexp(0, x), special.expit),
+    (lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2),
+    (lambda x: 2 * x - 0.3, lambda x: np.full_like(x, 2.0)),
+    (lambda x: 0.5 * x * x + x, lambda x: x + 1),
+]
+
+
+@settings(derandomize=True, max_examples=80, deadline=None, database=None)
+@given(
+    blocks=st.lists(st.sampled_from(range(len(BLOCKS))), min_size=1, max_size=4),
+    seed=st.integers(0, 2**20),
+    scale=st.sampled_from([1e-3, 0.1, 1.0, 3.0]),
+    offset=st.sampled_from([0.0, 0.0, 1.0, 1e3]),
+)
+@example(blocks=[8, 8, 8, 8], seed=0, scale=0.1, offset=0.0)
+@example(blocks=[0, 7, 7, 7], seed=0, scale=3.0, offset=1e3)
+def test_random_compositions_stay_within_the_stated_uncertainty(
+    blocks: list[int], seed: int, scale: float, offset: float
+) -> None:
+    def function(x: Array) -> Array:
+        for b in blocks:
+            x = BLOCKS[b][0](x)
+        return offset + x
+
+    x = scale * normal(6, seed=seed)
+    slope, inner = np.ones_like(x), x
+    for b in blocks:
+        slope, inner = slope * BLOCKS[b][1](inner), BLOCKS[b][0](inner)
+    v, estimate = looked_at(function, x)
+    assert (too_sure(estimate, v * slope) <= 0).all()
+    assert not estimate.kink.any()
+
+
+def softmax(x: Array) -> Array:
+    z = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(z / z.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 20.0, 100.0, 1e4])
+def test_softmax_at_any_temperature(scale: float) -> None:
+    x = scale * normal(4, 3)
+    v, estimate = looked_at(softmax, x)
+    v, s = v.reshape(4, 3), softmax(x)
+    true = (s * (v - (v * s).sum(axis=-1, keepdims=True))).ravel()
+    assert (too_sure(estimate, true) <= 0).all()
+    assert not estimate.kink.any()
+
+
+def test_every_element_reaches_every_output() -> None:
+    a = normal(8, 8)
+
+    def function(x: Array) -> Array:
+        return np.asarray(np.tanh(a @ x))
+
+    x = normal(8)
+    v, estimate = looked_at(function, x)
+    true = a.T @ (v * cosh2(a @ x))
+    assert (too_sure(estimate, true) <= 0).all()
+    assert np.abs(estimate.value - true).max() <= 1e-12 * np.abs(true).max()
+
+
+def test_only_the_elements_asked_for() -> None:
+    x = normal(5)
+    v, estimate = looked_at(np.sin, x, index=np.array([3, 1]))
+    assert estimate.index.tolist() == [3, 1]
+    np.testing.assert_allclose(estimate.value, (v * np.cos(x))[[3, 1]], rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------- domain ends
+
+
+@pytest.mark.parametrize("function", [np.sqrt, np.log, np.cbrt, lambda x: special.xlogy(x, x)])
+def test_an_infinite_slope_is_not_known(function: Function) -> None:
+    with np.errstate(divide="ignore"):
+        _, estimate = looked_at(function, np.array([0.0, 1.0]))
+    assert np.isinf(estimate.uncertainty[0])
+    assert estimate.uncertainty[1] < 1e-12
+
+
+@pytest.mark.parametrize("function", [np.sign, np.floor, lambda x: (x > 0) * 1.0])
+def test_a_jump_has_no_slope(function: Function) -> None:
+    _, estimate = looked_at(function, np.array([0.0, 0.5]))
+    assert np.isinf(estimate.uncertainty[0])
+    assert not estimate.kink[0]
+    assert (estimate.value[1], estimate.uncertainty[1]) == (0.0, 0.0)
+
+
+def test_a_function_that_raises_outside_its_domain_is_seen_from_inside() -> None:
+    def strict(x: Array) -> Array:
+        if (x < 0).any():
+            raise ValueError("below 0")
+        return np.sqrt(x)
+
+    x = np.array([1e-6, 1e-3, 1.0])
+    v, estimate = looked_at(strict, x)
+    assert (too_sure(estimate, v / 2 / np.sqrt(x)) <= 0).all()
+    assert (estimate.uncertainty <= 1e-11 * np.abs(estimate.value)).all()
+
+
+# ------------------------------------------------------------------------------------------------- kinks
+
+
+def relu(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0.0))
+
+
+def leaky(x: Array) -> Array:
+    return np.where(x > 0, x, 0.01 * x)
+
+
+def hinge(x: Array) -> Array:
+    return np.asarray(np.maximum(1 - x, 0.0))
+
+
+def cusp(x: Array) -> Array:
+    return np.asarray(np.sin(3 * np.abs(x)))
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "left", "right"),
+    [(relu, 0.0, 0, 1), (np.abs, 0.0, -1, 1), (leaky, 0.0, 0.01, 1), (hinge, 1.0, -1, 0), (cusp, 0.0, -3, 3)],
+    ids=["relu", "abs", "leaky", "hinge", "cusp"],
+)
+@pytest.mark.parametrize("company", [[0.7, -1.4, 2.0], []], ids=["among others", "alone"])
+def test_a_kink_is_told_with_the_slopes_of_both_sides(
+    function: Function, at: float, left: float, right: float, company: list[float]
+) -> None:
+    v, estimate = looked_at(function, np.array([at, *company]))
+    assert estimate.kink.tolist() == [True] + [False] * len(company)
+    assert estimate.left[0] == pytest.approx(left * v[0], abs=1e-9)
+    assert estimate.right[0] == pytest.approx(right * v[0], abs=1e-9)
+    assert estimate.slope_uncertainty[0] < 1e-9
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-12])
+@pytest.mark.parametrize("function", [relu, np.abs, leaky], ids=["relu", "abs", "leaky"])
+def test_beside_a_kink_there_is_none(function: Function, distance: float) -> None:
+    x = np.array([distance, -distance, 0.7, -1.4])
+    v, estimate = looked_at(function, x)
+    assert not estimate.kink.any()
+    assert (too_sure(estimate, v * np.sign(function(x) / x) * np.abs(function(x) / x)) <= 0).all()
+    assert (estimate.uncertainty <= 1e-9).all()
+
+
+def test_all_of_a_tiny_argument_beside_a_kink() -> None:
+    """Steps of order 1, tried for tiny arguments, see the kink only; those of the argument's size do not."""
+    x = 1e-5 * signed(8)
+    v, estimate = looked_at(relu, x)
+    np.testing.assert_allclose(estimate.value, v * (x > 0), atol=1e-9)
+    assert not estimate.kink.any()
+
+
+@pytest.mark.parametrize("distance", 10.0 ** -np.arange(2, 13))
+@pytest.mark.parametrize(
+    "loss", [lambda y: y.sum(), lambda y: (y**2 + y).sum() / 2, lambda y: 100 + y.sum()], ids=["sum", "square", "offset"]
+)
+def test_beside_a_kink_the_slope_of_neither_side_is_never_claimed(loss: Function, distance: float) -> None:
+    """In a sum over many units the noise of the others hides what the shortest steps see of this one."""
+    x = np.array([distance, -distance, 1.0, 2.0, -1.0, 3.0, 0.5])
+    _, estimate = looked_at(lambda x: np.asarray(loss(relu(x))), x)
+    v = float(np.asarray(random_cotangent(np.zeros(()))))
+    slope = np.asarray(gradient(lambda y: np.asarray(loss(y)), relu(x))[0])
+    true = v * slope * (x > 0)
+    unresolved = estimate.kink  # nearer than the noise lets anyone see, a kink may be called
+    assert (np.maximum(too_sure(estimate, true), -1)[~unresolved] <= 1e-12).all()
+    low, high = np.minimum(estimate.left, estimate.right), np.maximum(estimate.left, estimate.right)
+    assert ((low - 1e-3 <= true) & (true <= high + 1e-3))[unresolved].all()
+    if distance >= 1e-9:
+        assert not unresolved.any()
+
+
+@pytest.mark.parametrize("jump", [0.1, 1e-3, 1e-5])
+def test_a_small_kink_is_one_too(jump: float) -> None:
+    v, estimate = looked_at(lambda x: x + jump * np.maximum(x, 0), np.array([0.0, 0.5, -2.0]))
+    assert estimate.kink.tolist() == [True, False, False]
+    assert abs(estimate.right[0] - estimate.left[0]) == pytest.approx(jump * abs(v[0]), rel=1e-3)
+
+
+def test_a_kink_at_a_tie_of_two_elements() -> None:
+    v, estimate = looked_at(lambda x: np.asarray(x.max()), np.array([1.5, 0.3, 1.5]))
+    assert estimate.kink.tolist() == [True, False, True]
+    assert sorted([estimate.left[0] / v[0], estimate.right[0] / v[0]]) == pytest.approx([0.0, 1.0])
+
+
+@pytest.mark.parametrize("sharpness", [1e2, 1e4, 1e6])
+def test_a_sharp_bend_is_no_kink(sharpness: float) -> None:
+    x = np.array([0.0, 0.3 / sharpness, -2 / sharpness, 1.0])
+    v, estimate = looked_at(lambda x: np.logaddexp(0, sharpness * x) / sharpness, x)
+    assert not estimate.kink.any()
+    assert (too_sure(estimate, v * special.expit(sharpness * x)) <= 0).all()
+
+
+# ------------------------------------------------------------------------------------------------- frozen, tiny, noisy
+
+
+def test_a_step_below_one_ulp_is_frozen() -> None:
+    x = np.array([3.0, 2.5e12, -1e13])
+    v, estimate = looked_at(np.square, x, steps=1e-4)
+    assert estimate.frozen.tolist() == [False, True, True]
+    assert np.isinf(estimate.uncertainty[1:]).all()
+    assert not estimate.kink.any()
+    assert abs(estimate.value[0] - 6 * v[0]) < 1e-8
+
+
+def test_the_own_steps_of_large_numbers_are_never_frozen() -> None:
+    for x in (np.array([3.0, 2.5e12, -1e100, 1e-200]), np.array([2.5e12, 1e13]), np.array([1e-100])):
+        v, estimate = looked_at(np.square, x)
+        assert not estimate.frozen.any()
+        assert (too_sure(estimate, 2 * v * x) <= 0).all()
+        assert abs(estimate.value - 2 * v * x).max() <= 1e-12 * abs(x).max()
+
+
+def test_tiny_arguments_of_values_that_are_not_tiny() -> None:
+    """Steps of the argument's size drown in the rounding of 1."""
+    x = 1e-9 * signed(6)
+    v, estimate = looked_at(lambda x: np.exp(x + 0.5), x)
+    np.testing.assert_allclose(estimate.value, v * np.exp(0.5 + x), rtol=1e-12)
+    x = 1e-12 * signed(6)
+    v, estimate = looked_at(lambda x: 1 + x + x * x, x)
+    np.testing.assert_allclose(estimate.value, v * (1 + 2 * x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("x", [normal(30), np.arange(1, 31) / 8, np.array([1.0]), np.array([2.5])])
+@pytest.mark.parametrize(("function", "slope"), [(np.sin, np.cos), (np.exp, np.exp), (np.square, lambda x: 2 * x)])
+def test_the_noise_of_float32_inside_is_stated(function: Function, slope: Function, x: Array) -> None:
+    v, estimate = looked_at(lambda x: function(x.astype(np.float32)).astype(np.float64), x)
+    assert (too_sure(estimate, v * slope(x)) <= 0).all()
+    scale = np.abs(slope(x)).max()
+    assert estimate.uncertainty.max() >= 1e-8 * scale
+    assert np.median(estimate.uncertainty) <= 1e-3 * scale
+
+
+def test_the_noise_of_a_random_function_is_stated() -> None:
+    generator = np.random.default_rng(0)
+    x = signed(20)
+    v, estimate = looked_at(lambda x: np.sin(x) + 1e-6 * generator.normal(size=x.shape), x)
+    assert (too_sure(estimate, v * np.cos(x)) <= 0).all()
+    assert estimate.uncertainty.min() >= 1e-7
+
+
+# ------------------------------------------------------------------------------------------------- bumps, second looks
+
+
+def bump(x: Array, sharpness: float = 1e3) -> Array:
+    return np.asarray(np.exp(-((sharpness * (x - 1)) ** 2)))
+
+
+def bump_slope(x: Array, sharpness: float = 1e3) -> Array:
+    return np.asarray(-2 * sharpness**2 * (x - 1) * bump(x, sharpness))
+
+
+@pytest.mark.parametrize("sharpness", [1e3, 1e4, 1e5])
+def test_a_second_look_unmasks_a_bump_between_the_first_steps(sharpness: float) -> None:
+    x = 1 + normal(6) / (2 * sharpness)
+    v = np.asarray(random_cotangent(x))
+    probe = Probe(lambda x: bump(x, sharpness), (x,), v)
+    deceived = differentiate(probe, 0)
+    true = v * bump_slope(x, sharpness)
+    wrong = np.abs(deceived.value - true) > 0.5 * np.abs(true)
+    assert wrong.any()
+    again = confirm(probe, 0, deceived, np.ones(6, bool))
+    assert (too_sure(again, true) <= 0).all()
+    assert np.abs(again.value - true).max() <= 1e-8 * np.abs(true).max()
+
+
+def test_a_second_look_leaves_what_nobody_doubts() -> None:
+    x = 1 + normal(6) / 2000
+    probe = Probe(bump, (x,), np.asarray(random_cotangent(x)))
+    first = differentiate(probe, 0)
+    assert confirm(probe, 0, first, np.zeros(6, bool)) is first
+    doubted = np.arange(6) == 2
+    again = confirm(probe, 0, first, doubted)
+    assert (again.value == first.value)[~doubted].all()
+    assert (again.step == first.step)[~doubted].all()
+
+
+def test_a_second_look_does_not_spoil_a_good_answer() -> None:
+    x = normal(6)
+    probe = Probe(np.sin, (x,), np.asarray(random_cotangent(x)))
+    first = differentiate(probe, 0)
+    again = confirm(probe, 0, first, np.ones(6, bool))
+    assert (again.value == first.value).all()
+
+
+def test_differences_belong_to_the_steps_that_are_stated_for_them() -> None:
+    x = 1 + normal(6) / 2000
+    v = np.asarray(random_cotangent(x))
+    probe = Probe(bump, (x,), v)
+    estimate = confirm(probe, 0, differentiate(probe, 0), np.ones(6, bool))
+    for i in range(6):
+        for k in np.flatnonzero(np.isfinite(estimate.differences[i])):
+            h = estimate.step[i] / 4.0**k
+            expected = v[i] * (bump(x[i] + h) - bump(x[i] - h)) / 2 / h
+            assert estimate.differences[i, k] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------- directions
+
+
+def quadratic(n: int) -> tuple[Function, Array, Array]:
+    x, a = normal(n), signed(n, seed=3)
+    return (lambda x: a * x**2 + np.roll(x, 1) * x), x, a
+
+
+@pytest.mark.parametrize("n", [1, 7, 300, 5000])
+def test_directions_agree_with_the_gradient(n: int) -> None:
+    function, x, a = quadratic(n)
+    v = np.asarray(random_cotangent(x))
+    true = v * (2 * a * x + np.roll(x, 1)) + np.roll(v * x, -1)
+    along = differentiate_along(Probe(function, (x,), v), 0, 8, seed=2)
+    assert along.direction.shape == (8, n)
+    assert (np.abs(along.direction @ true - along.value) <= 4 * along.uncertainty + 1e-14 * n).all()
+    assert (along.uncertainty <= 1e-8 * np.abs(true).max()).all()
+
+
+def test_directions_reach_every_element_and_never_repeat() -> None:
+    function, x, _ = quadratic(50)
+    probe = Probe(function, (x,), np.ones(50))
+    one, same, other = (differentiate_along(probe, 0, 4, seed=s) for s in (0, 0, 1))
+    assert (one.direction != 0).all()
+    assert (one.direction == same.direction).all()
+    assert (np.sign(one.direction) != np.sign(other.direction)).any()
+    assert np.linalg.matrix_rank(one.direction) == 4
+
+
+def test_directions_across_kinks_know_that_they_know_little() -> None:
+    x = normal(600)
+    x[::3] = 0.0
+    v = np.asarray(random_cotangent(x))
+    along = differentiate_along(Probe(relu, (x,), v), 0, 16)
+    for convention in (0.0, 0.5, 1.0):
+        g = v * np.where(x == 0, convention, x > 0)
+        assert (np.abs(along.direction @ g - along.value) <= 4 * along.uncertainty).all()
+    off = 100.0 * v  # but what is grossly wrong is still seen
+    assert (np.abs(along.direction @ off - along.value) > 4 * along.uncertainty).any()
+
+
+# ------------------------------------------------------------------------------------------------- gradients of trees
+
+
+class Parameters(NamedTuple):
+    w: Any
+    parts: dict[str, Any]
+
+
+def test_the_gradient_of_a_tree_is_a_tree() -> None:
+    p: Any = Parameters(normal(2, 3), {"b": normal(3), "s": np.float64(0.7), "none": np.zeros((0, 2))})
+    x = normal(4, 2)
+
+    def loss(p: Parameters, x: Array) -> Any:
+        return np.sum(np.tanh(x @ p.w + p.parts["b"])) * p.parts["s"]
+
+    dp, dx = gradient(loss, p, x)
+    assert isinstance(dp, Parameters)
+    inner = p.parts["s"] * cosh2(x @ p.w + p.parts["b"])
+    np.testing.assert_allclose(dp.w, x.T @ inner, rtol=1e-11)
+    np.testing.assert_allclose(dp.parts["b"], inner.sum(axis=0), rtol=1e-11)
+    np.testing.assert_allclose(dp.parts["s"], np.tanh(x @ p.w + p.parts["b"]).sum(), rtol=1e-11)
+    np.testing.assert_allclose(dx, inner @ p.w.T, rtol=1e-11)
+    assert dp.parts["none"].shape == (0, 2)
+
+
+def test_the_gradient_of_a_function_that_is_not_a_scalar_is_refused() -> None:
+    with pytest.raises(ValueError, match="a cotangent is needed: the function has 3 outputs, not one"):
+        gradient(np.sin, np.ones(3))
+
+
+def test_the_seeds_of_the_project() -> None:
+    """d/dx (x + y)^2 = 2 (x + y); the gradient of x^2 + y^2 at (3, 2) is (6, 4)."""
+    dx, dy = gradient(lambda x, y: (x + y) ** 2, np.float64(1.5), np.float64(0.25))
+    assert (dx, dy) == (pytest.approx(3.5, rel=1e-14), pytest.approx(3.5, rel=1e-14))
+    np.testing.assert_allclose(gradient(lambda x: np.sum(x**2), np.array([3.0, 2.0]))[0], [6, 4], rtol=1e-14)

@@ -1,0 +1,260 @@
+"""Chains: an Op made of Ops, whose parameters, keywords, residuals and errors go by the names of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import purenet as pn
+from purenet import Op
+from purenet.combinators import parameter_count
+
+X = np.array([[1.0, -2.0], [3.0, 0.5], [-1.0, 4.0]])
+LABELS = np.array([0, 1, 1])
+
+
+def weights(*widths: int) -> dict[str, Any]:
+    """The parameters of affine maps between layers of these widths."""
+    generator = np.random.default_rng(widths)
+    return {
+        f"affine{i}": {"w": generator.normal(size=(a, b)), "b": generator.normal(size=b)}
+        for i, (a, b) in enumerate(pairwise(widths), start=1)
+    }
+
+
+def net() -> pn.Op:
+    return pn.chain(affine1=pn.affine, tanh1=pn.tanh, affine2=pn.affine)
+
+
+def goal() -> pn.Op:
+    return pn.chain(net=net(), loss=pn.softmax_cross_entropy)
+
+
+# ---------------------------------------------------------------------------------------------- the composition
+
+
+def test_a_chain_is_its_stages_one_after_the_other() -> None:
+    params = weights(2, 4, 3)
+    hidden, kept1 = pn.affine.fwd(params["affine1"], X)
+    active, kept2 = pn.tanh.fwd(hidden)
+    y, kept3 = pn.affine.fwd(params["affine2"], active)
+    dy = np.ones((3, 3))
+    grads2, d = pn.affine.bwd(kept3, dy)
+    grads1, dx = pn.affine.bwd(kept1, *pn.tanh.bwd(kept2, d))
+
+    value, residuals = net().fwd(params, X)
+    grads, found = net().bwd(residuals, dy)
+    np.testing.assert_array_equal(value, y)
+    np.testing.assert_array_equal(found, dx)
+    assert list(grads) == ["affine1", "affine2"]  # no entry for the stage without parameters
+    for name, wanted in (("affine1", grads1), ("affine2", grads2)):
+        for leaf in ("w", "b"):
+            np.testing.assert_array_equal(grads[name][leaf], wanted[leaf])
+
+
+def test_vjp_takes_a_chain_as_any_op() -> None:
+    params = {"net": weights(2, 4, 3)}
+    value, pullback = pn.vjp(goal(), params, X, loss={"labels": LABELS})
+    assert value.shape == ()
+    grads, dx = pullback(2.0)
+    half, _ = pullback(1.0)
+    np.testing.assert_allclose(grads["net"]["affine1"]["w"], 2 * half["net"]["affine1"]["w"], rtol=1e-14)
+    assert dx.shape == X.shape
+
+
+@settings(max_examples=25)
+@given(depth=st.integers(1, 4), cut=st.integers(0, 3))
+def test_chains_nest_without_a_change(depth: int, cut: int) -> None:
+    stages: dict[str, Op] = {}
+    for i in range(1, depth + 1):
+        stages |= {f"affine{i}": pn.affine, f"sigmoid{i}": pn.sigmoid}
+    params = weights(*range(2, depth + 3))
+    names = list(stages)
+    cut = min(2 * cut, len(names) - 1)
+    first, rest = {n: stages[n] for n in names[:cut]}, {n: stages[n] for n in names[cut:]}
+    parts = {"first": pn.chain(**first)} if first else {}
+    nested = pn.chain(**parts, rest=pn.chain(**rest))
+    parts_params = {"first": {n: params[n] for n in first if n in params}, "rest": {n: params[n] for n in rest if n in params}}
+    nested_params = {part: held for part, held in parts_params.items() if held}  # a chain without parameters takes no entry
+
+    y, residuals = pn.chain(**stages).fwd(params, X)
+    value, nested_residuals = nested.fwd(nested_params, X)
+    np.testing.assert_array_equal(value, y)
+    grads, dx = pn.chain(**stages).bwd(residuals, y)
+    nested_grads, nested_dx = nested.bwd(nested_residuals, y)
+    np.testing.assert_array_equal(nested_dx, dx)
+    for name in params:
+        part = "first" if name in first else "rest"
+        np.testing.assert_array_equal(nested_grads[part][name]["w"], grads[name]["w"])
+
+
+def test_a_chain_without_parameters_takes_none() -> None:
+    op = pn.chain(tanh=pn.tanh, inner=pn.chain(relu=pn.relu))
+    y, residuals = op.fwd({}, X)
+    np.testing.assert_array_equal(y, np.maximum(np.tanh(X), 0))
+    assert op.bwd(residuals, y)[0] == {}
+    # Such a chain is a stage that needs no entry either.
+    outer = pn.chain(affine1=pn.affine, squash=op)
+    assert set(outer.bwd(outer.fwd(weights(2, 2), X)[1], X)[0]) == {"affine1"}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_dtype_passes_through(dtype: Any) -> None:
+    params = {"net": {n: {k: v.astype(dtype) for k, v in p.items()} for n, p in weights(2, 4, 3).items()}}
+    value, residuals = goal().fwd(params, X.astype(dtype), loss={"labels": LABELS})
+    grads, dx = goal().bwd(residuals, 1.0)
+    assert {value.dtype, dx.dtype, grads["net"]["affine1"]["w"].dtype} == {np.dtype(dtype)}
+
+
+def test_parameters_are_counted() -> None:
+    assert parameter_count(weights(2, 4, 3)) == 2 * 4 + 4 + 4 * 3 + 3
+    assert parameter_count({}) == 0
+
+
+# ---------------------------------------------------------------------------------------------- keywords by stage
+
+
+def test_keywords_go_to_stages_and_bind_keeps_them() -> None:
+    params = {"net": weights(2, 4, 3)}
+    plain = goal()(params, X, loss={"labels": LABELS})
+    smooth = goal()(params, X, loss={"labels": LABELS, "label_smoothing": 0.3})
+    assert plain != smooth
+    bound = goal().bind(loss={"labels": LABELS})
+    assert bound(params, X) == plain
+    assert bound(params, X, loss={"label_smoothing": 0.3}) == smooth
+    assert bound.bind(loss={"label_smoothing": 0.3})(params, X) == smooth
+    assert bound(params, X) == plain  # neither call nor bind changed it
+
+
+def test_keywords_reach_the_stages_of_stages() -> None:
+    op = pn.chain(inner=pn.chain(gelu=pn.gelu), outer=pn.identity)
+    exact = op({}, X, inner={"gelu": {"approximate": False}})
+    np.testing.assert_array_equal(exact, pn.gelu(X, approximate=False))
+    assert (exact != op({}, X)).any()
+
+
+def test_a_bound_op_is_a_stage() -> None:
+    op = pn.chain(gelu=pn.gelu.bind(approximate=False))
+    np.testing.assert_array_equal(op({}, X), pn.gelu(X, approximate=False))
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda op, p: op(p, X, labels=LABELS), r"chain\(net, loss\): no stage is named 'labels' \(stages: net, loss\)"),
+        (lambda op, p: op(p, x=X), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 1"),
+        (lambda op, _: op(X), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 1"),
+        (lambda op, p: op(p, X, LABELS), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 3"),
+        (lambda op, _: op.bind(labels=LABELS), r"chain\(net, loss\): no stage is named 'labels'"),
+        (
+            lambda op, p: op(p, X, loss=LABELS),
+            r"chain\(net, loss\): loss must be a dict of the keywords of that stage, got ndarray",
+        ),
+        (lambda op, p: op(p, X), "softmax_cross_entropy: missing the keyword argument 'labels'"),
+        (lambda op, p: op(p, X, loss={"label": LABELS}), "softmax_cross_entropy: unknown keyword argument 'label' "),
+        (lambda op, _: op([], X), r"chain\(net, loss\): params must be a dict by stage name \(net\), got list"),
+    ],
+)
+def test_a_wrong_call_is_named(call: Callable[[Op, Any], Any], match: str) -> None:
+    with pytest.raises(TypeError, match=f"^{match}"):
+        call(goal(), {"net": weights(2, 4, 3)})
+
+
+# ---------------------------------------------------------------------------------------------- parameters by stage
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda p: p.pop("affine2"), "affine1"),
+        (lambda p: p.update(affine3=p["affine2"]), "affine1, affine2, affine3"),
+        (lambda p: p.update(tanh1={}), "affine1, affine2, tanh1"),
+        (lambda p: p.clear(), "none"),
+    ],
+)
+def test_params_hold_the_stages_with_parameters_and_no_other(change: Callable[[dict[str, Any]], Any], got: str) -> None:
+    params = weights(2, 4, 3)
+    change(params)
+    with pytest.raises(
+        ValueError, match=rf"^chain\(affine1, tanh1, affine2\): params must hold the stages affine1, affine2, got {got}$"
+    ):
+        net()(params, X)
+
+
+def test_an_error_names_the_stage_it_came_from() -> None:
+    params = {"net": weights(2, 4, 3)}
+    params["net"]["affine2"]["w"] = np.ones((5, 3))
+    with pytest.raises(ValueError, match=r"^affine: x must have shape \(\.\.\., 5\)") as caught:
+        goal()(params, X, loss={"labels": LABELS})
+    assert caught.value.__notes__ == [
+        "in the stage 'affine2' of chain(affine1, tanh1, affine2)",
+        "in the stage 'net' of chain(net, loss)",
+    ]
+
+
+def test_two_dtypes_are_an_error_of_the_stage_where_they_meet() -> None:
+    with pytest.raises(
+        TypeError, match=r"^affine: arguments must share one dtype, .*params\.b is float64 and x is float32\n"
+    ) as caught:
+        net()(weights(2, 4, 3), X.astype(np.float32))
+    assert caught.value.__notes__ == ["in the stage 'affine1' of chain(affine1, tanh1, affine2)"]
+
+
+# ---------------------------------------------------------------------------------------------- residuals by stage
+
+
+def test_residuals_are_read_by_stage() -> None:
+    params = {"net": weights(2, 4, 3)}
+    _, residuals = goal().fwd(params, X, loss={"labels": LABELS})
+    x, w, has_bias = residuals["net"]["affine1"]
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(w, params["net"]["affine1"]["w"])
+    assert has_bias
+    assert list(residuals) == ["net", "loss"]
+    assert residuals["net"].op == "chain(affine1, tanh1, affine2)"
+
+
+def test_foreign_residuals_are_refused() -> None:
+    _, residuals = net().fwd(weights(2, 4, 3), X)
+    with pytest.raises(
+        TypeError, match=r"^chain\(net, loss\): residuals must be those of chain\(net, loss\)\.fwd, got Residuals$"
+    ):
+        goal().bwd(residuals, 1.0)
+    with pytest.raises(TypeError, match=r"^chain\(net, loss\): residuals must be those of .*, got tuple$"):
+        goal().bwd((), 1.0)
+    with pytest.raises(TypeError, match=r"^affine: residuals must be those of affine\.fwd, got those of chain"):
+        pn.affine.bwd(residuals, X)
+
+
+def test_stages_of_the_same_names_are_told_apart() -> None:
+    _, residuals = pn.chain(first=pn.relu, second=pn.tanh).fwd({}, X)
+    with pytest.raises(TypeError, match=r"^relu: residuals must be those of relu\.fwd, got those of tanh$"):
+        pn.chain(first=pn.tanh, second=pn.relu).bwd(residuals, X)
+
+
+def test_the_cotangent_is_checked_against_the_value_of_the_last_stage() -> None:
+    _, residuals = net().fwd(weights(2, 4, 3), X)
+    with pytest.raises(ValueError, match=r"the cotangent dy has shape \(3, 2\), the value it belongs to has \(3, 3\)"):
+        net().bwd(residuals, X)
+
+
+# ---------------------------------------------------------------------------------------------- how a chain is made
+
+
+def test_stages_are_ops() -> None:
+    with pytest.raises(ValueError, match=r"^chain: at least one stage is needed"):
+        pn.chain()
+    with pytest.raises(TypeError, match=r"^chain: the stage 'tanh' must be an Op, got ufunc"):
+        pn.chain(affine=pn.affine, tanh=np.tanh)  # type: ignore[arg-type]
+
+
+def test_a_chain_reads_like_an_op() -> None:
+    assert repr(net()) == "<Op chain(affine1, tanh1, affine2)(params, x)>"
+    assert net().__doc__ == "The stages affine1: affine, tanh1: tanh, affine2: affine, in this order."
+    assert net().arguments == ("params", "x")
