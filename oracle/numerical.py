@@ -38,6 +38,7 @@ LEVELS = 4  # steps of one Romberg table
 RATIO = 4.0  # of two neighbouring steps
 FIRST_STEP = 0.125  # in units of the argument's size: h^8 f^(9) stays below the noise of h/64 for most functions
 SMALLEST_STEP = 2.0**-30  # in units of the element, or of the argument's size for an element at 0
+CHANCE = 2.0**-12  # the least by which one more column of the table is believed to gain
 TARGET = 2.0**-42  # an uncertainty of this fraction of the largest derivative is good enough to stop at once
 TINY = 2.0**-10  # an argument of this size may be tiny for its function: steps of order 1 are tried as well
 DROWNED = 2.0**-20  # if this fraction of the derivative stays uncertain with its own steps
@@ -343,12 +344,16 @@ def _extrapolate(differences: Array, noise: Array, factor: float) -> Extrapolate
     count = differences.shape[0]
     best = Extrapolated(np.full(count, np.nan), np.full(count, np.inf), np.full(count, np.inf))
     column, amplified = differences, noise
+    before = np.zeros((count, differences.shape[1]))
     for m in range(1, LEVELS):
         weight = 1 / (factor**m - 1)
         coarse, fine = column[:, :-1], column[:, 1:]
         column = fine + (fine - coarse) * weight
         amplified = amplified[:, 1:] * (1 + weight) + amplified[:, :-1] * weight
-        stated = np.abs(column - fine) + amplified
+        # Neighbours may agree by chance, where powers of h cancel: they state no less than a share of those before them.
+        apart = np.fmax(np.abs(column - fine), CHANCE * before[:, 1:])
+        before = apart
+        stated = apart + amplified
         stated[~np.isfinite(stated)] = np.inf
         chosen = stated.argmin(axis=1)[:, None]
         candidate = [np.take_along_axis(table, chosen, axis=1)[:, 0] for table in (column, stated, amplified)]
