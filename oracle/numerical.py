@@ -351,7 +351,7 @@ def _extrapolate(differences: Array, noise: Array, factor: float) -> Extrapolate
         column = fine + (fine - coarse) * weight
         amplified = amplified[:, 1:] * (1 + weight) + amplified[:, :-1] * weight
         # Neighbours may agree by chance, where powers of h cancel: they state no less than a share of those before them.
-        apart = np.fmax(np.abs(column - fine), CHANCE * before[:, 1:])
+        apart = np.maximum(np.abs(column - fine), CHANCE * before[:, 1:])
         before = apart
         stated = apart + amplified
         stated[~np.isfinite(stated)] = np.inf
