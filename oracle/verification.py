@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract
 from oracle.diagnosis import Situation, diagnose, shape_cause
+from oracle.measures import eps_of
 from oracle.probe import random_cotangent
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
@@ -285,7 +286,8 @@ class _Run:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.result_type(*(np.asarray(leaf.array).dtype for leaf in self.leaves)))
+        """The narrowest among the arguments, which is what the gradients of all of them are rounded by."""
+        return max((np.asarray(leaf.array).dtype for leaf in self.leaves), key=eps_of)
 
     @cached_property
     def samples(self) -> int:
