@@ -23,6 +23,7 @@ from oracle.campaign import DTYPES
 from oracle.report import document, markdown, table
 from oracle.row import Row
 from oracle.spec import Case, Flag, Spec
+from purenet import Op
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -210,10 +211,11 @@ def _foreign(name: str) -> tuple[str, list[Spec]]:
     if len(set(cases)) < len(cases):  # a worker finds a case again by these names
         raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
     if not chosen:
+        op = attribute if isinstance(target, Op) else f"({attribute}, {attribute}_bwd)"
         raise Stop(
             Exit.USAGE,
             f"{name} has no inputs to verify it at: add a Spec to {module_name}, such as "
-            f'check = oracle.Spec({attribute}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
+            f'check = oracle.Spec({op}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
         )
     return module_name, chosen
 

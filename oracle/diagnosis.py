@@ -245,7 +245,12 @@ def _as_if(function: Callable[[Evidence, Array, Situation], Iterator[str]]) -> C
     return lambda e, witness, s: next(function(e, witness, s), "")
 
 
-_CAUSES = [_as_if(f) for f in (_truncated, _ignored_cotangent, _transposed, _factor, _one_sample, _one_element)]
+def _all_zero(e: Evidence, witness: Array, s: Situation) -> Iterator[str]:
+    if not e.analytic.any() and witness.any():
+        yield "the gradient is zero everywhere, the true one is not: nothing flows back"
+
+
+_CAUSES = [_as_if(f) for f in (_all_zero, _truncated, _ignored_cotangent, _transposed, _factor, _one_sample, _one_element)]
 
 
 def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int) -> str:
@@ -255,7 +260,8 @@ def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int) -
     elif len(found) == len(expected) + 1 and found[1:] == expected and found[0] == batch:
         why = f": batch sum missing (one gradient for each of {batch} samples)"
     elif len(found) > len(expected) and found[len(found) - len(expected) :] == expected:
-        why = ": not summed back over the broadcast dimensions"
+        kept = found[: len(found) - len(expected)] == (1,) * (len(found) - len(expected))
+        why = ": a dimension of size 1 too many (keepdims?)" if kept else ": not summed back over the broadcast dimensions"
     else:
         why = ""
     return f"the cotangent has shape {found}, the argument {expected}{why}"

@@ -174,6 +174,8 @@ class Case:
         """The arguments and the options, always the same for the same names and seed."""
         draw = Draw(op, self.name, seed)
         arguments = self.arguments(draw) if callable(self.arguments) else self.arguments
+        if not isinstance(arguments, tuple):
+            raise TypeError(f"{op} / {self.name}: the arguments must be a tuple, such as (x,), got {type(arguments).__name__}")
         return arguments, dict(self.options(draw) if callable(self.options) else self.options)
 
 
@@ -246,6 +248,11 @@ class Spec:
     """Whether the value may be a view of an argument, as NumPy users expect of reshape and slices."""
 
     def __post_init__(self) -> None:
+        pair = isinstance(self.op, tuple) and len(self.op) == 2 and all(map(callable, self.op))
+        if not (pair or isinstance(self.op, Op)):
+            raise TypeError(f"Spec: op must be a purenet.Op or a pair (fwd, bwd) of functions, got {type(self.op).__name__}")
+        if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
+            raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
         names = [case.name for case in self.cases]
         if not names:
             raise ValueError(f"Spec of {self.name}: at least one case is needed")

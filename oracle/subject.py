@@ -50,7 +50,12 @@ class Subject:
         return cls(name, module, arguments, forward, backward, options)
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
-        return self.forward(*primals, **self.options)
+        return self._pair(self.forward(*primals, **self.options))
+
+    def _pair(self, result: Any) -> tuple[Any, Any]:
+        if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
+            raise TypeError(f"{self.name} must return a tuple (value, residuals), got {type(result).__name__}")
+        return result
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
@@ -60,7 +65,7 @@ class Subject:
 
         def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
             tree: Any = primals
-            y, residuals = self.forward(*optree.tree_map(np.array, tree), **copied_arrays(options))
+            y, residuals = self._pair(self.forward(*optree.tree_map(np.array, tree), **copied_arrays(options)))
             return optree.tree_map(np.array, y), residuals
 
         return replace(self, forward=forward)

@@ -43,13 +43,17 @@ class Verification:
         """Whether every row is PASS or KINK (and there is one)."""
         return bool(self.rows) and all(row.passed for row in self.rows)
 
+    def __bool__(self) -> bool:
+        """As `passed`, so that `assert verify(...)` means what it says."""
+        return self.passed
+
     def __str__(self) -> str:
         return render(self.rows)
 
     def raise_for_failures(self) -> None:
         """An AssertionError that carries the table, unless everything passed."""
         if not self.passed:
-            raise AssertionError(f"{sum(not row.passed for row in self.rows)} gradients are not right\n{self}")
+            raise AssertionError(f"not every gradient is right\n{self}")
 
 
 @dataclass(frozen=True)

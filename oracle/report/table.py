@@ -84,11 +84,13 @@ def _used(value: float | None) -> str:
 
 def _table(rows: Sequence[Row], width: int) -> str:
     wide = width >= 110
+    dtypes = {row.dtype for row in rows}
     lines = []
     for row in rows:
         errors = [digits(row.numerical_error), digits(row.numerical_uncertainty), digits(row.autodiff_error), _used(row.used)]
         parameter = row.parameter or "(the op)"
-        where = [row.op, row.case, parameter] if wide else [f"{row.op} / {row.case}".removesuffix(" / "), parameter]
+        case = row.case if len(dtypes) == 1 else f"{row.case} ({row.dtype})"
+        where = [row.op, case, parameter] if wide else [f"{row.op} / {case}".removesuffix(" / "), parameter]
         lines.append([*where, *(errors if wide else errors[::2]), str(row.verdict)])
     headers = HEADERS if wide else ("op / case", "parameter", "differences", "JAX", "verdict")
     return _fitted(lines, headers, width, text=3 if wide else 2)

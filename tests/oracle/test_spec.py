@@ -194,3 +194,20 @@ def test_an_op_is_of_the_family_of_its_module() -> None:
 def test_sources_name_their_kind() -> None:
     assert library("jax.nn.relu") == Source("library", "jax.nn.relu")
     assert str(composed("by powers")) == "composed: by powers"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda case: Spec(np.tanh, cases=(case,)), "op must be a purenet.Op or a pair"),
+        (lambda case: Spec((np.tanh, np.tanh), cases=case), "cases must be a tuple of Case"),
+    ],
+)
+def test_a_spec_says_what_it_is_made_of(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make(Case("typical", (np.ones(2),)))
+
+
+def test_arguments_that_are_no_tuple_are_named() -> None:
+    with pytest.raises(TypeError, match=r"op / typical: the arguments must be a tuple, such as \(x,\), got ndarray"):
+        Case("typical", lambda draw: draw.normal(3)).draw("op")

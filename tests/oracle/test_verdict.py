@@ -422,7 +422,13 @@ def test_error_of_the_reference() -> None:
 def test_error_of_a_forward_pass_that_returns_no_residuals() -> None:
     verdict, diagnosis = found((lambda x: x**3, lambda x, dy: (dy,)), X)
     assert verdict is Verdict.ERROR
-    assert diagnosis.startswith("the forward pass raised ValueError: too many values to unpack")
+    assert diagnosis.endswith("must return a tuple (value, residuals), got ndarray")
+
+
+def test_error_of_a_value_that_would_unpack_as_value_and_residuals() -> None:
+    verdict, diagnosis = found((lambda x: x**3, lambda x, dy: (dy,)), X[:2])
+    assert verdict is Verdict.ERROR
+    assert diagnosis.endswith("must return a tuple (value, residuals), got ndarray")
 
 
 @pytest.mark.parametrize(

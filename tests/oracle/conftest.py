@@ -1,0 +1,107 @@
+"""The command line in a folder of its own, with a user's module and the reports of an earlier run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from oracle import cli
+from oracle.report import document
+
+ROOT = Path(__file__).parents[2]
+OLD = {"verification.json": "old json", "verification.md": "old page"}
+
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+Module: TypeAlias = Callable[[str, str], None]
+
+OWN = """
+import numpy as np
+import oracle
+import purenet as pn
+
+x = np.array([1.0, -2.0, 3.0])
+
+def cube_fwd(x):
+    return x**3, x
+
+def cube_bwd(x, dy):
+    return (3 * x**2 * dy,)
+
+def doubled_fwd(x):
+    return x**3, x
+
+def doubled_bwd(x, dy):
+    return (6 * x**2 * dy,)
+
+def by_powers(x):
+    return x**3
+
+net = pn.chain(first=pn.tanh, second=pn.sigmoid)
+
+right = oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("typical", (x,)),), reference=by_powers)
+wrong = oracle.Spec(
+    (doubled_fwd, doubled_bwd),
+    cases=(oracle.Case("typical", (x,)), oracle.Case("it's another", (np.array([[0.5, -4.0], [1.0, 2.0]]),))),
+    reference=by_powers,
+)
+chained = oracle.Spec(net, cases=(oracle.Case("typical", ({}, x)),))
+both = [right, chained]
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "oracle", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in a folder of its own: its exit code, and what it wrote to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("COLUMNS", "100")
+    capfd.readouterr()
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main(list(map(str, arguments)))
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Iterator[Module]:
+    """Writes a module of the user's."""
+    written = []
+
+    def write(name: str, text: str) -> None:
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        written.append(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def own(module: Module) -> str:
+    module("own_ops", OWN)
+    return "own_ops"
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    """A folder with the reports of an earlier run."""
+    folder = tmp_path / "reports"
+    document.write(folder, OLD)
+    return folder
