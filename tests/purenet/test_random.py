@@ -190,15 +190,13 @@ def test_normal_is_that_of_jax(key: Array, shape: tuple[int, ...], dtype: Any) -
     assert np.all(ulps(ours, theirs) <= np.where(lossy, 40, 0 if dtype.itemsize == 2 else 4))
 
 
-def test_where_normal_differs_from_jax_scipy_agrees_with_us() -> None:
+def test_where_some_versions_of_jax_lose_digits_normal_is_that_of_scipy() -> None:
     key, shape = random.key(0), (MANY,)
-    ours, theirs = random.normal(key, shape), by_jax(jax.random.normal, key, shape, np.float64)
-    u = random.uniform(key, shape, minval=np.nextafter(-1.0, 0.0), maxval=1.0)
-    differ = ulps(ours, theirs) > 10
-    assert differ.sum() > 10
-    exact = np.sqrt(2.0) * special.erfinv(u[differ])
-    assert ulps(ours[differ], exact).max() <= 6
-    assert ulps(theirs[differ], exact).min() > 6
+    ours = random.normal(key, shape)
+    exact = np.sqrt(2.0) * special.erfinv(random.uniform(key, shape, minval=np.nextafter(-1.0, 0.0), maxval=1.0))
+    lossy = (np.abs(ours) > 0.87) & (np.abs(ours) < 0.93)
+    assert lossy.sum() > 1000
+    assert ulps(ours[lossy], exact[lossy]).max() <= 6
 
 
 def test_the_inverse_of_erf_is_right_from_the_smallest_number_to_the_last_before_1() -> None:
