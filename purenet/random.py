@@ -162,7 +162,7 @@ def normal(key: Array, shape: Shape = (), dtype: DTypeLike = np.float64) -> Arra
     Math: sqrt(2) erfinv(u) with u uniform in (-1, 1).
     Errors: TypeError unless `dtype` is floating.
     Source: jax.random.normal; erfinv after Giles (2012), as in XLA. Conventions: JAX's numbers to 4 ULP, save in float64
-        those of size 0.87 to 0.93, one in thirty: the log1p of XLA on a CPU lost digits there until jaxlib 0.10, some 30 ULP of z.
+        those of size 0.87 to 0.93, one in thirty: there the log1p of XLA lost some 30 ULP on a CPU, in jaxlib 0.10.
 
     >>> from purenet import random
     >>> z = random.normal(random.key(0), (10000,))
