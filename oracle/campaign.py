@@ -132,7 +132,7 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
     An interrupt ends them at once, whatever they are at; they themselves do not hear it, and so print nothing about it.
     """
     others = multiprocessing.active_children()
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
+    with _Pool(jobs, multiprocessing.get_context("spawn")) as pool:
         try:
             yield pool
         except KeyboardInterrupt:
@@ -143,8 +143,25 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _Pool(ProcessPoolExecutor):
+    """A pool whose workers, which submitting starts, inherit that interrupts are blocked: also one that still imports."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with _deaf_to_interrupts():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """An interrupt waits until the end of this block. Windows has no signal mask; its workers print their own end."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
