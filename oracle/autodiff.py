@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,13 @@ import jax
 import numpy as np
 import optree
 
-__all__ = ["Pullback", "StructureError", "use_compilation_cache", "vjp"]
+__all__ = ["Pullback", "StructureError", "quick_to_compile", "use_compilation_cache", "vjp"]
+
+OPTIONS = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 
 
 @dataclass(frozen=True)
@@ -32,24 +41,53 @@ def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, o
     Forward and backward are compiled together, once: several times faster than one operation after the other. A reference
     whose Python code looks at values of its arguments cannot be compiled and is run as it is.
     """
-
-    def both(primals: Any, cotangent: Any) -> tuple[Any, Any]:
-        value, pull = jax.vjp(lambda *arguments: reference(*arguments, **options), *primals)
-        seeds, values = optree.tree_leaves(cotangent), optree.tree_leaves(value)
-        ours, theirs = [s.shape for s in seeds], [v.shape for v in values]
-        if ours != theirs:
-            raise StructureError(f"its value has the shapes {theirs}, ours {ours}")
-        return value, pull(optree.tree_unflatten(optree.tree_structure(value), seeds))
-
+    try:
+        both = _remembered(reference, pickle.dumps(dict(options)))
+    except Exception:  # an option that cannot be pickled, such as a lambda
+        both = _jitted(reference, options)
     tree: Any = tuple(primals)
     with jax.enable_x64(True):
         arguments = optree.tree_map(jax.numpy.asarray, tree)
         seed = optree.tree_map(jax.numpy.asarray, cotangent)
         try:
-            value, cotangents = jax.jit(both)(arguments, seed)
-        except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
             value, cotangents = both(arguments, seed)
+        except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+            value, cotangents = _both(reference, options, arguments, seed)
         return Pullback(_arrays(value), _arrays(cotangents))
+
+
+def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: Any, cotangent: Any) -> tuple[Any, Any]:
+    """The value, and the cotangents of the primals."""
+    value, pull = jax.vjp(lambda *arguments: reference(*arguments, **options), *primals)
+    seeds, values = optree.tree_leaves(cotangent), optree.tree_leaves(value)
+    ours, theirs = [s.shape for s in seeds], [v.shape for v in values]
+    if ours != theirs:
+        raise StructureError(f"its value has the shapes {theirs}, ours {ours}")
+    return value, pull(optree.tree_unflatten(optree.tree_structure(value), seeds))
+
+
+def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    return jax.jit(partial(_both, reference, options), compiler_options=quick_to_compile())
+
+
+@cache
+def quick_to_compile() -> dict[str, Any]:
+    """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there.
+
+    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows.
+    """
+    known: dict[str, Any] = {}
+    for option, value in OPTIONS.items():
+        with suppress(Exception):
+            jax.jit(lambda: 0.0, compiler_options={option: value})()
+            known[option] = value
+    return known
+
+
+@lru_cache(maxsize=256)
+def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
+    """The same jitted function for the same question: JAX then compiles it once for each shape and dtype."""
+    return _jitted(reference, pickle.loads(options))  # noqa: S301 - what this process has just written
 
 
 def _arrays(tree: Any) -> Any:

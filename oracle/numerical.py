@@ -284,7 +284,9 @@ class _Search:
             self.reached[i] = max(self.reached[i], difference.noise)
             self.bend[i] = difference.bend / h
             width = h * difference.distance
-            central[i] = difference.both / (2 * width)
+            # The difference belongs to the middle of the two points: from there back to x by the second derivative.
+            bend = (2 * difference.ahead - difference.both) / width
+            central[i] = difference.both / (2 * width) - difference.shift / width * bend
             forward[i] = difference.ahead / h
             backward[i] = (difference.both - difference.ahead) / h
             noise[i] = (self.reached[i] + difference.growth) / width

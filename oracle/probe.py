@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import comb
+from math import comb, fsum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,8 @@ class Difference(NamedTuple):
     """By how much the outputs rise more ahead than they fell behind: their norm; 0 where a single element is displaced."""
     distance: float
     """How far x really went, in units of h."""
+    shift: float = 0.0
+    """How far the middle between the two points is from x, since x + h and x - h are rounded; of a single element."""
 
 
 class Probe:
@@ -131,6 +133,7 @@ class Probe:
         plus[where] = here + displacement
         minus[where] = here - displacement
         gone = np.asarray(plus[where] - minus[where], np.float64)
+        shift = fsum((plus[where], minus[where], -2.0 * here)) / 2 if gone.ndim == 0 else 0.0
         try:
             above = vector(self.function(*self.plus_tree))
             change = _minus(above, vector(self.function(*self.minus_tree)))
@@ -150,6 +153,7 @@ class Probe:
             growth=0.5 * self.eps * float(np.abs(v) @ np.abs(change)),
             bend=_norm(np.abs(v * (2 * half - change))) if isinstance(where, slice) else 0.0,
             distance=float(np.ravel(gone / displacement / 2)[0]) if gone.size == 1 else 1.0,
+            shift=shift,
         )
 
 

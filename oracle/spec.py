@@ -83,6 +83,11 @@ class Flag(Enum):
         "a mask that is not applied in the backward pass, a mean over the wrong count",
         "none: the same bounds hold",
     )
+    NOT_THE_DERIVATIVE = (
+        "the gradient is another than the derivative, by definition: a padding row that never learns, a straight-through step",
+        "a convention that is not followed",
+        "the reference alone decides; what the differences see is reported, and not judged",
+    )
 
     @property
     def meaning(self) -> str:
@@ -111,7 +116,7 @@ class Draw:
 
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
         """Normal numbers with mean 0 and standard deviation `scale`."""
-        return self.generator.normal(size=shape) * scale
+        return np.asarray(self.generator.normal(size=shape) * scale)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Array:
         """Uniform numbers in [low, high)."""

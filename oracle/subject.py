@@ -11,14 +11,15 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.measures import EPSILON, largest
+from oracle.measures import EPSILON, differences, largest
 from oracle.probe import quiet, vector
 from purenet import Op
 
-__all__ = ["Leaf", "Subject", "check_primals", "copied_arrays", "flat", "leaves_of", "natural_sizes", "widened"]
+__all__ = ["Leaf", "Subject", "check_primals", "conditioning", "copied_arrays", "flat", "leaves_of", "natural_sizes", "widened"]
 
 Array = NDArray[Any]
 
+NUDGES = 4  # by which conditioning is measured
 ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
@@ -155,6 +156,26 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
         path.append([largest(vector(value)), *(largest(a) for a in nearby)])
     size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
     return size, scales
+
+
+def conditioning(gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0) -> list[float]:
+    """How far each gradient moves when every entry of every argument moves by its rounding in float64.
+
+    Where large terms cancel, as in 2 (p - t) for p near t, no computation is more exact than that.
+    """
+    generator = np.random.default_rng([seed, 0x636F6E64])
+    with quiet():
+        try:
+            here = gradient(primals)
+            moved = [0.0] * len(here)
+            for _ in range(NUDGES):
+                signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
+                nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON["float64"] * sign)), primals, signs)
+                gaps = [largest(differences(there, g)) for there, g in zip(gradient(nudged), here, strict=True)]
+                moved = [max(pair) for pair in zip(moved, gaps, strict=True)]
+        except Exception:  # the end of the op's domain: nothing is known
+            return [0.0] * len(optree.tree_leaves(primals))
+    return moved
 
 
 def _natural(sizes: Sequence[float]) -> float:

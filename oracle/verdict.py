@@ -20,7 +20,7 @@ judged by digits that nobody can compute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ Array = NDArray[Any]
 MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it in every function tried
 ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
 AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
+BLURRED = 2.0**-33  # of the scale: what moves more than this with the rounding of its arguments is at a jump, or means nothing
 GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
 
 
@@ -57,6 +58,13 @@ class Allowance:
         # As accurate as JAX: a small multiple of its error, plus the rounding of the result.
         narrow = 4 * by_jax + 4 * EPSILON[dtype.name] * scale if by_jax is not None else 64 * EPSILON[dtype.name] * scale
         return cls(narrow, narrow)
+
+    def beside(self, conditioning: float, scale: float) -> Allowance:
+        """The same, and the rounding that the arguments themselves carry into the gradient, unless it is no rounding."""
+        more = ROUNDING * conditioning
+        if not more <= BLURRED * scale:
+            return self
+        return Allowance(self.numerical + more, self.autodiff + more)
 
 
 @dataclass(frozen=True)
@@ -135,9 +143,14 @@ def _ratio(error: Array, allowed: Array | float) -> Array:
 
 def judge(e: Evidence) -> Judgement:
     """The verdict on one parameter, by the table at the head of this module."""
-    if not np.isfinite(e.analytic).all() and not _agreed_infinities(e):
-        bad = np.flatnonzero(~np.isfinite(e.analytic))
-        return Judgement(Verdict.FAIL, "not-finite", int(bad[0]), float("inf"), bad)
+    infinite = ~np.isfinite(e.analytic)
+    if infinite.any():
+        truth = _truth(e)
+        if not _too_large(e.analytic[infinite], truth[infinite], e.dtype):
+            return Judgement(Verdict.FAIL, "not-finite", int(infinite.argmax()), float("inf"), np.flatnonzero(infinite))
+        e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # nothing is wrong there
+    if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.flags:
+        return _by_reference(e, e.autodiff)
     c = Comparison.of(e)
     along = _along(e)
     contradicted = _contradicted(e, c)
@@ -160,6 +173,15 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(Verdict.INCONCLUSIVE, "uncertain", int(seen.index[spread.argmax()]), most)
     if seen.kink.any():
         return Judgement(Verdict.KINK, "", int(seen.index[seen.kink.argmax()]), most)
+    return Judgement(Verdict.PASS, "", worst, most)
+
+
+def _by_reference(e: Evidence, reference: Array) -> Judgement:
+    """The verdict where the gradient is another than the derivative, by definition."""
+    used = _ratio(differences(e.analytic, reference), e.allowance.autodiff)
+    worst, most = (int(used.argmax()), float(used.max())) if used.size else (None, 0.0)
+    if most > 1:
+        return Judgement(Verdict.FAIL, "pullback", worst, most, np.flatnonzero(used > 1))
     return Judgement(Verdict.PASS, "", worst, most)
 
 
@@ -192,17 +214,21 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
     return None
 
 
-def _agreed_infinities(e: Evidence) -> bool:
-    """Whether what is infinite is so in a dtype that cannot hold the true gradient."""
-    if e.dtype.name == "float64" or np.isnan(e.analytic).any():
+def _truth(e: Evidence) -> Array:
+    """The best that is known of each element: what JAX says in float64, or else the differences; NaN where nothing is."""
+    if e.autodiff is not None:
+        return e.autodiff
+    truth = np.full_like(e.analytic, np.nan)
+    truth[e.estimate.index] = e.estimate.value
+    return truth
+
+
+def _too_large(ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether these infinities stand for numbers that the dtype cannot hold."""
+    if dtype.name == "float64" or np.isnan(ours).any():
         return False
-    top = {"float32": 3.4028235e38, "float16": 65504.0, "bfloat16": 3.3895314e38}[e.dtype.name]
-    truth = e.autodiff
-    if truth is None:
-        truth = np.full_like(e.analytic, np.nan)
-        truth[e.estimate.index] = e.estimate.value
-    infinite = np.isinf(e.analytic)
-    return bool((np.abs(truth[infinite]) >= top).all())
+    top = {"float32": 3.4028235e38, "float16": 65504.0, "bfloat16": 3.3895314e38}[dtype.name]
+    return bool(((np.abs(truth) >= top) & (np.sign(truth) == np.sign(ours))).all())
 
 
 def _along(e: Evidence) -> float:

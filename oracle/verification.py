@@ -25,7 +25,7 @@ from oracle.verdict import Evidence, Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses
 from purenet import Op
 
-__all__ = ["Label", "Verification", "verify", "verify_case"]
+__all__ = ["Label", "Verification", "dtype_named", "verify", "verify_case"]
 
 Array = NDArray[Any]
 
@@ -130,7 +130,7 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     check_primals(Subject.of(spec.op, options), arguments)  # a cast would hide what an integer does
     return verify(
         spec.op,
-        *optree.tree_map(lambda a: np.asarray(a).astype(_dtype(dtype)), arguments),
+        *optree.tree_map(lambda a: np.asarray(a).astype(dtype_named(dtype)), arguments),
         options=options,
         reference=spec.reference,
         seed=seed,
@@ -140,7 +140,8 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     )
 
 
-def _dtype(name: str) -> np.dtype[Any]:
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The dtype of that name; NumPy itself does not know bfloat16."""
     if name == "bfloat16":
         import ml_dtypes
 

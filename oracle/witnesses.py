@@ -15,7 +15,7 @@ from oracle import numerical
 from oracle.diagnosis import Situation
 from oracle.measures import differences, largest, relative
 from oracle.probe import Probe, unvector, vector
-from oracle.subject import Leaf, Subject, flat, natural_sizes, widened
+from oracle.subject import Leaf, Subject, conditioning, flat, natural_sizes, widened
 from oracle.verdict import Allowance, Evidence, judge
 
 if TYPE_CHECKING:
@@ -91,10 +91,24 @@ class Witnesses:
             flags=self.flags,
         )
         first = judge(evidence)
-        if self.step is None and not first.verdict.passes and first.contradicted.size:
-            doubted = np.isin(estimate.index, first.contradicted)
-            evidence = replace(evidence, estimate=numerical.confirm(self.probe, i, estimate, doubted))
+        if not first.verdict.passes and first.contradicted.size:
+            if self.step is None:
+                doubted = np.isin(estimate.index, first.contradicted)
+                evidence = replace(evidence, estimate=numerical.confirm(self.probe, i, estimate, doubted))
+            if self.dtype.name == "float64" and not estimate.kink.any():
+                evidence = replace(evidence, allowance=evidence.allowance.beside(self._conditioning[i], scale))
         return evidence
+
+    @cached_property
+    def _conditioning(self) -> list[float]:
+        """How exact each gradient can be: by JAX, if it is there to ask."""
+
+        def gradient(primals: Any) -> list[Array]:
+            seed = widened(self.dy)
+            pullback = self._pull(primals, seed)
+            return flat(pullback.cotangents if pullback else self.subject.bwd(self.subject.fwd(*primals)[1], seed))
+
+        return conditioning(gradient, self.wide, self.seed)
 
     def _sample(self, ours: Array, theirs: Array | None) -> Array:
         generator = np.random.default_rng([self.seed, ours.size])

@@ -411,6 +411,25 @@ def test_values_that_depend_a_little_on_the_order_in_memory() -> None:
     assert "x: another gradient when arguments and dy come in non-contiguous memory" in found
 
 
+@pytest.mark.parametrize("error", [0.0, 1e-9])
+def test_sums_in_the_order_of_memory_may_differ_by_what_cancels_in_them(error: float) -> None:
+    x = np.random.default_rng(3).normal(size=(40, 30)) * 1e3
+    x[-1, -1] -= x.sum() - 1.0
+
+    def total(x: Array) -> Any:
+        wrong = error * (not x.flags.c_contiguous)
+        return np.cumsum(x.ravel(order="K"))[-1] * (1 + wrong)
+
+    def total_fwd(x: Array) -> Any:
+        return np.asarray(0.5 * total(x) ** 2), (total(x), x.shape)
+
+    def total_bwd(residuals: Any, dy: Array) -> Any:
+        return (np.full(residuals[1], residuals[0] * dy),)
+
+    found = said((total_fwd, total_bwd), x)
+    assert len(found) == (3 if error else 0), found
+
+
 def test_raw_memory() -> None:
     """Through the buffer, as a binding to C would."""
 

@@ -492,3 +492,12 @@ def test_the_seeds_of_the_project() -> None:
     dx, dy = gradient(lambda x, y: (x + y) ** 2, np.float64(1.5), np.float64(0.25))
     assert (dx, dy) == (pytest.approx(3.5, rel=1e-14), pytest.approx(3.5, rel=1e-14))
     np.testing.assert_allclose(gradient(lambda x: np.sum(x**2), np.array([3.0, 2.0]))[0], [6, 4], rtol=1e-14)
+
+
+def test_a_difference_belongs_to_the_middle_of_its_points() -> None:
+    """x + h and x - h are rounded, so their middle is not x; here the second derivative is 2,000 times the first."""
+    x, target = 0.9824368735019097, 0.981393833319586
+    estimate = differentiate(Probe(lambda p: (p - target) ** 2, (np.array(x),)), 0)
+    exact = 2 * (x - target)
+    assert abs(estimate.value[0] - exact) <= estimate.uncertainty[0]
+    assert estimate.uncertainty[0] <= 1e-13 * exact

@@ -96,6 +96,48 @@ def test_values_that_a_narrow_dtype_cannot_hold_are_rightly_infinite() -> None:
     assert found((squares_fwd, squares_bwd), x, reference=lambda x: x * x)[0] is Verdict.PASS
 
 
+def cubes_fwd(x: Array) -> Any:
+    with np.errstate(over="ignore"):
+        return x * x * x, x.copy()
+
+
+def of_cubes(x: Array, dy: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(3 * x * x * dy)
+
+
+@pytest.mark.parametrize(
+    ("pullback", "verdict"),
+    [
+        (of_cubes, Verdict.PASS),
+        (lambda x, dy: np.copysign(np.float16(np.inf), dy), Verdict.FAIL),  # also the last entry, which the dtype can hold
+        (lambda x, dy: np.where(np.isinf(of_cubes(x, dy)), -of_cubes(x, dy), of_cubes(x, dy)), Verdict.FAIL),
+    ],
+    ids=["right", "too many", "of the wrong sign"],
+)
+def test_gradients_that_a_narrow_dtype_cannot_hold_are_rightly_infinite(pullback: Any, verdict: Verdict) -> None:
+    x = np.array([300.0, -200.0, 2.0], np.float16)
+    pair = cubes_fwd, lambda x, dy: (pullback(x, dy),)
+    assert found(pair, x, reference=lambda x: x * x * x)[0] is verdict
+
+
+def straight_through_fwd(x: Array) -> Any:
+    return np.round(x), None
+
+
+def rounded_by_jax(x: Any) -> Any:
+    return x + jax.lax.stop_gradient(jnp.round(x) - x)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.PASS), (1.0 + 1e-9, Verdict.FAIL)])
+def test_a_gradient_that_is_no_derivative_by_definition_is_judged_by_the_reference(factor: float, verdict: Verdict) -> None:
+    pair = straight_through_fwd, lambda _, dy: (factor * dy,)
+    flags = frozenset({Flag.NOT_THE_DERIVATIVE})
+    assert found(pair, np.array([0.2, 1.3]), reference=rounded_by_jax, flags=flags)[0] is verdict
+    assert found(pair, np.array([0.2, 1.3]), reference=rounded_by_jax)[0] is Verdict.FAIL  # undeclared
+    assert found(pair, np.array([0.2, 1.3]), flags=flags)[0] is Verdict.FAIL  # and nobody else to ask
+
+
 def test_other_arguments_that_a_function_refuses_do_no_harm() -> None:
     """Steps, jitter and the way to the origin leave the domain of a strict function."""
 

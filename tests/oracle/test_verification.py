@@ -14,7 +14,7 @@ import pytest
 
 import oracle
 import purenet as pn
-from oracle import Case, Flag, Spec, Verdict, library, verify, verify_case
+from oracle import Case, Flag, Spec, Verdict, catalogue, library, verify, verify_case
 from oracle.row import Row, worst_first
 from tests.oracle.planted import Array, Pair, cube, dense, elementwise, normal, row, signed
 
@@ -491,3 +491,41 @@ def test_each_argument_is_large_or_small_by_itself() -> None:
 def test_a_verification_is_as_true_as_it_passed() -> None:
     assert not oracle.verify((lambda x: (x * x, x), lambda x, dy: (x * dy,)), np.array([1.0, 2.0]))
     assert oracle.verify((lambda x: (x * x, x), lambda x, dy: (2 * x * dy,)), np.array([1.0, 2.0]))
+
+
+# ---------------------------------------------------------------------------------------------- large terms that cancel
+
+NEAR = (np.array(0.9824368735019097), np.array(0.981393833319586))
+TRIPLET = (
+    np.array([0.7133362711165717, 0.7031149763581847]),
+    np.array([2.676411174504583, 3.080123827547279]),
+    np.array([1.2378350450131776, 1.3397121090864594]),
+)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-9])
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "first"),
+    [("squared_error", NEAR, {}, "predictions"), ("triplet_margin_loss", TRIPLET, {"norm_degree": 3}, "anchors")],
+    ids=["squared_error", "triplet_margin_loss"],
+)
+def test_what_cancels_is_judged_by_the_rounding_of_what_it_is_made_of(
+    name: str, arguments: Any, options: Any, first: str, factor: float
+) -> None:
+    spec = catalogue.find(name)
+    assert isinstance(spec, Spec)
+    wrong, right = spec.op.bind(), spec.op.bwd
+    wrong.bwd = lambda residuals, dy: (factor * right(residuals, dy)[0], *right(residuals, dy)[1:])
+    rows = verify(wrong, *arguments, options=options, reference=spec.reference).rows
+    assert {row.parameter: row.passed for row in rows}[first] is (factor == 1)
+
+
+def test_an_error_at_a_jump_of_the_gradient_is_not_taken_for_rounding() -> None:
+    def steep_fwd(x: Any) -> Any:
+        return np.abs(x - 1.0), x
+
+    def steep_bwd(x: Any, dy: Any) -> Any:
+        return (np.where(x >= 1.0, 1.0, -1.0) * dy * np.where(x == 1.0, 0.5, 1.0),)  # at the kink half of it
+
+    result = verify((steep_fwd, steep_bwd), np.array([1.0, 2.0]), reference=lambda x: jax.numpy.abs(x - 1.0))
+    assert {row.verdict for row in result.rows} == {Verdict.FAIL}
