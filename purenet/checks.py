@@ -10,7 +10,7 @@ import numpy as np
 
 from purenet.op import Array
 
-__all__ = ["axes", "choice", "factors", "fields", "mask", "number", "same_shape"]
+__all__ = ["axes", "choice", "factors", "fields", "indices", "mask", "number", "one_axis", "same_shape"]
 
 
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
@@ -45,18 +45,36 @@ def number(op: str, name: str, value: Any, low: float = -math.inf, high: float =
     return float(value)
 
 
-def axes(op: str, axis: Any, x: Array) -> tuple[int, ...]:
+def axes(op: str, axis: Any, x: Array, name: str = "axis") -> tuple[int, ...]:
     """`axis` (an integer, a tuple of them, None for all) as a tuple of axes 0..x.ndim-1."""
     given = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for a in given:
         if isinstance(a, bool) or not isinstance(a, int | np.integer):
-            raise TypeError(f"{op}: axis must be an integer, a tuple of integers or None, got {axis!r}")
+            raise TypeError(f"{op}: {name} must be an integer, a tuple of integers or None, got {axis!r}")
         if not -x.ndim <= a < x.ndim:
-            raise ValueError(f"{op}: axis must be one of the {x.ndim} axes of x {x.shape}, got {axis}")
+            raise ValueError(f"{op}: {name} must be one of the {x.ndim} axes of x {x.shape}, got {axis}")
     named = tuple(int(a) % x.ndim for a in given)
     if len(set(named)) != len(named):
-        raise ValueError(f"{op}: axis must name each axis once, got {axis}")
+        raise ValueError(f"{op}: {name} must name each axis once, got {axis}")
     return named
+
+
+def one_axis(op: str, axis: Any, x: Array, name: str = "axis") -> int:
+    """`axis`, an integer, as an axis 0..x.ndim-1."""
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(f"{op}: {name} must be an integer, got {axis!r}")
+    return axes(op, axis, x, name)[0]
+
+
+def indices(op: str, name: str, value: Any, count: int) -> Array:
+    """`value` as an array of integers 0..count-1, our own: a caller may write to his before the pullback."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{op}: {name} must be integers, got {given.dtype}")
+    wrong = (given < 0) | (given >= count)
+    if wrong.any():
+        raise ValueError(f"{op}: {name} must be in 0..{count - 1}, got {given[wrong][0]}")
+    return given.astype(np.intp)
 
 
 def mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:

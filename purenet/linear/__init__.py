@@ -1,0 +1,16 @@
+"""Linear and multilinear maps, and tables of vectors looked up by integers."""
+
+from purenet.linear.lookup import embedding, embedding_bag, embedding_dot, negative_sampling_loss, one_hot
+from purenet.linear.products import affine, bilinear, einsum, matmul
+
+__all__ = [
+    "affine",
+    "bilinear",
+    "einsum",
+    "embedding",
+    "embedding_bag",
+    "embedding_dot",
+    "matmul",
+    "negative_sampling_loss",
+    "one_hot",
+]
