@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import axes, mask
+from purenet.checks import axes, choice, mask
 from purenet.op import Array, Op
 
-__all__ = ["log_softmax", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "softmax", "softmin"]
 
 DOMINANT = 0.75  # a probability that at most one entry can have, also after rounding
 
@@ -36,11 +36,7 @@ def softmax(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Array |
     >>> pn.softmax(np.array([7.0, 7.0, 9.0]), where=np.array([True, True, False]))
     array([0.5, 0.5, 0. ])
     """
-    along = axes("softmax", axis, x)
-    y = np.exp(shifted(x, along, None if where is None else mask("softmax", "where", where, x.shape)))
-    # The largest entry counts 1, so the sum is below 1 only where no entry counts.
-    y /= np.maximum(y.sum(axis=along, keepdims=True), 1)
-    return y, (y, along)
+    return probabilities("softmax", x, axis, where)
 
 
 @softmax.pullback
@@ -50,6 +46,29 @@ def softmax_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     likeliest = y == y.max(axis=along, keepdims=True, initial=0)
     dy = dy - np.max(dy, axis=along, keepdims=True, initial=-np.inf, where=likeliest)
     return (y * (dy - np.sum(y * dy, axis=along, keepdims=True)),)
+
+
+@Op
+def softmin(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Array | None = None) -> tuple[Array, Any]:
+    """The softmax of -x: the smaller an entry, the likelier.
+
+    Shapes: x (..., K, ...), where broadcasts to x -> y (..., K, ...)
+    Math, sums over the axis:
+        y  = exp(-x) / sum exp(-x)
+        dx = -y (dy - sum y dy)
+    Errors: ValueError where `axis` is not an axis of x or `where` does not broadcast to x; TypeError unless `where` is boolean.
+    Source: Bridle (1990). Conventions: as softmax; torch has no `where` and no default axis.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.softmin(-np.log([1.0, 2.0, 5.0])).round(12)
+    array([0.125, 0.25 , 0.625])
+    """
+    return probabilities("softmin", -x, axis, where)
+
+
+@softmin.pullback
+def softmin_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    return softmax_bwd(residuals, -dy)
 
 
 @Op
@@ -87,6 +106,59 @@ def log_softmax_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     others = np.where(dominant, 0, dy).sum(axis=along, keepdims=True)
     total = others + np.where(dominant, dy, 0).sum(axis=along, keepdims=True)
     return (np.where(dominant, -np.expm1(y) * dy - p * others, dy - p * total),)
+
+
+@Op
+def logsumexp(
+    x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, where: Array | None = None
+) -> tuple[Array, Any]:
+    """The logarithm of the sum of exp(x), along `axis` (an integer, several, or None for all) over the entries `where`.
+
+    Shapes: x (..., K, ...), where broadcasts to x -> y (..., ...), or (..., 1, ...) with `keepdims`
+    Math, sums over the axis:
+        y  = log(sum exp(x))
+        dx = dy exp(x) / sum exp(x)
+    Errors: ValueError where `axis` is not an axis of x, `where` does not broadcast to x, or `keepdims` is not True or False;
+        TypeError unless `where` is boolean.
+    Source: Blanchard, Higham, Higham (2021). Conventions: as jax.nn, the default is the sum over all axes; an entry outside
+        `where` does not count and gets no gradient, whatever it holds, and a row of -inf or without entries gives -inf. The
+        gradient of a row of -inf alone is NaN, as in JAX and torch; that of a row without entries is 0, as in JAX.
+
+    >>> import numpy as np, purenet as pn
+    >>> np.exp(pn.logsumexp(np.log([[1.0, 2.0], [3.0, 4.0]]), axis=1)).round(12)
+    array([3., 7.])
+    >>> pn.logsumexp(np.array([1e4, 1e4, -1e4]))
+    array(10000.69314718)
+    """
+    along = axes("logsumexp", axis, x)
+    choice("logsumexp", "keepdims", keepdims, (True, False))
+    empty = None
+    if where is not None:
+        kept = mask("logsumexp", "where", where, x.shape)
+        x, empty = np.where(kept, x, -np.inf), ~kept.any(axis=along, keepdims=True)
+    top = x.max(axis=along, keepdims=True, initial=-np.inf)
+    with np.errstate(invalid="ignore"):  # inf - inf: the value is inf, whatever the other entries are
+        e = np.exp(x - np.where(top == -np.inf, 0, top))
+    y = np.where(np.isfinite(top), top + np.log1p(sum_of_others(e, along)), top)
+    return y if keepdims else y.squeeze(axis=along), (e, along, empty)
+
+
+@logsumexp.pullback
+def logsumexp_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    e, along, empty = residuals
+    total = e.sum(axis=along, keepdims=True)
+    if empty is not None:
+        total += empty  # not 0 / 0
+    return (e / total * dy.reshape(total.shape),)
+
+
+def probabilities(op: str, x: Array, axis: Any, where: Any) -> tuple[Array, Any]:
+    """The softmax of x, and what its pullback needs."""
+    along = axes(op, axis, x)
+    y = np.exp(shifted(x, along, None if where is None else mask(op, "where", where, x.shape)))
+    # The largest entry counts 1, so the sum is below 1 only where no entry counts.
+    y /= np.maximum(y.sum(axis=along, keepdims=True), 1)
+    return y, (y, along)
 
 
 def shifted(x: Array, along: tuple[int, ...], kept: Array | None = None) -> Array:

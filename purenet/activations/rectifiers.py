@@ -1,12 +1,15 @@
-"""Piecewise linear activations."""
+"""Rectifiers: x where it is large enough, less of it or nothing below."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from purenet.checks import fields, number, one_axis
 from purenet.op import Array, Op
 
-__all__ = ["relu"]
+__all__ = ["leaky_relu", "prelu", "relu", "threshold"]
 
 
 @Op
@@ -30,3 +33,96 @@ def relu(x: Array) -> tuple[Array, Array]:
 @relu.pullback
 def relu_bwd(positive: Array, dy: Array) -> tuple[Array]:
     return (np.where(positive, dy, 0),)
+
+
+@Op
+def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
+    """The rectifier that lets a little through: x above 0, negative_slope x below.
+
+    Shapes: x (...) -> y (...)
+    Math:
+        y  = max(x, 0) + negative_slope min(x, 0)
+        dx = dy where x >= 0, else negative_slope dy
+    Errors: TypeError unless `negative_slope` is a number, ValueError unless it is finite.
+    Source: Maas, Hannun, Ng (2013). Conventions: the slope at 0 is 1, as in jax.nn; torch's is negative_slope. Keras' default
+        for it is 0.3. For a slope that is learned, see `prelu`.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.leaky_relu(np.array([-4.0, 0.0, 2.0]), negative_slope=0.25)
+    array([-1.,  0.,  2.])
+    """
+    a = number("leaky_relu", "negative_slope", negative_slope)
+    return leak(x, a), (x >= 0, a)
+
+
+@leaky_relu.pullback
+def leaky_relu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    above, a = residuals
+    return (np.where(above, dy, a * dy),)
+
+
+@Op
+def prelu(params: dict[str, Array], x: Array, *, axis: int = 1) -> tuple[Array, Any]:
+    """The rectifier whose slope below 0 is learned: one slope for all, or one for each of the C entries of `axis`.
+
+    Shapes: a () or (1,) or (C,), x (...) with C entries along `axis` -> y (...)
+    Math:
+        y  = max(x, 0) + a min(x, 0)
+        dx = dy where x >= 0, else a dy,  da = sum of dy min(x, 0) over all that shares a slope
+    Errors: ValueError where a has another shape, or where x has no such axis; TypeError unless `axis` is an integer.
+    Source: He, Zhang, Ren, Sun (2015). Conventions: a layer, as in torch (where a is `weight`), flax (`negative_slope`)
+        and Keras (`alpha`). As in torch, channels are axis 1; a slope that is shared needs no axis. The slope at 0 is 1, as in
+        flax and jax.nn.leaky_relu; torch's is a.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.prelu({"a": np.array([0.5, 0.25])}, np.array([[-4.0, -4.0], [3.0, 0.0]]))
+    array([[-2., -1.],
+           [ 3.,  0.]])
+    """
+    (a,) = fields("prelu", params, "a")
+    others, shape = tuple(range(x.ndim)), (1,) * x.ndim
+    if a.shape not in ((), (1,)):
+        channel = one_axis("prelu", axis, x)
+        if a.shape != (x.shape[channel],):
+            expected = f"(), (1,) or ({x.shape[channel]},) to match axis {axis} of x {x.shape}"
+            raise ValueError(f"prelu: params.a must have shape {expected}, got {a.shape}")
+        others, shape = (*others[:channel], *others[channel + 1 :]), (*shape[:channel], a.size, *shape[channel + 1 :])
+    spread = a.reshape(shape)
+    return leak(x, spread), (x, spread, others, a.shape)
+
+
+@prelu.pullback
+def prelu_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
+    x, spread, others, shape = residuals
+    da = np.sum(dy * np.minimum(x, 0), axis=others).reshape(shape)
+    return {"a": da}, np.where(x >= 0, dy, spread * dy)
+
+
+@Op
+def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array]:
+    """The rectifier with any threshold: x above `threshold`, else `value`.
+
+    Shapes: x (...) -> y (...)
+    Math:
+        y  = x where x > threshold, else value
+        dx = dy where x > threshold, else 0
+    Errors: TypeError unless `threshold` and `value` are given and numbers, ValueError unless they are finite.
+    Source: Konda, Memisevic, Krueger (2014), with the value 0. Conventions: as in torch, value and slope at the threshold are
+        those below it. NaN stays NaN. With threshold 0 and value 0 it is `relu`.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.threshold(np.array([0.5, 1.0, 2.0]), threshold=1.0, value=-3.0)
+    array([-3., -3.,  2.])
+    """
+    theta, value = number("threshold", "threshold", threshold), number("threshold", "value", value)
+    return np.where(x <= theta, value, x), x > theta
+
+
+@threshold.pullback
+def threshold_bwd(above: Array, dy: Array) -> tuple[Array]:
+    return (np.where(above, dy, 0),)
+
+
+def leak(x: Array, slope: Any) -> Array:
+    """Each branch is 0 where the other counts, so that an infinite x leaves no NaN there."""
+    return np.asarray(np.maximum(x, 0) + slope * np.minimum(x, 0))

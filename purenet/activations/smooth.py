@@ -15,7 +15,19 @@ from scipy.special import expit, ndtr
 from purenet.checks import choice
 from purenet.op import Array, Op
 
-__all__ = ["gelu", "identity", "sigmoid", "tanh"]
+__all__ = [
+    "gelu",
+    "identity",
+    "log_sigmoid",
+    "mish",
+    "sigmoid",
+    "silu",
+    "soft_sign",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+]
 
 
 @Op
@@ -90,6 +102,126 @@ def tanh_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 @Op
+def log_sigmoid(x: Array) -> tuple[Array, Array]:
+    """The logarithm of the sigmoid.
+
+    Shapes: x (...) -> y (...)
+    Math, with the sigmoid s:
+        y  = log s(x) = -log(1 + exp(-x))
+        dx = dy s(-x)
+    Errors: TypeError unless x is a floating-point array.
+    Source: the log likelihood of logistic regression, Cox (1958). Conventions: none differ; torch calls it logsigmoid.
+
+    >>> import numpy as np, purenet as pn
+    >>> np.exp(pn.log_sigmoid(np.array([0.0, np.log(3.0), -1e4]))).round(12)
+    array([0.5 , 0.75, 0.  ])
+    """
+    return -_log_one_plus_exp(-x), x
+
+
+@log_sigmoid.pullback
+def log_sigmoid_bwd(x: Array, dy: Array) -> tuple[Array]:
+    return (dy * expit(-x),)
+
+
+@Op
+def softplus(x: Array) -> tuple[Array, Array]:
+    """The smooth rectifier log(1 + exp(x)).
+
+    Shapes: x (...) -> y (...)
+    Math, with the sigmoid s:
+        y  = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
+        dx = dy s(x)
+    Errors: TypeError unless x is a floating-point array.
+    Source: Dugas, Bengio, Belisle, Nadeau, Garcia (2001). Conventions: as jax.nn; torch has a sharpness beta, and is x itself
+        where x > 20.
+
+    >>> import numpy as np, purenet as pn
+    >>> np.exp(pn.softplus(np.log([1e-300, 1.0, 3.0]))).round(12)
+    array([1., 2., 4.])
+    """
+    return _log_one_plus_exp(x), x
+
+
+@softplus.pullback
+def softplus_bwd(x: Array, dy: Array) -> tuple[Array]:
+    return (dy * expit(x),)
+
+
+@Op
+def softsign(x: Array) -> tuple[Array, Array]:
+    """The fraction x / (1 + |x|), which tends to -1 and 1 slowly; also called soft_sign.
+
+    Shapes: x (...) -> y (...)
+    Math:
+        y  = x / (1 + |x|)
+        dx = dy / (1 + |x|)^2
+    Errors: TypeError unless x is a floating-point array.
+    Source: Bergstra, Desjardins, Lamblin, Bengio (2009). Conventions: none differ; jax.nn calls it soft_sign.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.softsign(np.array([-1.0, 0.0, 3.0]))
+    array([-0.5 ,  0.  ,  0.75])
+    """
+    return x / (1 + np.abs(x)), x
+
+
+@softsign.pullback
+def softsign_bwd(x: Array, dy: Array) -> tuple[Array]:
+    return (dy * np.square(1 / (1 + np.abs(x))),)
+
+
+@Op
+def silu(x: Array) -> tuple[Array, Array]:
+    """The sigmoid linear unit, the product of x and its sigmoid; also called swish.
+
+    Shapes: x (...) -> y (...)
+    Math, with the sigmoid s:
+        y  = x s(x)
+        dx = dy s(x) (1 + x s(-x))
+    Errors: TypeError unless x is a floating-point array.
+    Source: Elfwing, Uchibe, Doya (2017); Ramachandran, Zoph, Le (2017). Conventions: none differ; the swish of the last paper
+        has a factor inside the sigmoid, here 1.
+
+    >>> import numpy as np, purenet as pn
+    >>> (pn.silu(np.array([-1e4, 0.0, np.log(3.0)])) / np.log(3.0)).round(12) + 0.0
+    array([0.  , 0.  , 0.75])
+    """
+    return x * expit(x), x
+
+
+@silu.pullback
+def silu_bwd(x: Array, dy: Array) -> tuple[Array]:
+    return (dy * (expit(x) * (1 + x * expit(-x))),)
+
+
+@Op
+def mish(x: Array) -> tuple[Array, Array]:
+    """The product of x and the hyperbolic tangent of its softplus.
+
+    Shapes: x (...) -> y (...)
+    Math, with e = exp(x), n = e^2 + 2 e and tanh(log(1 + e)) = n / (n + 2):
+        y  = x n / (n + 2)
+        dx = dy (n / (n + 2) + 4 x e (1 + e) / (n + 2)^2);  where x > 0, both fractions are reduced by e^2
+    Errors: TypeError unless x is a floating-point array.
+    Source: Misra (2019). Conventions: none differ.
+
+    >>> import numpy as np, purenet as pn
+    >>> (pn.mish(np.array([-1e4, 0.0, np.log(2.0)])) / np.log(2.0)).round(12) + 0.0
+    array([0. , 0. , 0.8])
+    """
+    n, denominator, _ = _mish_fraction(x)
+    return x * (n / denominator), x
+
+
+@mish.pullback
+def mish_bwd(x: Array, dy: Array) -> tuple[Array]:
+    n, denominator, e = _mish_fraction(x)
+    bend = e * (1 + e) * np.where(x > 0, e, 1) / np.square(denominator)
+    return (dy * (n / denominator + 4 * x * bend),)
+
+
+@Op
 def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     """The Gaussian error linear unit y = x P(N <= x), N standard normal, or its approximation by tanh.
 
@@ -129,3 +261,19 @@ def _twice_u(x: Array) -> Array:
 
 def _twice_u_slope(x: Array) -> Array:
     return math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * np.square(x))
+
+
+def _log_one_plus_exp(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def _mish_fraction(x: Array) -> tuple[Array, Array, Array]:
+    """n, n + 2 and e where x <= 0, with e = exp(x) and n = e^2 + 2 e; else n / e^2, (n + 2) / e^2 and 1 / e."""
+    e = np.exp(-np.abs(x))
+    positive, squared = x > 0, np.square(e)
+    n = np.where(positive, 1, squared) + 2 * e
+    return n, n + 2 * np.where(positive, squared, 1), e
+
+
+soft_sign = softsign
+swish = silu

@@ -85,16 +85,6 @@ def test_the_exact_gelu_keeps_its_digits() -> None:
     np.testing.assert_allclose(slope(pn.gelu, x, approximate=False), derivative, rtol=1e-13)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("op", SMOOTH, ids=repr)
-def test_the_ends_are_finite_and_without_warning(op: pn.Op, dtype: Any) -> None:
-    x = np.array([-1e4, -1e3, -100, -0.0, 0.0, 100, 1e3, 1e4], dtype)
-    y, dx = op(x), slope(op, x)
-    assert y.dtype == dx.dtype == x.dtype
-    assert np.isfinite(y.astype(float)).all()
-    assert np.isfinite(dx.astype(float)).all()
-
-
 @pytest.mark.parametrize(
     ("op", "low", "high"),
     [(pn.sigmoid, 0, 1), (pn.tanh, -1, 1), (pn.gelu, 0, 1e4), (pn.gelu.bind(approximate=False), 0, 1e4), (pn.relu, 0, 1e4)],

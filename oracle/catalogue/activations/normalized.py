@@ -9,6 +9,11 @@ import numpy as np
 
 import purenet as pn
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
+from purenet.activations.normalized import logsumexp, softmin
+
+
+def softmax_of_minus(x: Any, **options: Any) -> Any:
+    return jax.nn.softmax(-x, **options)
 
 
 def normalized(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -25,6 +30,11 @@ def softmaxes(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kept[(slice(2),) * kept.ndim] = True  # one row at least has two entries: a row of one has no gradient
         options["where"] = kept
     return (x,), options
+
+
+def sums(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arguments, options = softmaxes(draw)
+    return arguments, {"axis": -1} | options | draw.choice([{}, {"keepdims": True}, {"keepdims": False}])
 
 
 def ends(draw: Draw) -> tuple[Any]:
@@ -72,6 +82,31 @@ CASES = (
     ),
 )
 
+FEW = ("two dimensions", "a middle axis", "ties", "nearly certain rows", "one row", "no rows", "a row without entries")
+
+SUMS = (
+    Case("all axes", lambda draw: (draw.normal(3, 4, scale=2.0),)),
+    Case("the last axis", lambda draw: (draw.normal(3, 5, scale=2.0),), {"axis": -1}),
+    Case("a middle axis, kept", lambda draw: (draw.normal(2, 4, 3),), {"axis": -2, "keepdims": True}),
+    Case("two axes", lambda draw: (draw.normal(2, 3, 4),), {"axis": (0, 2)}),
+    Case(
+        "ties",
+        lambda draw: (np.array([[1.0, 1.0, -2.0], [0.0, 0.0, 0.0], [-3.0, 2.0, 2.0]]),),
+        {"axis": 1},
+        frozenset({Flag.REPEATED}),
+    ),
+    Case("nearly certain rows", ends, {"axis": 1}, frozenset({Flag.SATURATED})),
+    Case("one row", lambda draw: (draw.normal(1, 4),), {"axis": 1}, frozenset({Flag.BATCH_OF_ONE})),
+    Case("no rows", lambda draw: (draw.normal(0, 4),), {"axis": 1}, frozenset({Flag.EMPTY_BATCH})),
+    Case("holes", lambda draw: (draw.normal(3, 4),), {"where": HOLES}, frozenset({Flag.MASKED})),
+    Case(
+        "a row without entries",
+        lambda draw: (draw.normal(3, 4),),
+        {"where": HOLES & np.array([[True], [False], [True]]), "axis": 1, "keepdims": True},
+        frozenset({Flag.MASKED}),
+    ),
+)
+
 
 def errors(name: str) -> tuple[Error, ...]:
     return (
@@ -112,5 +147,32 @@ SPECS = (
         cases=CASES,
         strategy=softmaxes,
         errors=errors("log_softmax"),
+    ),
+    Spec(
+        softmin,
+        reference=softmax_of_minus,
+        source=library("jax.nn.softmax"),
+        cases=tuple(case for case in CASES if case.name in FEW),
+        strategy=softmaxes,
+        errors=errors("softmin"),
+        tier=2,
+    ),
+    Spec(
+        logsumexp,
+        reference=jax.nn.logsumexp,
+        source=library("jax.nn.logsumexp"),
+        cases=SUMS,
+        strategy=sums,
+        errors=(
+            *errors("logsumexp"),
+            Error(
+                "keepdims by name",
+                lambda draw: (draw.normal(2, 3),),
+                ValueError,
+                "logsumexp: keepdims must be one of True, False, got 'yes'",
+                {"keepdims": "yes"},
+            ),
+        ),
+        tier=2,
     ),
 )

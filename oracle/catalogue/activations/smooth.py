@@ -10,6 +10,7 @@ import numpy as np
 
 import purenet as pn
 from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
+from purenet.activations.smooth import log_sigmoid, mish, silu, softplus, softsign
 
 FLAT = (-1e4, -750.0, -100.0, -37.0, -17.0, 17.0, 37.0, 100.0, 750.0, 1e4)
 
@@ -96,5 +97,23 @@ SPECS = (
                 {"approximate": "none"},
             ),
         ),
+    ),
+    *(
+        Spec(
+            op,
+            reference=reference,
+            source=library(f"jax.nn.{reference.__name__}"),
+            cases=cases(),
+            strategy=elementwise,
+            errors=errors(op.name),
+            tier=2,
+        )
+        for op, reference in (
+            (log_sigmoid, jax.nn.log_sigmoid),
+            (mish, jax.nn.mish),
+            (silu, jax.nn.silu),
+            (softplus, jax.nn.softplus),
+            (softsign, jax.nn.soft_sign),
+        )
     ),
 )
