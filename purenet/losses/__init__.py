@@ -1,17 +1,64 @@
-"""Losses. `regression` compares numbers, `binary` a probability, `cross_entropy` a distribution over classes.
+"""Losses, by what they compare.
+
+`regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the right
+one, `margins` a score with a bound, `distributions` two distributions or a number and a distribution, `similarity` vectors,
+`segmentation` sets.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
-are keywords. `reduction` is "mean", "sum" or "none"; a mean over nothing, or over zero total weight, is 0.
+are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of what counts, and a mean over
+nothing, or over zero total weight, is 0.
 """
 
-from purenet.losses.binary import sigmoid_binary_cross_entropy
-from purenet.losses.cross_entropy import softmax_cross_entropy, softmax_cross_entropy_with_probabilities
-from purenet.losses.regression import squared_error, sum_squared_error
+from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
+from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
+from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
+from purenet.losses.margins import (
+    hinge_loss,
+    margin_ranking_loss,
+    multiclass_hinge_loss,
+    perceptron_loss,
+    squared_hinge_loss,
+)
+from purenet.losses.regression import (
+    huber_loss,
+    l1_loss,
+    log_cosh,
+    mse,
+    quantile_loss,
+    smooth_l1_loss,
+    squared_error,
+    sum_squared_error,
+)
+from purenet.losses.segmentation import dice_loss
+from purenet.losses.similarity import contrastive_loss, cosine_distance, cosine_similarity, ntxent, triplet_margin_loss
 
 __all__ = [
+    "binary_cross_entropy",
+    "contrastive_loss",
+    "cosine_distance",
+    "cosine_similarity",
+    "dice_loss",
+    "gaussian_nll_loss",
+    "hinge_loss",
+    "huber_loss",
+    "kl_divergence",
+    "l1_loss",
+    "log_cosh",
+    "margin_ranking_loss",
+    "mse",
+    "multiclass_hinge_loss",
+    "nll_loss",
+    "ntxent",
+    "perceptron_loss",
+    "poisson_nll_loss",
+    "quantile_loss",
     "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_probabilities",
     "squared_error",
+    "squared_hinge_loss",
     "sum_squared_error",
+    "triplet_margin_loss",
 ]

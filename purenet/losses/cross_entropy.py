@@ -1,7 +1,7 @@
-"""The cross entropy of a softmax: with labels, or with probabilities.
+"""The cross entropy: with labels, or with probabilities, of a softmax; with labels, of logarithms of probabilities.
 
-Both keep their digits where the right class is nearly certain: the loss there is log(1 + sum of the other exponentials), about
-1e-18 and not 0, and its slope at the label is expm1(log p), not p - 1.
+Those of a softmax keep their digits where the right class is nearly certain: the loss there is log(1 + sum of the other
+exponentials), about 1e-18 and not 0, and its slope at the label is expm1(log p), not p - 1.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import numpy as np
 
 from purenet.activations.normalized import log_softmax, log_softmax_bwd, shifted, sum_of_others
 from purenet.checks import choice, factors, number, same_shape
-from purenet.losses.reductions import REDUCTIONS, product, reduce, spread
+from purenet.losses.labels import class_labels
+from purenet.losses.reductions import REDUCTIONS, Reduction, product
 from purenet.op import Array, Op, is_floating
 
-__all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
+__all__ = ["nll_loss", "softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
 
 
 class AtLabels(NamedTuple):
@@ -25,10 +26,7 @@ class AtLabels(NamedTuple):
     log_probability: Array
     """Of the label."""
     labels: Array
-    weights: Array
-    """Of the rows."""
-    total: Any
-    reduction: str
+    by: Reduction
 
 
 class OverClasses(NamedTuple):
@@ -39,8 +37,7 @@ class OverClasses(NamedTuple):
     """With smoothing and weights."""
     slopes: Array
     """By how much the target of each class grows with its label."""
-    total: Any
-    reduction: str
+    by: Reduction
 
 
 @Op
@@ -88,33 +85,33 @@ def softmax_cross_entropy(
             raise ValueError(f"{name}: ignore_index needs integer labels, got probabilities ({labels.dtype})")
         return _over_classes(logits, labels.astype(logits.dtype), factor, smoothing, reduction)
 
-    kept = _kept(name, labels, ignore_index, logits)
-    labels = np.where(kept, labels, 0).astype(np.intp)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
+    labels, kept = class_labels(name, labels, ignore_index, logits=logits)
     weights = factor[labels] * kept
-    total = weights.sum()
+    by = Reduction(reduction, weights, weights.sum())
     if not kept.all():  # an ignored row may hold anything
         logits = np.where(kept[..., None], logits, 0)
     if smoothing:
         one_hot = (labels[..., None] == np.arange(logits.shape[-1])).astype(logits.dtype)
-        return _over_classes(logits, one_hot, factor * kept[..., None], smoothing, reduction, total)
+        return _over_classes(logits, one_hot, factor * kept[..., None], smoothing, reduction, by.total)
 
     z = shifted(logits, (-1,))
     e = np.exp(z)
     others = sum_of_others(e, (-1,))
     e /= 1 + others
     log_probability = (np.take_along_axis(z, labels[..., None], axis=-1) - np.log1p(others))[..., 0]
-    value = reduce(product(weights, -log_probability), reduction, total)
-    return value, AtLabels(e, log_probability, labels, weights, total, reduction)
+    return by.value(-log_probability), AtLabels(e, log_probability, labels, by)
 
 
 @softmax_cross_entropy.pullback
 def softmax_cross_entropy_bwd(residuals: AtLabels | OverClasses, dy: Array) -> tuple[Array]:
     if isinstance(residuals, OverClasses):
         return softmax_cross_entropy_with_probabilities_bwd(residuals, dy)[:1]
-    p, log_probability, labels, weights, total, reduction = residuals
-    dl = spread(dy, reduction, total) * weights
-    dlogits = dl[..., None] * p
-    np.put_along_axis(dlogits, labels[..., None], (dl * np.expm1(log_probability))[..., None], axis=-1)
+    p, log_probability, labels, by = residuals
+    dl = by.cotangent(dy, (-1,))
+    dlogits = dl * p
+    np.put_along_axis(dlogits, labels[..., None], dl * np.expm1(log_probability)[..., None], axis=-1)
     return (dlogits,)
 
 
@@ -156,12 +153,54 @@ def softmax_cross_entropy_with_probabilities(
 
 @softmax_cross_entropy_with_probabilities.pullback
 def softmax_cross_entropy_with_probabilities_bwd(residuals: OverClasses, dy: Array) -> tuple[Array, Array]:
-    saved, targets, slopes, total, reduction = residuals
-    dl = spread(dy, reduction, total)
-    if reduction == "none":
-        dl = dl[..., None]
+    saved, targets, slopes, by = residuals
+    dl = by.cotangent(dy, (-1,))
     (dlogits,) = log_softmax_bwd(saved, -dl * targets)
     return dlogits, product(dl * slopes, -saved[0])
+
+
+@Op
+def nll_loss(
+    log_probabilities: Array,
+    *,
+    labels: Array,
+    weight: Array | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The negative log-likelihood of labels, given the logarithms of the probabilities of the classes on the last axis.
+
+    `weight` has a factor for each class, and rows with the label `ignore_index` do not count.
+
+    Shapes: log_probabilities (..., K), labels (...) integers, weight (K,) -> y (), or (...) without reduction
+    Math, of each row x with the label t, and W the sum of w_t over the rows that count:
+        l  = -w_t x_t
+        dx = -dl w_t at t, 0 at the other classes,  dl = dy / W;  reduction "sum" has no 1/W, "none" no sum either
+    Errors: TypeError unless labels are integers; ValueError for a label outside 0..K-1 (a negative one does not wrap), a wrong
+        shape, a weight that is negative or not finite, or another reduction.
+    Source: Fisher (1922). Conventions: torch's, with the differences of softmax_cross_entropy, which is this after
+        log_softmax and keeps more digits.
+
+    >>> import numpy as np, purenet as pn
+    >>> log_probabilities = np.log([[0.25, 0.25, 0.5], [0.5, 0.125, 0.375]])
+    >>> np.exp(-pn.nll_loss(log_probabilities, labels=np.array([2, 1]), reduction="none")).round(12)
+    array([0.5  , 0.125])
+    """
+    name = "nll_loss"
+    factor, _ = _options(name, log_probabilities, weight, 0, reduction, "log_probabilities")
+    labels, kept = class_labels(name, labels, ignore_index, log_probabilities=log_probabilities)
+    weights = factor[labels] * kept
+    by = Reduction(reduction, weights, weights.sum())
+    terms = -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return by.value(terms), (labels, log_probabilities.shape, by)
+
+
+@nll_loss.pullback
+def nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    labels, shape, by = residuals
+    dx = np.zeros(shape, dy.dtype)
+    np.put_along_axis(dx, labels[..., None], -by.cotangent(dy, (-1,)), axis=-1)
+    return (dx,)
 
 
 def _over_classes(
@@ -171,15 +210,17 @@ def _over_classes(
     log_probabilities, saved = log_softmax.forward(logits)
     targets = factor * ((1 - smoothing) * labels + smoothing / max(logits.shape[-1], 1))
     losses = -product(targets, log_probabilities).sum(axis=-1)
-    total = losses.size if total is None else total
-    return reduce(losses, reduction, total), OverClasses(saved, targets, factor * (1 - smoothing), total, reduction)
+    by = Reduction(reduction, None, losses.size if total is None else total)
+    return by.value(losses), OverClasses(saved, targets, factor * (1 - smoothing), by)
 
 
-def _options(name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str) -> tuple[Array, float]:
-    """The factor of each class and the smoothing, after what can be wrong with logits and options."""
+def _options(
+    name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str, scores: str = "logits"
+) -> tuple[Array, float]:
+    """The factor of each class and the smoothing, after what can be wrong with logits (called `scores`) and options."""
     choice(name, "reduction", reduction, REDUCTIONS)
     if logits.ndim < 1:
-        raise ValueError(f"{name}: logits must have shape (..., classes), got ()")
+        raise ValueError(f"{name}: {scores} must have shape (..., classes), got ()")
     classes = logits.shape[-1:]
     factor = np.ones(classes, logits.dtype) if weight is None else factors(name, "weight", weight, classes, logits.dtype)
     return factor, number(name, "label_smoothing", label_smoothing, 0, 1)
@@ -193,19 +234,3 @@ def _check_probabilities(name: str, labels: Array, logits: Array) -> None:
         f"got {labels.dtype} of shape {labels.shape}"
     )
     raise TypeError(message) if labels.shape == logits.shape[:-1] else ValueError(message)
-
-
-def _kept(name: str, labels: Array, ignore_index: int | None, logits: Array) -> Array:
-    """Which rows count, after what can be wrong with integer labels."""
-    rows, classes = logits.shape[:-1], logits.shape[-1]
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
-    if labels.shape != rows:
-        raise ValueError(f"{name}: integer labels must have shape {rows} to match logits {logits.shape}, got {labels.shape}")
-    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer)):
-        raise TypeError(f"{name}: ignore_index must be an integer or None, got {type(ignore_index).__name__}")
-    kept = np.ones(rows, np.bool_) if ignore_index is None else labels != ignore_index
-    wrong = kept & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        raise ValueError(f"{name}: labels must be in 0..{classes - 1}, got {labels[wrong][0]}")
-    return np.asarray(kept)

@@ -1,16 +1,104 @@
-"""What all losses end with: their terms as they are, summed, or averaged."""
+"""What all losses share: which terms count and how much, and how terms become one value.
+
+`weight` is a factor for each term and `where` says which terms count; a term of weight 0 does not count either. What does not
+count adds 0 and gets no gradient, whatever it holds. The mean divides by the sum of the weights, and is 0 where that is.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from purenet.checks import axes, choice, factors, mask, same_shape
 from purenet.op import Array
 
-__all__ = ["REDUCTIONS", "product", "reduce", "spread"]
+__all__ = [
+    "REDUCTIONS",
+    "Axis",
+    "Mask",
+    "Reduction",
+    "Weight",
+    "paired",
+    "product",
+    "reduce",
+    "reduction_of",
+    "rows_of",
+    "spread",
+]
 
 REDUCTIONS = ("mean", "sum", "none")
+
+Weight: TypeAlias = Array | float | None
+"""Numbers of at least 0 that broadcast to the terms."""
+Mask: TypeAlias = Array | None
+"""Booleans, true where something counts."""
+Axis: TypeAlias = int | tuple[int, ...] | None
+"""One, several, or all."""
+
+
+class Reduction(NamedTuple):
+    """How the terms of a loss become its value."""
+
+    how: str
+    factor: Array | None
+    """What each term counts: numbers or booleans, None for one each."""
+    total: Any
+    """What the mean divides by."""
+
+    def value(self, terms: Array) -> Array:
+        """The terms, their sum, or their mean."""
+        if self.factor is not None:
+            terms = product(self.factor, terms)
+        return np.asarray(reduce(terms, self.how, self.total))
+
+    def cotangent(self, dy: Array, along: tuple[int, ...] = ()) -> Array:
+        """The cotangent of each term (or the one of all of them), given that of the value; with the axes `along` of size 1."""
+        dl = spread(dy, self.how, self.total)
+        if self.factor is not None:
+            dl = dl * self.factor
+        return np.expand_dims(dl, along) if np.ndim(dl) else np.asarray(dl)
+
+    def counted(self, x: Array, fill: float = 0) -> Array:
+        """`x`, with `fill` where it does not count: that may be anything, and must not be computed with."""
+        return x if self.factor is None else np.where(self.factor != 0, x, fill)
+
+
+def reduction_of(op: str, shape: tuple[int, ...], dtype: Any, how: str, weight: Any = None, where: Any = None) -> Reduction:
+    """The reduction of terms of this shape and dtype, after what can be wrong with its options."""
+    choice(op, "reduction", how, REDUCTIONS)
+    kept = None if where is None else mask(op, "where", where, shape)
+    if weight is None:
+        total = np.prod(shape, dtype=int) if kept is None else np.count_nonzero(kept)
+        return Reduction(how, kept, int(total))
+    factor = factors(op, "weight", weight, shape, dtype)
+    if kept is not None:
+        factor = factor * kept
+    return Reduction(how, factor, factor.sum())
+
+
+def paired(op: str, how: str, weight: Any, where: Any, **arrays: Array) -> tuple[Reduction, list[Array]]:
+    """The reduction of a loss with a term for each entry of arrays of one shape, and these arrays, 0 where nothing counts."""
+    shape, dtype = _common(op, arrays)
+    by = reduction_of(op, shape, dtype, how, weight, where)
+    return by, [by.counted(array) for array in arrays.values()]
+
+
+def rows_of(
+    op: str, how: str, weight: Any, where: Any, axis: Any, **arrays: Array
+) -> tuple[Reduction, tuple[int, ...], list[Array]]:
+    """The reduction of a loss with a term for each row of arrays of one shape, the axes of a row, and these arrays.
+
+    `where` says which entries of the rows count, the others become 0; a row without any does not count.
+    """
+    shape, dtype = _common(op, arrays)
+    along = axes(op, axis, next(iter(arrays.values())))
+    rows = tuple(n for i, n in enumerate(shape) if i not in along)
+    if where is None:
+        return reduction_of(op, rows, dtype, how, weight), along, list(arrays.values())
+    kept = mask(op, "where", where, shape)
+    by = reduction_of(op, rows, dtype, how, weight, kept.any(axis=along))
+    return by, along, [np.where(kept, array, 0) for array in arrays.values()]
 
 
 def reduce(terms: Array, reduction: str, total: Any) -> Array:
@@ -35,3 +123,11 @@ def product(weights: Array, x: Array) -> Array:
     out = np.zeros(np.broadcast_shapes(weights.shape, x.shape), x.dtype)
     np.multiply(weights, x, where=weights != 0, out=out)
     return out
+
+
+def _common(op: str, arrays: dict[str, Array]) -> tuple[tuple[int, ...], Any]:
+    """The shape that all arrays have, and their dtype."""
+    (name, first), *others = arrays.items()
+    for other, array in others:
+        same_shape(op, **{name: first, other: array})
+    return first.shape, first.dtype

@@ -4,36 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-import purenet as pn
-from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
+from oracle.catalogue.losses.reductions import (
+    MASKED,
+    NOTHING,
+    SATURATED,
+    bad_options,
+    by_entries,
+    cases_of_entries,
+    errors_of,
+    fuzzed,
+)
+from oracle.spec import Array, Case, Draw, Error, Spec, library
+from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
 
 
-def binary_cross_entropy_by_optax(
-    logits: Any, labels: Any, *, pos_weight: Any = None, where: Any = None, reduction: str = "mean"
-) -> Any:
+def sigmoid_binary_cross_entropy_by_optax(logits: Any, labels: Any, *, pos_weight: Any = None) -> Any:
     loss = optax.losses.sigmoid_binary_cross_entropy
     if pos_weight is None:
-        terms = loss(logits, labels)
-    else:
-        # The loss is linear in its label: that of yes, weighted, and that of no.
-        yes, no = loss(logits, jnp.ones_like(logits)), loss(logits, jnp.zeros_like(logits))
-        terms = jnp.asarray(pos_weight, logits.dtype) * labels * yes + (1 - labels) * no
-    where = jnp.broadcast_to(True if where is None else where, terms.shape)
-    terms = jnp.where(where, terms, 0)
-    if reduction == "none":
-        return terms
-    return terms.sum() / jnp.maximum(where.sum(), 1).astype(terms.dtype) if reduction == "mean" else terms.sum()
+        return loss(logits, labels)
+    # The loss is linear in its label: that of yes, weighted, and that of no.
+    yes, no = loss(logits, jnp.ones_like(logits)), loss(logits, jnp.zeros_like(logits))
+    return jnp.asarray(pos_weight, logits.dtype) * labels * yes + (1 - labels) * no
 
 
-def soft(*shape: int, scale: float = 1.0) -> Any:
+def binary_cross_entropy_at_logit(predictions: Any, labels: Any) -> Any:
+    return optax.losses.sigmoid_binary_cross_entropy(jax.scipy.special.logit(predictions), labels)
+
+
+def focal_loss_by_optax(logits: Any, labels: Any, *, alpha: float | None = None, gamma: float = 2.0) -> Any:
+    # JAX's logsumexp has no slope in a weight of 0, and so optax a wrong one at the labels 0 and 1: they go another way.
+    hard = (labels == 0) | (labels == 1)
+    soft = optax.losses.sigmoid_focal_loss(logits, jnp.where(hard, 0.5, labels), alpha=alpha, gamma=gamma)
+    error = labels * jax.nn.sigmoid(-logits) + (1 - labels) * jax.nn.sigmoid(logits)
+    other = optax.losses.sigmoid_binary_cross_entropy(logits, labels) * error**gamma
+    if alpha is not None:
+        other = other * (alpha * labels + (1 - alpha) * (1 - labels))
+    return jnp.where(hard, other, soft)
+
+
+def soft(*shape: int, scale: float = 1.0, **_: Any) -> Any:
     """Draws logits, and labels between 0 and 1."""
 
     def arguments(draw: Draw) -> tuple[Array, Array]:
-        return draw.normal(*shape, scale=scale), draw.uniform(*shape)
+        return draw.normal(*shape, scale=scale), draw.uniform(*shape, low=0.2, high=0.8)
+
+    return arguments
+
+
+def chances(*shape: int, **_: Any) -> Any:
+    """Draws probabilities, and labels between 0 and 1."""
+
+    def arguments(draw: Draw) -> tuple[Array, Array]:
+        return draw.uniform(*shape, low=0.1, high=0.9), draw.uniform(*shape)
 
     return arguments
 
@@ -42,104 +69,104 @@ def hard(draw: Draw) -> tuple[Array, Array]:
     return draw.normal(4, 3, scale=2.0), draw.mask(4, 3).astype(np.float64)
 
 
+def hard_chances(draw: Draw) -> tuple[Array, Array]:
+    logits, labels = hard(draw)
+    return 1 / (1 + np.exp(-logits)), labels
+
+
 def ends(draw: Draw) -> tuple[Array, Array]:
     """Certain of the right and of the wrong, beside ordinary predictions."""
     logits = np.concatenate([draw.normal(3), [1e4, -1e4, 1e4, -1e4, 40.0, -40.0, 750.0, -750.0]])
     return logits, np.concatenate([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.25, 0.75]])
 
 
-def binaries(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    shape = draw.shape()
-    options: dict[str, Any] = {"reduction": draw.choice(["mean", "sum", "none"])}
-    if draw.choice([False, True]):
-        options["pos_weight"] = draw.uniform(*draw.choice([shape, shape[-1:], ()]), low=0.5, high=3.0)
-    if draw.choice([False, True]):
-        options["where"] = kept = np.asarray(draw.mask(*draw.choice([shape, shape[-1:]])))
-        kept.reshape(-1)[:1] = True  # where nothing counts there is no gradient to look at
-    return soft(*shape, scale=draw.choice([1.0, 3.0]))(draw), options
+def weight_of_yes(draw: Draw) -> dict[str, Any]:
+    return {"pos_weight": draw.choice([None, 2.5, 0.5])}
 
 
-HOLES = np.array([[True, False, True], [True, True, False]])
+def focus(draw: Draw) -> dict[str, Any]:
+    return {"alpha": draw.choice([None, 0.25]), "gamma": draw.choice([2.0, 1.0, 0.5, 0.0])}
+
+
+def certain(name: str, **options: Any) -> Case:
+    return Case(name, ends, {"reduction": "none", **options}, SATURATED)
+
 
 SPECS = (
     Spec(
-        pn.sigmoid_binary_cross_entropy,
-        reference=binary_cross_entropy_by_optax,
+        sigmoid_binary_cross_entropy,
+        reference=by_entries(sigmoid_binary_cross_entropy_by_optax),
         source=library("optax.losses.sigmoid_binary_cross_entropy"),
         cases=(
-            Case("soft labels", soft(3, 5)),
+            *cases_of_entries(soft),
             Case("hard labels", hard),
-            Case("sum over three dimensions", soft(2, 3, 4), {"reduction": "sum"}),
-            Case("no reduction", soft(4, 2), {"reduction": "none"}),
             Case("weight of yes", soft(3, 4), lambda draw: {"pos_weight": draw.uniform(4, low=0.5, high=3.0)}),
-            Case("one weight of yes, no reduction", soft(3, 4), {"pos_weight": 2.5, "reduction": "none"}),
-            Case("weight of yes is zero", soft(3, 2), {"pos_weight": np.array([0.0, 1.5])}, frozenset({Flag.MASKED})),
-            Case("holes", soft(2, 3), {"where": HOLES}, frozenset({Flag.MASKED})),
-            Case(
-                "holes, weight of yes, no reduction",
-                soft(2, 3),
-                {"where": HOLES, "pos_weight": np.array([0.5, 2.0, 1.5]), "reduction": "none"},
-                frozenset({Flag.MASKED}),
-            ),
-            Case(
-                "nothing counts",
-                soft(2, 3),
-                {"where": np.zeros((2, 3), np.bool_)},
-                frozenset({Flag.MASKED, Flag.ZERO_GRADIENT}),
-            ),
-            Case("certain predictions", ends, {"reduction": "none"}, frozenset({Flag.SATURATED})),
-            Case(
-                "certain predictions, weight of yes",
-                ends,
-                {"pos_weight": 3.0, "reduction": "none"},
-                frozenset({Flag.SATURATED}),
-            ),
+            Case("weight of yes is zero", soft(3, 2), {"pos_weight": np.array([0.0, 1.5])}, MASKED),
+            Case("nothing counts", soft(2, 3), {"where": np.zeros((2, 3), np.bool_)}, NOTHING),
+            certain("certain predictions"),
+            certain("certain predictions, weight of yes", pos_weight=3.0),
             Case("scalars", lambda draw: (np.array(0.5), np.array(0.25))),
-            Case("one row", soft(1, 4), flags=frozenset({Flag.BATCH_OF_ONE})),
-            Case("no rows", soft(0, 4), flags=frozenset({Flag.EMPTY_BATCH})),
         ),
-        strategy=binaries,
+        strategy=fuzzed(soft, weight_of_yes),
         errors=(
-            Error(
-                "labels of another shape",
-                lambda draw: (draw.normal(3, 1), draw.uniform(3)),
-                ValueError,
-                "sigmoid_binary_cross_entropy: labels must have the shape of logits (3, 1), got (3,)",
-            ),
+            *errors_of("sigmoid_binary_cross_entropy", soft, ("logits", "labels")),
             Error(
                 "integer labels",
                 lambda draw: (draw.normal(3), draw.labels(2, 3)),
                 TypeError,
                 "sigmoid_binary_cross_entropy: labels must be a floating-point array",
             ),
-            Error(
-                "negative weight of yes",
-                soft(3),
-                ValueError,
-                "sigmoid_binary_cross_entropy: pos_weight must be finite and at least 0, got -1.0",
-                {"pos_weight": -1.0},
-            ),
-            Error(
-                "weights of another width",
+            *bad_options(
+                "sigmoid_binary_cross_entropy",
                 soft(2, 3),
-                ValueError,
-                "sigmoid_binary_cross_entropy: pos_weight must have a shape that broadcasts to (2, 3), got (2,)",
-                {"pos_weight": np.ones(2)},
-            ),
-            Error(
-                "mask of numbers",
-                soft(3),
-                TypeError,
-                "sigmoid_binary_cross_entropy: where must be an array of booleans",
-                {"where": np.ones(3)},
-            ),
-            Error(
-                "unknown reduction",
-                soft(3),
-                ValueError,
-                "sigmoid_binary_cross_entropy: reduction must be one of 'mean', 'sum', 'none', got None",
-                {"reduction": None},
+                ("negative weight of yes", "pos_weight must be finite and at least 0", ValueError, {"pos_weight": -1.0}),
+                (
+                    "weights of another width",
+                    "pos_weight must have a shape that broadcasts to (2, 3), got (2,)",
+                    ValueError,
+                    {"pos_weight": np.ones(2)},
+                ),
             ),
         ),
+    ),
+    Spec(
+        binary_cross_entropy,
+        reference=by_entries(binary_cross_entropy_at_logit),
+        source=library("optax.losses.sigmoid_binary_cross_entropy at jax.scipy.special.logit"),
+        cases=(*cases_of_entries(chances), Case("hard labels", hard_chances, {"reduction": "none"})),
+        strategy=fuzzed(chances),
+        errors=(
+            *errors_of("binary_cross_entropy", chances, ("predictions", "labels")),
+            Error(
+                "a logit",
+                lambda draw: (np.array([0.5, 1.5]), draw.uniform(2)),
+                ValueError,
+                "binary_cross_entropy: predictions must be in [0, 1], got 1.5",
+            ),
+        ),
+    ),
+    Spec(
+        sigmoid_focal_loss,
+        reference=by_entries(focal_loss_by_optax),
+        source=library("optax.losses.sigmoid_focal_loss"),
+        cases=(
+            *cases_of_entries(soft),
+            Case("hard labels, alpha", hard, {"alpha": 0.25}),
+            Case("less focus, alpha", soft(3, 4), {"alpha": 0.75, "gamma": 0.5, "reduction": "none"}),
+            Case("no focus", soft(2, 3), {"gamma": 0}),
+            certain("certain predictions, alpha", alpha=0.25),
+        ),
+        strategy=fuzzed(soft, focus),
+        errors=(
+            *errors_of("sigmoid_focal_loss", soft, ("logits", "labels")),
+            *bad_options(
+                "sigmoid_focal_loss",
+                soft(3),
+                ("alpha above 1", "alpha must be in [0, 1], got 2", ValueError, {"alpha": 2}),
+                ("negative gamma", "gamma must be finite and at least 0, got -1.0", ValueError, {"gamma": -1.0}),
+                ("gamma is not a number", "gamma must be a number, got str", TypeError, {"gamma": "2"}),
+            ),
+        ),
+        tier=2,
     ),
 )

@@ -1,4 +1,4 @@
-"""The cross entropy of a softmax: references, cases, strategies."""
+"""The cross entropy: references, cases, strategies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import purenet as pn
-from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
+from oracle.catalogue.losses.reductions import EMPTY, MASKED, NOTHING, ONE, REPEATED, SATURATED
+from oracle.spec import Array, Case, Draw, Error, Flag, Spec, composed, library
+from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
 
 
 def cross_entropy_by_optax(
@@ -53,6 +54,19 @@ def reduced(terms: Any, total: Any, reduction: str) -> Any:
     if reduction == "none":
         return terms
     return terms.sum() / jnp.where(total > 0, total, 1) if reduction == "mean" else terms.sum()
+
+
+def at_labels(
+    log_probabilities: Any, *, labels: Any, weight: Any = None, ignore_index: int | None = None, reduction: str = "mean"
+) -> Any:
+    classes = log_probabilities.shape[-1]
+    # Weights of the classes are weights of their indicators; jax.nn gives a label that is out of range none.
+    indicators = jax.nn.one_hot(labels, classes, dtype=log_probabilities.dtype)
+    if weight is not None:
+        indicators = indicators * jnp.asarray(weight, log_probabilities.dtype)
+    if ignore_index is not None:
+        indicators = indicators * (jnp.asarray(labels) != ignore_index)[..., None]
+    return reduced(-jnp.sum(indicators * log_probabilities, axis=-1), indicators.sum(), reduction)
 
 
 def logits(*shape: int, scale: float = 1.0) -> Any:
@@ -118,9 +132,6 @@ def common(draw: Draw, classes: int) -> dict[str, Any]:
 
 
 WEIGHT = np.array([0.5, 2.0, 1.0, 1.5])
-NOTHING = frozenset({Flag.MASKED, Flag.ZERO_GRADIENT})
-MASKED, REPEATED, SATURATED = frozenset({Flag.MASKED}), frozenset({Flag.REPEATED}), frozenset({Flag.SATURATED})
-ONE, NONE = frozenset({Flag.BATCH_OF_ONE}), frozenset({Flag.EMPTY_BATCH})
 
 
 def bad_options(name: str, arguments: Any, options: dict[str, Any]) -> tuple[Error, ...]:
@@ -139,13 +150,37 @@ def bad_options(name: str, arguments: Any, options: dict[str, Any]) -> tuple[Err
     )
 
 
-def bad_labels(what: str, labels: Any, match: str, exception: type[Exception] = ValueError, **options: Any) -> Error:
-    return Error(what, logits(3, 4), exception, f"softmax_cross_entropy: {match}", {"labels": labels, **options})
+def bad_labels(
+    what: str,
+    labels: Any,
+    match: str,
+    exception: type[Exception] = ValueError,
+    op: str = "softmax_cross_entropy",
+    **options: Any,
+) -> Error:
+    return Error(what, logits(3, 4), exception, f"{op}: {match}", {"labels": labels, **options})
+
+
+def log_distributions(*shape: int) -> Any:
+    """Draws logarithms of probabilities."""
+    return lambda draw: (np.log(draw.probabilities(*shape)),)
+
+
+def labelled_logarithms(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    classes, rows = draw.between(2, 5), draw.shape(0, 2)
+    options: dict[str, Any] = {"labels": draw.labels(classes, *rows), "reduction": draw.choice(["mean", "sum", "none"])}
+    if draw.choice([False, True]):
+        options["weight"] = draw.uniform(classes, low=0.5, high=2.0)
+    if draw.choice([False, True]):
+        options["ignore_index"] = classes
+        options["labels"] = np.where(draw.mask(*rows), options["labels"], classes)
+        options["labels"].reshape(-1)[:1] = 0  # where nothing counts there is no gradient to look at
+    return log_distributions(*rows, classes)(draw), options
 
 
 SPECS = (
     Spec(
-        pn.softmax_cross_entropy,
+        softmax_cross_entropy,
         reference=cross_entropy_by_optax,
         source=library("optax.losses.softmax_cross_entropy_with_integer_labels, softmax_cross_entropy, smooth_labels"),
         cases=(
@@ -199,7 +234,7 @@ SPECS = (
                 SATURATED,
             ),
             Case("one row", logits(1, 4), {"labels": np.array([3])}, ONE),
-            Case("no rows", logits(0, 4), {"labels": np.zeros(0, np.int64)}, NONE),
+            Case("no rows", logits(0, 4), {"labels": np.zeros(0, np.int64)}, EMPTY),
         ),
         strategy=labelled,
         errors=(
@@ -239,7 +274,7 @@ SPECS = (
         ),
     ),
     Spec(
-        pn.softmax_cross_entropy_with_probabilities,
+        softmax_cross_entropy_with_probabilities,
         reference=with_probabilities_by_optax,
         source=library("optax.losses.softmax_cross_entropy, smooth_labels"),
         cases=(
@@ -259,7 +294,7 @@ SPECS = (
             Case("certain rows", certain_of_targets, {"reduction": "none"}, SATURATED),
             Case("tied logits", lambda draw: (np.zeros((2, 3)), draw.probabilities(2, 3)), flags=REPEATED),
             Case("one row", distributions(1, 4), flags=ONE),
-            Case("no rows", distributions(0, 4), flags=NONE),
+            Case("no rows", distributions(0, 4), flags=EMPTY),
         ),
         strategy=distributed,
         errors=(
@@ -276,6 +311,37 @@ SPECS = (
                 TypeError,
                 "softmax_cross_entropy_with_probabilities: labels must be a floating-point array",
             ),
+        ),
+    ),
+    Spec(
+        nll_loss,
+        reference=at_labels,
+        source=composed("jax.nn.one_hot labels times the logarithms"),
+        cases=(
+            Case("mean over 5 rows", log_distributions(5, 4), with_labels(4, 5)),
+            Case("class weights, two leading dimensions", log_distributions(2, 3, 4), with_labels(4, 2, 3, weight=WEIGHT)),
+            Case("no reduction, any scores", logits(4, 3), with_labels(3, 4, reduction="none", weight=WEIGHT[1:])),
+            Case(
+                "ignored rows",
+                log_distributions(4, 4),
+                {"labels": np.array([3, -100, 0, -100]), "ignore_index": -100, "weight": WEIGHT},
+                MASKED,
+            ),
+            Case("every row ignored", logits(3, 4), {"labels": np.array([7, 7, 7]), "ignore_index": 7}, NOTHING),
+            Case("the same label, sum", logits(4, 3), {"labels": np.array([1, 1, 1, 1]), "reduction": "sum"}, REPEATED),
+            Case("one row", log_distributions(1, 4), {"labels": np.array([3])}, ONE),
+            Case("no rows", logits(0, 4), {"labels": np.zeros(0, np.int64)}, EMPTY),
+        ),
+        strategy=labelled_logarithms,
+        errors=(
+            bad_labels("label too large", np.array([0, 4, 1]), "labels must be in 0..3, got 4", op="nll_loss"),
+            bad_labels("probabilities", np.ones((3, 4)), "labels must be integers, got float64", TypeError, op="nll_loss"),
+            bad_labels(
+                "labels of another shape", np.array([0, 1]), "integer labels must have shape (3,) to match log_", op="nll_loss"
+            ),
+            bad_labels("negative weight", np.zeros(3, int), "weight must be finite", op="nll_loss", weight=-np.ones(4)),
+            bad_labels("unknown reduction", np.zeros(3, int), "reduction must be one of", op="nll_loss", reduction="avg"),
+            Error("no labels", logits(3, 4), TypeError, "nll_loss: missing the keyword argument 'labels'"),
         ),
     ),
 )

@@ -1,0 +1,182 @@
+"""Losses between distributions, and the likelihood of numbers under one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from purenet.checks import choice, number
+from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
+from purenet.op import Array, Op
+
+__all__ = ["gaussian_nll_loss", "kl_divergence", "poisson_nll_loss"]
+
+
+@Op
+def kl_divergence(
+    log_predictions: Array,
+    targets: Array,
+    *,
+    axis: Axis = -1,
+    where: Mask = None,
+    log_targets: bool = False,
+    weight: Weight = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The Kullback-Leibler divergence of predictions, given as logarithms, from targets along `axis`.
+
+    With `log_targets` the targets are logarithms too.
+
+    Shapes: log_predictions (..., K, ...), targets the same, where broadcasts to them, weight to the rows -> y (), or (..., ...)
+        without reduction
+    Math, of each of N rows:
+        l  = sum_k t_k (log t_k - x_k)
+        dx = -dl t,  dt = dl (log t - x + 1);  with u = log t given, du = t dt,  dl = dy / N
+        reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative target (not a logarithm), a negative
+        weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
+    Source: Kullback and Leibler (1951). Conventions: optax's kl_divergence and kl_divergence_with_log_targets, which do not
+        reduce. The mean is over the rows, which torch's kl_div calls "batchmean"; torch's "mean" divides by the entries.
+        0 log 0 is 0, and a target of 0 has the slope -x, that of what is left (JAX has NaN, the limit is infinite). A row
+        without entries `where` does not count.
+
+    >>> import numpy as np, purenet as pn
+    >>> x, targets = np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([[0.25, 0.75], [1.0, 0.0]])
+    >>> np.exp(pn.kl_divergence(x, targets, reduction="none")).round(12)
+    array([1., 2.])
+    """
+    name = "kl_divergence"
+    choice(name, "log_targets", log_targets, (False, True))
+    by, along, (x, t) = rows_of(name, reduction, weight, where, axis, log_predictions=log_predictions, targets=targets)
+    if log_targets:
+        log_t, t = t, np.exp(t) if where is None else np.where(where, np.exp(t), 0)
+    elif (t < 0).any():
+        raise ValueError(f"{name}: targets must be at least 0, got {t[t < 0][0]} (are they logarithms? see log_targets)")
+    else:
+        log_t = np.log(np.where(t == 0, 1, t))
+    return by.value(product(t, log_t - x).sum(axis=along)), (t, log_t - x, along, log_targets, by)
+
+
+@kl_divergence.pullback
+def kl_divergence_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    t, excess, along, log_targets, by = residuals
+    dl = by.cotangent(dy, along)
+    if log_targets:
+        return -dl * t, dl * product(t, excess + 1)
+    return -dl * t, dl * (excess + (t != 0))
+
+
+@Op
+def poisson_nll_loss(
+    predictions: Array,
+    targets: Array,
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+    weight: Weight = None,
+    where: Mask = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The negative log-likelihood of counts under Poisson distributions, of which predictions are the logarithms of the means.
+
+    Without `log_input` predictions are the means. `full` adds Stirling's approximation of log t! for targets above 1.
+
+    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Math, of each of N entries:
+        l  = exp(p) - t p, without log_input p - t log(p + eps);  full: + t log t - t + log(2 pi t)/2 where t > 1
+        dp = dl (exp(p) - t), or dl (1 - t / (p + eps));  dt = -dl p, or -dl log(p + eps);  full: + dl (log t + 1/(2 t))
+        dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative mean, a negative eps or weight, or for
+        another reduction; TypeError unless `where` is boolean.
+    Source: Nelder and Wedderburn (1972). Conventions: torch's. Targets are differentiated like any number.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.poisson_nll_loss(np.array([0.0, 0.0]), np.array([0.0, 7.0]), reduction="none")
+    array([1., 1.])
+    """
+    name = "poisson_nll_loss"
+    choice(name, "log_input", log_input, (True, False))
+    choice(name, "full", full, (False, True))
+    eps = number(name, "eps", eps, low=0)
+    by, (p, t) = paired(name, reduction, weight, where, predictions=predictions, targets=targets)
+    if log_input:
+        with np.errstate(over="ignore"):  # the loss is infinite then
+            mean = np.exp(p)
+        log_mean, slope = p, mean - t
+    else:
+        if (p < 0).any():
+            raise ValueError(f"{name}: predictions must be at least 0 without log_input, got {p[p < 0][0]}")
+        mean = p
+        with np.errstate(divide="ignore"):
+            log_mean, slope = np.log(p + eps), 1 - _quotient(t, p + eps)
+    terms = mean - product(t, log_mean)
+    dt = -log_mean
+    if full:
+        above = np.where(t > 1, t, 1)
+        terms += np.where(t > 1, above * np.log(above) - above + 0.5 * np.log(2 * math.pi * above), 0)
+        dt = dt + np.where(t > 1, np.log(above) + 0.5 / above, 0)
+    return by.value(terms), (slope, dt, by)
+
+
+@poisson_nll_loss.pullback
+def poisson_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    slope, dt, by = residuals
+    dl = by.cotangent(dy)
+    return dl * slope, dl * dt
+
+
+@Op
+def gaussian_nll_loss(
+    predictions: Array,
+    targets: Array,
+    var: Array,
+    *,
+    full: bool = False,
+    eps: float = 1e-6,
+    weight: Weight = None,
+    where: Mask = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The negative log-likelihood of targets under normal distributions with the predicted means and variances.
+
+    Variances below `eps` count as eps. `full` adds the constant log(2 pi)/2.
+
+    Shapes: predictions (...), targets (...), var (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Math, of each of N entries, with v = max(var, eps) and the error e = p - t:
+        l    = (log v + e^2 / v) / 2
+        dp   = dl e / v,  dt = -dp,  dvar = dl (v - e^2) / (2 v^2), 0 below eps and half of it at eps,  dl = dy / N
+        reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative variance, eps or weight, or for another
+        reduction; TypeError unless `where` is boolean.
+    Source: Nix and Weigend (1994). Conventions: torch's, except that a variance below eps has the slope of what is computed, 0;
+        torch has that at eps there. torch broadcasts var.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.gaussian_nll_loss(np.array([3.0, 1.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]), reduction="none")
+    array([2., 0.])
+    """
+    name = "gaussian_nll_loss"
+    choice(name, "full", full, (False, True))
+    eps = number(name, "eps", eps, low=0)
+    by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=var)
+    if (v < 0).any():
+        raise ValueError(f"{name}: var must be at least 0, got {v[v < 0][0]}")
+    above = np.heaviside(v - eps, 0.5)
+    v, error = by.counted(np.maximum(v, eps), 1), p - t
+    return by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi))), (error, v, above, by)
+
+
+@gaussian_nll_loss.pullback
+def gaussian_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array]:
+    error, v, above, by = residuals
+    dl = by.cotangent(dy)
+    dpredictions = dl * (error / v)
+    return dpredictions, -dpredictions, 0.5 * dl * above * ((1 - error * (error / v)) / v)
+
+
+def _quotient(a: Array, b: Array) -> Array:
+    """The quotient a / b, where 0 / 0 is 0: nothing was predicted and nothing happened."""
+    return np.where(a == 0, 0, a / np.where((a == 0) & (b == 0), 1, b))
