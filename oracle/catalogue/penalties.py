@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 import optax
 
 import purenet as pn
-from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, library
+from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed, library
+from purenet.penalties import elastic_net_penalty, group_lasso_penalty, orthogonal_penalty
 
 
 def l1_by_optax(weights: Any, *, strength: float) -> Any:
@@ -23,8 +25,42 @@ def l2_by_optax(weights: Any, *, strength: float) -> Any:
     return strength / 2 * optax.tree.norm(weights, squared=True)
 
 
+def elastic_net_by_optax(weights: Any, *, strength: float, l1_ratio: float = 0.5) -> Any:
+    return l1_by_optax(weights, strength=strength * l1_ratio) + l2_by_optax(weights, strength=strength * (1 - l1_ratio))
+
+
+def group_lasso_by_safe_norm(weights: Any, *, strength: float, axis: Any = 0) -> Any:
+    def penalty(w: Any) -> Any:
+        axes = tuple(range(w.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        size = math.prod(w.shape[a] for a in axes)
+        groups = jnp.moveaxis(w, axes, tuple(range(len(axes)))).reshape(size, w.size // max(size, 1))
+        # The norm of a group times the root of its size is that of the group repeated so often.
+        return jnp.sum(optax.safe_norm(jnp.tile(groups, (len(groups), 1)), 0.0, axis=0))
+
+    return strength * sum(penalty(w) for w in jax.tree.leaves(weights))
+
+
+def orthogonal_by_larger_product(weights: Any, *, strength: float) -> Any:
+    def penalty(w: Any) -> Any:
+        w = w.reshape(w.shape[0], math.prod(w.shape[1:]))
+        larger = w @ w.T if w.shape[1] <= w.shape[0] else w.T @ w
+        return jnp.sum((larger - jnp.eye(len(larger), dtype=w.dtype)) ** 2) - abs(w.shape[0] - w.shape[1])
+
+    return strength * sum(penalty(w) for w in jax.tree.leaves(weights))
+
+
 def absolute(x: Any) -> Any:
     return jnp.abs(x)
+
+
+def norm(x: Any) -> Any:
+    return jnp.linalg.norm(x)
+
+
+def group_slopes_at_zero() -> tuple[float, float]:
+    """Ours, and JAX's of the norm."""
+    _, pullback = pn.vjp(group_lasso_penalty, np.zeros(2), strength=1.0)
+    return float(pullback(1.0)[0][0]), float(jax.grad(norm)(jnp.zeros(2))[0])
 
 
 def slopes_at_zero() -> tuple[float, float]:
@@ -36,6 +72,22 @@ def slopes_at_zero() -> tuple[float, float]:
 def layers(draw: Draw) -> tuple[Any]:
     """Weights of two layers, none near 0."""
     return ({"affine1": {"w": draw.away_from([0.0], 3, 2)}, "affine2": {"w": draw.away_from([0.0], 2, 4)}},)
+
+
+def mixed(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    weights, options = trees(draw)
+    return weights, {**options, "l1_ratio": draw.choice([0.5, 0.0, 0.9, 1.0])}
+
+
+def matrices(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Matrices, perhaps with more dimensions."""
+    weights = [draw.normal(*(draw.between(1, 4) for _ in range(draw.between(2, 3)))) for _ in range(draw.between(1, 2))]
+    return (weights,), {"strength": draw.choice([0.5, 1e-3, 2.0])}
+
+
+def groups(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    weights, options = matrices(draw)
+    return weights, {**options, "axis": draw.choice([0, 1, (0, 1), -1, None])}
 
 
 def trees(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -56,6 +108,10 @@ CASES = (
     Case("strength zero", layers, {"strength": 0}, frozenset({Flag.ZERO_GRADIENT})),
     Case("no rows", lambda draw: ({"w": draw.normal(0, 3)},), {"strength": 0.1}, frozenset({Flag.EMPTY_BATCH})),
 )
+
+
+def bad_weights(name: str, what: str, match: str, shape: tuple[int, ...], by: type[Exception], **options: Any) -> Error:
+    return Error(what, lambda draw: ([draw.normal(*shape)],), by, f"{name}: {match}", {"strength": 0.1, **options})
 
 
 def errors(name: str) -> tuple[Error, ...]:
@@ -113,5 +169,91 @@ SPECS = (
         ),
         strategy=trees,
         errors=errors("l2_penalty"),
+    ),
+    Spec(
+        elastic_net_penalty,
+        tier=2,
+        reference=elastic_net_by_optax,
+        source=library("optax.tree.norm(ord=1), optax.tree.norm(squared=True)"),
+        cases=(
+            Case("two layers", layers, {"strength": 0.1, "l1_ratio": 0.3}),
+            Case("a list", lambda draw: ([draw.away_from([0.0], 3), draw.away_from([0.0], 2, 2)],), {"strength": 1.5}),
+            Case("l2 alone", lambda draw: (draw.away_from([0.0], 2, 3),), {"strength": 0.5, "l1_ratio": 0}),
+            Case("l1 alone", lambda draw: (draw.away_from([0.0], 2, 3),), {"strength": 0.5, "l1_ratio": 1}),
+            Case(
+                "some weights are zero",
+                lambda draw: (np.array([[0.0, 1.5], [-0.5, -0.0]]),),
+                {"strength": 0.5},
+                frozenset({Flag.AT_KINK}),
+            ),
+            Case("no rows", lambda draw: ({"w": draw.normal(0, 3)},), {"strength": 0.1}, frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=mixed,
+        errors=(
+            *errors("elastic_net_penalty"),
+            bad_weights(
+                "elastic_net_penalty", "ratio above 1", "l1_ratio must be in [0, 1], got 2", (3,), ValueError, l1_ratio=2
+            ),
+        ),
+    ),
+    Spec(
+        group_lasso_penalty,
+        tier=2,
+        reference=group_lasso_by_safe_norm,
+        source=library("optax.safe_norm"),
+        cases=(
+            Case("columns of two layers", layers, {"strength": 0.1}),
+            Case("rows", lambda draw: (draw.normal(4, 2),), {"strength": 1.5, "axis": 1}),
+            Case("filters", lambda draw: (draw.normal(2, 2, 3, 1),), {"strength": 0.5, "axis": (1, 2, 3)}),
+            Case("whole arrays", lambda draw: ([draw.normal(3), draw.normal(2, 2)],), {"strength": 0.5, "axis": None}),
+            Case(
+                "a column of zeros",
+                lambda draw: (np.array([[0.0, 3.0], [-0.0, -4.0]]),),
+                {"strength": 0.5},
+                frozenset({Flag.AT_KINK}),
+            ),
+            Case("no rows", lambda draw: ({"w": draw.normal(0, 3)},), {"strength": 0.1}, frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=groups,
+        errors=(
+            *errors("group_lasso_penalty"),
+            bad_weights("group_lasso_penalty", "no such axis", "axis must be one of the 1 axes", (3,), ValueError, axis=1),
+            bad_weights("group_lasso_penalty", "axis by name", "axis must be an integer", (3,), TypeError, axis="in"),
+        ),
+        deviations=(
+            Deviation(
+                point="a group at 0",
+                ours=0.0,
+                jax=float("nan"),
+                why="the smallest subgradient: a penalty must not push a group that is at its target",
+                measure=group_slopes_at_zero,
+            ),
+        ),
+    ),
+    Spec(
+        orthogonal_penalty,
+        tier=2,
+        reference=orthogonal_by_larger_product,
+        source=composed("the larger of the two products, less the difference of their sizes"),
+        cases=(
+            Case("two layers, a tall and a wide one", layers, {"strength": 0.1}),
+            Case("square", lambda draw: (draw.normal(3, 3),), {"strength": 1.5}),
+            Case("filters", lambda draw: (draw.normal(2, 3, 2),), {"strength": 0.5}),
+            Case(
+                "one row orthonormal to the others, one not",
+                lambda draw: ([np.eye(2, 3), np.array([[0.6, 0.8], [0.8, 0.6]])],),
+                {"strength": 0.5},
+                frozenset({Flag.ZERO_GRADIENT}),
+            ),
+            Case("of size 1e4", lambda draw: (draw.normal(2, 3) * 1e4,), {"strength": 1e-10}, frozenset({Flag.SATURATED})),
+            Case("no rows", lambda draw: ({"w": draw.normal(0, 3)},), {"strength": 0.1}, frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=matrices,
+        errors=(
+            *errors("orthogonal_penalty"),
+            bad_weights(
+                "orthogonal_penalty", "a vector", "weights must have at least two dimensions, got shape (3,)", (3,), ValueError
+            ),
+        ),
     ),
 )

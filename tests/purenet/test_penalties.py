@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import purenet as pn
+from purenet.penalties import elastic_net_penalty, group_lasso_penalty, max_norm_projection, orthogonal_penalty
 
 PENALTIES = [pn.l1_penalty, pn.l2_penalty]
 
@@ -106,3 +108,74 @@ def test_bad_strength(op: pn.Op, strength: Any, exception: type[Exception], matc
 def test_the_strength_must_be_said(op: pn.Op) -> None:
     with pytest.raises(TypeError, match=f"{op.name}: missing the keyword argument 'strength'"):
         op(np.ones(2))
+
+
+@settings(derandomize=True, max_examples=30)
+@given(strength=st.floats(0, 10), ratio=st.floats(0, 1))
+def test_elastic_net_is_a_mixture(strength: float, ratio: float) -> None:
+    w = np.array([[2.0, -0.5], [0.0, -3.0]])
+    value, pullback = pn.vjp(elastic_net_penalty, w, strength=strength, l1_ratio=ratio)
+    l1, l2 = (pn.vjp(op, w, strength=strength) for op in PENALTIES)
+    assert value == pytest.approx(ratio * float(l1[0]) + (1 - ratio) * float(l2[0]), rel=1e-14)
+    expected = ratio * l1[1](1.0)[0] + (1 - ratio) * l2[1](1.0)[0]
+    np.testing.assert_allclose(pullback(1.0)[0], expected, rtol=1e-13, atol=1e-15)
+
+
+def test_groups_of_one_weight_are_those_of_l1() -> None:
+    w = np.array([[2.0, -0.5, 0.0]])
+    value, pullback = pn.vjp(group_lasso_penalty, w, strength=0.5)
+    assert value == pn.l1_penalty(w, strength=0.5)
+    np.testing.assert_array_equal(pullback(1.0)[0], gradient(pn.l1_penalty, w, 0.5))
+
+
+def test_a_group_at_zero_is_not_pushed() -> None:
+    w = np.array([[0.0, 3.0], [0.0, 4.0]])
+    np.testing.assert_allclose(gradient(group_lasso_penalty, w, 1.0), np.sqrt(2) * np.array([[0, 0.6], [0, 0.8]]), rtol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (3, 3)])
+def test_orthonormal_weights_have_no_orthogonal_penalty(shape: tuple[int, int]) -> None:
+    w, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(max(shape), min(shape))))
+    w = w if w.shape == shape else w.T
+    value, pullback = pn.vjp(orthogonal_penalty, w, strength=1.0)
+    assert value < 1e-28
+    assert np.abs(pullback(1.0)[0]).max() < 1e-14
+    assert orthogonal_penalty(2 * w, strength=1.0) == pytest.approx(27.0)
+
+
+def test_filters_are_the_rows_of_a_matrix() -> None:
+    w = np.random.default_rng(0).normal(size=(3, 2, 2, 1))
+    matrix = w.reshape(3, 4)
+    assert orthogonal_penalty(w, strength=0.5) == pytest.approx(0.5 * np.square(matrix @ matrix.T - np.eye(3)).sum(), rel=1e-14)
+
+
+def test_max_norm_projects_each_group_on_the_ball_of_optax() -> None:
+    w = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32) * np.array([0.1, 1, 2, 3, 0], np.float32)
+    projected = max_norm_projection({"w": w, "b": [w]}, max_norm=1.5)
+    for ours, column in zip(projected["w"].T, w.T, strict=True):
+        np.testing.assert_allclose(ours, np.asarray(optax.projections.projection_l2_ball(column, 1.5)), rtol=1e-6)
+    np.testing.assert_array_equal(projected["b"][0], projected["w"])
+    assert projected["w"].dtype == np.float32
+    assert not np.shares_memory(projected["w"], w)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_max_norm_leaves_what_is_short_and_takes_any_axis(dtype: Any) -> None:
+    w = np.array([[3.0, 4.0], [0.0, 0.0]], dtype)
+    np.testing.assert_array_equal(max_norm_projection(w, max_norm=5, axis=1), w)
+    np.testing.assert_allclose(max_norm_projection(w, max_norm=2.5, axis=None).astype(float), [[1.5, 2], [0, 0]], rtol=0.01)
+    np.testing.assert_array_equal(max_norm_projection(w, max_norm=0), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "exception", "match"),
+    [
+        (np.ones((2, 2)), {"max_norm": -1}, ValueError, "max_norm must be finite and at least 0, got -1"),
+        ({"w": np.ones(2)}, {"max_norm": 1, "axis": 1}, ValueError, "axis must be one of the 1 axes"),
+        ({"w": np.ones((2, 2), int)}, {"max_norm": 1}, TypeError, "weights.w must be a floating-point array, got int64"),
+        ([1.0], {"max_norm": 1}, TypeError, "weights.0 must be a floating-point array, got float"),
+    ],
+)
+def test_bad_projections(weights: Any, options: Any, exception: type[Exception], match: str) -> None:
+    with pytest.raises(exception, match=f"max_norm_projection: {match}"):
+        max_norm_projection(weights, **options)

@@ -1,0 +1,19 @@
+"""Normalization: over a batch, over the features or channels of a sample, over neighbouring channels, to unit length."""
+
+from purenet.normalization.batch import Statistics, batch_norm, update_running_statistics
+from purenet.normalization.features import group_norm, instance_norm, layer_norm, rms_norm
+from purenet.normalization.response import local_response_norm
+from purenet.normalization.vectors import l1_normalize, l2_normalize
+
+__all__ = [
+    "Statistics",
+    "batch_norm",
+    "group_norm",
+    "instance_norm",
+    "l1_normalize",
+    "l2_normalize",
+    "layer_norm",
+    "local_response_norm",
+    "rms_norm",
+    "update_running_statistics",
+]

@@ -1,0 +1,159 @@
+"""Batch normalization, and the running statistics that take the batch's place at inference."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purenet.checks import number
+from purenet.normalization.core import (
+    Affine,
+    Standardized,
+    affine,
+    affine_bwd,
+    divisor,
+    named_axes,
+    size_over,
+    standardize,
+    standardize_bwd,
+)
+from purenet.op import Array, Op, Residuals, is_floating
+
+__all__ = ["Statistics", "batch_norm", "update_running_statistics"]
+
+
+class Statistics(NamedTuple):
+    """The mean and the variance of each channel, as inference uses them; start with zeros and ones."""
+
+    mean: Array
+    var: Array
+
+
+class BatchNormalized(NamedTuple):
+    """Residuals of batch_norm."""
+
+    mean: Array
+    """Of each channel."""
+    var: Array
+    """Of each channel, about its own mean: over the number of values, not one less."""
+    per_channel: int | None
+    """The number of values that a channel has in the batch; None where statistics were given."""
+    standardized: Standardized
+    affine: Affine
+
+
+@Op
+def batch_norm(
+    params: dict[str, Array],
+    x: Array,
+    *,
+    axes: int | tuple[int, ...] | None = None,
+    eps: float = 1e-5,
+    statistics: Statistics | tuple[Array, Array] | None = None,
+) -> tuple[Array, BatchNormalized]:
+    """Each channel with mean 0 and variance 1 over the batch, then scaled and shifted; `gamma` and `beta` may be absent.
+
+    The axes that are averaged over are all but axis 1 unless given; the others together are the channels. With `statistics`
+    (inference) their mean and variance are used and nothing of the batch is.
+
+    Shapes: x (N, C, ...), gamma (C,), beta (C,), statistics (C,) each -> y (N, C, ...)
+    Math, means over the batch, x^ = (x - mean) / sigma, sigma = sqrt(var + eps):
+        y      = gamma x^ + beta
+        dx     = gamma (dy - mean dy - x^ mean(dy x^)) / sigma;  with statistics gamma dy / sigma
+        dgamma = sum dy x^,  dbeta = sum dy
+    Errors: ValueError for one value per channel without statistics (it has no variance), a wrong shape or axis, an eps or
+        variance that is negative or not finite.
+    Source: Ioffe and Szegedy (2015). Conventions: the variance divides by the number of values, as everywhere (for running
+        statistics see update_running_statistics). eps is torch's and flax's, keras has 1e-3. A constant channel gives beta,
+        also with eps 0. An empty batch has mean 0 and variance 0.
+
+    >>> import numpy as np, purenet as pn
+    >>> params = {"gamma": np.array([2.0, 10.0]), "beta": np.array([1.0, 0.0])}
+    >>> pn.batch_norm(params, np.array([[1.0, 5.0], [3.0, 5.0]]), eps=0.0)
+    array([[-1.,  0.],
+           [ 3.,  0.]])
+    """
+    eps = number("batch_norm", "eps", eps, low=0)
+    if axes is None:
+        if x.ndim < 2:
+            raise ValueError(f"batch_norm: x must have shape (batch, channels, ...), got {x.shape}")
+        axes = (0, *range(2, x.ndim))
+    along = named_axes("batch_norm", axes, x)
+    own = tuple(a for a in range(x.ndim) if a not in along)
+    shape = tuple(x.shape[a] for a in own)
+    if statistics is None:
+        count = size_over(x, along)
+        if count == 1:
+            raise ValueError(f"batch_norm: x {x.shape} has one value per channel, which has no variance; give statistics")
+        standardized, mean, var = standardize(x, along, eps)
+    else:
+        count = None
+        wide = tuple(1 if a in along else n for a, n in enumerate(x.shape))
+        mean, var = (s.astype(x.dtype).reshape(wide) for s in _checked("batch_norm", statistics, shape))
+        inverse = 1 / divisor(np.sqrt(var + eps))
+        standardized = Standardized((x - mean) * inverse, inverse, along, False)
+    y, saved = affine("batch_norm", params, standardized.normalized, own)
+    return y, BatchNormalized(mean.reshape(shape), var.reshape(shape), count, standardized, saved)
+
+
+@batch_norm.pullback
+def batch_norm_bwd(residuals: BatchNormalized, dy: Array) -> tuple[dict[str, Array], Array]:
+    standardized = residuals.standardized
+    dparams, dnormalized = affine_bwd(residuals.affine, standardized.normalized, dy)
+    if residuals.per_channel is None:
+        return dparams, dnormalized * standardized.inverse
+    return dparams, standardize_bwd(standardized, dnormalized)
+
+
+def update_running_statistics(
+    statistics: Statistics | tuple[Array, Array], residuals: Residuals, *, momentum: float = 0.9, unbiased: bool = False
+) -> Statistics:
+    """Running statistics after one more batch: those so far, and those that batch_norm left in its residuals.
+
+    Shapes: mean (C,), var (C,) -> the same
+    Math, with m = momentum and n the values per channel:
+        mean' = m mean + (1 - m) batch mean
+        var'  = m var + (1 - m) batch variance, which is multiplied by n / (n - 1) where `unbiased`
+    Errors: TypeError unless the residuals are those of batch_norm; ValueError if it had statistics given, for momentum outside
+        [0, 1], or a wrong shape.
+    Source: Ioffe and Szegedy (2015). Conventions: momentum is the weight of the old, as in flax and keras (default 0.99) and in
+        ONNX (0.9); torch's is the weight of the new: its default is momentum=0.9, unbiased=True here. An empty batch changes
+        nothing. The result has the dtype of the statistics.
+
+    >>> import numpy as np, purenet as pn
+    >>> _, residuals = pn.batch_norm.fwd({}, np.array([[1.0], [3.0]]))
+    >>> start = (np.zeros(1), np.ones(1))
+    >>> mean, var = pn.update_running_statistics(start, residuals, momentum=0.5, unbiased=True)
+    >>> mean, var
+    (array([1.]), array([1.5]))
+    """
+    name = "update_running_statistics"
+    if not isinstance(residuals, Residuals) or residuals.op != "batch_norm":
+        what = f"those of {residuals.op}" if isinstance(residuals, Residuals) else type(residuals).__name__
+        raise TypeError(f"{name}: residuals must be those of batch_norm.fwd, got {what}")
+    if residuals.per_channel is None:
+        raise ValueError(f"{name}: residuals must be those of batch_norm without statistics, which a batch changes")
+    old = Statistics(*_checked(name, statistics, residuals.mean.shape))
+    momentum = number(name, "momentum", momentum, 0, 1)
+    count = residuals.per_channel
+    if count == 0:
+        return Statistics(old.mean.copy(), old.var.copy())
+    batch = Statistics(residuals.mean, residuals.var * (count / (count - 1) if unbiased else 1.0))
+    new = (momentum * a + (1 - momentum) * b for a, b in zip(old, batch, strict=True))
+    return Statistics(*(b.astype(a.dtype) for a, b in zip(old, new, strict=True)))
+
+
+def _checked(op: str, statistics: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """The mean and the variance of `statistics`."""
+    if not isinstance(statistics, tuple | list) or len(statistics) != 2:
+        raise TypeError(f"{op}: statistics must be a pair (mean, var) of arrays, got {type(statistics).__name__}")
+    mean, var = (np.asarray(s) for s in statistics)
+    for name, value in (("mean", mean), ("var", var)):
+        if not is_floating(value.dtype):
+            raise TypeError(f"{op}: statistics.{name} must be a floating-point array, got {value.dtype}")
+        if value.shape != shape:
+            raise ValueError(f"{op}: statistics.{name} must have shape {shape}, one per channel, got {value.shape}")
+    if not ((var >= 0) & (var < np.inf)).all():
+        raise ValueError(f"{op}: statistics.var must be finite and at least 0, got {var[~((var >= 0) & (var < np.inf))][0]}")
+    return mean, var

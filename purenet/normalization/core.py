@@ -1,0 +1,128 @@
+"""The mathematics that all standardizing norms share: zero mean and unit variance over some axes, and a scale and offset.
+
+With x^ = (x - mean) / sigma and sigma = sqrt(var + eps), the mean and the variance over the same axes, the cotangent is
+
+    dx = (dx^ - mean dx^ - x^ mean(dx^ x^)) / sigma.
+
+Where the statistics are constants both means are absent; where only the scale is removed (rms_norm) the first is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purenet.checks import axes, fields
+from purenet.op import Array
+
+__all__ = [
+    "Affine",
+    "Standardized",
+    "affine",
+    "affine_bwd",
+    "average",
+    "divisor",
+    "named_axes",
+    "size_over",
+    "standardize",
+    "standardize_bwd",
+]
+
+Axes = tuple[int, ...]
+
+
+class Standardized(NamedTuple):
+    """What the pullback of `standardize` needs."""
+
+    normalized: Array
+    inverse: Array
+    """1 / sigma."""
+    along: Axes
+    centered: bool
+
+
+def standardize(x: Array, along: Axes, eps: float, *, centered: bool = True) -> tuple[Standardized, Array, Array]:
+    """`x` less its mean (unless not `centered`) over its standard deviation along the axes; and both statistics."""
+    mean, deviation = np.zeros((1,) * x.ndim, x.dtype), x
+    if centered:
+        mean = average(x, along)
+        deviation = x - mean
+        rounding = average(deviation, along)  # of the mean, which would stay in every entry of the value
+        deviation -= rounding
+        mean = mean + rounding
+    var = average(np.square(deviation), along)
+    inverse = 1 / divisor(np.sqrt(var + eps))
+    return Standardized(deviation * inverse, inverse, along, centered), mean, var
+
+
+def standardize_bwd(saved: Standardized, dy: Array) -> Array:
+    """The cotangent of x, given that of the standardized x."""
+    normalized, inverse, along, centered = saved
+    dx = normalized * -average(dy * normalized, along)
+    dx += dy
+    if centered:
+        dx -= average(dy, along)
+    dx *= inverse
+    return dx
+
+
+def average(x: Array, along: Axes) -> Array:
+    """The mean over axes, which stay with size 1; 0 over nothing."""
+    return np.asarray(x.sum(axis=along, keepdims=True) / max(size_over(x, along), 1))
+
+
+def size_over(x: Array, along: Axes) -> int:
+    """How many entries of `x` share their position on the other axes."""
+    return math.prod(x.shape[a] for a in along)
+
+
+def divisor(size: Array) -> Array:
+    """`size`, or infinity where it is 0: what has no size to be divided by stays 0, and so does its slope."""
+    return np.where(size == 0, np.inf, size)
+
+
+class Affine(NamedTuple):
+    """What the pullback of `affine` needs."""
+
+    gamma: Array | None
+    """In a shape that broadcasts to x."""
+    has_beta: bool
+    shape: tuple[int, ...]
+    others: Axes
+    """The axes that the parameters do not have."""
+
+
+def affine(op: str, params: Any, normalized: Array, own: Axes) -> tuple[Array, Affine]:
+    """The value gamma * normalized + beta, with parameters of the shape that `normalized` has on its `own` axes."""
+    gamma, beta = fields(op, params, optional=("gamma", "beta"))
+    shape = tuple(normalized.shape[a] for a in own)
+    wide = tuple(n if a in own else 1 for a, n in enumerate(normalized.shape))
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{op}: params.{name} must have shape {shape} to match x {normalized.shape}, got {value.shape}")
+    others = tuple(a for a in range(normalized.ndim) if a not in own)
+    y = normalized.copy() if gamma is None else normalized * gamma.reshape(wide)
+    if beta is not None:
+        y += beta.reshape(wide)
+    return y, Affine(None if gamma is None else gamma.reshape(wide), beta is not None, shape, others)
+
+
+def affine_bwd(saved: Affine, normalized: Array, dy: Array) -> tuple[dict[str, Array], Array]:
+    """The cotangents of the parameters and of the normalized x."""
+    gamma, has_beta, shape, others = saved
+    dparams = {}
+    if gamma is not None:
+        dparams["gamma"] = (dy * normalized).sum(axis=others).reshape(shape)
+    if has_beta:
+        dparams["beta"] = dy.sum(axis=others).reshape(shape)
+    return dparams, dy if gamma is None else dy * gamma
+
+
+def named_axes(op: str, given: Any, x: Array) -> Axes:
+    """`given` as axes of x in ascending order, at least one."""
+    along = tuple(sorted(axes(op, given, x, "axes")))
+    if not along:
+        raise ValueError(f"{op}: axes must name at least one axis of x {x.shape}, got {given}")
+    return along
