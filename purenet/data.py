@@ -225,6 +225,7 @@ def split(key: Array, digits: Digits, *, test: int = 1000) -> Split:
     n = len(digits.labels)
     if not 0 < test < n:
         raise ValueError(f"split: test must be in 1..{n - 1} for {n} digits, got {test}")
+    random.check_key("split", key)
     order = random.permutation(key, n)
     return Split(digits.take(order[test:]), digits.take(order[:test]))
 
@@ -253,6 +254,7 @@ def batches(key: Array, n: int, size: int, *, partial: bool = False) -> Iterator
     """
     if n < 0 or size < 1:
         raise ValueError(f"batches: n must be at least 0 and size at least 1, got n = {n} and size = {size}")
+    random.check_key("batches", key)
     order = random.permutation(key, n)
     end = n if partial else n - n % size
     return (order[start : start + size] for start in range(0, end, size))

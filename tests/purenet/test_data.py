@@ -346,3 +346,12 @@ def test_batches_depend_on_their_key_alone() -> None:
 def test_batches_refuse_sizes_that_make_none(n: int, size: int) -> None:
     with pytest.raises(ValueError, match=f"batches: .*got n = {n} and size = {size}"):
         data.batches(random.key(0), n, size)
+
+
+def test_a_bad_key_is_named_by_the_function_that_got_it() -> None:
+    digits = data.Digits(np.zeros((3, 2), np.uint8), np.zeros(3, np.uint8))
+    not_a_key: Any = 7
+    with pytest.raises(TypeError, match=r"^split: key must be"):
+        data.split(not_a_key, digits, test=1)
+    with pytest.raises(TypeError, match=r"^batches: key must be"):
+        data.batches(not_a_key, 3, 1)

@@ -1,0 +1,33 @@
+"""What an initializer is, and how the numbers it draws are scaled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from purenet.random.checks import Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from purenet.op import Array
+
+__all__ = ["Initializer", "scaled"]
+
+
+class Initializer(Protocol):
+    """What the functions of this package return: a function of a key, a shape and a dtype."""
+
+    def __call__(self, key: Array, shape: Shape, dtype: DTypeLike = np.float64) -> Array:
+        """The initial value of a parameter."""
+
+
+def scaled(op: str, name: str, x: Array, factor: float) -> Array:
+    """`x` times `factor`, which the argument `name` gave, in place: `x` is a sample nobody else has seen."""
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(factor).astype(x.dtype)
+    if not np.isfinite(rounded):
+        raise ValueError(f"{op}: {name} must give a factor that is finite in {x.dtype}, got {factor}")
+    x *= rounded
+    return x
