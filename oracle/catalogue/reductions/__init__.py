@@ -1,0 +1,1 @@
+"""Reductions: references and cases, one module per module of `purenet.reductions`."""

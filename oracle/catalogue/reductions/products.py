@@ -1,0 +1,66 @@
+"""Products: references, cases, strategies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from oracle.catalogue.reductions.moments import accumulated, accumulation_errors, accumulations, cases, errors, over
+from oracle.catalogue.shaping.layout import NO_ROWS, numbers
+from oracle.spec import Case, Draw, Flag, Spec, library
+from purenet.reductions.products import cumprod, prod
+
+ZEROS = np.array([[2.0, 0.0, -1.5, 3.0], [0.5, 0.0, 4.0, 0.0], [1.0, -2.0, 3.0, 0.5]])
+REPEATED = frozenset({Flag.REPEATED})
+
+
+def with_zeros(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Products of few numbers, sometimes with a zero among them."""
+    (x,), options = over()(draw)
+    return _dotted(draw, x), options
+
+
+def accumulated_with_zeros(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    (x,), options = accumulated(draw)
+    return _dotted(draw, x), options
+
+
+def _dotted(draw: Draw, x: Any) -> tuple[Any]:
+    x = np.asarray(x)
+    if draw.choice([False, True]):
+        x.reshape(-1)[draw.between(0, x.size - 1)] = 0.0
+    return (x,)
+
+
+SPECS = (
+    Spec(
+        prod,
+        reference=jnp.prod,
+        source=library("jax.numpy.prod"),
+        cases=(
+            *cases(),
+            Case("zeros", lambda draw: (ZEROS,), {"axis": 1}, REPEATED),
+            Case("zeros over two axes", lambda draw: (np.stack([ZEROS, ZEROS[::-1]]),), {"axis": (0, 2)}, REPEATED),
+            Case("far out", lambda draw: (np.array([[1e4, -1e-2, 1e-3], [-1e4, 2.0, 1.5]]),), {"axis": 1}),
+            Case("nothing", numbers(0, 4), {"axis": 0}, NO_ROWS),
+        ),
+        strategy=with_zeros,
+        errors=errors("prod"),
+        tier=2,
+    ),
+    Spec(
+        cumprod,
+        reference=jnp.cumprod,
+        source=library("jax.numpy.cumprod"),
+        cases=(
+            *accumulations(),
+            Case("zeros", lambda draw: (ZEROS,), {"axis": 1}, REPEATED),
+            Case("a zero first", lambda draw: (np.array([0.0, 2.0, -3.0, 0.0, 4.0]),), flags=REPEATED),
+        ),
+        strategy=accumulated_with_zeros,
+        errors=accumulation_errors("cumprod"),
+        tier=2,
+    ),
+)

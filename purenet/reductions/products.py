@@ -1,0 +1,93 @@
+"""Products, whose gradients are products of the others: without a quotient, so that zeros are nothing special."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from purenet.checks import axes
+from purenet.op import Array, Op
+from purenet.reductions.over import Axis, in_a_row, reduced, spread
+
+__all__ = ["cumprod", "prod"]
+
+
+@Op
+def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Any]:
+    """The product over `axis` (an integer, several, or None for all); with `keepdims` these stay, with size 1.
+
+    Shapes: x (A, n, B) -> y (A, B), or (A, 1, B), with the axis of n entries between any axes A and B
+    Math:
+        y    = prod_i x_i
+        dx_i = dy prod_{j != i} x_j, from the products of those before and of those behind it
+    Errors: TypeError for another `axis`; ValueError where x has no such axis, or one is named twice.
+    Source: jax.numpy.prod. Conventions: torch takes one axis. An empty product is 1. What is too large for its dtype is
+        infinite.
+
+    >>> import numpy as np, purenet as pn
+    >>> y, pullback = pn.vjp(pn.prod, np.array([[2.0, 3.0, 5.0], [2.0, 0.0, 5.0]]), axis=1)
+    >>> y, pullback(np.ones(2))[0]
+    (array([30.,  0.]), array([[15., 10.,  6.],
+           [ 0., 10.,  0.]]))
+    """
+    along = axes("prod", axis, x)
+    with np.errstate(over="ignore"):
+        y = np.prod(x, along, keepdims=True)
+    return reduced(y, along, keepdims), (x, along)
+
+
+@prod.pullback
+def prod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, along = residuals
+    order = (*(i for i in range(x.ndim) if i not in along), *along)
+    last = x.transpose(order)
+    rows = last.reshape(*last.shape[: x.ndim - len(along)], math.prod(x.shape[i] for i in along))
+    with np.errstate(over="ignore"):
+        others = _before(rows) * np.flip(_before(np.flip(rows, -1)), -1)
+        return (spread(dy, x.shape, along) * others.reshape(last.shape).transpose(np.argsort(order)),)
+
+
+@Op
+def cumprod(x: Array, *, axis: int | None = None) -> tuple[Array, Any]:
+    """The products of the first entries along an axis: of one, of two, ..., of all. Without `axis`, along all entries in a row.
+
+    Shapes: x (..., n, ...) -> y (..., n, ...); without `axis` x (...) -> y (the number of entries,)
+    Math:
+        y_k  = prod_{i <= k} x_i
+        dx_i = prod_{j < i} x_j r_i,  r_i = sum_{k >= i} dy_k prod_{i < j <= k} x_j = dy_i + x_{i+1} r_{i+1}
+    Errors: TypeError unless `axis` is an integer or None, ValueError where x has no such axis.
+    Source: jax.numpy.cumprod. Conventions: torch wants an axis. What is too large for its dtype is infinite.
+
+    >>> import numpy as np, purenet as pn
+    >>> y, pullback = pn.vjp(pn.cumprod, np.array([2.0, 0.0, 5.0]))
+    >>> y, pullback(np.ones(3))[0]
+    (array([2., 0., 0.]), array([ 1., 12.,  0.]))
+    """
+    row, along = in_a_row("cumprod", x, axis)
+    with np.errstate(over="ignore"):
+        return np.cumprod(row, along), (row, along, x.shape)
+
+
+@cumprod.pullback
+def cumprod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    row, along, shape = residuals
+    x, r = np.moveaxis(row, along, -1), np.moveaxis(dy, along, -1).copy()
+    factors = x[..., 1:]
+    step = 1
+    with np.errstate(over="ignore"):
+        # r_i = (a sum of the next dy) + (the product of the next x) r_{i + step}, for twice the step each time.
+        while step < r.shape[-1]:
+            r[..., :-step] += factors * r[..., step:]
+            factors = factors[..., :-step] * factors[..., step:]
+            step *= 2
+        dx = _before(x) * r
+    return (np.moveaxis(dx, -1, along).reshape(shape),)
+
+
+def _before(rows: Array) -> Array:
+    """For each entry of the last axis the product of those before it."""
+    products = np.ones_like(rows)
+    np.cumprod(rows[..., :-1], axis=-1, out=products[..., 1:])
+    return products

@@ -1,0 +1,38 @@
+"""Arrays given another shape, order or extent, and parts of them.
+
+`layout` moves entries, `joining` puts arrays together and cuts them, `padding` adds margins, `indexing` chooses entries by
+their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are positional and differentiated;
+shapes, axes, indices and masks are keywords and are not.
+
+`slice` is JAX's name for it, so it is ours, although Python has a type of that name.
+"""
+# ruff: noqa: A004 - see the last line above
+
+from purenet.shaping.indexing import gather, slice, take_along_axis
+from purenet.shaping.interpolation import interpolate
+from purenet.shaping.joining import concat, split, stack, tile
+from purenet.shaping.layout import expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.masking import clip, tril, triu, where
+from purenet.shaping.padding import pad
+
+__all__ = [
+    "clip",
+    "concat",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "gather",
+    "interpolate",
+    "pad",
+    "pixel_shuffle",
+    "reshape",
+    "slice",
+    "split",
+    "stack",
+    "take_along_axis",
+    "tile",
+    "transpose",
+    "tril",
+    "triu",
+    "where",
+]

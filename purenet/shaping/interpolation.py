@@ -1,0 +1,104 @@
+"""Images resampled on another grid. The map is separable: one sparse matrix for each axis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from purenet.checks import choice, number
+from purenet.op import Array, Op
+from purenet.shaping.selection import along, weighing
+from purenet.windows import check_image, integers
+
+__all__ = ["interpolate"]
+
+MODES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+
+
+@Op
+def interpolate(
+    x: Array, *, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
+) -> tuple[Array, Any]:
+    """Images resampled to `size`, or to `scale_factor` times their size (rounded down): numbers, or one for each axis.
+
+    `mode` is "nearest" or "nearest-exact" for images of any number of axes, "linear" for one, "bilinear" for two, "trilinear"
+    for three. Where several samples of x count, each counts the more the nearer it is.
+
+    Shapes: x (N, C, n, ...), size (m, ...) -> y (N, C, m, ...)
+    Math, along each axis, with the step r = n / m, or 1 / scale_factor if that is given:
+        y_i  = x_k, k = floor(r i) for nearest, floor(r (i + 1/2)) for nearest-exact
+        y_i  = (1 - t) x_k + t x_{k+1}, k = floor(u), t = u - k, for the others, where
+        u    = r (i + 1/2) - 1/2, kept within 0 and n - 1; with align_corners u = i (n - 1) / (m - 1), or 0 for m = 1
+        dx_k = the sum of the dy_i that x_k is part of, with the same weights
+    Errors: TypeError unless `size` is integers, `scale_factor` numbers; ValueError unless one of both is given, for an x
+        without an image, an unknown mode or one for another number of axes, a result without entries, or align_corners with
+        nearest.
+    Source: torch.nn.functional.interpolate. Conventions: pixels are areas, whose centers lie at i + 1/2; with align_corners
+        they are points, and the outermost ones stay where they are. jax.image.resize's nearest is nearest-exact here, its
+        linear smooths before it shrinks unless antialias=False, which is this. ONNX's Resize: asymmetric with floor for
+        nearest, half_pixel for linear. A scale_factor counts exactly, even where it leaves the size as it is; torch then
+        returns x for some modes.
+
+    >>> import numpy as np, purenet as pn
+    >>> x = np.array([[[1.0, 3.0]]])
+    >>> pn.interpolate(x, size=4, mode="linear"), pn.interpolate(x, size=3, mode="linear", align_corners=True)
+    (array([[[1. , 1.5, 2.5, 3. ]]]), array([[[1., 2., 3.]]]))
+    """
+    sizes = check_image("interpolate", x)
+    choice("interpolate", "mode", mode, tuple(MODES))
+    if MODES[mode] not in (None, len(sizes)):
+        raise ValueError(f"interpolate: mode {mode!r} is for images of {MODES[mode]} axes, x {x.shape} has {len(sizes)}")
+    if align_corners and MODES[mode] is None:
+        raise ValueError(f"interpolate: align_corners is for linear, bilinear and trilinear, got mode {mode!r}")
+    if min(sizes) < 1:
+        raise ValueError(f"interpolate: x must have entries to interpolate between, got {x.shape}")
+    matrices = [
+        _matrix(n, m, step, mode, align_corners, x.dtype)
+        for n, (m, step) in zip(sizes, _grids(sizes, size, scale_factor), strict=True)
+    ]
+    y = x
+    for axis, matrix in enumerate(matrices, start=2):
+        y = along(matrix, y, axis)
+    return y, matrices
+
+
+@interpolate.pullback
+def interpolate_bwd(matrices: list[Any], dy: Array) -> tuple[Array]:
+    for axis, matrix in enumerate(matrices, start=2):
+        dy = along(matrix.T, dy, axis)
+    return (dy,)
+
+
+def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
+    """For each axis the size of the result, and the step between its entries in units of those of x."""
+    axes = len(sizes)
+    if (size is None) == (scale_factor is None):
+        raise ValueError(f"interpolate: either size or scale_factor must be given, got {size} and {scale_factor}")
+    if scale_factor is None:
+        return [(m, n / m) for n, m in zip(sizes, integers("interpolate", "size", size, axes), strict=True)]
+    given = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor,) * axes
+    factors = [number("interpolate", "scale_factor", f, low=0) for f in given]
+    if len(factors) != axes or any(n * f < 1 for n, f in zip(sizes, factors, strict=True)):
+        raise ValueError(
+            f"interpolate: scale_factor must be a number, or one for each of {axes} axes, that leaves entries of {sizes}, "
+            f"got {scale_factor}"
+        )
+    return [(math.floor(n * f), 1 / f) for n, f in zip(sizes, factors, strict=True)]
+
+
+def _matrix(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
+    """The matrix that takes an axis of n entries to one of m."""
+    i = np.arange(m)
+    if MODES[mode] is None:
+        place = i if mode == "nearest" else i + 0.5
+        # Products before quotients: n i / m is exact where it is an integer, and must not be rounded to below it.
+        source = place * n / m if step == n / m else place * step
+        entries = np.minimum(np.floor(source).astype(np.intp), n - 1)
+        return weighing(entries[:, None], np.ones((m, 1), dtype), n)
+    source = i * ((n - 1) / max(m - 1, 1)) if align_corners else np.clip((i + 0.5) * step - 0.5, 0, n - 1)
+    entries = np.minimum(np.floor(source).astype(np.intp), max(n - 2, 0))
+    part = source - entries
+    weights = np.stack([1 - part, part], axis=1).astype(dtype)
+    return weighing(np.stack([entries, np.minimum(entries + 1, n - 1)], axis=1), weights, n)

@@ -1,0 +1,151 @@
+"""Entries kept where they are, or replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from purenet.checks import mask
+from purenet.linear.products import unbroadcast
+from purenet.op import Array, Op
+from purenet.random.checks import checked_parameter
+from purenet.windows import integers
+
+__all__ = ["clip", "tril", "triu", "where"]
+
+
+@Op
+def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
+    """The entries of x where the condition is true, those of y where it is false. All three broadcast.
+
+    Shapes: x (...), y (...), condition (...) booleans -> z (...), what they broadcast to
+    Math:
+        z  = x where condition, else y
+        dx = dz where condition, else 0;  dy = 0 where condition, else dz; each summed over axes along which it was broadcast
+    Errors: TypeError unless `condition` is an array of booleans, ValueError where the shapes do not broadcast.
+    Source: jax.numpy.where. Conventions: the condition is a keyword, because it is not differentiated. What is not chosen may
+        be infinite or NaN, and its gradient is still 0; that of the function which gave it may be NaN all the same.
+
+    >>> import numpy as np, purenet as pn
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> z, pullback = pn.vjp(pn.where, x, np.array(9.0), condition=x < 2)
+    >>> z, pullback(np.ones(3))
+    (array([1., 9., 9.]), (array([1., 0., 0.]), array(2.)))
+    """
+    own = np.array(condition)  # a caller may write to his before the pullback
+    try:
+        shape = np.broadcast_shapes(x.shape, y.shape, own.shape)
+    except ValueError:
+        raise ValueError(f"where: x {x.shape}, y {y.shape} and condition {own.shape} must broadcast") from None
+    kept = mask("where", "condition", own, shape)
+    return np.where(kept, x, y), (kept, x.shape, y.shape)
+
+
+@where.pullback
+def where_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
+    kept, x_shape, y_shape = residuals
+    return unbroadcast(np.where(kept, dz, 0), x_shape), unbroadcast(np.where(kept, 0, dz), y_shape)
+
+
+@Op
+def clip(x: Array, *, min: Any = None, max: Any = None) -> tuple[Array, Array]:  # noqa: A002 - jax.numpy's names
+    """x, brought to `min` where it is below and to `max` where it is above; either may be an array, or None for no bound.
+
+    Shapes: x (...), min and max () or what broadcasts to x -> y (...)
+    Math:
+        y  = max(x, min), then min(that, max)
+        dx = dy where min < x < max, dy / 2 at a bound, else 0
+    Errors: TypeError unless the bounds are numbers, arrays of them or None; ValueError where they do not broadcast to x or
+        are NaN.
+    Source: jax.numpy.clip. Conventions: the slope at a bound is 0.5, the middle of those beside it, as in JAX; torch's is 1.
+        Bounds are not differentiated. Where min is above max y is max, as in JAX and torch, with the slope 0; so it is where
+        they are equal (JAX: 0.25), because y is constant there.
+
+    >>> import numpy as np, purenet as pn
+    >>> y, pullback = pn.vjp(pn.clip, np.array([-2.0, 0.5, 1.0, 3.0]), min=-1.0, max=1.0)
+    >>> y, pullback(np.ones(4))[0]
+    (array([-1. ,  0.5,  1. ,  1. ]), array([0. , 1. , 0.5, 0. ]))
+    """
+    y, slope = x, np.ones_like(x)
+    if min is not None:
+        low = _bound("min", min, x)
+        y, slope = np.maximum(y, low), slope * _above(x, low)
+    if max is not None:
+        high = _bound("max", max, x)
+        y, slope = np.minimum(y, high), slope * _above(high, x)
+    if min is not None and max is not None:
+        slope = slope * (low < high)
+    return y.copy() if y is x else y, slope
+
+
+@clip.pullback
+def clip_bwd(slope: Array, dy: Array) -> tuple[Array]:
+    return (slope * dy,)
+
+
+@Op
+def triu(x: Array, *, k: int = 0) -> tuple[Array, int]:
+    """The upper triangle of matrices, 0 below their k-th diagonal; 0 is the main one, those above it are positive.
+
+    Shapes: x (..., N, M) -> y (..., N, M)
+    Math:
+        y_ij  = x_ij where j - i >= k, else 0
+        dx_ij = dy_ij where j - i >= k, else 0
+    Errors: ValueError unless x has two axes, TypeError unless k is an integer.
+    Source: jax.numpy.triu. Conventions: torch calls k diagonal. What is left out may be NaN.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.triu(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[1., 2.],
+           [0., 4.]])
+    """
+    return np.triu(x, _diagonal("triu", x, k)), k
+
+
+@triu.pullback
+def triu_bwd(k: int, dy: Array) -> tuple[Array]:
+    return (np.triu(dy, k),)
+
+
+@Op
+def tril(x: Array, *, k: int = 0) -> tuple[Array, int]:
+    """The lower triangle of matrices, 0 above their k-th diagonal; 0 is the main one, those above it are positive.
+
+    Shapes: x (..., N, M) -> y (..., N, M)
+    Math:
+        y_ij  = x_ij where j - i <= k, else 0
+        dx_ij = dy_ij where j - i <= k, else 0
+    Errors: ValueError unless x has two axes, TypeError unless k is an integer.
+    Source: jax.numpy.tril. Conventions: torch calls k diagonal. What is left out may be NaN.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.tril(np.array([[1.0, 2.0], [3.0, 4.0]]), k=-1)
+    array([[0., 0.],
+           [3., 0.]])
+    """
+    return np.tril(x, _diagonal("tril", x, k)), k
+
+
+@tril.pullback
+def tril_bwd(k: int, dy: Array) -> tuple[Array]:
+    return (np.tril(dy, k),)
+
+
+def _diagonal(op: str, x: Array, k: Any) -> int:
+    if x.ndim < 2:
+        raise ValueError(f"{op}: x must have shape (..., rows, columns), got {x.shape}")
+    (diagonal,) = integers(op, "k", k, 1, low=-(2**31))
+    return diagonal
+
+
+def _bound(name: str, value: Any, x: Array) -> Array:
+    bound = checked_parameter("clip", name, value, x.shape, x.dtype)
+    if np.isnan(bound).any():
+        raise ValueError(f"clip: {name} must be a number, got nan")
+    return bound
+
+
+def _above(a: Array, b: Array) -> Array:
+    """1 where a is above b, 1/2 where they are equal, 0 where it is below or one is NaN."""
+    return np.asarray((np.add(a > b, a >= b, dtype=a.dtype)) / 2)
