@@ -1,0 +1,1 @@
+"""Convolutions: references, cases, strategies."""

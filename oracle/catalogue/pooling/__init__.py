@@ -1,0 +1,1 @@
+"""Pools: references, cases, strategies."""
