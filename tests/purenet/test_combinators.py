@@ -1,4 +1,4 @@
-"""Chains: an Op made of Ops, whose parameters, keywords, residuals and errors go by the names of its stages."""
+"""Ops made of Ops, whose parameters, keywords, residuals and errors go by the names of their parts."""
 
 from __future__ import annotations
 
@@ -258,3 +258,102 @@ def test_a_chain_reads_like_an_op() -> None:
     assert repr(net()) == "<Op chain(affine1, tanh1, affine2)(params, x)>"
     assert net().__doc__ == "The stages affine1: affine, tanh1: tanh, affine2: affine, in this order."
     assert net().arguments == ("params", "x")
+
+
+# ---------------------------------------------------------------------------------------------- residual
+
+
+def test_a_residual_passes_its_argument_around_its_op() -> None:
+    params = weights(2, 2)["affine1"]
+    y, kept = pn.affine.fwd(params, X)
+    dparams, dx = pn.affine.bwd(kept, X)
+    value, residuals = pn.residual(pn.affine).fwd(params, X)
+    np.testing.assert_array_equal(value, X + y)
+    grads, found = pn.residual(pn.affine).bwd(residuals, X)
+    np.testing.assert_array_equal(found, X + dx)
+    np.testing.assert_array_equal(grads["w"], dparams["w"])
+
+
+def test_a_residual_takes_the_keywords_of_its_op_and_shows_its_residuals() -> None:
+    op = pn.residual(pn.chain(affine1=pn.affine, gelu=pn.gelu))
+    value, residuals = op.fwd(weights(2, 2), X, gelu={"approximate": False})
+    np.testing.assert_array_equal(value, op.bind(gelu={"approximate": False})(weights(2, 2), X))
+    assert (value != op(weights(2, 2), X)).any()
+    np.testing.assert_array_equal(residuals["affine1"][0], X)
+    assert repr(pn.residual(pn.gelu.bind(approximate=False))) == "<Op residual(gelu)(x, approximate=False)>"
+
+
+def test_a_residual_is_a_stage_with_the_parameters_of_its_op() -> None:
+    plain, deep = pn.residual(pn.tanh), pn.residual(pn.residual(pn.chain(tanh=pn.tanh)))
+    net = pn.chain(affine1=pn.affine, plain=plain, deep=deep, last=pn.residual(pn.affine))
+    params = {"affine1": weights(2, 2)["affine1"], "last": weights(2, 2)["affine1"]}
+    y, residuals = net.fwd(params, X)
+    assert set(net.bwd(residuals, y)[0]) == {"affine1", "last"}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sums_keep_the_dtype(dtype: Any) -> None:
+    x = np.asarray([60000.0, 1.0], dtype)
+    for op, arguments in ((pn.residual(pn.identity), (x,)), (pn.parallel(one=pn.identity, two=pn.relu), ({}, x))):
+        y, residuals = op.fwd(*arguments)
+        assert y.dtype == op.bwd(residuals, y)[-1].dtype == dtype
+        np.testing.assert_array_equal(y, [np.inf if dtype is np.float16 else 120000, 2])
+
+
+def test_a_point_stays_an_array() -> None:
+    y, residuals = pn.residual(pn.tanh).fwd(np.array(0.0))
+    (dx,) = pn.residual(pn.tanh).bwd(residuals, 3.0)
+    assert isinstance(y, np.ndarray)
+    assert isinstance(dx, np.ndarray)
+    assert dx == 6
+
+
+@pytest.mark.parametrize(
+    ("call", "exception", "match"),
+    [
+        (lambda: pn.residual(np.tanh), TypeError, "residual: op must be an Op, got ufunc"),  # type: ignore[arg-type]
+        (
+            lambda: pn.residual(pn.affine)({"w": np.ones((2, 3))}, X),
+            ValueError,
+            r"residual\(affine\): the value must have the shape of x, but x has \(3, 2\), float64 \(3, 3\)",
+        ),
+        (
+            lambda: pn.residual(pn.affine)(weights(2, 2)["affine1"], x=X),
+            TypeError,
+            r"residual\(affine\): x must be positional, because the value is added to it",
+        ),
+        (lambda: pn.residual(pn.tanh).bwd((), X), TypeError, r"residual\(tanh\): residuals must be those of residual"),
+        (
+            lambda: pn.residual(pn.concat)((X, X), axis=0),
+            ValueError,
+            r"residual\(concat\): the value must have the shape of .*, but .* has a tree, float64 \(6, 2\)",
+        ),
+    ],
+)
+def test_a_wrong_residual_is_named(call: Callable[[], Any], exception: type[Exception], match: str) -> None:
+    with pytest.raises(exception, match=f"^{match}"):
+        call()
+
+
+# ---------------------------------------------------------------------------------------------- parallel
+
+
+def test_branches_are_added() -> None:
+    params = weights(2, 2)
+    op = pn.parallel(affine1=pn.affine, tanh=pn.tanh, pair=pn.chain(relu=pn.relu))
+    y, residuals = op.fwd(params, X)
+    np.testing.assert_array_equal(y, pn.affine(params["affine1"], X) + np.tanh(X) + np.maximum(X, 0))
+    grads, dx = op.bwd(residuals, X)
+    assert list(grads) == ["affine1"]
+    np.testing.assert_allclose(dx, X @ params["affine1"]["w"].T + X / np.cosh(X) ** 2 + np.where(X > 0, X, 0), rtol=1e-12)
+
+
+def test_keywords_and_errors_go_by_branch() -> None:
+    op = pn.parallel(exact=pn.gelu.bind(approximate=False), rough=pn.gelu)
+    np.testing.assert_array_equal(op({}, X, rough={"approximate": False}), 2 * pn.gelu(X, approximate=False))
+    with pytest.raises(TypeError, match=r"^parallel\(exact, rough\): no branch is named 'x' \(branches: exact, rough\)"):
+        op({}, X, x={})
+    with pytest.raises(ValueError, match=r"^parallel: at least one branch is needed"):
+        pn.parallel()
+    with pytest.raises(ValueError, match=r"^parallel\(a, b\): the values .* a gives float64 \(3, 2\) and b float64 \(3, 1\)"):
+        pn.parallel(a=pn.tanh, b=pn.affine)({"b": {"w": np.ones((2, 1))}}, X)

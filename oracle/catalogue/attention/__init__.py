@@ -1,0 +1,1 @@
+"""References and cases of `purenet.attention`, module by module."""

@@ -1,0 +1,148 @@
+"""Where a token stands: rotations of queries and keys, sinusoids to be added, and biases that grow with the distance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from purenet.attention.masks import sizes, whole
+from purenet.checks import choice, number
+from purenet.op import Array, Op
+
+__all__ = ["alibi_bias", "alibi_slopes", "rotary_embedding", "rotate", "rotate_back", "sinusoidal_positions"]
+
+
+@Op
+def rotary_embedding(x: Array, *, positions: Any = None, base: float = 10000.0, interleaved: bool = False) -> tuple[Array, Any]:
+    """Queries or keys rotated by their position, so that a product of two depends on the distance between them.
+
+    Shapes: x (..., T, N, H), H even, positions that broadcast to (..., T), 0..T-1 if none are given -> y (..., T, N, H)
+    Math, with the angle a = position base^(-2i/H) of the pair i, (x_i, x_(i + H/2)) or, interleaved, (x_2i, x_(2i+1)):
+        y  = (x_1 cos a - x_2 sin a, x_2 cos a + x_1 sin a)
+        dx = (dy_1 cos a + dy_2 sin a, dy_2 cos a - dy_1 sin a), the rotation by -a
+    Errors: ValueError where H is odd, `positions` do not broadcast, `base` is not positive, or `interleaved` is not True or
+        False; TypeError unless `positions` are real numbers.
+    Source: Su et al., RoFormer (2021). Conventions: the paper interleaves; the default pairs the two halves, as GPT-NeoX, Llama
+        in transformers, and equinox, whose base is named theta. Angles are computed in float64.
+
+    >>> import numpy as np, purenet as pn
+    >>> x = np.array([[[1.0, 0.0]], [[1.0, 0.0]]])
+    >>> pn.rotary_embedding(x, positions=np.array([0.0, np.pi / 2])).round(12)[:, 0]
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return rotate("rotary_embedding", x, positions=positions, base=base, interleaved=interleaved)
+
+
+@rotary_embedding.pullback
+def rotary_embedding_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    return (rotate_back(residuals, dy),)
+
+
+def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, interleaved: bool = False) -> tuple[Array, Any]:
+    """X rotated by its positions, for any op that has these options."""
+    if x.ndim < 3 or x.shape[-1] % 2:
+        raise ValueError(f"{op}: x must have shape (..., T, N, H) with an even H, got {x.shape}")
+    choice(op, "interleaved", interleaved, (True, False))
+    frequencies = _frequencies(op, x.shape[-1], base)
+    places = np.arange(x.shape[-3]) if positions is None else np.asarray(positions)
+    if places.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: positions must be real numbers, got {places.dtype}")
+    try:
+        np.broadcast_to(places, x.shape[:-2])
+    except ValueError:
+        raise ValueError(f"{op}: positions must have a shape that broadcasts to {x.shape[:-2]}, got {places.shape}") from None
+    angles = places.astype(np.float64)[..., None, None] * frequencies
+    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    return _rotated(x, cos, sin, interleaved), (cos, sin, interleaved)
+
+
+def rotate_back(residuals: Any, dy: Array) -> Array:
+    """The cotangent of the x of `rotate`."""
+    cos, sin, interleaved = residuals
+    return _rotated(dy, cos, -sin, interleaved)
+
+
+def _rotated(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+    y = np.empty(x.shape, x.dtype)
+    one, two = _pairs(x, interleaved)
+    first, second = _pairs(y, interleaved)
+    first[...] = one * cos - two * sin
+    second[...] = two * cos + one * sin
+    return y
+
+
+def _pairs(x: Array, interleaved: bool) -> tuple[Array, Array]:
+    """The first and the second entries of all pairs, as views."""
+    half = x.shape[-1] // 2
+    return (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., :half], x[..., half:])
+
+
+def sinusoidal_positions(
+    length: int, width: int, *, base: float = 10000.0, interleaved: bool = True, dtype: Any = np.float64
+) -> Array:
+    """Sines and cosines (length, width) of the positions, to be added to embeddings: Vaswani et al. (2017), section 3.5.
+
+    Column 2i is the sine and column 2i + 1 the cosine of position / base^(2i / width), as in the paper; without `interleaved`
+    all sines come first, as in tensor2tensor.
+
+    >>> import purenet as pn
+    >>> pn.sinusoidal_positions(2, 4).round(4)
+    array([[0.    , 1.    , 0.    , 1.    ],
+           [0.8415, 0.5403, 0.01  , 1.    ]])
+    """
+    op = "sinusoidal_positions"
+    rows, columns = whole(op, "length", length), whole(op, "width", width)
+    if columns % 2:
+        raise ValueError(f"{op}: width must be even, got {width}")
+    choice(op, "interleaved", interleaved, (True, False))
+    angles = np.arange(rows)[:, None] * _frequencies(op, columns, base)
+    y = np.empty((rows, columns), dtype)
+    first, second = _pairs(y, interleaved)
+    first[...], second[...] = np.sin(angles), np.cos(angles)
+    return y
+
+
+def alibi_slopes(heads: int) -> Array:
+    """The slope of each head (N,): a geometric sequence from 2^(-8/N) to 2^-8, for N a power of 2. Press et al. (2022).
+
+    For another N, as in the authors' code, the slopes of the next lower power of 2 come first, and then every other slope of
+    the next higher one.
+
+    >>> import purenet as pn
+    >>> pn.alibi_slopes(4)
+    array([0.25      , 0.0625    , 0.015625  , 0.00390625])
+    """
+    count = whole("alibi_slopes", "heads", heads, 1)
+    lower = 2 ** int(math.log2(count))
+    exponents = [-8 * (i + 1) / lower for i in range(lower)] + [-4 * (2 * i + 1) / lower for i in range(count - lower)]
+    return np.asarray(np.exp2(exponents))
+
+
+def alibi_bias(heads: int, queries: int, keys: int | None = None, *, offset: int = 0, dtype: Any = np.float64) -> Array:
+    """The bias (N, T, S) of attention with linear biases: each head's slope times minus the distance of query and key.
+
+    Query t stands at position t + offset, as in causal_mask, which it usually goes with: without it, keys behind the query
+    count by their distance too.
+
+    >>> import purenet as pn
+    >>> pn.alibi_bias(8, 3)[0]
+    array([[ 0. , -0.5, -1. ],
+           [-0.5,  0. , -0.5],
+           [-1. , -0.5,  0. ]])
+    """
+    slopes = alibi_slopes(heads)
+    rows, columns = sizes("alibi_bias", queries, keys)
+    shift = whole("alibi_bias", "offset", offset, -math.inf)
+    ahead = np.arange(columns) - np.arange(rows)[:, None] - shift
+    return np.asarray((slopes[:, None, None] * -np.abs(ahead)).astype(dtype))
+
+
+def _frequencies(op: str, width: int, base: Any) -> Array:
+    """Radians a position, for each of width / 2 pairs."""
+    value = number(op, "base", base, low=0)
+    if value == 0:
+        raise ValueError(f"{op}: base must be greater than 0, got {base}")
+    return np.asarray(value ** (-np.arange(0, width, 2) / max(width, 1)))

@@ -1,0 +1,272 @@
+"""Attention of queries to keys: the mean of the values, weighted by the softmax of query times key.
+
+Weight 0 counts nothing: what a masked key or value holds, NaN and infinity too, reaches neither the value nor a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purenet import checks
+from purenet.activations.normalized import probabilities, softmax_bwd
+from purenet.activations.smooth import tanh_bwd
+from purenet.attention.masks import causal_mask, within
+from purenet.linear.products import unbroadcast
+from purenet.op import Array, Op
+from purenet.windows import integers
+
+__all__ = ["attend", "attend_bwd", "dot_product_attention", "dot_product_attention_with_bias"]
+
+
+@Op
+def dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Any = None,
+    bias: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    softcap: float | None = None,
+) -> tuple[Array, Any]:
+    """Attention: for each query and head the mean of the values, weighted by how well their keys match.
+
+    Shapes: query (B, T, N, H), key (B, S, K, H), value (B, S, K, V) -> y (B, T, N, V), all without B too; K divides N, and
+        query head n attends to key head n // (N / K); mask (true = keep) and bias (numbers) broadcast to (B, N, T, S)
+    Math, for each head, with the kept keys s of query t, and c tanh(./c) around the product where softcap is c:
+        y_t  = sum_s p_ts v_s,  p = softmax(l) over s,  l_ts = scale q_t k_s + bias_ts
+        dv_s = sum_t p_ts dy_t;  dl = p (dp - sum_s p dp),  dp_ts = dy_t v_s
+        dq_t = scale sum_s dl_ts k_s,  dk_s = scale sum_t dl_ts q_t;  dk and dv are sums over the heads that share them
+    Errors: ValueError where the shapes do not match, K does not divide N, or for a bad option; TypeError unless `mask` is
+        boolean, `bias` and `scale` are numbers and `local_window_size` integers.
+    Source: Vaswani et al. (2017); grouped heads: Ainslie et al. (2023). Conventions: as jax.nn, scale is 1 / sqrt(H), and with
+        T != S causal is aligned at the first query and key, and so are windows (left, right). A query without keys gives 0 and
+        has no gradient, as in torch; JAX gives the mean of all values. A bias of -inf masks; a bias is a constant here, see
+        dot_product_attention_with_bias. softcap comes before bias and mask, as in Gemma 2. jax.nn rounds to float32 inside.
+
+    >>> import numpy as np, purenet as pn
+    >>> query, key = np.array([[[0.0]], [[np.log(3.0)]]]), np.array([[[0.0]], [[1.0]]])
+    >>> value = np.array([[[10.0]], [[20.0]]])
+    >>> pn.dot_product_attention(query, key, value).ravel().round(12)
+    array([15. , 17.5])
+    >>> pn.dot_product_attention(query, key, value, is_causal=True).ravel().round(12)
+    array([10. , 17.5])
+    """
+    return attend(
+        "dot_product_attention", query, key, value, mask=mask, bias=bias, is_causal=is_causal, scale=scale,
+        local_window_size=local_window_size, softcap=softcap,
+    )  # fmt: skip
+
+
+@dot_product_attention.pullback
+def dot_product_attention_bwd(saved: Any, dy: Array) -> tuple[Array, Array, Array]:
+    return attend_bwd(saved, dy)[:3]
+
+
+@Op
+def dot_product_attention_with_bias(
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array,
+    *,
+    mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    softcap: float | None = None,
+) -> tuple[Array, Any]:
+    """Attention whose bias is differentiated too: a learned one, for instance of relative positions.
+
+    Shapes: query (B, T, N, H), key (B, S, K, H), value (B, S, K, V), bias that broadcasts to (B, N, T, S) -> y (B, T, N, V)
+    Math: as dot_product_attention, and
+        y_t   = sum_s p_ts v_s,  p = softmax(scale q k + bias)
+        dbias = p (dp - sum_s p dp),  summed over the dimensions along which it was broadcast
+    Errors: as dot_product_attention, and ValueError where bias does not broadcast.
+    Source: Raffel et al., Exploring the limits of transfer learning (2020). Conventions: as dot_product_attention.
+
+    >>> import numpy as np, purenet as pn
+    >>> nothing, value = np.zeros((2, 1, 1)), np.array([[[10.0]], [[20.0]]])
+    >>> y, pullback = pn.vjp(pn.dot_product_attention_with_bias, nothing, nothing, value, np.log([[1.0, 3.0]]))
+    >>> y.ravel().round(12), pullback(np.ones((2, 1, 1)))[3].round(12)
+    (array([17.5, 17.5]), array([[-3.75,  3.75]]))
+    """
+    return attend(
+        "dot_product_attention_with_bias", query, key, value, mask=mask, bias=bias, is_causal=is_causal, scale=scale,
+        local_window_size=local_window_size, softcap=softcap,
+    )  # fmt: skip
+
+
+@dot_product_attention_with_bias.pullback
+def dot_product_attention_with_bias_bwd(saved: Any, dy: Array) -> tuple[Array, ...]:
+    *cotangents, dbias = attend_bwd(saved, dy)
+    return (*cotangents, unbroadcast(dbias, saved.bias_shape))
+
+
+# ------------------------------------------------------------------------------------------------- the mathematics
+
+
+class Attended(NamedTuple):
+    """What the pullback of `attend` needs; K key heads, each of which serves G query heads."""
+
+    query: Array
+    """Scaled, (B, K, G T, H): the queries of all heads that share a key head are rows of one matrix."""
+    key: Array
+    """(B, K, S, H)"""
+    value: Array
+    """(B, K, S, V)"""
+    weights: Array
+    """(B, K, G T, S)"""
+    capped: Array | None
+    """What entered the tanh of softcap."""
+    scale: float
+    query_shape: tuple[int, ...]
+    bias_shape: tuple[int, ...] | None
+
+
+def attend(
+    op: str,
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Any = None,
+    bias: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    local_window_size: Any = None,
+    softcap: float | None = None,
+) -> tuple[Array, Attended]:
+    """The attention of queries to keys, for any op that has these options."""
+    _check_shapes(op, query, key, value)
+    q, k, v = (x if x.ndim == 4 else x[None] for x in (query, key, value))
+    batch, queries, heads, width = q.shape
+    keys, shared = k.shape[1:3]
+    factor = 1 / math.sqrt(max(width, 1)) if scale is None else checks.number(op, "scale", scale)
+    shape = (batch, heads, queries, keys)
+    added = None if bias is None else _bias(op, bias, shape, query.dtype)
+    kept = _kept(op, shape, mask, is_causal, local_window_size, added)
+
+    rows = _grouped(q, shared) * factor
+    k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is masked may hold anything
+        logits = (rows @ k.swapaxes(-1, -2)).reshape(shape)
+    capped = None
+    if softcap is not None:
+        cap = checks.number(op, "softcap", softcap, low=0)
+        if cap == 0:
+            raise ValueError(f"{op}: softcap must be greater than 0, got {softcap}")
+        capped = logits / cap if kept is None else np.where(kept, logits, 0) / cap
+        logits = cap * np.tanh(capped)
+    if added is not None:
+        logits = logits + added
+    weights, _ = probabilities(op, logits, -1, kept)
+    weights = weights.reshape((*rows.shape[:3], keys))
+    y = _ungrouped(_weighted(weights, v), heads)
+    saved = Attended(rows, k, v, weights, capped, factor, query.shape, None if added is None else np.shape(bias))
+    return y.reshape(*query.shape[:-1], value.shape[-1]), saved
+
+
+def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
+    """The cotangents of query, key, value and, in full size, the bias."""
+    rows, key, value, weights, capped, scale, query_shape, _ = saved
+    heads, unbatched = query_shape[-2], len(query_shape) == 3
+    dy = _grouped(dy[None] if unbatched else dy, key.shape[1])
+    dvalue = _weighted(weights.swapaxes(-1, -2), dy)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dweights = np.where(weights == 0, 0, dy @ value.swapaxes(-1, -2))
+    (dlogits,) = softmax_bwd((weights, (-1,)), dweights)
+    shape = (len(rows), heads, query_shape[-3], key.shape[2])
+    dbias = dlogits.reshape(shape)
+    if capped is not None:
+        dlogits = tanh_bwd(capped, dbias)[0].reshape(dlogits.shape)
+    dquery = _ungrouped(_weighted(dlogits, key), heads) * scale
+    dkey = _weighted(dlogits.swapaxes(-1, -2), rows)
+    dkey, dvalue = dkey.swapaxes(1, 2), dvalue.swapaxes(1, 2)
+    if unbatched:
+        dkey, dvalue = dkey[0], dvalue[0]
+    return dquery.reshape(query_shape), dkey, dvalue, dbias
+
+
+def _grouped(x: Array, shared: int) -> Array:
+    """(B, T, N, H) as (B, K, G T, H): one matrix product serves all the heads that share keys."""
+    batch, time, heads, width = x.shape
+    apart = x.reshape(batch, time, shared, heads // shared, width).transpose(0, 2, 3, 1, 4)
+    return apart.reshape(batch, shared, heads // shared * time, width)
+
+
+def _ungrouped(x: Array, heads: int) -> Array:
+    """(B, K, G T, H) as (B, T, N, H)."""
+    batch, shared, rows, width = x.shape
+    group = heads // shared
+    time = rows // max(group, 1)
+    return x.reshape(batch, shared, group, time, width).transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, width)
+
+
+def _weighted(weights: Array, x: Array) -> Array:
+    """The product weights @ x, where a NaN or infinity in x counts nothing with weight 0, and gives NaN with any other."""
+    finite = np.isfinite(x)
+    if finite.all():
+        return np.asarray(weights @ x)
+    y = weights @ np.where(finite, x, 0)
+    y[(weights != 0).astype(x.dtype) @ (~finite).astype(x.dtype) > 0] = np.nan
+    return np.asarray(y)
+
+
+# ------------------------------------------------------------------------------------------------- arguments and options
+
+
+def _check_shapes(op: str, query: Array, key: Array, value: Array) -> None:
+    if query.ndim not in (3, 4):
+        raise ValueError(f"{op}: query must have shape (B, T, N, H) or (T, N, H), got {query.shape}")
+    leading = query.shape[:-3]
+    if key.ndim != query.ndim or key.shape[:-3] != leading or key.shape[-1] != query.shape[-1]:
+        wanted = (*leading, "S", "K", query.shape[-1])
+        raise ValueError(f"{op}: key must have shape {_named(wanted)} to match query {query.shape}, got {key.shape}")
+    if value.ndim != key.ndim or value.shape[:-1] != key.shape[:-1]:
+        wanted = (*key.shape[:-1], "V")
+        raise ValueError(f"{op}: value must have shape {_named(wanted)} to match key {key.shape}, got {value.shape}")
+    if key.shape[-2] < 1 or query.shape[-2] % key.shape[-2]:
+        raise ValueError(
+            f"{op}: the heads of key must divide those of query, got {key.shape[-2]} of key {key.shape} and "
+            f"{query.shape[-2]} of query {query.shape}"
+        )
+
+
+def _named(shape: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _bias(op: str, bias: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    array = np.asarray(bias)
+    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{op}: bias must be an array of real numbers, got {array.dtype}")
+    try:
+        np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{op}: bias must have a shape that broadcasts to {shape}, got {array.shape}") from None
+    with np.errstate(over="ignore"):  # below what the dtype holds is -inf, which masks
+        return array.astype(dtype)
+
+
+def _kept(
+    op: str, shape: tuple[int, ...], mask: Any, is_causal: bool, local_window_size: Any, bias: Array | None
+) -> Array | None:
+    """The keys that each query may attend to, None for all."""
+    checks.choice(op, "is_causal", is_causal, (True, False))
+    masks = []
+    if mask is not None:
+        masks.append(checks.mask(op, "mask", mask, shape))
+    if is_causal:
+        masks.append(causal_mask(*shape[2:]))
+    if local_window_size is not None:
+        masks.append(within(shape[2], shape[3], integers(op, "local_window_size", local_window_size, 2, 0)))
+    if bias is not None and np.isneginf(bias).any():
+        masks.append(~np.isneginf(bias))
+    return reduce(np.logical_and, masks) if masks else None
