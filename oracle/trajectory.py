@@ -19,7 +19,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import numerical
+from oracle import romberg
 from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance
 from oracle.measures import differences, eps_of, fit_scale, largest, relative
 from oracle.row import Row, Verdict
@@ -69,6 +69,7 @@ class TrajectorySpec:
     slots: Mapping[str, Callable[[Any], Tree]]
     """For each slot of our state (`mu`; `1.mu` in a chain) the tree it must equal, out of the state of the reference."""
     problem: Problem
+    tier: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ class ScheduleSpec:
     schedule: Callable[[int], float]
     reference: Callable[[int], float]
     source: Source
+    size: float = 0.0
+    """Of what is rounded, where a rate is a small difference of large numbers, as at the end of a cosine."""
+    tier: int = 1
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,8 @@ def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
     ours = np.array([spec.schedule(count) for count in range(counts)], np.float64)
     theirs = np.array([spec.reference(count) for count in range(counts)], np.float64)
     gaps = differences(ours, theirs)
-    used = np.array([relative(gap, ULPS * eps_of(ours.dtype) * abs(rate)) for gap, rate in zip(gaps, theirs, strict=True)])
+    sizes = np.maximum(np.abs(theirs), spec.size)
+    used = np.array([relative(gap, ULPS * eps_of(ours.dtype) * size) for gap, size in zip(gaps, sizes, strict=True)])
     worst, wrong = int(used.argmax()), np.flatnonzero(used > 1)
     first, diagnosis = None, ""
     if wrong.size:
@@ -182,17 +187,26 @@ class _Runs(NamedTuple):
 
 
 class _Disturbance:
-    """An error of one size and of signs that stay the same at every step."""
+    """An error of one size and of random signs: the same at every step, or others at each.
 
-    def __init__(self, level: float, params: Tree, *seed: int) -> None:
-        generator = np.random.default_rng([*seed, 0x736861])
+    Its measure is the largest entry so far: where a gradient vanishes, at a minimum, the terms that cancel there do not.
+    """
+
+    def __init__(self, level: float, params: Tree, *seed: int, persistent: bool) -> None:
+        self.generator = np.random.default_rng([*seed, 0x736861])
         self.level = level
-        self.of_gradient, self.of_update = (
-            optree.tree_map(lambda p: generator.choice([-1.0, 1.0], size=np.shape(p)), params) for _ in range(2)
-        )
+        self.persistent = persistent
+        self.largest: Tree = optree.tree_map(lambda p: 0.0, params)
+        self.of_gradient, self.of_update = self._signs(params), self._signs(params)
+
+    def _signs(self, like: Tree) -> Tree:
+        return optree.tree_map(lambda a: self.generator.choice([-1.0, 1.0], size=np.shape(a)), like)
 
     def gradient(self, grads: Tree) -> Tree:
-        return optree.tree_map(lambda g, sign: g + self.level * largest(g) * sign, grads, self.of_gradient)
+        if not self.persistent:
+            self.of_gradient, self.of_update = self._signs(grads), self._signs(grads)
+        self.largest = optree.tree_map(lambda g, before: max(largest(g), before), grads, self.largest)
+        return optree.tree_map(lambda g, size, sign: g + self.level * size * sign, grads, self.largest, self.of_gradient)
 
     def update(self, updates: Tree) -> Tree:
         return optree.tree_map(lambda u, sign: u * (1 + self.level * sign), updates, self.of_update)
@@ -207,7 +221,7 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
         return loss.bwd(residuals, np.ones_like(value))[0]
 
     def by_differences(params: Tree) -> Tree:
-        return numerical.gradient(lambda p: loss.value(p, x), params)[0]
+        return romberg.gradient(lambda p: loss.value(p, x), params)
 
     def descend(gradient: Callable[[Tree], Tree], disturb: _Disturbance | None = None) -> list[Record]:
         return list(_descend(spec.optimizer, gradient, params, steps, disturb))
@@ -217,7 +231,10 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
         descend(by_hand),
         descend(by_differences),
         list(_follow(spec, params, x, options, steps)),
-        {e: [descend(by_hand, _Disturbance(e, params, seed, i)) for i in range(SHADOWS)] for e in (NUMERICAL, AUTODIFF)},
+        {
+            level: [descend(by_hand, _Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
+            for level in (NUMERICAL, AUTODIFF)
+        },
     )
     _check_slots(spec, runs.hand[0], runs.reference[0])
     return runs

@@ -1,25 +1,107 @@
 """Optimizers by optax's protocol: `init` makes a state, `update` turns gradients into updates, `apply_updates` adds them.
 
-    opt = pn.optimizers.adam(1e-3)
+    opt = pn.optimizers.chain(pn.optimizers.clip_by_global_norm(1.0), pn.optimizers.adamw(1e-3))
     state = opt.init(params)
     updates, state = opt.update(grads, state, params)
     params = pn.apply_updates(params, updates)
 
-`transformation` holds the protocol and what composes it, `descent` and `adaptive` the optimizers.
+`transformation` holds the protocol; `descent`, `adaptive`, `moments` and `nesterov` the optimizers; `clipping`, `scaling` and
+`adding` what is done to gradients before them; `combining` what is made of several.
 """
 
-from purenet.optimizers.adaptive import AdamState, adam
-from purenet.optimizers.descent import MomentumState, SgdState, momentum, sgd
-from purenet.optimizers.transformation import GradientTransformation, apply_updates, chain
+from purenet.optimizers.adaptive import AdadeltaState, AdagradState, RmspropState, adadelta, adagrad, rmsprop
+from purenet.optimizers.adding import (
+    AddNoiseState,
+    EmaState,
+    TraceState,
+    WeightDecaySchedule,
+    add_decayed_weights,
+    add_noise,
+    ema,
+    trace,
+)
+from purenet.optimizers.clipping import adaptive_grad_clip, clip, clip_by_block_rms, clip_by_global_norm
+from purenet.optimizers.combining import (
+    ApplyIfFiniteState,
+    MaskedNode,
+    MaskedState,
+    MultiStepsState,
+    PartitionState,
+    apply_if_finite,
+    chain,
+    masked,
+    multi_steps,
+    partition,
+)
+from purenet.optimizers.descent import LionState, MomentumState, SgdState, lion, momentum, sgd
+from purenet.optimizers.moments import AdamState, adam, adamax, adamw, lamb, radam
+from purenet.optimizers.nesterov import NadamState, nadam
+from purenet.optimizers.scaling import (
+    ReduceLROnPlateauState,
+    ScaleByScheduleState,
+    ZeroNansState,
+    centralize,
+    reduce_on_plateau,
+    scale,
+    scale_by_learning_rate,
+    scale_by_schedule,
+    zero_nans,
+)
+from purenet.optimizers.transformation import EmptyState, GradientTransformation, apply_updates
 
 __all__ = [
+    "AdadeltaState",
+    "AdagradState",
     "AdamState",
+    "AddNoiseState",
+    "ApplyIfFiniteState",
+    "EmaState",
+    "EmptyState",
     "GradientTransformation",
+    "LionState",
+    "MaskedNode",
+    "MaskedState",
     "MomentumState",
+    "MultiStepsState",
+    "NadamState",
+    "PartitionState",
+    "ReduceLROnPlateauState",
+    "RmspropState",
+    "ScaleByScheduleState",
     "SgdState",
+    "TraceState",
+    "WeightDecaySchedule",
+    "ZeroNansState",
+    "adadelta",
+    "adagrad",
     "adam",
+    "adamax",
+    "adamw",
+    "adaptive_grad_clip",
+    "add_decayed_weights",
+    "add_noise",
+    "apply_if_finite",
     "apply_updates",
+    "centralize",
     "chain",
+    "clip",
+    "clip_by_block_rms",
+    "clip_by_global_norm",
+    "ema",
+    "lamb",
+    "lion",
+    "masked",
     "momentum",
+    "multi_steps",
+    "nadam",
+    "partition",
+    "radam",
+    "reduce_on_plateau",
+    "rmsprop",
+    "scale",
+    "scale_by_learning_rate",
+    "scale_by_schedule",
     "sgd",
+    "trace",
+    "zero_nans",
 ]

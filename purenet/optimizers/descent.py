@@ -1,21 +1,18 @@
-"""Gradient descent at one rate for all parameters, with and without a velocity."""
+"""Descent at one rate for all parameters: along the gradient, along a velocity, or along the signs of one."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from purenet.op import Array, Tree
-from purenet.optimizers.transformation import (
-    GradientTransformation,
-    decay_rate,
-    init_slots,
-    state_of,
-    step_count,
-    update_each,
-)
-from purenet.schedules import ScalarOrSchedule, as_schedule
+import numpy as np
 
-__all__ = ["MomentumState", "SgdState", "momentum", "sgd"]
+from purenet.op import Array, Tree
+from purenet.optimizers.adding import decayed_weights, with_decay
+from purenet.optimizers.masks import Mask
+from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate
+from purenet.schedules import ScalarOrSchedule
+
+__all__ = ["LionState", "MomentumState", "SgdState", "lion", "momentum", "sgd"]
 
 
 class SgdState(NamedTuple):
@@ -29,6 +26,13 @@ class MomentumState(NamedTuple):
 
     count: Array  # type: ignore[assignment]  # optax's name; it hides the method of tuple
     velocity: Tree
+
+
+class LionState(NamedTuple):
+    """The number of updates made, and a decaying average of the gradients."""
+
+    count: Array  # type: ignore[assignment]  # optax's name; it hides the method of tuple
+    mu: Tree
 
 
 def sgd(learning_rate: ScalarOrSchedule, momentum: float | None = None, nesterov: bool = False) -> GradientTransformation:
@@ -50,19 +54,7 @@ def sgd(learning_rate: ScalarOrSchedule, momentum: float | None = None, nesterov
         return _with_velocity("sgd", "momentum", learning_rate, momentum, nesterov, rate_in_velocity=False)
     if nesterov:
         raise ValueError("sgd: nesterov=True needs a momentum")
-    rate_at = as_schedule("sgd", learning_rate)
-
-    def init(params: Tree) -> SgdState:
-        init_slots("sgd", params)  # for its checks: there is nothing to remember
-        return SgdState(step_count())
-
-    def update(grads: Tree, state: SgdState, params: Tree = None) -> tuple[Tree, SgdState]:
-        count = int(state_of("sgd", SgdState, state).count)
-        rate = rate_at(count)
-        (updates,) = update_each("sgd", lambda g: (-rate * g,), grads, params)
-        return updates, SgdState(step_count(count + 1))
-
-    return GradientTransformation(init, update)
+    return by_rule("sgd", SgdState, learning_rate, lambda t, rate: lambda g: (-rate * g,))
 
 
 def momentum(
@@ -92,19 +84,48 @@ def momentum(
     return _with_velocity("momentum", "decay", learning_rate, decay, nesterov, rate_in_velocity=rate_in_velocity)
 
 
+def lion(
+    learning_rate: ScalarOrSchedule,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: ScalarOrSchedule = 1e-3,
+    mask: Mask = None,
+) -> GradientTransformation:
+    """Lion: steps of one size in every entry, against the sign of the gradient blended with its average.
+
+    Math, with the rate a_t of the t-th update, t = 0, 1, ..., weights p and mu_{-1} = 0:
+        u_t  = -a_t (sign(b1 mu_{t-1} + (1 - b1) g_t) + weight_decay * p)
+        mu_t = b2 mu_{t-1} + (1 - b2) g_t
+    and without the decay where `mask` is false. A zero gradient at the first update moves nothing: sign(0) = 0.
+    State: count, mu
+    Errors: as `optimizers.adamw`.
+    Source: Chen et al. (2023); optax.lion.
+
+    >>> import numpy as np, purenet as pn
+    >>> opt = pn.optimizers.lion(0.5, weight_decay=0.25)
+    >>> params = np.array([4.0, 4.0, 0.0])
+    >>> opt.update(np.array([1e-3, -7.0, 0.0]), opt.init(params), params)[0] + 0.0
+    array([-1.,  0.,  0.])
+    """
+    b1, b2 = decay_rate("lion", "b1", b1), decay_rate("lion", "b2", b2)
+
+    def rule_at(t: int, rate: float) -> Rule:
+        def rule(g: Array, mu: Array) -> tuple[Array, Array]:
+            return -rate * np.sign(b1 * mu + (1 - b1) * g), b2 * mu + (1 - b2) * g
+
+        return rule
+
+    return by_rule(
+        "lion", LionState, learning_rate, with_decay(rule_at), ("mu",), read=decayed_weights("lion", weight_decay, mask)
+    )
+
+
 def _with_velocity(
     who: str, decay_name: str, learning_rate: ScalarOrSchedule, decay: float, nesterov: bool, *, rate_in_velocity: bool
 ) -> GradientTransformation:
     decay = decay_rate(who, decay_name, decay)
-    rate_at = as_schedule(who, learning_rate)
 
-    def init(params: Tree) -> MomentumState:
-        return MomentumState(step_count(), init_slots(who, params))
-
-    def update(grads: Tree, state: MomentumState, params: Tree = None) -> tuple[Tree, MomentumState]:
-        count = int(state_of(who, MomentumState, state).count)
-        rate = rate_at(count)
-
+    def rule_at(t: int, rate: float) -> Rule:
         def rule(g: Array, v: Array) -> tuple[Array, Array]:
             if rate_in_velocity:
                 v = decay * v - rate * g
@@ -112,7 +133,6 @@ def _with_velocity(
             v = decay * v + g
             return -rate * (decay * v + g if nesterov else v), v
 
-        updates, velocity = update_each(who, rule, grads, params, velocity=state.velocity)
-        return updates, MomentumState(step_count(count + 1), velocity)
+        return rule
 
-    return GradientTransformation(init, update)
+    return by_rule(who, MomentumState, learning_rate, rule_at, ("velocity",))

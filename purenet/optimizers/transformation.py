@@ -4,44 +4,53 @@ A transformation is a pair of pure functions. `init(params)` returns a state, a 
 `update(grads, state, params=None)` returns the updates, which look like the gradients, and the next state. Nothing is
 mutated, and no result shares memory with an argument or with another result.
 
-An update rule is written for one vector. `init_slots` and `update_each` carry it over the tree, check what comes in, and
-hold the rule for dtypes: updates have the dtype of the gradients; the slots of the state and all arithmetic have the dtype
+An update rule is written for one array of at least one axis. `update_each` carries it over the tree, checks what comes in, and
+holds the rule for dtypes: updates have the dtype of the gradients; the slots of the state and all arithmetic have the dtype
 of the parameters, but float32 for 16-bit parameters. In float16 the square of a gradient below 2e-4 and any epsilon below 3e-8
 are 0, and Adam would divide by zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import optree
 
 from purenet.checks import number
 from purenet.op import Array, Tree, is_floating
+from purenet.schedules import ScalarOrSchedule, as_schedule
 
 __all__ = [
+    "EmptyState",
     "GradientTransformation",
+    "Rule",
     "Update",
     "apply_updates",
-    "chain",
+    "by_rule",
     "decay_rate",
     "init_slots",
+    "integer",
+    "leaves_of",
+    "not_zero",
     "state_of",
+    "stateless",
     "step_count",
     "update_each",
+    "working_dtype",
 ]
+
+Rule: TypeAlias = Callable[..., Sequence[Array]]
+"""`rule(g, *read, *slots)` gives the update of an array, then each slot anew."""
 
 
 _Flat: TypeAlias = tuple[str, Tree, list[Array], optree.PyTreeSpec]
 """The name of a tree, the tree, its leaves and its structure."""
 
 
-class Update(Protocol):
-    """`update(grads, state, params=None)` returns the updates and the next state."""
-
-    def __call__(self, grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]: ...
+Update: TypeAlias = Callable[..., tuple[Tree, Any]]
+"""`update(grads, state, params=None)` gives the updates and the next state; few need more, such as `value=loss`."""
 
 
 class GradientTransformation(NamedTuple):
@@ -64,40 +73,8 @@ class GradientTransformation(NamedTuple):
     update: Update
 
 
-def chain(*transforms: GradientTransformation) -> GradientTransformation:
-    """The transformations one after the other: the updates of each are the gradients of the next.
-
-    State: a tuple, the state of each in order
-    Errors: ValueError without a transformation, or where `state` has not one entry for each; TypeError for what is none.
-    Source: optax.chain. Conventions: an optimizer turns gradients into steps downhill, so it stands last.
-
-    >>> import numpy as np, purenet as pn
-    >>> halve = pn.optimizers.GradientTransformation(lambda params: (), lambda grads, state, params=None: (grads / 2, state))
-    >>> opt = pn.optimizers.chain(halve, pn.optimizers.sgd(0.1))
-    >>> opt.update(np.array([4.0]), opt.init(np.array([1.0])))[0]
-    array([-0.2])
-    """
-    if not transforms:
-        raise ValueError("chain: at least one transformation is needed")
-    for i, transform in enumerate(transforms):
-        if not (hasattr(transform, "init") and hasattr(transform, "update")):
-            raise TypeError(f"chain: transforms[{i}] must have init and update, got {type(transform).__name__}")
-
-    def init(params: Tree) -> tuple[Any, ...]:
-        return tuple(transform.init(params) for transform in transforms)
-
-    def update(grads: Tree, state: tuple[Any, ...], params: Tree = None) -> tuple[Tree, tuple[Any, ...]]:
-        # A NamedTuple is a tuple too: the state of a single optimizer must not pass for that of a chain.
-        if type(state) is not tuple or len(state) != len(transforms):
-            what = f"a tuple of {len(state)}" if type(state) is tuple else type(state).__name__
-            raise ValueError(f"chain: state must be a tuple of {len(transforms)}, as init gives, got {what}")
-        states = []
-        for transform, own in zip(transforms, state, strict=True):
-            grads, own = transform.update(grads, own, params)
-            states.append(own)
-        return grads, tuple(states)
-
-    return GradientTransformation(init, update)
+class EmptyState(NamedTuple):
+    """The state of a transformation that remembers nothing."""
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
@@ -112,10 +89,10 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     {'w': array([0.5, 2. ])}
     """
     who = "apply_updates"
-    old, structure = _arrays(who, "params", params)
-    steps, other = _arrays(who, "updates", updates)
+    old, structure = leaves_of(who, "params", params)
+    steps, other = leaves_of(who, "updates", updates)
     _check_match(who, ("updates", updates, steps, other), ("params", params, old, structure))
-    sums = [np.add(p.astype(_working(p.dtype), copy=False), u) for p, u in zip(old, steps, strict=True)]
+    sums = [np.add(p.astype(working_dtype(p.dtype), copy=False), u) for p, u in zip(old, steps, strict=True)]
     return structure.unflatten([_rounded(total, p.dtype) for total, p in zip(sums, old, strict=True)])
 
 
@@ -127,43 +104,94 @@ def step_count(count: int = 0) -> Array:
     return np.asarray(count, np.int64)
 
 
-def init_slots(who: str, params: Tree) -> Tree:
-    """Zeros like the parameters, in which a state accumulates; float32 for 16-bit parameters."""
-    arrays, structure = _arrays(who, "params", params)
-    return structure.unflatten([np.zeros(p.shape, _working(p.dtype)) for p in arrays])
+def init_slots(who: str, params: Tree, value: float = 0.0) -> Tree:
+    """Zeros, or `value`, in arrays like the parameters, in which a state accumulates; float32 for 16-bit parameters."""
+    arrays, structure = leaves_of(who, "params", params)
+    return structure.unflatten([np.full(p.shape, value, working_dtype(p.dtype)) for p in arrays])
 
 
 def state_of(who: str, kind: type[Any], state: Any) -> Any:
-    """`state`, if it is one that the optimizer's own `init` gives."""
+    """`state`, if it is one that the transformation's own `init` gives."""
     if not isinstance(state, kind):
         raise TypeError(f"{who}: state must be the {kind.__name__} that init gives, got {type(state).__name__}")
     return state
 
 
-def update_each(
-    who: str, rule: Callable[..., Sequence[Array]], grads: Tree, params: Tree = None, **slots: Tree
-) -> tuple[Tree, ...]:
-    """The tree of updates and the tree of each new slot: what `rule(g, *slots)` returns, leaf by leaf.
+def by_rule(
+    who: str,
+    kind: type[Any],
+    learning_rate: ScalarOrSchedule,
+    rule_at: Callable[[int, float], Rule],
+    slots: Sequence[str] = (),
+    *,
+    start: Mapping[str, float] | None = None,
+    read: Callable[[Tree, int], Sequence[Tree]] = lambda params, count: (),
+    name: str = "learning_rate",
+    low: float = 0.0,
+) -> GradientTransformation:
+    """The optimizer with `rule_at(t, rate)` at the t-th update, t = 1, 2, ..., for which a schedule is asked for count t - 1.
 
-    The rule gets the gradient and the slots of a leaf as vectors and returns new ones: the update, then each slot.
+    Its state is a `kind`, a NamedTuple of count and, among others, these slots, of zeros unless `start` says otherwise.
+    `read(params, t - 1)` are further trees of which the rule gets the leaves. A rate below `low` is an error.
     """
-    gradients, structure = _arrays(who, "grads", grads)
+    rate_at = as_schedule(who, learning_rate, name, low)
+
+    def init(params: Tree) -> Any:
+        leaves_of(who, "params", params)
+        return kind(step_count(), **{slot: init_slots(who, params, (start or {}).get(slot, 0.0)) for slot in slots})
+
+    def update(grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:
+        count = int(state_of(who, kind, state).count)
+        rule = rule_at(count + 1, rate_at(count))
+        old = {slot: getattr(state, slot) for slot in slots}
+        updates, *new = update_each(who, rule, grads, params, read(params, count), **old)
+        return updates, kind(step_count(count + 1), **dict(zip(slots, new, strict=True)))
+
+    return GradientTransformation(init, update)
+
+
+def stateless(who: str, rule_for: Callable[[Tree], Rule], *, read_params: bool = False) -> GradientTransformation:
+    """The transformation that remembers nothing; `rule_for(grads)` may look at all gradients at once."""
+
+    def init(params: Tree) -> EmptyState:
+        leaves_of(who, "params", params)
+        return EmptyState()
+
+    def update(grads: Tree, state: EmptyState, params: Tree = None) -> tuple[Tree, EmptyState]:
+        state_of(who, EmptyState, state)
+        if read_params and params is None:
+            raise ValueError(f"{who}: params are needed: update(grads, state, params)")
+        (updates,) = update_each(who, rule_for(grads), grads, params, (params,) if read_params else ())
+        return updates, EmptyState()
+
+    return GradientTransformation(init, update)
+
+
+def update_each(
+    who: str, rule: Rule, grads: Tree, params: Tree = None, read: Sequence[Tree] = (), **slots: Tree
+) -> tuple[Tree, ...]:
+    """The tree of updates and the tree of each new slot: what `rule(g, *read, *slots)` returns, leaf by leaf.
+
+    The rule gets the gradient of a leaf, what it is to read (trees like the parameters) and the slots as arrays of at least
+    one axis, and returns new ones: the update, then each slot.
+    """
+    gradients, structure = leaves_of(who, "grads", grads)
     given = ("grads", grads, gradients, structure)
     if params is not None:
-        _check_match(who, given, ("params", params, *_arrays(who, "params", params)))
-    columns = []
+        _check_match(who, given, ("params", params, *leaves_of(who, "params", params)))
+    columns = [leaves_of(who, "params", tree)[0] for tree in read]
     for name, tree in slots.items():
-        arrays, other = _arrays(who, f"state.{name}", tree)
+        arrays, other = leaves_of(who, f"state.{name}", tree)
         _check_match(who, given, (f"state.{name}", tree, arrays, other))
         for i, (g, slot) in enumerate(zip(gradients, arrays, strict=True)):
-            if _working(g.dtype) != slot.dtype:
+            if working_dtype(g.dtype) != slot.dtype:
                 path, path_of_slot = _paths("grads", grads)[i], _paths(f"state.{name}", tree)[i]
                 raise TypeError(f"{who}: {path} is {g.dtype}, but {path_of_slot} is {slot.dtype}")
         columns.append(arrays)
     results: list[list[Array]] = [[] for _ in range(1 + len(slots))]
     for g, *own in zip(gradients, *columns, strict=True):
-        working = _working(g.dtype)
-        step, *new = rule(g.astype(working, copy=False).reshape(-1), *(slot.reshape(-1) for slot in own))
+        dtype, shape = working_dtype(g.dtype), g.shape or (1,)
+        step, *new = rule(*(array.astype(dtype, copy=False).reshape(shape) for array in (g, *own)))
         for column, result in zip(results, (_rounded(step, g.dtype), *new), strict=True):
             column.append(result.reshape(g.shape))
     return tuple(structure.unflatten(column) for column in results)
@@ -177,7 +205,24 @@ def decay_rate(who: str, name: str, value: float) -> float:
     return rate
 
 
-def _working(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def integer(who: str, name: str, value: Any, low: int) -> int:
+    """`value` as an integer of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{who}: {name} must be an integer, got {type(value).__name__}")
+    if value < low:
+        raise ValueError(f"{who}: {name} must be at least {low}, got {value}")
+    return int(value)
+
+
+def not_zero(who: str, **values: float) -> None:
+    """Raise if all of these are 0 in float32: a zero gradient would be divided by zero."""
+    if not any(np.float32(value) for value in values.values()):
+        names = " and ".join(values)
+        must = "must not both be 0" if len(values) > 1 else "must not be 0"
+        raise ValueError(f"{who}: {names} {must} in float32, got {' and '.join(map(str, values.values()))}")
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """In which dtype to compute with arrays of this one."""
     return np.dtype(np.float32) if dtype.itemsize == 2 else dtype.newbyteorder("=")
 
@@ -187,7 +232,7 @@ def _rounded(array: Array, dtype: np.dtype[Any]) -> Array:
         return np.asarray(array).astype(dtype, copy=False)
 
 
-def _arrays(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTreeSpec]:
+def leaves_of(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTreeSpec]:
     """The leaves as floating-point arrays, and the structure they came in."""
     leaves: list[Any]
     leaves, structure = optree.tree_flatten(tree)

@@ -11,17 +11,22 @@ import optax
 import optree
 import pytest
 
-from oracle.catalogue.optimizers import CONSTANT, TRAJECTORIES, TWO_LAYERS, by_optax, decaying
-from oracle.catalogue.schedules import SCHEDULES
+from oracle import catalogue
+from oracle.catalogue.optimizers.problems import NESTED, TWO_LAYERS
+from oracle.catalogue.optimizers.references import CONSTANT, by_optax, decaying
 from oracle.divergence import AUTODIFF, NUMERICAL, Gap, allowance
 from oracle.row import Verdict
 from oracle.spec import Draw, library
-from oracle.trajectory import Problem, Trajectory, TrajectorySpec, run, run_schedule
+from oracle.trajectory import Problem, ScheduleSpec, Trajectory, TrajectorySpec, run, run_schedule
 from purenet.optimizers import AdamState, GradientTransformation, MomentumState, adam, momentum, sgd
 from purenet.schedules import exponential_decay
 
-SPECS = {spec.name: spec for spec in TRAJECTORIES}
+TRAJECTORIES = [spec for spec in catalogue.trajectories() if isinstance(spec, TrajectorySpec)]
+SCHEDULES = [spec for spec in catalogue.trajectories() if isinstance(spec, ScheduleSpec)]
+NET = {spec.name: replace(spec, problem=TWO_LAYERS) for spec in TRAJECTORIES}
+"""The same optimizers on a net of several tensors, where a bug shows in some and not in others."""
 STEPS = 2
+CHAIN = "chain of weight decay, clipping and momentum, warmup_cosine_decay_schedule"
 
 
 def decay(rate: float) -> Callable[[int], float]:
@@ -29,7 +34,7 @@ def decay(rate: float) -> Callable[[int], float]:
 
 
 def planted(name: str, optimizer: GradientTransformation | None = None, problem: Problem | None = None) -> Trajectory:
-    spec = SPECS[name]
+    spec = NET[name]
     return run(replace(spec, optimizer=optimizer or spec.optimizer, problem=problem or spec.problem), STEPS)
 
 
@@ -42,13 +47,14 @@ def failing(result: Trajectory) -> set[str]:
 
 @pytest.mark.parametrize("spec", TRAJECTORIES, ids=lambda spec: spec.name)
 def test_the_catalogue_passes(spec: TrajectorySpec) -> None:
-    result = run(spec, 3)
+    steps = 16 if "plateau" in spec.name else 3  # before one is reached, nothing is reduced
+    result = run(spec, steps)
     assert result.passed, result.diagnosis
     assert result.first is None
     assert result.diagnosis == ""
     assert {row.parameter.split(".")[0] for row in result.rows} == {"state", "params"}
     for row in result.rows:
-        assert row.steps == 3
+        assert row.steps == steps
         assert row.used is not None
         assert row.used < 1
         assert row.numerical_error is not None
@@ -58,18 +64,18 @@ def test_the_catalogue_passes(spec: TrajectorySpec) -> None:
 
 
 def test_a_long_run_passes() -> None:
-    result = run(SPECS["adam"], 12)
+    result = run(NET["adam"], 12)
     assert result.passed, result.diagnosis
     assert {row.steps for row in result.rows} == {12}
 
 
 def test_slots_are_named_like_the_fields_of_the_state() -> None:
-    nested = run(SPECS["chain of weight decay and momentum"], 1)
+    nested = run(replace(NET[CHAIN], problem=NESTED), 1)
     assert [row.parameter for row in nested.rows] == [
-        "state.1.count",
-        "state.1.velocity.net.hidden.affine.b",
-        "state.1.velocity.net.hidden.affine.w",
-        "state.1.velocity.net.output.w",
+        "state.2.count",
+        "state.2.velocity.net.hidden.affine.b",
+        "state.2.velocity.net.hidden.affine.w",
+        "state.2.velocity.net.output.w",
         "params.net.hidden.affine.b",
         "params.net.hidden.affine.w",
         "params.net.output.w",
@@ -78,7 +84,7 @@ def test_slots_are_named_like_the_fields_of_the_state() -> None:
 
 def test_the_same_call_gives_the_same_rows_and_another_seed_others() -> None:
     def rows(seed: int) -> list[dict[str, Any]]:
-        return [{**asdict(row), "seconds": 0} for row in run(SPECS["momentum"], 1, seed).rows]
+        return [{**asdict(row), "seconds": 0} for row in run(NET["momentum"], 1, seed).rows]
 
     assert rows(0) == rows(0)
     assert [row["analytic"] for row in rows(0)] != [row["analytic"] for row in rows(1)]
@@ -147,14 +153,14 @@ ANOTHER = "is another optimizer than optax"
         ("adam", buggy_adam(Bugs(b1=0.999, b2=0.9)), (1, "state.mu.affine1.b"), "which is 0.01 times the reference's"),
         ("adam", buggy_adam(Bugs(keeps_nu=False)), (1, "state.nu.affine1.b"), "which is never updated"),
         ("adam", buggy_adam(Bugs(counts=False)), (1, "state.count"), "which is never updated"),
-        ("momentum", backward_momentum(0.1, 0.9), (2, "state.velocity.affine1.b"), ANOTHER),
-        ("momentum", momentum(0.1, decay=0.99), (2, "state.velocity.affine1.b"), ANOTHER),
-        ("momentum", momentum(0.1, nesterov=True), (1, "params.affine1.b"), "whose change is 1.9 times the reference's"),
-        ("sgd, nesterov", momentum(0.1), (1, "params.affine1.b"), "whose change is 0.5263157895 times the reference's"),
-        ("sgd", sgd(0.5 * (1 + 1e-9)), (1, "params.affine1.b"), "whose change is 1.000000001 times the reference's"),
-        ("sgd, exponential_decay", sgd(lambda count: decay(0.5)(count + 1)), (1, "params.affine1.b"), "whose change is 0.93"),
-        ("sgd, exponential_decay", sgd(0.5), (2, "params.affine1.b"), "whose change is 1.07"),
-        ("momentum, exponential_decay", momentum(0.1), (2, "params.affine1.b"), ANOTHER),
+        ("momentum", backward_momentum(0.02, 0.9), (2, "state.velocity.affine1.b"), ANOTHER),
+        ("momentum", momentum(0.02, decay=0.99), (2, "state.velocity.affine1.b"), ANOTHER),
+        ("momentum", momentum(0.02, nesterov=True), (1, "params.affine1.b"), "whose change is 1.9 times the reference's"),
+        ("sgd, nesterov", momentum(0.02), (1, "params.affine1.b"), "whose change is 0.5263157895 times the reference's"),
+        ("sgd", sgd(0.1 * (1 + 1e-9)), (1, "params.affine1.b"), "whose change is 1.000000001 times the reference's"),
+        ("sgd, exponential_decay", sgd(lambda count: decay(0.1)(count + 1)), (1, "params.affine1.b"), "whose change is 0.93"),
+        ("sgd, exponential_decay", sgd(0.1), (2, "params.affine1.b"), "whose change is 1.07"),
+        ("momentum, exponential_decay", momentum(0.02), (2, "params.affine1.b"), ANOTHER),
     ],
     ids=[
         "bias correction missing",
@@ -201,7 +207,7 @@ def test_where_the_rate_stands_shows_at_the_second_step_under_a_schedule() -> No
             return optree.tree_map(lambda trace: -rate * trace, state[0].trace)
 
         return replace(
-            SPECS["momentum, rate_in_velocity"],
+            NET["momentum, rate_in_velocity"],
             optimizer=momentum(ours, rate_in_velocity=True),
             reference=by_optax(library("optax.sgd"), optax.sgd(theirs, momentum=0.9)),
             slots={"count": lambda s: s[1].count, "velocity": velocity},
@@ -266,7 +272,7 @@ def test_a_wrong_gradient_and_a_wrong_optimizer_are_told_from_either() -> None:
 
 def test_a_run_that_moves_nothing_is_vacuous() -> None:
     still = replace(
-        SPECS["sgd"],
+        NET["sgd"],
         optimizer=sgd(0.0),
         reference=by_optax(library("optax.sgd"), optax.sgd(CONSTANT(0.0))),
     )
@@ -278,12 +284,12 @@ def test_a_run_that_moves_nothing_is_vacuous() -> None:
 
 
 def test_only_what_is_off_fails() -> None:
-    result = run(replace(SPECS["adam"], optimizer=buggy_adam(Bugs(counts=False))), 1)
+    result = run(replace(NET["adam"], optimizer=buggy_adam(Bugs(counts=False))), 1)
     assert failing(result) == {"state.count"}
 
 
 def test_every_slot_must_be_named() -> None:
-    spec = SPECS["adam"]
+    spec = NET["adam"]
     slots = {name: select for name, select in spec.slots.items() if name != "nu"}
     with pytest.raises(ValueError, match=r"the slots of adam must name every slot.*not named: state\.nu\.affine1\.b, "):
         run(replace(spec, slots=slots), 1)
@@ -296,7 +302,7 @@ def test_every_slot_must_be_named() -> None:
 @pytest.mark.parametrize("steps", [0, -1])
 def test_steps_must_be_positive(steps: int) -> None:
     with pytest.raises(ValueError, match="run: steps must be at least 1"):
-        run(SPECS["sgd"], steps)
+        run(NET["sgd"], steps)
     with pytest.raises(ValueError, match="run_schedule: counts must be at least 1"):
         run_schedule(SCHEDULES[0], steps)
 
@@ -305,7 +311,7 @@ def test_steps_must_be_positive(steps: int) -> None:
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adam, epsilon_hat"])
 def test_the_allowance_is_what_an_acceptable_gradient_needs(name: str, error: float, passes: bool) -> None:
     """An error that the gradient checks accept passes, whatever the dynamics make of it; a hundred times as much does not."""
-    spec = SPECS[name]
+    spec = NET[name]
     signs = np.random.default_rng(1)
     noise = optree.tree_map(lambda p: signs.choice([-1.0, 1.0], size=p.shape), TWO_LAYERS.draw(Draw())[0])
 

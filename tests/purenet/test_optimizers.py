@@ -21,10 +21,19 @@ from purenet.optimizers import (
     GradientTransformation,
     MomentumState,
     SgdState,
+    adadelta,
+    adagrad,
     adam,
+    adamax,
+    adamw,
     apply_updates,
     chain,
+    lion,
     momentum,
+    nadam,
+    radam,
+    rmsprop,
+    scale_by_learning_rate,
     sgd,
 )
 from purenet.schedules import exponential_decay
@@ -38,6 +47,21 @@ OPTIMIZERS: dict[str, Callable[[Any], GradientTransformation]] = {
     "nesterov, rate_in_velocity": lambda rate: momentum(rate, nesterov=True, rate_in_velocity=True),
     "adam": adam,
     "adam, epsilon_hat": lambda rate: adam(rate, epsilon_hat=True),
+    "adam, amsgrad, nesterov": lambda rate: adam(rate, amsgrad=True, nesterov=True),
+    "adam, amsgrad of raw averages": lambda rate: adam(rate, amsgrad="raw"),
+    "adamw": lambda rate: adamw(rate, weight_decay=0.0),
+    "adamax": adamax,
+    "nadam": nadam,
+    "nadam, momentum_decay": lambda rate: nadam(rate, momentum_decay=0.004),
+    "radam": radam,
+    "lion": lambda rate: lion(rate, weight_decay=0.0),
+    "adagrad": adagrad,
+    "adagrad, eps outside": lambda rate: adagrad(rate, 0.0, eps_in_sqrt=False),
+    "rmsprop": rmsprop,
+    "rmsprop, eps outside": lambda rate: rmsprop(rate, eps_in_sqrt=False),
+    "rmsprop, centered": lambda rate: rmsprop(rate, centered=True, momentum=0.5, nesterov=True),
+    "adadelta": adadelta,
+    "scale_by_learning_rate": lambda rate: chain(sgd(1.0), scale_by_learning_rate(rate, flip_sign=False)),
     "chain": lambda rate: chain(chain(PASS), adam(rate)),
 }
 PASS = GradientTransformation(lambda params: (), lambda grads, state, params=None: (grads, state))
@@ -294,7 +318,8 @@ def test_dtypes_are_kept(make: Any, dtype: Any) -> None:
             assert leaf.dtype == dtype
         for leaf in optree.tree_leaves(state):
             assert isinstance(leaf, np.ndarray)
-            assert leaf.dtype == (np.int64 if leaf.dtype.kind == "i" else slot_dtype)
+            product = leaf is getattr(state, "mu_product", None)  # of numbers, no slot of the parameters
+            assert leaf.dtype == (np.int64 if leaf.dtype.kind == "i" else np.float64 if product else slot_dtype)
 
 
 @every_optimizer
@@ -395,7 +420,8 @@ def test_empty_trees(make: Any, tree: Any) -> None:
     updates, state = opt.update(tree, opt.init(tree), tree)
     assert updates == tree
     assert apply_updates(tree, updates) == tree
-    assert optree.tree_leaves(state) == [1]
+    assert optree.tree_leaves(state)[0] == 1
+    assert all(leaf.shape == () for leaf in optree.tree_leaves(state))
 
 
 @every_optimizer

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from purenet import schedules
 from purenet.schedules import as_schedule, constant_schedule, exponential_decay
 
 
@@ -104,3 +105,102 @@ def test_what_a_schedule_returns_is_checked_with_its_count(result: Any, error: t
     schedule = as_schedule("opt", lambda count: result)
     with pytest.raises(error, match=r"opt: learning_rate\(7\) must be"):
         schedule(7)
+
+
+# ------------------------------------------------------------------------------------- those of cosines, lines and cycles
+
+counts = st.integers(1, 40)
+sizes = st.floats(1e-3, 10)
+
+
+def check(name: str, size: float, *arguments: Any, **options: Any) -> None:
+    """Ours and optax's of this name, at every count: a rate that comes near 0 is rounded as the largest."""
+    one, other = (values(getattr(library, name)(*arguments, **options), range(45)) for library in (schedules, optax))
+    np.testing.assert_allclose(one, other, rtol=0, atol=64 * 2.0**-52 * size)
+
+
+@settings(derandomize=True, max_examples=12, deadline=None)
+@given(sizes, sizes, st.sampled_from([0.0, 1.0, 2.0, 3.5]), counts, st.integers(0, 15))
+def test_polynomials_equal_optax(init: float, end: float, power: float, steps: int, begin: int) -> None:
+    check("polynomial_schedule", init + end, init, end, power, steps, begin)
+    check("linear_schedule", init + end, init, end, steps, begin)
+
+
+@settings(derandomize=True, max_examples=12, deadline=None)
+@given(sizes, sizes, st.integers(0, 10), counts, sizes, st.sampled_from([1.0, 2.0]))
+def test_cosines_equal_optax(init: float, peak: float, warmup: int, more: int, end: float, exponent: float) -> None:
+    size = init + peak + end
+    check("cosine_decay_schedule", init, init, more, 0.3, exponent)
+    check("warmup_cosine_decay_schedule", size, init, peak, warmup, warmup + more, end, exponent)
+    cycle = {"init_value": init, "peak_value": peak, "warmup_steps": warmup, "decay_steps": warmup + more}
+    check("sgdr_schedule", size, [cycle, {**cycle, "end_value": end}])
+
+
+def test_steps_are_multiplied_from_their_boundary_on() -> None:
+    check("piecewise_constant_schedule", 1.0, 1.0, {0: 0.5, 7: 0.1, 3: 2.0})
+    check("piecewise_constant_schedule", 1.0, 1.0)
+    check("piecewise_interpolate_schedule", 1.0, "cosine", 1.0, {7: 0.1, 3: 0.5})
+
+
+def test_cosine_stays_where_torch_s_rises_again() -> None:
+    rate = schedules.cosine_decay_schedule(1.0, 10, alpha=0.25)
+    assert [rate(count) for count in (10, 11, 1000)] == [0.25] * 3
+
+
+def test_published_values_of_the_transformer() -> None:
+    rate = schedules.noam_schedule(512, 4000)
+    assert rate(3999) == pytest.approx(1 / math.sqrt(512 * 4000))  # the peak
+    assert max(range(8000), key=rate) == 3999
+
+
+def test_cyclic_by_hand() -> None:
+    rate = schedules.cyclic_schedule(0.1, 0.5, 1, 4)
+    np.testing.assert_allclose([rate(count) for count in range(7)], [0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.5], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: schedules.join_schedules([], []), ValueError, "join_schedules: boundaries must be one less"),
+        (
+            lambda: schedules.join_schedules([0.1], []),
+            TypeError,
+            r"join_schedules: schedules\[0\] must be a function.*got float",
+        ),
+        (
+            lambda: schedules.join_schedules([constant_schedule(1.0)] * 3, [5, 2]),
+            ValueError,
+            r"join_schedules: boundaries must be in order, got \[5, 2\]",
+        ),
+        (lambda: schedules.polynomial_schedule(1.0, 0.1, -1, 5), ValueError, "polynomial_schedule: power must be"),
+        (
+            lambda: schedules.linear_schedule(1.0, 0.1, 0),
+            ValueError,
+            "linear_schedule: transition_steps must be positive, got 0",
+        ),
+        (lambda: schedules.piecewise_constant_schedule(1.0, [3]), TypeError, "boundaries_and_scales must be a dict, got list"),
+        (lambda: schedules.piecewise_constant_schedule(1.0, {3: -1.0}), ValueError, r"boundaries_and_scales\[3\] must be"),
+        (lambda: schedules.inverse_time_decay(1.0, 0, 0.1), ValueError, "inverse_time_decay: decay_steps must be positive"),
+        (lambda: schedules.noam_schedule(0, 10), ValueError, "noam_schedule: d_model must be positive"),
+        (lambda: schedules.cosine_decay_schedule(1.0, 0), ValueError, "cosine_decay_schedule: decay_steps must be positive"),
+        (
+            lambda: schedules.warmup_cosine_decay_schedule(0.0, 1.0, 10, 10),
+            ValueError,
+            "decay_steps must be more than the warmup_steps 10.0, which it includes, got 10.0",
+        ),
+        (lambda: schedules.sgdr_schedule([]), ValueError, "sgdr_schedule: cosine_kwargs must have at least one cycle"),
+        (lambda: schedules.sgdr_schedule([3]), TypeError, r"sgdr_schedule: cosine_kwargs\[0\] must be a dict, got int"),
+        (
+            lambda: schedules.piecewise_interpolate_schedule("cubic", 1.0),
+            ValueError,
+            "interpolate_type must be one of 'linear', 'cosine', got 'cubic'",
+        ),
+        (lambda: schedules.linear_onecycle_schedule(1, 1.0), ValueError, "its parts must end one after the other"),
+        (lambda: schedules.cosine_onecycle_schedule(9, 1.0, div_factor=0), ValueError, "div_factor must be positive"),
+        (lambda: schedules.cyclic_schedule(0.1, 1.0, 5, mode="square"), ValueError, "cyclic_schedule: mode must be one of"),
+        (lambda: schedules.cyclic_schedule(0.1, 1.0, 5, 0), ValueError, "cyclic_schedule: step_size_down must be positive"),
+    ],
+)
+def test_what_schedules_refuse(make: Callable[[], Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        make()

@@ -1,0 +1,1 @@
+"""Schedules: what each must equal at every count."""
