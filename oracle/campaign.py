@@ -15,14 +15,29 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessP
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from oracle.row import Row, Verdict
 from oracle.spec import Spec
 
-__all__ = ["DTYPES", "Task", "executor", "one_thread_each", "perform", "progress", "run", "specs_in", "tasks_of"]
+__all__ = [
+    "DTYPES",
+    "Task",
+    "dtypes_of",
+    "each",
+    "executor",
+    "one_thread_each",
+    "perform",
+    "progress",
+    "run",
+    "spec_of",
+    "specs_in",
+    "tasks_of",
+]
+
+T = TypeVar("T")
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -47,14 +62,18 @@ class Task:
     seed: int = 0
 
 
+def dtypes_of(record: Any) -> tuple[str, ...]:
+    """The dtypes that a record is verified in: all for an op; trajectories and schedules are followed in float64."""
+    return DTYPES if isinstance(record, Spec) else DTYPES[:1]
+
+
 def tasks_of(records: Iterable[Any], dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
-    """All cases of these Specs, in all these dtypes; trajectories and schedules are followed in float64."""
+    """All cases of these Specs, in all these dtypes, and all steps of the others."""
     tasks = []
     for record in records:
-        if isinstance(record, Spec):
-            tasks += [Task(module, record.name, case.name, dtype, seed) for dtype in dtypes for case in record.cases]
-        elif "float64" in dtypes:
-            tasks.append(Task(module, record.name, "", "float64", seed))
+        cases = [case.name for case in record.cases] if isinstance(record, Spec) else [""]
+        chosen = [dtype for dtype in dtypes if dtype in dtypes_of(record)]
+        tasks += [Task(module, record.name, case, dtype, seed) for dtype in chosen for case in cases]
     return tasks
 
 
@@ -68,34 +87,46 @@ def specs_in(module: ModuleType) -> list[Spec]:
 
 
 def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks. `jobs` processes; with 1, this process does it all."""
-    results: dict[int, tuple[Row, ...]] = {}
-    with progress(len(tasks), "verify", quiet=quiet) as advance:
+    """The rows of all tasks, in the order of the tasks."""
+    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet)
+    rows = [
+        (_lost(task, result),) if isinstance(result, Exception) else result for task, result in zip(tasks, found, strict=True)
+    ]
+    return [row for several in rows for row in several]
+
+
+def each(
+    work: Callable[[Any], T], items: Sequence[Any], jobs: int, what: str, unit: str, *, quiet: bool = False
+) -> list[T | Exception]:
+    """`work` of each item, or what it raised, in order. `jobs` processes; with 1, this process does it all."""
+    results: dict[int, T | Exception] = {}
+    with progress(len(items), what, unit, quiet=quiet) as advance:
         if jobs == 1:
-            for i, task in enumerate(tasks):
+            for i, item in enumerate(items):
                 try:
-                    results[i] = perform(task)
+                    results[i] = work(item)
                 except Exception as error:
-                    results[i] = (_lost(task, error),)
+                    results[i] = error
                 advance()
         else:
-            with one_thread_each(), executor(min(jobs, max(len(tasks), 1))) as pool:
-                pending: dict[Future[tuple[Row, ...]], int] = {pool.submit(perform, task): i for i, task in enumerate(tasks)}
+            with one_thread_each(), executor(min(jobs, max(len(items), 1))) as pool:
+                pending: dict[Future[T], int] = {pool.submit(work, item): i for i, item in enumerate(items)}
                 while pending:
                     done, _ = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
-                        i = pending.pop(future)
                         lost = future.exception()
-                        results[i] = future.result() if lost is None else (_lost(tasks[i], lost),)
+                        if lost is not None and not isinstance(lost, Exception):
+                            raise lost
+                        results[pending.pop(future)] = future.result() if lost is None else lost
                         advance()
-    return [row for i in sorted(results) for row in results[i]]
+    return [results[i] for i in range(len(items))]
 
 
 def perform(task: Task) -> tuple[Row, ...]:
     """One task, in whichever process."""
-    from oracle import catalogue, trajectory, verification  # a worker imports JAX, the command line need not
+    from oracle import trajectory, verification  # a worker imports JAX, the command line need not
 
-    record = _in_module(task) if task.module else catalogue.find(task.op)
+    record = spec_of(task)
     if isinstance(record, trajectory.TrajectorySpec):
         return trajectory.run(record, seed=task.seed).rows
     if isinstance(record, trajectory.ScheduleSpec):
@@ -103,9 +134,14 @@ def perform(task: Task) -> tuple[Row, ...]:
     return verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
 
 
-def _in_module(task: Task) -> Spec:
+def spec_of(task: Task) -> Any:
+    """The record that a task names."""
+    if not task.module:
+        from oracle import catalogue
+
+        return catalogue.find(task.op)
     named = [spec for spec in specs_in(importlib.import_module(task.module)) if spec.name == task.op]
-    return next(spec for spec in named if any(case.name == task.case for case in spec.cases))
+    return next(spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases))
 
 
 def _lost(task: Task, error: BaseException) -> Row:
@@ -178,12 +214,12 @@ def one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def progress(total: int, what: str, *, quiet: bool = False) -> Iterator[Callable[[], object]]:
+def progress(total: int, what: str, unit: str = "case", *, quiet: bool = False) -> Iterator[Callable[[], object]]:
     """One progress bar on a terminal, a plain line at every tenth elsewhere."""
     if quiet:
         yield lambda: None
     elif sys.stderr.isatty():
-        with tqdm(total=total, desc=what, unit="case", leave=False) as bar:
+        with tqdm(total=total, desc=what, unit=unit, leave=False) as bar:
             yield bar.update
     else:
         done = 0

@@ -1,55 +1,33 @@
-"""The command line: `oracle verify`, `list`, `show`, `seeds`. Exit codes are pytest's."""
+"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `seeds`. Exit codes are pytest's."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import importlib
 import inspect
 import os
+import re
 import shlex
 import shutil
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tabulate import tabulate
 
 from oracle import campaign
 from oracle.campaign import DTYPES
 from oracle.report import document, markdown, table
-from oracle.row import Row
+from oracle.row import Row, Verdict
+from oracle.selection import Exit, Stop, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
-from purenet import Op
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ["Exit", "main"]
 
 FEW = 4  # tasks for which starting worker processes takes longer than the work
-
-
-class Exit(IntEnum):
-    """Exit codes, as pytest has them."""
-
-    PASS = 0
-    FAIL = 1
-    INTERRUPTED = 2
-    INTERNAL = 3
-    USAGE = 4
-    NOTHING = 5
-
-
-class Stop(Exception):
-    """Ends the command with one line on stderr."""
-
-    def __init__(self, code: Exit, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,12 +79,25 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify, dtype="float64")
 
     listing = commands.add_parser("list", help="list the catalogue")
-    listing.add_argument("--family", metavar="F")
+    listing.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    listing.add_argument("--families", action="store_true", help="one line for each family, as a markdown table")
     listing.set_defaults(run=_list)
 
     show = commands.add_parser("show", help="where an op, its pullback, its reference and its cases are written")
     show.add_argument("op", metavar="OP")
     show.set_defaults(run=_show)
+
+    random = commands.add_parser("fuzz", help="verify random uses of ops, as their strategies draw them; shrink what fails")
+    random.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    random.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
+    random.add_argument("--dtype", metavar="D", choices=(*DTYPES, "all"), help="float64 (default), float32..., or all")
+    random.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
+    random.add_argument("--seed", type=_natural, default=0, metavar="S", help="of all choices (default 0)")
+    random.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where failures/ is written (default: reports)"
+    )
+    random.set_defaults(run=_fuzz, dtype="float64")
 
     seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
     seeds.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
@@ -152,11 +143,11 @@ def _selected(options: argparse.Namespace) -> tuple[list[campaign.Task], list[An
     own = [name for name in options.names if ":" not in name]
     for name in options.names:
         if ":" in name:
-            module, specs = _foreign(name)
+            module, specs = foreign(name)
             records += specs
             tasks += campaign.tasks_of(specs, dtypes, options.seed, module)
     if own or not options.names:
-        chosen = _catalogued(own, options.family)
+        chosen = catalogued(own, options.family)
         records += chosen
         tasks += campaign.tasks_of(chosen, dtypes, options.seed)
     if options.case is not None:
@@ -169,72 +160,6 @@ def _selected(options: argparse.Namespace) -> tuple[list[campaign.Task], list[An
 def _selection(options: argparse.Namespace) -> str:
     parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype") if (v := getattr(options, k)))]
     return " ".join(parts)
-
-
-def _catalogued(names: Sequence[str], family: str | None) -> list[Any]:
-    from oracle import catalogue
-
-    everything: list[Any] = [*catalogue.specs(), *catalogue.trajectories()]
-    try:
-        chosen = [catalogue.find(name) for name in names] if names else everything
-    except KeyError as error:
-        raise Stop(Exit.USAGE, error.args[0]) from None
-    if family is None:
-        return chosen
-    families = sorted({record.family for record in everything})
-    if family not in families:
-        near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
-        raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")
-    return [record for record in chosen if record.family == family]
-
-
-def _did_you_mean(near: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def _foreign(name: str) -> tuple[str, list[Spec]]:
-    """The module and the Specs of `package.module:op`: `op` is a Spec, several, or what a Spec in that module verifies."""
-    module_name, _, attribute = name.partition(":")
-    module = _import(module_name)
-    if not attribute:
-        raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
-    specs = campaign.specs_in(module)
-    chosen = [spec for spec in specs if spec.name == attribute]  # as reports name it, whatever the module calls it
-    if not chosen and not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, [*vars(module), *(spec.name for spec in specs)], n=2)
-        raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
-    target = getattr(module, attribute, None)
-    several = target if isinstance(target, tuple | list) else (target,)
-    chosen = [spec for spec in specs if any(t is spec or t is spec.op for t in several) or _is_pair(spec.op, target)] or chosen
-    names = {spec.name for spec in chosen}
-    cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
-    if len(set(cases)) < len(cases):  # a worker finds a case again by these names
-        raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
-    if not chosen:
-        op = attribute if isinstance(target, Op) else f"({attribute}, {attribute}_bwd)"
-        raise Stop(
-            Exit.USAGE,
-            f"{name} has no inputs to verify it at: add a Spec to {module_name}, such as "
-            f'check = oracle.Spec({op}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
-        )
-    return module_name, chosen
-
-
-def _is_pair(op: Any, target: Any) -> bool:
-    """Whether `target` is the pair of functions that a Spec verifies, or its first."""
-    if not isinstance(op, tuple):
-        return False
-    return target is op[0] or (isinstance(target, tuple) and len(target) == 2 and target[0] is op[0] and target[1] is op[1])
-
-
-def _import(name: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # as `python -m` does; workers inherit the path
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None
 
 
 def _command(task: campaign.Task) -> str:
@@ -266,18 +191,44 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _list(options: argparse.Namespace) -> Exit:
-    records = _catalogued((), options.family)
+    records = catalogued((), options.family)
+    if options.families:
+        print(_families(records))
+        return Exit.PASS
     wide = shutil.get_terminal_size((100, 24)).columns >= 120
     rows = []
     for record in records:
         source = _source(record)
         cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
-        reference = str(source) if wide else source.kind
-        rows.append((record.family, record.name, f"T{getattr(record, 'tier', 1)}", reference, cases))
-    headers = ("family", "op", "tier", "source", "cases")
-    print(tabulate(rows, headers, maxcolwidths=[None, 40, None, 48, None], colalign=("left",) * 4 + ("right",)))
+        dtypes = campaign.dtypes_of(record)
+        said = "all four" if dtypes == DTYPES else " ".join(dtypes)
+        name = _folded(record.name, 40 if wide else 24)
+        rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, said, cases))
+    headers = ("family", "op", "tier", "reference", "dtypes", "cases")
+    print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
     print(f"{len(rows)} in {len({row[0] for row in rows})} families")
     return Exit.PASS
+
+
+def _folded(name: str, width: int) -> str:
+    """A long name in lines that end after a blank or an underscore."""
+    lines = [""]
+    for part in re.split(r"(?<=[_ ])", name):
+        if len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _families(records: Sequence[Any]) -> str:
+    rows: list[tuple[Any, ...]] = []
+    for family in dict.fromkeys(record.family for record in records):
+        members = [record for record in records if record.family == family]
+        by_library = sum(_source(record).kind == "library" for record in members)
+        cases = sum(len(record.cases) if isinstance(record, Spec) else 1 for record in members)
+        rows.append((family, len(members), by_library, len(members) - by_library, cases))
+    rows.append(("all", *(sum(row[i] for row in rows) for i in range(1, 5))))
+    return tabulate(rows, ("family", "records", "reference: library", "composed", "cases"), tablefmt="github")
 
 
 def _show(options: argparse.Namespace) -> Exit:
@@ -321,6 +272,35 @@ def _place(function: Any) -> str:
         return "-"
     path = Path(code.co_filename)
     return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{code.co_firstlineno}"
+
+
+# ----------------------------------------------------------------------------------------------------- fuzz
+
+
+def _fuzz(options: argparse.Namespace) -> Exit:
+    try:
+        from oracle import fuzz
+    except ImportError as error:
+        raise Stop(Exit.USAGE, f"fuzz needs hypothesis: {error}") from None
+    options.case = None
+    tasks = list(dict.fromkeys(replace(task, case="", dtype="") for task in _selected(options)[0]))
+    tasks = [task for task in tasks if fuzz.can(task)]
+    if not tasks:
+        raise Stop(Exit.NOTHING, f"nothing to draw: no op with a strategy fits {_selection(options)}")
+    _check_reports(options.reports)
+    dtypes = DTYPES if options.dtype == "all" else (options.dtype,)
+    outcomes = fuzz.run(tasks, options.examples, dtypes, options.jobs or os.cpu_count() or 1)
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failed:
+        program = options.reports / "failures" / f"{outcome.op}-fuzz" / "repro.py"
+        _write(program.parent, {program.name: outcome.failure})
+        print(f"{outcome.report}\n      reproduce: python {program}\n")
+    counts: Counter[Verdict] = Counter()
+    for outcome in outcomes:
+        counts.update(dict(outcome.verdicts))
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    print(f"{sum(counts.values())} random uses of {len(outcomes)} ops ({', '.join(dtypes)}): {said}")
+    return Exit.FAIL if failed else Exit.PASS
 
 
 # ----------------------------------------------------------------------------------------------------- seeds

@@ -11,8 +11,10 @@ import pkgutil
 from functools import cache
 from types import ModuleType
 
+import purenet
 from oracle.spec import Spec
 from oracle.trajectory import ScheduleSpec, TrajectorySpec
+from purenet import Op
 
 __all__ = ["find", "modules", "specs", "trajectories"]
 
@@ -38,6 +40,9 @@ def trajectories() -> tuple[TrajectorySpec | ScheduleSpec, ...]:
 def find(name: str) -> Spec | TrajectorySpec | ScheduleSpec:
     """The record of that name; a KeyError that suggests the nearest name."""
     known = {record.name: record for record in (*specs(), *trajectories())}
+    op = getattr(purenet, name, None)
+    if isinstance(op, Op):  # some have two names, such as silu and swish
+        name = op.name
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

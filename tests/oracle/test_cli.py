@@ -50,7 +50,7 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
         (
             "verify --family loses",
             Exit.USAGE,
-            r"no family is named 'loses'; did you mean losses\? \(families: .*activations, linear.*\)",
+            r"no family is named 'loses'; did you mean losses\? \(families: activations, .*linear.*\)",
         ),
         ("list --family loses", Exit.USAGE, r"no family is named 'loses'; did you mean losses\? .*"),
         (

@@ -55,10 +55,10 @@ def test_reports_are_written_and_say_what_was_done(run: Run, tmp_path: Path) -> 
 
 
 def test_a_family_is_verified_by_its_name(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("verify", "--family", "linear", "--jobs", 1)
+    code, out, _ = run("verify", "--family", "models", "--case", "one label in all rows", "--jobs", 1)
     assert code == Exit.PASS
-    assert {row["family"] for row in rows_of(tmp_path / "reports")} == {"linear"}
-    assert "1 op in 6 cases: 17 PASS" in out
+    assert {row["family"] for row in rows_of(tmp_path / "reports")} == {"models"}
+    assert "in 2 cases: 10 PASS" in out
 
 
 def test_all_dtypes_are_verified(run: Run, tmp_path: Path) -> None:
@@ -245,7 +245,8 @@ def test_json_has_no_nan(run: Run, module: Module) -> None:
 # ---------------------------------------------------------------------------------------------- list, show
 
 
-def test_all_records_are_listed(run: Run) -> None:
+def test_all_records_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, err = run("list")
     assert (code, err) == (Exit.PASS, "")
     names = [record.name for record in (*catalogue.specs(), *catalogue.trajectories())]
@@ -261,7 +262,21 @@ def test_a_family_is_listed(run: Run) -> None:
     assert code == Exit.PASS
     assert "l1_penalty" in out
     assert "relu" not in out
-    assert out.splitlines()[-1] == "2 in 1 families"
+    assert out.splitlines()[-1] == "5 in 1 families"
+    assert re.search(r"l1_penalty +T1 +library +all four +8", out)
+
+
+def test_a_long_name_is_folded_where_a_word_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run("list", "--family", "losses")
+    assert re.search(r"softmax_cross_entropy_ .*\n +with_probabilities\n", out)
+
+
+def test_the_table_of_families_is_the_one_in_the_readme(run: Run) -> None:
+    code, out, _ = run("list", "--families")
+    assert code == Exit.PASS
+    assert out.startswith("| family ")
+    assert out in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 RECORDS = [*catalogue.specs(), *catalogue.trajectories()]
@@ -287,9 +302,9 @@ def test_a_place_is_where_the_thing_is(run: Run, monkeypatch: pytest.MonkeyPatch
     _, out, _ = run("show", "affine")
     shown = dict(re.findall(r"^(\w+)\s+(\S+:\d+)", out, re.MULTILINE))
     for label, path, text in (
-        ("forward", "purenet/linear.py", "@Op"),
-        ("pullback", "purenet/linear.py", "@affine.pullback"),
-        ("reference", "oracle/catalogue/linear.py", "def affine_by_dot("),
+        ("forward", "purenet/linear/products.py", "@Op"),
+        ("pullback", "purenet/linear/products.py", "@affine.pullback"),
+        ("reference", "oracle/catalogue/linear/products.py", "def affine_by_dot("),
     ):
         found, line = shown[label].split(":")
         assert found == path

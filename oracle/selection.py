@@ -1,0 +1,104 @@
+"""Which ops a command line names: of the catalogue, or of someone else's module. What is wrong with it stops the command."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from oracle import campaign
+from oracle.spec import Spec
+from purenet import Op
+
+__all__ = ["Exit", "Stop", "catalogued", "foreign"]
+
+
+class Exit(IntEnum):
+    """Exit codes, as pytest has them."""
+
+    PASS = 0
+    FAIL = 1
+    INTERRUPTED = 2
+    INTERNAL = 3
+    USAGE = 4
+    NOTHING = 5
+
+
+class Stop(Exception):
+    """Ends the command with one line on stderr."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
+    """The records of these names, or all; of one family, if one is named."""
+    from oracle import catalogue
+
+    everything: list[Any] = [*catalogue.specs(), *catalogue.trajectories()]
+    try:
+        chosen = [catalogue.find(name) for name in names] if names else everything
+    except KeyError as error:
+        raise Stop(Exit.USAGE, error.args[0]) from None
+    if family is None:
+        return chosen
+    families = sorted({record.family for record in everything})
+    if family not in families:
+        near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
+        raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")
+    return [record for record in chosen if record.family == family]
+
+
+def _did_you_mean(near: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def foreign(name: str) -> tuple[str, list[Spec]]:
+    """The module and the Specs of `package.module:op`: `op` is a Spec, several, or what a Spec in that module verifies."""
+    module_name, _, attribute = name.partition(":")
+    module = _import(module_name)
+    if not attribute:
+        raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
+    specs = campaign.specs_in(module)
+    chosen = [spec for spec in specs if spec.name == attribute]  # as reports name it, whatever the module calls it
+    if not chosen and not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, [*vars(module), *(spec.name for spec in specs)], n=2)
+        raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
+    target = getattr(module, attribute, None)
+    several = target if isinstance(target, tuple | list) else (target,)
+    chosen = [spec for spec in specs if any(t is spec or t is spec.op for t in several) or _is_pair(spec.op, target)] or chosen
+    names = {spec.name for spec in chosen}
+    cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
+    if len(set(cases)) < len(cases):  # a worker finds a case again by these names
+        raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
+    if not chosen:
+        op = attribute if isinstance(target, Op) else f"({attribute}, {attribute}_bwd)"
+        raise Stop(
+            Exit.USAGE,
+            f"{name} has no inputs to verify it at: add a Spec to {module_name}, such as "
+            f'check = oracle.Spec({op}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
+        )
+    return module_name, chosen
+
+
+def _is_pair(op: Any, target: Any) -> bool:
+    """Whether `target` is the pair of functions that a Spec verifies, or its first."""
+    if not isinstance(op, tuple):
+        return False
+    return target is op[0] or (isinstance(target, tuple) and len(target) == 2 and target[0] is op[0] and target[1] is op[1])
+
+
+def _import(name: str) -> ModuleType:
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # as `python -m` does; workers inherit the path
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None

@@ -1,0 +1,166 @@
+"""Random use: what is wrong somewhere is found, shrunk, and written as a program that shows it again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+import purenet as pn
+from oracle import Case, Draw, Spec, Verdict, campaign, fuzz, repro
+from oracle.campaign import Task
+from oracle.cli import Exit
+from tests.oracle.conftest import Module, Run, environment
+
+WRONG_FOR_ROWS = """
+import numpy as np, jax.numpy as jnp, oracle
+
+def total_fwd(x, *, scale=1.0):
+    return np.sum(x * scale, axis=0), (x.shape, scale)
+
+def total_bwd(residuals, dy):
+    shape, scale = residuals
+    dx = np.broadcast_to(dy * scale, shape).copy()
+    if shape[0] > 2:
+        dx[2] = 0
+    return (dx,)
+
+def drawn(draw):
+    return (draw.normal(draw.between(1, 5), draw.between(1, 4)),), {"scale": draw.choice([1.0, np.ones(1), 3.0])}
+
+spec = oracle.Spec(
+    (total_fwd, total_bwd),
+    cases=(oracle.Case("two rows", (np.ones((2, 3)),)),),
+    reference=lambda x, *, scale=1.0: jnp.sum(x * scale, axis=0),
+    strategy=drawn,
+)
+unprepared = oracle.Spec((np.exp, total_bwd), cases=(oracle.Case("two rows", (np.ones((2, 3)),)),))
+"""
+
+
+def test_what_is_wrong_is_shrunk_and_written_as_a_program(run: Run, module: Module, tmp_path: Path) -> None:
+    module("rows_of", WRONG_FOR_ROWS)
+    assert run("verify", "rows_of:total")[0] == Exit.PASS  # its only case does not show it
+    code, out, _ = run("fuzz", "rows_of:total", "--examples", "50", "--jobs", "1")
+    assert code == Exit.FAIL
+    program = tmp_path / "reports" / "failures" / "total-fuzz" / "repro.py"
+    assert "FAIL" in out
+    assert f"reproduce: python {program.relative_to(tmp_path)}" in out
+    text = program.read_text()
+    assert "oracle fuzz rows_of:total --seed 0" in text
+    paths = {"PYTHONPATH": f"{tmp_path}:{environment()['PYTHONPATH']}"}
+    shown = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, env=environment() | paths, capture_output=True, text=True, check=False
+    )
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert "FAIL  total" in shown.stdout
+    assert "float64 3x1" in shown.stdout  # three rows are the fewest that show it, and one column is enough
+
+
+def test_the_same_seed_makes_the_same_choices(module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module("rows_of_again", WRONG_FOR_ROWS)
+    monkeypatch.syspath_prepend(tmp_path)
+    task = Task("rows_of_again", "total", "", "float64", 4)
+    assert fuzz.can(task)
+    first, second = (fuzz.fuzz(task, 30, ("float64",)) for _ in range(2))
+    assert first == second
+    assert dict(first.verdicts)[Verdict.FAIL] == 1
+    assert not fuzz.can(Task("rows_of_again", "exp", "", "float64"))
+
+
+def test_ops_of_the_catalogue_in_all_dtypes(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("fuzz", "relu", "step", "sgd", "--examples", "12", "--dtype", "all", "--jobs", "2")
+    assert code == Exit.PASS
+    assert out.startswith("24 random uses of 2 ops (float64, float32, float16, bfloat16): ")
+    assert "12 VACUOUS" in out
+    assert "fuzz: 2 of 2" in err
+    assert not (tmp_path / "reports" / "failures").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "match"),
+    [
+        (["sgd"], Exit.NOTHING, "nothing to draw: no op with a strategy fits sgd"),
+        (["reluu"], Exit.USAGE, "no op is named 'reluu'"),
+        (["relu", "--examples", "0"], Exit.USAGE, "--examples: expected an integer from 1, got '0'"),
+    ],
+)
+def test_bad_usage(run: Run, arguments: list[str], code: Exit, match: str) -> None:
+    found = run("fuzz", *arguments)
+    assert found[:2] == (code, "")
+    assert match in found[2]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        (lambda draw: ((draw.normal(2),), {"bogus": 1}), "TypeError"),
+        (lambda draw: ((np.full(2, np.inf),), {}), "holds infinity"),
+    ],
+)
+def test_a_strategy_that_draws_what_the_op_refuses_is_an_error(
+    strategy: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=strategy)
+    monkeypatch.setattr(campaign, "spec_of", lambda task: spec)
+    outcome = fuzz.fuzz(Task("", "relu", "", ""), 5, ("float64",))
+    assert dict(outcome.verdicts) == {Verdict.ERROR: 1}
+    assert said in outcome.report
+
+
+def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(draw: Draw) -> Any:
+        raise RuntimeError("no idea")
+
+    good = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=lambda draw: ((draw.normal(2),), {}))
+    bad = Spec(pn.tanh, cases=(Case("one", (np.ones(2),)),), strategy=broken)
+    monkeypatch.setattr(campaign, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
+    lost, kept = fuzz.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1)
+    assert lost.verdicts == ((Verdict.ERROR, 1),)
+    assert "RuntimeError: no idea" in lost.report
+    assert sum(count for _, count in kept.verdicts) == 3
+    assert not kept.failure
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([[0.1, -1e-300], [1 / 3, 2.0]]),
+        np.array(0.1, np.float32),
+        np.zeros((0, 3), np.float16),
+        np.array([True, False]),
+        np.array([2**63 + 1], np.uint64),
+        np.array([np.inf, -np.inf]),
+        np.float32(0.1),
+        (np.ones(1),),
+        {"a": [1, None, "x"], "b": (np.int64(3), 0.1)},
+        pn.LSTMCarry(np.ones(1), np.zeros(2)),
+        {"op": pn.relu},
+    ],
+    ids=repr,
+)
+def test_source_is_exact(value: Any) -> None:
+    names = {"np": np, "purenet": pn, "inf": np.inf, "nan": np.nan}
+    again = eval(repro.literal(value), names)  # noqa: S307 - what literal has just written
+    assert type(again) is type(value)
+    assert repr(again) == repr(value)
+    assert repro.literal(again) == repro.literal(value)
+
+
+def test_source_of_bfloat16_is_exact() -> None:
+    import ml_dtypes
+
+    value = np.array([0.1, 3.0], ml_dtypes.bfloat16)
+    again = eval(repro.literal(value), {"np": np, "ml_dtypes": ml_dtypes})  # noqa: S307
+    assert again.dtype == value.dtype
+    np.testing.assert_array_equal(again, value)
+
+
+def test_no_strategy_no_example() -> None:
+    with pytest.raises(ValueError, match="fuzz: the Spec of relu has no strategy"):
+        fuzz.draw_example(oracle.Spec(pn.relu, cases=(Case("one", (np.ones(2),)),)), ("float64",), lambda low, high: low)
