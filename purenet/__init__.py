@@ -7,24 +7,50 @@
     value, residuals = goal.fwd(params, x, loss={"labels": labels})
     grads, dx = goal.bwd(residuals, 1.0)
 
-The protocol is explained in `purenet.op`; read it first.
+The protocol is explained in `purenet.op`; read it first. Every public op of every family is `pn.<name>`; so, as in NumPy,
+`pn.sum`, `pn.max`, `pn.min` and `pn.slice` are not Python's.
 """
 
-from purenet import data, initializers, metrics, models, optimizers, random, schedules
-from purenet.activations import gelu, identity, log_softmax, relu, sigmoid, softmax, tanh
-from purenet.combinators import chain
-from purenet.linear import affine
-from purenet.losses import (
-    sigmoid_binary_cross_entropy,
-    softmax_cross_entropy,
-    softmax_cross_entropy_with_probabilities,
-    squared_error,
-    sum_squared_error,
+# Each family says in its own `__all__` what is public; listing 150 names a second time here would only let them differ.
+# ruff: noqa: F403
+
+from purenet import (
+    activations,
+    attention,
+    convolution,
+    data,
+    initializers,
+    linear,
+    losses,
+    metrics,
+    models,
+    normalization,
+    optimizers,
+    penalties,
+    pooling,
+    random,
+    recurrent,
+    reductions,
+    schedules,
+    shaping,
+    stochastic,
 )
+from purenet.activations import *
+from purenet.attention import *
+from purenet.combinators import chain, parallel, residual
+from purenet.convolution import *
+from purenet.linear import *
+from purenet.losses import *
 from purenet.metrics import accuracy
+from purenet.normalization import *
 from purenet.op import Op, Residuals, vjp
 from purenet.optimizers import apply_updates
-from purenet.penalties import l1_penalty, l2_penalty
+from purenet.penalties import *
+from purenet.pooling import *
+from purenet.recurrent import *
+from purenet.reductions import *
+from purenet.shaping import *
+from purenet.stochastic import *
 
 __version__ = "0.1.0"
 
@@ -32,29 +58,28 @@ __all__ = [
     "Op",
     "Residuals",
     "accuracy",
-    "affine",
     "apply_updates",
     "chain",
     "data",
-    "gelu",
-    "identity",
     "initializers",
-    "l1_penalty",
-    "l2_penalty",
-    "log_softmax",
     "metrics",
     "models",
     "optimizers",
+    "parallel",
     "random",
-    "relu",
+    "residual",
     "schedules",
-    "sigmoid",
-    "sigmoid_binary_cross_entropy",
-    "softmax",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_with_probabilities",
-    "squared_error",
-    "sum_squared_error",
-    "tanh",
     "vjp",
 ]
+__all__ += activations.__all__
+__all__ += attention.__all__
+__all__ += convolution.__all__
+__all__ += linear.__all__
+__all__ += losses.__all__
+__all__ += normalization.__all__
+__all__ += penalties.__all__
+__all__ += pooling.__all__
+__all__ += recurrent.__all__
+__all__ += reductions.__all__
+__all__ += shaping.__all__
+__all__ += stochastic.__all__

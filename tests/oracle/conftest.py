@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+import jax
 import pytest
 
 from oracle import cli
@@ -15,6 +16,18 @@ from oracle.report import document
 
 ROOT = Path(__file__).parents[2]
 OLD = {"verification.json": "old json", "verification.md": "old page"}
+
+latest: list[str] = [""]
+
+
+@pytest.fixture(autouse=True)
+def compiled_for_one_op(request: pytest.FixtureRequest) -> None:
+    """What JAX has compiled is let go when the tests of another op begin: thousands of functions slow every collection."""
+    mark = request.node.get_closest_marker("xdist_group")
+    if mark is not None and mark.args[0] != latest[0]:
+        latest[0] = mark.args[0]
+        jax.clear_caches()
+
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 Module: TypeAlias = Callable[[str, str], None]
