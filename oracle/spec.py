@@ -86,7 +86,7 @@ class Flag(Enum):
     NOT_THE_DERIVATIVE = (
         "the gradient is another than the derivative, by definition: a padding row that never learns, a straight-through step",
         "a convention that is not followed",
-        "the reference alone decides; what the differences see is reported, and not judged",
+        "the reference alone decides, and the row has no error against the differences",
     )
 
     @property

@@ -251,11 +251,10 @@ def measured(e: Evidence) -> dict[str, float | None]:
         witness = np.empty_like(e.analytic)
         witness[e.estimate.index] = e.estimate.value
     fit = fit_scale(e.analytic, witness) if witness is not None else None
-    report: dict[str, float | None] = {
-        "numerical_error": relative(differences(e.analytic[index], e.estimate.value[smooth]), scale),
-        "numerical_uncertainty": relative(e.estimate.uncertainty[smooth], scale),
-        "fitted_scale": fit.scale if fit else None,
-    }
+    report: dict[str, float | None] = {"fitted_scale": fit.scale if fit else None}
+    if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
+        report["numerical_error"] = relative(differences(e.analytic[index], e.estimate.value[smooth]), scale)
+        report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
     if e.autodiff is not None:
         error = differences(e.analytic, e.autodiff)
         at = int(error.argmax()) if error.size else 0
