@@ -38,7 +38,8 @@ def embedding(
     Errors: TypeError unless `ids` are integers; ValueError for an id or padding_idx outside 0..V-1.
     Source: Bengio et al., A neural probabilistic language model (2003). Conventions: negative ids do not wrap (NumPy) and ids
         out of range do not give NaN (jnp.take), they raise. padding_idx and scale_grad_by_freq are torch's: they change the
-        gradient and not the value, so that it is no longer the derivative.
+        gradient and not the value, so that it is no longer the derivative. A negative padding_idx raises (torch counts from
+        the end).
 
     >>> import numpy as np, purenet as pn
     >>> w = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

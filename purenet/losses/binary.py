@@ -80,8 +80,9 @@ def binary_cross_entropy(
     Errors: ValueError for predictions outside [0, 1], where the shapes differ (nothing is broadcast), for a negative weight, or
         for another reduction; TypeError unless `where` is boolean.
     Source: Good (1952). Conventions: the logarithms are cut off at -100 as in torch (a certain and wrong prediction costs 100),
-        and the slope is that of what is computed; torch's there is +-1e12. Labels outside [0, 1] are not rejected. The mean
-        divides by the sum of the weights, torch's by their number. sigmoid_binary_cross_entropy keeps more digits.
+        and the slope is that of what is computed; torch's is (p - t) / max(p (1 - p), 1e-12), so +-1e12 there and 0 for what is
+        certain and right, and in the labels it has no cut-off. Labels outside [0, 1] are not rejected (torch rejects them). The
+        mean divides by the sum of the weights, torch's by their number. sigmoid_binary_cross_entropy keeps more digits.
 
     >>> import numpy as np, purenet as pn
     >>> np.exp(-pn.binary_cross_entropy(np.array([0.75, 0.75]), np.array([1.0, 0.0]), reduction="none")).round(12)

@@ -69,7 +69,8 @@ def softmax_cross_entropy(
     Source: Bridle (1990); smoothing: Szegedy et al. (2016). Conventions: torch's, except that nothing is ignored by default
         (torch: -100), classes are the last axis (torch: the second), and the mean over zero total weight is 0 with zero
         gradient (torch: NaN). The mean divides by the sum of the labels' weights, also with smoothing; with probabilities by
-        the number of rows. 0 log 0 is 0. optax does not reduce.
+        the number of rows. 0 log 0 is 0, also for a class of weight 0, and what an ignored row holds does not count (torch:
+        NaN). optax does not reduce.
 
     >>> import numpy as np, purenet as pn
     >>> logits = np.log([[1.0, 1.0, 2.0], [4.0, 1.0, 3.0]])

@@ -38,7 +38,8 @@ def kl_divergence(
     Errors: ValueError where the shapes differ (nothing is broadcast), for a negative target (not a logarithm), a negative
         weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
     Source: Kullback and Leibler (1951). Conventions: optax's kl_divergence and kl_divergence_with_log_targets, which do not
-        reduce. The mean is over the rows, which torch's kl_div calls "batchmean"; torch's "mean" divides by the entries.
+        reduce. The mean is over the rows; torch's "mean" divides by the entries, its "batchmean" by the size of the first axis,
+        which is this for matrices.
         0 log 0 is 0, and a target of 0 has the slope -x, that of what is left (JAX has NaN, the limit is infinite). A row
         without entries `where` does not count.
 
@@ -91,7 +92,8 @@ def poisson_nll_loss(
         dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
     Errors: ValueError where the shapes differ (nothing is broadcast), for a negative mean, a negative eps or weight, or for
         another reduction; TypeError unless `where` is boolean.
-    Source: Nelder and Wedderburn (1972). Conventions: torch's. Targets are differentiated like any number.
+    Source: Nelder and Wedderburn (1972). Conventions: torch's. Targets are differentiated like any number,
+        and a target of 0 has a slope (torch with full: NaN). 0 log 0 is 0.
 
     >>> import numpy as np, purenet as pn
     >>> pn.poisson_nll_loss(np.array([0.0, 0.0]), np.array([0.0, 7.0]), reduction="none")
@@ -151,8 +153,8 @@ def gaussian_nll_loss(
         reduction "sum" has no 1/N, "none" no sum either
     Errors: ValueError where the shapes differ (nothing is broadcast), for a negative variance, eps or weight, or for another
         reduction; TypeError unless `where` is boolean.
-    Source: Nix and Weigend (1994). Conventions: torch's, except that a variance below eps has the slope of what is computed, 0;
-        torch has that at eps there. torch broadcasts var.
+    Source: Nix and Weigend (1994). Conventions: torch's, except that a variance below eps has the slope of what is computed, 0,
+        and at eps half of it; torch has all of that at eps in both. torch broadcasts var.
 
     >>> import numpy as np, purenet as pn
     >>> pn.gaussian_nll_loss(np.array([3.0, 1.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]), reduction="none")

@@ -1,7 +1,7 @@
 """Losses that ask for a margin between right and wrong.
 
 At the margin itself, where the loss begins, the slope is the middle of those of both sides, as JAX has it; torch takes the one
-of the side that still costs.
+of the side that still costs, but in its multi_margin_loss that of the other.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ def margin_ranking_loss(
         reduction "sum" has no 1/N, "none" no sum either
     Errors: ValueError where the shapes differ (nothing is broadcast), for a margin that is not finite, a negative weight, or
         another reduction; TypeError unless `where` is boolean.
-    Source: Herbrich, Graepel, Obermayer (2000). Conventions: torch's, except that targets are differentiated too, that their
-        name is plural here, and that a tie has half the slope, as JAX's maximum; torch has all of it.
+    Source: Herbrich, Graepel, Obermayer (2000). Conventions: torch's, except that the name of the targets is plural here, and
+        that a tie has half the slope, as JAX's maximum; torch has all of it.
 
     >>> import numpy as np, purenet as pn
     >>> x1, x2, targets = np.array([3.0, 1.0]), np.array([1.0, 2.0]), np.array([1.0, 1.0])

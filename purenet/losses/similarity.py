@@ -75,7 +75,7 @@ def cosine_distance(
         da = dl (c a/|a| - b/|b|) / |a|,  db alike,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
     Errors: as cosine_similarity: ValueError where the shapes differ, TypeError unless `where` is boolean.
     Source: Salton (1971). Conventions: as cosine_similarity; the distance to a vector of zeros is 1. torch's
-        cosine_embedding_loss is this for pairs that belong together.
+        cosine_embedding_loss for pairs that belong together is this, with 1e-12 added to the squares of the lengths.
 
     >>> import numpy as np, purenet as pn
     >>> a, b = np.array([[0.0, 4.0], [1.0, 0.0]]), np.array([[0.0, 8.0], [0.0, 2.0]])

@@ -106,8 +106,8 @@ def std(x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -
         y    = sqrt(1/(n - ddof) sum_i (x_i - m)^2)
         dx_i = (x_i - m) dy / (y (n - ddof)), and 0 where y = 0
     Errors: as var.
-    Source: jax.numpy.std. Conventions: ddof as in var. Where all entries are equal y is 0, exactly, and so is the gradient,
-        as in torch; JAX's is NaN.
+    Source: jax.numpy.std. Conventions: ddof as in var. Where all entries are equal y is 0, exactly, and so is the gradient;
+        torch rounds, and has a gradient where it does not happen to get 0; JAX's is NaN.
 
     >>> import numpy as np, purenet as pn
     >>> y, pullback = pn.vjp(pn.std, np.array([[1.0, 3.0], [0.1, 0.1]]), axis=1)
@@ -220,5 +220,5 @@ def _norm(x: Array, p: float, along: tuple[int, ...]) -> tuple[Array, Array]:
         # A power of two near the largest entry: dividing by it rounds nothing, and powers of what is left do not overflow.
         unit = np.ldexp(np.asarray(1, x.dtype), np.frexp(largest)[1] - 1)
         y = unit * np.sum((size / unit) ** p, along, keepdims=True) ** (1 / p)
-        share = (size / np.where(y > 0, y, 1)) ** (p - 1)
+        share = (size / np.where(y == 0, 1, y)) ** (p - 1)  # NaN stays, and reaches all
     return y, np.sign(x) * share

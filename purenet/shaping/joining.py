@@ -93,7 +93,7 @@ def split(x: Array, *, indices_or_sections: int | tuple[int, ...], axis: int = 0
     Errors: TypeError unless `indices_or_sections` is an integer or a tuple of them and `axis` an integer; ValueError where x
         has no such axis, the integer does not divide it, or the places do not ascend in it.
     Source: jax.numpy.split. Conventions: a tuple, NumPy returns a list; torch.split takes the sizes of the parts, as ONNX's
-        Split does, and its tensor_split is this. The parts are views of x.
+        Split does, and its tensor_split is this, but also cuts unevenly. The parts are views of x.
 
     >>> import numpy as np, purenet as pn
     >>> pn.split(np.array([1.0, 2.0, 3.0, 4.0]), indices_or_sections=(1, 3))

@@ -177,3 +177,12 @@ def test_the_cross_terms_of_a_variance_cancel(ddof: float) -> None:
 def test_one_entry_has_no_unbiased_variance() -> None:
     with pytest.raises(ValueError, match="var: ddof must be less than the 1 entries along axis 0, got 1"):
         reductions.var(np.zeros((1, 3)), axis=0, ddof=1)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_not_a_number_makes_the_gradient_of_a_norm_none(p: float) -> None:
+    with np.errstate(invalid="ignore"):
+        y, pullback = pn.vjp(pn.norm, np.array([np.nan, 1.0, 2.0]), ord=p)
+        (dx,) = pullback(np.ones(()))
+    assert np.isnan(y)
+    assert np.isnan(dx).sum() == (1 if p == 1 else 3)  # for ord 1 the others have a slope of their own
