@@ -221,7 +221,7 @@ SPECS = (
         cases=(
             Case("two sequences", berts(2, 2, 3)),
             Case("no batch", berts(3, 3)),
-            Case("one sequence", berts(1, 3, 3), flags=ONE),
+            Case("batch of one", berts(1, 3, 3), flags=ONE),
             Case("no sequences", berts(0, 2, 3), flags=NONE),
         ),
         strategy=random_bert,
