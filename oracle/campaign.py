@@ -96,9 +96,19 @@ def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
 
 
 def each(
-    work: Callable[[Any], T], items: Sequence[Any], jobs: int, what: str, unit: str, *, quiet: bool = False
+    work: Callable[[Any], T],
+    items: Sequence[Any],
+    jobs: int,
+    what: str,
+    unit: str,
+    *,
+    quiet: bool = False,
+    arrived: Callable[[Any, T | Exception], object] = lambda item, result: None,
 ) -> list[T | Exception]:
-    """`work` of each item, or what it raised, in order. `jobs` processes; with 1, this process does it all."""
+    """`work` of each item, or what it raised, in order. `jobs` processes; with 1, this process does it all.
+
+    `arrived` is told of each item and its result as soon as it is there, in whatever order.
+    """
     results: dict[int, T | Exception] = {}
     with progress(len(items), what, unit, quiet=quiet) as advance:
         if jobs == 1:
@@ -107,6 +117,7 @@ def each(
                     results[i] = work(item)
                 except Exception as error:
                     results[i] = error
+                arrived(item, results[i])
                 advance()
         else:
             with one_thread_each(), executor(min(jobs, max(len(items), 1))) as pool:
@@ -117,7 +128,9 @@ def each(
                         lost = future.exception()
                         if lost is not None and not isinstance(lost, Exception):
                             raise lost
-                        results[pending.pop(future)] = future.result() if lost is None else lost
+                        i = pending.pop(future)
+                        results[i] = future.result() if lost is None else lost
+                        arrived(items[i], results[i])
                         advance()
     return [results[i] for i in range(len(items))]
 

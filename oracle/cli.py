@@ -289,18 +289,20 @@ def _fuzz(options: argparse.Namespace) -> Exit:
         raise Stop(Exit.NOTHING, f"nothing to draw: no op with a strategy fits {_selection(options)}")
     _check_reports(options.reports)
     dtypes = DTYPES if options.dtype == "all" else (options.dtype,)
-    outcomes = fuzz.run(tasks, options.examples, dtypes, options.jobs or os.cpu_count() or 1)
-    failed = [outcome for outcome in outcomes if outcome.failure]
-    for outcome in failed:
-        program = options.reports / "failures" / f"{outcome.op}-fuzz" / "repro.py"
-        _write(program.parent, {program.name: outcome.failure})
-        print(f"{outcome.report}\n      reproduce: python {program}\n")
+
+    def tell(outcome: fuzz.Outcome) -> None:
+        if outcome.failure:
+            program = options.reports / "failures" / f"{outcome.op}-fuzz" / "repro.py"
+            _write(program.parent, {program.name: outcome.failure})
+            print(f"{outcome.report}\n      reproduce: python {program}\n", flush=True)
+
+    outcomes = fuzz.run(tasks, options.examples, dtypes, options.jobs or os.cpu_count() or 1, tell)
     counts: Counter[Verdict] = Counter()
     for outcome in outcomes:
         counts.update(dict(outcome.verdicts))
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     print(f"{sum(counts.values())} random uses of {len(outcomes)} ops ({', '.join(dtypes)}): {said}")
-    return Exit.FAIL if failed else Exit.PASS
+    return Exit.FAIL if any(outcome.failure for outcome in outcomes) else Exit.PASS
 
 
 # ----------------------------------------------------------------------------------------------------- seeds

@@ -68,10 +68,17 @@ def can(task: campaign.Task) -> bool:
     return getattr(campaign.spec_of(task), "strategy", None) is not None
 
 
-def run(tasks: Sequence[campaign.Task], examples: int, dtypes: Sequence[str], jobs: int) -> list[Outcome]:
-    """All these ops, in `jobs` processes."""
-    found = campaign.each(partial(fuzz, examples=examples, dtypes=dtypes), tasks, jobs, "fuzz", "op")
-    return [_lost(task, o) if isinstance(o, Exception) else o for task, o in zip(tasks, found, strict=True)]
+def run(
+    tasks: Sequence[campaign.Task], examples: int, dtypes: Sequence[str], jobs: int, arrived: Callable[[Outcome], object]
+) -> list[Outcome]:
+    """All these ops, in `jobs` processes; `arrived` is told of each outcome as soon as it is there: all may take an hour."""
+    work = partial(fuzz, examples=examples, dtypes=dtypes)
+    found = campaign.each(work, tasks, jobs, "fuzz", "op", arrived=lambda task, result: arrived(_outcome(task, result)))
+    return [_outcome(task, result) for task, result in zip(tasks, found, strict=True)]
+
+
+def _outcome(task: campaign.Task, result: Outcome | Exception) -> Outcome:
+    return _lost(task, result) if isinstance(result, Exception) else result
 
 
 def _lost(task: campaign.Task, error: Exception) -> Outcome:

@@ -120,7 +120,9 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
     good = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=lambda draw: ((draw.normal(2),), {}))
     bad = Spec(pn.tanh, cases=(Case("one", (np.ones(2),)),), strategy=broken)
     monkeypatch.setattr(campaign, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
-    lost, kept = fuzz.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1)
+    told: list[fuzz.Outcome] = []
+    lost, kept = fuzz.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, told.append)
+    assert told == [lost, kept]
     assert lost.verdicts == ((Verdict.ERROR, 1),)
     assert "RuntimeError: no idea" in lost.report
     assert sum(count for _, count in kept.verdicts) == 3
