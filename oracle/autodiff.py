@@ -19,7 +19,6 @@ __all__ = ["Pullback", "StructureError", "quick_to_compile", "use_compilation_ca
 OPTIONS = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
 }
 
 
