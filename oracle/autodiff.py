@@ -66,17 +66,32 @@ def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: An
 
 
 def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
-    return jax.jit(partial(_both, reference, options), compiler_options=quick_to_compile())
+    """The value and the cotangents, compiled once for each shape and dtype of the arguments."""
+    jitted = jax.jit(partial(_both, reference, options))
+    compiled: dict[Any, Any] = {}
+
+    def both(primals: Any, cotangent: Any) -> Any:
+        given: Any = (primals, cotangent)
+        leaves, structure = optree.tree_flatten(given)
+        question = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+        if question not in compiled:
+            lowered = jitted.lower(primals, cotangent)
+            convolves = "convolution" in lowered.as_text()
+            compiled[question] = lowered.compile(compiler_options=quick_to_compile(fuse=convolves))
+        return compiled[question](primals, cotangent)
+
+    return both
 
 
 @cache
-def quick_to_compile() -> dict[str, Any]:
+def quick_to_compile(*, fuse: bool = True) -> dict[str, Any]:
     """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there.
 
-    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows.
+    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows. Without the emitters of fused
+    operations it is twice as fast, but crashes on some convolutions (jaxlib 0.10.2).
     """
     known: dict[str, Any] = {}
-    for option, value in OPTIONS.items():
+    for option, value in (OPTIONS if fuse else OPTIONS | {"xla_cpu_use_fusion_emitters": False}).items():
         with suppress(Exception):
             jax.jit(lambda: 0.0, compiler_options={option: value})()
             known[option] = value
