@@ -90,7 +90,8 @@ def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
     """The rows of all tasks, in the order of the tasks."""
     found = each(perform, tasks, jobs, "verify", "case", quiet=quiet)
     rows = [
-        (_lost(task, result),) if isinstance(result, Exception) else result for task, result in zip(tasks, found, strict=True)
+        (_lost(task, result),) if isinstance(result, BaseException) else result
+        for task, result in zip(tasks, found, strict=True)
     ]
     return [row for several in rows for row in several]
 
@@ -103,13 +104,13 @@ def each(
     unit: str,
     *,
     quiet: bool = False,
-    arrived: Callable[[Any, T | Exception], object] = lambda item, result: None,
-) -> list[T | Exception]:
+    arrived: Callable[[Any, T | BaseException], object] = lambda item, result: None,
+) -> list[T | BaseException]:
     """`work` of each item, or what it raised, in order. `jobs` processes; with 1, this process does it all.
 
     `arrived` is told of each item and its result as soon as it is there, in whatever order.
     """
-    results: dict[int, T | Exception] = {}
+    results: dict[int, T | BaseException] = {}
     with progress(len(items), what, unit, quiet=quiet) as advance:
         if jobs == 1:
             for i, item in enumerate(items):
@@ -126,8 +127,6 @@ def each(
                     done, _ = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
                         lost = future.exception()
-                        if lost is not None and not isinstance(lost, Exception):
-                            raise lost
                         i = pending.pop(future)
                         results[i] = future.result() if lost is None else lost
                         arrived(items[i], results[i])

@@ -77,11 +77,11 @@ def run(
     return [_outcome(task, result) for task, result in zip(tasks, found, strict=True)]
 
 
-def _outcome(task: campaign.Task, result: Outcome | Exception) -> Outcome:
-    return _lost(task, result) if isinstance(result, Exception) else result
+def _outcome(task: campaign.Task, result: Outcome | BaseException) -> Outcome:
+    return _lost(task, result) if isinstance(result, BaseException) else result
 
 
-def _lost(task: campaign.Task, error: Exception) -> Outcome:
+def _lost(task: campaign.Task, error: BaseException) -> Outcome:
     """What is left of an op whose strategy raised, or whose worker died."""
     report = f"ERROR  {task.op}: {type(error).__name__}: {error}"
     return Outcome(task.op, 1, ((Verdict.ERROR, 1),), report, f"raise SystemExit({report!r})\n")

@@ -187,3 +187,25 @@ def test_every_dtype_has_a_name_that_verification_knows() -> None:
     rows = [row for dtype in DTYPES for row in campaign.perform(Task("", "relu", "scalar", dtype))]
     assert [row.dtype for row in rows] == list(DTYPES)
     assert {row.verdict for row in rows} == {Verdict.PASS}
+
+
+QUITTER = """
+import sys
+import numpy as np, oracle
+
+def quitter_fwd(x):
+    sys.exit(3)
+
+def quitter_bwd(x, dy):
+    return (dy,)
+
+spec = oracle.Spec((quitter_fwd, quitter_bwd), cases=(oracle.Case("only", (np.ones(2),)),))
+"""
+
+
+def test_an_op_that_exits_in_a_worker_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quitter.py").write_text(QUITTER)
+    monkeypatch.syspath_prepend(tmp_path)
+    lost, kept = run([Task("quitter", "quitter", "only", "float64"), Task("", "relu", RELU.cases[0].name, "float64")], 2)
+    assert (lost.verdict, kept.verdict) == (Verdict.ERROR, Verdict.PASS)
+    assert "SystemExit: 3" in lost.diagnosis
