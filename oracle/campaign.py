@@ -183,11 +183,12 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
     with _Pool(jobs, multiprocessing.get_context("spawn")) as pool:
         try:
             yield pool
-        except KeyboardInterrupt:
+        except BaseException as error:  # what was not begun is not wanted any more
             pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                if worker not in others:
-                    worker.terminate()
+            if isinstance(error, KeyboardInterrupt):
+                for worker in multiprocessing.active_children():
+                    if worker not in others:
+                        worker.terminate()
             raise
 
 

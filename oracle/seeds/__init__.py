@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,21 +60,11 @@ def run(digits: Digits, jobs: int, *, hidden: int = 50, quiet: bool = False) -> 
 
 
 def _performed(tasks: Sequence[Slice], jobs: int, quiet: bool) -> list[Differences]:
-    """The results in the order of the tasks; with one job, this process does it all."""
-    with campaign.progress(len(tasks), "seeds", quiet=quiet) as advance:
-        if jobs == 1:
-            results = []
-            for task in tasks:
-                results.append(perform(task))
-                advance()
-            return results
-        with campaign.one_thread_each(), campaign.executor(min(jobs, len(tasks))) as pool:
-            futures = [pool.submit(perform, task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    advance()
-            except BaseException:  # an interrupt too: what was not begun is not wanted any more
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            return [future.result() for future in futures]
+    """The results in the order of the tasks; the first that fails ends them all."""
+
+    def arrived(_: Slice, result: Differences | BaseException) -> None:
+        if isinstance(result, BaseException):
+            raise result
+
+    found = campaign.each(perform, tasks, jobs, "seeds", "case", quiet=quiet, arrived=arrived)
+    return [result for result in found if not isinstance(result, BaseException)]
