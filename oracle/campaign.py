@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,14 +67,11 @@ def dtypes_of(record: Any) -> tuple[str, ...]:
     return DTYPES if isinstance(record, Spec) else DTYPES[:1]
 
 
-def tasks_of(records: Iterable[Any], dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
-    """All cases of these Specs, in all these dtypes, and all steps of the others."""
-    tasks = []
-    for record in records:
-        cases = [case.name for case in record.cases] if isinstance(record, Spec) else [""]
-        chosen = [dtype for dtype in dtypes if dtype in dtypes_of(record)]
-        tasks += [Task(module, record.name, case, dtype, seed) for dtype in chosen for case in cases]
-    return tasks
+def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
+    """All cases of a Spec, in all these dtypes; all steps of what is followed step by step."""
+    cases = [case.name for case in record.cases] if isinstance(record, Spec) else [""]
+    chosen = [dtype for dtype in dtypes if dtype in dtypes_of(record)]
+    return [Task(module, record.name, case, dtype, seed) for dtype in chosen for case in cases]
 
 
 def specs_in(module: ModuleType) -> list[Spec]:

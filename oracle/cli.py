@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,17 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
     verify = commands.add_parser("verify", help="verify ops of the catalogue, or anyone's as package.module:op")
-    verify.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
-    verify.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    _add_selection(verify, seed_of="cases and cotangents", where="where to write")
     verify.add_argument("--case", metavar="C", help="only the case of this name")
-    verify.add_argument("--dtype", metavar="D", choices=(*DTYPES, "all"), help="float64 (default), float32..., or all")
-    verify.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
-    verify.add_argument("--seed", type=_natural, default=0, metavar="S", help="of cases and cotangents (default 0)")
-    verify.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default: reports)"
-    )
     verify.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    verify.set_defaults(run=_verify, dtype="float64")
+    verify.set_defaults(run=_verify)
 
     listing = commands.add_parser("list", help="list the catalogue")
     listing.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
@@ -88,30 +80,41 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
 
     random = commands.add_parser("fuzz", help="verify random uses of ops, as their strategies draw them; shrink what fails")
-    random.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
-    random.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    _add_selection(random, seed_of="all choices", where="where failures/ is written")
     random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
-    random.add_argument("--dtype", metavar="D", choices=(*DTYPES, "all"), help="float64 (default), float32..., or all")
-    random.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
-    random.add_argument("--seed", type=_natural, default=0, metavar="S", help="of all choices (default 0)")
-    random.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where failures/ is written (default: reports)"
-    )
-    random.set_defaults(run=_fuzz, dtype="float64")
+    random.set_defaults(run=_fuzz, case=None)
 
     seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
-    seeds.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
-    seeds.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where to write (default: reports)")
+    _add_work(seeds, where="where to write")
     seeds.add_argument("--mnist", type=Path, metavar="FOLDER", help="take the three digits from the full MNIST in this folder")
     seeds.set_defaults(run=_seeds)
     return parser
+
+
+def _add_selection(command: argparse.ArgumentParser, *, seed_of: str, where: str) -> None:
+    command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    command.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    command.add_argument(
+        "--dtype", metavar="D", choices=(*DTYPES, "all"), default="float64", help="float64 (default), float32..., or all"
+    )
+    command.add_argument("--seed", type=_natural, default=0, metavar="S", help=f"of {seed_of} (default 0)")
+    _add_work(command, where)
+
+
+def _add_work(command: argparse.ArgumentParser, where: str) -> None:
+    command.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
+    command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
 
 
 # ----------------------------------------------------------------------------------------------------- verify
 
 
 def _verify(options: argparse.Namespace) -> Exit:
-    tasks, records = _selected(options)
+    records = _chosen(options)
+    tasks = [task for module, record in records for task in campaign.tasks_of(record, _dtypes(options), options.seed, module)]
+    tasks = [task for task in tasks if options.case in (None, task.case)]
+    if not tasks:
+        raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}")
     _check_reports(options.reports)
     jobs = options.jobs or (1 if len(tasks) <= FEW else os.cpu_count() or 1)
     rows = campaign.run(tasks, jobs, quiet=options.json)
@@ -124,7 +127,7 @@ def _verify(options: argparse.Namespace) -> Exit:
 
     env = document.environment(options.command, options.seed)
     json_text = document.to_json(document.document(rows, env))
-    sources = {record.name: str(record.source) for record in records if isinstance(record, Spec) and record.source}
+    sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
     page = markdown.markdown(rows, env, sources, reproduce)
     _write(options.reports, {"verification.json": json_text, "verification.md": page})
     if options.json:
@@ -135,26 +138,21 @@ def _verify(options: argparse.Namespace) -> Exit:
     return Exit.PASS if all(row.passed for row in rows) else Exit.FAIL
 
 
-def _selected(options: argparse.Namespace) -> tuple[list[campaign.Task], list[Any]]:
-    """The tasks that the command line names, and their records."""
-    dtypes = DTYPES if options.dtype == "all" else (options.dtype,)
-    tasks: list[campaign.Task] = []
-    records: list[Any] = []
+def _chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
+    """The records that the command line names, each with its module if it is not of the catalogue."""
+    records: list[tuple[str, Any]] = []
     own = [name for name in options.names if ":" not in name]
     for name in options.names:
         if ":" in name:
             module, specs = foreign(name)
-            records += specs
-            tasks += campaign.tasks_of(specs, dtypes, options.seed, module)
+            records += [(module, spec) for spec in specs]
     if own or not options.names:
-        chosen = catalogued(own, options.family)
-        records += chosen
-        tasks += campaign.tasks_of(chosen, dtypes, options.seed)
-    if options.case is not None:
-        tasks = [task for task in tasks if task.case == options.case]
-    if not tasks:
-        raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}")
-    return tasks, records
+        records += [("", record) for record in catalogued(own, options.family)]
+    return records
+
+
+def _dtypes(options: argparse.Namespace) -> tuple[str, ...]:
+    return DTYPES if options.dtype == "all" else (options.dtype,)
 
 
 def _selection(options: argparse.Namespace) -> str:
@@ -282,13 +280,11 @@ def _fuzz(options: argparse.Namespace) -> Exit:
         from oracle import fuzz
     except ImportError as error:
         raise Stop(Exit.USAGE, f"fuzz needs hypothesis: {error}") from None
-    options.case = None
-    tasks = list(dict.fromkeys(replace(task, case="", dtype="") for task in _selected(options)[0]))
-    tasks = [task for task in tasks if fuzz.can(task)]
+    tasks = [fuzz.task_of(record, options.seed, module) for module, record in _chosen(options) if fuzz.can(record)]
     if not tasks:
         raise Stop(Exit.NOTHING, f"nothing to draw: no op with a strategy fits {_selection(options)}")
     _check_reports(options.reports)
-    dtypes = DTYPES if options.dtype == "all" else (options.dtype,)
+    dtypes = _dtypes(options)
 
     def tell(outcome: fuzz.Outcome) -> None:
         if outcome.failure:

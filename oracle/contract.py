@@ -18,7 +18,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.measures import eps_of, largest
-from oracle.subject import Leaf, Subject, conditioning, copied_arrays, flat, leaves_of, natural_sizes
+from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
 
 __all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
 
@@ -28,7 +28,6 @@ Array = NDArray[Any]
 WRITES = "writes to"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
-BLURRED = 1e-9  # of a gradient's size: what moves more with the rounding of its arguments is at a jump
 
 
 class Breach(NamedTuple):
@@ -74,7 +73,7 @@ class Setting:
 
     @cached_property
     def blur(self) -> list[float]:
-        """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums move it."""
+        """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums."""
 
         def gradient(primals: Any) -> list[Array]:
             return flat(self.gradient(primals, self.dy))
@@ -82,7 +81,7 @@ class Setting:
         if any(np.asarray(leaf.array).dtype.name != "float64" for leaf in self.leaves(self.primals)):
             return [0.0] * len(self.sizes)
         moved = conditioning(gradient, self.primals)
-        return [m if m <= BLURRED * size else 0.0 for m, size in zip(moved, self.sizes, strict=True)]
+        return [blur(m, size) for m, size in zip(moved, self.sizes, strict=True)]
 
 
 def _bits(tree: Any) -> list[tuple[tuple[int, ...], str, bytes]]:
@@ -224,7 +223,8 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
         for i, (one, two, size) in enumerate(zip(s.leaves(s.cotangents), found, s.sizes, strict=True)):
             a, b = np.asarray(one.array, np.float64), np.asarray(two.array, np.float64)
             allowed = 256 * eps_of(np.asarray(one.array).dtype) * max(size, largest(a))
-            if a.shape != b.shape or (largest(a - b) > allowed and largest(a - b) > allowed + 16 * s.blur[i]):
+            apart = largest(a - b) if a.shape == b.shape else np.inf
+            if apart > allowed and apart > allowed + s.blur[i]:
                 yield Breach(one.path, f"another gradient when arguments and dy come in {name}")
 
 

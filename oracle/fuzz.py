@@ -19,7 +19,7 @@ from oracle.row import Verdict
 from oracle.spec import Draw, Spec
 from oracle.verification import dtype_named, verify
 
-__all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run"]
+__all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "task_of"]
 
 WRONG = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
 """What no correct op may get. VACUOUS is right where the gradient that was drawn is zero."""
@@ -63,9 +63,14 @@ def draw_example(
     return Example(arguments, options, dtype, seed)
 
 
-def can(task: campaign.Task) -> bool:
+def can(record: Any) -> bool:
     """Whether there is a strategy to draw from."""
-    return getattr(campaign.spec_of(task), "strategy", None) is not None
+    return isinstance(record, Spec) and record.strategy is not None
+
+
+def task_of(record: Spec, seed: int, module: str = "") -> campaign.Task:
+    """All random uses of one op: of no case, and of whatever dtypes are drawn."""
+    return campaign.Task(module, record.name, "", "", seed)
 
 
 def run(

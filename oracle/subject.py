@@ -15,11 +15,24 @@ from oracle.measures import EPSILON, differences, largest
 from oracle.probe import quiet, vector
 from purenet import Op
 
-__all__ = ["Leaf", "Subject", "check_primals", "conditioning", "copied_arrays", "flat", "leaves_of", "natural_sizes", "widened"]
+__all__ = [
+    "Leaf",
+    "Subject",
+    "blur",
+    "check_primals",
+    "conditioning",
+    "copied_arrays",
+    "flat",
+    "leaves_of",
+    "natural_sizes",
+    "widened",
+]
 
 Array = NDArray[Any]
 
 NUDGES = 4  # by which conditioning is measured
+BLURRING = 16.0  # times what the nudges move, another order of the same operations may
+JUMPING = 2.0**-30  # of a gradient's size: what the rounding of its arguments moves further is at a jump, or means nothing
 ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
@@ -176,6 +189,11 @@ def conditioning(gradient: Callable[[Any], Sequence[Array]], primals: Any, seed:
         except Exception:  # the end of the op's domain: nothing is known
             return [0.0] * len(optree.tree_leaves(primals))
     return moved
+
+
+def blur(moved: float, size: float) -> float:
+    """What the rounding of the arguments may do to a gradient of this size that its conditioning moves so far."""
+    return BLURRING * moved if BLURRING * moved <= JUMPING * size else 0.0
 
 
 def _natural(sizes: Sequence[float]) -> float:

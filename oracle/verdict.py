@@ -38,7 +38,6 @@ Array = NDArray[Any]
 MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it in every function tried
 ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
 AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
-BLURRED = 2.0**-33  # of the scale: what moves more than this with the rounding of its arguments is at a jump, or means nothing
 GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
 
 
@@ -59,12 +58,9 @@ class Allowance:
         narrow = 4 * by_jax + 4 * EPSILON[dtype.name] * scale if by_jax is not None else 64 * EPSILON[dtype.name] * scale
         return cls(narrow, narrow)
 
-    def beside(self, conditioning: float, scale: float) -> Allowance:
-        """The same, and the rounding that the arguments themselves carry into the gradient, unless it is no rounding."""
-        more = ROUNDING * conditioning
-        if not more <= BLURRED * scale:
-            return self
-        return Allowance(self.numerical + more, self.autodiff + more)
+    def beside(self, blur: float) -> Allowance:
+        """The same, and the rounding that the arguments themselves carry into the gradient."""
+        return Allowance(self.numerical + blur, self.autodiff + blur)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from oracle import numerical
 from oracle.diagnosis import Situation
 from oracle.measures import differences, largest, relative
 from oracle.probe import Probe, unvector, vector
-from oracle.subject import Leaf, Subject, conditioning, flat, natural_sizes, widened
+from oracle.subject import Leaf, Subject, blur, conditioning, flat, natural_sizes, widened
 from oracle.verdict import Allowance, Evidence, judge
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Witnesses:
                 doubted = np.isin(estimate.index, first.contradicted)
                 evidence = replace(evidence, estimate=numerical.confirm(self.probe, i, estimate, doubted))
             if self.dtype.name == "float64" and not estimate.kink.any():
-                evidence = replace(evidence, allowance=evidence.allowance.beside(self._conditioning[i], scale))
+                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(self._conditioning[i], scale)))
         return evidence
 
     @cached_property

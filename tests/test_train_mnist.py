@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.idx import idx
+from tests.interrupts import interruptible
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "examples" / "train_mnist.py"
@@ -139,18 +140,8 @@ def test_a_run_that_diverges_says_so(folder: Path, run: Run) -> None:
     assert re.fullmatch(r"train_mnist: the loss is (nan|inf) at step \d+; try a smaller --rate than 1e\+20\n", stderr)
 
 
-# Python ignores interrupts where its parent does, as a shell's background job; the tests may run in one.
-HEARS_INTERRUPTS = """
-import runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 def test_an_interrupted_run_says_what_it_reached(folder: Path) -> None:
-    arguments = ["--mnist", str(folder), "--steps", "100000000", "--batch", "20"]
-    command = [sys.executable, "-W", "error", "-c", HEARS_INTERRUPTS, str(SCRIPT), *arguments]
+    command = interruptible(SCRIPT, "--mnist", str(folder), "--steps", "100000000", "--batch", "20")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:

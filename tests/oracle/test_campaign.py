@@ -51,7 +51,7 @@ def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_tasks_are_all_cases_in_all_dtypes() -> None:
-    tasks = tasks_of([SPEC], ("float64", "float16"), seed=3, module="mine")
+    tasks = tasks_of(SPEC, ("float64", "float16"), seed=3, module="mine")
     assert tasks == [
         Task("mine", "relu", "typical", "float64", 3),
         Task("mine", "relu", "other", "float64", 3),
@@ -61,8 +61,8 @@ def test_tasks_are_all_cases_in_all_dtypes() -> None:
 
 
 def test_trajectories_are_followed_in_float64_alone() -> None:
-    assert tasks_of([SCHEDULE], DTYPES) == [Task("", "exponential_decay", "", "float64")]
-    assert tasks_of([SCHEDULE], ("float32",)) == []
+    assert tasks_of(SCHEDULE, DTYPES) == [Task("", "exponential_decay", "", "float64")]
+    assert tasks_of(SCHEDULE, ("float32",)) == []
 
 
 def test_the_specs_of_a_module_are_found_alone_and_in_sequences() -> None:
@@ -80,7 +80,7 @@ def without_seconds(rows: list[Any]) -> list[Any]:
 
 
 def test_processes_change_nothing_but_the_time() -> None:
-    tasks = tasks_of([SCHEDULE, *[catalogue.find("identity")]], ("float64",))[:4]
+    tasks = [*tasks_of(SCHEDULE, DTYPES), *tasks_of(catalogue.find("identity"), ("float64",))][:4]
     alone = run(tasks, 1, quiet=True)
     together = run(tasks, 2, quiet=True)
     assert len(alone) >= 4

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 
 from oracle import campaign
 from oracle.cli import Exit
-from tests.oracle.conftest import OLD, OWN, Module, Run, command, environment
+from tests.interrupts import interruptible
+from tests.oracle.conftest import OLD, OWN, ROOT, Module, Run, command, environment
 
 
 def texts(folder: Path) -> dict[str, str]:
@@ -201,21 +201,12 @@ spec = oracle.Spec((sleep_fwd, sleep_bwd), cases=(oracle.Case("one", (np.ones(2)
 """
 
 
-# Python ignores interrupts where its parent does, as a shell's background job; the tests may run in one.
-HEARS_INTERRUPTS = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from oracle.cli import main
-sys.exit(main())
-"""
-
-
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_control_c_is_one_line_and_no_process_is_left(tmp_path: Path, module: Module, reports: Path, jobs: str) -> None:
     module("sleeper", SLEEPER)
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", HEARS_INTERRUPTS, "verify", "sleeper:spec", "--jobs", jobs],
+        interruptible(ROOT / "oracle" / "__main__.py", "verify", "sleeper:spec", "--jobs", jobs),
         cwd=tmp_path,
         env=environment(),
         stdout=pipe,
