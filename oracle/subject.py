@@ -172,27 +172,27 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
 
 
 def conditioning(gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0) -> list[float]:
-    """How far each gradient moves when every entry of every argument moves by its rounding in float64.
+    """How far each gradient (or value) moves when every entry of every argument moves by its rounding in float64.
 
     Where large terms cancel, as in 2 (p - t) for p near t, no computation is more exact than that.
     """
     generator = np.random.default_rng([seed, 0x636F6E64])
     with quiet():
+        here = gradient(primals)
+        moved = [0.0] * len(here)
         try:
-            here = gradient(primals)
-            moved = [0.0] * len(here)
             for _ in range(NUDGES):
                 signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
                 nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON["float64"] * sign)), primals, signs)
                 gaps = [largest(differences(there, g)) for there, g in zip(gradient(nudged), here, strict=True)]
                 moved = [max(pair) for pair in zip(moved, gaps, strict=True)]
         except Exception:  # the end of the op's domain: nothing is known
-            return [0.0] * len(optree.tree_leaves(primals))
+            return [0.0] * len(here)
     return moved
 
 
 def blur(moved: float, size: float) -> float:
-    """What the rounding of the arguments may do to a gradient of this size that its conditioning moves so far."""
+    """What the rounding of the arguments may do to a gradient of this size that they move so far."""
     return BLURRING * moved if BLURRING * moved <= JUMPING * size else 0.0
 
 

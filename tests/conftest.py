@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ settings.load_profile("reproducible")
 def pytest_configure(config: pytest.Config) -> None:
     # A run that was killed, or the other worker, may leave half an entry: JAX warns and compiles again.
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # JAX and all these tests are here to stay: no collection need look at them
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import jax
 import pytest
 
-from oracle import cli
+from oracle import autodiff, cli
 from oracle.report import document
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,7 @@ def compiled_for_one_op(request: pytest.FixtureRequest) -> None:
     mark = request.node.get_closest_marker("xdist_group")
     if mark is not None and mark.args[0] != latest[0]:
         latest[0] = mark.args[0]
+        autodiff.remembered.cache_clear()
         jax.clear_caches()
 
 

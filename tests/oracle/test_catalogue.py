@@ -5,7 +5,6 @@ What is true of all ops is tested here, over all of them; a new Spec needs no ne
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,7 +16,7 @@ import optree
 import pytest
 
 import oracle
-from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, autodiff, catalogue
+from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue
 from oracle.probe import random_cotangent
 from oracle.subject import Subject, leaves_of
 from purenet import Op
@@ -38,25 +37,6 @@ def of(spec: Spec, *values: Any, name: str = "") -> Any:
 
 
 every_spec = pytest.mark.parametrize("spec", [of(spec) for spec in SPECS.values()])
-
-
-@pytest.fixture(autouse=True)
-def ask_jax_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What JAX says of a case does not change when an error is planted in the op, and tracing it takes most of the time."""
-    monkeypatch.setattr(autodiff, "vjp", remembered)
-
-
-ANSWERS: dict[Any, autodiff.Pullback] = {}
-ask = autodiff.vjp
-
-
-def remembered(reference: Callable[..., Any], primals: Any, cotangent: Any, options: Any) -> autodiff.Pullback:
-    question = reference, pickle.dumps((primals, cotangent, options))
-    if question not in ANSWERS:
-        if len(ANSWERS) > 200:  # those of other ops
-            ANSWERS.clear()
-        ANSWERS[question] = ask(reference, primals, cotangent, options)
-    return ANSWERS[question]
 
 
 def cases() -> Iterator[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+import purenet as pn
 from oracle import Flag, Verdict, verify
 from oracle.numerical import Directional, Estimate
 from oracle.verdict import Allowance, Evidence, judge
@@ -285,6 +286,12 @@ def test_a_singularity_hides_no_constant() -> None:
     assert (
         found(elementwise(lambda x: x**-3.0, lambda x: -3 * x**-4.0), X, reference=lambda x: x**-3.0 + 1e-9)[0] is Verdict.FAIL
     )
+
+
+@pytest.mark.parametrize(("offset", "verdict"), [(0.0, Verdict.PASS), (1e-12, Verdict.FAIL)])
+def test_a_value_that_is_left_when_larger_ones_cancel_in_the_reference(offset: float, verdict: Verdict) -> None:
+    point = np.array(0.09071321504709833)  # x - tanh(x) is 2.5e-4 there, and rounded as 1 is
+    assert found(pn.tanhshrink, point, reference=lambda x: x + (1 - 2 * jax.nn.sigmoid(2 * x)) + offset)[0] is verdict
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN"), (np.inf, "infinity")])

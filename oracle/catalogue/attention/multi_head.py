@@ -101,7 +101,8 @@ def heads_of(*shape: int, keys: tuple[int, ...] | None = None, **sizes: Any) -> 
 def multi_heads(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
     """Sizes of at least 2, because the only entry of a gradient may be tiny beside what cancels in it.
 
-    A bias of the keys is drawn only where it has a gradient: the softmax does not see what is added to all logits.
+    A bias of the keys is drawn only where it has a gradient worth the name: the softmax does not see what is added to all
+    logits, and a softcap only a little of it.
     """
     batch, queries = draw.choice([(2,), (1,), ()]), draw.between(2, 3)
     pair = draw.choice([False, True])
@@ -123,7 +124,7 @@ def multi_heads(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
         width=2 * draw.between(1, 2) if turned else draw.between(2, 3),
         wide=draw.between(2, 3),
         out=draw.between(2, 3),
-        biases=[name for name in ("qkvo" if turned or "softcap" in options else "qvo") if draw.choice([True, False])],
+        biases=[name for name in ("qkvo" if turned else "qvo") if draw.choice([True, False])],
     )
     return make(draw), options
 
