@@ -117,18 +117,27 @@ def _search(probe: Probe, leaf: int, index: Array, steps: Array, sizes: Array, f
 
 
 def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estimate:
-    """`estimate` with its elements `where` looked at again from steps 4,096 times shorter.
+    """`estimate` with its elements `where` looked at again.
 
-    A function that bends more sharply than the first steps can see (and is flat at each of them) deceives every
-    extrapolation. Where the second look contradicts the first by more than both state, the second is right.
+    From steps 4,096 times shorter: a function that bends more sharply than the first steps can see (and is flat at each of
+    them) deceives every extrapolation. Where that contradicts the first look by more than both state, it is right. And from
+    steps a third as long: neighbours in one table may agree by chance, but then another table lies apart from it by more
+    than both state, and that distance is the uncertainty.
     """
     if not where.any():
         return estimate
-    again = differentiate(probe, leaf, estimate.index[where], steps=estimate.step[where] / 4096)
-    old, new = estimate.value[where], again.value
+    shorter, other = (
+        differentiate(probe, leaf, estimate.index[where], steps=estimate.step[where] / ratio) for ratio in (4096, 3)
+    )
+    old, spread = estimate.value[where], estimate.uncertainty[where]
     with quiet():
-        deceived = np.abs(new - old) > 4 * (again.uncertainty + estimate.uncertainty[where])
-    return _replaced(estimate, again, np.flatnonzero(where)[deceived], np.flatnonzero(deceived))
+        deceived = np.abs(shorter.value - old) > 4 * (shorter.uncertainty + spread)
+        apart = np.abs(other.value - old)
+        lucky = (apart > other.uncertainty + spread) & ~other.kink & ~estimate.kink[where]
+    uncertainty = estimate.uncertainty.copy()
+    uncertainty[where] = np.where(lucky, apart, spread)
+    widened = replace(estimate, uncertainty=uncertainty)
+    return _replaced(widened, shorter, np.flatnonzero(where)[deceived], np.flatnonzero(deceived))
 
 
 def _better(one: Estimate, other: Estimate, where: Array) -> Estimate:

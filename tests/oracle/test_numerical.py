@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -394,6 +394,18 @@ def test_a_second_look_leaves_what_nobody_doubts() -> None:
     again = confirm(probe, 0, first, doubted)
     assert (again.value == first.value)[~doubted].all()
     assert (again.step == first.step)[~doubted].all()
+
+
+@pytest.mark.parametrize("off", [1e-9, 1e-6])
+def test_a_second_look_is_less_sure_of_what_another_table_denies(off: float) -> None:
+    x = normal(6)
+    v = np.asarray(random_cotangent(x))
+    probe = Probe(np.sin, (x,), v)
+    first = differentiate(probe, 0)
+    lucky = replace(first, value=first.value + off)  # as if neighbours had agreed by chance
+    again = confirm(probe, 0, lucky, np.ones(6, bool))
+    assert (too_sure(again, v * np.cos(x)) <= 0).all()
+    assert (again.uncertainty <= 2 * off).all()
 
 
 def test_a_second_look_does_not_spoil_a_good_answer() -> None:
