@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optree
 
-__all__ = ["Pullback", "StructureError", "quick_to_compile", "remembered", "use_compilation_cache", "vjp"]
+__all__ = ["Pullback", "StructureError", "forget", "quick_to_compile", "use_compilation_cache", "vjp"]
 
 OPTIONS = {
     "xla_backend_optimization_level": 0,
@@ -41,7 +41,7 @@ def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, o
     whose Python code looks at values of its arguments cannot be compiled and is run as it is.
     """
     try:
-        both = remembered(reference, pickle.dumps(dict(options)))
+        both = _remembered(reference, pickle.dumps(dict(options)))
     except Exception:  # an option that cannot be pickled, such as a lambda
         both = _jitted(reference, options)
     tree: Any = tuple(primals)
@@ -99,9 +99,16 @@ def quick_to_compile(*, fuse: bool = True) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
+def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
     """The same jitted function for the same question: JAX then compiles it once for each shape and dtype."""
     return _jitted(reference, pickle.loads(options))  # noqa: S301 - what this process has just written
+
+
+def forget() -> None:
+    """Let go of all that is compiled: gigabytes, after some thousand shapes, and every garbage collection looks at it."""
+    _remembered.cache_clear()
+    clear: Any = jax.clear_caches
+    clear()
 
 
 def _arrays(tree: Any) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-import jax
 import pytest
 
 from oracle import autodiff, cli
@@ -22,12 +21,11 @@ latest: list[str] = [""]
 
 @pytest.fixture(autouse=True)
 def compiled_for_one_op(request: pytest.FixtureRequest) -> None:
-    """What JAX has compiled is let go when the tests of another op begin: thousands of functions slow every collection."""
+    """What JAX has compiled is let go when the tests of another op begin."""
     mark = request.node.get_closest_marker("xdist_group")
     if mark is not None and mark.args[0] != latest[0]:
         latest[0] = mark.args[0]
-        autodiff.remembered.cache_clear()
-        jax.clear_caches()
+        autodiff.forget()
 
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
