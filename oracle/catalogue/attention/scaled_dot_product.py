@@ -100,7 +100,7 @@ def masking(draw: Draw, heads: int, queries: int, keys: int) -> dict[str, Any]:
     if draw.choice([False, True]):
         options["scale"] = draw.choice([0.5, -1.25])
     if draw.choice([False, True]):
-        options["softcap"] = draw.choice([0.5, 2.0])
+        options["softcap"] = draw.choice([2.0, 10.0])
     return options
 
 
