@@ -1,4 +1,4 @@
-"""Witness 2: JAX's reverse mode through an independently written reference. Beside the catalogue, all that imports JAX."""
+"""Witness 2: JAX's reverse mode through an independently written reference. Imports JAX, as the catalogue does, and an adapter."""
 
 from __future__ import annotations
 

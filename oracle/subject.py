@@ -11,6 +11,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.adapters import adapted
 from oracle.measures import EPSILON, differences, largest
 from oracle.probe import quiet, vector
 from purenet import Op
@@ -49,6 +50,7 @@ class Subject:
 
     @classmethod
     def of(cls, op: Any, options: Mapping[str, Any]) -> Subject:
+        op = adapted(op) or op
         if isinstance(op, Op):
             if op.backward is None and not hasattr(op, "stages"):
                 raise TypeError(f"verify: {op.name} has no pullback")
@@ -60,7 +62,10 @@ class Subject:
             module = getattr(forward, "__module__", None) or "__main__"
             arguments = _positional(forward, options)
         else:
-            raise TypeError(f"verify: op must be a purenet.Op or a pair (fwd, bwd) of functions, got {type(op).__name__}")
+            raise TypeError(
+                "verify: op must be a purenet.Op, a pair (fwd, bwd) of functions, a jax.custom_vjp function, a "
+                f"torch.autograd.Function or an autograd primitive, got {type(op).__name__}"
+            )
         return cls(name, module, arguments, forward, backward, options)
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:

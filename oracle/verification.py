@@ -84,7 +84,7 @@ def verify(
 
     Args:
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
-            of one cotangent per primal.
+            of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`.
         primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
             than float64 is judged by what JAX loses at that dtype.
         options: keywords for `op` and `reference`.

@@ -1,0 +1,165 @@
+"""Rules that JAX, autograd and torch are given by hand: the right ones pass, the wrong ones are found and explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from autograd import numpy as anp
+from autograd.extend import defvjp, primitive
+
+import oracle
+from oracle import Verdict, adapters
+from tests.oracle.planted import normal, row, signed
+
+X, W = signed(2, 3), signed(3, 2)
+DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
+
+
+def by_jax(factor: float) -> Any:
+    """x**power * w, whose rule multiplies one cotangent by a factor."""
+
+    @jax.custom_vjp
+    def power_of(x: Any, w: Any, power: int = 3) -> Any:
+        return x**power * w
+
+    def fwd(x: Any, w: Any, power: int) -> Any:
+        return x**power * w, (x, w, power)
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        x, w, power = residuals
+        return factor * dy * w * power * x ** (power - 1), dy * x**power, None
+
+    power_of.defvjp(fwd, bwd)
+    return power_of
+
+
+def by_autograd(factor: float) -> Any:
+    @primitive
+    def power_of(x: Any, w: Any, power: int = 3) -> Any:
+        return x**power * w
+
+    defvjp(
+        power_of,
+        lambda y, x, w, power=3: lambda dy: factor * dy * w * power * x ** (power - 1),
+        lambda y, x, w, power=3: lambda dy: dy * x**power,
+    )
+    return power_of
+
+
+def by_torch(factor: float) -> Any:
+    torch = pytest.importorskip("torch")
+
+    class PowerOf(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any, w: Any, power: int = 3) -> Any:
+            ctx.save_for_backward(x, w)
+            ctx.power = power
+            return x**power * w
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            x, w = ctx.saved_tensors
+            return factor * dy * w * ctx.power * x ** (ctx.power - 1), dy * x**ctx.power, None
+
+    return PowerOf
+
+
+LIBRARIES = pytest.mark.parametrize("library", [by_jax, by_autograd, by_torch])
+
+
+@LIBRARIES
+@pytest.mark.parametrize("options", [{}, {"power": 2}])
+@pytest.mark.parametrize("reference", [None, lambda x, w, power=3: x**power * w], ids=["alone", "JAX"])
+def test_a_right_rule_passes(library: Any, options: dict[str, Any], reference: Any) -> None:
+    result = oracle.verify(library(1.0), X, X + 0.25, options=options, reference=reference)
+    assert {r.verdict for r in result.rows} == {Verdict.PASS}, result
+    assert {r.parameter for r in result.rows} == {"x", "w"}
+    assert {r.op for r in result.rows} <= {"power_of", "PowerOf"}
+
+
+@LIBRARIES
+def test_a_wrong_rule_is_found_and_explained(library: Any) -> None:
+    result = oracle.verify(library(2.0), X, X + 0.25)
+    assert row(result, "w").verdict is Verdict.PASS
+    assert row(result, "x").verdict is Verdict.FAIL
+    assert row(result, "x").diagnosis.startswith("constant factor: x is 2 times the true gradient everywhere")
+
+
+@LIBRARIES
+def test_a_billionth_too_much_is_found(library: Any) -> None:
+    assert row(oracle.verify(library(1 + 1e-9), X, X + 0.25), "x").verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("library", [by_jax, by_torch])
+def test_narrow_floats_stay_what_they_are(library: Any, dtype: Any) -> None:
+    x, w = X.astype(dtype), (X + 0.25).astype(dtype)
+    result = oracle.verify(library(1.0), x, w, reference=lambda x, w: x**3 * w)
+    assert {(r.dtype, r.verdict) for r in result.rows} == {(np.dtype(dtype).name, Verdict.PASS)}, result
+
+
+def test_a_jvp_of_jax() -> None:
+    @jax.custom_jvp
+    def root(x: Any) -> Any:
+        return jnp.sqrt(x)
+
+    root.defjvp(lambda primals, tangents: (root(primals[0]), tangents[0] / root(primals[0])))  # 2 is missing
+    only = row(oracle.verify(root, np.abs(X)), "x")
+    assert only.verdict is Verdict.FAIL
+    assert "2 times the true gradient" in only.diagnosis
+
+
+def test_a_rule_whose_forward_pass_is_another_function() -> None:
+    @jax.custom_vjp
+    def cube(x: Any) -> Any:
+        return x**3
+
+    cube.defvjp(lambda x: (x**2, x), lambda x, dy: (2 * x * dy,))
+    assert row(oracle.verify(cube, X)).verdict is Verdict.FAIL
+
+
+def test_what_only_calls_a_rule_is_named_by_its_library() -> None:
+    wrong = by_jax(2.0)
+
+    def layer(params: Any, x: Any) -> Any:
+        hidden = x @ params["w"]
+        return {"y": wrong(hidden, jnp.ones_like(hidden))}
+
+    result = oracle.verify(adapters.of_jax(layer), {"w": W}, X)
+    assert {r.parameter: r.verdict for r in result.rows} == {"params.w": Verdict.FAIL, "x": Verdict.FAIL}
+    right = oracle.verify(adapters.of_autograd(lambda params, x: anp.tanh(anp.dot(x, params["w"]))), {"w": W}, X)
+    assert {r.verdict for r in right.rows} == {Verdict.PASS}, right
+
+
+def test_tensors_of_torch_by_their_own_rules() -> None:
+    torch = pytest.importorskip("torch")
+    pair = adapters.of_torch(lambda params, x: torch.softmax(x @ params["w"], -1))
+    assert oracle.verify(pair, {"w": W}, X).passed
+
+    class Forgetful(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(x: Any, w: Any) -> Any:
+            return x * w
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            return dy * ctx.saved_tensors[1], None
+
+    only = row(oracle.verify(Forgetful, X, X + 1))
+    assert (only.parameter, only.verdict) == ("w", Verdict.FAIL)
+    assert "returned None" in only.diagnosis
+
+
+@pytest.mark.parametrize("op", [np.sin, lambda x: x, 3, int, normal])
+def test_what_has_no_rule_of_its_own_is_refused(op: Any) -> None:
+    with pytest.raises(TypeError, match=r"verify: op must be a purenet.Op, a pair .*, a jax.custom_vjp function"):
+        oracle.verify(op, X)
