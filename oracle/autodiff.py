@@ -1,4 +1,4 @@
-"""Witness 2: JAX's reverse mode through an independently written reference. Imports JAX, as the catalogue does, and an adapter."""
+"""Witness 2: JAX's reverse mode of an independently written reference. Only the catalogue and an adapter import JAX too."""
 
 from __future__ import annotations
 
