@@ -68,6 +68,17 @@ class Subject:
             )
         return cls(name, module, arguments, forward, backward, options)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of the keywords that have one."""
+        owner = getattr(self.forward, "__self__", None)
+        try:
+            parameters = inspect.signature(owner if isinstance(owner, Op) else self.forward).parameters.values()
+        except (TypeError, ValueError):
+            return {}
+        bound = owner.bound if isinstance(owner, Op) else {}
+        return {p.name: p.default for p in parameters if p.default is not p.empty and p.kind is p.KEYWORD_ONLY} | bound
+
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
         return self._pair(self.forward(*primals, **self.options))
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle import numerical
-from oracle.diagnosis import Situation
+from oracle.diagnosis import Questions, Situation
 from oracle.measures import differences, largest, relative
-from oracle.probe import Probe, unvector, vector
-from oracle.subject import Leaf, Subject, blur, conditioning, flat, natural_sizes, widened
+from oracle.probe import Probe, vector
+from oracle.subject import Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
 from oracle.verdict import Allowance, Evidence, judge
 
 if TYPE_CHECKING:
@@ -193,23 +193,21 @@ class Witnesses:
 
     def situation(self, i: int, samples: int, *, ignores_cotangent: bool) -> Situation:
         """What a diagnosis of argument `i` may ask for."""
-        cotangent = self.probe.cotangent
-
-        def under(changed: Array) -> Array | None:
-            """The true gradient under another cotangent."""
-            if self.reference is not None:
-                pullback = self._pull(self.wide, unvector(changed, self.dy))
-                return np.asarray(flat(pullback.cotangents)[i]) if pullback else None
-            if self.probe.origin[i].size > self.limit:
-                return None
-            return numerical.differentiate(Probe(self.subject.value, self.wide, changed), i).value
-
-        def sample(k: int) -> Array | None:
-            if cotangent.size % samples:
-                return None
-            rows = cotangent.reshape(samples, -1)
-            return under(np.where(np.arange(samples)[:, None] == k, rows, 0.0).ravel())
-
-        sizes = {"batch": samples, "number of outputs": cotangent.size, "number of elements": self.probe.origin[i].size}
-        sizes |= {f"dimension {d} of {leaf.path}": n for leaf in self.leaves for d, n in enumerate(np.shape(leaf.array))}
-        return Situation(sizes, ignores_cotangent, lambda: under(np.ones_like(cotangent)), sample, samples)
+        sizes = {
+            "batch": samples,
+            "number of outputs": self.probe.cotangent.size,
+            "number of elements": self.probe.origin[i].size,
+        }
+        for leaf in (*self.leaves, *leaves_of(("the value",), (self.y,))):
+            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
+        paths = [leaf.path for leaf in self.leaves]
+        questions = Questions(
+            lambda *primals, **options: self.subject.forward(*primals, **options)[0],
+            self.wide,
+            paths,
+            i,
+            widened(self.dy),
+            self.subject.options,
+            self.subject.defaults,
+        )
+        return Situation(sizes, questions.numbers, ignores_cotangent, questions)

@@ -183,7 +183,7 @@ class Gradient:
 
     @property
     def diagnosis(self) -> str:
-        return diagnose(self.evidence, self.judgement, Situation(samples=len(self.point.digits.labels)))
+        return diagnose(self.evidence, self.judgement, Situation(sizes={"batch": len(self.point.digits.labels)}))
 
     @property
     def analytic(self) -> Array:

@@ -169,14 +169,13 @@ def test_a_symmetric_gradient_is_not_transposed(witness: str) -> None:
 
 
 @alone_and_with_jax
-def test_transposed_and_scaled_is_neither(witness: str) -> None:
-    diagnosis = cause(lambda dx: 2 * dx.T, SQUARE, witness)
-    assert diagnosis.startswith("no known cause: ")
+def test_transposed_and_scaled(witness: str) -> None:
+    assert cause(lambda dx: 2 * dx.T, SQUARE, witness) == "transposed: the entries are 2 times the true ones in another order"
 
 
 def test_a_vector_is_never_transposed() -> None:
-    assert cause(lambda dx: dx[::-1].copy()).startswith("no known cause")
-    assert cause(lambda dx: dx[:, ::-1].copy(), signed(1, 5)).startswith("no known cause")
+    assert cause(lambda dx: dx[::-1].copy()).startswith("reversed: ")
+    assert cause(lambda dx: dx[:, ::-1].copy(), signed(1, 5)).startswith("reversed: ")
 
 
 # ------------------------------------------------------------------------------------------------- the cotangent
@@ -244,7 +243,7 @@ def test_only_one_sample_counted(witness: str, which: slice, name: str) -> None:
 @alone_and_with_jax
 def test_a_sample_in_the_middle_is_not_called_the_first(witness: str) -> None:
     diagnosis = cause_of_layer(lambda x, dy: x[1:2].T @ dy[1:2], witness)
-    assert diagnosis.startswith("no known cause: 6 of 6 entries are wrong")
+    assert diagnosis == "batch sum missing: this is the gradient of number 1 (from 0) of 4 samples alone"
 
 
 @alone_and_with_jax
@@ -432,7 +431,7 @@ def test_a_dropped_term_is_no_factor(witness: str) -> None:
     reference = None if witness == "alone" else lambda x: x - x.mean(axis=0)
     verdict, diagnosis = found((center_fwd, lambda _, dy: (dy.copy(),)), normal(4, 3), reference=reference)
     assert verdict is Verdict.FAIL
-    assert diagnosis.startswith("no known cause: 12 of 12 entries are wrong")
+    assert diagnosis == "term missing: x is the true gradient plus a constant along axis 0"
 
 
 def test_a_pass_has_nothing_to_say() -> None:

@@ -1,0 +1,76 @@
+"""What is probably wrong, with the evidence: the first cause, in this order, that explains what was seen.
+
+A cause must explain the error almost whole: it supposes a gradient that leaves less than a thousandth of it. The order goes
+from what is certain to what is fitted, from the special to the general, and from what costs nothing to what must be asked:
+
+1. What the verdict itself says: a gradient that is not finite, a convention at a kink, another function (`said`).
+2. What is so whatever else it is: zero everywhere, whole numbers where the true ones are not, a cotangent that bwd never
+   looks at. Of a single output every gradient is a multiple of every other, so this comes before factors.
+3. The true numbers in other places: transposed, reversed, shifted. Before a factor: a symmetric tensor passes as both.
+4. The true numbers, all changed alike: a factor, lost signs, a limit, a narrow float on the way (`fits`).
+5. Places where something definite is wrong, the rest being right: a single entry, a mask, some samples, borders (`places`).
+6. Other gradients (`others`), which have nothing fitted in them: that of another argument, of the last of several uses,
+   of some samples only, with another keyword, at another point. They are asked of the forward pass, and only now.
+7. What is fitted with the most freedom: a factor for each index of an axis, terms with free coefficients (`terms`).
+8. Places without a known reason: rows, borders.
+
+What is not distinguishable here is not said: causes with free numbers need more entries than numbers.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from oracle.diagnosis import fits, others, places, terms
+from oracle.diagnosis.fits import explain_factor
+from oracle.diagnosis.questions import Questions
+from oracle.diagnosis.said import BY_REASON, another_function, shape_cause, unexplained
+from oracle.diagnosis.situation import Cause, Situation, View
+from oracle.verdict import Evidence, Judgement
+
+__all__ = ["Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
+
+CAUSES: tuple[Cause, ...] = (
+    fits.zero,
+    fits.truncated,
+    others.ignored_cotangent,
+    places.transposed,
+    places.reversed_or_shifted,
+    fits.factor,
+    fits.signs_lost,
+    fits.limited,
+    fits.narrow,
+    places.transposed_and_scaled,
+    places.one_entry,
+    places.mask_not_applied,
+    places.rows_exchanged,
+    places.rows_explained,
+    places.borders_explained,
+    places.zero_where_it_should_not_be,
+    others.of_another_argument,
+    others.overwritten,
+    others.some_outputs,
+    others.diagonal,
+    others.other_cotangents,
+    others.with_other_options,
+    others.at_other_points,
+    terms.factor_along_an_axis,
+    others.weighted_outputs,
+    terms.product_term,
+    terms.term_along_axes,
+    fits.noise_of_a_narrow_float,
+    places.borders,
+    places.rows,
+)
+
+
+def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
+    """The cause in words. Empty for a pass without anything to say."""
+    said = BY_REASON.get(judgement.reason)
+    if said is not None:
+        return said(e, judgement)
+    if judgement.reason == "another-function":
+        return another_function(e, judgement)
+    view = View.of(e, situation)
+    found = chain.from_iterable(cause(view) for cause in CAUSES) if view is not None else iter(())
+    return next(found, "") or unexplained(e, judgement)

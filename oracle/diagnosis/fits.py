@@ -1,0 +1,131 @@
+"""What is wrong everywhere alike: a factor, or one function of each entry of the true gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isclose, sqrt
+
+import numpy as np
+
+from oracle.diagnosis.situation import AGREE, View
+from oracle.measures import EPSILON, eps_of, fit_scale, largest
+
+__all__ = [
+    "explain_factor",
+    "factor",
+    "limited",
+    "narrow",
+    "noise_of_a_narrow_float",
+    "number",
+    "signs_lost",
+    "truncated",
+    "zero",
+]
+
+
+def zero(v: View) -> Iterator[str]:
+    """Nothing flows back."""
+    if not v.ours.any() and v.wrong.any():
+        yield "the gradient is zero everywhere, the true one is not: nothing flows back"
+
+
+def truncated(v: View) -> Iterator[str]:
+    """Written into an array of integers."""
+    whole = v.ours.any() and np.isfinite(v.ours).all() and np.array_equal(v.ours, np.trunc(v.ours))
+    if whole and not np.array_equal(v.truth, np.trunc(v.truth)) and np.array_equal(v.ours, np.trunc(v.truth + 0.0)):
+        yield "integer dtype: every entry is the true one truncated to a whole number; an integer array on the way?"
+
+
+def factor(v: View) -> Iterator[str]:
+    """One number times the true gradient."""
+    fit = fit_scale(v.ours, v.truth)
+    if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
+        return
+    named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+    everywhere = "everywhere" if v.whole else f"in all of {v.index.size} entries"
+    yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
+        f": {named}" if named else ""
+    )
+
+
+def number(scale: float) -> str:
+    """A factor in words: one that is nearly 1 by what it lacks."""
+    return f"{scale:.6g}" if abs(scale - 1) > 1e-5 else f"1 {scale - 1:+.3g}"
+
+
+def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, numbers: dict[str, float] | None = None) -> str:
+    """What a constant factor usually means; empty if it means nothing known."""
+    known = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
+    for name, n in sizes.items():
+        if n > 1:
+            known += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
+            known += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often")]
+    for name, x in (numbers or {}).items():
+        parts = [(x, f"{name} ({x:g})"), (1 - x, f"1 - {name} ({1 - x:g})")]
+        for value, words in parts:
+            if value != 0 and not isclose(abs(value), 1.0):
+                known += [(value, f"multiplied by {words} once too often"), (1 / value, f"not multiplied by {words}")]
+    for name, n in sizes.items():
+        if n > 2:
+            known += [(sqrt(n), f"not divided by the square root of the {name} ({n})")]
+            known += [(1 / sqrt(n), f"divided by the square root of the {name} ({n}) once too often")]
+            known += [(n / (n - 1), f"divided by {n - 1} instead of the {name} ({n})")]
+            known += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
+    for value, words in known:
+        if abs(scale - value) < within * abs(value):
+            return words
+    for value, words in known:
+        if value > 0 and abs(scale + value) < within * value:
+            return f"the sign is wrong, and {words}"
+    return ""
+
+
+def signs_lost(v: View) -> Iterator[str]:
+    """The size without the sign, or the sign without the size."""
+    if v.index.size < 3:
+        return
+    if v.explained_by(np.abs(v.truth)):
+        yield f"sign lost: {v.name} is the absolute value of the true gradient"
+    fit = fit_scale(v.ours, np.sign(v.truth))
+    if fit is not None and v.explained_by(fit.scale * np.sign(v.truth)):
+        yield f"size lost: {v.name} is {fit.scale:.6g} times the sign of the true gradient"
+
+
+def limited(v: View) -> Iterator[str]:
+    """Cut off at a limit, from one side or both."""
+    low, high = (float(edge) for edge in (v.ours.min(), v.ours.max()))
+    for a, b in ((low, high), (-np.inf, high), (low, np.inf)):
+        # A limit that a single entry has reached is indistinguishable from a wrong entry.
+        if v.fits(np.clip(v.truth, a, b)) and np.count_nonzero((v.ours == a) | (v.ours == b)) > 1 < np.count_nonzero(v.wrong):
+            yield f"clipped: {v.name} is the true gradient kept within {a:.6g} and {b:.6g}"
+
+
+def narrow(v: View) -> Iterator[str]:
+    """Every entry a number of a narrower float, and no further from the true one than its rounding."""
+    if v.index.size < 2:
+        return
+    for name in ("float32", "float16"):
+        if EPSILON[name] <= eps_of(v.e.dtype):
+            continue
+        with np.errstate(over="ignore"):
+            rounded = v.ours.astype(name).astype(np.float64)
+        if np.array_equal(rounded, v.ours) and (np.abs(v.error) <= 8 * EPSILON[name] * np.abs(v.truth)).all():
+            yield f"{name} on the way: every entry of {v.name} is a {name} number next to the true one"
+
+
+def noise_of_a_narrow_float(v: View) -> Iterator[str]:
+    """Errors of random sign, all of the size of a narrower float's rounding."""
+    size = largest(v.truth)
+    nonzero = np.abs(v.truth) > EPSILON["float16"] * size
+    if size == 0 or nonzero.sum() < 4:
+        return
+    off = np.abs(v.error)[nonzero] / np.abs(v.truth)[nonzero]
+    both_signs = min((v.error[nonzero] > 0).mean(), (v.error[nonzero] < 0).mean()) > 0.15
+    for name in ("float32", "float16"):
+        eps = EPSILON[name]
+        typical = eps / 64 < np.median(off) < 4 * eps and largest(v.error) < 32 * eps * size
+        if eps > eps_of(v.e.dtype) and typical and both_signs and (v.wrong[nonzero]).mean() > 0.7:
+            yield (
+                f"{name} on the way: {v.name} is right to that precision only "
+                f"(errors of both signs, the largest {largest(v.error) / size:.1e} of the largest entry)"
+            )

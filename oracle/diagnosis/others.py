@@ -1,0 +1,257 @@
+"""The gradient of something else: of other outputs, another argument, another keyword, another point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, islice
+
+import numpy as np
+
+from oracle.diagnosis.fits import number
+from oracle.diagnosis.questions import Questions, Supposed
+from oracle.diagnosis.situation import AGREE, Array, Asked, View, counted, explains
+from oracle.measures import fit_scale
+
+__all__ = [
+    "at_other_points",
+    "diagonal",
+    "ignored_cotangent",
+    "of_another_argument",
+    "other_cotangents",
+    "overwritten",
+    "some_outputs",
+    "weighted_outputs",
+    "with_other_options",
+]
+
+QUESTIONS = 24  # of one kind
+ITERATIONS = 8  # towards the value of a keyword
+NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
+AXIS = 256  # the longest axis of the value whose indices are taken one by one
+
+
+def ignored_cotangent(v: View) -> Iterator[str]:
+    """The cotangent changes nothing."""
+    if v.situation.ignores_cotangent:
+        as_sum = False
+        if v.asked is not None:
+            ones = _jacobian(v.asked).sum(axis=1)
+            as_sum = explains(ones, v.ours[v.asked.where], v.truth[v.asked.where], v.e.dtype)
+        yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
+
+
+def of_another_argument(v: View) -> Iterator[str]:
+    """The cotangents of two arguments stand in each other's place."""
+    for said, extra in _recognized(v, v.asked.questions.of_other_arguments() if v.asked else iter(())):
+        yield f"arguments swapped: this is the gradient of {said}{extra}"
+
+
+def at_other_points(v: View) -> Iterator[str]:
+    """The right formula with a wrong residual."""
+    for said, extra in _recognized(v, v.asked.questions.at_other_points() if v.asked else iter(())):
+        yield f"wrong point: this is the gradient where {said}{extra}"
+
+
+def with_other_options(v: View) -> Iterator[str]:
+    """Forward and backward pass disagree about a keyword."""
+    if v.asked is None:
+        return
+    q = v.asked.questions
+    for said, extra in _recognized(v, q.with_exchanged_options()):
+        yield f"options swapped: this is the gradient with {said}{extra}"
+    for said, extra in _recognized(v, q.with_other_options()):
+        name = said.split(" = ")[0]
+        given = f"; the forward pass has {q.keywords[name]!r}" if not isinstance(q.keywords[name], np.ndarray) else ""
+        yield f"option ignored: this is the gradient with {said}{extra}{given}"
+    for name, value in q.numbers.items():
+        found = _fitted_number(v, q, name, value)
+        if found is not None:
+            yield f"option ignored: this is the gradient with {name} = {found:.6g}; the forward pass has {value!r}"
+
+
+def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | None:
+    """The value of a keyword at which the gradient is ours, by Gauss-Newton on its logarithm."""
+    assert v.asked is not None
+    if value == 0 or v.asked.rows.size < 4:
+        return None
+    goal = v.ours[v.asked.where]
+    before, t = q.with_number(name, value), 0.01
+    last = 0.0
+    for _ in range(ITERATIONS):
+        here = q.with_number(name, value * float(np.exp(t)))
+        if here is None or before is None or not np.isfinite(here).all():
+            return None
+        if v.is_instead(here):
+            return value * float(np.exp(t))
+        slope = (here - before)[v.asked.rows] / (t - last)
+        size = float(slope @ slope)
+        if size == 0 or not np.isfinite(size):
+            return None
+        before, last = here, t
+        t += float(np.clip(slope @ (goal - here[v.asked.rows]) / size, -3.0, 3.0))
+        if t == last:
+            return None
+    return None
+
+
+def _recognized(v: View, supposed: Iterator[Supposed]) -> Iterator[tuple[str, str]]:
+    """Those that are ours, or ours up to a factor."""
+    if v.asked is None or v.asked.rows.size < 3:
+        return
+    for words, gradient in islice(supposed, QUESTIONS):
+        if v.is_instead(gradient):
+            yield words, ""
+        elif v.asked.rows.size > 4:
+            fit = fit_scale(v.ours[v.asked.where], gradient[v.asked.rows])
+            if fit is not None and v.is_instead(fit.scale * gradient):
+                yield words, f", times {number(fit.scale)}"
+
+
+# ------------------------------------------------------------------------------------------- from the Jacobian alone
+
+
+def _jacobian(asked: Asked) -> Array:
+    """One row for each entry, one column for each output."""
+    jacobian = asked.questions.jacobian
+    assert jacobian is not None
+    return jacobian[asked.rows]
+
+
+def _instead(v: View, supposed: Array) -> bool:
+    """Whether ours is this, given for the sound entries only."""
+    return v.asked is not None and supposed.size > 1 and v.fits(supposed, v.asked.where)
+
+
+def diagonal(v: View) -> Iterator[str]:
+    """Each output by its own entry only."""
+    if v.asked is None or v.asked.questions.outputs != v.shape:
+        return
+    jacobian, entries = _jacobian(v.asked), v.asked.questions.asked[v.asked.rows]
+    own = jacobian[np.arange(entries.size), entries] * v.asked.questions.cotangent[entries]
+    if v.asked.rows.size > 2 and _instead(v, own):
+        yield f"term missing: {v.name} is what each output owes to its own entry; what it owes to the others is missing"
+
+
+def overwritten(v: View) -> Iterator[str]:
+    """Of several uses of an entry one counts."""
+    if v.asked is None:
+        return
+    outputs = v.asked.questions.outputs
+    contributions = (_jacobian(v.asked) * v.asked.questions.cotangent).reshape(-1, *outputs)
+    for count in range(len(outputs), 0, -1):
+        for kept in combinations(range(1, len(outputs) + 1), count):
+            summed = contributions.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
+            uses = summed.reshape(len(summed), -1)
+            used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
+            times = used.sum(axis=1)
+            if times.min(initial=2) > 1 or times.max(initial=0) < 2 or times.size < 3:
+                continue  # where all are used alike, other causes look the same
+            rows = np.arange(len(uses))
+            first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+            how = (
+                ("the last", uses[rows, last]),
+                ("the first", uses[rows, first]),
+                ("the mean", uses.sum(axis=1) / np.maximum(times, 1)),
+            )
+            for which, supposed in how:
+                if _instead(v, supposed):
+                    many = counted(v.asked.questions.asked[v.asked.rows][times > 1], 3)
+                    yield (
+                        f"overwritten instead of accumulated: entries of {v.name} that are used several times "
+                        f"(flat {many}) got {which} of their contributions"
+                    )
+                    return
+
+
+def _along(asked: Asked, axis: int) -> Array:
+    """What each index of an axis of the value contributes to each entry: one column an index."""
+    outputs = asked.questions.outputs
+    contributions = (_jacobian(asked) * asked.questions.cotangent).reshape(-1, *outputs)
+    return np.asarray(contributions.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a != axis + 1)))
+
+
+def some_outputs(v: View) -> Iterator[str]:
+    """Some indices of an axis of the value do not count, or one counts otherwise."""
+    if v.asked is None:
+        return
+    for axis, n in enumerate(v.asked.questions.outputs):
+        if not 1 < n <= AXIS:
+            continue
+        parts = _along(v.asked, axis)
+        whole = parts.sum(axis=1)
+        for k in (0, n - 1, *range(1, n - 1)):
+            if _instead(v, parts[:, k]):
+                if axis == 0:
+                    name = {0: "the first of", n - 1: "the last of"}.get(k, f"number {k} (from 0) of")
+                    yield f"batch sum missing: this is the gradient of {name} {n} samples alone"
+                yield f"sum missing: this is the gradient of index {k} of {n} along axis {axis} of the value alone"
+        for k in range(n):
+            if _instead(v, whole - parts[:, k]):
+                yield f"only some samples: index {k} of {n} along axis {axis} of the value does not count"
+        weights = _weights(v, parts)
+        if weights is None:
+            continue
+        near = np.abs(weights[:, None] - np.array([0.0, 1.0])).min(axis=1) < AGREE**0.5
+        if near.all():
+            yield f"only some samples: of axis {axis} of the value only {counted(np.flatnonzero(weights > 0.5))} count, of {n}"
+        elif np.count_nonzero(np.abs(weights - 1) > AGREE**0.5) == 1:
+            k = int(np.abs(weights - 1).argmax())
+            yield f"only some samples: index {k} of axis {axis} of the value counts {number(float(weights[k]))} times"
+
+
+def weighted_outputs(v: View) -> Iterator[str]:
+    """Each index of an axis of the value counts with a weight of its own."""
+    if v.asked is None:
+        return
+    for axis, n in enumerate(v.asked.questions.outputs):
+        if 1 < n <= AXIS and v.asked.rows.size >= 3 * n:
+            weights = _weights(v, _along(v.asked, axis))
+            if weights is not None:
+                shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
+                yield f"weighted: the cotangent counts ({shown}) times along axis {axis} of the value"
+
+
+def _weights(v: View, parts: Array) -> Array | None:
+    """With which weights the contributions add up to ours, if they do and are determined."""
+    assert v.asked is not None
+    count = parts.shape[1]
+    if v.asked.rows.size <= count:
+        return None
+    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.asked.where], rcond=1e-8)
+    return solved if rank == count and _instead(v, parts @ solved) else None
+
+
+def other_cotangents(v: View) -> Iterator[str]:
+    """The right pullback of another cotangent: in another order, or averaged."""
+    if v.asked is None or v.asked.rows.size < 3:
+        return
+    outputs = v.asked.questions.outputs
+    jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent.reshape(outputs)
+
+    def pulled(changed: Array) -> bool:
+        return not np.array_equal(changed, dy) and _instead(v, jacobian @ np.broadcast_to(changed, outputs).ravel())
+
+    for axis, n in enumerate(outputs):
+        if n < 2:
+            continue
+        mean = dy.mean(axis=axis, keepdims=True)
+        if pulled(mean):
+            yield f"averaged over axis {axis} of the value: the cotangent is its mean there"
+        if pulled(n * mean):
+            yield f"summed over axis {axis} of the value: the cotangent is its sum there, for each index"
+        if pulled(np.flip(dy, axis)):
+            yield f"reversed: the cotangent, along axis {axis} of the value"
+        for by in (1, -1):
+            if pulled(np.roll(dy, by, axis)) or pulled(_shifted(dy, by, axis)):
+                yield f"shifted: the cotangent, by {by:+d} along axis {axis} of the value"
+    if dy.size > 1 and (pulled(np.full(outputs, dy.mean())) or pulled(np.full(outputs, dy.sum()))):
+        yield "averaged over all outputs: the cotangent is one number, its mean or its sum"
+
+
+def _shifted(dy: Array, by: int, axis: int) -> Array:
+    """As `np.roll`, with zeros coming in."""
+    moved = np.roll(dy, by, axis)
+    edge = [slice(None)] * dy.ndim
+    edge[axis] = slice(0, 1) if by > 0 else slice(-1, None)
+    moved[tuple(edge)] = 0.0
+    return moved

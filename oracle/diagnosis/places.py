@@ -1,0 +1,270 @@
+"""Where it is wrong: entries in another order, single ones, those of a mask, rows along an axis, borders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, permutations
+
+import numpy as np
+
+from oracle.diagnosis.fits import number
+from oracle.diagnosis.situation import Array, View, at, counted
+from oracle.measures import fit_scale
+
+__all__ = [
+    "borders",
+    "borders_explained",
+    "mask_not_applied",
+    "one_entry",
+    "reversed_or_shifted",
+    "rows",
+    "rows_exchanged",
+    "rows_explained",
+    "transposed",
+    "transposed_and_scaled",
+    "zero_where_it_should_not_be",
+]
+
+
+def transposed(v: View) -> Iterator[str]:
+    """The true entries, their axes permuted."""
+    if not v.whole or not 2 <= len(v.shape) <= 4:
+        return
+    for axes in permutations(range(len(v.shape))):
+        turned = v.tensors[1].transpose(axes)
+        if axes != tuple(range(len(v.shape))) and v.explained_by(turned.ravel()):
+            how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
+            yield f"{how}: the entries are the true ones in another order" + (
+                "" if turned.shape == v.shape else f", those of shape {turned.shape} read as {v.shape}"
+            )
+
+
+def transposed_and_scaled(v: View) -> Iterator[str]:
+    """The true entries, their axes permuted, times one number."""
+    if not v.whole or not 2 <= len(v.shape) <= 4 or v.index.size < 4:
+        return
+    for axes in permutations(range(len(v.shape))):
+        turned = v.tensors[1].transpose(axes).ravel()
+        fit = fit_scale(v.ours, turned)
+        if axes != tuple(range(len(v.shape))) and fit is not None and v.explained_by(fit.scale * turned):
+            how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
+            yield f"{how}: the entries are {number(fit.scale)} times the true ones in another order"
+
+
+def reversed_or_shifted(v: View) -> Iterator[str]:
+    """The true entries, in reversed order along some axes, or each one place further along one."""
+    if not v.whole or not v.shape:
+        return
+    truth = v.tensors[1]
+    for count in range(1, len(v.shape) + 1):
+        for axes in combinations([a for a, n in enumerate(v.shape) if n > 2], count):
+            if v.explained_by(np.flip(truth, axes).ravel()):
+                yield f"reversed: the entries of {v.name} are the true ones in reversed order along {_axes(axes)}"
+    for axis, n in enumerate(v.shape):
+        for by in (k for k in range(-(n // 2), n // 2 + 1) if k):
+            moved = np.roll(truth, by, axis).ravel()
+            # What falls off one end may come in at the other, or be lost.
+            inside = _along(v, axis, _kept(n, by))
+            if v.explained_by(moved) or (abs(by) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
+                side = "before" if by < 0 else "after"
+                yield f"shifted: the entries of {v.name} are the true ones {abs(by)} {side} their place along axis {axis}"
+
+
+def _kept(n: int, by: int) -> Array:
+    """Which places along an axis of n are filled from inside when it is shifted."""
+    origin = np.arange(n) - by
+    return (origin >= 0) & (origin < n)
+
+
+def one_entry(v: View) -> Iterator[str]:
+    """One entry alone."""
+    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1:
+        i = int(v.wrong.argmax())
+        times = f", {v.ours[i] / v.truth[i]:.12g} times the true one" if v.truth[i] != 0 else ""
+        yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {v.ours[i]:.17g} instead of {v.truth[i]:.17g}{times}"
+
+
+def mask_not_applied(v: View) -> Iterator[str]:
+    """Something flows where nothing should, and the rest is right, or right up to a factor."""
+    should_be_zero = np.abs(v.truth) <= v.tolerance
+    flows = should_be_zero & v.wrong
+    if np.count_nonzero(flows) < 2 or should_be_zero.all():
+        return
+    rest = _what(v, ~should_be_zero)
+    if not v.wrong[~should_be_zero].any() or rest:
+        what = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)})"
+        yield f"{what}, and elsewhere {rest}" if rest else f"{what}, and right elsewhere"
+
+
+def zero_where_it_should_not_be(v: View) -> Iterator[str]:
+    """Nothing flows in some places, and the rest is right, or right up to a factor."""
+    none = (v.ours == 0) & v.wrong
+    if np.count_nonzero(none) < 2 or none.all():
+        return
+    rest = _what(v, ~none)
+    if not v.wrong[~none].any() or rest:
+        what = f"zero where it should not be: {v.name} is zero in {_where(v, none)}, the true gradient is not"
+        yield f"{what}; elsewhere {rest}" if rest else f"{what}; right elsewhere"
+
+
+# ----------------------------------------------------------------------------------------------- along one axis
+
+
+def rows_exchanged(v: View) -> Iterator[str]:
+    """What belongs at one index of an axis stands at another."""
+    if not v.whole or len(v.shape) < 2:
+        return
+    for axis in range(len(v.shape)):
+        wrong = _wrong_along(v, axis)
+        instead = _rows_of_others(v, axis, wrong) if wrong.any() else ""
+        if instead:
+            rest = "" if wrong.all() else "; right elsewhere"
+            yield f"one sample for another: along axis {axis} of {v.name}, {instead}{rest}"
+
+
+def rows_explained(v: View) -> Iterator[str]:
+    """Only some indices of one axis are wrong, and there it is known what."""
+    for axis, wrong in _wrong_rows(v):
+        if axis > 0 and _ends(wrong):
+            continue  # a border
+        there = _what(v, _along(v, axis, wrong))
+        if there:
+            yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}: there {there}"
+
+
+def rows(v: View) -> Iterator[str]:
+    """Only some indices of one axis are wrong."""
+    for axis, wrong in _wrong_rows(v):
+        yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}, and right elsewhere"
+
+
+def _wrong_rows(v: View) -> Iterator[tuple[int, Array]]:
+    """The axes of which at most half of the indices hold everything that is wrong, the fewest first."""
+    if not v.whole or np.count_nonzero(v.wrong) < 2:
+        return
+    found = []
+    for axis, n in enumerate(v.shape):
+        wrong = _wrong_along(v, axis)
+        # Where most entries of a vector could be wrong by chance, no row is.
+        if v.index.size > n > wrong.sum() and 3 * wrong.sum() <= 2 * n:
+            found.append((wrong.sum() / n, axis, wrong))
+    yield from ((axis, wrong) for _, axis, wrong in sorted(found, key=lambda f: f[:2]))
+
+
+def _wrong_along(v: View, axis: int) -> Array:
+    """Which indices of an axis hold something wrong."""
+    return np.asarray(v.wrong.reshape(v.shape).any(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
+
+
+def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
+    """Which other row is in the place of each wrong one, if all of them are."""
+    ours, truth = (np.moveaxis(t, axis, 0).reshape(wrong.size, -1) for t in v.tensors)
+    tolerance = v.tolerance.max()
+    said = []
+    for i in np.flatnonzero(wrong):
+        apart = np.abs(truth - ours[i]).max(axis=1)
+        if not truth[i].size > 1 or not apart.min() <= tolerance or not ours[i].any():
+            return ""
+        said.append(f"{i} has what belongs at {int(apart.argmin())}")
+    return ", ".join(said[:4]) + (f", ... ({len(said)} of them)" if len(said) > 4 else "")
+
+
+# ----------------------------------------------------------------------------------------------- near the ends
+
+
+def borders_explained(v: View) -> Iterator[str]:
+    """Wrong near the ends of some axes only, and there it is known what."""
+    for words, where in _borders(v):
+        there = _what(v, where)
+        if there:
+            yield f"{words}: there {there}"
+
+
+def borders(v: View) -> Iterator[str]:
+    """Wrong near the ends of some axes only."""
+    for words, _ in _borders(v):
+        yield f"{words}, and right inside"
+
+
+def _borders(v: View) -> Iterator[tuple[str, Array]]:
+    """The fewest trailing axes near whose ends everything lies that is wrong, from the very end on."""
+    if not v.whole or np.count_nonzero(v.wrong) < 2:
+        return
+    wrong = v.wrong.reshape(v.shape)
+    # Of few numbers in a row some lie near the ends by chance.
+    spatial = [a for a, n in enumerate(v.shape) if (a > 0 and n > 3) or (len(v.shape) == 1 and n > 7)]
+    for count in range(1, len(spatial) + 1):
+        for axes in combinations(spatial, count):
+            for width in range(1, max(v.shape[a] for a in axes) // (4 if len(v.shape) == 1 else 3) + 1):
+                border, outermost = (_near(v, axes, w) for w in (width, 1))
+                if border.all() or (v.wrong & ~border).any() or not (v.wrong & outermost).any():
+                    continue
+                sides = [_side(wrong, a, axes, width) for a in axes]
+                if all(side.any() for side in sides):
+                    shown = "; ".join(f"{_indices(side)} of axis {a}" for side, a in zip(sides, axes, strict=True))
+                    yield f"borders: {v.name} is wrong only near the ends of {_axes(axes)} ({shown})", v.wrong
+                    return
+
+
+def _near(v: View, axes: tuple[int, ...], width: int) -> Array:
+    """The entries less than `width` from an end of any of these axes, flat."""
+    return np.asarray(np.logical_or.reduce([_along(v, a, _distance(v.shape[a]) < width) for a in axes]))
+
+
+def _distance(n: int) -> Array:
+    """Of each index of an axis to the nearer end."""
+    return np.minimum(np.arange(n), np.arange(n)[::-1])
+
+
+def _side(wrong: Array, axis: int, axes: tuple[int, ...], width: int) -> Array:
+    """Which indices of this axis are wrong where the other axes are inside."""
+    for other in axes:
+        if other != axis:
+            wrong = np.take(wrong, range(width, wrong.shape[other] - width), axis=other)
+    return np.asarray(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))
+
+
+# ----------------------------------------------------------------------------------------------- in words
+
+
+def _what(v: View, where: Array) -> str:
+    """What our entries are beside the true ones in some places: zero, or a multiple; empty if nothing simple."""
+    ours, truth = v.ours[where], v.truth[where]
+    if not ours.any() and truth.any():
+        return "it is zero"
+    fit = fit_scale(ours, truth)
+    if fit is not None and np.count_nonzero(truth) > 1 and v.fits(fit.scale * truth, where):
+        sign = ", the sign is wrong" if abs(fit.scale + 1) < 1e-6 else ""
+        return f"it is {number(fit.scale)} times the true one{sign}"
+    return ""
+
+
+def _where(v: View, mask: Array) -> str:
+    """Which entries: whole rows of one axis by their index, or how many and the first."""
+    if v.whole and v.index.size > 1:
+        tensor = mask.reshape(v.shape)
+        for axis, n in enumerate(v.shape):
+            rest = tuple(a for a in range(len(v.shape)) if a != axis)
+            if rest and np.array_equal(tensor.any(axis=rest), tensor.all(axis=rest)) and n > 1:
+                return f"{_indices(np.asarray(tensor.any(axis=rest)))} of axis {axis}"
+    return f"{np.count_nonzero(mask)} of {mask.size} entries, first {at(v.e, int(v.index[mask.argmax()]))}"
+
+
+def _along(v: View, axis: int, chosen: Array) -> Array:
+    """The entries at these indices of an axis, flat."""
+    shape = [1] * len(v.shape)
+    shape[axis] = -1
+    return np.broadcast_to(chosen.reshape(shape), v.shape).ravel()
+
+
+def _ends(wrong: Array) -> bool:
+    """Whether the wrong indices are those near the ends, of an axis that is long enough to have an inside."""
+    return wrong.size > 3 and bool((_distance(wrong.size)[wrong] < wrong.size // 3).all())
+
+
+def _indices(chosen: Array) -> str:
+    return counted(np.flatnonzero(chosen))
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"

@@ -1,0 +1,218 @@
+"""What the gradient would be if: the forward pass is differentiated elsewhere, or its outputs count otherwise.
+
+Plain central differences, extrapolated once, are exact enough to recognize a gradient, and the same with and without JAX. The
+number of entries that they take is bounded by the size of what the forward pass works on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from oracle.diagnosis.situation import Array
+from oracle.measures import EPSILON
+from oracle.probe import quiet, size_of, vector
+
+__all__ = ["Questions", "Supposed"]
+
+MOST = 256  # entries of an argument about which anything is asked
+FEWEST = 3
+WORK = 2**22  # numbers that may go in and out of the forward pass for one question
+STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
+
+
+class Supposed(NamedTuple):
+    """What may have been done instead, in words, and the gradient that it would give at the entries asked about."""
+
+    words: str
+    gradient: Array
+
+
+@dataclass(frozen=True)
+class Questions:
+    """About argument number `leaf` of `function(*primals, **options)`, all in float64, with the cotangent `dy`."""
+
+    function: Callable[..., Any]
+    primals: tuple[Any, ...]
+    paths: Sequence[str]
+    leaf: int
+    dy: Any
+    options: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Of all keywords that have one."""
+
+    # ----------------------------------------------------------------------------------------------- the point
+
+    @cached_property
+    def keywords(self) -> dict[str, Any]:
+        """The value of every keyword, given or not."""
+        return {**self.defaults, **self.options}
+
+    @cached_property
+    def arguments(self) -> list[Array]:
+        return _leaves(self.primals)[0]
+
+    @cached_property
+    def value(self) -> Any:
+        with quiet():
+            return self.function(*self.primals, **self.options)
+
+    @cached_property
+    def cotangent(self) -> Array:
+        return vector(self.dy)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The shape of the value; of several arrays, of all their entries in a row."""
+        leaves = optree.tree_leaves(self.value)
+        return np.shape(leaves[0]) if len(leaves) == 1 else (self.cotangent.size,)
+
+    def like(self, shape: tuple[int, ...]) -> dict[str, Array]:
+        """The arguments, keywords, value and cotangent of this shape, by name."""
+        given = dict(zip(self.paths, self.arguments, strict=True))
+        given |= {k: np.asarray(o, np.float64) for k, o in self.options.items() if isinstance(o, np.ndarray)}
+        if np.size(self.cotangent) == np.prod(self.outputs):
+            given |= {"the value": vector(self.value).reshape(self.outputs), "dy": self.cotangent.reshape(self.outputs)}
+        return {name: np.asarray(t, np.float64) for name, t in given.items() if np.shape(t) == shape}
+
+    # ----------------------------------------------------------------------------------------------- the entries
+
+    @cached_property
+    def asked(self) -> Array:
+        """The entries asked about: all, or as many as the work allows, spread evenly."""
+        size = self.arguments[self.leaf].size
+        work = sum(a.size for a in self.arguments) + self.cotangent.size + 1
+        most = min(size, MOST, WORK // (4 * work))
+        if not most >= min(size, FEWEST) > 0:
+            return np.zeros(0, np.intp)
+        return np.unique(np.linspace(0, size - 1, most).astype(np.intp))
+
+    def among(self, index: Array, truth: Array, tolerance: Array) -> Array:
+        """The entries asked about whose true gradient is known and is that of the forward pass here, without a kink near."""
+        here = self.jacobian
+        if here is None:
+            return np.zeros(0, np.intp)
+        where = np.minimum(np.searchsorted(index, self.asked), index.size - 1)
+        known = index[where] == self.asked
+        sound = np.abs(here @ self.cotangent - truth[where]) <= tolerance[where]
+        return np.flatnonzero(known & sound)
+
+    # ----------------------------------------------------------------------------------------------- the answers
+
+    @cached_property
+    def jacobian(self) -> Array | None:
+        """The derivative of every output by each entry asked about: one row an entry."""
+        return self._derivative(self.leaf, self.primals, self.options)
+
+    def _derivative(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
+        leaves, structure = _leaves(primals)
+        x = np.asarray(leaves[leaf], np.float64)
+        typical = size_of(x)
+
+        def moved(entry: int, by: float) -> Array:
+            copies = [np.array(a) for a in leaves]
+            copies[leaf].flat[entry] += by
+            return vector(self.function(*structure.unflatten(copies), **options)).copy()
+
+        rows = np.empty((self.asked.size, self.cotangent.size))
+        with quiet():
+            try:
+                for row, entry in enumerate(self.asked):
+                    h = STEP * max(abs(float(x.flat[entry])), typical)
+                    coarse, fine = ((moved(entry, s) - moved(entry, -s)) / (2 * s) for s in (h, h / 2))
+                    rows[row] = (4 * fine - coarse) / 3
+            except Exception:  # outside the domain, other shapes: no such gradient
+                return None
+        return rows if self.asked.size else None
+
+    def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
+        derivative = self._derivative(leaf, primals, options)
+        return None if derivative is None else derivative @ self.cotangent
+
+    def of_other_arguments(self) -> Iterator[Supposed]:
+        """The gradients of the other arguments of the same shape."""
+        shape = self.arguments[self.leaf].shape
+        for i, path in enumerate(self.paths):
+            if i != self.leaf and self.arguments[i].shape == shape:
+                gradient = self._gradient(i, self.primals, self.options)
+                if gradient is not None:
+                    yield Supposed(path, gradient)
+
+    def at_other_points(self) -> Iterator[Supposed]:
+        """The gradients where one argument has the value of something else of its shape, or is one or zero throughout."""
+        for i, path in enumerate(self.paths):
+            shape = self.arguments[i].shape
+            instead = {name: t for name, t in self.like(shape).items() if name != path}
+            order = sorted(instead, key=lambda name: name != "the value")
+            others = [(name, instead[name]) for name in order] + [("1", np.ones(shape)), ("0", np.zeros(shape))]
+            for name, tensor in others:
+                yield from self._at(f"{path} is {name}", {i: tensor})
+            for k in range(i + 1, len(self.paths)):
+                if self.arguments[k].shape == shape:
+                    yield from self._at(
+                        f"{path} and {self.paths[k]} are exchanged", {i: self.arguments[k], k: self.arguments[i]}
+                    )
+
+    def _at(self, words: str, changed: Mapping[int, Array]) -> Iterator[Supposed]:
+        leaves, structure = _leaves(self.primals)
+        point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
+        gradient = self._gradient(self.leaf, point, self.options)
+        if gradient is not None:
+            yield Supposed(words, gradient)
+
+    def with_other_options(self) -> Iterator[Supposed]:
+        """The gradients with one keyword at another value, or the values of two exchanged."""
+        for name, value in self.keywords.items():
+            for other in self._instead(name, value):
+                shown = "all ones" if isinstance(other, np.ndarray) else repr(other)
+                yield from self._with(f"{name} = {shown}", {name: other})
+
+    def with_exchanged_options(self) -> Iterator[Supposed]:
+        """The gradients with the values of two keywords exchanged, or those of one reversed."""
+        scalars = {k: o for k, o in self.keywords.items() if not isinstance(o, np.ndarray) and not callable(o)}
+        for name, value in scalars.items():
+            if isinstance(value, tuple | list) and len(value) > 1 and value != value[::-1]:
+                yield from self._with(f"{name} = {value[::-1]!r}", {name: value[::-1]})
+        for i, (a, one) in enumerate(scalars.items()):
+            for b, two in list(scalars.items())[i + 1 :]:
+                if type(one) is type(two) and one != two and np.shape(one) == np.shape(two) and not isinstance(one, str):
+                    yield from self._with(f"{a} and {b} exchanged", {a: two, b: one})
+
+    def with_number(self, name: str, value: float) -> Array | None:
+        """The gradient with one keyword at this value."""
+        return self._gradient(self.leaf, self.primals, {**self.options, name: value})
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The keywords that are real numbers."""
+        return {k: float(o) for k, o in self.keywords.items() if isinstance(o, float | np.floating)}
+
+    def _instead(self, name: str, value: Any) -> Iterator[Any]:
+        """Other values that a backward pass may have assumed for a keyword."""
+        default = self.defaults.get(name)
+        if name in self.options and name in self.defaults and (default is None or (np.ndim(value) == 0 and default != value)):
+            yield default
+        if isinstance(value, bool | np.bool_):
+            yield not value
+        elif isinstance(value, int | np.integer):
+            yield from (n for n in (None, 1, 0, int(value) - 1, int(value) + 1) if n is None or n not in (value, default))
+        elif isinstance(value, float | np.floating):
+            yield from (x for x in (0.0, 1.0) if x not in (value, default))
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "bf":
+            yield np.ones_like(value)
+
+    def _with(self, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
+        gradient = self._gradient(self.leaf, self.primals, {**self.options, **changed})
+        if gradient is not None:
+            yield Supposed(words, gradient)
+
+
+def _leaves(tree: Any) -> tuple[list[Array], Any]:
+    """The arrays of a tree in float64, and its structure."""
+    leaves, structure = optree.tree_flatten(tree)
+    return [np.asarray(leaf, np.float64) for leaf in leaves], structure

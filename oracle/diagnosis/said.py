@@ -1,0 +1,143 @@
+"""What the verdict itself says: conventions, other functions, and what the differences cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from oracle.diagnosis.situation import Situation, View, at, explains
+from oracle.measures import fit_scale, largest
+from oracle.verdict import Evidence, Judgement
+
+__all__ = ["BY_REASON", "another_function", "shape_cause", "unexplained"]
+
+
+def _not_finite(e: Evidence, j: Judgement) -> str:
+    bad = e.analytic[~np.isfinite(e.analytic)]
+    what = "NaN" if np.isnan(bad).any() else "infinity"
+    view = View.of(e, Situation())
+    known = view is not None and np.isfinite(view.truth[np.isin(view.index, j.contradicted)]).all()
+    where = ", where the witnesses are finite" if known else ""
+    return f"{what} in {bad.size} of {e.analytic.size} entries, first at {at(e, j.worst)}{where}"
+
+
+def _convention(e: Evidence, j: Judgement) -> str:
+    left, right = _sides(e, j.worst)
+    assert e.autodiff is not None
+    assert j.worst is not None
+    return (
+        f"kink: at {at(e, j.worst)} the slopes are {left:.6g} and {right:.6g}; "
+        f"{e.analytic[j.worst]:.6g} lies between them, but the reference's convention is {e.autodiff[j.worst]:.6g}"
+    )
+
+
+def _values(e: Evidence, j: Judgement) -> str:
+    return "another function than the reference: the gradients agree, but the values differ (by a constant?)"
+
+
+def _not_the_forward_pass(e: Evidence, j: Judgement) -> str:
+    return (
+        "the gradient agrees with the reference, but it is not that of the forward pass: "
+        "a straight-through gradient, or a forward pass that differs where the reference's values were not compared"
+    )
+
+
+def _jax_contradicts(e: Evidence, j: Judgement) -> str:
+    return "JAX contradicts the gradient by less than the differences can see: more rounding than expected, or a small error"
+
+
+def _differences_contradict(e: Evidence, j: Judgement) -> str:
+    return "the differences contradict both the gradient and JAX, but hardly more than they are uncertain"
+
+
+def _frozen(e: Evidence, j: Judgement) -> str:
+    where = int(np.flatnonzero(e.estimate.frozen)[0])
+    return (
+        f"step below one ULP: {e.estimate.frozen.sum()} of {e.estimate.index.size} elements do not move by a step of "
+        f"{e.estimate.step[where]:.3g}, first {at(e, int(e.estimate.index[where]))}"
+    )
+
+
+def _uncertain(e: Evidence, j: Judgement) -> str:
+    known = e.estimate.uncertainty[np.flatnonzero(e.estimate.index == j.worst)]
+    digits = "nothing" if not np.isfinite(known).all() else f"it only to {float(known[0]) / (e.scale or 1.0):.1e} of its scale"
+    return f"the differences cannot tell: at {at(e, j.worst)} they know {digits} (noise, or a bend sharper than any step)"
+
+
+def _zero(e: Evidence, j: Judgement) -> str:
+    return "vacuous: the gradient is identically zero, so nothing was checked (declare it, or choose other arguments)"
+
+
+def _empty(e: Evidence, j: Judgement) -> str:
+    return "vacuous: the argument has no elements, so nothing was checked"
+
+
+BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
+    "": lambda e, j: _at_kinks(e),
+    "not-finite": _not_finite,
+    "convention": _convention,
+    "values": _values,
+    "not-the-forward-pass": _not_the_forward_pass,
+    "jax-contradicts": _jax_contradicts,
+    "differences-contradict": _differences_contradict,
+    "frozen": _frozen,
+    "uncertain": _uncertain,
+    "zero": _zero,
+    "empty": _empty,
+}
+
+
+def _at_kinks(e: Evidence) -> str:
+    if not e.estimate.kink.any():
+        return ""
+    first = int(e.estimate.index[e.estimate.kink.argmax()])
+    left, right = _sides(e, first)
+    return (
+        f"{e.estimate.kink.sum()} of {e.estimate.index.size} elements at a kink; at {at(e, first)} the slopes are "
+        f"{left:.6g} and {right:.6g}, the gradient is {e.analytic[first]:.6g}"
+    )
+
+
+def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int) -> str:
+    """What a cotangent of the wrong shape suggests."""
+    if len(found) == len(expected) and sorted(found) == sorted(expected):
+        why = ": transposed?"
+    elif len(found) == len(expected) + 1 and found[1:] == expected and found[0] == batch:
+        why = f": batch sum missing (one gradient for each of {batch} samples)"
+    elif len(found) > len(expected) and found[len(found) - len(expected) :] == expected:
+        kept = found[: len(found) - len(expected)] == (1,) * (len(found) - len(expected))
+        why = ": a dimension of size 1 too many (keepdims?)" if kept else ": not summed back over the broadcast dimensions"
+    else:
+        why = ""
+    return f"the cotangent has shape {found}, the argument {expected}{why}"
+
+
+def another_function(e: Evidence, j: Judgement) -> str:
+    """The differences agree with the gradient, JAX with neither."""
+    assert j.worst is not None
+    assert e.autodiff is not None
+    known = "values differ too" if e.value_error is not None and not e.value_error <= 1 else "values agree"
+    fit = fit_scale(e.analytic, e.autodiff)
+    fits = fit is not None and explains(fit.scale * e.autodiff, e.analytic, e.autodiff, e.dtype)
+    times = f"; ours is {fit.scale:.6g} times the reference's gradient" if fit and fits else ""
+    return (
+        f"another function than the reference: the differences agree with the gradient, JAX with neither "
+        f"(at {at(e, j.worst)} {e.analytic[j.worst]:.6g} against {e.autodiff[j.worst]:.6g}; {known}{times})"
+    )
+
+
+def unexplained(e: Evidence, j: Judgement) -> str:
+    """How much is wrong and where, for want of a cause."""
+    if j.worst is None:
+        return f"no known cause; wrong along random directions of {e.parameter}, by {j.used:.3g} times what is allowed"
+    share = f"{j.contradicted.size} of {e.estimate.index.size} entries are wrong" if j.contradicted.size else "wrong"
+    scale = largest(e.analytic, e.autodiff) or e.scale
+    where = np.flatnonzero(e.estimate.index == j.worst)
+    error = abs(e.analytic[j.worst] - float(e.estimate.value[where[0]])) / scale if where.size and scale else float("nan")
+    return f"no known cause: {share}, the worst at {at(e, j.worst)} by {error:.2e} of the largest entry"
+
+
+def _sides(e: Evidence, index: int | None) -> tuple[float, float]:
+    where = int(np.flatnonzero(e.estimate.index == index)[0])
+    return float(e.estimate.left[where]), float(e.estimate.right[where])

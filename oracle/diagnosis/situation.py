@@ -1,0 +1,161 @@
+"""What a cause may look at: the gradient beside the true one, and what else may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.measures import eps_of, largest
+from oracle.verdict import Evidence
+
+if TYPE_CHECKING:
+    from oracle.diagnosis.questions import Questions
+
+__all__ = ["AGREE", "LEFT", "Array", "Cause", "Situation", "View", "at", "counted", "explains"]
+
+Array: TypeAlias = NDArray[Any]
+
+LEFT = 1e-3  # a cause explains an error if it leaves less than this share of it
+AGREE = 1e-6  # how exactly a fitted number must be a known one
+
+SOUND = 1e-6  # of the largest entry: how near plain differences must come to the true gradient to be asked elsewhere
+ENOUGH = 3  # entries by which another gradient is recognized
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known beside the evidence."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Named numbers that a gradient may be multiplied or divided by: `batch`, `number of outputs`..."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """The keywords that are numbers."""
+    ignores_cotangent: bool = False
+    questions: Questions | None = None
+    """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The gradient of one argument beside the true one, as far as that is known."""
+
+    e: Evidence
+    situation: Situation
+    index: Array
+    """The flat indices of the entries that are known; all of them if JAX is there or the tensor is small."""
+    ours: Array
+    truth: Array
+    tolerance: Array
+    """How far each entry may be off and still be right."""
+
+    @classmethod
+    def of(cls, e: Evidence, situation: Situation) -> View | None:
+        """JAX's gradient is the true one, or else the differences, where they were taken; None where nothing is known."""
+        if e.autodiff is not None:
+            index, truth = np.arange(e.analytic.size), e.autodiff
+            tolerance = np.full(truth.shape, e.allowance.autodiff)
+        else:
+            # At a kink any value between the slopes of the two sides is true.
+            low, high = np.minimum(e.estimate.left, e.estimate.right), np.maximum(e.estimate.left, e.estimate.right)
+            between = np.clip(e.analytic[e.estimate.index], low, high)
+            value = np.where(e.estimate.kink, between, e.estimate.value)
+            known = np.isfinite(value)
+            index, truth = e.estimate.index[known], value[known]
+            blurred = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
+            tolerance = e.allowance.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
+        return cls(e, situation, index, e.analytic[index], truth, tolerance) if index.size else None
+
+    @property
+    def name(self) -> str:
+        return self.e.parameter
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.e.shape
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry is known."""
+        return self.index.size == self.e.analytic.size
+
+    @property
+    def tensors(self) -> tuple[Array, Array]:
+        """Ours and the true one, in their shape; for whole ones."""
+        return self.ours.reshape(self.shape), self.truth.reshape(self.shape)
+
+    @cached_property
+    def error(self) -> Array:
+        return np.asarray(self.ours - self.truth)
+
+    @cached_property
+    def wrong(self) -> Array:
+        """Which of the known entries are wrong."""
+        return np.abs(self.error) > self.tolerance
+
+    def explained_by(self, supposed: Array, where: Array | None = None) -> bool:
+        """Whether a supposed gradient (at some of the known entries) leaves next to nothing of the error."""
+        where = np.ones(self.ours.shape, bool) if where is None else where
+        return explains(supposed, self.ours[where], self.truth[where], self.e.dtype)
+
+    def fits(self, supposed: Array, where: Array | None = None) -> bool:
+        """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ."""
+        where = np.ones(self.ours.shape, bool) if where is None else where
+        if not self.explained_by(supposed, where):
+            return False
+        ours, truth = self.ours[where], self.truth[where]
+        differ = np.abs(supposed - truth) > self.tolerance[where]
+        return not bool((np.abs(ours - supposed) > np.abs(ours - truth))[differ].any())
+
+    @cached_property
+    def asked(self) -> Asked | None:
+        """The entries about which other gradients are asked; None if there are none."""
+        questions = self.situation.questions
+        if questions is None:
+            return None
+        rows = questions.among(self.index, self.truth, SOUND * largest(self.truth) + self.tolerance)
+        where = np.isin(self.index, questions.asked[rows])
+        return Asked(questions, rows, where) if rows.size else None
+
+    def is_instead(self, supposed: Array) -> bool:
+        """Whether ours is this gradient at all entries asked about, of which there are enough to tell."""
+        return (
+            self.asked is not None and self.asked.rows.size >= ENOUGH and self.fits(supposed[self.asked.rows], self.asked.where)
+        )
+
+
+class Asked(NamedTuple):
+    """Which rows of an answer are about which of the known entries."""
+
+    questions: Questions
+    rows: Array
+    where: Array
+
+
+Cause: TypeAlias = Callable[[View], Iterator[str]]
+"""The causes of one kind that explain what is seen, in words."""
+
+
+def explains(supposed: Array, ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether a supposed gradient lies so much nearer to ours than the true one that it leaves next to nothing to explain."""
+    size = largest(ours, truth, supposed)
+    if size == 0 or not (np.isfinite(ours).all() and np.isfinite(supposed).all()):
+        return False
+    left, error = np.linalg.norm((ours - supposed) / size), np.linalg.norm((ours - truth) / size)
+    return bool(left < max(LEFT, eps_of(dtype)) * error)
+
+
+def at(e: Evidence, index: int | None) -> str:
+    """An entry by its name, such as `params.w[0, 3]`."""
+    place: Sequence[Any] = np.unravel_index(index, e.shape) if index is not None and e.shape else ()
+    return f"{e.parameter}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter
+
+
+def counted(indices: Sequence[int] | Array, most: int = 6) -> str:
+    """`0, 3, 4`, or the first few and how many there are."""
+    shown = ", ".join(str(int(i)) for i in indices[:most])
+    return shown if len(indices) <= most else f"{shown}, ... ({len(indices)} of them)"

@@ -1,0 +1,118 @@
+"""What is wrong by something simple: a factor for each index of an axis, or a term, fitted to the error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from oracle.diagnosis.situation import Array, View
+from oracle.measures import fit_scale
+
+__all__ = ["factor_along_an_axis", "product_term", "term_along_axes"]
+
+MANY = 40  # products of known tensors, beyond which pairs of them are not tried
+SPARE = 3  # entries to each fitted number
+
+
+def factor_along_an_axis(v: View) -> Iterator[str]:
+    """Another factor for each index of one axis."""
+    if not v.whole:
+        return
+    for axis, n in enumerate(v.shape):
+        if n < 2 or v.index.size < SPARE * n:
+            continue
+        ours, truth = (np.moveaxis(t, axis, 0) for t in v.tensors)
+        fits = [fit_scale(a, b) for a, b in zip(ours, truth, strict=True)]
+        scales = np.array([f.scale if f else 1.0 for f in fits]).reshape(n, *[1] * (len(v.shape) - 1))
+        if v.fits(np.moveaxis(scales * truth, 0, axis).ravel()):
+            shown = ", ".join(f"{s:.4g}" for s in scales.ravel()[:6]) + (", ..." if n > 6 else "")
+            yield f"a factor along axis {axis}: {v.name} is the true gradient times ({shown}) along that axis"
+
+
+def product_term(v: View) -> Iterator[str]:
+    """The error is one or two products of the argument, the value and the cotangent, each with one coefficient."""
+    if not v.whole or v.index.size < SPARE:
+        return
+    terms = {k: t.ravel() for k, t in _products(_known(v)).items() if np.isfinite(t).all() and t.any()}
+    for count in (1, 2):
+        if v.index.size < SPARE * count or (count > 1 and len(terms) > MANY):
+            return
+        for names in combinations(terms, count):
+            basis = np.stack([terms[k] for k in names], axis=1)
+            solved, rank = _solve(basis, v.error)
+            if rank == count and v.fits(v.truth + basis @ solved):
+                yield _words(v, basis @ solved, " ".join(f"{c:+.6g} {k}" for c, k in zip(solved, names, strict=True)))
+                return
+
+
+def _known(v: View) -> dict[str, Array]:
+    """Tensors of the shape of the argument that a term may be made of."""
+    return v.situation.questions.like(v.shape) if v.situation.questions is not None else {}
+
+
+def _products(known: dict[str, Array]) -> dict[str, Array]:
+    """One, the tensors themselves, products of two, and these times the cotangent: what derivatives are made of."""
+    others = {k: t for k, t in known.items() if k != "dy"}
+    shape = next(iter(known.values())).shape if known else ()
+    named = {"1": np.ones(shape)} | others | {f"{k}**2": t**2 for k, t in others.items()}
+    named |= {f"{a} {b}": others[a] * others[b] for a, b in combinations(others, 2)}
+    if "dy" in known:
+        named |= {"dy" if k == "1" else f"{k} dy": t * known["dy"] for k, t in tuple(named.items())}
+    return named if known else {}
+
+
+def term_along_axes(v: View) -> Iterator[str]:
+    """The error is constant along some axes, or along them a multiple of the argument, the value or the cotangent."""
+    if not v.whole or not v.shape:
+        return
+    known = {"1": np.ones(v.shape)} | _known(v)
+    error = v.error.reshape(v.shape)
+    for names in [(k,) for k in known] + [("1", k) for k in known if k not in ("1", "dy")]:
+        for count in range(len(v.shape), 0, -1):
+            for axes in combinations(range(len(v.shape)), count):
+                if np.prod([v.shape[a] for a in axes]) < SPARE * len(names) or 1 in (v.shape[a] for a in axes):
+                    continue
+                bases = [_rows(known[k], axes) for k in names]
+                fitted = np.stack([
+                    (basis := np.stack(row[1:], axis=1)) @ _solve(basis, row[0])[0]
+                    for row in zip(_rows(error, axes), *bases, strict=True)
+                ])  # fmt: skip
+                fitted = _unrows(fitted, axes, v.shape).ravel()
+                if v.fits(v.truth + fitted):
+                    what = " and ".join("a constant" if k == "1" else f"a multiple of {k}" for k in names)
+                    yield _words(v, fitted, f"{what} along {'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}")
+                    return
+
+
+def _rows(tensor: Array, axes: tuple[int, ...]) -> Array:
+    """One row for each place along the other axes."""
+    kept = tuple(a for a in range(tensor.ndim) if a not in axes)
+    return tensor.transpose(*kept, *axes).reshape(-1, int(np.prod([tensor.shape[a] for a in axes])))
+
+
+def _unrows(rows: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """The inverse of `_rows`."""
+    order = (*(a for a in range(len(shape)) if a not in axes), *axes)
+    return rows.reshape([shape[a] for a in order]).transpose(np.argsort(order))
+
+
+def _solve(basis: Array, error: Array) -> tuple[Array, int]:
+    """The coefficients with the least squared error, and how many of them are determined."""
+    scale = np.linalg.norm(basis, axis=0)
+    scale[scale == 0] = 1.0
+    solved, _, rank, _ = np.linalg.lstsq(basis / scale, error, rcond=1e-10)
+    return np.asarray(solved / scale), int(rank)
+
+
+def _words(v: View, fitted: Array, what: str) -> str:
+    """A part that the true gradient does not have at all, and ours has, is the trace of a projection that is missing."""
+    ours, truth = (abs(t @ fitted) / (np.linalg.norm(t) or 1.0) for t in (v.ours, v.truth))
+    if truth < 1e-6 * ours:
+        kind = "term missing"
+    elif ours < 1e-6 * truth:
+        kind = "a term too many"
+    else:
+        kind = "term missing" if np.linalg.norm(v.ours) < np.linalg.norm(v.truth) else "a term too many"
+    return f"{kind}: {v.name} is the true gradient plus {what}"
