@@ -209,5 +209,6 @@ class Witnesses:
             widened(self.dy),
             self.subject.options,
             self.subject.defaults,
+            lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
         )
         return Situation(sizes, questions.numbers, ignores_cotangent, questions)

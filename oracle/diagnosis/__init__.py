@@ -55,6 +55,7 @@ CAUSES: tuple[Cause, ...] = (
     others.with_other_options,
     others.at_other_points,
     terms.factor_along_an_axis,
+    terms.only_one_term,
     others.weighted_outputs,
     terms.product_term,
     terms.term_along_axes,

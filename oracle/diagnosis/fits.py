@@ -65,6 +65,9 @@ def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, n
         for value, words in parts:
             if value != 0 and not isclose(abs(value), 1.0):
                 known += [(value, f"multiplied by {words} once too often"), (1 / value, f"not multiplied by {words}")]
+        if 0 < x < 1:
+            known += [((1 - x) / x, f"divided by {name} ({x:g}) instead of 1 - {name}")]
+            known += [(x / (1 - x), f"multiplied by {name} ({x:g}) instead of 1 - {name}")]
     for name, n in sizes.items():
         if n > 2:
             known += [(sqrt(n), f"not divided by the square root of the {name} ({n})")]
@@ -114,18 +117,26 @@ def narrow(v: View) -> Iterator[str]:
 
 
 def noise_of_a_narrow_float(v: View) -> Iterator[str]:
-    """Errors of random sign, all of the size of a narrower float's rounding."""
+    """Errors of the size of a narrower float's rounding."""
     size = largest(v.truth)
     nonzero = np.abs(v.truth) > EPSILON["float16"] * size
     if size == 0 or nonzero.sum() < 4:
         return
     off = np.abs(v.error)[nonzero] / np.abs(v.truth)[nonzero]
-    both_signs = min((v.error[nonzero] > 0).mean(), (v.error[nonzero] < 0).mean()) > 0.15
     for name in ("float32", "float16"):
         eps = EPSILON[name]
         typical = eps / 64 < np.median(off) < 4 * eps and largest(v.error) < 32 * eps * size
-        if eps > eps_of(v.e.dtype) and typical and both_signs and (v.wrong[nonzero]).mean() > 0.7:
+        if eps > eps_of(v.e.dtype) and typical and v.wrong[nonzero].mean() > 0.5 and _jitters(v):
             yield (
                 f"{name} on the way: {v.name} is right to that precision only "
-                f"(errors of both signs, the largest {largest(v.error) / size:.1e} of the largest entry)"
+                f"(errors up to {largest(v.error) / size:.1e} of the largest entry, others at a point nearby)"
             )
+
+
+def _jitters(v: View) -> bool:
+    """Whether the errors are others at a point nearby, as those of rounding are, and a wrong formula's are not."""
+    if v.asked is None:
+        return False
+    nearby = v.asked.questions.error_nearby()
+    error = v.error[v.asked.where]
+    return nearby is not None and float(np.linalg.norm(nearby[v.asked.rows] - error)) > 0.3 * float(np.linalg.norm(error))

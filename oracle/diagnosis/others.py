@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.diagnosis.fits import number
 from oracle.diagnosis.questions import Questions, Supposed
-from oracle.diagnosis.situation import AGREE, Array, Asked, View, counted, explains
+from oracle.diagnosis.situation import Array, Asked, View, counted, explains
 from oracle.measures import fit_scale
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 QUESTIONS = 24  # of one kind
-ITERATIONS = 8  # towards the value of a keyword
+ITERATIONS = 10  # towards the value of a keyword
 NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
 AXIS = 256  # the longest axis of the value whose indices are taken one by one
 
@@ -70,27 +70,29 @@ def with_other_options(v: View) -> Iterator[str]:
 
 
 def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | None:
-    """The value of a keyword at which the gradient is ours, by Gauss-Newton on its logarithm."""
+    """The value of a keyword at which the gradient is ours, by the secant method."""
     assert v.asked is not None
     if value == 0 or v.asked.rows.size < 4:
         return None
     goal = v.ours[v.asked.where]
-    before, t = q.with_number(name, value), 0.01
-    last = 0.0
+    before, here = q.with_number(name, value), q.with_number(name, 1.01 * value)
+    last, x = value, 1.01 * value
     for _ in range(ITERATIONS):
-        here = q.with_number(name, value * float(np.exp(t)))
-        if here is None or before is None or not np.isfinite(here).all():
+        if before is None or here is None or not np.isfinite(here).all():
             return None
-        if v.is_instead(here):
-            return value * float(np.exp(t))
-        slope = (here - before)[v.asked.rows] / (t - last)
+        slope = (here - before)[v.asked.rows] / (x - last)
         size = float(slope @ slope)
         if size == 0 or not np.isfinite(size):
             return None
-        before, last = here, t
-        t += float(np.clip(slope @ (goal - here[v.asked.rows]) / size, -3.0, 3.0))
-        if t == last:
+        step = float(slope @ (goal - here[v.asked.rows])) / size
+        while value * (x + step) <= 0:  # the other side of zero is another function
+            step /= 2
+        last, x = x, x + step
+        before, here = here, q.with_number(name, x)
+        if x == last:
             return None
+        if here is not None and v.is_instead(here):
+            return x
     return None
 
 
@@ -191,11 +193,11 @@ def some_outputs(v: View) -> Iterator[str]:
         weights = _weights(v, parts)
         if weights is None:
             continue
-        near = np.abs(weights[:, None] - np.array([0.0, 1.0])).min(axis=1) < AGREE**0.5
-        if near.all():
-            yield f"only some samples: of axis {axis} of the value only {counted(np.flatnonzero(weights > 0.5))} count, of {n}"
-        elif np.count_nonzero(np.abs(weights - 1) > AGREE**0.5) == 1:
-            k = int(np.abs(weights - 1).argmax())
+        some = weights > 0.5
+        if not some.all() and _instead(v, parts @ some):
+            yield f"only some samples: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
+        k = int(np.abs(weights - 1).argmax())
+        if _instead(v, whole + (weights[k] - 1) * parts[:, k]):
             yield f"only some samples: index {k} of axis {axis} of the value counts {number(float(weights[k]))} times"
 
 

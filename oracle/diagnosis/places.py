@@ -25,6 +25,8 @@ __all__ = [
     "zero_where_it_should_not_be",
 ]
 
+ZERO = "it is zero"
+
 
 def transposed(v: View) -> Iterator[str]:
     """The true entries, their axes permuted."""
@@ -128,6 +130,9 @@ def rows_explained(v: View) -> Iterator[str]:
         if axis > 0 and _ends(wrong):
             continue  # a border
         there = _what(v, _along(v, axis, wrong))
+        questions = v.situation.questions
+        if there == ZERO and questions is not None and (axis > 0 or questions.outputs[:1] != v.shape[:1]):
+            yield f"zero where it should not be: {v.name} is zero at {_indices(wrong)} of axis {axis}; right elsewhere"
         if there:
             yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}: there {there}"
 
@@ -231,7 +236,7 @@ def _what(v: View, where: Array) -> str:
     """What our entries are beside the true ones in some places: zero, or a multiple; empty if nothing simple."""
     ours, truth = v.ours[where], v.truth[where]
     if not ours.any() and truth.any():
-        return "it is zero"
+        return ZERO
     fit = fit_scale(ours, truth)
     if fit is not None and np.count_nonzero(truth) > 1 and v.fits(fit.scale * truth, where):
         sign = ", the sign is wrong" if abs(fit.scale + 1) < 1e-6 else ""

@@ -23,6 +23,7 @@ __all__ = ["Questions", "Supposed"]
 MOST = 256  # entries of an argument about which anything is asked
 FEWEST = 3
 WORK = 2**22  # numbers that may go in and out of the forward pass for one question
+NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
 STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
 
 
@@ -45,6 +46,9 @@ class Questions:
     options: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Of all keywords that have one."""
+
+    pull: Callable[[Any], Array] | None = None
+    """What the pullback itself gives for this argument at a point, flat."""
 
     # ----------------------------------------------------------------------------------------------- the point
 
@@ -133,6 +137,20 @@ class Questions:
     def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
         derivative = self._derivative(leaf, primals, options)
         return None if derivative is None else derivative @ self.cotangent
+
+    def error_nearby(self) -> Array | None:
+        """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""
+        if self.pull is None:
+            return None
+        generator = np.random.default_rng(0x6E656172)
+        leaves, structure = _leaves(self.primals)
+        point = structure.unflatten([a * (1 + NEARBY * generator.choice([-1.0, 1.0], a.shape)) for a in leaves])
+        there = self._gradient(self.leaf, point, self.options)
+        with quiet():
+            try:
+                return None if there is None else self.pull(point)[self.asked] - there
+            except Exception:
+                return None
 
     def of_other_arguments(self) -> Iterator[Supposed]:
         """The gradients of the other arguments of the same shape."""

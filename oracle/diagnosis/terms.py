@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
 from oracle.diagnosis.situation import Array, View
 from oracle.measures import fit_scale
 
-__all__ = ["factor_along_an_axis", "product_term", "term_along_axes"]
+__all__ = ["factor_along_an_axis", "only_one_term", "product_term", "term_along_axes"]
 
 MANY = 40  # products of known tensors, beyond which pairs of them are not tried
 SPARE = 3  # entries to each fitted number
+ORTHOGONAL = 0.01  # a part that the true gradient has none of
 
 
 def factor_along_an_axis(v: View) -> Iterator[str]:
@@ -35,7 +36,7 @@ def product_term(v: View) -> Iterator[str]:
     """The error is one or two products of the argument, the value and the cotangent, each with one coefficient."""
     if not v.whole or v.index.size < SPARE:
         return
-    terms = {k: t.ravel() for k, t in _products(_known(v)).items() if np.isfinite(t).all() and t.any()}
+    terms = {k: t.ravel() for k, t in _products({"1": np.ones(v.shape)} | _known(v)).items()}
     for count in (1, 2):
         if v.index.size < SPARE * count or (count > 1 and len(terms) > MANY):
             return
@@ -43,8 +44,35 @@ def product_term(v: View) -> Iterator[str]:
             basis = np.stack([terms[k] for k in names], axis=1)
             solved, rank = _solve(basis, v.error)
             if rank == count and v.fits(v.truth + basis @ solved):
-                yield _words(v, basis @ solved, " ".join(f"{c:+.6g} {k}" for c, k in zip(solved, names, strict=True)))
+                yield _words(
+                    v, basis @ solved, " ".join(f"{c:+.6g} {k}" for c, k in zip(solved, names, strict=True)), single=count == 1
+                )
                 return
+
+
+def only_one_term(v: View) -> Iterator[str]:
+    """Ours is nothing but a product of the arguments, the value and the cotangent, summed to the shape of the argument."""
+    questions = v.situation.questions
+    if questions is None or not v.whole or v.index.size < SPARE + 1:
+        return
+    for shape in dict.fromkeys((v.shape, questions.outputs)):
+        axes = _summed(shape, v.shape)
+        if axes is None:
+            continue
+        for name, t in _products(questions.like(shape), ratios=True).items():
+            summed = t.sum(axis=axes).ravel() if axes else t.ravel()
+            fit = fit_scale(v.ours, summed)
+            if fit is not None and v.explained_by(fit.scale * summed):
+                over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
+                yield f"term missing: {v.name} is only {fit.scale:.6g} {name}{over}"
+
+
+def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes to sum over from one shape to another that broadcasts to it."""
+    extra = len(shape) - len(onto)
+    if extra < 0 or shape[extra:] != onto:
+        return None
+    return tuple(range(extra))
 
 
 def _known(v: View) -> dict[str, Array]:
@@ -52,15 +80,19 @@ def _known(v: View) -> dict[str, Array]:
     return v.situation.questions.like(v.shape) if v.situation.questions is not None else {}
 
 
-def _products(known: dict[str, Array]) -> dict[str, Array]:
+def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Array]:
     """One, the tensors themselves, products of two, and these times the cotangent: what derivatives are made of."""
-    others = {k: t for k, t in known.items() if k != "dy"}
-    shape = next(iter(known.values())).shape if known else ()
-    named = {"1": np.ones(shape)} | others | {f"{k}**2": t**2 for k, t in others.items()}
+    if not known:
+        return {}
+    others = {k: t for k, t in known.items() if k not in ("1", "dy")}
+    named = {"1": np.ones(next(iter(known.values())).shape)} | others | {f"{k}**2": t**2 for k, t in others.items()}
     named |= {f"{a} {b}": others[a] * others[b] for a, b in combinations(others, 2)}
+    if ratios:
+        with np.errstate(all="ignore"):
+            named |= {f"{a} / {b}": others[a] / others[b] for a, b in permutations(others, 2)}
     if "dy" in known:
         named |= {"dy" if k == "1" else f"{k} dy": t * known["dy"] for k, t in tuple(named.items())}
-    return named if known else {}
+    return {k: t for k, t in named.items() if np.isfinite(t).all() and t.any()}
 
 
 def term_along_axes(v: View) -> Iterator[str]:
@@ -106,13 +138,9 @@ def _solve(basis: Array, error: Array) -> tuple[Array, int]:
     return np.asarray(solved / scale), int(rank)
 
 
-def _words(v: View, fitted: Array, what: str) -> str:
-    """A part that the true gradient does not have at all, and ours has, is the trace of a projection that is missing."""
-    ours, truth = (abs(t @ fitted) / (np.linalg.norm(t) or 1.0) for t in (v.ours, v.truth))
-    if truth < 1e-6 * ours:
-        kind = "term missing"
-    elif ours < 1e-6 * truth:
-        kind = "a term too many"
-    else:
-        kind = "term missing" if np.linalg.norm(v.ours) < np.linalg.norm(v.truth) else "a term too many"
+def _words(v: View, fitted: Array, what: str, *, single: bool = False) -> str:
+    """A term too many if ours would be shorter without it, and the true gradient has a part of it beside ours."""
+    grows = np.linalg.norm(v.ours) > np.linalg.norm(v.truth)
+    orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)  # as after a projection, which ours lacks
+    kind = "a term too many" if single and grows and not orthogonal else "term missing"
     return f"{kind}: {v.name} is the true gradient plus {what}"
