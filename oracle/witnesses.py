@@ -193,13 +193,14 @@ class Witnesses:
 
     def situation(self, i: int, samples: int, *, ignores_cotangent: bool) -> Situation:
         """What a diagnosis of argument `i` may ask for."""
-        sizes = {
-            "batch": samples,
-            "number of outputs": self.probe.cotangent.size,
-            "number of elements": self.probe.origin[i].size,
-        }
+        outputs, elements = self.probe.cotangent.size, self.probe.origin[i].size
+        sizes = {"batch": samples, "number of outputs": outputs, "number of elements": elements}
+        products: dict[str, int] = {}
         for leaf in (*self.leaves, *leaves_of(("the value",), (self.y,))):
-            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
+            shape = np.shape(leaf.array)
+            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(shape)}
+            several = ((a, b) for a in range(len(shape)) for b in range(a + 2, len(shape) + 1))
+            products |= {f"dimensions {a} to {b - 1} of {leaf.path}": int(np.prod(shape[a:b])) for a, b in several}
         paths = [leaf.path for leaf in self.leaves]
         questions = Questions(
             lambda *primals, **options: self.subject.forward(*primals, **options)[0],
@@ -211,4 +212,4 @@ class Witnesses:
             self.subject.defaults,
             lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
         )
-        return Situation(sizes, questions.numbers, ignores_cotangent, questions)
+        return Situation(sizes | products, questions.numbers, ignores_cotangent, questions)

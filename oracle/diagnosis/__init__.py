@@ -24,7 +24,7 @@ from itertools import chain
 from oracle.diagnosis import fits, others, places, terms
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.questions import Questions
-from oracle.diagnosis.said import BY_REASON, another_function, shape_cause, unexplained
+from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
 from oracle.verdict import Evidence, Judgement
 
@@ -51,11 +51,13 @@ CAUSES: tuple[Cause, ...] = (
     others.overwritten,
     others.some_outputs,
     others.diagonal,
+    others.untransposed,
     others.other_cotangents,
     others.with_other_options,
     others.at_other_points,
-    terms.factor_along_an_axis,
     terms.only_one_term,
+    others.at_constants,
+    terms.factor_along_an_axis,
     others.weighted_outputs,
     terms.product_term,
     terms.term_along_axes,
@@ -70,6 +72,8 @@ def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
     said = BY_REASON.get(judgement.reason)
     if said is not None:
         return said(e, judgement)
+    if judgement.reason == "convention":
+        return convention(e, judgement, situation)
     if judgement.reason == "another-function":
         return another_function(e, judgement)
     view = View.of(e, situation)

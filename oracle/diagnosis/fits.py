@@ -74,6 +74,8 @@ def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, n
             known += [(1 / sqrt(n), f"divided by the square root of the {name} ({n}) once too often")]
             known += [(n / (n - 1), f"divided by {n - 1} instead of the {name} ({n})")]
             known += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
+            known += [(sqrt((n - 1) / n), f"a deviation over {n - 1} instead of the {name} ({n})")]
+            known += [(sqrt(n / (n - 1)), f"a deviation over the {name} ({n}) instead of {n - 1}")]
     for value, words in known:
         if abs(scale - value) < within * abs(value):
             return words

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 
 import numpy as np
 
-from oracle.diagnosis.fits import number
+from oracle.diagnosis.fits import explain_factor, number
 from oracle.diagnosis.questions import Questions, Supposed
-from oracle.diagnosis.situation import Array, Asked, View, counted, explains
-from oracle.measures import fit_scale
+from oracle.diagnosis.situation import AGREE, Array, Asked, View, at, counted, explains
+from oracle.measures import eps_of, fit_scale
 
 __all__ = [
+    "at_constants",
     "at_other_points",
     "diagonal",
     "ignored_cotangent",
@@ -20,6 +21,7 @@ __all__ = [
     "other_cotangents",
     "overwritten",
     "some_outputs",
+    "untransposed",
     "weighted_outputs",
     "with_other_options",
 ]
@@ -50,6 +52,12 @@ def at_other_points(v: View) -> Iterator[str]:
     """The right formula with a wrong residual."""
     for said, extra in _recognized(v, v.asked.questions.at_other_points() if v.asked else iter(())):
         yield f"wrong point: this is the gradient where {said}{extra}"
+
+
+def at_constants(v: View) -> Iterator[str]:
+    """A factor or a path is missing that is there unless an argument is one, or zero."""
+    for said, extra in _recognized(v, v.asked.questions.at_constants() if v.asked else iter(()), scaled=False):
+        yield f"wrong point: this is the gradient where {said}{extra}: is it forgotten?"
 
 
 def with_other_options(v: View) -> Iterator[str]:
@@ -96,17 +104,19 @@ def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | No
     return None
 
 
-def _recognized(v: View, supposed: Iterator[Supposed]) -> Iterator[tuple[str, str]]:
-    """Those that are ours, or ours up to a factor."""
+def _recognized(v: View, supposed: Iterator[Supposed], *, scaled: bool = True) -> Iterator[tuple[str, str]]:
+    """Those that are ours, or ours up to a factor of a known meaning."""
     if v.asked is None or v.asked.rows.size < 3:
         return
     for words, gradient in islice(supposed, QUESTIONS):
         if v.is_instead(gradient):
             yield words, ""
-        elif v.asked.rows.size > 4:
+        elif scaled and v.asked.rows.size > 4:
             fit = fit_scale(v.ours[v.asked.where], gradient[v.asked.rows])
             if fit is not None and v.is_instead(fit.scale * gradient):
-                yield words, f", times {number(fit.scale)}"
+                named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+                if named:
+                    yield words, f", times {number(fit.scale)} ({named})"
 
 
 # ------------------------------------------------------------------------------------------- from the Jacobian alone
@@ -119,19 +129,22 @@ def _jacobian(asked: Asked) -> Array:
     return jacobian[asked.rows]
 
 
-def _instead(v: View, supposed: Array) -> bool:
-    """Whether ours is this, given for the sound entries only."""
-    return v.asked is not None and supposed.size > 1 and v.fits(supposed, v.asked.where)
-
-
 def diagonal(v: View) -> Iterator[str]:
     """Each output by its own entry only."""
     if v.asked is None or v.asked.questions.outputs != v.shape:
         return
     jacobian, entries = _jacobian(v.asked), v.asked.questions.asked[v.asked.rows]
     own = jacobian[np.arange(entries.size), entries] * v.asked.questions.cotangent[entries]
-    if v.asked.rows.size > 2 and _instead(v, own):
+    if v.asked.rows.size > 2 and v.fits_asked(own):
         yield f"term missing: {v.name} is what each output owes to its own entry; what it owes to the others is missing"
+
+
+def untransposed(v: View) -> Iterator[str]:
+    """The Jacobian for its transpose: a gather for a scatter, an order that is not reversed."""
+    if v.asked is None or v.asked.rows.size != v.e.analytic.size or np.prod(v.asked.questions.outputs) != v.e.analytic.size:
+        return
+    if v.asked.rows.size > 2 and v.fits_asked(v.asked.questions.cotangent @ _jacobian(v.asked)):
+        yield f"transposed: {v.name} is the Jacobian times the cotangent, not its transpose (a gather for a scatter?)"
 
 
 def overwritten(v: View) -> Iterator[str]:
@@ -146,23 +159,25 @@ def overwritten(v: View) -> Iterator[str]:
             uses = summed.reshape(len(summed), -1)
             used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
             times = used.sum(axis=1)
-            if times.min(initial=2) > 1 or times.max(initial=0) < 2 or times.size < 3:
+            if np.unique(times[times > 0]).size < 2 or times.size < 3:
                 continue  # where all are used alike, other causes look the same
-            rows = np.arange(len(uses))
+            size = [outputs[a - 1] for a in kept]
             first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
-            how = (
-                ("the last", uses[rows, last]),
-                ("the first", uses[rows, first]),
-                ("the mean", uses.sum(axis=1) / np.maximum(times, 1)),
-            )
-            for which, supposed in how:
-                if _instead(v, supposed):
-                    many = counted(v.asked.questions.asked[v.asked.rows][times > 1], 3)
-                    yield (
-                        f"overwritten instead of accumulated: entries of {v.name} that are used several times "
-                        f"(flat {many}) got {which} of their contributions"
-                    )
-                    return
+            for which, place in (("last", last), ("first", first)):
+                counted_ones = np.unravel_index(place[times > 0], size)
+                if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
+                    continue  # a single sample or step is all that counts
+                if v.fits_asked(uses[np.arange(len(uses)), place]):
+                    yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
+            if v.fits_asked(uses.sum(axis=1) / np.maximum(times, 1)):
+                yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
+
+
+def _overwritten_words(v: View, several: Array, what: str) -> str:
+    assert v.asked is not None
+    entries = v.asked.questions.asked[v.asked.rows][several]
+    shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
+    return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
 
 
 def _along(asked: Asked, axis: int) -> Array:
@@ -182,23 +197,25 @@ def some_outputs(v: View) -> Iterator[str]:
         parts = _along(v.asked, axis)
         whole = parts.sum(axis=1)
         for k in (0, n - 1, *range(1, n - 1)):
-            if _instead(v, parts[:, k]):
+            if v.fits_asked(parts[:, k]):
                 if axis == 0:
                     name = {0: "the first of", n - 1: "the last of"}.get(k, f"number {k} (from 0) of")
                     yield f"batch sum missing: this is the gradient of {name} {n} samples alone"
                 yield f"sum missing: this is the gradient of index {k} of {n} along axis {axis} of the value alone"
         for k in range(n):
-            if _instead(v, whole - parts[:, k]):
-                yield f"only some samples: index {k} of {n} along axis {axis} of the value does not count"
+            if v.fits_asked(whole - parts[:, k]):
+                yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value does not count"
         weights = _weights(v, parts)
         if weights is None:
             continue
         some = weights > 0.5
-        if not some.all() and _instead(v, parts @ some):
-            yield f"only some samples: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
+        if not some.all() and v.fits_asked(parts @ some):
+            kind = _kind(axis, n, np.flatnonzero(~some))
+            yield f"{kind}: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
         k = int(np.abs(weights - 1).argmax())
-        if _instead(v, whole + (weights[k] - 1) * parts[:, k]):
-            yield f"only some samples: index {k} of axis {axis} of the value counts {number(float(weights[k]))} times"
+        if v.fits_asked(whole + (weights[k] - 1) * parts[:, k]):
+            times = number(float(weights[k]))
+            yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value counts {times} times"
 
 
 def weighted_outputs(v: View) -> Iterator[str]:
@@ -210,7 +227,14 @@ def weighted_outputs(v: View) -> Iterator[str]:
             weights = _weights(v, _along(v.asked, axis))
             if weights is not None:
                 shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
-                yield f"weighted: the cotangent counts ({shown}) times along axis {axis} of the value"
+                kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
+                yield f"{kind}: the cotangent counts ({shown}) times along axis {axis} of the value"
+
+
+def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "only some samples") -> str:
+    """Near the ends of a trailing axis it is the border that counts otherwise."""
+    near = all(min(i, n - 1 - i) < max(n // 3, 1) for i in indices)
+    return "borders" if axis > 0 and n > 3 and near else otherwise
 
 
 def _weights(v: View, parts: Array) -> Array | None:
@@ -220,7 +244,7 @@ def _weights(v: View, parts: Array) -> Array | None:
     if v.asked.rows.size <= count:
         return None
     solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.asked.where], rcond=1e-8)
-    return solved if rank == count and _instead(v, parts @ solved) else None
+    return solved if rank == count and v.fits_asked(parts @ solved) else None
 
 
 def other_cotangents(v: View) -> Iterator[str]:
@@ -231,7 +255,7 @@ def other_cotangents(v: View) -> Iterator[str]:
     jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent.reshape(outputs)
 
     def pulled(changed: Array) -> bool:
-        return not np.array_equal(changed, dy) and _instead(v, jacobian @ np.broadcast_to(changed, outputs).ravel())
+        return not np.array_equal(changed, dy) and v.fits_asked(jacobian @ np.broadcast_to(changed, outputs).ravel())
 
     for axis, n in enumerate(outputs):
         if n < 2:
@@ -241,6 +265,8 @@ def other_cotangents(v: View) -> Iterator[str]:
             yield f"averaged over axis {axis} of the value: the cotangent is its mean there"
         if pulled(n * mean):
             yield f"summed over axis {axis} of the value: the cotangent is its sum there, for each index"
+        if axis > 0 and n == outputs[axis - 1] and pulled(np.swapaxes(dy, axis - 1, axis)):
+            yield f"transposed: the cotangent, in axes {axis - 1} and {axis} of the value"
         if pulled(np.flip(dy, axis)):
             yield f"reversed: the cotangent, along axis {axis} of the value"
         for by in (1, -1):

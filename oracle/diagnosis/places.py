@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 
@@ -62,14 +62,21 @@ def reversed_or_shifted(v: View) -> Iterator[str]:
         for axes in combinations([a for a, n in enumerate(v.shape) if n > 2], count):
             if v.explained_by(np.flip(truth, axes).ravel()):
                 yield f"reversed: the entries of {v.name} are the true ones in reversed order along {_axes(axes)}"
-    for axis, n in enumerate(v.shape):
-        for by in (k for k in range(-(n // 2), n // 2 + 1) if k):
-            moved = np.roll(truth, by, axis).ravel()
-            # What falls off one end may come in at the other, or be lost.
-            inside = _along(v, axis, _kept(n, by))
-            if v.explained_by(moved) or (abs(by) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
-                side = "before" if by < 0 else "after"
-                yield f"shifted: the entries of {v.name} are the true ones {abs(by)} {side} their place along axis {axis}"
+    for axes, by in _shifts(v.shape):
+        moved = np.roll(truth, by, axes).ravel()
+        # What falls off one end may come in at the other, or be lost.
+        inside = np.logical_and.reduce([_along(v, a, _kept(v.shape[a], k)) for a, k in zip(axes, by, strict=True)])
+        if v.explained_by(moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
+            how = ", ".join(f"{abs(k)} {'before' if k < 0 else 'after'} along axis {a}" for a, k in zip(axes, by, strict=True))
+            yield f"shifted: the entries of {v.name} are the true ones from their place {how}"
+
+
+def _shifts(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Along which axes, and how far: any way along one, a little along two."""
+    for axis, n in enumerate(shape):
+        yield from (((axis,), (k,)) for k in range(-(n // 2), n // 2 + 1) if k)
+    for axes in combinations([a for a, n in enumerate(shape) if n > 3], 2):
+        yield from ((axes, by) for by in product((-2, -1, 1, 2), repeat=2))
 
 
 def _kept(n: int, by: int) -> Array:

@@ -50,6 +50,11 @@ class Questions:
     pull: Callable[[Any], Array] | None = None
     """What the pullback itself gives for this argument at a point, flat."""
 
+    entries: Array = field(default_factory=lambda: np.zeros(0, np.intp))
+    """Those in question, in order: of which the true gradient is known."""
+    doubtful: Array = field(default_factory=lambda: np.zeros(0, np.intp))
+    """Those among them that are wrong."""
+
     # ----------------------------------------------------------------------------------------------- the point
 
     @cached_property
@@ -88,23 +93,23 @@ class Questions:
 
     @cached_property
     def asked(self) -> Array:
-        """The entries asked about: all, or as many as the work allows, spread evenly."""
-        size = self.arguments[self.leaf].size
+        """The entries asked about: as many of those in question as the work allows."""
         work = sum(a.size for a in self.arguments) + self.cotangent.size + 1
-        most = min(size, MOST, WORK // (4 * work))
-        if not most >= min(size, FEWEST) > 0:
-            return np.zeros(0, np.intp)
-        return np.unique(np.linspace(0, size - 1, most).astype(np.intp))
+        most = min(MOST, WORK // (4 * work))
+        half = _spread(self.doubtful, most // 2)
+        chosen = np.union1d(half, _spread(self.entries, most - half.size))
+        return chosen if chosen.size >= min(self.entries.size, FEWEST) else np.zeros(0, np.intp)
 
-    def among(self, index: Array, truth: Array, tolerance: Array) -> Array:
-        """The entries asked about whose true gradient is known and is that of the forward pass here, without a kink near."""
+    def sound(self, truth: Array, tolerance: Array) -> Array:
+        """Which of the entries asked about have a gradient that is the forward pass's here, without a kink near.
+
+        The truth, and how far it may be off, are given for all entries in question.
+        """
         here = self.jacobian
         if here is None:
             return np.zeros(0, np.intp)
-        where = np.minimum(np.searchsorted(index, self.asked), index.size - 1)
-        known = index[where] == self.asked
-        sound = np.abs(here @ self.cotangent - truth[where]) <= tolerance[where]
-        return np.flatnonzero(known & sound)
+        where = np.searchsorted(self.entries, self.asked)
+        return np.flatnonzero(np.abs(here @ self.cotangent - truth[where]) <= tolerance[where])
 
     # ----------------------------------------------------------------------------------------------- the answers
 
@@ -162,19 +167,31 @@ class Questions:
                     yield Supposed(path, gradient)
 
     def at_other_points(self) -> Iterator[Supposed]:
-        """The gradients where one argument has the value of something else of its shape, or is one or zero throughout."""
+        """The gradients where one argument has the value of something else of its shape, or its own in another order."""
         for i, path in enumerate(self.paths):
             shape = self.arguments[i].shape
             instead = {name: t for name, t in self.like(shape).items() if name != path}
             order = sorted(instead, key=lambda name: name != "the value")
-            others = [(name, instead[name]) for name in order] + [("1", np.ones(shape)), ("0", np.zeros(shape))]
-            for name, tensor in others:
-                yield from self._at(f"{path} is {name}", {i: tensor})
+            for name in order:
+                yield from self._at(f"{path} is {name}", {i: instead[name]})
+            if len(shape) > 1 and shape[-1] == shape[-2]:
+                yield from self._at(f"{path} is transposed", {i: np.swapaxes(self.arguments[i], -1, -2)})
+            for axes in ((-1,), (-2, -1)):
+                if len(shape) >= 1 + len(axes):
+                    yield from self._at(
+                        f"{path} is reversed along its last axes ({len(axes)})", {i: np.flip(self.arguments[i], axes)}
+                    )
             for k in range(i + 1, len(self.paths)):
                 if self.arguments[k].shape == shape:
                     yield from self._at(
                         f"{path} and {self.paths[k]} are exchanged", {i: self.arguments[k], k: self.arguments[i]}
                     )
+
+    def at_constants(self) -> Iterator[Supposed]:
+        """The gradients where one argument is one, or zero, throughout."""
+        for i, path in enumerate(self.paths):
+            yield from self._at(f"{path} is 1", {i: np.ones(self.arguments[i].shape)})
+            yield from self._at(f"{path} is 0", {i: np.zeros(self.arguments[i].shape)})
 
     def _at(self, words: str, changed: Mapping[int, Array]) -> Iterator[Supposed]:
         leaves, structure = _leaves(self.primals)
@@ -234,3 +251,8 @@ def _leaves(tree: Any) -> tuple[list[Array], Any]:
     """The arrays of a tree in float64, and its structure."""
     leaves, structure = optree.tree_flatten(tree)
     return [np.asarray(leaf, np.float64) for leaf in leaves], structure
+
+
+def _spread(entries: Array, most: int) -> Array:
+    """At most so many of the entries, spread evenly."""
+    return entries[np.unique(np.linspace(0, entries.size - 1, min(entries.size, max(most, 0))).astype(np.intp))]

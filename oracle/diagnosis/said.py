@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.diagnosis.situation import Situation, View, at, explains
+from oracle.diagnosis.situation import Array, Situation, View, at, explains
 from oracle.measures import fit_scale, largest
 from oracle.verdict import Evidence, Judgement
 
-__all__ = ["BY_REASON", "another_function", "shape_cause", "unexplained"]
+__all__ = ["BY_REASON", "another_function", "convention", "shape_cause", "unexplained"]
 
 
 def _not_finite(e: Evidence, j: Judgement) -> str:
@@ -22,14 +22,35 @@ def _not_finite(e: Evidence, j: Judgement) -> str:
     return f"{what} in {bad.size} of {e.analytic.size} entries, first at {at(e, j.worst)}{where}"
 
 
-def _convention(e: Evidence, j: Judgement) -> str:
+def convention(e: Evidence, j: Judgement, situation: Situation) -> str:
+    """Another value between the slopes of the two sides than the reference's."""
     left, right = _sides(e, j.worst)
     assert e.autodiff is not None
     assert j.worst is not None
+    tied = _tied(e, j.contradicted, situation)
+    if tied is not None:
+        ours, theirs = (", ".join(f"{g:.6g}" for g in gradient[tied][:4]) for gradient in (e.analytic, e.autodiff))
+        return f"ties: {at(e, int(tied[0]))} and {tied.size - 1} more are equal; they get {ours}, by the reference {theirs}"
     return (
         f"kink: at {at(e, j.worst)} the slopes are {left:.6g} and {right:.6g}; "
         f"{e.analytic[j.worst]:.6g} lies between them, but the reference's convention is {e.autodiff[j.worst]:.6g}"
     )
+
+
+def _tied(e: Evidence, contradicted: Array, situation: Situation) -> Array | None:
+    """Equal elements among which another share of the same slope is dealt out, or all of it to each."""
+    if situation.questions is None or e.autodiff is None:
+        return None
+    x = situation.questions.arguments[situation.questions.leaf].ravel()
+    for value in np.unique(x[contradicted]):
+        tied = np.flatnonzero(x == value)
+        tied = tied[np.isin(tied, e.estimate.index[e.estimate.kink])]
+        total = float(e.autodiff[tied].sum())
+        near = np.isclose(e.analytic[tied], total, rtol=1e-6, atol=0)
+        shared = np.isclose(e.analytic[tied].sum(), total, rtol=1e-6, atol=0)
+        if tied.size > 1 and total != 0 and (near.all() or shared):
+            return tied
+    return None
 
 
 def _values(e: Evidence, j: Judgement) -> str:
@@ -76,7 +97,6 @@ def _empty(e: Evidence, j: Judgement) -> str:
 BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "": lambda e, j: _at_kinks(e),
     "not-finite": _not_finite,
-    "convention": _convention,
     "values": _values,
     "not-the-forward-pass": _not_the_forward_pass,
     "jax-contradicts": _jax_contradicts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -102,13 +102,16 @@ class View:
         where = np.ones(self.ours.shape, bool) if where is None else where
         return explains(supposed, self.ours[where], self.truth[where], self.e.dtype)
 
-    def fits(self, supposed: Array, where: Array | None = None) -> bool:
-        """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ."""
+    def fits(self, supposed: Array, where: Array | None = None, blur: float = 0.0) -> bool:
+        """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ.
+
+        `blur` is how far off the supposed one may be.
+        """
         where = np.ones(self.ours.shape, bool) if where is None else where
         if not self.explained_by(supposed, where):
             return False
         ours, truth = self.ours[where], self.truth[where]
-        differ = np.abs(supposed - truth) > self.tolerance[where]
+        differ = np.abs(supposed - truth) > self.tolerance[where] + blur
         return not bool((np.abs(ours - supposed) > np.abs(ours - truth))[differ].any())
 
     @cached_property
@@ -117,14 +120,19 @@ class View:
         questions = self.situation.questions
         if questions is None:
             return None
-        rows = questions.among(self.index, self.truth, SOUND * largest(self.truth) + self.tolerance)
+        questions = replace(questions, entries=self.index, doubtful=self.index[self.wrong])
+        rows = questions.sound(self.truth, SOUND * largest(self.truth) + self.tolerance)
         where = np.isin(self.index, questions.asked[rows])
         return Asked(questions, rows, where) if rows.size else None
 
     def is_instead(self, supposed: Array) -> bool:
         """Whether ours is this gradient at all entries asked about, of which there are enough to tell."""
+        return self.asked is not None and self.asked.rows.size >= ENOUGH and self.fits_asked(supposed[self.asked.rows])
+
+    def fits_asked(self, supposed: Array) -> bool:
+        """The same, for what is given at the sound entries only."""
         return (
-            self.asked is not None and self.asked.rows.size >= ENOUGH and self.fits(supposed[self.asked.rows], self.asked.where)
+            self.asked is not None and supposed.size > 1 and self.fits(supposed, self.asked.where, SOUND * largest(self.truth))
         )
 
 

@@ -14,6 +14,7 @@ __all__ = ["factor_along_an_axis", "only_one_term", "product_term", "term_along_
 
 MANY = 40  # products of known tensors, beyond which pairs of them are not tried
 SPARE = 3  # entries to each fitted number
+PATHS = {1: " (a path through a mean or a sum?)", 2: " (the paths through a mean and a deviation?)"}
 ORTHOGONAL = 0.01  # a part that the true gradient has none of
 
 
@@ -44,9 +45,8 @@ def product_term(v: View) -> Iterator[str]:
             basis = np.stack([terms[k] for k in names], axis=1)
             solved, rank = _solve(basis, v.error)
             if rank == count and v.fits(v.truth + basis @ solved):
-                yield _words(
-                    v, basis @ solved, " ".join(f"{c:+.6g} {k}" for c, k in zip(solved, names, strict=True)), single=count == 1
-                )
+                said = " ".join(f"{c:+.6g} * {k}" for c, k in zip(solved, names, strict=True))
+                yield _words(v, basis @ solved, said, single=count == 1)
                 return
 
 
@@ -64,7 +64,7 @@ def only_one_term(v: View) -> Iterator[str]:
             fit = fit_scale(v.ours, summed)
             if fit is not None and v.explained_by(fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
-                yield f"term missing: {v.name} is only {fit.scale:.6g} {name}{over}"
+                yield f"term missing: {v.name} is only {fit.scale:.6g} * {name}{over} (a term, or a factor)"
 
 
 def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -86,12 +86,12 @@ def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Arr
         return {}
     others = {k: t for k, t in known.items() if k not in ("1", "dy")}
     named = {"1": np.ones(next(iter(known.values())).shape)} | others | {f"{k}**2": t**2 for k, t in others.items()}
-    named |= {f"{a} {b}": others[a] * others[b] for a, b in combinations(others, 2)}
+    named |= {f"{a} * {b}": others[a] * others[b] for a, b in combinations(others, 2)}
     if ratios:
         with np.errstate(all="ignore"):
             named |= {f"{a} / {b}": others[a] / others[b] for a, b in permutations(others, 2)}
     if "dy" in known:
-        named |= {"dy" if k == "1" else f"{k} dy": t * known["dy"] for k, t in tuple(named.items())}
+        named |= {"dy" if k == "1" else f"{k} * dy": t * known["dy"] for k, t in tuple(named.items())}
     return {k: t for k, t in named.items() if np.isfinite(t).all() and t.any()}
 
 
@@ -114,7 +114,8 @@ def term_along_axes(v: View) -> Iterator[str]:
                 fitted = _unrows(fitted, axes, v.shape).ravel()
                 if v.fits(v.truth + fitted):
                     what = " and ".join("a constant" if k == "1" else f"a multiple of {k}" for k in names)
-                    yield _words(v, fitted, f"{what} along {'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}")
+                    where = f"{'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}"
+                    yield _words(v, fitted, f"{what} along {where}{PATHS[len(names)] if names[0] == '1' else ''}")
                     return
 
 
