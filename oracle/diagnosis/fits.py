@@ -98,10 +98,13 @@ def signs_lost(v: View) -> Iterator[str]:
 
 def limited(v: View) -> Iterator[str]:
     """Cut off at a limit, from one side or both."""
+    if v.index.size < 5 or np.count_nonzero(v.wrong) < 2:
+        return
     low, high = (float(edge) for edge in (v.ours.min(), v.ours.max()))
     for a, b in ((low, high), (-np.inf, high), (low, np.inf)):
         # A limit that a single entry has reached is indistinguishable from a wrong entry.
-        if v.fits(np.clip(v.truth, a, b)) and np.count_nonzero((v.ours == a) | (v.ours == b)) > 1 < np.count_nonzero(v.wrong):
+        reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
+        if min(reached) > 1 and v.fits(np.clip(v.truth, a, b)):
             yield f"clipped: {v.name} is the true gradient kept within {a:.6g} and {b:.6g}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, islice
+from itertools import combinations
 
 import numpy as np
 
@@ -20,13 +20,20 @@ __all__ = [
     "of_another_argument",
     "other_cotangents",
     "overwritten",
+    "scaled",
     "some_outputs",
     "untransposed",
     "weighted_outputs",
     "with_other_options",
 ]
 
-QUESTIONS = 24  # of one kind
+KINDS = {
+    "arguments": ("of_other_arguments", "arguments swapped: this is the gradient of {}"),
+    "exchanged": ("with_exchanged_options", "options swapped: this is the gradient with {}"),
+    "options": ("with_other_options", "option ignored: this is the gradient with {}"),
+    "points": ("at_other_points", "wrong point: this is the gradient where {}"),
+    "constants": ("at_constants", "wrong point: this is the gradient where {}: is it forgotten?"),
+}
 ITERATIONS = 10  # towards the value of a keyword
 NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
 AXIS = 256  # the longest axis of the value whose indices are taken one by one
@@ -44,37 +51,61 @@ def ignored_cotangent(v: View) -> Iterator[str]:
 
 def of_another_argument(v: View) -> Iterator[str]:
     """The cotangents of two arguments stand in each other's place."""
-    for said, extra in _recognized(v, v.asked.questions.of_other_arguments() if v.asked else iter(())):
-        yield f"arguments swapped: this is the gradient of {said}{extra}"
-
-
-def at_other_points(v: View) -> Iterator[str]:
-    """The right formula with a wrong residual."""
-    for said, extra in _recognized(v, v.asked.questions.at_other_points() if v.asked else iter(())):
-        yield f"wrong point: this is the gradient where {said}{extra}"
-
-
-def at_constants(v: View) -> Iterator[str]:
-    """A factor or a path is missing that is there unless an argument is one, or zero."""
-    for said, extra in _recognized(v, v.asked.questions.at_constants() if v.asked else iter(()), scaled=False):
-        yield f"wrong point: this is the gradient where {said}{extra}: is it forgotten?"
+    yield from _recognized(v, ["arguments"])
 
 
 def with_other_options(v: View) -> Iterator[str]:
     """Forward and backward pass disagree about a keyword."""
-    if v.asked is None:
+    yield from _recognized(v, ["exchanged", "options"])
+    if v.asked is not None:
+        q = v.asked.questions
+        for name, value in q.numbers.items():
+            found = _fitted_number(v, q, name, value)
+            if found is not None:
+                yield f"option ignored: this is the gradient with {name} = {found:.6g}; the forward pass has {value!r}"
+
+
+def at_other_points(v: View) -> Iterator[str]:
+    """The right formula with a wrong residual."""
+    yield from _recognized(v, ["points"])
+
+
+def at_constants(v: View) -> Iterator[str]:
+    """A factor or a path is missing that is there unless an argument is one, or zero."""
+    yield from _recognized(v, ["constants"])
+
+
+def scaled(v: View) -> Iterator[str]:
+    """Any of these, times a factor that means something."""
+    yield from _recognized(v, ["arguments", "exchanged", "options", "points"], by_factor=True)
+
+
+def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> Iterator[str]:
+    """What is ours among the gradients of these kinds, in words."""
+    if v.asked is None or v.asked.rows.size < (5 if by_factor else 3):
         return
     q = v.asked.questions
-    for said, extra in _recognized(v, q.with_exchanged_options()):
-        yield f"options swapped: this is the gradient with {said}{extra}"
-    for said, extra in _recognized(v, q.with_other_options()):
-        name = said.split(" = ")[0]
-        given = f"; the forward pass has {q.keywords[name]!r}" if not isinstance(q.keywords[name], np.ndarray) else ""
-        yield f"option ignored: this is the gradient with {said}{extra}{given}"
-    for name, value in q.numbers.items():
-        found = _fitted_number(v, q, name, value)
-        if found is not None:
-            yield f"option ignored: this is the gradient with {name} = {found:.6g}; the forward pass has {value!r}"
+    for kind in kinds:
+        asked, words = KINDS[kind]
+        answers: tuple[Supposed, ...] = getattr(q, asked)
+        for said, gradient in answers:
+            if not by_factor and v.is_instead(gradient):
+                yield words.format(said) + (_given(q, said) if kind == "options" else "")
+            elif by_factor:
+                fit = fit_scale(v.ours[v.asked.where], gradient[v.asked.rows])
+                named = "" if fit is None else _named(v, fit.scale)
+                if fit is not None and named and v.is_instead(fit.scale * gradient):
+                    yield f"{words.format(said)}, times {number(fit.scale)} ({named})"
+
+
+def _named(v: View, scale: float) -> str:
+    return explain_factor(scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+
+
+def _given(q: Questions, said: str) -> str:
+    """The value of the keyword in the forward pass."""
+    value = q.keywords[said.split(" = ", maxsplit=1)[0]]
+    return "" if isinstance(value, np.ndarray) else f"; the forward pass has {value!r}"
 
 
 def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | None:
@@ -102,21 +133,6 @@ def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | No
         if here is not None and v.is_instead(here):
             return x
     return None
-
-
-def _recognized(v: View, supposed: Iterator[Supposed], *, scaled: bool = True) -> Iterator[tuple[str, str]]:
-    """Those that are ours, or ours up to a factor of a known meaning."""
-    if v.asked is None or v.asked.rows.size < 3:
-        return
-    for words, gradient in islice(supposed, QUESTIONS):
-        if v.is_instead(gradient):
-            yield words, ""
-        elif scaled and v.asked.rows.size > 4:
-            fit = fit_scale(v.ours[v.asked.where], gradient[v.asked.rows])
-            if fit is not None and v.is_instead(fit.scale * gradient):
-                named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
-                if named:
-                    yield words, f", times {number(fit.scale)} ({named})"
 
 
 # ------------------------------------------------------------------------------------------- from the Jacobian alone

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["Questions", "Supposed"]
 
 MOST = 256  # entries of an argument about which anything is asked
 FEWEST = 3
+QUESTIONS = 24  # of one kind
 WORK = 2**22  # numbers that may go in and out of the forward pass for one question
 NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
 STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
@@ -32,6 +34,16 @@ class Supposed(NamedTuple):
 
     words: str
     gradient: Array
+
+
+def _answered(ask: Callable[[Questions], Iterator[Supposed]]) -> cached_property[tuple[Supposed, ...]]:
+    """The first answers to questions of one kind, kept for causes that look again."""
+
+    def answers(self: Questions) -> tuple[Supposed, ...]:
+        return tuple(islice(ask(self), QUESTIONS))
+
+    answers.__doc__ = ask.__doc__
+    return cached_property(answers)
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,7 @@ class Questions:
             except Exception:
                 return None
 
+    @_answered
     def of_other_arguments(self) -> Iterator[Supposed]:
         """The gradients of the other arguments of the same shape."""
         shape = self.arguments[self.leaf].shape
@@ -166,6 +179,7 @@ class Questions:
                 if gradient is not None:
                     yield Supposed(path, gradient)
 
+    @_answered
     def at_other_points(self) -> Iterator[Supposed]:
         """The gradients where one argument has the value of something else of its shape, or its own in another order."""
         for i, path in enumerate(self.paths):
@@ -187,6 +201,7 @@ class Questions:
                         f"{path} and {self.paths[k]} are exchanged", {i: self.arguments[k], k: self.arguments[i]}
                     )
 
+    @_answered
     def at_constants(self) -> Iterator[Supposed]:
         """The gradients where one argument is one, or zero, throughout."""
         for i, path in enumerate(self.paths):
@@ -200,6 +215,7 @@ class Questions:
         if gradient is not None:
             yield Supposed(words, gradient)
 
+    @_answered
     def with_other_options(self) -> Iterator[Supposed]:
         """The gradients with one keyword at another value, or the values of two exchanged."""
         for name, value in self.keywords.items():
@@ -207,6 +223,7 @@ class Questions:
                 shown = "all ones" if isinstance(other, np.ndarray) else repr(other)
                 yield from self._with(f"{name} = {shown}", {name: other})
 
+    @_answered
     def with_exchanged_options(self) -> Iterator[Supposed]:
         """The gradients with the values of two keywords exchanged, or those of one reversed."""
         scalars = {k: o for k, o in self.keywords.items() if not isinstance(o, np.ndarray) and not callable(o)}

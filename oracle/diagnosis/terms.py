@@ -10,7 +10,7 @@ import numpy as np
 from oracle.diagnosis.situation import Array, View
 from oracle.measures import fit_scale
 
-__all__ = ["factor_along_an_axis", "only_one_term", "product_term", "term_along_axes"]
+__all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]
 
 MANY = 40  # products of known tensors, beyond which pairs of them are not tried
 SPARE = 3  # entries to each fitted number
@@ -33,21 +33,28 @@ def factor_along_an_axis(v: View) -> Iterator[str]:
             yield f"a factor along axis {axis}: {v.name} is the true gradient times ({shown}) along that axis"
 
 
-def product_term(v: View) -> Iterator[str]:
-    """The error is one or two products of the argument, the value and the cotangent, each with one coefficient."""
-    if not v.whole or v.index.size < SPARE:
+def one_product(v: View) -> Iterator[str]:
+    """The error is a product of the argument, the value and the cotangent, with one coefficient."""
+    yield from _products_in_error(v, 1)
+
+
+def two_products(v: View) -> Iterator[str]:
+    """The error is two such products, each with its coefficient."""
+    yield from _products_in_error(v, 2)
+
+
+def _products_in_error(v: View, count: int) -> Iterator[str]:
+    if not v.whole or v.index.size < SPARE * count:
         return
     terms = {k: t.ravel() for k, t in _products({"1": np.ones(v.shape)} | _known(v)).items()}
-    for count in (1, 2):
-        if v.index.size < SPARE * count or (count > 1 and len(terms) > MANY):
-            return
-        for names in combinations(terms, count):
-            basis = np.stack([terms[k] for k in names], axis=1)
-            solved, rank = _solve(basis, v.error)
-            if rank == count and v.fits(v.truth + basis @ solved):
-                said = " ".join(f"{c:+.6g} * {k}" for c, k in zip(solved, names, strict=True))
-                yield _words(v, basis @ solved, said, single=count == 1)
-                return
+    if count > 1 and len(terms) > MANY:
+        return
+    for names in combinations(terms, count):
+        basis = np.stack([terms[k] for k in names], axis=1)
+        solved, rank = _solve(basis, v.error)
+        if rank == count and v.fits(v.truth + basis @ solved):
+            said = " ".join(f"{c:+.6g} * {k}" for c, k in zip(solved, names, strict=True))
+            yield _words(v, basis @ solved, said, single=count == 1)
 
 
 def only_one_term(v: View) -> Iterator[str]:
@@ -62,7 +69,7 @@ def only_one_term(v: View) -> Iterator[str]:
         for name, t in _products(questions.like(shape), ratios=True).items():
             summed = t.sum(axis=axes).ravel() if axes else t.ravel()
             fit = fit_scale(v.ours, summed)
-            if fit is not None and v.explained_by(fit.scale * summed):
+            if fit is not None and v.fits(fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
                 yield f"term missing: {v.name} is only {fit.scale:.6g} * {name}{over} (a term, or a factor)"
 

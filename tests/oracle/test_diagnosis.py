@@ -431,7 +431,7 @@ def test_a_dropped_term_is_no_factor(witness: str) -> None:
     reference = None if witness == "alone" else lambda x: x - x.mean(axis=0)
     verdict, diagnosis = found((center_fwd, lambda _, dy: (dy.copy(),)), normal(4, 3), reference=reference)
     assert verdict is Verdict.FAIL
-    assert diagnosis == "term missing: x is the true gradient plus a constant along axis 0"
+    assert diagnosis.startswith("term missing: x is the true gradient plus a constant along axis 0")
 
 
 def test_a_pass_has_nothing_to_say() -> None:

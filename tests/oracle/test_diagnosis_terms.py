@@ -1,0 +1,205 @@
+"""Diagnoses that fit something to the error: terms, factors along an axis, limits, a narrow float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracle import Verdict, verify
+from tests.oracle.planted import Array, Pair, cube, elementwise, found, normal, row, signed
+
+alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
+GAMMA, X = normal(7) + 2, normal(5, 7)
+
+
+def cause(op: Pair, *primals: Array, reference: Callable[..., Any] | None = None, parameter: str = "x", **options: Any) -> str:
+    """The diagnosis of the wrong gradient of `parameter`; the others are right."""
+    result = verify(op, *primals, reference=reference, **options)
+    assert [r.parameter for r in result.rows if not r.passed] == [parameter]
+    return row(result, parameter).diagnosis
+
+
+# ------------------------------------------------------------------------------------------------- norms
+
+
+def norm(dx: Callable[..., Array]) -> Pair:
+    """gamma (x - mean) / deviation along the last axis, whose `dx(d, h, s)` of d = gamma dy may be wrong."""
+
+    def norm_fwd(gamma: Array, x: Array) -> Any:
+        s = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
+        h = (x - x.mean(axis=-1, keepdims=True)) / s
+        return gamma * h, (gamma.copy(), h, s)
+
+    def norm_bwd(residuals: Any, dy: Array) -> Any:
+        gamma, h, s = residuals
+        return (dy * h).sum(axis=0), dx(gamma, h, s, dy)
+
+    return norm_fwd, norm_bwd
+
+
+def mean(x: Array) -> Array:
+    return x.mean(axis=-1, keepdims=True)
+
+
+def norm_by_jax(gamma: Any, x: Any) -> Any:
+    return gamma * (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("dx", "said"),
+    [
+        (
+            lambda g, h, s, dy: (g * dy - h * mean(g * dy * h)) / s,
+            "term missing: x is the true gradient plus a constant along axis 1",
+        ),
+        (
+            lambda g, h, s, dy: g * dy / s,
+            "term missing: x is the true gradient plus a constant and a multiple of x along axis 1 (the paths through a mean",
+        ),
+        (
+            lambda g, h, s, dy: (g * dy - mean(g * dy)) / s,
+            "term missing: x is the true gradient plus a constant and a multiple of x along axis 1 (the paths through a mean",
+        ),
+        (
+            lambda g, h, s, dy: (dy - mean(dy) - h * mean(dy * h)) / s,
+            "wrong point: this is the gradient where gamma is 1: is it forgotten?",
+        ),
+    ],
+    ids=["no mean", "neither", "no deviation", "no gamma"],
+)
+def test_paths_of_a_norm(witness: str, dx: Callable[..., Array], said: str) -> None:
+    diagnosis = cause(norm(dx), GAMMA, X, reference=None if witness == "alone" else norm_by_jax)
+    assert diagnosis.startswith(said)
+
+
+@alone_and_with_jax
+def test_the_whole_gradient_of_a_norm_is_right(witness: str) -> None:
+    right = norm(lambda g, h, s, dy: (g * dy - mean(g * dy) - h * mean(g * dy * h)) / s)
+    assert verify(right, GAMMA, X, reference=None if witness == "alone" else norm_by_jax).passed
+
+
+@alone_and_with_jax
+def test_a_scale_without_what_it_scales(witness: str) -> None:
+    def scale_fwd(gamma: Array, x: Array) -> Any:
+        return gamma * np.tanh(x), (gamma.copy(), x.copy())
+
+    def scale_bwd(r: Any, dy: Array) -> Any:
+        return dy.sum(axis=0), r[0] * (1 - np.tanh(r[1]) ** 2) * dy
+
+    reference = None if witness == "alone" else lambda gamma, x: gamma * jnp.tanh(x)
+    diagnosis = cause((scale_fwd, scale_bwd), GAMMA, X, reference=reference, parameter="gamma")
+    assert diagnosis == "term missing: gamma is only 1 * dy summed over axis 0 (a term, or a factor)"
+
+
+# ------------------------------------------------------------------------------------------------- terms
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda x, dy: 3 * x**2 * dy + 0.1 * x * dy, "plus +0.1 * x * dy"),
+        (lambda x, dy: 3 * x**2 * dy - dy, "plus -1 * dy"),
+        (lambda x, dy: 3 * x**2 * dy + 0.5 * x**3 * dy, "plus +0.5 * the value * dy"),
+        (lambda x, dy: (3 * x**2 + 2 * x - 1) * dy, "plus +2 * x * dy -1 * dy"),
+    ],
+)
+def test_a_term_of_a_product(witness: str, wrong: Callable[[Array, Array], Array], said: str) -> None:
+    op = (lambda x: (x**3, x.copy()), lambda x, dy: (wrong(x, dy),))
+    diagnosis = cause(op, signed(3, 4), reference=None if witness == "alone" else lambda x: x**3)
+    assert diagnosis.split(": ")[0] in ("term missing", "a term too many")
+    assert sorted(diagnosis.split("plus ")[1].split(" ")) == sorted(said.split("plus ")[1].split(" "))
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(("factor", "kind"), [(0.0, "option ignored: "), (2.0, "option ignored: "), (1.0, "")])
+def test_a_penalty(witness: str, factor: float, kind: str) -> None:
+    def penalized_fwd(x: Array, *, decay: float) -> Any:
+        return (np.sin(x)).sum() + decay / 2 * (x**2).sum(), (x.copy(), decay)
+
+    def by_jax(x: Any, *, decay: float) -> Any:
+        return (jnp.sin(x)).sum() + decay / 2 * (x**2).sum()
+
+    op = (penalized_fwd, lambda r, dy: ((np.cos(r[0]) + factor * r[1] * r[0]) * dy,))
+    verdict, diagnosis = found(op, X, reference=None if witness == "alone" else by_jax, options={"decay": 0.1})
+    assert (verdict is Verdict.PASS) == (kind == "")
+    assert diagnosis.startswith(kind)
+
+
+@alone_and_with_jax
+def test_one_half_of_a_product_rule(witness: str) -> None:
+    op = elementwise(lambda x: x * np.tanh(x), np.tanh)
+    diagnosis = cause(op, X, reference=None if witness == "alone" else lambda x: x * jnp.tanh(x))
+    assert diagnosis == "term missing: x is only 1 * the value / x * dy (a term, or a factor)"
+
+
+@alone_and_with_jax
+def test_an_error_that_is_no_simple_thing(witness: str) -> None:
+    strange = np.sin(40 * X)
+    diagnosis = cause(cube(lambda dx: dx * strange), X, reference=None if witness == "alone" else lambda x: x**3)
+    assert diagnosis.startswith("no known cause: 35 of 35 entries are wrong")
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize("size", [1, 2])
+def test_few_entries_show_no_pattern(witness: str, size: int) -> None:
+    """Whatever is wrong with two numbers looks like many things."""
+    factors = np.array([1.7, -0.6])[:size]
+    diagnosis = cause(cube(lambda dx: dx * factors), signed(size), reference=None if witness == "alone" else lambda x: x**3)
+    assert diagnosis.startswith("no known cause: ")
+
+
+# ------------------------------------------------------------------------------------------------- factors, limits
+
+
+@alone_and_with_jax
+def test_a_factor_along_an_axis(witness: str) -> None:
+    factors = np.array([1.0, 2.0, 0.5, 3.0, 1.5])
+    diagnosis = cause(cube(lambda dx: dx * factors[:, None]), X, reference=None if witness == "alone" else lambda x: x**3)
+    assert diagnosis == "a factor along axis 0: x is the true gradient times (1, 2, 0.5, 3, 1.5) along that axis"
+
+
+def test_limits_and_lost_signs() -> None:
+    """These are not linear in the cotangent either, which other rows say."""
+    x = np.concatenate([signed(20), 0.3 * signed(20)]).reshape(5, 8)
+    for wrong, said in (
+        (lambda dx: np.clip(dx, -0.5, 0.5), "clipped: x is the true gradient kept within -0.5 and 0.5"),
+        (lambda dx: np.minimum(dx, 0.5), "clipped: x is the true gradient kept within -inf and 0.5"),
+        (np.abs, "sign lost: x is the absolute value of the true gradient"),
+    ):
+        assert said in [r.diagnosis for r in verify(cube(wrong), x).rows]
+
+
+# ------------------------------------------------------------------------------------------------- a narrow float
+
+
+@alone_and_with_jax
+def test_a_result_in_single_precision(witness: str) -> None:
+    result = verify(
+        cube(lambda dx: dx.astype(np.float32).astype(float)), X, reference=None if witness == "alone" else lambda x: x**3
+    )
+    assert "float32 on the way: every entry of x is a float32 number next to the true one" in [r.diagnosis for r in result.rows]
+
+
+@alone_and_with_jax
+def test_single_precision_on_the_way(witness: str) -> None:
+    op = elementwise(np.tanh, lambda x: np.asarray(1 - np.tanh(x.astype(np.float32)) ** 2, float))
+    diagnosis = cause(op, X, reference=None if witness == "alone" else jnp.tanh)
+    assert diagnosis.startswith("float32 on the way: x is right to that precision only")
+
+
+@alone_and_with_jax
+def test_a_small_error_that_is_no_rounding(witness: str) -> None:
+    """Of the size of float32's, but the same at every point."""
+    small = 1 + 1e-7 * normal(5, 7, seed=3)
+    diagnosis = cause(cube(lambda dx: dx * small), X, reference=None if witness == "alone" else lambda x: x**3)
+    assert diagnosis.startswith("no known cause: ")
+
+
+def test_a_gradient_in_single_precision_of_single_precision_is_right() -> None:
+    assert verify(cube(), X.astype(np.float32), reference=lambda x: x**3).passed
