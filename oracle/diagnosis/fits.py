@@ -143,5 +143,5 @@ def _jitters(v: View) -> bool:
     if v.asked is None:
         return False
     nearby = v.asked.questions.error_nearby()
-    error = v.error[v.asked.where]
-    return nearby is not None and float(np.linalg.norm(nearby[v.asked.rows] - error)) > 0.3 * float(np.linalg.norm(error))
+    error = v.error[v.asked.few_where]
+    return nearby is not None and float(np.linalg.norm(nearby[v.asked.few] - error)) > 0.3 * float(np.linalg.norm(error))

@@ -82,7 +82,7 @@ def scaled(v: View) -> Iterator[str]:
 
 def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> Iterator[str]:
     """What is ours among the gradients of these kinds, in words."""
-    if v.asked is None or v.asked.rows.size < (5 if by_factor else 3):
+    if v.asked is None or v.asked.few.size < (5 if by_factor else 3):
         return
     q = v.asked.questions
     for kind in kinds:
@@ -92,7 +92,7 @@ def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> It
             if not by_factor and v.is_instead(gradient):
                 yield words.format(said) + (_given(q, said) if kind == "options" else "")
             elif by_factor:
-                fit = fit_scale(v.ours[v.asked.where], gradient[v.asked.rows])
+                fit = fit_scale(v.ours[v.asked.few_where], gradient[v.asked.few])
                 named = "" if fit is None else _named(v, fit.scale)
                 if fit is not None and named and v.is_instead(fit.scale * gradient):
                     yield f"{words.format(said)}, times {number(fit.scale)} ({named})"
@@ -111,19 +111,19 @@ def _given(q: Questions, said: str) -> str:
 def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | None:
     """The value of a keyword at which the gradient is ours, by the secant method."""
     assert v.asked is not None
-    if value == 0 or v.asked.rows.size < 4:
+    if value == 0 or v.asked.few.size < 4:
         return None
-    goal = v.ours[v.asked.where]
+    goal = v.ours[v.asked.few_where]
     before, here = q.with_number(name, value), q.with_number(name, 1.01 * value)
     last, x = value, 1.01 * value
     for _ in range(ITERATIONS):
         if before is None or here is None or not np.isfinite(here).all():
             return None
-        slope = (here - before)[v.asked.rows] / (x - last)
+        slope = (here - before)[v.asked.few] / (x - last)
         size = float(slope @ slope)
         if size == 0 or not np.isfinite(size):
             return None
-        step = float(slope @ (goal - here[v.asked.rows])) / size
+        step = float(slope @ (goal - here[v.asked.few])) / size
         while value * (x + step) <= 0:  # the other side of zero is another function
             step /= 2
         last, x = x, x + step

@@ -124,7 +124,7 @@ def rows_exchanged(v: View) -> Iterator[str]:
     if not v.whole or len(v.shape) < 2:
         return
     for axis in range(len(v.shape)):
-        wrong = _wrong_along(v, axis)
+        wrong = _indices_of(v, v.wrong, axis)
         instead = _rows_of_others(v, axis, wrong) if wrong.any() else ""
         if instead:
             rest = "" if wrong.all() else "; right elsewhere"
@@ -156,16 +156,17 @@ def _wrong_rows(v: View) -> Iterator[tuple[int, Array]]:
         return
     found = []
     for axis, n in enumerate(v.shape):
-        wrong = _wrong_along(v, axis)
+        wrong = _indices_of(v, v.wrong, axis)
         # Where most entries of a vector could be wrong by chance, no row is.
-        if v.index.size > n > wrong.sum() and 3 * wrong.sum() <= 2 * n:
+        live = wrong | _indices_of(v, np.abs(v.truth) > v.tolerance, axis)  # where nothing flows nothing is right
+        if v.index.size > n and wrong.sum() < live.sum() and 3 * wrong.sum() <= 2 * live.sum():
             found.append((wrong.sum() / n, axis, wrong))
     yield from ((axis, wrong) for _, axis, wrong in sorted(found, key=lambda f: f[:2]))
 
 
-def _wrong_along(v: View, axis: int) -> Array:
-    """Which indices of an axis hold something wrong."""
-    return np.asarray(v.wrong.reshape(v.shape).any(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
+def _indices_of(v: View, mask: Array, axis: int) -> Array:
+    """Which indices of an axis hold something of a flat mask."""
+    return np.asarray(mask.reshape(v.shape).any(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
 
 
 def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
@@ -209,7 +210,11 @@ def _borders(v: View) -> Iterator[tuple[str, Array]]:
         for axes in combinations(spatial, count):
             for width in range(1, max(v.shape[a] for a in axes) // (4 if len(v.shape) == 1 else 3) + 1):
                 border, outermost = (_near(v, axes, w) for w in (width, 1))
-                if border.all() or (v.wrong & ~border).any() or not (v.wrong & outermost).any():
+                if (
+                    not (np.abs(v.truth) > v.tolerance)[~border].any()
+                    or (v.wrong & ~border).any()
+                    or not (v.wrong & outermost).any()
+                ):
                     continue
                 sides = [_side(wrong, a, axes, width) for a in axes]
                 if all(side.any() for side in sides):

@@ -22,6 +22,7 @@ from oracle.probe import quiet, size_of, vector
 __all__ = ["Questions", "Supposed"]
 
 MOST = 256  # entries of an argument about which anything is asked
+FEW = 32  # of these, about which other points and keywords are asked
 FEWEST = 3
 QUESTIONS = 24  # of one kind
 WORK = 2**22  # numbers that may go in and out of the forward pass for one question
@@ -112,6 +113,12 @@ class Questions:
         chosen = np.union1d(half, _spread(self.entries, most - half.size))
         return chosen if chosen.size >= min(self.entries.size, FEWEST) else np.zeros(0, np.intp)
 
+    @cached_property
+    def picked(self) -> Array:
+        """Where among these are the few by which a gradient elsewhere is recognized."""
+        half = _spread(np.flatnonzero(np.isin(self.asked, self.doubtful)), FEW // 2)
+        return np.union1d(half, _spread(np.arange(self.asked.size), FEW - half.size))
+
     def sound(self, truth: Array, tolerance: Array) -> Array:
         """Which of the entries asked about have a gradient that is the forward pass's here, without a kink near.
 
@@ -128,9 +135,9 @@ class Questions:
     @cached_property
     def jacobian(self) -> Array | None:
         """The derivative of every output by each entry asked about: one row an entry."""
-        return self._derivative(self.leaf, self.primals, self.options)
+        return self._derivative(self.leaf, self.primals, self.options, self.asked)
 
-    def _derivative(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
+    def _derivative(self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array) -> Array | None:
         leaves, structure = _leaves(primals)
         x = np.asarray(leaves[leaf], np.float64)
         typical = size_of(x)
@@ -140,19 +147,19 @@ class Questions:
             copies[leaf].flat[entry] += by
             return vector(self.function(*structure.unflatten(copies), **options)).copy()
 
-        rows = np.empty((self.asked.size, self.cotangent.size))
+        rows = np.empty((entries.size, self.cotangent.size))
         with quiet():
             try:
-                for row, entry in enumerate(self.asked):
+                for row, entry in enumerate(entries):
                     h = STEP * max(abs(float(x.flat[entry])), typical)
                     coarse, fine = ((moved(entry, s) - moved(entry, -s)) / (2 * s) for s in (h, h / 2))
                     rows[row] = (4 * fine - coarse) / 3
             except Exception:  # outside the domain, other shapes: no such gradient
                 return None
-        return rows if self.asked.size else None
+        return rows if entries.size else None
 
     def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
-        derivative = self._derivative(leaf, primals, options)
+        derivative = self._derivative(leaf, primals, options, self.asked[self.picked])
         return None if derivative is None else derivative @ self.cotangent
 
     def error_nearby(self) -> Array | None:
@@ -165,7 +172,7 @@ class Questions:
         there = self._gradient(self.leaf, point, self.options)
         with quiet():
             try:
-                return None if there is None else self.pull(point)[self.asked] - there
+                return None if there is None else self.pull(point)[self.asked[self.picked]] - there
             except Exception:
                 return None
 

@@ -123,25 +123,31 @@ class View:
         questions = replace(questions, entries=self.index, doubtful=self.index[self.wrong])
         rows = questions.sound(self.truth, SOUND * largest(self.truth) + self.tolerance)
         where = np.isin(self.index, questions.asked[rows])
-        return Asked(questions, rows, where) if rows.size else None
+        few = np.flatnonzero(np.isin(questions.picked, rows))
+        few_where = np.isin(self.index, questions.asked[questions.picked[few]])
+        return Asked(questions, rows, where, few, few_where) if rows.size else None
 
     def is_instead(self, supposed: Array) -> bool:
-        """Whether ours is this gradient at all entries asked about, of which there are enough to tell."""
-        return self.asked is not None and self.asked.rows.size >= ENOUGH and self.fits_asked(supposed[self.asked.rows])
+        """Whether ours is this gradient at the few entries asked about, if they are enough to tell."""
+        if self.asked is None or self.asked.few.size < ENOUGH:
+            return False
+        return self.fits(supposed[self.asked.few], self.asked.few_where, SOUND * largest(self.truth))
 
     def fits_asked(self, supposed: Array) -> bool:
-        """The same, for what is given at the sound entries only."""
+        """Whether ours is what is made of the Jacobian, for the sound entries only."""
         return (
             self.asked is not None and supposed.size > 1 and self.fits(supposed, self.asked.where, SOUND * largest(self.truth))
         )
 
 
 class Asked(NamedTuple):
-    """Which rows of an answer are about which of the known entries."""
+    """Which rows of the Jacobian, and of an answer about another gradient, are about which of the known entries."""
 
     questions: Questions
     rows: Array
     where: Array
+    few: Array
+    few_where: Array
 
 
 Cause: TypeAlias = Callable[[View], Iterator[str]]
