@@ -23,6 +23,8 @@ __all__ = ["Questions", "Supposed"]
 
 MOST = 256  # entries of an argument about which anything is asked
 FEW = 32  # of these, about which other points and keywords are asked
+GLANCE = 4  # by which most others are seen to be none of ours
+FAR = 0.05  # of their size
 FEWEST = 3
 QUESTIONS = 24  # of one kind
 WORK = 2**22  # numbers that may go in and out of the forward pass for one question
@@ -67,6 +69,8 @@ class Questions:
     """Those in question, in order: of which the true gradient is known."""
     doubtful: Array = field(default_factory=lambda: np.zeros(0, np.intp))
     """Those among them that are wrong."""
+    ours: Array = field(default_factory=lambda: np.zeros(0))
+    """The gradient that is to be recognized, at those in question."""
 
     # ----------------------------------------------------------------------------------------------- the point
 
@@ -162,6 +166,20 @@ class Questions:
         derivative = self._derivative(leaf, primals, options, self.asked[self.picked])
         return None if derivative is None else derivative @ self.cotangent
 
+    def _candidate(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
+        """The gradient, unless a few of its entries show already that no multiple of it is ours."""
+        first = _spread(self.asked[self.picked], GLANCE)
+        glance = self._derivative(leaf, primals, options, first)
+        if glance is None:
+            return None
+        if self.ours.size:
+            wanted, seen = self.ours[np.searchsorted(self.entries, first)], glance @ self.cotangent
+            square = float(seen @ seen)
+            left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
+            if not np.linalg.norm(left) <= FAR * np.linalg.norm(wanted):
+                return None
+        return self._gradient(leaf, primals, options)
+
     def error_nearby(self) -> Array | None:
         """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""
         if self.pull is None:
@@ -182,7 +200,7 @@ class Questions:
         shape = self.arguments[self.leaf].shape
         for i, path in enumerate(self.paths):
             if i != self.leaf and self.arguments[i].shape == shape:
-                gradient = self._gradient(i, self.primals, self.options)
+                gradient = self._candidate(i, self.primals, self.options)
                 if gradient is not None:
                     yield Supposed(path, gradient)
 
@@ -218,7 +236,7 @@ class Questions:
     def _at(self, words: str, changed: Mapping[int, Array]) -> Iterator[Supposed]:
         leaves, structure = _leaves(self.primals)
         point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
-        gradient = self._gradient(self.leaf, point, self.options)
+        gradient = self._candidate(self.leaf, point, self.options)
         if gradient is not None:
             yield Supposed(words, gradient)
 
@@ -266,7 +284,7 @@ class Questions:
             yield np.ones_like(value)
 
     def _with(self, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
-        gradient = self._gradient(self.leaf, self.primals, {**self.options, **changed})
+        gradient = self._candidate(self.leaf, self.primals, {**self.options, **changed})
         if gradient is not None:
             yield Supposed(words, gradient)
 

@@ -120,7 +120,7 @@ class View:
         questions = self.situation.questions
         if questions is None:
             return None
-        questions = replace(questions, entries=self.index, doubtful=self.index[self.wrong])
+        questions = replace(questions, entries=self.index, doubtful=self.index[self.wrong], ours=self.ours)
         rows = questions.sound(self.truth, SOUND * largest(self.truth) + self.tolerance)
         where = np.isin(self.index, questions.asked[rows])
         few = np.flatnonzero(np.isin(questions.picked, rows))
