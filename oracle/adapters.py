@@ -16,9 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import optree
 
-__all__ = ["Pair", "adapted", "of_autograd", "of_jax", "of_torch"]
+__all__ = ["KINDS", "Pair", "adapted", "of_autograd", "of_jax", "of_torch"]
 
 Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
+
+KINDS = (
+    "a purenet.Op, a pair (fwd, bwd) of functions, "
+    "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive"
+)
 
 
 def adapted(op: Any) -> Pair | None:
@@ -145,6 +150,7 @@ def _named(fwd: Any, bwd: Any, function: Any) -> Pair:
     """The pair under the name of what it adapts, and with its arguments, as reports show them."""
     fwd.__name__ = getattr(function, "__name__", type(function).__name__)
     fwd.__module__ = getattr(function, "__module__", None) or "__main__"
+    fwd.__wrapped__ = function  # where it is written
     target = getattr(function, "forward" if isinstance(function, type) else "fun", function)
     try:
         signature = inspect.signature(target)

@@ -14,7 +14,10 @@ import jax
 import numpy as np
 import optree
 
-__all__ = ["Pullback", "StructureError", "forget", "quick_to_compile", "use_compilation_cache", "vjp"]
+__all__ = ["Pullback", "StructureError", "differentiable", "forget", "quick_to_compile", "use_compilation_cache", "vjp"]
+
+MOST = 256  # programs, and references, that are kept
+EXECUTABLES: dict[Any, Any] = {}
 
 OPTIONS = {
     "xla_backend_optimization_level": 0,
@@ -35,24 +38,39 @@ class StructureError(ValueError):
 
 
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
-    """`reference` at `primals`, and its VJP with `cotangent`, in the dtype of the primals.
+    """`reference` at `primals`, and its VJP with `cotangent`, in the dtype of the primals."""
+    return differentiable(reference, options)(primals, cotangent)
+
+
+def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Sequence[Any], Any], Pullback]:
+    """The function that takes primals and a cotangent to the value of `reference` there and its VJP.
 
     Forward and backward are compiled together, once: several times faster than one operation after the other. A reference
     whose Python code looks at values of its arguments cannot be compiled and is run as it is.
     """
-    try:
-        both = _remembered(reference, pickle.dumps(dict(options)))
-    except Exception:  # an option that cannot be pickled, such as a lambda
-        both = _jitted(reference, options)
-    tree: Any = tuple(primals)
-    with jax.enable_x64(True):
-        arguments = jax.device_put(tree)
-        seed = jax.device_put(cotangent)
-        try:
-            value, cotangents = both(arguments, seed)
-        except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
-            value, cotangents = _both(reference, options, arguments, seed)
-        return Pullback(_arrays(value), _arrays(cotangents))
+    both = None
+    if _is_pure(reference):
+        with suppress(Exception):  # an option that cannot be pickled, such as a lambda
+            both = _remembered(reference, pickle.dumps(dict(options)))
+    both = both or _jitted(reference, options)
+
+    def pull(primals: Sequence[Any], cotangent: Any) -> Pullback:
+        tree: Any = tuple(primals)
+        with jax.enable_x64(True):
+            arguments = jax.device_put(tree)
+            seed = jax.device_put(cotangent)
+            try:
+                value, cotangents = both(arguments, seed)
+            except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+                value, cotangents = _both(reference, options, arguments, seed)
+            return Pullback(_arrays(value), _arrays(cotangents))
+
+    return pull
+
+
+def _is_pure(reference: Callable[..., Any]) -> bool:
+    """Whether it always means the same. A user's function may read a global or an attribute that changes between two calls."""
+    return (getattr(reference, "__module__", None) or "").startswith(("oracle.catalogue.", "jax.", "optax.", "equinox."))
 
 
 def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: Any, cotangent: Any) -> tuple[Any, Any]:
@@ -75,12 +93,22 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
         leaves, structure = optree.tree_flatten(given)
         question = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
         if question not in compiled:
-            lowered = jitted.lower(primals, cotangent)
-            convolves = "convolution" in lowered.as_text()
-            compiled[question] = lowered.compile(compiler_options=quick_to_compile(fuse=convolves))
+            compiled[question] = _compiled(jitted.lower(primals, cotangent))
         return compiled[question](primals, cotangent)
 
     return both
+
+
+def _compiled(lowered: Any) -> Any:
+    """The same program is compiled once, whoever has traced it."""
+    program = lowered.as_text()
+    question = program, lowered.in_tree, lowered.out_tree
+    if question not in EXECUTABLES:
+        if len(EXECUTABLES) >= MOST:
+            EXECUTABLES.clear()
+        options = quick_to_compile(fuse="convolution" in program)
+        EXECUTABLES[question] = lowered.compile(compiler_options=options)
+    return EXECUTABLES[question]
 
 
 @cache
@@ -98,7 +126,7 @@ def quick_to_compile(*, fuse: bool = True) -> dict[str, Any]:
     return known
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=MOST)
 def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
     """The same jitted function for the same question: JAX then compiles it once for each shape and dtype."""
     return _jitted(reference, pickle.loads(options))  # noqa: S301 - what this process has just written
@@ -107,6 +135,7 @@ def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., 
 def forget() -> None:
     """Let go of all that is compiled: gigabytes, after some thousand shapes, and every garbage collection looks at it."""
     _remembered.cache_clear()
+    EXECUTABLES.clear()
     clear: Any = jax.clear_caches
     clear()
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
@@ -112,7 +112,8 @@ def each(
         if jobs == 1:
             for i, item in enumerate(items):
                 try:
-                    results[i] = work(item)
+                    with redirect_stdout(sys.stderr):  # as in the other processes
+                        results[i] = work(item)
                 except Exception as error:
                     results[i] = error
                 arrived(item, results[i])
@@ -177,7 +178,7 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
     An interrupt ends them at once, whatever they are at; they themselves do not hear it, and so print nothing about it.
     """
     others = multiprocessing.active_children()
-    with _Pool(jobs, multiprocessing.get_context("spawn")) as pool:
+    with _Pool(jobs, multiprocessing.get_context("spawn"), initializer=_print_aside) as pool:
         try:
             yield pool
         except BaseException as error:  # what was not begun is not wanted any more
@@ -187,6 +188,11 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
                     if worker not in others:
                         worker.terminate()
             raise
+
+
+def _print_aside() -> None:
+    """Standard output is the command's: what an op prints goes to standard error."""
+    sys.stdout = sys.stderr
 
 
 class _Pool(ProcessPoolExecutor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
 import os
 import re
@@ -114,7 +115,10 @@ def _verify(options: argparse.Namespace) -> Exit:
     tasks = [task for module, record in records for task in campaign.tasks_of(record, _dtypes(options), options.seed, module)]
     tasks = [task for task in tasks if options.case in (None, task.case)]
     if not tasks:
-        raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}")
+        names = [case.name for _, record in records if isinstance(record, Spec) for case in record.cases]
+        near = difflib.get_close_matches(options.case or "", names, n=1)
+        hint = f"; did you mean --case {shlex.quote(near[0])}?" if near else ""
+        raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}{hint}")
     _check_reports(options.reports)
     jobs = options.jobs or (1 if len(tasks) <= FEW else os.cpu_count() or 1)
     rows = campaign.run(tasks, jobs, quiet=options.json)
@@ -204,7 +208,7 @@ def _list(options: argparse.Namespace) -> Exit:
         rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, said, cases))
     headers = ("family", "op", "tier", "reference", "dtypes", "cases")
     print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
-    print(f"{len(rows)} in {len({row[0] for row in rows})} families")
+    print(f"{len(rows)} in {table.count(len({row[0] for row in rows}), 'family', 'families')}")
     return Exit.PASS
 
 
@@ -297,7 +301,8 @@ def _fuzz(options: argparse.Namespace) -> Exit:
     for outcome in outcomes:
         counts.update(dict(outcome.verdicts))
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    print(f"{sum(counts.values())} random uses of {len(outcomes)} ops ({', '.join(dtypes)}): {said}")
+    uses = table.count(sum(counts.values()), "random use")
+    print(f"{uses} of {table.count(len(outcomes), 'op')} ({', '.join(dtypes)}): {said}")
     return Exit.FAIL if any(outcome.failure for outcome in outcomes) else Exit.PASS
 
 

@@ -18,6 +18,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.measures import eps_of, largest
+from oracle.probe import RAISED
 from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
 
 __all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
@@ -28,6 +29,8 @@ Array = NDArray[Any]
 WRITES = "writes to"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
+ROOM = 2.0**-80
+FAR = (2.0**20, -(2.0**-20))  # times dy: what is clipped, or below a threshold, shows there
 
 
 class Breach(NamedTuple):
@@ -123,14 +126,14 @@ def shares_memory(s: Setting) -> Iterator[Breach]:
     if not s.views:
         for leaf in s.leaves(s.primals):
             if any(_overlap(leaf.array, out) for out in optree.tree_leaves(y)):
-                yield Breach(leaf.path, "the value shares memory with this argument")
+                yield Breach(leaf.path, "the value shares memory with this argument: return a copy, or declare views")
     dy = _copied(s.dy)
     for result in s.leaves(s.subject.bwd(residuals, dy)):
         if any(_overlap(result.array, d) for d in optree.tree_leaves(dy)):
-            yield Breach(result.path, "the cotangent shares memory with the caller's dy")
+            yield Breach(result.path, "the cotangent shares memory with the caller's dy, who may change it: return a copy")
         for leaf in s.leaves(s.primals):
             if _overlap(result.array, leaf.array):
-                yield Breach(result.path, f"the cotangent shares memory with the argument {leaf.path}")
+                yield Breach(result.path, f"the cotangent shares memory with the argument {leaf.path}: return a copy")
 
 
 def _overlap(a: Any, b: Any) -> bool:
@@ -169,7 +172,7 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     with _tolerant():
         try:
             s.subject.fwd(*_copied(s.primals, lambda a: np.asarray(a * 0.5, a.dtype)))
-        except Exception:  # another point may be outside the op's domain
+        except RAISED:  # another point may be outside the op's domain
             return
     for leaf in s.leaves(s.subject.bwd(residuals, s.dy)):
         if _bits(leaf.array) != cotangents[leaf.path]:
@@ -188,7 +191,8 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
 
     doubled, none, alone = pulled(_copied(s.dy, lambda a: 2 * a)), pulled(_copied(s.dy, lambda a: 0 * a)), pulled(other)
     both = pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
-    for g, g2, g0, h, gh, size in zip(base, doubled, none, alone, both, s.sizes, strict=True):
+    far = {factor: pulled(_copied(s.dy, _times(factor))) for factor in FAR}
+    for i, (g, g2, g0, h, gh, size) in enumerate(zip(base, doubled, none, alone, both, s.sizes, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # another breach says so
         a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, h, gh))
@@ -199,6 +203,16 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
         elif largest(a2 - 2 * a) > allowed or largest(ab - a - b) > 4 * allowed:
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
+        elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
+            for factor, leaves in far.items():
+                if largest(np.asarray(leaves[i].array, np.float64) / factor - a) > allowed:
+                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy): clipped, or compared with a fixed number?"
+                    yield Breach(g.path, f"not linear in its cotangent: {what}")
+                    break
+
+
+def _times(factor: float) -> Callable[[Array], Array]:
+    return lambda a: np.asarray(a * a.dtype.type(factor))
 
 
 def accepts_any_layout(s: Setting) -> Iterator[Breach]:
@@ -217,7 +231,7 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
 
         try:
             found = s.leaves(s.gradient(_copied(s.primals, laid_out), _copied(s.dy, laid_out)))
-        except Exception as error:
+        except RAISED as error:
             yield Breach("", f"arguments in {name}, read-only, raise {type(error).__name__}: {error}")
             continue
         for i, (one, two, size) in enumerate(zip(s.leaves(s.cotangents), found, s.sizes, strict=True)):
@@ -255,7 +269,7 @@ def check_contract(setting: Setting) -> list[Breach]:
         try:
             with _tolerant():  # the op has run without a warning before, where it should
                 breaches += check(setting)
-        except Exception as error:
+        except RAISED as error:
             breaches.append(Breach("", f"{check.__name__.replace('_', ' ')}: raised {type(error).__name__}: {error}"))
     return breaches
 

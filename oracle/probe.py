@@ -12,10 +12,12 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-__all__ = ["Difference", "Function", "Probe", "quiet", "random_cotangent", "size_of", "unvector", "vector"]
+__all__ = ["RAISED", "Difference", "Function", "Probe", "quiet", "random_cotangent", "size_of", "unvector", "vector"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
+
+RAISED = (Exception, SystemExit)  # what may come of running someone else's function; an interrupt is ours
 
 PACE = 2.0**-22  # of the displacements that measure noise, in units of each element: some float32 numbers
 COARSE = 2.0**-30  # relative noise that no float64 function should have
@@ -95,7 +97,7 @@ class Probe:
             for _ in range(CREEPS):
                 try:
                     table = self._creep(structure, generator)
-                except Exception:  # the end of the function's domain: nothing can be measured there
+                except RAISED:  # the end of the function's domain: nothing can be measured there
                     return noise
                 jitter = np.full(self.value.shape, np.inf)
                 for order in range(1, 7):
@@ -138,7 +140,7 @@ class Probe:
             above = vector(self.function(*self.plus_tree))
             change = _minus(above, vector(self.function(*self.minus_tree)))
             half = _minus(above, self.value)
-        except Exception:  # a function that refuses what is outside its domain says as much as one that returns NaN
+        except RAISED:  # a function that refuses what is outside its domain says as much as one that returns NaN
             return Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
         finally:
             plus[where] = here

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,7 @@ def program(
     `module` is that of someone else's op, empty for the catalogue.
     """
     if module:
-        find = f"from oracle.campaign import specs_in\nimport {module}\n\n"
+        find = f"sys.path.insert(0, {_folder(module)!r})\nfrom oracle.campaign import specs_in\nimport {module}\n\n"
         find += f"spec = next(spec for spec in specs_in({module}) if spec.name == {op!r} and spec.strategy)"
     else:
         find = f"from oracle import catalogue\n\nspec = catalogue.find({op!r})"
@@ -58,6 +60,13 @@ def program(
         seed=seed,
         **written,
     )
+
+
+def _folder(module: str) -> str:
+    """Where Python has found the package, or the module, of this name."""
+    top = importlib.import_module(module.partition(".")[0])
+    place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
+    return str(Path(place or ".").resolve().parent)
 
 
 def literal(value: Any) -> str:

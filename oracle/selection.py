@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
@@ -88,10 +89,12 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
 
 
 def _is_pair(op: Any, target: Any) -> bool:
-    """Whether `target` is the pair of functions that a Spec verifies, or its first."""
+    """Whether `target` is the pair of functions that a Spec verifies, or its first, or what was adapted."""
     if not isinstance(op, tuple):
         return False
-    return target is op[0] or (isinstance(target, tuple) and len(target) == 2 and target[0] is op[0] and target[1] is op[1])
+    if isinstance(target, tuple):
+        return len(target) == 2 and target[0] is op[0] and target[1] is op[1]
+    return target is op[0] or target is getattr(op[0], "__wrapped__", op[0])
 
 
 def _import(name: str) -> ModuleType:
@@ -99,6 +102,7 @@ def _import(name: str) -> ModuleType:
     if folder not in sys.path:  # as `python -m` does; workers inherit the path
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module(name)
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.adapters import KINDS, adapted
 from purenet import Op
 
 __all__ = [
@@ -242,6 +243,7 @@ class Spec:
     """
 
     op: Op | tuple[Callable[..., Any], Callable[..., Any]]
+    """Or what has a rule of its own in JAX, torch or autograd, which becomes such a pair."""
     cases: tuple[Case, ...]
     reference: Callable[..., Any] | None = None
     source: Source | None = None
@@ -253,9 +255,10 @@ class Spec:
     """Whether the value may be a view of an argument, as NumPy users expect of reshape and slices."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "op", adapted(self.op) or self.op)
         pair = isinstance(self.op, tuple) and len(self.op) == 2 and all(map(callable, self.op))
         if not (pair or isinstance(self.op, Op)):
-            raise TypeError(f"Spec: op must be a purenet.Op or a pair (fwd, bwd) of functions, got {type(self.op).__name__}")
+            raise TypeError(f"Spec: op must be {KINDS}, got {type(self.op).__name__}")
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
             raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
         names = [case.name for case in self.cases]

@@ -11,10 +11,11 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.adapters import adapted
+from oracle.adapters import KINDS, adapted
 from oracle.measures import EPSILON, differences, largest
-from oracle.probe import quiet, vector
+from oracle.probe import RAISED, quiet, vector
 from purenet import Op
+from purenet.optimizers import GradientTransformation
 
 __all__ = [
     "Leaf",
@@ -56,16 +57,15 @@ class Subject:
                 raise TypeError(f"verify: {op.name} has no pullback")
             name, module, forward, backward = op.name, op.__module__, op.fwd, op.bwd
             arguments = tuple(n for n in op.arguments if n not in options and n not in op.bound)
+        elif isinstance(op, GradientTransformation):
+            raise TypeError("verify: an optimizer has no pullback; it is followed step by step (`oracle verify adam`)")
         elif isinstance(op, tuple) and len(op) == 2 and all(map(callable, op)):
             forward, backward = op
             name = getattr(forward, "__name__", type(forward).__name__).removesuffix("_fwd")
             module = getattr(forward, "__module__", None) or "__main__"
             arguments = _positional(forward, options)
         else:
-            raise TypeError(
-                "verify: op must be a purenet.Op, a pair (fwd, bwd) of functions, a jax.custom_vjp function, a "
-                f"torch.autograd.Function or an autograd primitive, got {type(op).__name__}"
-            )
+            raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
         return cls(name, module, arguments, forward, backward, options)
 
     @property
@@ -84,7 +84,8 @@ class Subject:
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
-            raise TypeError(f"{self.name} must return a tuple (value, residuals), got {type(result).__name__}")
+            got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+            raise TypeError(f"{self.name} must return a tuple (value, residuals), got {got}")
         return result
 
     def value(self, *primals: Any) -> Any:
@@ -180,7 +181,7 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
                 value, residuals = subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), widened(primals)))
                 seeds = optree.tree_map(lambda d, v: np.asarray(d, np.asarray(v).dtype), dy, value)
                 nearby = flat(subject.bwd(residuals, seeds))
-            except Exception:  # outside the domain, or float64 is not taken: no such point
+            except RAISED:  # outside the domain, or float64 is not taken: no such point
                 break
         path.append([largest(vector(value)), *(largest(a) for a in nearby)])
     size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
@@ -202,7 +203,7 @@ def conditioning(gradient: Callable[[Any], Sequence[Array]], primals: Any, seed:
                 nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON["float64"] * sign)), primals, signs)
                 gaps = [largest(differences(there, g)) for there, g in zip(gradient(nudged), here, strict=True)]
                 moved = [max(pair) for pair in zip(moved, gaps, strict=True)]
-        except Exception:  # the end of the op's domain: nothing is known
+        except RAISED:  # the end of the op's domain: nothing is known
             return [0.0] * len(here)
     return moved
 

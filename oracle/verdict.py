@@ -239,7 +239,8 @@ def _along(e: Evidence) -> float:
 
 def measured(e: Evidence) -> dict[str, float | None]:
     """The errors and the fitted factor that a row reports, relative to the largest entry."""
-    scale = largest(e.analytic, e.autodiff) or e.scale
+    seen = e.estimate.value[np.isfinite(e.estimate.value)]
+    scale = largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale
     smooth = ~e.estimate.kink
     index = e.estimate.index[smooth]
     witness = e.autodiff

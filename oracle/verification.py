@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.measures import eps_of
-from oracle.probe import random_cotangent
+from oracle.probe import RAISED, random_cotangent
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
@@ -29,6 +32,7 @@ __all__ = ["Label", "Verification", "dtype_named", "verify", "verify_case"]
 
 Array = NDArray[Any]
 
+ENGINE = Path(__file__).parent
 LIMIT = 2048  # elements of one argument up to which every one is differentiated
 
 
@@ -109,6 +113,10 @@ def verify(
     True
 
     """
+    if reference is not None and not callable(reference):
+        raise TypeError(f"verify: reference must be a function for JAX, got {type(reference).__name__}")
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
     subject = Subject.of(op, options or {})
     check_primals(subject, primals)
     arrays: Any = tuple(primals)
@@ -219,16 +227,16 @@ class _Run:
             try:
                 y, residuals = subject.fwd(*self.primals)
                 dy = random_cotangent(y, self.seed)
-            except Exception as error:
-                raise Trouble(f"the forward pass raised {type(error).__name__}: {error}") from error
+            except RAISED as error:
+                raise Trouble(f"the forward pass raised {_said(error)}") from error
             for leaf in leaves_of(("the value",), (y,)):
                 dtype = np.asarray(leaf.array).dtype
                 if dtype.kind not in "fiub" and dtype.name != "bfloat16":
                     raise Trouble(f"the forward pass returned {dtype}, not real numbers, in {leaf.path}")
             try:
                 cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
-            except Exception as error:
-                raise Trouble(f"the backward pass raised {type(error).__name__}: {error}") from error
+            except RAISED as error:
+                raise Trouble(f"the backward pass raised {_said(error)}") from error
         return y, dy, cotangents
 
     def _row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
@@ -324,6 +332,15 @@ class _Run:
             autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
             **measured(e),
         )
+
+
+def _said(error: BaseException) -> str:
+    """What was raised, and where: in the innermost code that is of no installed package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith((sys.base_prefix, str(ENGINE)))]
+    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    counts = ", and a warning counts as an error" if isinstance(error, Warning) else ""
+    return f"{type(error).__name__}: {error}{where}{counts}"
 
 
 def _place(judgement: Judgement, shape: tuple[int, ...]) -> tuple[int, ...] | None:

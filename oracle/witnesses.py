@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oracle import numerical
 from oracle.diagnosis import Questions, Situation
 from oracle.measures import differences, largest, relative
-from oracle.probe import Probe, vector
+from oracle.probe import RAISED, Probe, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
 from oracle.verdict import Allowance, Evidence, judge
 
@@ -131,7 +131,7 @@ class Witnesses:
     def probe(self) -> Probe:
         try:
             return Probe(self.subject.value, self.wide, widened(self.dy))
-        except Exception as error:
+        except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
     @cached_property
@@ -151,18 +151,25 @@ class Witnesses:
         """The reference in the dtype of the primals: what rounding does to JAX there."""
         return None if self.dtype.name == "float64" else self._pull(self.primals, self.dy)
 
+    @cached_property
+    def _differentiable(self) -> Callable[[Any, Any], Pullback]:
+        from oracle import autodiff  # JAX is imported where it is needed, not before
+
+        reference: Any = self.reference
+        return autodiff.differentiable(reference, self.options)
+
     def _pull(self, primals: tuple[Any, ...], dy: Any) -> Pullback | None:
         if self.reference is None:
             return None
-        from oracle import autodiff  # JAX is imported where it is needed, not before
+        from oracle import autodiff
 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                pullback = autodiff.vjp(self.reference, primals, dy, self.options)
+                pullback = self._differentiable(primals, dy)
         except autodiff.StructureError as error:
             raise Trouble(f"another function than the reference: {error}", wrong=True) from error
-        except Exception as error:
+        except RAISED as error:
             raise Trouble(f"the reference raised {type(error).__name__}: {error}") from error
         return pullback
 

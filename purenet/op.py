@@ -192,7 +192,9 @@ class Op:
         free = [i for i, n in enumerate(self.arguments) if n not in options]
         if len(free) != len(primals):
             names = ", ".join(self.arguments[i] for i in free) or "no"
-            raise TypeError(f"{self.name}: takes {len(free)} positional arguments ({names}), got {len(primals)}")
+            count = f"{len(free)} positional argument" + ("s" if len(free) != 1 else "")
+            more = f"; give {', '.join(self.keywords)} by keyword" if len(primals) > len(free) and self.keywords else ""
+            raise TypeError(f"{self.name}: takes {count} ({names}), got {len(primals)}{more}")
         values = dict(zip(free, primals, strict=True))
         return [values[i] if i in values else options.pop(n) for i, n in enumerate(self.arguments)], tuple(free)
 

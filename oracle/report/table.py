@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from oracle.row import Row, Verdict, worst_first
 
-__all__ = ["digits", "failure", "render", "totals", "wrong_places"]
+__all__ = ["count", "digits", "failure", "render", "totals", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
 INDENT = "      "
@@ -56,7 +56,7 @@ def wrong_places(row: Row) -> str:
             text += f" (+- {digits(row.numerical_uncertainty)} of the largest entry)"
     if row.autodiff is not None:
         text += f", JAX {row.autodiff:.15g}"
-    return text
+    return f"{text}, all for a random dy"
 
 
 def totals(rows: Sequence[Row]) -> str:
@@ -66,11 +66,12 @@ def totals(rows: Sequence[Row]) -> str:
     counts = Counter(row.verdict for row in rows)
     parts = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
     ops, cases = len({row.op for row in rows}), len({(row.op, row.case, row.dtype) for row in rows})
-    return f"{_count(len(rows), 'gradient')} of {_count(ops, 'op')} in {_count(cases, 'case')}: {parts}"
+    return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}"
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("s" if n != 1 else "")
+def count(n: int, one: str, many: str = "") -> str:
+    """`1 case`, `2 cases`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def digits(value: float | None) -> str:
@@ -106,7 +107,7 @@ def _summary(rows: Sequence[Row], width: int) -> str:
             for name in ("numerical_error", "autodiff_error")
         ]
         verdicts = Counter(str(row.verdict) for row in mine)
-        lines.append([op, str(len(mine)), *errors, ", ".join(f"{n} {v}" for v, n in verdicts.items())])
+        lines.append([op, str(len(mine)), *errors, ", ".join(f"{verdicts[v]} {v}" for v in map(str, Verdict) if verdicts[v])])
     return _fitted(lines, ("op", "gradients", "differences", "JAX", "verdicts"), width, text=1)
 
 

@@ -20,6 +20,20 @@ class Both(NamedTuple):
     state: dict[str, Any]
 
 
+def test_a_reference_that_has_changed_is_traced_again() -> None:
+    class Scaled:
+        by: Any = 2.0
+
+        def __call__(self, x: Any) -> Any:
+            return jnp.asarray(self.by) * x
+
+    scaled = Scaled()
+    for by in (2.0, 3.0, np.arange(4.0), np.arange(4.0)[::-1].copy()):
+        scaled.by = by
+        pullback = vjp(scaled.__call__, (X,), np.ones(4), {})
+        np.testing.assert_array_equal(pullback.cotangents[0], by * np.ones(4))
+
+
 def test_the_value_and_the_cotangents_are_those_of_jax() -> None:
     w, x, dy = normal(3, 2), normal(4, 3), normal(4, 2, seed=1)
     pullback = vjp(lambda w, x: jnp.tanh(x @ w), (w, x), dy, {})

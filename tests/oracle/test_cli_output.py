@@ -262,7 +262,7 @@ def test_a_family_is_listed(run: Run) -> None:
     assert code == Exit.PASS
     assert "l1_penalty" in out
     assert "relu" not in out
-    assert out.splitlines()[-1] == "5 in 1 families"
+    assert out.splitlines()[-1] == "5 in 1 family"
     assert re.search(r"l1_penalty +T1 +library +all four +8", out)
 
 

@@ -195,7 +195,7 @@ def row_of_witnesses(result: Any) -> Any:
 
 
 def test_a_view_of_an_argument() -> None:
-    same = "x: the value shares memory with this argument"
+    same = "x: the value shares memory with this argument: return a copy, or declare views"
     assert same in said((lambda x: (x, None), lambda _, dy: (dy.copy(),)), X)
     assert same in said((lambda x: (x[::-1], None), lambda _, dy: (dy[::-1].copy(),)), X)
     assert same in said((lambda x: (x.reshape(5, 1), None), lambda _, dy: (dy.reshape(5).copy(),)), X)
@@ -204,11 +204,11 @@ def test_a_view_of_an_argument() -> None:
 
 def test_a_value_that_holds_an_argument_among_others() -> None:
     pair = (lambda x: ((2 * x, x), None), lambda _, dy: (2 * dy[0] + dy[1],))
-    assert said(pair, X) == ["x: the value shares memory with this argument"]
+    assert said(pair, X) == ["x: the value shares memory with this argument: return a copy, or declare views"]
 
 
 def test_a_view_of_dy() -> None:
-    shared = "x: the cotangent shares memory with the caller's dy"
+    shared = "x: the cotangent shares memory with the caller's dy, who may change it: return a copy"
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy,)), X) == [shared]
     assert said((lambda x: (x.reshape(5, 1) + 0, None), lambda _, dy: (dy[:, 0],)), X) == [shared]
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy + 0,)), X) == []
@@ -217,7 +217,7 @@ def test_a_view_of_dy() -> None:
 def test_a_view_of_an_argument_as_a_cotangent() -> None:
     """d(w . x) of one number: the cotangent of w is x times dy, and here without dy."""
     pair = (lambda w, x: (w @ x, (w, x)), lambda r, dy: (r[1], r[0] * dy))
-    assert "w: the cotangent shares memory with the argument x" in said(pair, X, X + 3)
+    assert "w: the cotangent shares memory with the argument x: return a copy" in said(pair, X, X + 3)
 
 
 def test_a_view_of_the_residuals_as_a_cotangent() -> None:
@@ -333,6 +333,26 @@ def test_a_pullback_that_is_not_linear(wrong: Callable[[Array, Array], Array], w
             return (wrong(x, dy),)
 
     assert said(square(None, nonlinear), X) == [f"x: not linear in its cotangent: {what}"]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("wrong", "factor"),
+    [
+        (lambda x, dy: np.clip(2 * x * dy, -100, 100), "1.04858e+06"),
+        (lambda x, dy: 2 * x * np.where(np.abs(dy) < 1e-3, 0, dy), "-9.53674e-07"),
+    ],
+    ids=["clipped", "threshold"],
+)
+def test_what_is_linear_only_for_ordinary_cotangents(wrong: Callable[[Array, Array], Array], factor: str, dtype: Any) -> None:
+    found = said(square(None, lambda x, dy: (np.asarray(wrong(x, dy), dtype),)), X.astype(dtype))
+    what = f"bwd({factor} dy) is not {factor} bwd(dy): clipped, or compared with a fixed number?"
+    assert found == [f"x: not linear in its cotangent: {what}"]
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e300])
+def test_huge_and_tiny_gradients_are_linear(size: float) -> None:
+    assert said((lambda x: (x * size, None), lambda _, dy: (dy * size,)), X) == []
 
 
 @pytest.mark.parametrize("wrong", [lambda x, dy: 2 * x, lambda x, dy: 2 * x * np.sign(dy), lambda x, dy: np.ones_like(x)])

@@ -53,9 +53,8 @@ def test_what_is_wrong_is_shrunk_and_written_as_a_program(run: Run, module: Modu
     assert f"reproduce: python {program.relative_to(tmp_path)}" in out
     text = program.read_text()
     assert "oracle fuzz rows_of:total --seed 0" in text
-    paths = {"PYTHONPATH": f"{tmp_path}:{environment()['PYTHONPATH']}"}
     shown = subprocess.run(
-        [sys.executable, str(program)], cwd=tmp_path, env=environment() | paths, capture_output=True, text=True, check=False
+        [sys.executable, str(program)], cwd=program.parent, env=environment(), capture_output=True, text=True, check=False
     )
     assert (shown.returncode, shown.stderr) == (1, "")
     assert "FAIL  total" in shown.stdout

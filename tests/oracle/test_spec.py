@@ -199,7 +199,7 @@ def test_sources_name_their_kind() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda case: Spec(np.tanh, cases=(case,)), "op must be a purenet.Op or a pair"),
+        (lambda case: Spec(np.tanh, cases=(case,)), "op must be a purenet.Op, a pair"),
         (lambda case: Spec((np.tanh, np.tanh), cases=case), "cases must be a tuple of Case"),
     ],
 )

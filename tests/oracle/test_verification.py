@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from typing import Any, NamedTuple
 
@@ -65,6 +66,42 @@ def test_the_leaf_at_fault_is_named() -> None:
         verify(pn.affine, {"w": normal(3, 2), "b": np.arange(2)}, normal(4, 3))
     with pytest.raises(ValueError, match=r"^verify: x\.0\.b of cube holds NaN"):
         verify(cube(), [Parameters(X, np.array([np.nan]))])
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0", True])
+def test_a_seed_that_is_none(seed: Any) -> None:
+    with pytest.raises(ValueError, match=r"^verify: seed must be an integer from 0, got "):
+        verify(cube(), X, seed=seed)
+
+
+def test_a_reference_that_is_no_function() -> None:
+    reference: Any = "jax.nn.silu"
+    with pytest.raises(TypeError, match=r"^verify: reference must be a function for JAX, got str"):
+        verify(cube(), X, reference=reference)
+
+
+def test_an_optimizer_is_followed_instead() -> None:
+    with pytest.raises(TypeError, match=r"^verify: an optimizer has no pullback"):
+        verify(pn.optimizers.sgd(0.1), X)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_what_exits_is_a_row(where: str) -> None:
+    def fwd(x: Array) -> Any:
+        return x if where == "backward" else sys.exit(3), None
+
+    def bwd(_: Any, dy: Array) -> Any:
+        sys.exit(4)
+
+    only = row(verify((fwd, bwd), X))
+    assert only.verdict is Verdict.ERROR
+    assert re.fullmatch(rf"the {where} pass raised SystemExit: [34] \(test_verification\.py:\d+\)", only.diagnosis)
+
+
+def test_a_warning_is_said_to_count() -> None:
+    only = row(verify(elementwise(np.log, lambda x: 1 / x), np.zeros(2)))
+    assert "RuntimeWarning: divide by zero encountered in log" in only.diagnosis
+    assert only.diagnosis.endswith("and a warning counts as an error")
 
 
 def test_nothing_to_differentiate() -> None:
@@ -282,8 +319,8 @@ def test_a_row_holds_the_evidence() -> None:
     assert only.verdict is Verdict.FAIL
     assert not only.passed
     assert only.fitted_scale == pytest.approx(1.01)
-    assert only.numerical_error == pytest.approx(0.01 / 1.01)
-    assert only.autodiff_error == pytest.approx(0.01 / 1.01)
+    assert only.numerical_error == pytest.approx(0.01)
+    assert only.autodiff_error == pytest.approx(0.01)
     assert only.numerical_uncertainty is not None
     assert only.numerical_uncertainty < 1e-11
     assert only.autodiff_ulp is not None

@@ -136,8 +136,8 @@ def test_a_constant_is_checked_like_any_argument() -> None:
         (lambda op: op(X, X), "product: missing the keyword argument 'factor'"),
         (lambda op: op(X, factor=1.0), r"product: takes 2 positional arguments \(a, b\), got 1"),
         (lambda op: op(X, X, X, factor=1.0), r"product: takes 2 positional arguments \(a, b\), got 3"),
-        (lambda op: op(X, X, b=X, factor=1.0), r"product: takes 1 positional arguments \(a\), got 2"),
-        (lambda op: op.bind(b=X)(X, X, factor=1.0), r"product: takes 1 positional arguments \(a\), got 2"),
+        (lambda op: op(X, X, b=X, factor=1.0), r"product: takes 1 positional argument \(a\), got 2"),
+        (lambda op: op.bind(b=X)(X, X, factor=1.0), r"product: takes 1 positional argument \(a\), got 2"),
         (lambda op: op(X, a=X, b=X, factor=1.0), r"product: takes 0 positional arguments \(no\), got 1"),
     ],
 )
