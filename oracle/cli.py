@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `seeds`. Exit codes are pytest's."""
+"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `seeds`. Exit codes are pytest's."""
 
 from __future__ import annotations
 
@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_selection(random, seed_of="all choices", where="where failures/ is written")
     random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
     random.set_defaults(run=_fuzz, case=None)
+
+    power = commands.add_parser("power", help="plant mistakes into every pullback: which ones does the checker not notice?")
+    power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    power.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    power.add_argument("--alarms", type=_natural, default=0, metavar="N", help="also N random correct uses, none to be accused")
+    power.add_argument("--timeout", type=_positive, default=120, metavar="S", help="seconds for each mutant (default 120)")
+    _add_work(power, where="where to write")
+    power.set_defaults(run=_power)
 
     seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
     _add_work(seeds, where="where to write")
@@ -306,7 +314,15 @@ def _fuzz(options: argparse.Namespace) -> Exit:
     return Exit.FAIL if any(outcome.failure for outcome in outcomes) else Exit.PASS
 
 
-# ----------------------------------------------------------------------------------------------------- seeds
+# ----------------------------------------------------------------------------------------------------- power, seeds
+
+
+def _power(options: argparse.Namespace) -> Exit:
+    from oracle.power import command
+
+    records = _chosen(options)
+    _check_reports(options.reports)
+    return command.perform(records, options, lambda files: _write(options.reports, files))
 
 
 def _seeds(options: argparse.Namespace) -> Exit:

@@ -1,0 +1,32 @@
+"""`oracle power`: what it does with its options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from oracle.power import report
+from oracle.power.measuring import alarms, measure
+from oracle.report import document
+from oracle.selection import Exit, Stop
+from oracle.spec import Spec
+
+__all__ = ["perform"]
+
+
+def perform(
+    records: Sequence[tuple[str, Any]], options: argparse.Namespace, write: Callable[[Mapping[str, str]], None]
+) -> Exit:
+    """Measure, write the reports, say what was found."""
+    chosen = [(module, record) for module, record in records if isinstance(record, Spec)]
+    if not chosen:
+        raise Stop(Exit.NOTHING, "nothing to mutate: no op with a pullback is named")
+    jobs = options.jobs or os.cpu_count() or 1
+    measured = alarms(measure(chosen, jobs, options.timeout), chosen, options.alarms, jobs)
+    env = document.environment(options.command, 0)
+    write({"power.json": document.to_json(report.as_dict(measured, env)), "power.md": report.page(measured, env)})
+    print(report.text(measured))
+    print(f"written: {options.reports / 'power.md'}, {options.reports / 'power.json'}")
+    return Exit.PASS if measured.passed else Exit.FAIL

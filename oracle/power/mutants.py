@@ -1,0 +1,115 @@
+"""A mutant: one function of a backward pass with one mistake in its source; and what became of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from oracle.power.edits import Edit, edits
+from oracle.power.reach import Reached, source_of
+
+__all__ = ["Fate", "Mutant", "Outcome", "Plan", "mutants_of", "plan"]
+
+
+class Outcome(StrEnum):
+    """What became of a mutant, the best first."""
+
+    KILLED = "killed"
+    TIMED_OUT = "timed out"
+    EQUIVALENT = "equivalent"
+    SURVIVED = "survived"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake in the function `module:qualified name`."""
+
+    function: str
+    edit: Edit
+
+    @property
+    def family(self) -> str:
+        """As that of the ops in its module: the path below the package."""
+        parts = self.function.split(":")[0].split(".")
+        return parts[1] if parts[0] == "purenet" and len(parts) > 1 else ".".join(parts)
+
+    @property
+    def source(self) -> str:
+        """That of the whole module, with the mistake."""
+        return self.edit.applied(source_of(self.function))
+
+    @cached_property
+    def lines(self) -> tuple[str, str]:
+        """The lines that differ, as they were and as they became, on one line each."""
+        before, after = source_of(self.function).splitlines(), self.source.splitlines()
+        first = next(i for i, (one, two) in enumerate(zip(before, after, strict=False)) if one != two)
+        same = next(
+            i for i, (one, two) in enumerate(zip(before[first:][::-1], after[first:][::-1], strict=False)) if one != two
+        )
+        return _joined(before[first : len(before) - same]), _joined(after[first : len(after) - same])
+
+    @cached_property
+    def diff(self) -> str:
+        """As `diff -u` shows it."""
+        place = self.function.split(":")[0].replace(".", "/") + ".py"
+        before, after = source_of(self.function).splitlines(), self.source.splitlines()
+        return "\n".join(difflib.unified_diff(before, after, place, f"{place} ({self.edit.kind})", n=1, lineterm=""))
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return " ".join(line.strip() for line in lines)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a mutant: by which op and case, and what the checker said."""
+
+    mutant: Mutant
+    outcome: Outcome
+    op: str
+    case: str = ""
+    verdict: str = ""
+    said: str = ""
+    """The diagnosis of a killed one; why an equivalent one is that."""
+    moved: float = 0.0
+    """How far it moves a gradient, as a fraction of the largest entry, in the case where it does so most."""
+    seconds: float = 0.0
+
+
+def mutants_of(function: Reached) -> list[Mutant]:
+    """All mistakes planted into this function."""
+    found = edits(source_of(function.name), function.name.split(":")[1], function.alike())
+    return [Mutant(function.name, edit) for edit in found]
+
+
+@dataclass
+class Plan:
+    """Which op is to notice which mutants first, and which other ops would run them too."""
+
+    first: dict[str, list[Mutant]] = field(default_factory=dict)
+    others: dict[str, list[str]] = field(default_factory=dict)
+    """By the name of the function."""
+
+
+def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Plan:
+    """The mutants of each function go to one op: the one whose pullback it is, or else the first of its module, or of all.
+
+    `ran` has the functions that ran in the backward passes of each op, `own` the function that is its pullback, if one is.
+    """
+    by_function: dict[str, list[str]] = {}
+    reached: dict[str, Reached] = {}
+    for op, functions in ran.items():
+        for name, function in functions.items():
+            by_function.setdefault(name, []).append(op)
+            reached.setdefault(name, function).join(function)
+    done = Plan({op: [] for op in ran})
+    for name, ops in by_function.items():
+        home = next((op for op in ops if own.get(op) is reached[name].function), None)
+        home = home or next((op for op in ops if own[op] is not None and own[op].__module__ == name.split(":")[0]), ops[0])
+        done.first[home] += mutants_of(reached[name])
+        done.others[name] = [op for op in ops if op != home]
+    return done

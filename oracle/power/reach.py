@@ -1,0 +1,197 @@
+"""Which functions run in a backward pass, what they know there, and how one of them is exchanged for the time of it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import numpy as np
+
+from oracle.power.edits import Alike, function_of
+from oracle.probe import random_cotangent
+from oracle.spec import Spec
+from purenet import Op
+
+__all__ = ["Reached", "compiled", "function_named", "reached", "source_of", "with_backward", "with_code"]
+
+PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages, which tests of their own look at
+SEVERAL = 3  # names that one name is taken for, at most
+
+Kinds = Mapping[str, tuple[Any, ...]]
+
+
+class Reached:
+    """A function that ran in a backward pass, and the kinds of its names in each of its runs."""
+
+    def __init__(self, name: str, function: FunctionType) -> None:
+        self.name = name
+        self.function = function
+        self.runs: set[frozenset[tuple[str, tuple[Any, ...]]]] = set()
+        self.different: set[tuple[str, str]] = set()
+        """Pairs of names that were not two names of one thing in some run."""
+
+    def ran(self, names: Mapping[str, Any]) -> None:
+        """It ended, and these were its local names."""
+        known = _with_fields(names)
+        self.runs.add(frozenset((name, _kind(value)) for name, value in known.items()))
+        self.different |= {(one, two) for one in known for two in known if known[one] is not known[two]}
+
+    def join(self, other: Reached) -> None:
+        """The same function, run by another op."""
+        self.runs |= other.runs
+        self.different |= other.different
+
+    def alike(self) -> Alike:
+        """Names that had the same kind (shape, type) in some run, and that are known where this one is used."""
+        runs: list[Kinds] = [dict(run) for run in self.runs]
+        first = _first_lines(source_of(self.name), self.name.split(":")[1])
+
+        def others(name: str, line: int) -> list[str]:
+            found = {
+                other: None
+                for run in runs
+                if name in run
+                for other in sorted(run)
+                if (name, other) in self.different and run[other] == run[name] and first.get(other.split(".")[0], line) < line
+            }
+            return list(found)[:SEVERAL]
+
+        return others
+
+
+def reached(spec: Spec) -> dict[str, Reached]:
+    """The functions of the op's package that run in the backward passes of its cases, by `module:qualified name`."""
+    found: dict[str, Reached] = {}
+    root = str(spec.forward.__module__).split(".")[0]
+    op: Any = spec.op
+    for case in spec.cases:
+        arguments, options = case.draw(spec.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            y, residuals = forward(op)(*arguments, **options)
+            with _watched(lambda frame: _note(frame, root, found)):
+                backward(op)(residuals, random_cotangent(y))
+    return found
+
+
+def forward(op: Any) -> Callable[..., Any]:
+    function: Callable[..., Any] = op.fwd if isinstance(op, Op) else op[0]
+    return function
+
+
+def backward(op: Any) -> Callable[..., Any]:
+    function: Callable[..., Any] = op.bwd if isinstance(op, Op) else op[1]
+    return function
+
+
+@contextmanager
+def _watched(ends: Callable[[FrameType], None]) -> Iterator[None]:
+    """`ends` is told of every Python function that ends in this block."""
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: ends(frame) if event == "return" else None)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def _note(frame: FrameType, root: str, found: dict[str, Reached]) -> None:
+    module = str(frame.f_globals.get("__name__"))
+    code = frame.f_code
+    if module.split(".", maxsplit=1)[0] != root or module in PLUMBING or "<" in code.co_qualname:
+        return
+    name = f"{module}:{code.co_qualname}"
+    if name not in found:
+        found[name] = Reached(name, function_named(name))
+    found[name].ran(frame.f_locals)
+
+
+def _with_fields(names: Mapping[str, Any]) -> dict[str, Any]:
+    """The names, and the fields of those that are named tuples, by their paths."""
+    known = dict(names)
+    for name, value in names.items():
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            known |= {f"{name}.{field}": getattr(value, field) for field in value._fields}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _kind(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, np.ndarray):
+        return ("array", value.shape, value.dtype.kind)
+    return (type(value).__name__, len(value)) if isinstance(value, tuple | list) else (type(value).__name__,)
+
+
+def _first_lines(source: str, function: str) -> dict[str, int]:
+    """The line at which each name of a function is first bound; its arguments at 0."""
+    node = function_of(ast.parse(source), function)
+    first = {argument.arg: 0 for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    for name in ast.walk(node):
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+            first[name.id] = min(first.get(name.id, name.lineno), name.lineno)
+    return first
+
+
+# ----------------------------------------------------------------------------------------- functions and their code
+
+
+@cache
+def source_of(name: str) -> str:
+    """The source of the module of `module:qualified name`."""
+    return inspect.getsource(sys.modules[name.split(":", maxsplit=1)[0]])
+
+
+def function_named(name: str) -> FunctionType:
+    """The function of `module:qualified name`, whatever it is wrapped in: an Op, a property, a method."""
+    module, path = name.split(":")
+    value: Any = sys.modules[module]
+    for part in path.split("."):
+        value = inspect.getattr_static(value, part)
+    for wrapper in ("forward", "fget", "__func__", "__wrapped__"):
+        value = value if isinstance(value, FunctionType) else getattr(value, wrapper, value)
+    if not isinstance(value, FunctionType):
+        raise TypeError(f"{name} is no function but {type(value).__name__}")
+    return value
+
+
+def compiled(source: str, name: str) -> CodeType:
+    """The code of one function of a module's source. Its file is named so that no traceback shows other lines."""
+    path = name.split(":")[1]
+
+    def within(code: CodeType) -> Iterator[CodeType]:
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                if constant.co_qualname == path:
+                    yield constant
+                yield from within(constant)
+
+    return next(within(compile(source, f"<{name}, changed>", "exec", dont_inherit=True)))
+
+
+def with_code(op: Any, function: FunctionType, code: CodeType) -> Any:
+    """The same op, but in its backward passes this function runs that code: forward passes are as they were."""
+    right = backward(op)
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        before, function.__code__ = function.__code__, code
+        try:
+            return right(residuals, dy)
+        finally:
+            function.__code__ = before
+
+    return with_backward(op, bwd)
+
+
+def with_backward(op: Any, bwd: Callable[[Any, Any], Any]) -> Any:
+    """The same op, but with this backward pass."""
+    if not isinstance(op, Op):
+        return op[0], bwd
+    other = op.bind()
+    vars(other)["bwd"] = bwd
+    return other

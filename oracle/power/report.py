@@ -1,0 +1,161 @@
+"""The power of the checker as text, as a page and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from oracle.power.measuring import Measured
+from oracle.power.mutants import Fate, Outcome
+from oracle.power.smallest import Smallest
+from oracle.report.markdown import escape
+
+__all__ = ["as_dict", "page", "text"]
+
+HEADERS = ("family", "functions", "mutants", "killed", "by FAIL", "timed out", "equivalent", "survived", "smallest error")
+
+LEGEND = """\
+*functions*: pullbacks, and what they call. *killed*: `verify` did not let the mutant pass at some case of an op that runs
+it; *by FAIL*, with that verdict: the others raised, or their gradient could not be judged. *equivalent*: no test can tell it
+from the right code, for the reason given below. *smallest error*: the largest, over all parameters, of the smallest relative
+errors of a single entry that are noticed; the entry is the smallest of those from a tenth of the largest on."""
+
+
+def text(measured: Measured) -> str:
+    """For a terminal: what is wrong first, the table, one line of totals."""
+    parts = [_survivor(fate) for fate in _of(measured, Outcome.SURVIVED)]
+    parts += [f"LOST  {what}" for what in measured.lost]
+    parts += [f"FALSE ALARM  {what}" for what in measured.alarms.false]
+    parts += [tabulate(_summary(measured), HEADERS), totals(measured)]
+    return "\n\n".join(parts)
+
+
+def totals(measured: Measured) -> str:
+    counts = Counter(fate.outcome for fate in measured.fates)
+    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+    alarms = (
+        f"; {len(measured.alarms.false)} false alarms in {measured.alarms.uses} random uses" if measured.alarms.uses else ""
+    )
+    return f"{len(measured.fates)} mutants: {said}{alarms}"
+
+
+def _of(measured: Measured, outcome: Outcome) -> list[Fate]:
+    return sorted(
+        (fate for fate in measured.fates if fate.outcome is outcome),
+        key=lambda fate: (fate.mutant.family, fate.mutant.function, fate.mutant.edit.start),
+    )
+
+
+def _survivor(fate: Fate) -> str:
+    moved = "moves no gradient" if fate.moved == 0 else f"moves a gradient by {fate.moved:.1e} of its largest entry"
+    return f"SURVIVED  {fate.mutant.function} ({fate.mutant.edit.kind}; by {fate.op}: {moved})\n{fate.mutant.diff}"
+
+
+def _summary(measured: Measured) -> list[tuple[Any, ...]]:
+    families: dict[str, list[Fate]] = {}
+    for fate in measured.fates:
+        families.setdefault(fate.mutant.family, []).append(fate)
+    family_of = {fate.op: fate.mutant.family for fate in measured.fates}
+    rows = []
+    for family, fates in sorted(families.items()):
+        mine = [small for small in measured.smallest if family_of.get(small.op) == family]
+        rows.append((family, *_counted(fates), _largest(mine)))
+    if len(rows) > 1:
+        rows.append(("all", *_counted(measured.fates), _largest(measured.smallest)))
+    return rows
+
+
+def _counted(fates: Sequence[Fate]) -> tuple[int, ...]:
+    counts = Counter(fate.outcome for fate in fates)
+    return (
+        len({fate.mutant.function for fate in fates}),
+        len(fates),
+        counts[Outcome.KILLED],
+        sum(fate.verdict == "FAIL" for fate in fates),
+        counts[Outcome.TIMED_OUT],
+        counts[Outcome.EQUIVALENT],
+        counts[Outcome.SURVIVED],
+    )
+
+
+def _largest(found: Sequence[Smallest]) -> str:
+    if not found:
+        return "-"
+    return "none" if any(small.k is None for small in found) else f"1e-{min(small.k or 0 for small in found)}"
+
+
+def page(measured: Measured, env: Mapping[str, Any]) -> str:
+    """The whole measurement as markdown."""
+    packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
+    parts = [
+        "# Detection power",
+        f"{totals(measured)}.",
+        f"`{env['command']}`, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
+        LEGEND,
+        tabulate(_summary(measured), HEADERS, tablefmt="github", disable_numparse=True),
+    ]
+    if measured.lost:
+        parts += ["## Lost", "\n".join(f"- {escape(what)}" for what in measured.lost)]
+    if measured.alarms.false:
+        parts += ["## False alarms", *(_fenced(what) for what in measured.alarms.false)]
+    survivors = _of(measured, Outcome.SURVIVED)
+    if survivors:
+        parts += ["## Survivors", *(_fenced(_survivor(fate), "diff") for fate in survivors)]
+    for title, outcome in (("Timed out", Outcome.TIMED_OUT), ("Equivalent", Outcome.EQUIVALENT)):
+        found = [(f.mutant.function, *f.mutant.lines, f.said) for f in _of(measured, outcome)]
+        if found:
+            cells = [[escape(cell) for cell in row] for row in found]
+            parts += [f"## {title}", tabulate(cells, ("function", "was", "becomes", "why"), "github", disable_numparse=True)]
+    kinds = Counter((fate.mutant.edit.kind, fate.outcome) for fate in measured.fates)
+    by_kind = [(kind, *(kinds[kind, outcome] for outcome in Outcome)) for kind in sorted({kind for kind, _ in kinds})]
+    parts += ["## Kinds of mistakes", tabulate(by_kind, ("kind", *map(str, Outcome)), tablefmt="github")]
+    errors = [
+        (escape(s.op), escape(s.parameter), escape(s.case), s.index, "none" if s.k is None else f"1e-{s.k}")
+        for s in sorted(measured.smallest, key=lambda s: (s.k or 0, s.op))
+    ]
+    headers = ("op", "parameter", "case", "entry", "smallest error noticed")
+    parts += ["## Smallest errors", tabulate(errors, headers, tablefmt="github", disable_numparse=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fenced(what: str, language: str = "") -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in what.replace("\n", " ").split() if set(run) == {"`"}), default=0))
+    return f"{fence}{language}\n{what}\n{fence}"
+
+
+def as_dict(measured: Measured, env: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything, for `document.to_json`."""
+    return {
+        "environment": dict(env),
+        "totals": {str(outcome): sum(fate.outcome is outcome for fate in measured.fates) for outcome in Outcome},
+        "mutants": [
+            {
+                "function": fate.mutant.function,
+                "kind": fate.mutant.edit.kind,
+                "diff": fate.mutant.diff,
+                "outcome": str(fate.outcome),
+                "op": fate.op,
+                "case": fate.case,
+                "verdict": fate.verdict,
+                "said": fate.said,
+                "moved": fate.moved,
+                "seconds": round(fate.seconds, 3),
+            }
+            for fate in measured.fates
+        ],
+        "smallest": [
+            {
+                "op": s.op,
+                "parameter": s.parameter,
+                "case": s.case,
+                "index": s.index,
+                "error": None if s.k is None else 10.0**-s.k,
+            }
+            for s in measured.smallest
+        ],
+        "alarms": {"uses": measured.alarms.uses, "false": measured.alarms.false},
+        "lost": measured.lost,
+    }

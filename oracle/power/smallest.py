@@ -1,0 +1,92 @@
+"""How small an error is noticed: one entry of a gradient, which is not small, times 1 + 10^-k."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.power.reach import backward, forward, with_backward
+from oracle.probe import random_cotangent
+from oracle.spec import Case, Flag, Spec
+from oracle.subject import Subject, leaves_of
+from oracle.verification import verify
+
+__all__ = ["Smallest", "plant", "smallest"]
+
+NOT_SMOOTH = {Flag.AT_KINK, Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH, Flag.NOT_THE_DERIVATIVE}
+LARGEST_K, SMALLEST_K = 3, 13
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The largest k for which 10^-k of this entry is noticed; None if not even 10^-3 is."""
+
+    op: str
+    parameter: str
+    case: str
+    index: tuple[int, ...]
+    k: int | None
+
+
+def smallest(spec: Spec) -> Iterator[Smallest]:
+    """For each parameter, at the first smooth case that has it."""
+    known: set[str] = set()
+    for case in spec.cases:
+        if case.flags & NOT_SMOOTH:
+            continue
+        arguments, options = case.draw(spec.name)
+        names = Subject.of(spec.op, options).names(len(arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            y, residuals = forward(spec.op)(*arguments, **options)
+            gradients: Any = backward(spec.op)(residuals, random_cotangent(y))
+        for i, (leaf, gradient) in enumerate(zip(leaves_of(names, arguments), optree.tree_leaves(gradients), strict=True)):
+            if leaf.path in known or not np.any(gradient):
+                continue
+            known.add(leaf.path)
+            index = _entry(np.asarray(gradient))
+            yield Smallest(spec.name, leaf.path, case.name, index, _noticed(spec, case, i, index))
+
+
+def _entry(gradient: Any) -> tuple[int, ...]:
+    """The smallest entry that is not small: of those from a tenth of the largest on."""
+    size = np.abs(gradient)
+    place = int(np.argmin(np.where(size >= 0.1 * size.max(), size, np.inf)))
+    return tuple(int(n) for n in np.unravel_index(place, gradient.shape))
+
+
+def _noticed(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> int | None:
+    """By bisection over k."""
+    arguments, options = case.draw(spec.name)
+
+    def found(k: int) -> bool:
+        op = plant(spec.op, leaf, index, 1 + 10.0**-k)
+        return not verify(
+            op, *arguments, options=options, reference=spec.reference, flags=case.flags, views=spec.views
+        ).passed  # fmt: skip
+
+    if not found(LARGEST_K):
+        return None
+    low, high = LARGEST_K, SMALLEST_K + 1  # noticed at low, not at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if found(middle) else (low, middle)
+    return low
+
+
+def plant(op: Any, leaf: int, index: tuple[int, ...], factor: float) -> Any:
+    """`op`, but one entry of one cotangent is wrong by this factor."""
+    right = backward(op)
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        arrays, structure = optree.tree_flatten(right(residuals, dy))
+        arrays[leaf] = np.array(arrays[leaf])
+        arrays[leaf][index] *= factor
+        return structure.unflatten(arrays)
+
+    return with_backward(op, bwd)
