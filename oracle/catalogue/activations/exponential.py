@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from oracle.catalogue.activations.rectifiers import beside, on
 from oracle.catalogue.activations.smooth import cases, errors
@@ -56,6 +57,7 @@ SPECS = (
         cases=(
             *(case for case in cases(alpha=0.25) if case.name != "three dimensions"),
             Case("the default", lambda draw: (draw.normal(2, 3, 4),)),
+            Case("a sharp bend", lambda draw: (np.array([-2e-3, -1e-3, -4e-4, 0.3, 0.9, 2.0]),), {"alpha": 1e-3}),
         ),
         strategy=beside(0.0, live=-0.5, options=alphas, scale=4.0),
         errors=(

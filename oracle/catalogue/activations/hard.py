@@ -75,7 +75,11 @@ SPECS = (
         hard_swish,
         reference=jax.nn.hard_swish,
         source=library("jax.nn.hard_swish"),
-        cases=(*cases(-3.0, 3.0), on(-3.0, 3.0)),
+        cases=(
+            *cases(-3.0, 3.0),
+            on(-3.0, 3.0),
+            Case("all along the bend", lambda draw: (np.array([-3.5, -2.5, -1.5, 0.5, 1.5, 2.5, 3.5]),)),
+        ),
         strategy=beside(-3.0, 3.0, live=0.5),
         errors=errors("hard_swish"),
         tier=2,

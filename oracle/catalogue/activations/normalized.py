@@ -136,7 +136,7 @@ SPECS = (
         pn.softmax,
         reference=jax.nn.softmax,
         source=library("jax.nn.softmax"),
-        cases=CASES,
+        cases=(*CASES, Case("no classes", lambda draw: (draw.normal(3, 0),), flags=frozenset({Flag.EMPTY_BATCH}))),
         strategy=softmaxes,
         errors=errors("softmax"),
     ),

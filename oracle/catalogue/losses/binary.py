@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from oracle.catalogue.losses.reductions import (
     errors_of,
     fuzzed,
 )
-from oracle.spec import Array, Case, Draw, Error, Spec, library
+from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
 from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
 
 
@@ -33,7 +34,12 @@ def sigmoid_binary_cross_entropy_by_optax(logits: Any, labels: Any, *, pos_weigh
 
 
 def binary_cross_entropy_at_logit(predictions: Any, labels: Any) -> Any:
-    return optax.losses.sigmoid_binary_cross_entropy(jax.scipy.special.logit(predictions), labels)
+    never, always = predictions < 1e-37, predictions == 1  # no case comes nearer to where log p is cut off
+    inside = jnp.where(never | always, 0.5, predictions)
+    loss = optax.losses.sigmoid_binary_cross_entropy(jax.scipy.special.logit(inside), labels)
+    at_no = 100 * labels - (1 - labels) * jnp.log1p(-jnp.where(never, predictions, 0.5))
+    at_yes = 100 * (1 - labels) - labels * jnp.log(jnp.where(always, predictions, 0.5))
+    return jnp.where(never, at_no, jnp.where(always, at_yes, loss))
 
 
 def focal_loss_by_optax(logits: Any, labels: Any, *, alpha: float | None = None, gamma: float = 2.0) -> Any:
@@ -41,7 +47,8 @@ def focal_loss_by_optax(logits: Any, labels: Any, *, alpha: float | None = None,
     hard = (labels == 0) | (labels == 1)
     soft = optax.losses.sigmoid_focal_loss(logits, jnp.where(hard, 0.5, labels), alpha=alpha, gamma=gamma)
     error = labels * jax.nn.sigmoid(-logits) + (1 - labels) * jax.nn.sigmoid(logits)
-    other = optax.losses.sigmoid_binary_cross_entropy(logits, labels) * error**gamma
+    focus = error**gamma if gamma else 1  # JAX has no slope of 0 ** 0
+    other = optax.losses.sigmoid_binary_cross_entropy(logits, labels) * focus
     if alpha is not None:
         other = other * (alpha * labels + (1 - alpha) * (1 - labels))
     return jnp.where(hard, other, soft)
@@ -133,7 +140,16 @@ SPECS = (
         binary_cross_entropy,
         reference=by_entries(binary_cross_entropy_at_logit),
         source=library("optax.losses.sigmoid_binary_cross_entropy at jax.scipy.special.logit"),
-        cases=(*cases_of_entries(chances), Case("hard labels", hard_chances, {"reduction": "none"})),
+        cases=(
+            *cases_of_entries(chances),
+            Case("hard labels", hard_chances, {"reduction": "none"}),
+            Case(
+                "certain predictions",  # beyond which there are none, so that no difference can be taken
+                lambda draw: (np.array([0.0, 1e-50, math.exp(-100), 1.0, 0.3, 0.0, 1.0]), draw.uniform(7)),
+                {"reduction": "none"},
+                frozenset({Flag.NOT_THE_DERIVATIVE, Flag.REPEATED}),
+            ),
+        ),
         strategy=fuzzed(chances),
         errors=(
             *errors_of("binary_cross_entropy", chances, ("predictions", "labels")),
@@ -155,6 +171,10 @@ SPECS = (
             Case("less focus, alpha", soft(3, 4), {"alpha": 0.75, "gamma": 0.5, "reduction": "none"}),
             Case("no focus", soft(2, 3), {"gamma": 0}),
             certain("certain predictions, alpha", alpha=0.25),
+            certain("certain predictions, no focus", gamma=0.0),
+            Case(
+                "undecided", lambda draw: (np.array([0.0, -0.0, 0.5, 0.0]), draw.uniform(4)), flags=frozenset({Flag.REPEATED})
+            ),
         ),
         strategy=fuzzed(soft, focus),
         errors=(

@@ -21,7 +21,7 @@ from oracle.catalogue.losses.reductions import (
     fuzzed,
     fuzzed_rows,
 )
-from oracle.spec import Array, Case, Deviation, Draw, Error, Spec, library
+from oracle.spec import Array, Case, Deviation, Draw, Error, Flag, Spec, library
 from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
 from purenet.op import vjp
 
@@ -53,6 +53,16 @@ def distributions(*shape: int, log_targets: bool = False, **_: Any) -> Any:
         return np.log(draw.uniform(*shape, low=0.1, high=0.9)), np.log(targets) if log_targets else targets
 
     return arguments
+
+
+def same(draw: Draw) -> tuple[Array, Array]:
+    targets = draw.probabilities(3, 4)
+    return np.log(targets), targets
+
+
+def certain(draw: Draw) -> tuple[Array, Array]:
+    """Logarithms of targets among which 0 is, that of 1."""
+    return draw.normal(2, 3), np.array([[0.0, -30.0, -2.0], [-1.0, 0.0, -0.5]])
 
 
 def counts(*shape: int, log_input: bool = True, **_: Any) -> Any:
@@ -88,6 +98,8 @@ SPECS = (
         source=library("optax.losses.kl_divergence, kl_divergence_with_log_targets"),
         cases=(
             *cases_of_rows(distributions),
+            Case("the same distribution", same),
+            Case("one certain target", certain, {"log_targets": True}, frozenset({Flag.REPEATED})),
             Case("logarithms of targets", distributions(3, 4, log_targets=True), {"log_targets": True}),
             Case(
                 "logarithms of targets, some nearly impossible",

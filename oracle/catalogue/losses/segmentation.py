@@ -105,6 +105,7 @@ SPECS = (
                 segments(2, 5, 3),
                 {"alpha": 0.25, "beta": 0.75, "smooth": 0.5, "class_weights": np.array([0.5, 2.0, 1.25]), "reduction": "sum"},
             ),
+            Case("both errors count more", segments(2, 4, 3), {"alpha": 0.7, "beta": 0.6}),
             Case("one class, no reduction", segments(3, 4, 1), {"reduction": "none"}),
             Case("no background, over the batch", segments(3, 2, 3), {"ignore_background": True, "axis": (0, 1)}),
             Case("probabilities", chances(2, 3, 2), {"apply_softmax": False, "smooth": 0.25, "reduction": "none"}),
@@ -112,6 +113,12 @@ SPECS = (
                 "holes",
                 segments(2, 3, 2),
                 {"where": np.array([[True, False, True], [True, True, False]]), "reduction": "none"},
+                MASKED,
+            ),
+            Case(
+                "probabilities with holes",
+                chances(2, 3, 2),
+                {"apply_softmax": False, "where": np.array([[True, False, True], [True, True, False]])},
                 MASKED,
             ),
             Case(
