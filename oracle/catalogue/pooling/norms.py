@@ -14,9 +14,9 @@ from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed
 from purenet.pooling import lp_pool
 
 
-def lp_pool_by_lax(x: Any, *, window: Any, p: float = 2.0, **options: Any) -> Any:
+def powers_by_lax(x: Any, window: Any, p: float, **options: Any) -> Any:
     _, whole, sizes, strides, dilations = padded_by_lax(x, window, **options)
-    powers = jax.lax.reduce_window(
+    return jax.lax.reduce_window(
         jnp.abs(x) ** p,
         0.0,
         jax.lax.add,
@@ -25,7 +25,11 @@ def lp_pool_by_lax(x: Any, *, window: Any, p: float = 2.0, **options: Any) -> An
         ((0, 0), (0, 0), *whole),
         window_dilation=(1, 1, *dilations),
     )
-    return powers ** (1 / p)
+
+
+def lp_pool_by_lax(x: Any, *, window: Any, p: float = 2.0, **options: Any) -> Any:
+    powers = powers_by_lax(x, window, p, **options)
+    return jnp.where(powers > 0, jnp.where(powers > 0, powers, 1) ** (1 / p), 0)  # the slope at zeros is declared below
 
 
 def lp_pools(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -39,7 +43,7 @@ def slopes_at_zeros() -> tuple[float, float]:
     x = np.zeros((1, 1, 2))
     (ours,) = lp_pool.bwd(lp_pool.fwd(x, window=2)[1], np.ones((1, 1, 1)))
     with jax.enable_x64(True):
-        theirs = jax.grad(lambda x: lp_pool_by_lax(x, window=2).sum())(jnp.asarray(x))
+        theirs = jax.grad(lambda x: (powers_by_lax(x, 2, 2.0) ** 0.5).sum())(jnp.asarray(x))
     return float(ours[0, 0, 0]), float(theirs[0, 0, 0])
 
 
@@ -68,6 +72,17 @@ SPECS = (
                 lambda draw: (draw.away_from([0.0], 1, 2, 7, gap=0.1),),
                 {"window": 3, "stride": 2, "p": 1},
                 BATCH_OF_ONE,
+            ),
+            Case(
+                "padding as wide as the stride",
+                lambda draw: (draw.away_from([0.0], 2, 1, 9, gap=0.1),),
+                {"window": 5, "stride": 2, "padding": 2},
+            ),
+            Case(
+                "windows of zeros",
+                lambda draw: (np.array([[[0.0, -0.0, 1.5, -2.0, 0.0, 0.0, -0.5, 3.0]]]),),
+                {"window": 2},
+                frozenset({Flag.AT_KINK, Flag.BATCH_OF_ONE, Flag.REPEATED}),
             ),
             Case(
                 "a volume, dilated",
