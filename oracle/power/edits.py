@@ -53,7 +53,7 @@ EXCHANGED = {
 COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "logical_and", "logical_or", "equal"}
 PASSIVE = {"asarray", "ascontiguousarray", "astype", "copy", "array"}  # dtype and memory, which the contract looks at
 BUILTIN = {"abs", "reversed", "sorted", "max", "min", "sum"}
-PASSIVE_KEYWORDS = {"dtype", "out", "casting", "strict"}
+PASSIVE_KEYWORDS = {"dtype", "out", "casting", "strict", "copy"}
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,12 @@ def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]
             yield node, "wrong residual", ast.parse(other, mode="eval").body
     if isinstance(node, ast.If) and not isinstance(node.test, ast.Compare):
         yield node.test, "negation", ast.UnaryOp(ast.Not(), node.test)
+    inferred = isinstance(node, ast.Call) and _name(node.func) == "reshape"  # any negative size is the one to be inferred
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
+            if isinstance(child, ast.AST) and not (inferred and ast.unparse(child) == "-1"):
                 yield from _walk(child, alike)
 
 
@@ -250,7 +251,8 @@ def _(node: ast.Call) -> Iterator[Change]:
     inside = _inside(node)
     if inside is not None and name not in PASSIVE:
         yield ("dropped transpose" if name in ("swapaxes", "transpose", "moveaxis") else "dropped call"), inside
-    if len(given) >= 2 and name not in COMMUTATIVE:
+    commutes = name in COMMUTATIVE or (name in ("max", "min") and isinstance(function, ast.Name))
+    if len(given) >= 2 and not commutes:
         yield "swapped operands", ast.Call(function, [given[1], given[0], *given[2:]], node.keywords)
     for i, keyword in enumerate(node.keywords):
         if keyword.arg is not None and keyword.arg not in PASSIVE_KEYWORDS:

@@ -22,7 +22,6 @@ from purenet import Op
 __all__ = ["Reached", "compiled", "function_named", "reached", "source_of", "with_backward", "with_code"]
 
 PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages, which tests of their own look at
-SEVERAL = 3  # names that one name is taken for, at most
 
 Kinds = Mapping[str, tuple[Any, ...]]
 
@@ -49,19 +48,18 @@ class Reached:
         self.different |= other.different
 
     def alike(self) -> Alike:
-        """Names that had the same kind (shape, type) in some run, and that are known where this one is used."""
+        """Names that had the same kind (shape, type) in every run that knew both, and that are known where this one is used."""
         runs: list[Kinds] = [dict(run) for run in self.runs]
         first = _first_lines(source_of(self.name), self.name.split(":")[1])
 
         def others(name: str, line: int) -> list[str]:
-            found = {
-                other: None
-                for run in runs
-                if name in run
-                for other in sorted(run)
-                if (name, other) in self.different and run[other] == run[name] and first.get(other.split(".")[0], line) < line
-            }
-            return list(found)[:SEVERAL]
+            with_it = [run for run in runs if name in run]
+            known = sorted({other for run in with_it for other in run if first.get(other.split(".")[0], line) < line})
+            return [
+                other
+                for other in known
+                if (name, other) in self.different and all(run.get(other, run[name]) == run[name] for run in with_it)
+            ]
 
         return others
 

@@ -57,6 +57,7 @@ SPECS = (
         cases=(
             *accumulations(),
             Case("zeros", lambda draw: (ZEROS,), {"axis": 1}, REPEATED),
+            Case("a first axis longer than the last", lambda draw: (draw.normal(6, 2),), {"axis": 0}),
             Case("a zero first", lambda draw: (np.array([0.0, 2.0, -3.0, 0.0, 4.0]),), flags=REPEATED),
         ),
         strategy=accumulated_with_zeros,
