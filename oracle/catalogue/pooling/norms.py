@@ -74,9 +74,19 @@ SPECS = (
                 BATCH_OF_ONE,
             ),
             Case(
-                "padding as wide as the stride",
+                "padding wider than the stride",
                 lambda draw: (draw.away_from([0.0], 2, 1, 9, gap=0.1),),
-                {"window": 5, "stride": 2, "padding": 2},
+                {"window": 7, "stride": 2, "padding": 3},
+            ),
+            Case(
+                "more padding than windows",
+                lambda draw: (draw.away_from([0.0], 2, 1, 3, gap=0.1),),
+                {"window": 6, "stride": 1, "padding": ((3, 0),)},
+            ),
+            Case(
+                "a window of padding",
+                lambda draw: (draw.away_from([0.0], 2, 1, 2, gap=0.1),),
+                {"window": 6, "stride": 1, "padding": ((0, 6),)},
             ),
             Case(
                 "windows of zeros",
