@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     power.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
     power.add_argument("--alarms", type=_natural, default=0, metavar="N", help="also N random correct uses, none to be accused")
-    power.add_argument("--timeout", type=_positive, default=120, metavar="S", help="seconds for each mutant (default 120)")
+    power.add_argument("--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant (default 30)")
     _add_work(power, where="where to write")
     power.set_defaults(run=_power)
 

@@ -206,6 +206,7 @@ SPECS = (
             Case("rows", lambda draw: (draw.normal(4, 2),), {"strength": 1.5, "axis": 1}),
             Case("filters", lambda draw: (draw.normal(2, 2, 3, 1),), {"strength": 0.5, "axis": (1, 2, 3)}),
             Case("whole arrays", lambda draw: ([draw.normal(3), draw.normal(2, 2)],), {"strength": 0.5, "axis": None}),
+            Case("no columns", lambda draw: (draw.normal(3, 0),), {"strength": 0.5}, frozenset({Flag.EMPTY_BATCH})),
             Case(
                 "a column of zeros",
                 lambda draw: (np.array([[0.0, 3.0], [-0.0, -4.0]]),),

@@ -50,7 +50,7 @@ EXCHANGED = {
        ("cumsum", "cumprod"), ("exp", "expm1"), ("log", "log1p"), ("square", "sqrt"), ("expit", "tanh"))
        for one, two in (pair, pair[::-1])},
 }  # fmt: skip
-COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "logical_and", "logical_or", "equal"}
+COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "logical_and", "logical_or", "equal", "swapaxes"}
 PASSIVE = {"asarray", "ascontiguousarray", "astype", "copy", "array"}  # dtype and memory, which the contract looks at
 BUILTIN = {"abs", "reversed", "sorted", "max", "min", "sum"}
 PASSIVE_KEYWORDS = {"dtype", "out", "casting", "strict", "copy"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,15 +83,56 @@ def _beside(records: Sequence[tuple[str, Spec]]) -> list[tuple[str, Spec]]:
 
 
 def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findings], list[str]]:
-    """The longest first, so that no process is left alone with it."""
+    """The longest first, so that no process is left alone with it; always in other processes, since a mutant may crash one."""
     ordered = sorted(works, key=lambda work: -len(work.mutants))
-    results: list[Any] = campaign.each(perform, ordered, min(jobs, len(ordered)), what, "op")
-    lost = [
-        f"{work.task.op}: {type(result).__name__}: {result}"
-        for work, result in zip(ordered, results, strict=True)
-        if isinstance(result, BaseException)
-    ]
-    return [result for result in results if isinstance(result, Findings)], lost
+    found: list[Findings] = []
+    lost: list[str] = []
+    with campaign.progress(len(ordered), what, "op") as advance:
+        waiting = ordered
+        for alone in (False, True):  # where a process died, nothing is known of all that had not ended
+            died: list[Work] = []
+            for work, result in _alone(waiting) if alone else _together(waiting, jobs):
+                if isinstance(result, Findings):
+                    found.append(result)
+                elif isinstance(result, BrokenExecutor) and not alone:
+                    died.append(work)
+                    continue
+                else:
+                    lost.append(f"{work.task.op}: {type(result).__name__}: {result}")
+                advance()
+            waiting = died
+    return found, lost
+
+
+def _together(works: Sequence[Work], jobs: int) -> Iterator[tuple[Work, Any]]:
+    """Each with what was found, or with what was raised, as they end."""
+    with campaign.one_thread_each(), campaign.executor(max(1, min(jobs, len(works)))) as pool:
+        pending = {pool.submit(perform, work): work for work in works}
+        for future in as_completed(pending):
+            error = future.exception()
+            yield pending[future], future.result() if error is None else error
+
+
+def _alone(works: Sequence[Work]) -> Iterator[tuple[Work, Any]]:
+    """One after the other, each in a process of its own: one that ends its process is halved until the mutant is found."""
+    for work in works:
+        ((_, result),) = _together([work], 1)
+        if not isinstance(result, BrokenExecutor) or not work.mutants:
+            yield work, result
+        elif len(work.mutants) == 1:
+            (mutant,) = work.mutants
+            fate = Fate(mutant, Outcome.KILLED, work.task.op, verdict="ERROR", said="the process died", moved=float("inf"))
+            yield work, Findings((fate,))
+        else:
+            half = len(work.mutants) // 2
+            parts = [replace(work, mutants=some, planted=False) for some in (work.mutants[:half], work.mutants[half:])]
+            if work.planted:
+                parts.append(replace(work, mutants=()))
+            results = [result for _, result in _alone(parts)]
+            wrong = next((result for result in results if not isinstance(result, Findings)), None)
+            fates = tuple(fate for result in results if isinstance(result, Findings) for fate in result.fates)
+            small = tuple(s for result in results if isinstance(result, Findings) for s in result.smallest)
+            yield work, wrong or Findings(fates, small)
 
 
 def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, jobs: int, seed: int = 0) -> Measured:

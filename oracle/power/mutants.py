@@ -96,7 +96,7 @@ class Plan:
 
 
 def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Plan:
-    """The mutants of each function go to one op: the one whose pullback it is, or else the first of its module, or of all.
+    """The mutants of each function go to one op: that whose pullback it is, or the first of its module, its family, or all.
 
     `ran` has the functions that ran in the backward passes of each op, `own` the function that is its pullback, if one is.
     """
@@ -108,8 +108,13 @@ def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Pl
             reached.setdefault(name, function).join(function)
     done = Plan({op: [] for op in ran})
     for name, ops in by_function.items():
-        home = next((op for op in ops if own.get(op) is reached[name].function), None)
-        home = home or next((op for op in ops if own[op] is not None and own[op].__module__ == name.split(":")[0]), ops[0])
+        home = min(ops, key=lambda op: _distance(own[op], reached[name]))
         done.first[home] += mutants_of(reached[name])
         done.others[name] = [op for op in ops if op != home]
     return done
+
+
+def _distance(pullback: Any, function: Reached) -> int:
+    """How far from a function the pullback of an op is written."""
+    ours, theirs = function.name.split(":")[0].split("."), str(getattr(pullback, "__module__", "")).split(".")
+    return 0 if pullback is function.function else 1 if ours == theirs else 2 if ours[:2] == theirs[:2] else 3

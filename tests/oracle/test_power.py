@@ -1,0 +1,312 @@
+"""The checker's power: mistakes are planted where they should be, and each meets the fate that it deserves."""
+
+from __future__ import annotations
+
+import ast
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import purenet as pn
+from oracle import Spec, catalogue
+from oracle.power import equivalent
+from oracle.power.edits import edits, function_of
+from oracle.power.measuring import Measured, measure
+from oracle.power.mutants import Outcome, mutants_of, plan
+from oracle.power.performing import _TooLong, time_limit
+from oracle.power.reach import compiled, function_named, reached, source_of, with_code
+from oracle.power.report import as_dict, page, text
+from oracle.power.smallest import smallest
+from oracle.report import document
+from tests.oracle.conftest import Module, Run
+
+# ----------------------------------------------------------------------------------------------------- edits
+
+
+def edited(body: str, alike: Any = lambda name, line: ()) -> dict[str, str]:
+    """The bodies that the edits of `def f(a, b): body` leave, each with its kind."""
+    head = "def f(a, b):\n    "
+    source = f"{head}{body}\n"
+    return {edit.applied(source).removeprefix(head).rstrip(): edit.kind for edit in edits(source, "f", alike)}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "mistake"),
+    [
+        ("c = a * b", "operator", "c = (a / b)"),
+        ("c = a + b", "operator", "c = (a - b)"),
+        ("c = a + b", "dropped term", "c = a"),
+        ("c = a - b", "dropped term", "c = (-b)"),
+        ("c = a * b", "dropped factor", "c = b"),
+        ("c = a / b", "dropped factor", "c = (1 / b)"),
+        ("c = a * (a + b)", "dropped term", "c = a * (a)"),
+        ("c = a / b", "swapped operands", "c = (b / a)"),
+        ("c = a @ b", "swapped operands", "c = (b @ a)"),
+        ("c = a @ b", "added transpose", "c = (a @ b.mT)"),
+        ("c = a.T", "dropped transpose", "c = a"),
+        ("c = np.swapaxes(a, 0, 1)", "dropped transpose", "c = a"),
+        ("c = -a", "sign", "c = a"),
+        ("return (a * b, b)", "sign", "return (-(a * b), b)"),
+        ("c = a * b", "sign", "c = -(a * b)"),
+        ("c = a < b", "comparison", "c = (a <= b)"),
+        ("c = a < b", "comparison", "c = (a > b)"),
+        ("c = 3 * a", "constant", "c = 4 * a"),
+        ("c = a.sum(keepdims=True)", "constant", "c = a.sum(keepdims=False)"),
+        ("c = 0.5 * a", "constant", "c = 0.5000005 * a"),
+        ("c = a.sum(axis=0)", "another function", "c = a.mean(axis=0)"),
+        ("c = a.sum(axis=0)", "dropped axis", "c = a.sum()"),
+        ("c = a.sum(axis=0)", "dropped call", "c = a"),
+        ("c = a.sum(axis=1)", "constant", "c = a.sum(axis=2)"),
+        ("c = np.square(a)", "dropped call", "c = a"),
+        ("c = np.where(a, b, 0)", "missing mask", "c = b"),
+        ("c = np.where(a, b, 0)", "swapped operands", "c = np.where(a, 0, b)"),
+        ("c = a[1:b]", "slice", "c = a[1:b - 1]"),
+        ("c = a[:b]", "slice", "c = a[1:b]"),
+        ("c = a[b > 0]", "dropped index", "c = a"),
+        ("a += b", "overwritten", "a = b"),
+        ("a += b", "dropped statement", "pass"),
+        ("np.add.at(a, b, 1)", "overwritten", "a[b] += 1"),
+        ("a[b] = 0", "dropped statement", "pass"),
+        ("c = a if b else 0", "one branch", "c = a"),
+        ("if a: b = 1", "negation", "if (not a): b = 1"),
+        ("c = np.einsum('ij,jk->ik', a, b)", "added transpose", "c = np.einsum('ij,jk->ki', a, b)"),
+        ("for i in range(a): pass", "off by one", "for i in range(a - 1): pass"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_made(body: str, kind: str, mistake: str) -> None:
+    assert edited(body).get(mistake) == kind, edited(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "all_there_is"),
+    [
+        ('"""Sum 1 and 2."""', set()),
+        ("raise ValueError(f'{a + 1} is not {b}')", set()),
+        ("c = np.empty(a, dtype=b * 2)", {"c = a"}),
+        ("c: int | str", set()),
+        ("c = np.maximum(a, b)  # 1 + 1", {"c = np.minimum(a, b)  # 1 + 1", "c = a  # 1 + 1"}),
+        ("c = np.asarray(a)", set()),
+    ],
+)
+def test_what_is_no_part_of_a_gradient_is_left_alone(body: str, all_there_is: set[str]) -> None:
+    assert set(edited(body)) == all_there_is
+
+
+def test_another_name_of_the_same_kind_takes_the_place_of_one() -> None:
+    def alike(name: str, line: int) -> list[str]:
+        return ["x.mean"] if (name, line) == ("a", 2) else []
+
+    assert edited("c = a * b", alike)["c = x.mean * b"] == "wrong residual"
+
+
+def test_every_edit_is_another_program_and_only_that_function_changes() -> None:
+    functions = {name for spec in catalogue.specs()[::9] for name in reached(spec)}
+    assert len(functions) > 20
+    for name in functions:
+        source, path = source_of(name), name.split(":")[1]
+        before = ast.dump(function_of(ast.parse(source), path))
+        seen = set()
+        for edit in edits(source, path):
+            after = ast.dump(function_of(ast.parse(edit.applied(source)), path))
+            assert after != before, edit
+            seen.add(after)
+            lines = source.encode()[: edit.start].count(b"\n")
+            assert edit.applied(source).splitlines()[:lines] == source.splitlines()[:lines]
+        assert seen or not edits(source, path)
+
+
+# ----------------------------------------------------------------------------------------------------- functions
+
+
+def test_what_a_pullback_calls_is_found_wherever_it_is() -> None:
+    assert {"purenet.normalization.batch:batch_norm_bwd", "purenet.normalization.core:standardize_bwd"} <= set(
+        reached(catalogue.find("batch_norm"))  # type: ignore[arg-type]
+    )
+    loss = reached(catalogue.find("huber_loss"))  # type: ignore[arg-type]
+    assert "purenet.losses.reductions:Reduction.cotangent" in loss
+    assert not any(name.startswith(("purenet.op:", "purenet.checks:")) for name in loss)
+
+
+def test_a_function_that_both_passes_share_is_wrong_in_the_backward_pass_alone() -> None:
+    name = "purenet.activations.smooth:_mish_fraction"
+    function, x = function_named(name), np.array([-1.0, 0.5])
+    source = source_of(name).replace("n = np.where(positive, 1, squared) + 2 * e", "n = np.where(positive, 1, squared)")
+    before = function.__code__
+    op = with_code(pn.mish, function, compiled(source, name))
+    y, residuals = op.fwd(x)
+    assert np.array_equal(y, pn.mish(x))
+    assert not np.allclose(op.bwd(residuals, np.ones(2)), pn.mish.bwd(residuals, np.ones(2)))
+    assert function.__code__ is before
+
+
+def test_two_names_of_one_array_are_not_taken_for_each_other() -> None:
+    found = reached(catalogue.find("batch_norm"))  # type: ignore[arg-type]
+    alike = found["purenet.normalization.batch:batch_norm_bwd"].alike()
+    assert "residuals.standardized" not in alike("standardized", 10**6)
+    assert "residuals.mean" in alike("residuals.var", 10**6)
+
+
+def test_a_mutant_belongs_to_the_op_whose_pullback_it_changes() -> None:
+    specs: dict[str, Any] = {name: catalogue.find(name) for name in ("swiglu", "silu", "glu")}
+    found = plan({name: reached(spec) for name, spec in specs.items()}, {n: spec.backward for n, spec in specs.items()})
+    homes = {mutant.function: op for op, mutants in found.first.items() for mutant in mutants}
+    assert homes["purenet.activations.smooth:silu_bwd"] == "silu"
+    assert found.others["purenet.activations.smooth:silu_bwd"] == ["swiglu"]
+    assert homes["purenet.activations.gated:gate_bwd"] == "swiglu"
+
+
+# ----------------------------------------------------------------------------------------------------- fates
+
+CUBE = """
+import numpy as np
+import oracle
+
+def cube_fwd(x):
+    return x**3, x
+
+def cube_bwd(x, dy):
+    return (3 * x**2 * dy,)
+
+def waiting_fwd(x):
+    return x**3, x
+
+def waiting_bwd(x, dy):
+    n = 2
+    while n > 0:
+        n = n - 1
+    return (3 * x**2 * dy,)
+
+SPECS = (
+    oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("signed", (np.array([1.5, -2.5, 3.0]),)),)),
+    oracle.Spec((waiting_fwd, waiting_bwd), cases=(oracle.Case("signed", (np.array([1.5, -2.5, 3.0]),)),)),
+)
+"""
+
+
+def test_every_mistake_in_a_pullback_with_good_cases_is_noticed(run: Run, module: Module, tmp_path: Path) -> None:
+    module("mutated_cube", CUBE)
+    code, out, _ = run("power", "mutated_cube:cube", "--jobs", 1)
+    assert code == 0
+    assert "0 survived" in out
+    found = json.loads((tmp_path / "reports" / "power.json").read_text())
+    assert found["totals"]["killed"] == len(found["mutants"]) > 10
+    assert found["smallest"][0]["error"] <= 1e-9
+    killed = next(m for m in found["mutants"] if "+    return ((3 * x ** 2),)" in m["diff"])
+    assert (killed["kind"], killed["case"], killed["verdict"]) == ("dropped factor", "signed", "FAIL")
+    assert killed["said"].startswith("cotangent ignored")
+
+
+def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(run: Run, module: Module, tmp_path: Path) -> None:
+    module("blind_cube", CUBE.replace("1.5, -2.5, 3.0", "1.0"))
+    code, out, _ = run("power", "blind_cube:cube", "--jobs", 1)
+    assert code == 1
+    assert "SURVIVED  blind_cube:cube_bwd (constant" in out
+    assert "-    return (3 * x**2 * dy,)\n+    return (3 * x**3 * dy,)" in out
+    assert "+    return (3 * x**3 * dy,)" in (tmp_path / "reports" / "power.md").read_text()
+
+
+def test_a_mutant_that_never_ends_is_ended(run: Run, module: Module, tmp_path: Path) -> None:
+    module("hanging_cube", CUBE)
+    code, _, _ = run("power", "hanging_cube:waiting", "--jobs", 1, "--timeout", 1)
+    found = json.loads((tmp_path / "reports" / "power.json").read_text())
+    hung = {m["diff"].splitlines()[-2] for m in found["mutants"] if m["outcome"] == "timed out"}
+    assert "+        n = (n + 1)" in hung | {line for m in found["mutants"] for line in m["diff"].splitlines()}
+    assert found["totals"]["timed out"] >= 1
+    assert found["totals"]["killed"] > 10
+    assert code == 1  # how often it waits, and where it stops, changes no gradient
+
+
+def test_a_mutant_that_ends_its_process_is_killed_and_the_others_are_measured(run: Run, module: Module, tmp_path: Path) -> None:
+    crash = "def cube_bwd(x, dy):\n    if x.size > 4:\n        os._exit(3)\n"
+    module("crashing_cube", CUBE.replace("def cube_bwd(x, dy):\n", crash).replace("import oracle", "import os\nimport oracle"))
+    run("power", "crashing_cube:cube", "--jobs", 1)
+    found = json.loads((tmp_path / "reports" / "power.json").read_text())
+    died = [m for m in found["mutants"] if m["said"] == "the process died"]
+    assert any("x.size < 4" in m["diff"] or "x.size <= 4" in m["diff"] for m in died)
+    assert all(m["outcome"] == "killed" for m in died)
+    assert found["totals"]["killed"] > 10 + len(died)
+    assert found["lost"] == []
+    assert found["smallest"]
+
+
+def test_the_clock_rings_only_inside_its_block() -> None:
+    with pytest.raises(_TooLong), time_limit(0.05):
+        threading.Event().wait(10)
+    with time_limit(0.05):
+        pass
+    threading.Event().wait(0.2)
+
+
+def measured(*names: str) -> Measured:
+    specs: list[Any] = [catalogue.find(name) for name in names]
+    return measure([("", spec) for spec in specs], 1, 60.0)
+
+
+def test_ops_of_the_catalogue_and_what_is_said_of_them() -> None:
+    found = measured("relu6", "silu")
+    outcomes = Counter(fate.outcome for fate in found.fates)
+    assert outcomes[Outcome.SURVIVED] == 0, text(found)
+    assert outcomes[Outcome.KILLED] > 25
+    assert found.passed
+    assert {small.op for small in found.smallest} == {"relu6", "silu"}
+    env = document.environment("oracle power relu6 silu", 0)
+    assert document.to_json(as_dict(found, env))
+    assert "# Detection power" in page(found, env)
+    assert "| activations" in page(found, env)
+
+
+def test_an_op_that_is_wrong_already_kills_nothing(module: Module, run: Run, tmp_path: Path) -> None:
+    module("wrong_cube", CUBE.replace("3 * x**2 * dy", "6 * x**2 * dy"))
+    code, _, _ = run("power", "wrong_cube:cube", "--jobs", 1)
+    assert code == 1
+    assert json.loads((tmp_path / "reports" / "power.json").read_text())["totals"]["killed"] == 0
+
+
+def test_right_uses_raise_no_alarm(run: Run) -> None:
+    code, out, _ = run("power", "step", "--alarms", 12, "--jobs", 1)
+    assert code == 0
+    assert "0 false alarms in 12 random uses" in out
+
+
+def test_the_smallest_error_noticed_of_every_parameter() -> None:
+    spec = catalogue.find("affine")
+    assert isinstance(spec, Spec)
+    found = {small.parameter: small.k for small in smallest(spec)}
+    assert set(found) == {"params.w", "params.b", "x"}
+    assert min(k or 0 for k in found.values()) >= 9
+
+
+def test_nothing_to_mutate_is_said(run: Run) -> None:
+    code, _, err = run("power", "adam")
+    assert code == 5
+    assert "nothing to mutate" in err
+
+
+# ----------------------------------------------------------------------------------------------------- reasons
+
+
+def test_every_reason_is_that_of_a_mutant_that_exists() -> None:
+    specs = catalogue.specs()
+    todo = plan({spec.name: reached(spec) for spec in specs}, {spec.name: spec.backward for spec in specs})
+    named = {function for function, _, _ in equivalent.reasons()}
+    mutants = [m for several in todo.first.values() for m in several if m.function in named]
+    assert set(equivalent.reasons()) <= {equivalent.key(mutant) for mutant in mutants}
+
+
+def test_reasons_are_reasons() -> None:
+    assert all(len(why.split()) >= 5 and why.endswith(".") for why in equivalent.reasons().values())
+
+
+def test_mutants_are_named_by_their_lines() -> None:
+    found = reached(catalogue.find("silu"))  # type: ignore[arg-type]
+    for mutant in mutants_of(found["purenet.activations.smooth:silu_bwd"]):
+        was, becomes = mutant.lines
+        assert was == "return (dy * (expit(x) * (1 + x * expit(-x))),)"
+        assert was != becomes
+        assert f"-    {was}" in mutant.diff.splitlines()
+        assert f"+    {becomes}" in mutant.diff.splitlines()
