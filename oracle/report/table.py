@@ -56,7 +56,7 @@ def wrong_places(row: Row) -> str:
             text += f" (+- {digits(row.numerical_uncertainty)} of the largest entry)"
     if row.autodiff is not None:
         text += f", JAX {row.autodiff:.15g}"
-    return f"{text}, all for a random dy"
+    return f"{text}; dy is random"
 
 
 def totals(rows: Sequence[Row]) -> str:

@@ -114,7 +114,7 @@ def test_failures_come_first_with_place_numbers_cause_and_command() -> None:
     first, *_ = text.split("\n\n")
     assert first.splitlines() == [
         "FAIL  squared_error / two dimensions / predictions  float64 3x5",
-        "      at predictions[2, 4]: hand-written 2, differences 1 (+- 1.0e-13 of the largest entry), JAX 1, all for a random dy",
+        "      at predictions[2, 4]: hand-written 2, differences 1 (+- 1.0e-13 of the largest entry), JAX 1; dy is random",
         "      constant factor: predictions is 2 times the true gradient everywhere",
         "      reproduce: oracle verify squared_error --case 'two dimensions'",
     ]
