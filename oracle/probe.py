@@ -135,7 +135,7 @@ class Probe:
         plus[where] = here + displacement
         minus[where] = here - displacement
         gone = np.asarray(plus[where] - minus[where], np.float64)
-        shift = fsum((plus[where], minus[where], -2.0 * here)) / 2 if gone.ndim == 0 else 0.0
+        shift = fsum((plus[where] / 2, minus[where] / 2, -here)) if gone.ndim == 0 else 0.0
         try:
             above = vector(self.function(*self.plus_tree))
             change = _minus(above, vector(self.function(*self.minus_tree)))
