@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from oracle.catalogue.activations.rectifiers import beside, cases, on
 from oracle.catalogue.activations.smooth import cases as smooth_cases
-from oracle.catalogue.activations.smooth import elementwise, errors
+from oracle.catalogue.activations.smooth import errors
 from oracle.spec import Case, Draw, Error, Spec, composed
 from purenet.activations.shrinkage import hardshrink, softshrink, tanhshrink
 
@@ -82,7 +82,8 @@ SPECS = (
         reference=tanhshrink_by_sigmoid,
         source=composed("x + 1 - 2 jax.nn.sigmoid(2 x)"),
         cases=smooth_cases(),
-        strategy=elementwise,
+        # Near 0, where x^3 / 3 is left of numbers near 1, the reference has fewer digits than can be forgiven.
+        strategy=lambda draw: ((draw.away_from([0.0], *draw.shape(), scale=draw.choice([1.0, 30.0]), gap=0.1),), {}),
         errors=errors("tanhshrink"),
         tier=2,
     ),
