@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,8 +207,9 @@ class Witnesses:
         for leaf in (*self.leaves, *leaves_of(("the value",), (self.y,))):
             shape = np.shape(leaf.array)
             sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(shape)}
-            several = ((a, b) for a in range(len(shape)) for b in range(a + 2, len(shape) + 1))
-            products |= {f"dimensions {a} to {b - 1} of {leaf.path}": int(np.prod(shape[a:b])) for a, b in several}
+            for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
+                words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"
+                products[f"dimensions {words} of {leaf.path}"] = int(np.prod([shape[d] for d in few]))
         paths = [leaf.path for leaf in self.leaves]
         questions = Questions(
             lambda *primals, **options: self.subject.forward(*primals, **options)[0],

@@ -8,6 +8,7 @@ import numpy as np
 
 from oracle.diagnosis.situation import Array, Situation, View, at, explains
 from oracle.measures import fit_scale, largest
+from oracle.spec import Flag
 from oracle.verdict import Evidence, Judgement
 
 __all__ = ["BY_REASON", "another_function", "convention", "shape_cause", "unexplained"]
@@ -121,13 +122,16 @@ def _at_kinks(e: Evidence) -> str:
 
 def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int) -> str:
     """What a cotangent of the wrong shape suggests."""
-    if len(found) == len(expected) and sorted(found) == sorted(expected):
+    extra = len(found) - len(expected)
+    broadcast = extra >= 0 and all(n in (m, 1) for m, n in zip(found[extra:], expected, strict=True))
+    if extra == 0 and sorted(found) == sorted(expected):
         why = ": transposed?"
-    elif len(found) == len(expected) + 1 and found[1:] == expected and found[0] == batch:
+    elif extra == 1 and found[1:] == expected and found[0] == batch:
         why = f": batch sum missing (one gradient for each of {batch} samples)"
-    elif len(found) > len(expected) and found[len(found) - len(expected) :] == expected:
-        kept = found[: len(found) - len(expected)] == (1,) * (len(found) - len(expected))
-        why = ": a dimension of size 1 too many (keepdims?)" if kept else ": not summed back over the broadcast dimensions"
+    elif extra > 0 and found == (1,) * extra + expected:
+        why = ": a dimension of size 1 too many (keepdims?)"
+    elif broadcast:
+        why = ": not summed back over the broadcast dimensions"
     else:
         why = ""
     return f"the cotangent has shape {found}, the argument {expected}{why}"
@@ -154,7 +158,10 @@ def unexplained(e: Evidence, j: Judgement) -> str:
     share = f"{j.contradicted.size} of {e.estimate.index.size} entries are wrong" if j.contradicted.size else "wrong"
     scale = largest(e.analytic, e.autodiff) or e.scale
     where = np.flatnonzero(e.estimate.index == j.worst)
-    error = abs(e.analytic[j.worst] - float(e.estimate.value[where[0]])) / scale if where.size and scale else float("nan")
+    known: Array = e.estimate.value[where]
+    if e.autodiff is not None and (Flag.NOT_THE_DERIVATIVE in e.flags or not where.size):
+        known = e.autodiff[[j.worst]]
+    error = abs(e.analytic[j.worst] - float(known[0])) / scale if known.size and scale else float("nan")
     return f"no known cause: {share}, the worst at {at(e, j.worst)} by {error:.2e} of the largest entry"
 
 

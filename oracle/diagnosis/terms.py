@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 
 import numpy as np
 
-from oracle.diagnosis.situation import Array, View
+from oracle.diagnosis.situation import LEFT, Array, View
 from oracle.measures import fit_scale
 
 __all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]
@@ -54,7 +54,8 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
         solved, rank = _solve(basis, v.error)
         if rank == count and v.fits(v.truth + basis @ solved):
             said = " ".join(f"{c:+.6g} * {k}" for c, k in zip(solved, names, strict=True))
-            yield _words(v, basis @ solved, said, single=count == 1)
+            simple = [t[None] for t in terms.values()]
+            yield _words(v, basis @ solved, said, simple, range(len(v.shape)), single=count == 1)
 
 
 def only_one_term(v: View) -> Iterator[str]:
@@ -111,7 +112,8 @@ def term_along_axes(v: View) -> Iterator[str]:
     for names in [(k,) for k in known] + [("1", k) for k in known if k not in ("1", "dy")]:
         for count in range(len(v.shape), 0, -1):
             for axes in combinations(range(len(v.shape)), count):
-                if np.prod([v.shape[a] for a in axes]) < SPARE * len(names) or 1 in (v.shape[a] for a in axes):
+                along = int(np.prod([v.shape[a] for a in axes]))
+                if not _determined(v, along, len(names)) or 1 in (v.shape[a] for a in axes):
                     continue
                 bases = [_rows(known[k], axes) for k in names]
                 fitted = np.stack([
@@ -122,11 +124,18 @@ def term_along_axes(v: View) -> Iterator[str]:
                 if v.fits(v.truth + fitted):
                     what = " and ".join("a constant" if k == "1" else f"a multiple of {k}" for k in names)
                     where = f"{'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}"
-                    yield _words(v, fitted, f"{what} along {where}{PATHS[len(names)] if names[0] == '1' else ''}")
+                    paths = PATHS[len(names)] if names[0] == "1" else ""
+                    simple = [_rows(t, axes) for t in known.values()]
+                    yield _words(v, fitted, f"{what} along {where}{paths}", simple, axes)
                     return
 
 
-def _rows(tensor: Array, axes: tuple[int, ...]) -> Array:
+def _determined(v: View, along: int, count: int) -> bool:
+    """Whether so many numbers, fitted anew for each stretch of entries, are few beside those that they explain."""
+    return along >= count + 2 and v.index.size // along * (along - count) >= (SPARE - 1) * count
+
+
+def _rows(tensor: Array, axes: Sequence[int]) -> Array:
     """One row for each place along the other axes."""
     kept = tuple(a for a in range(tensor.ndim) if a not in axes)
     return tensor.transpose(*kept, *axes).reshape(-1, int(np.prod([tensor.shape[a] for a in axes])))
@@ -146,9 +155,22 @@ def _solve(basis: Array, error: Array) -> tuple[Array, int]:
     return np.asarray(solved / scale), int(rank)
 
 
-def _words(v: View, fitted: Array, what: str, *, single: bool = False) -> str:
-    """A term too many if ours would be shorter without it, and the true gradient has a part of it beside ours."""
+def _words(v: View, fitted: Array, what: str, simple: Sequence[Array], axes: Sequence[int], *, single: bool = False) -> str:
+    """A term too many if the true gradient is a single one of the simple terms, missing if ours is.
+
+    If neither is, a single term is too many if ours would be shorter without it, and the true gradient has a part of it
+    beside ours.
+    """
+    ours, truth = (any(_is_multiple(_rows(t, axes), one) for one in simple) for t in v.tensors)
     grows = np.linalg.norm(v.ours) > np.linalg.norm(v.truth)
     orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)  # as after a projection, which ours lacks
-    kind = "a term too many" if single and grows and not orthogonal else "term missing"
-    return f"{kind}: {v.name} is the true gradient plus {what}"
+    too_many = truth if ours != truth else single and grows and not orthogonal
+    return f"{'a term too many' if too_many else 'term missing'}: {v.name} is the true gradient plus {what}"
+
+
+def _is_multiple(rows: Array, of: Array) -> bool:
+    """Whether each row is a multiple of its counterpart."""
+    square = (of**2).sum(axis=1)
+    square[square == 0] = 1.0
+    scale = (rows * of).sum(axis=1) / square
+    return bool(np.linalg.norm(rows - scale[:, None] * of) <= LEFT * np.linalg.norm(rows))
