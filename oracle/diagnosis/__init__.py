@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from oracle.diagnosis import fits, others, places, terms
+from oracle.diagnosis import fits, others, outputs, places, terms
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.questions import Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
@@ -33,7 +33,7 @@ __all__ = ["Questions", "Situation", "diagnose", "explain_factor", "shape_cause"
 CAUSES: tuple[Cause, ...] = (
     fits.zero,
     fits.truncated,
-    others.ignored_cotangent,
+    outputs.ignored_cotangent,
     places.transposed,
     places.reversed_or_shifted,
     fits.factor,
@@ -48,18 +48,19 @@ CAUSES: tuple[Cause, ...] = (
     places.borders_explained,
     places.zero_where_it_should_not_be,
     others.of_another_argument,
-    others.overwritten,
-    others.some_outputs,
-    others.diagonal,
-    others.untransposed,
-    others.other_cotangents,
+    outputs.own,
+    outputs.of_some_arrays,
+    outputs.overwritten,
+    outputs.some_outputs,
+    outputs.untransposed,
+    outputs.other_cotangents,
     others.with_other_options,
     others.at_other_points,
     terms.one_product,
     others.at_constants,
     others.scaled,
     terms.factor_along_an_axis,
-    others.weighted_outputs,
+    outputs.weighted_outputs,
     terms.term_along_axes,
     terms.two_products,
     terms.only_one_term,

@@ -1,29 +1,21 @@
-"""The gradient of something else: of other outputs, another argument, another keyword, another point."""
+"""The gradient of something else: of another argument, with another keyword, at another point."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 
 import numpy as np
 
 from oracle.diagnosis.fits import explain_factor, number
 from oracle.diagnosis.questions import Questions, Supposed
-from oracle.diagnosis.situation import AGREE, Array, Asked, View, at, counted, explains
+from oracle.diagnosis.situation import AGREE, View
 from oracle.measures import eps_of, fit_scale
 
 __all__ = [
     "at_constants",
     "at_other_points",
-    "diagonal",
-    "ignored_cotangent",
     "of_another_argument",
-    "other_cotangents",
-    "overwritten",
     "scaled",
-    "some_outputs",
-    "untransposed",
-    "weighted_outputs",
     "with_other_options",
 ]
 
@@ -35,18 +27,6 @@ KINDS = {
     "constants": ("at_constants", "wrong point: this is the gradient where {}: is it forgotten?"),
 }
 ITERATIONS = 10  # towards the value of a keyword
-NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
-AXIS = 256  # the longest axis of the value whose indices are taken one by one
-
-
-def ignored_cotangent(v: View) -> Iterator[str]:
-    """The cotangent changes nothing."""
-    if v.situation.ignores_cotangent:
-        as_sum = False
-        if v.asked is not None:
-            ones = _jacobian(v.asked).sum(axis=1)
-            as_sum = explains(ones, v.ours[v.asked.where], v.truth[v.asked.where], v.e.dtype)
-        yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
 
 
 def of_another_argument(v: View) -> Iterator[str]:
@@ -133,169 +113,3 @@ def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | No
         if here is not None and v.is_instead(here):
             return x
     return None
-
-
-# ------------------------------------------------------------------------------------------- from the Jacobian alone
-
-
-def _jacobian(asked: Asked) -> Array:
-    """One row for each entry, one column for each output."""
-    jacobian = asked.questions.jacobian
-    assert jacobian is not None
-    return jacobian[asked.rows]
-
-
-def diagonal(v: View) -> Iterator[str]:
-    """Each output by its own entry only."""
-    if v.asked is None or v.asked.questions.outputs != v.shape:
-        return
-    jacobian, entries = _jacobian(v.asked), v.asked.questions.asked[v.asked.rows]
-    own = jacobian[np.arange(entries.size), entries] * v.asked.questions.cotangent[entries]
-    if v.asked.rows.size > 2 and v.fits_asked(own):
-        yield f"term missing: {v.name} is what each output owes to its own entry; what it owes to the others is missing"
-
-
-def untransposed(v: View) -> Iterator[str]:
-    """The Jacobian for its transpose: a gather for a scatter, an order that is not reversed."""
-    if v.asked is None or v.asked.rows.size != v.e.analytic.size or np.prod(v.asked.questions.outputs) != v.e.analytic.size:
-        return
-    if v.asked.rows.size > 2 and v.fits_asked(v.asked.questions.cotangent @ _jacobian(v.asked)):
-        yield f"transposed: {v.name} is the Jacobian times the cotangent, not its transpose (a gather for a scatter?)"
-
-
-def overwritten(v: View) -> Iterator[str]:
-    """Of several uses of an entry one counts."""
-    if v.asked is None:
-        return
-    outputs = v.asked.questions.outputs
-    contributions = (_jacobian(v.asked) * v.asked.questions.cotangent).reshape(-1, *outputs)
-    for count in range(len(outputs), 0, -1):
-        for kept in combinations(range(1, len(outputs) + 1), count):
-            summed = contributions.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
-            uses = summed.reshape(len(summed), -1)
-            used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
-            times = used.sum(axis=1)
-            if np.unique(times[times > 0]).size < 2 or times.size < 3:
-                continue  # where all are used alike, other causes look the same
-            size = [outputs[a - 1] for a in kept]
-            first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
-            for which, place in (("last", last), ("first", first)):
-                counted_ones = np.unravel_index(place[times > 0], size)
-                if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
-                    continue  # a single sample or step is all that counts
-                if v.fits_asked(uses[np.arange(len(uses)), place]):
-                    yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
-            if v.fits_asked(uses.sum(axis=1) / np.maximum(times, 1)):
-                yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
-
-
-def _overwritten_words(v: View, several: Array, what: str) -> str:
-    assert v.asked is not None
-    entries = v.asked.questions.asked[v.asked.rows][several]
-    shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
-    return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
-
-
-def _along(asked: Asked, axis: int) -> Array:
-    """What each index of an axis of the value contributes to each entry: one column an index."""
-    outputs = asked.questions.outputs
-    contributions = (_jacobian(asked) * asked.questions.cotangent).reshape(-1, *outputs)
-    return np.asarray(contributions.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a != axis + 1)))
-
-
-def some_outputs(v: View) -> Iterator[str]:
-    """Some indices of an axis of the value do not count, or one counts otherwise."""
-    if v.asked is None:
-        return
-    for axis, n in enumerate(v.asked.questions.outputs):
-        if not 1 < n <= AXIS:
-            continue
-        parts = _along(v.asked, axis)
-        whole = parts.sum(axis=1)
-        for k in (0, n - 1, *range(1, n - 1)):
-            if v.fits_asked(parts[:, k]):
-                if axis == 0:
-                    name = {0: "the first of", n - 1: "the last of"}.get(k, f"number {k} (from 0) of")
-                    yield f"batch sum missing: this is the gradient of {name} {n} samples alone"
-                yield f"sum missing: this is the gradient of index {k} of {n} along axis {axis} of the value alone"
-        for k in range(n):
-            if v.fits_asked(whole - parts[:, k]):
-                yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value does not count"
-        weights = _weights(v, parts)
-        if weights is None:
-            continue
-        some = weights > 0.5
-        if not some.all() and v.fits_asked(parts @ some):
-            kind = _kind(axis, n, np.flatnonzero(~some))
-            yield f"{kind}: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
-        k = int(np.abs(weights - 1).argmax())
-        if v.fits_asked(whole + (weights[k] - 1) * parts[:, k]):
-            times = number(float(weights[k]))
-            yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value counts {times} times"
-
-
-def weighted_outputs(v: View) -> Iterator[str]:
-    """Each index of an axis of the value counts with a weight of its own."""
-    if v.asked is None:
-        return
-    for axis, n in enumerate(v.asked.questions.outputs):
-        if 1 < n <= AXIS and v.asked.rows.size >= 3 * n:
-            weights = _weights(v, _along(v.asked, axis))
-            if weights is not None:
-                shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
-                kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
-                yield f"{kind}: the cotangent counts ({shown}) times along axis {axis} of the value"
-
-
-def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "only some samples") -> str:
-    """Near the ends of a trailing axis it is the border that counts otherwise."""
-    near = all(min(i, n - 1 - i) < max(n // 3, 1) for i in indices)
-    return "borders" if axis > 0 and n > 3 and near else otherwise
-
-
-def _weights(v: View, parts: Array) -> Array | None:
-    """With which weights the contributions add up to ours, if they do and are determined."""
-    assert v.asked is not None
-    count = parts.shape[1]
-    if v.asked.rows.size <= count:
-        return None
-    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.asked.where], rcond=1e-8)
-    return solved if rank == count and v.fits_asked(parts @ solved) else None
-
-
-def other_cotangents(v: View) -> Iterator[str]:
-    """The right pullback of another cotangent: in another order, or averaged."""
-    if v.asked is None or v.asked.rows.size < 3:
-        return
-    outputs = v.asked.questions.outputs
-    jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent.reshape(outputs)
-
-    def pulled(changed: Array) -> bool:
-        return not np.array_equal(changed, dy) and v.fits_asked(jacobian @ np.broadcast_to(changed, outputs).ravel())
-
-    for axis, n in enumerate(outputs):
-        if n < 2:
-            continue
-        mean = dy.mean(axis=axis, keepdims=True)
-        if pulled(mean):
-            yield f"averaged over axis {axis} of the value: the cotangent is its mean there"
-        if pulled(n * mean):
-            yield f"summed over axis {axis} of the value: the cotangent is its sum there, for each index"
-        if axis > 0 and n == outputs[axis - 1] and pulled(np.swapaxes(dy, axis - 1, axis)):
-            yield f"transposed: the cotangent, in axes {axis - 1} and {axis} of the value"
-        if pulled(np.flip(dy, axis)):
-            yield f"reversed: the cotangent, along axis {axis} of the value"
-        for by in (1, -1):
-            if pulled(np.roll(dy, by, axis)) or pulled(_shifted(dy, by, axis)):
-                yield f"shifted: the cotangent, by {by:+d} along axis {axis} of the value"
-    if dy.size > 1 and (pulled(np.full(outputs, dy.mean())) or pulled(np.full(outputs, dy.sum()))):
-        yield "averaged over all outputs: the cotangent is one number, its mean or its sum"
-
-
-def _shifted(dy: Array, by: int, axis: int) -> Array:
-    """As `np.roll`, with zeros coming in."""
-    moved = np.roll(dy, by, axis)
-    edge = [slice(None)] * dy.ndim
-    edge[axis] = slice(0, 1) if by > 0 else slice(-1, None)
-    moved[tuple(edge)] = 0.0
-    return moved

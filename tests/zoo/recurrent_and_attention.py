@@ -115,7 +115,7 @@ BUGS = (
         reference=rnn,
         arguments=(normal(2, 4, 2),),
         options={"wx": signed(2, 3), "wh": signed(3, 3)},
-        causes={"x": "only some samples: "},
+        causes={"x": "term missing: "},
     ),
     Bug(
         "last cell ignored",
