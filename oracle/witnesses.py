@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle import numerical
-from oracle.diagnosis import Questions, Situation
+from oracle.diagnosis import Budget, Questions, Situation
 from oracle.measures import differences, largest, relative
 from oracle.probe import RAISED, Probe, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
@@ -199,6 +199,10 @@ class Witnesses:
 
     # ------------------------------------------------------------------------------------------ for the diagnosis
 
+    @cached_property
+    def _budget(self) -> Budget:
+        return Budget()
+
     def situation(self, i: int, samples: int, *, ignores_cotangent: bool) -> Situation:
         """What a diagnosis of argument `i` may ask for."""
         outputs, elements = self.probe.cotangent.size, self.probe.origin[i].size
@@ -220,5 +224,7 @@ class Witnesses:
             self.subject.options,
             self.subject.defaults,
             lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
+            self._budget,
+            self._budget.reserved(len(self.leaves) - i - 1),
         )
         return Situation(sizes | products, questions.numbers, ignores_cotangent, questions)

@@ -23,12 +23,12 @@ from itertools import chain
 
 from oracle.diagnosis import fits, others, outputs, places, terms
 from oracle.diagnosis.fits import explain_factor
-from oracle.diagnosis.questions import Questions
+from oracle.diagnosis.questions import Budget, Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
 from oracle.verdict import Evidence, Judgement
 
-__all__ = ["Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
+__all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
 
 CAUSES: tuple[Cause, ...] = (
     fits.zero,
@@ -52,6 +52,7 @@ CAUSES: tuple[Cause, ...] = (
     outputs.of_some_arrays,
     outputs.overwritten,
     outputs.some_outputs,
+    others.multiplied_too_late,
     outputs.untransposed,
     outputs.other_cotangents,
     others.with_other_options,

@@ -14,6 +14,7 @@ from oracle.measures import eps_of, fit_scale
 __all__ = [
     "at_constants",
     "at_other_points",
+    "multiplied_too_late",
     "of_another_argument",
     "scaled",
     "with_other_options",
@@ -24,6 +25,7 @@ KINDS = {
     "exchanged": ("with_exchanged_options", "options swapped: this is the gradient with {}"),
     "options": ("with_other_options", "option ignored: this is the gradient with {}"),
     "points": ("at_other_points", "wrong point: this is the gradient where {}"),
+    "late": ("multiplied_too_late", "wrong point: this is the gradient where {0} is 1, times {0}: multiplied too late?"),
     "constants": ("at_constants", "wrong point: this is the gradient where {}: is it forgotten?"),
 }
 ITERATIONS = 10  # towards the value of a keyword
@@ -48,6 +50,11 @@ def with_other_options(v: View) -> Iterator[str]:
 def at_other_points(v: View) -> Iterator[str]:
     """The right formula with a wrong residual."""
     yield from _recognized(v, ["points"])
+
+
+def multiplied_too_late(v: View) -> Iterator[str]:
+    """A factor that stands before a sum should stand behind it."""
+    yield from _recognized(v, ["late"])
 
 
 def at_constants(v: View) -> Iterator[str]:
@@ -94,7 +101,7 @@ def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | No
     if value == 0 or v.asked.few.size < 4:
         return None
     goal = v.ours[v.asked.few_where]
-    before, here = q.with_number(name, value), q.with_number(name, 1.01 * value)
+    before, here = q.here, q.with_number(name, 1.01 * value)
     last, x = value, 1.01 * value
     for _ in range(ITERATIONS):
         if before is None or here is None or not np.isfinite(here).all():

@@ -27,9 +27,34 @@ GLANCE = 4  # by which most others are seen to be none of ours
 FAR = 0.05  # of their size
 FEWEST = 3
 QUESTIONS = 24  # of one kind
-WORK = 2**22  # numbers that may go in and out of the forward pass for one question
+BUDGET = 2**13  # evaluations of a small forward pass for all diagnoses of one verification
+SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
+PLACES = {"": False, ", the cotangent in its middle": True}
 NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
 STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
+
+
+@dataclass
+class Budget:
+    """What diagnoses may still ask of the forward pass, shared by all arguments of one verification.
+
+    Each argument may take an equal share of what is left, for itself and those still to come: a wrong gradient at the end
+    of a long chain makes all of them wrong, and every one of them would ask hundreds of questions. Evaluations are counted,
+    not timed, so that the same is said on every machine.
+    """
+
+    left: int = BUDGET
+
+    def reserved(self, others: int) -> int:
+        """What must be left for so many others."""
+        return self.left - self.left // (others + 1)
+
+    def pay(self, price: int, reserved: int) -> bool:
+        """Whether there is enough."""
+        if self.left - price < reserved:
+            return False
+        self.left -= price
+        return True
 
 
 class Supposed(NamedTuple):
@@ -37,6 +62,13 @@ class Supposed(NamedTuple):
 
     words: str
     gradient: Array
+
+
+class Derivative(NamedTuple):
+    """One row an entry, one column an output; and the shape of the value, if it is one array."""
+
+    rows: Array
+    shape: tuple[int, ...] | None
 
 
 def _answered(ask: Callable[[Questions], Iterator[Supposed]]) -> cached_property[tuple[Supposed, ...]]:
@@ -65,6 +97,9 @@ class Questions:
     pull: Callable[[Any], Array] | None = None
     """What the pullback itself gives for this argument at a point, flat."""
 
+    budget: Budget = field(default_factory=Budget)
+    reserved: int = 0
+    """What others must find left of it."""
     entries: Array = field(default_factory=lambda: np.zeros(0, np.intp))
     """Those in question, in order: of which the true gradient is known."""
     doubtful: Array = field(default_factory=lambda: np.zeros(0, np.intp))
@@ -110,12 +145,16 @@ class Questions:
 
     @cached_property
     def asked(self) -> Array:
-        """The entries asked about: as many of those in question as the work allows."""
-        work = sum(a.size for a in self.arguments) + self.cotangent.size + 1
-        most = min(MOST, WORK // (4 * work))
+        """The entries asked about: as many of those in question as half of what may be spent allows."""
+        most = min(MOST, (self.budget.left - self.reserved) // (8 * self.cost))
         half = _spread(self.doubtful, most // 2)
         chosen = np.union1d(half, _spread(self.entries, most - half.size))
         return chosen if chosen.size >= min(self.entries.size, FEWEST) else np.zeros(0, np.intp)
+
+    @property
+    def cost(self) -> int:
+        """Of one evaluation."""
+        return 1 + (sum(a.size for a in self.arguments) + self.cotangent.size) // SMALL
 
     @cached_property
     def picked(self) -> Array:
@@ -139,46 +178,79 @@ class Questions:
     @cached_property
     def jacobian(self) -> Array | None:
         """The derivative of every output by each entry asked about: one row an entry."""
-        return self._derivative(self.leaf, self.primals, self.options, self.asked)
+        derivative = self._derivative(self.leaf, self.primals, self.options, self.asked)
+        return None if derivative is None else derivative.rows
 
-    def _derivative(self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array) -> Array | None:
+    @cached_property
+    def here(self) -> Array | None:
+        """The gradient at the few entries, as it should be."""
+        return None if self.jacobian is None else self.jacobian[self.picked] @ self.cotangent
+
+    def _derivative(
+        self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False
+    ) -> Derivative | None:
+        """One row an entry; `roughly` is not extrapolated. None outside the domain, or where it would cost too much."""
+        steps = (1.0,) if roughly else (1.0, 0.5)
+        if not entries.size or not self.budget.pay(2 * len(steps) * entries.size * self.cost, self.reserved):
+            return None
         leaves, structure = _leaves(primals)
         x = np.asarray(leaves[leaf], np.float64)
         typical = size_of(x)
 
-        def moved(entry: int, by: float) -> Array:
+        def moved(entry: int, by: float) -> Any:
             copies = [np.array(a) for a in leaves]
             copies[leaf].flat[entry] += by
-            return vector(self.function(*structure.unflatten(copies), **options)).copy()
+            return self.function(*structure.unflatten(copies), **options)
 
-        rows = np.empty((entries.size, self.cotangent.size))
+        rows = []
         with quiet():
             try:
-                for row, entry in enumerate(entries):
+                for entry in entries:
                     h = STEP * max(abs(float(x.flat[entry])), typical)
-                    coarse, fine = ((moved(entry, s) - moved(entry, -s)) / (2 * s) for s in (h, h / 2))
-                    rows[row] = (4 * fine - coarse) / 3
+                    slopes = [(vector(moved(entry, s * h)) - vector(moved(entry, -s * h))) / (2 * s * h) for s in steps]
+                    rows.append(slopes[0] if roughly else (4 * slopes[1] - slopes[0]) / 3)
+                value = optree.tree_leaves(moved(entries[0], 0.0))
+                return Derivative(np.stack(rows), np.shape(value[0]) if len(value) == 1 else None)
             except Exception:  # outside the domain, other shapes: no such gradient
                 return None
-        return rows if entries.size else None
+
+    def _pulled(self, derivative: Derivative) -> list[Supposed]:
+        """The gradients that it gives: one, unless the value has another shape, in which the cotangent may lie as it likes."""
+        size = derivative.rows.shape[1]
+        if size == self.cotangent.size:
+            return [Supposed("", derivative.rows @ self.cotangent)]
+        shape, outputs = derivative.shape, self.outputs
+        if shape is None or len(shape) != len(outputs) or not size:
+            return []
+        dy = self.cotangent.reshape(outputs)
+        placed = {words: derivative.rows @ _placed(dy, shape, middle=middle).ravel() for words, middle in PLACES.items()}
+        return [Supposed(words, gradient) for words, gradient in placed.items()]
 
     def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
         derivative = self._derivative(leaf, primals, options, self.asked[self.picked])
-        return None if derivative is None else derivative @ self.cotangent
-
-    def _candidate(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
-        """The gradient, unless a few of its entries show already that no multiple of it is ours."""
-        first = _spread(self.asked[self.picked], GLANCE)
-        glance = self._derivative(leaf, primals, options, first)
-        if glance is None:
+        if derivative is None or derivative.rows.shape[1] != self.cotangent.size:
             return None
-        if self.ours.size:
-            wanted, seen = self.ours[np.searchsorted(self.entries, first)], glance @ self.cotangent
-            square = float(seen @ seen)
-            left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
-            if not np.linalg.norm(left) <= FAR * np.linalg.norm(wanted):
-                return None
-        return self._gradient(leaf, primals, options)
+        return derivative.rows @ self.cotangent
+
+    def _candidates(self, leaf: int, primals: Any, options: Mapping[str, Any], times: Array | None = None) -> list[Supposed]:
+        """The gradients, unless a few entries show already that no multiple of them is ours; `times` what is given."""
+        chosen = self.asked[self.picked]
+        first = _spread(chosen, GLANCE)
+        by, by_first = (1.0, 1.0) if times is None else (times[chosen], times[first])
+        glance = self._derivative(leaf, primals, options, first, roughly=True)
+        if glance is None or not any(self._resembles(first, by_first * gradient) for _, gradient in self._pulled(glance)):
+            return []
+        derivative = self._derivative(leaf, primals, options, chosen)
+        return [] if derivative is None else [Supposed(words, by * gradient) for words, gradient in self._pulled(derivative)]
+
+    def _resembles(self, entries: Array, seen: Array) -> bool:
+        """Whether ours may be a multiple of what is seen at these entries."""
+        if not self.ours.size:
+            return True
+        wanted = self.ours[np.searchsorted(self.entries, entries)]
+        square = float(seen @ seen)
+        left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
+        return bool(np.linalg.norm(left) <= FAR * np.linalg.norm(wanted))
 
     def error_nearby(self) -> Array | None:
         """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""
@@ -200,9 +272,7 @@ class Questions:
         shape = self.arguments[self.leaf].shape
         for i, path in enumerate(self.paths):
             if i != self.leaf and self.arguments[i].shape == shape:
-                gradient = self._candidate(i, self.primals, self.options)
-                if gradient is not None:
-                    yield Supposed(path, gradient)
+                yield from (Supposed(path, gradient) for _, gradient in self._candidates(i, self.primals, self.options))
 
     @_answered
     def at_other_points(self) -> Iterator[Supposed]:
@@ -220,6 +290,11 @@ class Questions:
                     yield from self._at(
                         f"{path} is reversed along its last axes ({len(axes)})", {i: np.flip(self.arguments[i], axes)}
                     )
+            for axis, n in enumerate(shape):
+                for by in (k for k in range(2, n // 2 + 1) if n % k == 0):
+                    yield from self._at(
+                        f"axis {axis} of {path} is dealt out by turns to {by}", {i: _dealt(self.arguments[i], axis, by)}
+                    )
             for k in range(i + 1, len(self.paths)):
                 if self.arguments[k].shape == shape:
                     yield from self._at(
@@ -233,12 +308,20 @@ class Questions:
             yield from self._at(f"{path} is 1", {i: np.ones(self.arguments[i].shape)})
             yield from self._at(f"{path} is 0", {i: np.zeros(self.arguments[i].shape)})
 
-    def _at(self, words: str, changed: Mapping[int, Array]) -> Iterator[Supposed]:
+    @_answered
+    def multiplied_too_late(self) -> Iterator[Supposed]:
+        """The gradients where one argument is one throughout, times that argument."""
+        shape = self.arguments[self.leaf].shape
+        for i, path in enumerate(self.paths):
+            if i != self.leaf and self.arguments[i].size > 1 and _broadcasts(self.arguments[i].shape, shape):
+                times = np.broadcast_to(self.arguments[i], shape).ravel()
+                yield from self._at(path, {i: np.ones(self.arguments[i].shape)}, times)
+
+    def _at(self, words: str, changed: Mapping[int, Array], times: Array | None = None) -> Iterator[Supposed]:
         leaves, structure = _leaves(self.primals)
         point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
-        gradient = self._candidate(self.leaf, point, self.options)
-        if gradient is not None:
-            yield Supposed(words, gradient)
+        found = self._candidates(self.leaf, point, self.options, times)
+        yield from (Supposed(words, gradient) for _, gradient in found)
 
     @_answered
     def with_other_options(self) -> Iterator[Supposed]:
@@ -284,9 +367,33 @@ class Questions:
             yield np.ones_like(value)
 
     def _with(self, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
-        gradient = self._candidate(self.leaf, self.primals, {**self.options, **changed})
-        if gradient is not None:
-            yield Supposed(words, gradient)
+        found = self._candidates(self.leaf, self.primals, {**self.options, **changed})
+        yield from (Supposed(words + where, gradient) for where, gradient in found)
+
+
+def _placed(dy: Array, shape: tuple[int, ...], *, middle: bool) -> Array:
+    """The cotangent in a value of another shape: from the beginning on, or in the middle; what does not fit is cut off."""
+    placed = np.zeros(shape)
+    fitting = [min(n, m) for n, m in zip(dy.shape, shape, strict=True)]
+    at, of = (
+        tuple(slice(start := (n - k) // 2 * middle, start + k) for n, k in zip(sizes, fitting, strict=True))
+        for sizes in (shape, dy.shape)
+    )
+    placed[at] = dy[of]
+    return placed
+
+
+def _dealt(tensor: Array, axis: int, by: int) -> Array:
+    """What belongs to one of `by` groups, each so many places apart, side by side: a reshape in another order."""
+    n = tensor.shape[axis]
+    return np.take(tensor, np.arange(n).reshape(n // by, by).T.ravel(), axis)
+
+
+def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, onto) == onto
+    except ValueError:
+        return False
 
 
 def _leaves(tree: Any) -> tuple[list[Array], Any]:

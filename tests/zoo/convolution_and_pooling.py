@@ -203,7 +203,7 @@ BUGS = (
         reference=grouped,
         arguments=(signed(4, 2, 2), signed(2, 4, 4)),
         options={"groups": 2},
-        causes={"w": "one sample for another: "},
+        causes={"w": "wrong point: "},
     ),
     Bug(
         "divisor of the last window",

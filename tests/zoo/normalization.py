@@ -183,7 +183,7 @@ BUGS = (
         right=LAYER_NORM,
         reference=layer_norm,
         arguments=(GAMMA, BETA, normal(5, 4)),
-        causes={"x": "term missing: "},
+        causes={"x": "wrong point: "},
     ),
     Bug(
         "layer_norm swaps gamma and beta",
