@@ -8,8 +8,8 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import Array, View, at, counted
-from oracle.measures import fit_scale
+from oracle.diagnosis.situation import LEFT, Array, View, at, counted
+from oracle.measures import eps_of, fit_scale
 
 __all__ = [
     "borders",
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 ZERO = "it is zero"
+FEW = 32  # entries by which most shifts are seen to be none
 
 
 def transposed(v: View) -> Iterator[str]:
@@ -62,13 +63,26 @@ def reversed_or_shifted(v: View) -> Iterator[str]:
         for axes in combinations([a for a, n in enumerate(v.shape) if n > 2], count):
             if v.explained_by(np.flip(truth, axes).ravel()):
                 yield f"reversed: the entries of {v.name} are the true ones in reversed order along {_axes(axes)}"
+    few = np.argsort(-np.abs(v.ours))[:FEW]
     for axes, by in _shifts(v.shape):
+        if not _may_be_moved(v, few, axes, by):
+            continue
         moved = np.roll(truth, by, axes).ravel()
         # What falls off one end may come in at the other, or be lost.
         inside = np.logical_and.reduce([_along(v, a, _kept(v.shape[a], k)) for a, k in zip(axes, by, strict=True)])
         if v.explained_by(moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
             how = ", ".join(f"{abs(k)} {'before' if k < 0 else 'after'} along axis {a}" for a, k in zip(axes, by, strict=True))
             yield f"shifted: the entries of {v.name} are the true ones from their place {how}"
+
+
+def _may_be_moved(v: View, few: Array, axes: tuple[int, ...], by: tuple[int, ...]) -> bool:
+    """Whether a few of our entries leave no more unexplained than all may; those that came in at an end say nothing."""
+    places = np.stack(np.unravel_index(few, v.shape))
+    origin = places.copy()
+    origin[list(axes)] -= np.array(by)[:, None]
+    inside = ((origin >= 0) & (origin < np.array(v.shape)[:, None])).all(axis=0)
+    left = v.ours[few[inside]] - v.truth[np.ravel_multi_index(tuple(origin[:, inside]), v.shape)]
+    return bool(np.linalg.norm(left) <= max(LEFT, eps_of(v.e.dtype)) * np.linalg.norm(v.error))
 
 
 def _shifts(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
