@@ -9,8 +9,8 @@ from what is certain to what is fitted, from the special to the general, and fro
 3. The true numbers in other places: transposed, reversed, shifted. Before a factor: a symmetric tensor passes as both.
 4. The true numbers, all changed alike: a factor, lost signs, a limit, a narrow float on the way (`fits`).
 5. Places where something definite is wrong, the rest being right: a single entry, a mask, some samples, borders (`places`).
-6. Other gradients (`others`), which have nothing fitted in them: that of another argument, of the last of several uses,
-   of some samples only, with another keyword, at another point. They are asked of the forward pass, and only now.
+6. Other gradients, which have nothing fitted in them: of some outputs only (`outputs`), of another argument, with another
+   keyword, at another point (`others`). They are asked of the forward pass, and only now, as far as a budget allows.
 7. What is fitted with the most freedom: a factor for each index of an axis, terms with free coefficients (`terms`).
 8. Places without a known reason: rows, borders.
 
@@ -23,7 +23,8 @@ from itertools import chain
 
 from oracle.diagnosis import fits, others, outputs, places, terms
 from oracle.diagnosis.fits import explain_factor
-from oracle.diagnosis.questions import Budget, Questions
+from oracle.diagnosis.jacobian import Budget
+from oracle.diagnosis.questions import Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
 from oracle.verdict import Evidence, Judgement

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
 from oracle.diagnosis.situation import Array
-from oracle.measures import EPSILON
-from oracle.probe import quiet, size_of, vector
+from oracle.probe import quiet, vector
 
 __all__ = ["Questions", "Supposed"]
 
@@ -27,34 +27,9 @@ GLANCE = 4  # by which most others are seen to be none of ours
 FAR = 0.05  # of their size
 FEWEST = 3
 QUESTIONS = 24  # of one kind
-BUDGET = 2**12  # evaluations of a small forward pass for all diagnoses of one verification
 SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
 PLACES = {"": False, ", the cotangent in its middle": True}
 NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
-STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
-
-
-@dataclass
-class Budget:
-    """What diagnoses may still ask of the forward pass, shared by all arguments of one verification.
-
-    Each argument may take an equal share of what is left, for itself and those still to come: a wrong gradient at the end
-    of a long chain makes all of them wrong, and every one of them would ask hundreds of questions. Evaluations are counted,
-    not timed, so that the same is said on every machine.
-    """
-
-    left: int = BUDGET
-
-    def reserved(self, others: int) -> int:
-        """What must be left for so many others."""
-        return self.left - self.left // (others + 1)
-
-    def pay(self, price: int, reserved: int) -> bool:
-        """Whether there is enough."""
-        if self.left - price < reserved:
-            return False
-        self.left -= price
-        return True
 
 
 class Supposed(NamedTuple):
@@ -62,13 +37,6 @@ class Supposed(NamedTuple):
 
     words: str
     gradient: Array
-
-
-class Derivative(NamedTuple):
-    """One row an entry, one column an output; and the shape of the value, if it is one array."""
-
-    rows: Array
-    shape: tuple[int, ...] | None
 
 
 def _answered(ask: Callable[[Questions], Iterator[Supposed]]) -> cached_property[tuple[Supposed, ...]]:
@@ -116,7 +84,7 @@ class Questions:
 
     @cached_property
     def arguments(self) -> list[Array]:
-        return _leaves(self.primals)[0]
+        return leaves_in(self.primals)[0]
 
     @cached_property
     def value(self) -> Any:
@@ -189,30 +157,10 @@ class Questions:
     def _derivative(
         self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False
     ) -> Derivative | None:
-        """One row an entry; `roughly` is not extrapolated. None outside the domain, or where it would cost too much."""
-        steps = (1.0,) if roughly else (1.0, 0.5)
-        if not entries.size or not self.budget.pay(2 * len(steps) * entries.size * self.cost, self.reserved):
+        """None outside the domain, or where it would cost too much."""
+        if not entries.size or not self.budget.pay((2 if roughly else 4) * entries.size * self.cost, self.reserved):
             return None
-        leaves, structure = _leaves(primals)
-        x = np.asarray(leaves[leaf], np.float64)
-        typical = size_of(x)
-
-        def moved(entry: int, by: float) -> Any:
-            copies = [np.array(a) for a in leaves]
-            copies[leaf].flat[entry] += by
-            return self.function(*structure.unflatten(copies), **options)
-
-        rows = []
-        with quiet():
-            try:
-                for entry in entries:
-                    h = STEP * max(abs(float(x.flat[entry])), typical)
-                    slopes = [(vector(moved(entry, s * h)) - vector(moved(entry, -s * h))) / (2 * s * h) for s in steps]
-                    rows.append(slopes[0] if roughly else (4 * slopes[1] - slopes[0]) / 3)
-                value = optree.tree_leaves(moved(entries[0], 0.0))
-                return Derivative(np.stack(rows), np.shape(value[0]) if len(value) == 1 else None)
-            except Exception:  # outside the domain, other shapes: no such gradient
-                return None
+        return differentiated(self.function, primals, options, leaf, entries, roughly=roughly)
 
     def _pulled(self, derivative: Derivative) -> list[Supposed]:
         """The gradients that it gives: one, unless the value has another shape, in which the cotangent may lie as it likes."""
@@ -223,8 +171,8 @@ class Questions:
         if shape is None or len(shape) != len(outputs) or not size:
             return []
         dy = self.cotangent.reshape(outputs)
-        placed = {words: derivative.rows @ _placed(dy, shape, middle=middle).ravel() for words, middle in PLACES.items()}
-        return [Supposed(words, gradient) for words, gradient in placed.items()]
+        pulled = {words: derivative.rows @ placed(dy, shape, middle=middle).ravel() for words, middle in PLACES.items()}
+        return [Supposed(words, gradient) for words, gradient in pulled.items()]
 
     def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
         derivative = self._derivative(leaf, primals, options, self.asked[self.picked])
@@ -257,7 +205,7 @@ class Questions:
         if self.pull is None:
             return None
         generator = np.random.default_rng(0x6E656172)
-        leaves, structure = _leaves(self.primals)
+        leaves, structure = leaves_in(self.primals)
         point = structure.unflatten([a * (1 + NEARBY * generator.choice([-1.0, 1.0], a.shape)) for a in leaves])
         there = self._gradient(self.leaf, point, self.options)
         with quiet():
@@ -318,7 +266,7 @@ class Questions:
                 yield from self._at(path, {i: np.ones(self.arguments[i].shape)}, times)
 
     def _at(self, words: str, changed: Mapping[int, Array], times: Array | None = None) -> Iterator[Supposed]:
-        leaves, structure = _leaves(self.primals)
+        leaves, structure = leaves_in(self.primals)
         point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
         found = self._candidates(self.leaf, point, self.options, times)
         yield from (Supposed(words, gradient) for _, gradient in found)
@@ -371,18 +319,6 @@ class Questions:
         yield from (Supposed(words + where, gradient) for where, gradient in found)
 
 
-def _placed(dy: Array, shape: tuple[int, ...], *, middle: bool) -> Array:
-    """The cotangent in a value of another shape: from the beginning on, or in the middle; what does not fit is cut off."""
-    placed = np.zeros(shape)
-    fitting = [min(n, m) for n, m in zip(dy.shape, shape, strict=True)]
-    at, of = (
-        tuple(slice(start := (n - k) // 2 * middle, start + k) for n, k in zip(sizes, fitting, strict=True))
-        for sizes in (shape, dy.shape)
-    )
-    placed[at] = dy[of]
-    return placed
-
-
 def _dealt(tensor: Array, axis: int, by: int) -> Array:
     """What belongs to one of `by` groups, each so many places apart, side by side: a reshape in another order."""
     n = tensor.shape[axis]
@@ -394,12 +330,6 @@ def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
         return np.broadcast_shapes(shape, onto) == onto
     except ValueError:
         return False
-
-
-def _leaves(tree: Any) -> tuple[list[Array], Any]:
-    """The arrays of a tree in float64, and its structure."""
-    leaves, structure = optree.tree_flatten(tree)
-    return [np.asarray(leaf, np.float64) for leaf in leaves], structure
 
 
 def _spread(entries: Array, most: int) -> Array:

@@ -98,6 +98,19 @@ def test_the_mean_divided_by_a_dimension_is_named(witness: str) -> None:
     assert diagnosis.endswith("not divided by the dimension 1 of w (7)")
 
 
+def test_the_mean_over_two_axes_that_are_not_neighbours_is_named() -> None:
+    """Of batch and places, but not of channels."""
+
+    def scaled_fwd(w: Array, x: Array) -> Any:
+        return w[:, None] * x, (w.copy(), x.copy())
+
+    def scaled_bwd(r: Any, dy: Array) -> Any:
+        return (dy * r[1]).mean(axis=(0, 2)), dy * r[0][:, None]
+
+    said = row(verify((scaled_fwd, scaled_bwd), normal(4), normal(3, 4, 5)), "w").diagnosis
+    assert said.endswith("divided by the dimensions 0 and 2 of x (15) once too often")
+
+
 @alone_and_with_jax
 @pytest.mark.parametrize("factor", [2.0, 1 + 1e-6, 0.0])
 def test_a_factor_in_one_column_is_not_constant(witness: str, factor: float) -> None:
@@ -268,6 +281,10 @@ def test_what_shapes_suggest() -> None:
     assert shape_cause((7, 5), (5,), 7).endswith("batch sum missing (one gradient for each of 7 samples)")
     assert shape_cause((9, 5), (5,), 7).endswith("not summed back over the broadcast dimensions")
     assert shape_cause((7, 2, 5), (5,), 7).endswith("not summed back over the broadcast dimensions")
+    assert shape_cause((3, 4), (1, 4), 7).endswith("not summed back over the broadcast dimensions")
+    assert shape_cause((2, 3, 4), (3, 1), 7).endswith("not summed back over the broadcast dimensions")
+    assert shape_cause((1, 3, 4), (3, 4), 7).endswith("a dimension of size 1 too many (keepdims?)")
+    assert shape_cause((1, 4), (3, 4), 7) == "the cotangent has shape (1, 4), the argument (3, 4)"
     assert shape_cause((5,), (5, 5), 7) == "the cotangent has shape (5,), the argument (5, 5)"
     assert shape_cause((), (5,), 7) == "the cotangent has shape (), the argument (5,)"
 
@@ -414,6 +431,21 @@ def test_what_nobody_knows_says_how_much_and_where(witness: str) -> None:
     assert only.diagnosis.startswith("no known cause: 4 of 6 entries are wrong, the worst at x[1] by ")
     assert only.worst_index == (1,)
     assert only.numerical_error == pytest.approx(float(only.diagnosis.split(" by ")[1].split()[0]), rel=1e-2)
+
+
+def test_what_nobody_knows_is_measured_against_the_reference_where_it_alone_decides() -> None:
+    """A straight-through rounding: the differences are zero."""
+
+    def rounded_bwd(x: Array, dy: Array) -> Any:
+        return (dy * (1 + np.array([0.0, -0.5, -0.1, -0.2, 0.0, -0.1])),)
+
+    def straight(x: Any) -> Any:
+        return x + jax.lax.stop_gradient(jnp.round(x) - x)
+
+    flags = frozenset({Flag.NOT_THE_DERIVATIVE})
+    only = row(verify((lambda x: (np.round(x), x.copy()), rounded_bwd), X, reference=straight, flags=flags))
+    assert only.diagnosis.startswith("no known cause: ")
+    assert only.autodiff_error == pytest.approx(float(only.diagnosis.split(" by ")[1].split()[0]), rel=1e-2)
 
 
 @alone_and_with_jax

@@ -203,3 +203,39 @@ def test_a_small_error_that_is_no_rounding(witness: str) -> None:
 
 def test_a_gradient_in_single_precision_of_single_precision_is_right() -> None:
     assert verify(cube(), X.astype(np.float32), reference=lambda x: x**3).passed
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("slope", "wrong", "said"),
+    [
+        (lambda y: 1 - y**2, lambda y: -(y**2), "term missing: x is the true gradient plus -1 * dy"),
+        (lambda y: 1 - y**2, lambda y: 1 + 0 * y, "term missing: x is the true gradient plus +1 * the value**2 * dy"),
+        (lambda y: 2 * y, lambda y: 2 * y - y**2, "a term too many: x is the true gradient plus -1 * the value**2 * dy"),
+    ],
+    ids=["only the square", "only the one", "one more"],
+)
+def test_the_shorter_of_two_formulas_lacks_a_term(witness: str, slope: Any, wrong: Any, said: str) -> None:
+    """However large either is: y is that of dy/dx = 1 - y^2 or 2 y."""
+    forward = np.tanh if slope(0.0) == 1 else lambda x: np.exp(2 * x)
+    backward = jnp.tanh if slope(0.0) == 1 else lambda x: jnp.exp(2 * x)
+    op = elementwise(forward, lambda x: wrong(forward(x)))
+    assert cause(op, 1.5 * signed(3, 4), reference=None if witness == "alone" else backward).startswith(said)
+
+
+@alone_and_with_jax
+def test_terms_of_batch_statistics_that_are_too_many(witness: str) -> None:
+    """Five rows are enough for two numbers in each of seven columns."""
+    shift, size = normal(7, seed=1), signed(7, seed=2) ** 2
+
+    def evaluated_fwd(x: Array) -> Any:
+        z = (x - shift) / size
+        return z * GAMMA, z
+
+    def trained_bwd(z: Array, dy: Array) -> Any:
+        d = GAMMA * dy
+        return ((d - d.mean(axis=0) - z * (d * z).mean(axis=0)) / size,)
+
+    reference = None if witness == "alone" else lambda x: (x - shift) / size * GAMMA
+    said = "a term too many: x is the true gradient plus a constant and a multiple of x along axis 0"
+    assert cause((evaluated_fwd, trained_bwd), X, reference=reference).startswith(said)

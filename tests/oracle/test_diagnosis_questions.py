@@ -1,0 +1,228 @@
+"""What a diagnosis asks of the forward pass: values of other shapes, orders, factors at the wrong place; and how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracle import verify
+from oracle.diagnosis import Budget
+from oracle.diagnosis.jacobian import BUDGET
+from tests.oracle.planted import Array, Pair, normal, row, signed
+
+alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
+
+
+def causes(op: Pair, *primals: Any, reference: Callable[..., Any] | None = None, **options: Any) -> dict[str, str]:
+    """The diagnosis of each gradient that is wrong."""
+    return {r.parameter: r.diagnosis for r in verify(op, *primals, reference=reference, **options).rows if not r.passed}
+
+
+# ----------------------------------------------------------------------------------------------- keywords that change the shape
+
+
+def windows(backward: Callable[[Array, Array, int], Array]) -> Pair:
+    """The square of every window of two entries, summed."""
+
+    def windows_fwd(x: Array, *, stride: int = 1) -> Any:
+        return (x**2)[:, :-1:stride] + (x**2)[:, 1::stride], (x.copy(), stride)
+
+    return windows_fwd, lambda r, dy: (backward(r[0], dy, r[1]),)
+
+
+def starting_at(starts: Array, x: Array, dy: Array) -> Array:
+    dx = np.zeros_like(x)
+    for k in (0, 1):
+        np.add.at(dx, (slice(None), starts + k), dy)
+    return 2 * x * dx
+
+
+@alone_and_with_jax
+def test_a_stride_that_changes_the_shape_is_forgotten(witness: str) -> None:
+    op = windows(lambda x, dy, stride: starting_at(np.arange(dy.shape[1]), x, dy))
+    reference = None if witness == "alone" else lambda x, *, stride: (x**2)[:, :-1:stride] + (x**2)[:, 1::stride]
+    found = causes(op, signed(2, 8), reference=reference, options={"stride": 2})
+    assert found == {"x": "option ignored: this is the gradient with stride = 1; the forward pass has 2"}
+
+
+def test_a_cotangent_in_the_middle_of_what_the_value_would_be() -> None:
+    def middle(x: Array, dy: Array, stride: int) -> Array:
+        return starting_at((x.shape[1] - 1 - dy.shape[1]) // 2 + np.arange(dy.shape[1]), x, dy)
+
+    said = "option ignored: this is the gradient with stride = 1, the cotangent in its middle; the forward pass has 2"
+    assert causes(windows(middle), signed(2, 8), options={"stride": 2}) == {"x": said}
+
+
+def test_the_right_stride_is_right() -> None:
+    op = windows(lambda x, dy, stride: starting_at(stride * np.arange(dy.shape[1]), x, dy))
+    assert causes(op, signed(2, 8), options={"stride": 2}) == {}
+
+
+# ------------------------------------------------------------------------------------------------- orders and factors
+
+
+@alone_and_with_jax
+def test_heads_read_from_another_order(witness: str) -> None:
+    def heads_fwd(w: Array, x: Array) -> Any:
+        return np.tanh(x.reshape(4, 2, 3) * w), (w.copy(), x.copy())
+
+    def heads_bwd(residuals: Any, dy: Array) -> Any:
+        w, x = residuals
+        h, wrong = x.reshape(4, 2, 3), x.reshape(4, 3, 2).swapaxes(1, 2)
+        dw = ((1 - np.tanh(wrong * w) ** 2) * wrong * dy).sum(axis=0)
+        return dw, ((1 - np.tanh(h * w) ** 2) * w * dy).reshape(4, 6)
+
+    reference = None if witness == "alone" else lambda w, x: jnp.tanh(x.reshape(4, 2, 3) * w)
+    found = causes((heads_fwd, heads_bwd), signed(2, 3), signed(4, 6), reference=reference)
+    assert found == {"w": "wrong point: this is the gradient where axis 1 of x is dealt out by turns to 2"}
+
+
+@alone_and_with_jax
+def test_a_factor_multiplied_after_the_sum(witness: str) -> None:
+    def sums_fwd(gamma: Array, x: Array) -> Any:
+        return gamma * np.cumsum(x, axis=1), (gamma.copy(), x.copy())
+
+    def sums_bwd(residuals: Any, dy: Array) -> Any:
+        gamma, x = residuals
+        return (dy * np.cumsum(x, axis=1)).sum(axis=0), gamma * np.cumsum(dy[:, ::-1], axis=1)[:, ::-1]
+
+    reference = None if witness == "alone" else lambda gamma, x: gamma * jnp.cumsum(x, axis=1)
+    found = causes((sums_fwd, sums_bwd), signed(4), signed(3, 4), reference=reference)
+    assert found == {"x": "wrong point: this is the gradient where gamma is 1, times gamma: multiplied too late?"}
+
+
+# ------------------------------------------------------------------------------------------------- outputs
+
+
+def running(later: float) -> Pair:
+    """h[t] = tanh(x[t] + h[t - 1]), whose pullback hands on `later` of what later steps give."""
+
+    def running_fwd(x: Array) -> Any:
+        h = [np.zeros_like(x[:, 0])]
+        for t in range(x.shape[1]):
+            h.append(np.tanh(x[:, t] @ TURN + h[-1]))
+        return np.stack(h[1:], axis=1), h[1:]
+
+    def running_bwd(h: Any, dy: Array) -> Any:
+        dx, dh = [], np.zeros_like(h[0])
+        for t in reversed(range(len(h))):
+            dh = (dy[:, t] + later * dh) * (1 - h[t] ** 2)
+            dx.append(dh @ TURN.T)
+        return (np.stack(dx[::-1], axis=1),)
+
+    return running_fwd, running_bwd
+
+
+TURN = normal(2, 2)
+
+
+def test_steps_that_hand_nothing_on() -> None:
+    said = "term missing: x is what each output owes to its own index of axis 1; what it owes to the others is missing"
+    assert causes(running(0.0), normal(3, 4, 2)) == {"x": said}
+    assert causes(running(1.0), normal(3, 4, 2)) == {}
+
+
+def test_the_first_use_of_gathered_entries_is_not_their_own_index() -> None:
+    picked = np.array([0, 1, 1, 3, 3, 3])  # the first uses of 0, 1 and 3 are their own indices; 2, 4 and 5 have none
+    found = causes((lambda x: (x[picked], None), lambda _, dy: (dy * [1, 1, 0, 1, 0, 0],)), signed(6))
+    assert found["x"].startswith("overwritten instead of accumulated: ")
+
+
+def halves(weights: tuple[float, ...]) -> Pair:
+    """Three arrays of one x, each of which counts so many times in the pullback."""
+
+    def halves_fwd(x: Array) -> Any:
+        return {"square": x**2, "sums": [x.sum(axis=0), np.sin(x)]}, x.copy()
+
+    def halves_bwd(x: Array, dy: Any) -> Any:
+        a, b, c = weights
+        return (a * 2 * x * dy["square"] + b * dy["sums"][0] + c * np.cos(x) * dy["sums"][1],)
+
+    return halves_fwd, halves_bwd
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ((1, 1, 0), "cotangent ignored: that of the value['sums'][1], from which nothing flows back"),
+        ((0, 1, 1), "cotangent ignored: that of the value['square'], from which nothing flows back"),
+        ((0, 0, 1), "cotangent ignored: those of all but the value['sums'][1], from which alone something flows back"),
+    ],
+)
+def test_arrays_of_the_value_from_which_nothing_flows_back(weights: tuple[float, ...], said: str) -> None:
+    assert causes(halves(weights), normal(3, 4)) == {"x": said}
+    assert causes(halves((1, 1, 1)), normal(3, 4)) == {}
+
+
+# ------------------------------------------------------------------------------------------------- how much is asked
+
+
+def chain(count: int, wrong: Callable[[Array], Array], calls: Counter[str]) -> tuple[Pair, tuple[Array, ...]]:
+    """y = tanh(w1 + tanh(w2 + ...)), all of whose gradients are changed."""
+
+    def chain_fwd(*ws: Array, **options: float) -> Any:
+        calls["forward"] += 1
+        hidden = [np.zeros((3, 4))]
+        for w in reversed(ws):
+            hidden.append(np.tanh(w + hidden[-1]))
+        return hidden[-1], hidden
+
+    def chain_bwd(hidden: Any, dy: Array) -> Any:
+        found = []
+        for h in reversed(hidden[1:]):
+            dy = (1 - h**2) * dy
+            found.append(wrong(dy))
+        return tuple(found)
+
+    return (chain_fwd, chain_bwd), tuple(signed(3, 4, seed=i) / 2 for i in range(count))
+
+
+def by_chance(dx: Array) -> Array:
+    return dx * (1 + normal(3, 4, seed=7))
+
+
+@pytest.mark.parametrize("count", [1, 4, 14])
+def test_diagnoses_of_a_verification_share_one_budget(count: int) -> None:
+    seen = {}
+    for name, wrong in {"right": lambda dx: dx, "wrong": by_chance}.items():
+        calls: Counter[str] = Counter()
+        op, ws = chain(count, wrong, calls)
+        found = causes(op, *ws)
+        assert len(found) == (count if name == "wrong" else 0)
+        assert all(said.startswith("no known cause") for said in found.values())
+        seen[name] = calls["forward"]
+    confirmed = 200 * count  # the differences of wrong entries are taken twice, with other steps
+    assert seen["right"] < seen["wrong"] <= seen["right"] + confirmed + BUDGET + 16 * count
+
+
+def test_each_argument_has_a_share_of_what_is_left() -> None:
+    budget = Budget(100)
+    assert budget.reserved(3) == 75
+    assert budget.pay(25, 75)
+    assert not budget.pay(1, 75)
+    assert budget.reserved(2) == 50
+    assert budget.pay(5, 50)
+    assert budget.reserved(0) == 0
+    assert budget.pay(70, 0)
+    assert budget.left == 0
+
+
+def test_a_cause_is_named_for_the_last_of_many_arguments() -> None:
+    op, ws = chain(14, lambda dx: dx, Counter())
+    fwd, bwd = op
+
+    def last_bwd(hidden: Any, dy: Array) -> Any:
+        *others, last = bwd(hidden, dy)
+        return tuple(by_chance(dx) for dx in others), last
+
+    def wrong_bwd(hidden: Any, dy: Array) -> Any:
+        others, last = last_bwd(hidden, dy)
+        return (*others[:-1], last, others[-1])
+
+    result = verify((fwd, wrong_bwd), *ws)
+    assert row(result, "argument 12").diagnosis == "arguments swapped: this is the gradient of argument 13"
