@@ -1,7 +1,6 @@
 """What the gradient would be if: the forward pass is differentiated elsewhere, or its outputs count otherwise.
 
-Plain central differences, extrapolated once, are exact enough to recognize a gradient, and the same with and without JAX. The
-number of entries that they take is bounded by the size of what the forward pass works on.
+The likely is asked first: where a budget ends (see `Budget`), the rest is not asked.
 """
 
 from __future__ import annotations
@@ -225,8 +224,8 @@ class Questions:
     @_answered
     def at_other_points(self) -> Iterator[Supposed]:
         """The gradients where one argument has the value of something else of its shape, or its own in another order."""
-        for i, path in enumerate(self.paths):
-            shape = self.arguments[i].shape
+        for i in sorted(range(len(self.paths)), key=lambda i: i != self.leaf):
+            path, shape = self.paths[i], self.arguments[i].shape
             instead = {name: t for name, t in self.like(shape).items() if name != path}
             order = sorted(instead, key=lambda name: name != "the value")
             for name in order:
@@ -258,10 +257,10 @@ class Questions:
 
     @_answered
     def multiplied_too_late(self) -> Iterator[Supposed]:
-        """The gradients where one argument is one throughout, times that argument."""
+        """The gradients where a smaller argument is one throughout, times that argument."""
         shape = self.arguments[self.leaf].shape
         for i, path in enumerate(self.paths):
-            if i != self.leaf and self.arguments[i].size > 1 and _broadcasts(self.arguments[i].shape, shape):
+            if 1 < self.arguments[i].size < self.arguments[self.leaf].size and _broadcasts(self.arguments[i].shape, shape):
                 times = np.broadcast_to(self.arguments[i], shape).ravel()
                 yield from self._at(path, {i: np.ones(self.arguments[i].shape)}, times)
 
