@@ -208,9 +208,11 @@ class Witnesses:
         outputs, elements = self.probe.cotangent.size, self.probe.origin[i].size
         sizes = {"batch": samples, "number of outputs": outputs, "number of elements": elements}
         products: dict[str, int] = {}
-        for leaf in (*self.leaves, *leaves_of(("the value",), (self.y,))):
+        value = leaves_of(("the value",), (self.y,))
+        for leaf in (*self.leaves, *value):
+            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
+        for leaf in (*value, *self.leaves):  # a mean over several axes is mostly one of the cotangent
             shape = np.shape(leaf.array)
-            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(shape)}
             for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
                 words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"
                 products[f"dimensions {words} of {leaf.path}"] = int(np.prod([shape[d] for d in few]))

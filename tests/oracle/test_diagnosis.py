@@ -108,7 +108,7 @@ def test_the_mean_over_two_axes_that_are_not_neighbours_is_named() -> None:
         return (dy * r[1]).mean(axis=(0, 2)), dy * r[0][:, None]
 
     said = row(verify((scaled_fwd, scaled_bwd), normal(4), normal(3, 4, 5)), "w").diagnosis
-    assert said.endswith("divided by the dimensions 0 and 2 of x (15) once too often")
+    assert said.endswith("divided by the dimensions 0 and 2 of the value (15) once too often")
 
 
 @alone_and_with_jax
