@@ -10,10 +10,12 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -109,27 +111,70 @@ def each(
     """
     results: dict[int, T | BaseException] = {}
     with progress(len(items), what, unit, quiet=quiet) as advance:
+
+        def done(i: int, result: T | BaseException) -> None:
+            results[i] = result
+            arrived(items[i], result)
+            advance()
+
         if jobs == 1:
             for i, item in enumerate(items):
-                try:
-                    with redirect_stdout(sys.stderr):  # as in the other processes
-                        results[i] = work(item)
-                except Exception as error:
-                    results[i] = error
-                arrived(item, results[i])
-                advance()
+                with redirect_stdout(sys.stderr):  # as in the other processes
+                    result = _attempt(partial(work, item))
+                done(i, result)
         else:
-            with one_thread_each(), executor(min(jobs, max(len(items), 1))) as pool:
-                pending: dict[Future[T], int] = {pool.submit(work, item): i for i, item in enumerate(items)}
-                while pending:
-                    done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        lost = future.exception()
-                        i = pending.pop(future)
-                        results[i] = future.result() if lost is None else lost
-                        arrived(items[i], results[i])
-                        advance()
+            with one_thread_each():
+                _in_processes(work, items, jobs, done)
     return [results[i] for i in range(len(items))]
+
+
+def _in_processes(
+    work: Callable[[Any], T], items: Sequence[Any], jobs: int, done: Callable[[int, T | BaseException], object]
+) -> None:
+    """Where a process dies, nobody knows of which item: all that were under way are tried once more, each in a new process."""
+    waiting = deque(range(len(items)))
+    while waiting:
+        with executor(min(jobs, len(waiting))) as pool:
+            suspects = _until_one_dies(pool, work, items, jobs, waiting, done)
+        if suspects:
+            print(f"a process died; what it and the others were at ({len(suspects)}) is tried once more", file=sys.stderr)
+        for i in suspects:
+            with executor(1) as pool:
+                future = pool.submit(work, items[i])
+                done(i, _attempt(future.result))
+
+
+def _until_one_dies(
+    pool: ProcessPoolExecutor,
+    work: Callable[[Any], T],
+    items: Sequence[Any],
+    jobs: int,
+    waiting: deque[int],
+    done: Callable[[int, T | BaseException], object],
+) -> list[int]:
+    """Takes from `waiting` until nothing is left; what was under way when a process died."""
+    running: dict[Future[T], int] = {}
+    while waiting or running:
+        while waiting and len(running) <= jobs:  # one more than there are processes, so that none waits for us
+            i = waiting.popleft()
+            try:
+                running[pool.submit(work, items[i])] = i
+            except BrokenExecutor:
+                return sorted([i, *running.values()])
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            result = _attempt(future.result)
+            if isinstance(result, BrokenExecutor):
+                return sorted(running.values())
+            done(running.pop(future), result)
+    return []
+
+
+def _attempt(work: Callable[[], T]) -> T | BaseException:
+    """Its result, or what it raised."""
+    try:
+        return work()
+    except (Exception, SystemExit) as error:
+        return error
 
 
 def perform(task: Task) -> tuple[Row, ...]:
@@ -156,7 +201,7 @@ def spec_of(task: Task) -> Any:
 
 def _lost(task: Task, error: BaseException) -> Row:
     """The row of a task that raised (its arguments are none to verify at, say) or whose worker died: the campaign goes on."""
-    what = "the worker died" if isinstance(error, BrokenExecutor) else "cannot be verified"
+    what = "the worker died, twice" if isinstance(error, BrokenExecutor) else "cannot be verified"
     return Row(
         family=task.module,
         op=task.op,

@@ -101,7 +101,7 @@ def test_a_task_that_cannot_be_done_is_a_row_and_the_rest_is_done() -> None:
 def test_a_worker_that_dies_is_a_row(mortal: str) -> None:
     (row,) = run([Task(mortal, "mortal", "only", "float64")], 2, quiet=True)
     assert (row.verdict, row.family, row.op) == (Verdict.ERROR, mortal, "mortal")
-    assert row.diagnosis.startswith("the worker died: BrokenProcessPool: ")
+    assert row.diagnosis.startswith("the worker died, twice: BrokenProcessPool: ")
 
 
 def test_an_interrupt_ends_workers_at_once() -> None:
@@ -209,3 +209,37 @@ def test_an_op_that_exits_in_a_worker_is_a_row(tmp_path: Path, monkeypatch: pyte
     lost, kept = run([Task("quitter", "quitter", "only", "float64"), Task("", "relu", RELU.cases[0].name, "float64")], 2)
     assert (lost.verdict, kept.verdict) == (Verdict.ERROR, Verdict.PASS)
     assert "SystemExit: 3" in lost.diagnosis
+
+
+DIER = """
+import os, pathlib
+import numpy as np, oracle
+
+def dier_fwd(x, *, always):
+    here = pathlib.Path(__file__).with_name("died")
+    if always or not here.exists():
+        here.touch()
+        os._exit(1)
+    return x * 2, None
+
+def dier_bwd(_, dy):
+    return (dy * 2,)
+
+cases = tuple(oracle.Case(name, (np.ones(2),), options={"always": name == "always"}) for name in ("once", "always"))
+spec = oracle.Spec((dier_fwd, dier_bwd), cases=cases)
+"""
+
+
+@pytest.mark.parametrize(("case", "verdict"), [("once", Verdict.PASS), ("always", Verdict.ERROR)])
+def test_what_was_under_way_when_a_process_died_is_tried_once_more(
+    case: str, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dier.py").write_text(DIER)
+    monkeypatch.syspath_prepend(tmp_path)
+    others = [Task("", "relu", c.name, "float64") for c in RELU.cases] * 2
+    died, *kept = run([Task("dier", "dier", case, "float64"), *others], 2, quiet=True)
+    assert died.verdict is verdict
+    assert died.diagnosis.startswith("the worker died, twice: ") == (case == "always")
+    assert len(kept) == len(others)
+    assert all(row.passed for row in kept)
+    assert "a process died" in capsys.readouterr().err
