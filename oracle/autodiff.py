@@ -106,20 +106,23 @@ def _compiled(lowered: Any) -> Any:
     if question not in EXECUTABLES:
         if len(EXECUTABLES) >= MOST:
             EXECUTABLES.clear()
-        options = quick_to_compile(fuse="convolution" in program)
+        # XLA aborts on some convolutions (jaxlib 0.10.2): without its emitters of fused operations, with which others
+        # take twice as long; and, whatever the options, in its algebraic simplifier on some gradients of grouped ones.
+        convolves = "convolution" in program
+        more: Any = {"xla_disable_hlo_passes": "algsimp"} if convolves else {"xla_cpu_use_fusion_emitters": False}
+        options = quick_to_compile(**more)
         EXECUTABLES[question] = lowered.compile(compiler_options=options)
     return EXECUTABLES[question]
 
 
 @cache
-def quick_to_compile(*, fuse: bool = True) -> dict[str, Any]:
+def quick_to_compile(**more: Any) -> dict[str, Any]:
     """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there.
 
-    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows. Without the emitters of fused
-    operations it is twice as fast, but crashes on some convolutions (jaxlib 0.10.2).
+    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows.
     """
     known: dict[str, Any] = {}
-    for option, value in (OPTIONS if fuse else OPTIONS | {"xla_cpu_use_fusion_emitters": False}).items():
+    for option, value in (OPTIONS | more).items():
         with suppress(Exception):
             jax.jit(lambda: 0.0, compiler_options={option: value})()
             known[option] = value

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import purenet as pn
+from oracle import catalogue
 from oracle.autodiff import Pullback, StructureError, vjp
 from tests.oracle.planted import normal, signed
 
@@ -18,6 +20,19 @@ X = signed(4)
 class Both(NamedTuple):
     value: Any
     state: dict[str, Any]
+
+
+def test_a_convolution_that_ends_the_process_when_xla_simplifies_it() -> None:
+    options = {"stride": (4, 2), "padding": ((2, 1), (1, 1)), "dilation": (2, 1)}
+    params = {"wd": normal(6, 1, 3, 2), "wp": normal(2, 6, 1, 1)}
+    x = normal(2, 3, 5, 4)
+    y, residuals = pn.separable_conv2d.fwd(params, x, **options)
+    dy = np.ones_like(y)
+    pullback = vjp(catalogue.find("separable_conv2d").reference, (params, x), dy, options)
+    for ours, theirs in zip(
+        jax.tree.leaves(pn.separable_conv2d.bwd(residuals, dy)), jax.tree.leaves(pullback.cotangents), strict=True
+    ):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=1e-12)
 
 
 def test_a_reference_that_has_changed_is_traced_again() -> None:
