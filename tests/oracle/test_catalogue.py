@@ -17,6 +17,7 @@ import pytest
 
 import oracle
 from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue
+from oracle.power.smallest import NOT_SMOOTH, plant
 from oracle.probe import random_cotangent
 from oracle.subject import Subject, leaves_of
 from purenet import Op
@@ -27,8 +28,6 @@ DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 NUMERICAL = 1e-11  # of the largest entry: how near the differences must come on smooth cases
 AUTODIFF = 1e-12  # and JAX
 SMALL = 1e-9  # an error of one entry that must be found in any entry that is not small
-
-NOT_SMOOTH = {Flag.AT_KINK, Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH, Flag.NOT_THE_DERIVATIVE}
 
 
 def of(spec: Spec, *values: Any, name: str = "") -> Any:
@@ -104,23 +103,9 @@ def gradients(spec: Spec, case: Case) -> list[Any]:
     return optree.tree_leaves(spec.op.bwd(residuals, random_cotangent(y)))
 
 
-def planted(op: Op, leaf: int, index: tuple[int, ...], factor: float) -> Op:
-    """`op`, but one entry of one cotangent is wrong by this factor."""
-    wrong, right = op.bind(), op.bwd
-
-    def bwd(residuals: Any, dy: Any) -> Any:
-        arrays, structure = optree.tree_flatten(right(residuals, dy))
-        arrays[leaf] = np.array(arrays[leaf])
-        arrays[leaf][index] *= factor
-        return structure.unflatten(arrays)
-
-    wrong.bwd = bwd
-    return wrong
-
-
 def wrong_by(spec: Spec, case: Case, leaf: int, index: tuple[int, ...], error: float) -> oracle.Verification:
     arguments, options = case.draw(spec.name)
-    op = planted(spec.op, leaf, index, 1 + error)
+    op = plant(spec.op, leaf, index, 1 + error)
     return oracle.verify(op, *arguments, options=options, reference=spec.reference, flags=case.flags, views=spec.views)
 
 
