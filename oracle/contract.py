@@ -18,7 +18,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.measures import eps_of, largest
-from oracle.probe import RAISED
+from oracle.probe import RAISED, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
 
 __all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
@@ -84,7 +84,16 @@ class Setting:
         if any(np.asarray(leaf.array).dtype.name != "float64" for leaf in self.leaves(self.primals)):
             return [0.0] * len(self.sizes)
         moved = conditioning(gradient, self.primals)
-        return [blur(m, size) for m, size in zip(moved, self.sizes, strict=True)]
+        return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+
+    @cached_property
+    def rounding(self) -> list[float]:
+        """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
+        value = largest(vector(self.y))
+        return [
+            64 * eps_of(np.asarray(leaf.array).dtype) * value / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
+            for leaf in self.leaves(self.primals)
+        ]
 
 
 def _bits(tree: Any) -> list[tuple[tuple[int, ...], str, bytes]]:
@@ -201,6 +210,8 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
         elif largest(np.asarray(g0.array, np.float64)) > 0:
             yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
+        elif largest(a, b, ab) <= s.rounding[i]:
+            continue
         elif largest(a2 - 2 * a) > allowed or largest(ab - a - b) > 4 * allowed:
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
@@ -236,6 +247,8 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
             continue
         for i, (one, two, size) in enumerate(zip(s.leaves(s.cotangents), found, s.sizes, strict=True)):
             a, b = np.asarray(one.array, np.float64), np.asarray(two.array, np.float64)
+            if largest(a, b) <= s.rounding[i]:
+                continue
             allowed = 256 * eps_of(np.asarray(one.array).dtype) * max(size, largest(a))
             apart = largest(a - b) if a.shape == b.shape else np.inf
             if apart > allowed and apart > allowed + s.blur[i]:

@@ -19,9 +19,13 @@ Function = Callable[..., Any]
 
 RAISED = (Exception, SystemExit)  # what may come of running someone else's function; an interrupt is ours
 
-PACE = 2.0**-22  # of the displacements that measure noise, in units of each element: some float32 numbers
-COARSE = 2.0**-30  # relative noise that no float64 function should have
+# Of the displacements that measure noise, in units of each element: some float32 numbers; less; and what moves all values.
+PACES = (2.0**-22, 2.0**-36, 2.0**-6)
+STAIRS = 4  # steps of a staircase that make it noise rather than a function with steps
+POINTS = 12  # that are looked at with each
+ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
 CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
+SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
 def random_cotangent(y: Any, seed: int = 0) -> Any:
@@ -88,45 +92,64 @@ class Probe:
     def _output_noise(self, structure: optree.PyTreeSpec) -> Array:
         """The rounding noise of each output: an ULP, as of a good math library, or more where it jitters.
 
-        Differences of order 4 to 6 over equally spaced points are free of the smooth part and amplify noise by a known
+        Differences of order 4 to 8 over equally spaced points are free of the smooth part and amplify noise by a known
         factor (Hamming; More and Wild, "Estimating computational noise", 2011).
         """
-        generator = np.random.default_rng(0x6E6F)
-        noise: Array = self.eps * np.abs(self.value)
+        least: Array = self.eps * np.abs(self.value) + SMALLEST
         with quiet():
-            for _ in range(CREEPS):
-                try:
-                    table = self._creep(structure, generator)
-                except RAISED:  # the end of the function's domain: nothing can be measured there
-                    return noise
-                jitter = np.full(self.value.shape, np.inf)
-                for order in range(1, 7):
-                    table = np.diff(table, axis=0)
-                    if order >= 4:  # noise shows alike in all of them, what is left of the smooth part in the lowest
-                        jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
-                noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
-        # Where most outputs jitter as float32 does, the few that happened not to are no better.
-        sizes = np.abs(self.value)
-        counted = np.isfinite(sizes) & (sizes > 0)
-        typical = float(np.median(noise[counted] / sizes[counted])) if counted.any() else 0.0
-        return np.fmax(noise, typical * sizes) if typical > COARSE else noise
+            jitter, _ = self._jitter(structure, PACES[0])
+            if (jitter > 2.0**12 * least).any():
+                # Either noise, or a function that bends within these paces. At a shorter pace a smooth function has less;
+                # a staircase, which repeats its values there, may be only between two of its steps.
+                shorter, repeats = self._jitter(structure, PACES[1])
+                jitter = np.where(repeats, jitter, np.fmin(jitter, shorter))
+            return np.asarray(np.fmax(np.fmax(least, jitter), self._stairs(structure)))
 
-    def _creep(self, structure: Any, generator: np.random.Generator) -> Array:
-        """The outputs at nine equally spaced points, each argument at its own pace."""
-        pace = [
+    def _stairs(self, structure: optree.PyTreeSpec) -> Array:
+        """Half of the number of which an output's values are whole multiples: what is left when larger numbers cancel."""
+        try:
+            values = self._creep(structure, np.random.default_rng(0x6E6F), PACES[2])
+        except RAISED:
+            return np.zeros(self.value.shape)
+        values = np.where(np.isfinite(values), values, 0.0)
+        step = _last_bit(values).min(axis=0)
+        return np.where(np.ptp(values, axis=0) > STAIRS * step, step / 2, 0.0)
+
+    def _jitter(self, structure: optree.PyTreeSpec, pace: float) -> tuple[Array, Array]:
+        """How much each output jitters, and whether it is the same at two neighbouring points."""
+        generator = np.random.default_rng(0x6E6F)
+        noise, repeats = np.zeros(self.value.shape), np.zeros(self.value.shape, dtype=bool)
+        for _ in range(CREEPS):
+            try:
+                table = self._creep(structure, generator, pace)
+            except RAISED:  # the end of the function's domain: nothing can be measured there
+                return noise, np.ones_like(repeats)
+            repeats |= (np.diff(table, axis=0) == 0).any(axis=0)
+            jitter = np.full(self.value.shape, np.inf)
+            for order in range(1, ORDERS[1] + 1):
+                table = np.diff(table, axis=0)
+                if order >= ORDERS[0]:  # noise shows alike in all of them, what is left of the smooth part in the lowest
+                    jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
+            noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
+        return noise, repeats
+
+    def _creep(self, structure: Any, generator: np.random.Generator, pace: float) -> Array:
+        """The outputs at equally spaced points, each argument at its own pace: a whole number of its units in the last place."""
+        paces = [
             np.where(x == 0, size_of(x), np.abs(x))
             * generator.choice([-1, 1], x.shape)
             * generator.uniform(0.5, 1, x.shape)
-            * PACE
+            * pace
             for x in self.origin
         ]
-        points = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, pace, strict=True)] for j in range(9))
+        paces = [(x + p) - x for x, p in zip(self.origin, paces, strict=True)]
+        points = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, paces, strict=True)] for j in range(POINTS))
         return np.stack([vector(self.function(*structure.unflatten(point))) for point in points])
 
     def secant(self, leaf: int) -> float:
         """The slope of a function that would go from 0 to our largest value over the size of this argument."""
         finite = self.value[np.isfinite(self.value)]
-        return float(np.abs(finite).max(initial=0.0)) / size_of(self.origin[leaf])
+        return float(np.abs(finite).max(initial=0.0)) / (float(np.abs(self.origin[leaf]).max(initial=0.0)) or 1.0)
 
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
         """The contracted difference between x + displacement and x - displacement."""
@@ -152,11 +175,18 @@ class Probe:
             both=float(v @ change),
             ahead=float(v @ half),
             noise=min(float(rounding.sum()), 4.0 * _norm(rounding)),
-            growth=0.5 * self.eps * float(np.abs(v) @ np.abs(change)),
-            bend=_norm(np.abs(v * (2 * half - change))) if isinstance(where, slice) else 0.0,
+            growth=self.eps * float(np.abs(v) @ np.abs(change)),
+            bend=_norm(np.abs(v * (2 * half - change))) if gone.ndim else 0.0,
             distance=float(np.ravel(gone / displacement / 2)[0]) if gone.size == 1 else 1.0,
             shift=shift,
         )
+
+
+def _last_bit(a: Array) -> Array:
+    """The value of the last bit that is set, infinite for 0."""
+    fraction, exponent = np.frexp(a)
+    digits = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
+    return np.where(digits == 0, np.inf, np.ldexp((digits & -digits).astype(np.float64), exponent - 53))
 
 
 def _minus(a: Array, b: Array) -> Array:

@@ -18,6 +18,7 @@ from purenet import Op
 from purenet.optimizers import GradientTransformation
 
 __all__ = [
+    "BLURRING",
     "Leaf",
     "Subject",
     "blur",
@@ -188,23 +189,27 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
     return size, scales
 
 
-def conditioning(gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0) -> list[float]:
-    """How far each gradient (or value) moves when every entry of every argument moves by its rounding in float64.
+def conditioning(
+    gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0, dtype: str = "float64"
+) -> list[Array]:
+    """How far each entry of each gradient (or value) moves when every entry of the arguments moves by its rounding.
 
-    Where large terms cancel, as in 2 (p - t) for p near t, no computation is more exact than that.
+    Where large terms cancel, as in 2 (p - t) for p near t, no computation in `dtype` is more exact than that.
     """
     generator = np.random.default_rng([seed, 0x636F6E64])
     with quiet():
         here = gradient(primals)
-        moved = [0.0] * len(here)
+        moved = [np.zeros(np.shape(g)) for g in here]
         try:
             for _ in range(NUDGES):
                 signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
-                nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON["float64"] * sign)), primals, signs)
-                gaps = [largest(differences(there, g)) for there, g in zip(gradient(nudged), here, strict=True)]
-                moved = [max(pair) for pair in zip(moved, gaps, strict=True)]
+                nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
+                gaps = [
+                    np.nan_to_num(differences(there, g), posinf=0.0) for there, g in zip(gradient(nudged), here, strict=True)
+                ]
+                moved = [np.maximum(*pair) for pair in zip(moved, gaps, strict=True)]
         except RAISED:  # the end of the op's domain: nothing is known
-            return [0.0] * len(here)
+            return [np.zeros(np.shape(g)) for g in here]
     return moved
 
 

@@ -11,11 +11,14 @@
 | contradict | no reference | | FAIL |
 | agree | agrees | all zero, undeclared | VACUOUS |
 | too uncertain | agrees, or no reference | | INCONCLUSIVE |
+| agree | agrees | an error that only the natural scale forgives is none where it would show | PASS |
+| agree | agrees | it is one there | FAIL: the pullback is wrong there, and so probably here |
 
 An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
 rounding alone. Rounding is measured in units of the gradient's natural scale: its largest entry here or on the way to the
 origin, so that a saturated function, whose gradient is far below the rounding of its own intermediate values, is not
-judged by digits that nobody can compute.
+judged by digits that nobody can compute. An entry that is right by that scale alone, and not by its own size, has not been
+seen: it is asked about elsewhere, at arguments where rounding hides less (`hidden`, and `elsewhere.py`).
 """
 
 from __future__ import annotations
@@ -30,8 +33,9 @@ from oracle.measures import EPSILON, differences, fit_scale, largest, relative, 
 from oracle.numerical import Directional, Estimate
 from oracle.row import Verdict
 from oracle.spec import Flag
+from oracle.subject import BLURRING
 
-__all__ = ["Allowance", "Evidence", "Judgement", "judge"]
+__all__ = ["Allowance", "Elsewhere", "Evidence", "Judgement", "doubted", "hidden", "judge"]
 
 Array = NDArray[Any]
 
@@ -39,6 +43,9 @@ MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it i
 ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
 AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
 GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
+NARROW = 8.0  # ULP, and times what the arguments' own rounding does, for a dtype below float64 without a reference
+NOTHING = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
+KNOWN = 0.1  # of an error: what is known better than that speaks against it
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,19 @@ class Allowance:
     autodiff: float
 
     @classmethod
-    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None) -> Allowance:
-        """`by_jax` is the error that JAX itself makes at a dtype narrower than float64."""
+    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, moved: float | None = None) -> Allowance:
+        """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, or as the arguments are exact.
+
+        `moved` is how far the gradient moves when they move by their rounding; nothing of it may be known.
+        """
         eps = EPSILON["float64"]
         if dtype.name == "float64":
             return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
-        # As accurate as JAX: a small multiple of its error, plus the rounding of the result.
-        narrow = 4 * by_jax + 4 * EPSILON[dtype.name] * scale if by_jax is not None else 64 * EPSILON[dtype.name] * scale
+        ulp = EPSILON[dtype.name] * scale
+        if by_jax is not None:
+            narrow = 4 * by_jax + 4 * ulp
+        else:
+            narrow = NARROW * (moved + ulp) if moved is not None else 64 * ulp
         return cls(narrow, narrow)
 
     def beside(self, blur: float) -> Allowance:
@@ -81,6 +94,41 @@ class Evidence:
     value_error: float | None = None
     """Between our values and the reference's, in units of what is allowed."""
     flags: frozenset[Flag] = frozenset()
+    rounding: float = 0.0
+    """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
+    joint: float = 0.0
+    """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the gradient, by all that speak of it, is zero but for rounding; unless JAX has the very same digits."""
+        seen = ~self.estimate.kink
+        slopes, spread = self.estimate.value[seen], self.estimate.uncertainty[seen]
+        size = max(largest(self.analytic), largest(self.autodiff))
+        if not (self.dtype.name == "float64" and 0 < size <= self.rounding):
+            return False
+        if not (np.isfinite(self.analytic).all() and np.isfinite(slopes).all() and np.isfinite(spread).all()):
+            return False
+        if (
+            self.autodiff is not None
+            and not (differences(self.analytic, self.autodiff) > AUTODIFF_ROUNDING * EPSILON["float64"] * size).any()
+        ):
+            return False
+        return bool((np.abs(slopes) <= self.rounding + MULTIPLE * spread).all())
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What was seen of hidden entries at other arguments: `evidence` if they are wrong there, else whether they are right."""
+
+    index: Array
+    """Flat, of the entries: those that are wrong, or those of which nothing was seen."""
+    right: bool
+    denied: bool = False
+    """Whether the differences here know that they are other numbers."""
+    where: str = ""
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -142,11 +190,20 @@ def judge(e: Evidence) -> Judgement:
     infinite = ~np.isfinite(e.analytic)
     if infinite.any():
         truth = _truth(e)
+        if _is_truly_infinite(e, infinite):
+            return Judgement(Verdict.INCONCLUSIVE, "infinite", int(infinite.argmax()))
         if not _too_large(e.analytic[infinite], truth[infinite], e.dtype):
             return Judgement(Verdict.FAIL, "not-finite", int(infinite.argmax()), float("inf"), np.flatnonzero(infinite))
         e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # nothing is wrong there
     if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.flags:
         return _by_reference(e, e.autodiff)
+    if e.elsewhere is not None and e.elsewhere.evidence is not None:
+        return Judgement(Verdict.FAIL, "elsewhere", int(e.elsewhere.index[0]), None, e.elsewhere.index)
+    declared = bool(e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH})
+    if e.nothing and not (e.elsewhere and e.elsewhere.right):
+        worst = int(np.abs(e.analytic).argmax())
+        reason = "nothing" if e.analytic.any() else "zero"
+        return Judgement(Verdict.PASS, "", worst) if declared else Judgement(Verdict.VACUOUS, reason, worst)
     c = Comparison.of(e)
     along = _along(e)
     contradicted = _contradicted(e, c)
@@ -154,22 +211,61 @@ def judge(e: Evidence) -> Judgement:
         return contradicted
     if along > 1:
         return Judgement(Verdict.FAIL, "along", None, along)
+    if e.joint > 1:
+        return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.joint)
     if e.value_error is not None and not e.value_error <= 1:
         return Judgement(Verdict.FAIL, "values", None, e.value_error)
     seen = e.estimate
     used = np.maximum(c.numerical_used, c.autodiff_used)
     worst = int(seen.index[used.argmax()]) if used.size else None
     most = max(float(used.max(initial=0.0)), along)
-    if not e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH} and not e.analytic.any():
+    if not declared and not e.analytic.any():
         return Judgement(Verdict.VACUOUS, "zero" if e.analytic.size else "empty", worst, most)
     if seen.frozen.any():
         return Judgement(Verdict.INCONCLUSIVE, "frozen", int(seen.index[seen.frozen.argmax()]), most)
     if c.uncertain.any():
         spread = np.where(c.uncertain, np.nan_to_num(seen.uncertainty, nan=np.inf), -1.0)
         return Judgement(Verdict.INCONCLUSIVE, "uncertain", int(seen.index[spread.argmax()]), most)
+    if e.along is not None and e.along.blind.any() and e.autodiff is None:
+        return Judgement(Verdict.INCONCLUSIVE, "blind", worst, most)
+    if e.elsewhere is not None and e.elsewhere.denied:
+        return Judgement(Verdict.INCONCLUSIVE, "hidden", int(e.elsewhere.index[0]), most, e.elsewhere.index)
     if seen.kink.any():
         return Judgement(Verdict.KINK, "", int(seen.index[seen.kink.argmax()]), most)
     return Judgement(Verdict.PASS, "", worst, most)
+
+
+def doubted(e: Evidence) -> Array:
+    """Flat indices about which a witness contradicts the gradient or knows nothing, the worst first."""
+    c = Comparison.of(e)
+    used = np.maximum(c.numerical_used, c.autodiff_used)
+    doubt = (used > 1) | c.uncertain
+    order = np.argsort(-np.where(doubt, used, -1.0), kind="stable")[: int(doubt.sum())]
+    return np.asarray(e.estimate.index[order])
+
+
+def hidden(e: Evidence, moved: Array | float = 0.0) -> Array:
+    """Flat indices of the entries whose error is too large for their own size, however small beside the natural scale.
+
+    `moved` is how far each entry moves with the rounding of the arguments. An entry is not hidden if the differences know it
+    better than that, and agree.
+    """
+    if e.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.flags:
+        return np.zeros(0, dtype=np.intp)
+    seen, eps = e.estimate, EPSILON["float64"]
+    own = BLURRING * np.broadcast_to(moved, e.analytic.shape)
+    ours = e.analytic[seen.index]
+    spread = MULTIPLE * seen.uncertainty + ROUNDING * eps * np.abs(seen.value) + own[seen.index]
+    error = differences(ours, seen.value)
+    if e.autodiff is None:
+        # And where of no entry anything is known but that it is small, of none is known that it is right.
+        ignorant = not (spread < KNOWN * np.abs(ours)).any()
+        return np.asarray(seen.index[~seen.kink & (error > spread) | (ignorant & (ours != 0))])
+    apart = differences(e.analytic, e.autodiff)
+    bad = apart > AUTODIFF_ROUNDING * eps * np.abs(e.autodiff) + own
+    agree = ~seen.kink & (error <= spread) & (spread < KNOWN * apart[seen.index])
+    bad[seen.index[agree | seen.kink]] = False
+    return np.flatnonzero(bad)
 
 
 def _by_reference(e: Evidence, reference: Array) -> Judgement:
@@ -219,6 +315,25 @@ def _truth(e: Evidence) -> Array:
     return truth
 
 
+def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:
+    """Whether JAX has the same infinities, or without it the differences grow without end there, and the rest is right."""
+    if np.isnan(e.analytic).any() or e.dtype.name != "float64":
+        return False
+    if e.autodiff is not None:
+        same = np.array_equal(e.analytic[infinite], e.autodiff[infinite])
+    else:
+        at = np.isin(e.estimate.index, np.flatnonzero(infinite))
+        same = int(at.sum()) == int(infinite.sum()) and bool(np.isinf(e.estimate.uncertainty[at]).all())
+    if not same:
+        return False
+    keep = ~infinite[e.estimate.index]
+    names = ("index", "value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "frozen", "step", "differences")
+    rest = replace(e.estimate, **{name: getattr(e.estimate, name)[keep] for name in names})
+    zeroed = [None if a is None else np.where(infinite, 0.0, a) for a in (e.analytic, e.autodiff)]
+    others = replace(e, analytic=zeroed[0], autodiff=zeroed[1], estimate=rest)
+    return _contradicted(others, Comparison.of(others)) is None
+
+
 def _too_large(ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
     """Whether these infinities stand for numbers that the dtype cannot hold."""
     if dtype.name == "float64" or np.isnan(ours).any():
@@ -228,11 +343,12 @@ def _too_large(ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
 
 
 def _along(e: Evidence) -> float:
-    """The worst of the random directions, in units of what is allowed."""
-    if e.along is None or not e.along.value.size:
+    """The worst of the directions, in units of what is allowed."""
+    if e.along is None or not e.along.blocks:
         return 0.0
-    ours = e.along.direction @ e.analytic
-    norm = np.sqrt((e.along.direction**2).sum(axis=1))
+    parts = [(e.along.direction[block], e.analytic[block]) for block in e.along.blocks]
+    ours = np.array([direction @ gradient for direction, gradient in parts])
+    norm = np.array([np.linalg.norm(direction) for direction, _ in parts])
     allowed = MULTIPLE * e.along.uncertainty + e.allowance.numerical * norm
     return float(_ratio(differences(ours, e.along.value), allowed).max())
 

@@ -10,25 +10,30 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optree
 from numpy.typing import NDArray
 
-from oracle import numerical
+from oracle import elsewhere, numerical
 from oracle.diagnosis import Budget, Questions, Situation
-from oracle.measures import differences, largest, relative
+from oracle.measures import EPSILON, differences, largest, relative
 from oracle.probe import RAISED, Probe, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
-from oracle.verdict import Allowance, Evidence, judge
+from oracle.verdict import MULTIPLE, NOTHING, Allowance, Evidence, doubted, hidden, judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
     from oracle.spec import Flag
 
-__all__ = ["Trouble", "Witnesses"]
+__all__ = ["Trouble", "Witnesses", "surveyed"]
 
 Array = NDArray[Any]
 
 SAMPLED = 64  # elements of a large argument: random ones, those where JAX disagrees most, and the largest
-DIRECTIONS = 16  # and random directions of all its elements
+BLOCKS = 32  # and a random direction in each of so many blocks of all its elements
+TIES = 8  # groups of equal elements
+TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
+OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
+AT_ONCE = 16  # elements that are surveyed before the verdict is asked again
 
 
 class Trouble(Exception):
@@ -37,6 +42,18 @@ class Trouble(Exception):
     def __init__(self, what: str, *, wrong: bool = False) -> None:
         super().__init__(what)
         self.wrong = wrong
+
+
+def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
+    """The same, its doubtful elements surveyed: the worst first, until one of them stays as doubtful as it was."""
+    known = np.zeros(0, dtype=np.intp)
+    while (todo := np.setdiff1d(doubted(evidence), known, assume_unique=True)).size:
+        some = [k for k in doubted(evidence) if k in todo][:AT_ONCE]
+        known = np.union1d(known, some)
+        evidence = replace(evidence, estimate=numerical.confirm(probe, leaf, evidence.estimate, np.array(some)))
+        if np.isin(some, doubted(evidence)).any():
+            break
+    return evidence
 
 
 @dataclass
@@ -62,21 +79,25 @@ class Witnesses:
 
     def evidence(self) -> Iterator[Evidence]:
         """The evidence about each argument, in order."""
-        ours = flat(self.cotangents)
-        theirs: list[Any] = flat(self.jax.cotangents) if self.jax else [None] * len(ours)
-        narrow = flat(self.jax_narrow.cotangents) if self.jax_narrow else None
-        for i, leaf in enumerate(self.leaves):
-            by_jax = largest(differences(narrow[i], theirs[i])) if narrow else None
-            yield self._about(i, leaf, ours[i], theirs[i], by_jax)
+        for i in range(len(self.leaves)):
+            evidence = self.about(i)
+            doubtful = self._hidden(i, evidence)
+            if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
+                evidence = replace(evidence, elsewhere=elsewhere.seek(self, i, evidence, doubtful))
+            yield evidence
 
-    def _about(self, i: int, leaf: Leaf, ours: Array, theirs: Array | None, by_jax: float | None) -> Evidence:
-        index, along = None, None
-        if ours.size > self.limit:
-            index = self._sample(ours, theirs)
-            along = numerical.differentiate_along(self.probe, i, DIRECTIONS, self.seed)
+    def about(self, i: int, index: Array | None = None) -> Evidence:
+        """The evidence about argument `i`; the differences are asked of these entries only, of all that they can unless given."""
+        ours, leaf = self._ours[i], self.leaves[i]
+        theirs = flat(self.jax.cotangents)[i] if self.jax else None
+        along = None
+        if index is None and ours.size > self.limit:
+            along = numerical.differentiate_along(self.probe, i, BLOCKS, self.seed)
+            index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = numerical.differentiate(self.probe, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
-        scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or self.probe.secant(i)
+        secant = self.probe.secant(i)
+        scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         evidence = Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
@@ -86,33 +107,81 @@ class Witnesses:
             estimate=estimate,
             along=along,
             scale=scale,
-            allowance=Allowance.of(self.dtype, scale, by_jax),
+            allowance=self._allowance(i, scale, theirs),
             resolution=float(np.sqrt(self.probe.eps)),
             value_error=self._values[1],
             flags=self.flags,
+            rounding=NOTHING * EPSILON["float64"] * secant,
         )
-        first = judge(evidence)
-        if not first.verdict.passes and first.contradicted.size:
-            if self.step is None:
-                doubted = np.isin(estimate.index, first.contradicted)
-                evidence = replace(evidence, estimate=numerical.confirm(self.probe, i, estimate, doubted))
-            if self.dtype.name == "float64" and not estimate.kink.any():
-                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(self._conditioning[1 + i], scale)))
+        if self.step is None:
+            evidence = surveyed(evidence, self.probe, i)
+        if judge(evidence).contradicted.size and self.dtype.name == "float64" and not evidence.estimate.kink.any():
+            evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
+        if theirs is None and np.count_nonzero(evidence.estimate.kink) > 1:
+            evidence = replace(evidence, joint=self._joint(i, evidence))
         return evidence
 
+    def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
+        if self.dtype.name == "float64":
+            return Allowance.of(self.dtype, scale)
+        if theirs is not None and self.jax_narrow is not None:
+            return Allowance.of(self.dtype, scale, by_jax=largest(differences(flat(self.jax_narrow.cotangents)[i], theirs)))
+        return Allowance.of(self.dtype, scale, moved=None if self._moved_narrow is None else largest(self._moved_narrow[i]))
+
+    def _joint(self, i: int, e: Evidence) -> float:
+        """At ties: the worst of the sums of tied entries against the slope along all of them, in units of what is allowed."""
+        x = self.probe.origin[i].reshape(-1)
+        kinks = e.estimate.index[e.estimate.kink]
+        worst = 0.0
+        for value in np.unique(x[kinks])[:TIES]:
+            tied = kinks[x[kinks] == value]
+            slope = numerical.slope_along(self.probe, i, tied) if tied.size > 1 else None
+            if slope is not None:
+                allowed = MULTIPLE * slope[1] + e.allowance.numerical * tied.size
+                worst = max(worst, abs(float(e.analytic[tied].sum()) - slope[0]) / allowed)
+        return worst
+
+    def _hidden(self, i: int, e: Evidence) -> Array:
+        found = hidden(e)
+        return hidden(e, self._moved[1 + i]) if found.size else found
+
     @cached_property
-    def _conditioning(self) -> list[float]:
+    def _ours(self) -> list[Array]:
+        return flat(self.cotangents)
+
+    @cached_property
+    def _moved(self) -> list[Array]:
         """How exact the values and each gradient can be: by JAX, if it is there to ask."""
 
-        def all_of(primals: Any) -> list[Array]:
-            seed = widened(self.dy)
-            pullback = self._pull(primals, seed)
+        def all_of(given: Any) -> list[Array]:
+            primals, dy = given
+            pullback = self._pull(primals, dy)
             if pullback:
                 return [vector(pullback.value), *flat(pullback.cotangents)]
             value, residuals = self.subject.fwd(*primals)
-            return [vector(value), *flat(self.subject.bwd(residuals, seed))]
+            return [vector(value), *flat(self.subject.bwd(residuals, dy))]
 
-        return conditioning(all_of, self.wide, self.seed)
+        return conditioning(all_of, (self.wide, widened(self.dy)), self.seed)
+
+    @cached_property
+    def _moved_narrow(self) -> list[Array] | None:
+        """How exact each gradient can be in a narrow dtype; None where the op does not take float64."""
+
+        def all_of(given: Any) -> list[Array]:
+            primals, dy = given
+            return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
+
+        try:
+            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name)
+        except RAISED:
+            return None
+
+    def at(self, primals: Any) -> Witnesses:
+        """The same at other arguments."""
+        value, residuals = self.subject.fwd(*primals)
+        cotangents = self.subject.bwd(residuals, optree.tree_map(np.copy, self.dy))
+        leaves = leaves_of(self.subject.names(len(primals)), primals)
+        return replace(self, primals=primals, leaves=leaves, y=value, cotangents=cotangents)
 
     def _sample(self, ours: Array, theirs: Array | None) -> Array:
         generator = np.random.default_rng([self.seed, ours.size])
@@ -187,9 +256,9 @@ class Witnesses:
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # what this dtype cannot hold is rightly infinite
         error = differences(ours, theirs)
         scale = max(self._natural[0], largest(theirs))
-        allowed = Allowance.of(self.dtype, scale, by_jax).autodiff
+        allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + TINY
         if self.dtype.name == "float64" and not largest(error) <= allowed:
-            allowed += blur(self._conditioning[0], scale)
+            allowed += blur(largest(self._moved[0]), scale)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
     @property

@@ -7,7 +7,7 @@ point, which parameter and which part of it; a worker finds the function itself,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -21,6 +21,7 @@ from oracle.numerical import Estimate
 from oracle.probe import Probe
 from oracle.subject import Leaf, flat, leaves_of
 from oracle.verdict import Allowance, Evidence, Judgement, judge
+from oracle.witnesses import surveyed
 from purenet.data import Digits, scaled
 from purenet.models import two_layer_net
 
@@ -226,12 +227,8 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
                 resolution=2.0**-26,  # half the digits of float64, as `verify` has it
                 value_error=float(abs(value - jax_value) / rounding),
             )
-            judgement = judge(evidence)
-            if not judgement.verdict.passes and judgement.contradicted.size:
-                doubted = np.isin(whole.estimate.index, judgement.contradicted)
-                evidence = replace(evidence, estimate=numerical.confirm(loss, number, whole.estimate, doubted))
-                judgement = judge(evidence)
-            compared[name] = Gradient(point, name, evidence, whole, judgement)
+            evidence = surveyed(evidence, loss, number)
+            compared[name] = Gradient(point, name, evidence, whole, judge(evidence))
     return {name: compared[name] for name in PARAMETERS if name in compared}
 
 

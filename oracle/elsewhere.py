@@ -1,0 +1,105 @@
+"""Entries that are hidden here, beside much larger rounding, are asked about where they would show.
+
+A gradient may be tiny because the function is saturated, or because an element is: then its error is far below the rounding
+of larger terms, on the way or in the same tensor, and passes whatever it is. But a formula that is wrong here is wrong
+nearer the origin, too, where the function is not saturated, and at arguments of like size, where no entry is tiny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.measures import EPSILON, differences
+from oracle.probe import quiet, size_of
+from oracle.row import Verdict
+from oracle.verdict import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, judge
+
+if TYPE_CHECKING:
+    from oracle.witnesses import Witnesses
+
+__all__ = ["seek"]
+
+Array = NDArray[Any]
+
+MOST = 16  # entries that are asked about
+SHARES = {
+    1.0: "these arguments",
+    0.25: "a quarter of these arguments",
+    0.0625: "a sixteenth of these arguments",
+    0.015625: "1/64 of these arguments",
+}
+VISIBLE = 2.0**-10  # of the natural scale
+KNOWN = 1e-3  # of an entry: how exactly the differences must know what they deny
+
+
+def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> Elsewhere:
+    """Whether the entries `hidden` of the gradient of argument `i` are wrong somewhere, or right where that would show."""
+    unknown = _grossest(here, hidden)
+    for where, primals in _points(witnesses):
+        there = _evidence(witnesses, primals, i, unknown)
+        if there is None:
+            continue
+        judgement = judge(there)
+        wrong = np.intersect1d(judgement.contradicted, unknown)
+        if judgement.verdict is Verdict.FAIL and wrong.size:
+            return Elsewhere(wrong, right=False, where=where, evidence=there)
+        if judgement.verdict.passes:
+            unknown = np.setdiff1d(unknown, _visible(there, unknown))
+        if not unknown.size:
+            return Elsewhere(unknown, right=True)
+    denied = _denied(here, unknown)
+    return Elsewhere(unknown, right=False, denied=bool(denied.any()))
+
+
+def _evidence(witnesses: Witnesses, primals: Any, i: int, index: Array) -> Evidence | None:
+    """That about some entries at another point; None if there is none there, as outside the op's domain."""
+    with quiet(), suppress(Exception):
+        return witnesses.at(primals).about(i, index)
+    return None
+
+
+def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
+    """Nearer and nearer the origin; with the arguments as they are, and with all elements of one about as large."""
+    generator = np.random.default_rng([witnesses.seed, 0x656C73])
+    factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), witnesses.wide)
+    level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), witnesses.wide, factors)
+    for share, words in SHARES.items():
+        if share < 1:
+            yield words, optree.tree_map(lambda a, t=share: np.asarray(a * t), witnesses.wide)
+        yield f"{words}, made of like size,", optree.tree_map(lambda a, t=share: np.asarray(a * t), level)
+
+
+def _grossest(e: Evidence, hidden: Array) -> Array:
+    """Of these entries some, those whose error is the largest share of them."""
+    truth = e.autodiff if e.autodiff is not None else _estimated(e)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = differences(e.analytic[hidden], truth[hidden]) / np.maximum(np.abs(e.analytic[hidden]), np.abs(truth[hidden]))
+    return np.sort(hidden[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
+
+
+def _estimated(e: Evidence) -> Array:
+    value = np.full(e.analytic.shape, np.nan)
+    value[e.estimate.index] = e.estimate.value
+    return value
+
+
+def _visible(e: Evidence, index: Array) -> Array:
+    """Those of the entries of a gradient that is right which could not be wrong unnoticed."""
+    truth = e.autodiff if e.autodiff is not None else _estimated(e)
+    close = differences(e.analytic, truth) <= AUTODIFF_ROUNDING * EPSILON["float64"] * np.abs(truth)
+    return index[((np.abs(truth) >= VISIBLE * e.scale) | (close & (truth != 0)))[index]]
+
+
+def _denied(e: Evidence, index: Array) -> Array:
+    """Which of the entries are quite other numbers by differences that know them."""
+    at = np.searchsorted(e.estimate.index, index)
+    at = np.minimum(at, e.estimate.index.size - 1)
+    value, spread = e.estimate.value[at], MULTIPLE * e.estimate.uncertainty[at]
+    seen = (e.estimate.index[at] == index) & ~e.estimate.kink[at]
+    return np.asarray(seen & (spread <= KNOWN * np.abs(value)) & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value)))
