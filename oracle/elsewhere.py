@@ -38,30 +38,26 @@ VISIBLE = 2.0**-10  # of the natural scale
 KNOWN = 1e-3  # of an entry: how exactly the differences must know what they deny
 
 
-def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> Elsewhere:
-    """Whether the entries `hidden` of the gradient of argument `i` are wrong somewhere, or right where that would show."""
+def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> tuple[Elsewhere, Witnesses]:
+    """Whether the entries `hidden` of the gradient of argument `i` are wrong somewhere, or right where that would show.
+
+    And the witnesses that saw it.
+    """
     unknown = _grossest(here, hidden)
     for where, primals in _points(witnesses):
-        there = _evidence(witnesses, primals, i, unknown)
-        if there is None:
-            continue
-        judgement = judge(there)
-        wrong = np.intersect1d(judgement.contradicted, unknown)
-        if judgement.verdict is Verdict.FAIL and wrong.size:
-            return Elsewhere(wrong, right=False, where=where, evidence=there)
-        if judgement.verdict.passes:
-            unknown = np.setdiff1d(unknown, _visible(there, unknown))
+        with quiet(), suppress(Exception):  # what raises is outside the op's domain
+            others = witnesses.at(primals)
+            there = others.about(i, unknown)
+            judgement = judge(there)
+            wrong = np.intersect1d(judgement.contradicted, unknown)
+            if judgement.verdict is Verdict.FAIL and wrong.size:
+                return Elsewhere(wrong, right=False, where=where, evidence=there), others
+            if judgement.verdict.passes:
+                unknown = np.setdiff1d(unknown, _visible(there, unknown))
         if not unknown.size:
-            return Elsewhere(unknown, right=True)
+            return Elsewhere(unknown, right=True), witnesses
     denied = _denied(here, unknown)
-    return Elsewhere(unknown, right=False, denied=bool(denied.any()))
-
-
-def _evidence(witnesses: Witnesses, primals: Any, i: int, index: Array) -> Evidence | None:
-    """That about some entries at another point; None if there is none there, as outside the op's domain."""
-    with quiet(), suppress(Exception):
-        return witnesses.at(primals).about(i, index)
-    return None
+    return Elsewhere(unknown, right=False, denied=bool(denied.any())), witnesses
 
 
 def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
@@ -93,7 +89,7 @@ def _visible(e: Evidence, index: Array) -> Array:
     """Those of the entries of a gradient that is right which could not be wrong unnoticed."""
     truth = e.autodiff if e.autodiff is not None else _estimated(e)
     close = differences(e.analytic, truth) <= AUTODIFF_ROUNDING * EPSILON["float64"] * np.abs(truth)
-    return index[((np.abs(truth) >= VISIBLE * e.scale) | (close & (truth != 0)))[index]]
+    return np.asarray(index[((np.abs(truth) >= VISIBLE * e.scale) | (close & (truth != 0)))[index]])
 
 
 def _denied(e: Evidence, index: Array) -> Array:

@@ -95,7 +95,7 @@ class Probe:
         Differences of order 4 to 8 over equally spaced points are free of the smooth part and amplify noise by a known
         factor (Hamming; More and Wild, "Estimating computational noise", 2011).
         """
-        least: Array = self.eps * np.abs(self.value) + SMALLEST
+        least: Array = np.where(self.value == 0, 0.0, np.fmax(self.eps * np.abs(self.value), SMALLEST))
         with quiet():
             jitter, _ = self._jitter(structure, PACES[0])
             if (jitter > 2.0**12 * least).any():

@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.directions import Directional
 from oracle.measures import EPSILON, differences, fit_scale, largest, relative, ulps
-from oracle.numerical import Directional, Estimate
+from oracle.numerical import Estimate
 from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import BLURRING
@@ -197,39 +198,56 @@ def judge(e: Evidence) -> Judgement:
         e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # nothing is wrong there
     if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.flags:
         return _by_reference(e, e.autodiff)
+    return _wrong(e) or _unseen(e) or _passed(e)
+
+
+def _wrong(e: Evidence) -> Judgement | None:
+    """The verdict if something contradicts the gradient, or the reference's values."""
     if e.elsewhere is not None and e.elsewhere.evidence is not None:
         return Judgement(Verdict.FAIL, "elsewhere", int(e.elsewhere.index[0]), None, e.elsewhere.index)
-    declared = bool(e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH})
-    if e.nothing and not (e.elsewhere and e.elsewhere.right):
-        worst = int(np.abs(e.analytic).argmax())
-        reason = "nothing" if e.analytic.any() else "zero"
-        return Judgement(Verdict.PASS, "", worst) if declared else Judgement(Verdict.VACUOUS, reason, worst)
-    c = Comparison.of(e)
-    along = _along(e)
-    contradicted = _contradicted(e, c)
+    if e.nothing:
+        return None
+    contradicted = _contradicted(e, Comparison.of(e))
     if contradicted is not None:
         return contradicted
+    along = _along(e)
     if along > 1:
         return Judgement(Verdict.FAIL, "along", None, along)
     if e.joint > 1:
         return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.joint)
     if e.value_error is not None and not e.value_error <= 1:
         return Judgement(Verdict.FAIL, "values", None, e.value_error)
-    seen = e.estimate
-    used = np.maximum(c.numerical_used, c.autodiff_used)
-    worst = int(seen.index[used.argmax()]) if used.size else None
-    most = max(float(used.max(initial=0.0)), along)
+    return None
+
+
+def _unseen(e: Evidence) -> Judgement | None:
+    """The verdict if nothing was checked, or the differences cannot tell."""
+    passed, seen, c = _passed(e), e.estimate, Comparison.of(e)
+    declared = e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
     if not declared and not e.analytic.any():
-        return Judgement(Verdict.VACUOUS, "zero" if e.analytic.size else "empty", worst, most)
+        return replace(passed, verdict=Verdict.VACUOUS, reason="zero" if e.analytic.size else "empty")
+    if e.nothing and not (e.elsewhere and e.elsewhere.right):
+        return None if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
     if seen.frozen.any():
-        return Judgement(Verdict.INCONCLUSIVE, "frozen", int(seen.index[seen.frozen.argmax()]), most)
+        worst = int(seen.index[seen.frozen.argmax()])
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="frozen", worst=worst)
     if c.uncertain.any():
         spread = np.where(c.uncertain, np.nan_to_num(seen.uncertainty, nan=np.inf), -1.0)
-        return Judgement(Verdict.INCONCLUSIVE, "uncertain", int(seen.index[spread.argmax()]), most)
-    if e.along is not None and e.along.blind.any() and e.autodiff is None:
-        return Judgement(Verdict.INCONCLUSIVE, "blind", worst, most)
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="uncertain", worst=int(seen.index[spread.argmax()]))
+    if e.autodiff is None and any(block.blind and block.usual for block in (e.along.blocks if e.along else ())):
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="blind")
     if e.elsewhere is not None and e.elsewhere.denied:
-        return Judgement(Verdict.INCONCLUSIVE, "hidden", int(e.elsewhere.index[0]), most, e.elsewhere.index)
+        worst = int(e.elsewhere.index[0])
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="hidden", worst=worst, contradicted=e.elsewhere.index)
+    return None
+
+
+def _passed(e: Evidence) -> Judgement:
+    """PASS, or KINK where the slopes of the two sides differ."""
+    seen, c = e.estimate, Comparison.of(e)
+    used = np.maximum(c.numerical_used, c.autodiff_used)
+    worst = int(seen.index[used.argmax()]) if used.size else None
+    most = max(float(used.max(initial=0.0)), _along(e))
     if seen.kink.any():
         return Judgement(Verdict.KINK, "", int(seen.index[seen.kink.argmax()]), most)
     return Judgement(Verdict.PASS, "", worst, most)
@@ -329,8 +347,9 @@ def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:
     keep = ~infinite[e.estimate.index]
     names = ("index", "value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "frozen", "step", "differences")
     rest = replace(e.estimate, **{name: getattr(e.estimate, name)[keep] for name in names})
-    zeroed = [None if a is None else np.where(infinite, 0.0, a) for a in (e.analytic, e.autodiff)]
-    others = replace(e, analytic=zeroed[0], autodiff=zeroed[1], estimate=rest)
+    ours = np.where(infinite, 0.0, e.analytic)
+    theirs = None if e.autodiff is None else np.where(infinite, 0.0, e.autodiff)
+    others = replace(e, analytic=ours, autodiff=theirs, estimate=rest)
     return _contradicted(others, Comparison.of(others)) is None
 
 
@@ -346,11 +365,11 @@ def _along(e: Evidence) -> float:
     """The worst of the directions, in units of what is allowed."""
     if e.along is None or not e.along.blocks:
         return 0.0
-    parts = [(e.along.direction[block], e.analytic[block]) for block in e.along.blocks]
+    blocks, parts = e.along.blocks, [(e.along.direction[block.index], e.analytic[block.index]) for block in e.along.blocks]
     ours = np.array([direction @ gradient for direction, gradient in parts])
     norm = np.array([np.linalg.norm(direction) for direction, _ in parts])
-    allowed = MULTIPLE * e.along.uncertainty + e.allowance.numerical * norm
-    return float(_ratio(differences(ours, e.along.value), allowed).max())
+    allowed = MULTIPLE * np.array([block.uncertainty for block in blocks]) + e.allowance.numerical * norm
+    return float(_ratio(differences(ours, np.array([block.value for block in blocks])), allowed).max())
 
 
 def measured(e: Evidence) -> dict[str, float | None]:

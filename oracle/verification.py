@@ -208,8 +208,8 @@ class _Run:
                 self.step,
                 self.limit,
             )
-            for i, e in enumerate(witnesses.evidence()):
-                situation = witnesses.situation(i, self.samples, ignores_cotangent=e.parameter in ignored)
+            for i, (e, those) in enumerate(witnesses.evidence()):
+                situation = those.situation(i, self.samples, ignores_cotangent=e.parameter in ignored)
                 row = self._judged(e, situation, witnesses.forward_error)
                 if row.passed and e.parameter in ignored:  # right for this cotangent by chance
                     row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
@@ -311,10 +311,13 @@ class _Run:
     # ----------------------------------------------------------------------------------------- the verdict
 
     def _judged(self, e: Evidence, situation: Situation, forward_error: float | None) -> Row:
+        where = ""
+        if e.elsewhere is not None and e.elsewhere.evidence is not None:
+            where, e = f"at {e.elsewhere.where}, where rounding hides less, ", e.elsewhere.evidence
         judgement = judge(e)
         seen = f"numerical {e.estimate.index.size}/{e.analytic.size}"
         if e.along is not None:
-            seen += f" and {len(e.along.value)} directions"
+            seen += f" and {len(e.along.blocks)} directions"
         if e.autodiff is not None:
             seen += f", autodiff {e.analytic.size}/{e.analytic.size}"
         at = np.flatnonzero(e.estimate.index == judgement.worst)
@@ -322,7 +325,7 @@ class _Run:
             e.parameter,
             e.shape,
             judgement.verdict,
-            diagnose(e, judgement, situation),
+            where + diagnose(e, judgement, situation),
             evidence=seen,
             forward_error=forward_error,
             used=judgement.used,

@@ -13,7 +13,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import elsewhere, numerical
+from oracle import directions, elsewhere, numerical
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.probe import RAISED, Probe, vector
@@ -77,14 +77,15 @@ class Witnesses:
     step: float | None
     limit: int
 
-    def evidence(self) -> Iterator[Evidence]:
-        """The evidence about each argument, in order."""
+    def evidence(self) -> Iterator[tuple[Evidence, Witnesses]]:
+        """The evidence about each argument, in order, and the witnesses who can say more: these, or those of another point."""
         for i in range(len(self.leaves)):
-            evidence = self.about(i)
+            evidence, those = self.about(i), self
             doubtful = self._hidden(i, evidence)
             if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
-                evidence = replace(evidence, elsewhere=elsewhere.seek(self, i, evidence, doubtful))
-            yield evidence
+                found, those = elsewhere.seek(self, i, evidence, doubtful)
+                evidence = replace(evidence, elsewhere=found)
+            yield evidence, those
 
     def about(self, i: int, index: Array | None = None) -> Evidence:
         """The evidence about argument `i`; the differences are asked of these entries only, of all that they can unless given."""
@@ -92,7 +93,7 @@ class Witnesses:
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
         if index is None and ours.size > self.limit:
-            along = numerical.differentiate_along(self.probe, i, BLOCKS, self.seed)
+            along = directions.differentiate_along(self.probe, i, BLOCKS, self.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = numerical.differentiate(self.probe, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
@@ -135,7 +136,7 @@ class Witnesses:
         worst = 0.0
         for value in np.unique(x[kinks])[:TIES]:
             tied = kinks[x[kinks] == value]
-            slope = numerical.slope_along(self.probe, i, tied) if tied.size > 1 else None
+            slope = directions.slope_along(self.probe, i, tied) if tied.size > 1 else None
             if slope is not None:
                 allowed = MULTIPLE * slope[1] + e.allowance.numerical * tied.size
                 worst = max(worst, abs(float(e.analytic[tied].sum()) - slope[0]) / allowed)

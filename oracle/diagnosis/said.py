@@ -95,6 +95,43 @@ def _empty(e: Evidence, j: Judgement) -> str:
     return "vacuous: the argument has no elements, so nothing was checked"
 
 
+def _nothing(e: Evidence, j: Judgement) -> str:
+    return (
+        "vacuous: the gradient is zero but for rounding, beside terms that cancel, so nothing was checked "
+        "(declare it, or choose other arguments)"
+    )
+
+
+def _infinite(e: Evidence, j: Judgement) -> str:
+    others = "JAX's" if e.autodiff is not None else "that of the differences, which grow without end"
+    return f"the slope at {at(e, j.worst)} is infinite, as is {others}: there is nothing to compare (choose other arguments)"
+
+
+def _hidden(e: Evidence, j: Judgement) -> str:
+    return (
+        f"{at(e, j.worst)} is another number than the differences know, but far below the rounding of larger terms, and "
+        "nowhere nearer the origin was it large enough to be judged"
+    )
+
+
+def _blind(e: Evidence, j: Judgement) -> str:
+    blocks = [block for block in (e.along.blocks if e.along is not None else ()) if block.blind and block.usual]
+    elements = sum(block.index.size for block in blocks)
+    return (
+        f"too many kinks: of {elements} of the {e.analytic.size} elements nothing is known one by one "
+        "(a reference for JAX, a larger limit, or a smaller argument would tell)"
+    )
+
+
+def _joint(e: Evidence, j: Judgement) -> str:
+    kinks = e.estimate.index[e.estimate.kink]
+    return (
+        f"ties: each of {kinks.size} elements such as {at(e, j.worst)} is at a kink and its entry lies between the slopes of "
+        "the two sides, but together they are not: moved alike, they have another slope than the sum of their entries "
+        "(each tied element gets the whole of what they should share?)"
+    )
+
+
 BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "": lambda e, j: _at_kinks(e),
     "not-finite": _not_finite,
@@ -105,6 +142,11 @@ BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "frozen": _frozen,
     "uncertain": _uncertain,
     "zero": _zero,
+    "nothing": _nothing,
+    "infinite": _infinite,
+    "hidden": _hidden,
+    "blind": _blind,
+    "joint": _joint,
     "empty": _empty,
 }
 
