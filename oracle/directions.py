@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from oracle.search import FIRST_STEP, Search, lengths
 __all__ = ["Block", "Directional", "differentiate_along", "slope_along"]
 
 Array = NDArray[Any]
+_Blocks: TypeAlias = list[tuple[Array, bool]]
 
 SPLITS = 64  # of blocks of elements
 BENT = 2.0**-6  # of the slope: less than a kink, more than what a short step bends
@@ -90,9 +91,7 @@ def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> 
     return Directional(direction, tuple(known), np.array(alone, np.intp))
 
 
-def _of_block(
-    difference: Callable[[Array, float], Difference], blocks: list[tuple[Array, bool]], i: int, h: float
-) -> Difference:
+def _of_block(difference: Callable[[Array, float], Difference], blocks: _Blocks, i: int, h: float) -> Difference:
     return difference(blocks[i][0], h)
 
 

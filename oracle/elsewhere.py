@@ -68,7 +68,7 @@ def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
     for share, words in SHARES.items():
         if share < 1:
             yield words, optree.tree_map(lambda a, t=share: np.asarray(a * t), witnesses.wide)
-        yield f"{words}, made of like size,", optree.tree_map(lambda a, t=share: np.asarray(a * t), level)
+        yield f"{words}, all made of like size", optree.tree_map(lambda a, t=share: np.asarray(a * t), level)
 
 
 def _grossest(e: Evidence, hidden: Array) -> Array:

@@ -134,7 +134,7 @@ class Probe:
         return noise, repeats
 
     def _creep(self, structure: Any, generator: np.random.Generator, pace: float) -> Array:
-        """The outputs at equally spaced points, each argument at its own pace: a whole number of its units in the last place."""
+        """The outputs at equally spaced points, each argument at its own pace: some units in its last place."""
         paces = [
             np.where(x == 0, size_of(x), np.abs(x))
             * generator.choice([-1, 1], x.shape)

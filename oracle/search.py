@@ -249,19 +249,20 @@ def _entries(differences: Array, noise: Array, factor: float) -> list[Extrapolat
 
 def _most_certain(columns: list[Extrapolated], *, unrefuted: bool = False) -> Extrapolated:
     """Of all entries of some tables the one that states the least; if asked, of those that no shorter step contradicts."""
-    length = max(column.value.shape[1] for column in columns)
-    value, stated, amplified = (
-        np.concatenate([np.pad(part, ((0, 0), (length - part.shape[1], 0)), constant_values=np.inf) for part in parts], axis=1)
-        for parts in zip(*columns, strict=True)
-    )
+    count, length = columns[0].value.shape
+    tables = np.full((3, count, len(columns), length), np.inf)
+    for k, column in enumerate(columns):  # the last entry of each belongs to the shortest step
+        for table, part in zip(tables, column, strict=True):
+            table[:, k, length - part.shape[1] :] = part
+    value, stated, amplified = tables.reshape(3, count, len(columns) * length)
     if unrefuted:
         shortest = np.tile(np.arange(length), len(columns))
-        for row in range(len(value)):  # the table of all against all, of one element at a time
+        for row in range(count):  # the table of all against all, of one element at a time
             apart = np.abs(value[row][:, None] - value[row])
             denied = (apart > 4 * (stated[row][:, None] + stated[row])) & (shortest[:, None] < shortest)
             stated[row, denied.any(axis=1)] = np.inf
-    chosen = stated.argmin(axis=1)[:, None]
-    return Extrapolated(*(np.take_along_axis(table, chosen, axis=1)[:, 0] for table in (value, stated, amplified)))
+    everything, chosen = np.arange(count), stated.argmin(axis=1)
+    return Extrapolated(value[everything, chosen], stated[everything, chosen], amplified[everything, chosen])
 
 
 def _extrapolate(differences: Array, noise: Array, factor: float) -> Extrapolated:

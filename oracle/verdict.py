@@ -66,10 +66,8 @@ class Allowance:
         if dtype.name == "float64":
             return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
         ulp = EPSILON[dtype.name] * scale
-        if by_jax is not None:
-            narrow = 4 * by_jax + 4 * ulp
-        else:
-            narrow = NARROW * (moved + ulp) if moved is not None else 64 * ulp
+        alone = 64 * ulp if moved is None else NARROW * (moved + ulp)
+        narrow = alone if by_jax is None else 4 * (by_jax + ulp)
         return cls(narrow, narrow)
 
     def beside(self, blur: float) -> Allowance:

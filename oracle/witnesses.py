@@ -88,7 +88,7 @@ class Witnesses:
             yield evidence, those
 
     def about(self, i: int, index: Array | None = None) -> Evidence:
-        """The evidence about argument `i`; the differences are asked of these entries only, of all that they can unless given."""
+        """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
         ours, leaf = self._ours[i], self.leaves[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
