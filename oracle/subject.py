@@ -69,16 +69,19 @@ class Subject:
             raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
         return cls(name, module, arguments, forward, backward, options)
 
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Of the keywords that have one."""
+    def defaults(self, count: int) -> dict[str, Any]:
+        """Of the keywords that have one: those that come only by name, and what follows the first `count` arguments."""
         owner = getattr(self.forward, "__self__", None)
         try:
             parameters = inspect.signature(owner if isinstance(owner, Op) else self.forward).parameters.values()
         except (TypeError, ValueError):
             return {}
         bound = owner.bound if isinstance(owner, Op) else {}
-        return {p.name: p.default for p in parameters if p.default is not p.empty and p.kind is p.KEYWORD_ONLY} | bound
+        taken = self.names(count)
+        named = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        return {
+            p.name: p.default for p in parameters if p.default is not p.empty and p.kind in named and p.name not in taken
+        } | bound
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
         return self._pair(self.forward(*primals, **self.options))

@@ -20,7 +20,7 @@ from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_cont
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.measures import eps_of
 from oracle.probe import RAISED, random_cotangent
-from oracle.report.table import render
+from oracle.report.table import count, render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Leaf, Subject, check_primals, leaves_of
@@ -317,7 +317,7 @@ class _Run:
         judgement = judge(e)
         seen = f"numerical {e.estimate.index.size}/{e.analytic.size}"
         if e.along is not None:
-            seen += f" and {len(e.along.blocks)} directions"
+            seen += f" and {count(len(e.along.blocks), 'direction')}"
         if e.autodiff is not None:
             seen += f", autodiff {e.analytic.size}/{e.analytic.size}"
         at = np.flatnonzero(e.estimate.index == judgement.worst)

@@ -33,7 +33,7 @@ BLOCKS = 32  # and a random direction in each of so many blocks of all its eleme
 TIES = 8  # groups of equal elements
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
-AT_ONCE = 16  # elements that are surveyed before the verdict is asked again
+FEW = 4  # elements that are surveyed before the verdict is asked again
 
 
 class Trouble(Exception):
@@ -45,14 +45,14 @@ class Trouble(Exception):
 
 
 def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
-    """The same, its doubtful elements surveyed: the worst first, until one of them stays as doubtful as it was."""
+    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them stays as doubtful."""
     known = np.zeros(0, dtype=np.intp)
-    while (todo := np.setdiff1d(doubted(evidence), known, assume_unique=True)).size:
-        some = [k for k in doubted(evidence) if k in todo][:AT_ONCE]
-        known = np.union1d(known, some)
-        evidence = replace(evidence, estimate=numerical.confirm(probe, leaf, evidence.estimate, np.array(some)))
-        if np.isin(some, doubted(evidence)).any():
+    few = FEW
+    while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
+        evidence = replace(evidence, estimate=numerical.confirm(probe, leaf, evidence.estimate, todo))
+        if np.isin(todo, doubted(evidence)).any():
             break
+        known, few = np.union1d(known, todo), 2 * few
     return evidence
 
 
@@ -294,7 +294,7 @@ class Witnesses:
             i,
             widened(self.dy),
             self.subject.options,
-            self.subject.defaults,
+            self.subject.defaults(len(self.primals)),
             lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
             self._budget,
             self._budget.reserved(len(self.leaves) - i - 1),

@@ -103,8 +103,9 @@ def one_entry(v: View) -> Iterator[str]:
     """One entry alone."""
     if np.count_nonzero(v.wrong) == 1 and v.index.size > 1:
         i = int(v.wrong.argmax())
-        times = f", {v.ours[i] / v.truth[i]:.12g} times the true one" if v.truth[i] != 0 else ""
-        yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {v.ours[i]:.17g} instead of {v.truth[i]:.17g}{times}"
+        truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
+        times = f", {v.ours[i] / truth:.12g} times the true one" if truth else ""
+        yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {v.ours[i]:.17g} instead of {truth:.17g}{times}"
 
 
 def mask_not_applied(v: View) -> Iterator[str]:
