@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from oracle import campaign
 from oracle.campaign import DTYPES
-from oracle.report import document, markdown, table
+from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
 from oracle.selection import Exit, Stop, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
@@ -141,12 +141,13 @@ def _verify(options: argparse.Namespace) -> Exit:
     json_text = document.to_json(document.document(rows, env))
     sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
     page = markdown.markdown(rows, env, sources, reproduce)
-    _write(options.reports, {"verification.json": json_text, "verification.md": page})
+    pictures = html.page(rows, env, sources, reproduce)
+    _write(options.reports, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
     if options.json:
         print(json_text, end="")
     else:
         print(table.render(rows, reproduce=reproduce))
-        print(f"written: {options.reports / 'verification.md'}, {options.reports / 'verification.json'}")
+        print(f"written: {options.reports / 'index.html'}, verification.md, verification.json")
     return Exit.PASS if all(row.passed for row in rows) else Exit.FAIL
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from oracle.report import document, markdown, table
+from oracle.exhibits import Exhibit
+from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
 from oracle.verification import Verification, verify
 
@@ -43,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradient-report",
         type=Path,
         metavar="DIR",
-        help="write verification.md and verification.json there: every gradient that verify_gradient has seen",
+        help="write index.html, verification.md and verification.json there: every gradient that verify_gradient has seen",
     )
 
 
@@ -84,9 +85,12 @@ class _Collected:
     def pytest_sessionfinish(self) -> None:
         if self.rows:
             env = document.environment(self.command, seed=0)
-            page = markdown.markdown(self.rows, env, {}, lambda row: shlex.join(["pytest", self.tests[id(row)]]))
+            pages = {
+                name: write(self.rows, env, {}, lambda row: shlex.join(["pytest", self.tests[id(row)]]))
+                for name, write in (("verification.md", markdown.markdown), ("index.html", html.page))
+            }
             text = document.to_json(document.document(self.rows, env))
-            document.write(self.folder, {"verification.md": page, "verification.json": text})
+            document.write(self.folder, {**pages, "verification.json": text})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         said = f"written: {self.folder / 'verification.md'}" if self.rows else "no test has used verify_gradient"
@@ -96,16 +100,18 @@ class _Collected:
 
 def _packed(row: Row) -> dict[str, Any]:
     """As xdist can send it."""
-    return {**row.as_dict(), "verdict": str(row.verdict)}
+    exhibit = None if row.exhibit is None else row.exhibit.as_dict()
+    return {**row.as_dict(), "verdict": str(row.verdict), "exhibit": exhibit}
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Row:
-    place = packed["worst_index"]
+    place, exhibit = packed["worst_index"], packed["exhibit"]
     return Row(
         **{
             **packed,
             "verdict": Verdict(packed["verdict"]),
             "shape": tuple(packed["shape"]),
             "worst_index": None if place is None else tuple(place),
+            "exhibit": None if exhibit is None else Exhibit.of(exhibit),
         }
     )

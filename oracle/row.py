@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from oracle.exhibits import Exhibit
 
 __all__ = ["Row", "Verdict", "worst_first"]
 
@@ -55,6 +57,8 @@ class Row:
     autodiff: float | None = None
     fitted_scale: float | None = None
     seconds: float = 0.0
+    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
+    """What the HTML report draws."""
 
     @property
     def passed(self) -> bool:
@@ -66,7 +70,10 @@ class Row:
         return " / ".join(part for part in (self.op, self.case, self.parameter) if part)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All but the exhibit, which is to be seen, not read."""
+        fields = asdict(replace(self, exhibit=None))
+        del fields["exhibit"]
+        return fields
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from oracle import romberg
 from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance
+from oracle.exhibits import Exhibit
+from oracle.exhibits.making import descent_of
 from oracle.measures import differences, eps_of, fit_scale, largest, relative
 from oracle.row import Row, Verdict
 from oracle.spec import Draw, Source
@@ -179,6 +181,8 @@ class _Runs(NamedTuple):
     reference: list[Record]
     shadows: dict[float, list[list[Record]]]
     """By the size of the error that they suffer."""
+    exhibit: Exhibit
+    """The loss at every step."""
 
     @property
     def slots(self) -> list[str]:
@@ -226,15 +230,24 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
     def descend(gradient: Callable[[Tree], Tree], disturb: _Disturbance | None = None) -> list[Record]:
         return list(_descend(spec.optimizer, gradient, params, steps, disturb))
 
+    origin, hand = _record(params, spec.optimizer.init(params)), descend(by_hand)
+    reference = list(_follow(spec, params, x, options, steps))
+    parameters, structure = [path for path, _ in _leaves("params", params)], optree.tree_structure(params)
+    exhibit = descent_of(
+        lambda record: loss.value(structure.unflatten([record[path] for path in parameters]), x),
+        [origin, *hand],
+        [origin, *reference],
+    )
     runs = _Runs(
-        _record(params, spec.optimizer.init(params)),
-        descend(by_hand),
+        origin,
+        hand,
         descend(by_differences),
-        list(_follow(spec, params, x, options, steps)),
+        reference,
         {
             level: [descend(by_hand, _Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
             for level in (NUMERICAL, AUTODIFF)
         },
+        exhibit,
     )
     _check_slots(spec, runs.hand[0], runs.reference[0])
     return runs
@@ -396,6 +409,7 @@ def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: s
         numerical=value(runs.numerical),
         autodiff=value(runs.reference),
         seconds=seconds,
+        exhibit=runs.exhibit,
         steps=len(runs.hand),
         first_numerical=gaps.numerical.first,
         first_autodiff=gaps.reference.first,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract
 from oracle.diagnosis import Situation, diagnose, shape_cause
+from oracle.exhibits.making import exhibit_of
 from oracle.measures import eps_of
 from oracle.probe import RAISED, random_cotangent
 from oracle.report.table import count, render
@@ -333,6 +334,7 @@ class _Run:
             analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
             numerical=float(e.estimate.value[at[0]]) if at.size else None,
             autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
+            exhibit=exhibit_of(e, judgement),
             **measured(e),
         )
 

@@ -1,0 +1,135 @@
+"""From evidence to what a report draws of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.diagnosis import Situation
+from oracle.diagnosis.situation import View
+from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
+from oracle.measures import largest
+from oracle.numerical import RATIO
+from oracle.verdict import Evidence, Judgement
+
+__all__ = ["descent_of", "exhibit_of"]
+
+Array = NDArray[Any]
+
+SIDE = 64  # cells of a map, down and across
+BY_DIFFERENCES = ("not-the-forward-pass", "differences-contradict")  # reasons for which the error is not that against JAX
+
+
+def exhibit_of(e: Evidence, judgement: Judgement) -> Exhibit | None:
+    """What there is to draw: where a failing gradient is wrong, and the differences at its worst element."""
+    worst = judgement.worst
+    if worst is None:
+        return None
+    error_map = None if judgement.verdict.passes or not e.shape else _error_map(e, judgement.reason, worst)
+    step_curve = _step_curve(e, worst)
+    return Exhibit(error_map, step_curve) if error_map or step_curve else None
+
+
+def descent_of(loss: Callable[[Any], Any], ours: Sequence[Any], theirs: Sequence[Any]) -> Exhibit:
+    """The loss at each record of two runs; it may leave the finite numbers where a run does."""
+    with np.errstate(all="ignore"):
+        curves = (tuple(float(loss(record)) for record in run) for run in (ours, theirs))
+        return Exhibit(descent=Descent(*curves))
+
+
+# ------------------------------------------------------------------------------------------------- the steps
+
+
+def _step_curve(e: Evidence, worst: int) -> StepCurve | None:
+    at = np.flatnonzero(e.estimate.index == worst)
+    if not at.size:
+        return None
+    row = int(at[0])
+    plain = e.estimate.differences[row]
+    steps = e.estimate.step[row] / RATIO ** np.arange(plain.size)
+    taken = np.isfinite(plain)
+    seen = e.estimate.value
+    return StepCurve(
+        steps=_floats(steps[taken]),
+        differences=_floats(plain[taken]),
+        extrapolated=float(seen[row]),
+        uncertainty=float(e.estimate.uncertainty[row]),
+        analytic=float(e.analytic[worst]),
+        autodiff=None if e.autodiff is None else float(e.autodiff[worst]),
+        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale,
+    )
+
+
+def _floats(values: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+# ------------------------------------------------------------------------------------------------- the map
+
+
+def _error_map(e: Evidence, reason: str, worst: int) -> ErrorMap | None:
+    view = View.of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Situation())
+    if view is None:
+        return None
+    ratios = np.full(e.analytic.size, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratios[view.index] = np.where(view.error == 0, 0.0, view.error / view.tolerance)
+    ratios[view.index[~np.isfinite(view.ours)]] = np.inf  # NaN is for what is not known
+    if not (np.abs(ratios) > 1).any():
+        return None
+    index = tuple(int(i) for i in np.unravel_index(worst, e.shape))
+    down, across = _laid_out(e.shape)
+    fixed = tuple(slice(None) if d in (*down, *across) else i for d, i in enumerate(index))
+    kept = sorted((*down, *across))
+    plane = ratios.reshape(e.shape)[fixed].transpose([kept.index(d) for d in (*down, *across)])
+    place = _place(index, e.shape, down), _place(index, e.shape, across)
+    rows, columns = (math.prod(e.shape[d] for d in dims) for dims in (down, across))
+    cells, cell = _coarse(plane.reshape(rows, columns), place)
+    return ErrorMap(
+        ratios=tuple(_floats(row) for row in cells),
+        worst=(place[0] // cell[0], place[1] // cell[1]),
+        down=down,
+        across=across,
+        shape=e.shape,
+        index=index,
+        cell=cell,
+    )
+
+
+def _laid_out(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The dimensions down and across: of images by channels, tiles, if they fit; else the last two."""
+    last = len(shape) - 1
+    if last == 0:
+        return (), (0,)
+    down, across = (last - 1,), (last,)
+    if last >= 3 and shape[last - 3] * shape[last - 1] <= SIDE and shape[last - 2] * shape[last] <= SIDE:
+        return (last - 3, last - 1), (last - 2, last)
+    if last >= 2 and shape[last - 2] * shape[last - 1] <= SIDE:
+        return (last - 2, last - 1), across
+    return down, across
+
+
+def _place(index: tuple[int, ...], shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
+    place = 0
+    for d in dims:
+        place = place * shape[d] + index[d]
+    return place
+
+
+def _coarse(plane: Array, worst: tuple[int, int]) -> tuple[Array, tuple[int, int]]:
+    """At most SIDE cells each way, each the entry of its block that is furthest off; the worst element stands for its own."""
+    height, width = (max(1, math.ceil(n / SIDE)) for n in plane.shape)
+    here = plane[worst]
+    padding = [(0, -n % size) for n, size in zip(plane.shape, (height, width), strict=True)]
+    padded = np.pad(plane, padding, constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // height, height, -1, width).swapaxes(1, 2)
+    blocks = blocks.reshape(*blocks.shape[:2], height * width)
+    furthest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=2)
+    cells = np.take_along_axis(blocks, furthest[..., None], axis=2)[..., 0]
+    cells[worst[0] // height, worst[1] // width] = here
+    return cells, (height, width)

@@ -1,0 +1,228 @@
+"""The report as one HTML page: failures open, each with pictures of its error; passes folded by family and op.
+
+The page loads nothing: its style and its pictures are inside, it has no script, and its own policy forbids both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from oracle.exhibits import Descent, ErrorMap, StepCurve
+from oracle.report import pictures
+from oracle.report.table import count, digits, totals
+from oracle.row import Row, Verdict, worst_first
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["page"]
+
+PICTURED = 50  # failures that have pictures, and are open
+FEW = 10  # gradients below which only failures are drawn: the pictures of all rows would show nothing
+NARROWEST = 6  # passes of which the differences are drawn
+
+Figure = dict[str, str]
+"""A picture: `svg`, `title` and a `caption` in words."""
+
+
+def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
+    """The whole page. `sources` says for each op where its reference comes from."""
+    ordered = worst_first(rows)
+    failures = [row for row in ordered if not row.passed]
+    passes = [row for row in ordered if row.passed]
+    many = len(rows) >= FEW
+    with pictures.drawing() if many or any(row.exhibit for row in failures[:PICTURED]) else nullcontext():
+        parts = {
+            "failures": [_failure(row, i, reproduce) for i, row in enumerate(failures)],
+            "overview": [*_overview(passes, failures)] if many else [],
+            "narrowest": [*_narrowest(passes)] if many else [],
+            "descents": [*_descents(ordered)] if many else [],
+        }
+    counts = Counter(row.verdict for row in rows)
+    return _template().render(
+        title=f"{counts.total() - len(passes)} of {count(len(rows), 'gradient')} not right" if failures else totals(rows),
+        totals=totals(rows),
+        verdicts=[(str(verdict), counts[verdict]) for verdict in Verdict if counts[verdict]],
+        families=[_family(name, ordered, sources) for name in sorted({row.family for row in rows})],
+        environment=env,
+        pictured=PICTURED,
+        few=FEW,
+        **parts,
+    )
+
+
+def _template() -> jinja2.Template:
+    import jinja2  # only a report needs it
+
+    loader = jinja2.PackageLoader("oracle", "report")
+    settings = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    settings.filters |= {"digits": digits, "short": _short}
+    return settings.get_template("page.html")
+
+
+# ------------------------------------------------------------------------------------------------- failures
+
+
+def _failure(row: Row, i: int, reproduce: Callable[[Row], str]) -> dict[str, Any]:
+    exhibit = row.exhibit if i < PICTURED else None
+    figures = []
+    if exhibit and exhibit.error_map:
+        svg = pictures.error_map(exhibit.error_map, f"map-{i}")
+        figures.append({"title": "Where the error is", "svg": svg, "caption": _map_in_words(exhibit.error_map)})
+    if exhibit and exhibit.step_curve:
+        svg = pictures.step_curve(exhibit.step_curve, f"curve-{i}")
+        figures.append({"title": "Error against step", "svg": svg, "caption": _curve_in_words(exhibit.step_curve)})
+    if exhibit and exhibit.descent:
+        svg = pictures.descent(exhibit.descent, f"descent-{i}")
+        figures.append({"title": "The loss, step by step", "svg": svg, "caption": _descent_in_words(exhibit.descent)})
+    place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
+    return {"row": row, "place": place, "figures": figures, "command": reproduce(row), "open": i < PICTURED}
+
+
+def _map_in_words(m: ErrorMap) -> str:
+    """How the dimensions are laid out, what a cell is, and what is not shown."""
+    laid, words = sorted((*m.down, *m.across)), []
+    if len(laid) == 1:
+        words.append(f"Dimension {laid[0]} from left to right.")
+    elif len(m.across) == 2:
+        words.append(
+            f"Tiles: dimension {m.down[0]} down and {m.across[0]} across; in each tile dimension {m.down[1]} down and "
+            f"{m.across[1]} across."
+        )
+    elif len(m.down) == 2:
+        words.append(
+            f"Tiles: dimension {m.down[0]} down; in each tile dimension {m.down[1]} down and {m.across[0]} across."
+        )
+    else:
+        words.append(f"Dimension {m.down[0]} down and {m.across[0]} across.")
+    fixed = [d for d in range(len(m.shape)) if d not in laid]
+    if fixed:
+        at = ", ".join(str(m.index[d]) if d in fixed else ":" for d in range(len(m.shape)))
+        words.append(f"Only the slice [{at}], which holds the worst element, is shown.")
+    if m.cell != (1, 1):
+        words.append(f"Each cell is the worst of {m.cell[0]} x {m.cell[1]} entries.")
+    words.append(
+        "White is within what is allowed; red means that the hand-written value is too large, blue too small, by so many "
+        "times what is allowed (logarithmic). The frame is the worst element."
+    )
+    if any(math.isnan(ratio) for ratios in m.ratios for ratio in ratios):
+        words.append("Grey entries were not differentiated.")
+    if any(math.isinf(ratio) for ratios in m.ratios for ratio in ratios):
+        words.append("What is not finite is shown in the darkest red.")
+    return " ".join(words)
+
+
+def _curve_in_words(c: StepCurve) -> str:
+    wrong = abs(c.analytic - c.extrapolated) > 4 * c.uncertainty
+    against = "what they are extrapolated to" if c.autodiff is None else "JAX"
+    words = [
+        f"At the worst element: how far plain central differences are from {against}, by their step. Large steps suffer from "
+        "the curvature of the function, small ones from rounding; extrapolation does better than any of them, and states how "
+        "uncertain it is."
+    ]
+    if wrong:
+        words.append("The hand-written value stays away from them whatever the step.")
+    words.append("Relative to the gradient's largest entry; a 0 is drawn at the bottom.")
+    return " ".join(words)
+
+
+def _descent_in_words(d: Descent) -> str:
+    apart = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
+    return f"Thin: ours; wide: the reference's. They are at most {digits(apart)} apart."
+
+
+# ------------------------------------------------------------------------------------------------- all rows
+
+
+def _overview(passes: Sequence[Row], failures: Sequence[Row]) -> Iterable[Figure]:
+    ulps = [row.autodiff_ulp for row in passes if row.dtype == "float64" and row.autodiff_ulp is not None]
+    if ulps:
+        yield {
+            "title": "Against JAX, in units in the last place",
+            "svg": pictures.ulp_histogram(ulps, "ulp"),
+            "caption": f"The {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at the "
+            "entry that is furthest off, in units in the last place of that entry. A large number is no error by itself: "
+            "where an entry is a small difference of large terms, both routes to it have lost its last digits.",
+        }
+    pairs = [
+        [(row.numerical_uncertainty, row.numerical_error) for row in some if _measured(row)] for some in (passes, failures)
+    ]
+    if any(pairs):
+        yield {
+            "title": "Do the differences know how uncertain they are?",
+            "svg": pictures.calibration(*pairs, "calibration"),  # type: ignore[arg-type]
+            "caption": f"A mark for each of {count(len(pairs[0]) + len(pairs[1]), 'float64 gradient')}. On the line the error is what "
+            "the differences state as their uncertainty; below it they know less than they could; far above it the "
+            "gradient is wrong, as 4 times the uncertainty and rounding are allowed. Both relative to the gradient's "
+            "largest entry; a 0 is drawn at the edge.",
+        }
+
+
+def _measured(row: Row) -> bool:
+    numbers = row.numerical_error, row.numerical_uncertainty
+    return row.dtype == "float64" and all(n is not None and not math.isnan(n) for n in numbers)
+
+
+def _narrowest(passes: Sequence[Row]) -> Iterable[Figure]:
+    """The passes nearest to their limit, of different ops."""
+    seen: dict[str, Row] = {}
+    for row in passes:
+        if row.verdict is Verdict.PASS and row.dtype == "float64" and row.exhibit and row.exhibit.step_curve:
+            seen.setdefault(row.op, row)
+    for i, row in enumerate(list(seen.values())[:NARROWEST]):
+        assert row.exhibit is not None  # noqa: S101 - chosen above
+        assert row.exhibit.step_curve is not None  # noqa: S101
+        yield {
+            "title": row.label,
+            "svg": pictures.step_curve(row.exhibit.step_curve, f"narrow-{i}"),
+            "caption": f"{(row.used or 0.0):.2g} of what is allowed.",
+        }
+
+
+def _descents(ordered: Sequence[Row]) -> Iterable[Figure]:
+    """One picture for each run, not for each of its slots."""
+    runs = {(row.op, row.case): row for row in reversed(ordered) if row.exhibit and row.exhibit.descent}
+    for i, row in enumerate(sorted(runs.values(), key=lambda row: (row.passed, row.op, row.case))):
+        assert row.exhibit is not None  # noqa: S101 - chosen above
+        assert row.exhibit.descent is not None  # noqa: S101
+        yield {
+            "title": row.op,
+            "svg": pictures.descent(row.exhibit.descent, f"run-{i}"),
+            "caption": f"{row.case}, against {row.reference}. {_descent_in_words(row.exhibit.descent)}",
+        }
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def _family(name: str, ordered: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
+    mine = [row for row in ordered if row.family == name]
+    ops = [_op(op, [row for row in mine if row.op == op], sources) for op in dict.fromkeys(row.op for row in mine)]
+    return {"name": name or "(no module)", "ops": ops, "said": _said(mine)}
+
+
+def _op(name: str, rows: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "rows": rows,
+        "said": _said(rows),
+        "source": sources.get(name, ""),
+        "used": max((row.used for row in rows if row.used is not None), default=None),
+        "notes": [row for row in rows if row.passed and row.diagnosis],
+        "passed": all(row.passed for row in rows),
+    }
+
+
+def _said(rows: Sequence[Row]) -> str:
+    counts = Counter(row.verdict for row in rows)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+
+
+def _short(value: float | None, figures: int = 2) -> str:
+    return "-" if value is None else f"{value:.{figures}g}"

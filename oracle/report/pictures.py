@@ -1,0 +1,289 @@
+"""Pictures as inline SVG. They take the colours of the page, and the same numbers give the same bytes.
+
+No text that a user's module names is drawn: a caption is the page's business, and so is its escaping.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.exhibits import Descent, ErrorMap, StepCurve
+from oracle.report.table import count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["calibration", "descent", "drawing", "error_map", "step_curve", "ulp_histogram"]
+
+# Stand-ins for what the style sheet decides, by whether the page is light or dark.
+INK, FAINT, UNKNOWN, OURS, DIFFERENCES, JAX = (f"#0102{n:02x}" for n in range(6))
+STYLES = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    UNKNOWN: "var(--unknown)",
+    OURS: "var(--ours)",
+    DIFFERENCES: "var(--differences)",
+    JAX: "var(--jax)",
+}
+RULES: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "oracle",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "lines.linewidth": 1.5,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+}
+WIDTH = 4.4  # inches of a picture, 422 pixels: a phone shows it almost in full size
+DIVERGING = "RdBu_r"  # ColorBrewer's, which the colour-blind can tell apart
+SVG = "{http://www.w3.org/2000/svg}"
+HREF = "{http://www.w3.org/1999/xlink}href"
+DRAWN = ("d", "x", "y", "width", "height", "transform", "points")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Every picture is made inside: with our settings, whatever those of the process."""
+    import matplotlib.style  # half a second, which only a page with pictures pays
+
+    with matplotlib.style.context(["default", RULES]):
+        yield
+
+
+def error_map(m: ErrorMap, name: str) -> str:
+    """Where the error sits. `name` is that of the picture, unique in the page."""
+    ratios = np.array(m.ratios)
+    scaled = _signed_log(ratios)
+    decades = max(1, math.ceil(float(np.abs(scaled[np.isfinite(scaled)]).max(initial=1.0)) - 1))
+    top = 1.0 + decades
+    rows, columns = ratios.shape
+    wide = WIDTH - 1.55
+    high = min(max(wide * rows / columns, 0.45), 3.6)
+    figure, axes = _axes(high + 0.75, left=0.65, bottom=0.55, right=0.9, top=0.2)
+    axes.set_facecolor(UNKNOWN)
+    shown = np.where(np.isinf(scaled), np.copysign(top, scaled), scaled)
+    size = (rows * m.cell[0], columns * m.cell[1])
+    axes.imshow(
+        shown,
+        cmap=DIVERGING,
+        vmin=-top,
+        vmax=top,
+        aspect="auto",
+        interpolation="none",
+        extent=(-0.5, size[1] - 0.5, size[0] - 0.5, -0.5),
+    )
+    row, column = ((place + 0.5) * cell - 0.5 for place, cell in zip(m.worst, m.cell, strict=True))
+    for colour, width in (("white", 3.5), ("black", 1.5)):
+        half_width, half_height = m.cell[1] / 2, m.cell[0] / 2
+        xs = column + half_width * np.array([-1, 1, 1, -1, -1])
+        ys = row + half_height * np.array([-1, -1, 1, 1, -1])
+        axes.plot(xs, ys, color=colour, linewidth=width, clip_on=False, gid=f"worst-{colour}")
+    _dimension(axes, m, m.across, vertical=False)
+    _dimension(axes, m, m.down, vertical=True)
+    bar = figure.add_axes((1 - 0.75 / WIDTH, axes.get_position().y0, 0.12 / WIDTH, axes.get_position().height))
+    bar.imshow(
+        np.linspace(top, -top, 129)[:, None], cmap=DIVERGING, aspect="auto", interpolation="none", extent=(0, 1, -top, top)
+    )
+    half = decades // 2
+    ticks = {0.0: "allowed", top: f"1e{decades}", -top: f"-1e{decades}"}
+    if half and high > 1:
+        ticks |= {1.0 + half: f"1e{half}", -1.0 - half: f"-1e{half}"}
+    bar.set_yticks(list(ticks), list(ticks.values()))
+    bar.yaxis.tick_right()
+    bar.set_xticks([])
+    return _svg(figure, name, f"heat map of the error; the worst element is at index {list(m.index)}")
+
+
+def step_curve(c: StepCurve, name: str) -> str:
+    """The error of the differences by the step they were taken at, beside what came of them and the hand-written value."""
+    truth = c.extrapolated if c.autodiff is None else c.autodiff
+    levels = [abs(d - truth) / c.scale for d in c.differences]
+    lines = [(abs(c.analytic - truth) / c.scale, "hand-written", OURS, "-"), (c.uncertainty / c.scale, "stated uncertainty", INK, ":")]
+    if c.autodiff is not None:
+        lines.append((abs(c.extrapolated - truth) / c.scale, "extrapolated", DIFFERENCES, "--"))
+    floor = _floor([*levels, *(line[0] for line in lines)])
+    figure, axes = _axes(3.1, left=0.7, bottom=0.5, right=0.15, top=0.5)
+    for value, label, colour, style in lines:
+        if math.isfinite(value):
+            axes.axhline(max(value, floor), label=label, color=colour, linestyle=style)
+    if c.steps:
+        axes.plot(c.steps, [max(level, floor) for level in levels], "o-", markersize=4, label="plain differences", color=DIFFERENCES)
+    _logarithmic(axes, x=True)
+    axes.set_xlabel("step h")
+    axes.set_ylabel(f"error against {'the extrapolated' if c.autodiff is None else 'JAX'}")
+    figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
+    return _svg(figure, name, "error of the differences by their step")
+
+
+def ulp_histogram(ulps: Sequence[float], name: str) -> str:
+    """How far the gradients are from JAX's, in units in the last place: a bar for 0, up to 1, up to 2, up to 4, ..."""
+    edges = [0.0, *(2.0**k for k in range(13)), math.inf]
+    labels = ["0", *(f"{edge:.0f}" for edge in edges[1:-1]), "more"]
+    bins = np.searchsorted(edges, np.nan_to_num(np.asarray(ulps, np.float64), nan=math.inf))
+    counts = np.bincount(bins, minlength=len(edges))
+    figure, axes = _axes(2.8, left=0.6, bottom=0.55, right=0.1, top=0.2)
+    bars = axes.bar(range(len(edges)), counts, color=DIFFERENCES)
+    axes.bar_label(bars, [str(n) if n else "" for n in counts], fontsize=7, padding=1)
+    axes.set_xticks(range(len(edges)), labels, rotation=45)
+    axes.set_xlabel("at most this many units in the last place")
+    axes.set_ylabel("gradients")
+    return _svg(figure, name, f"histogram of {count(len(ulps), 'error')} in units in the last place")
+
+
+def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[float, float]], name: str) -> str:
+    """The error of each gradient against the differences by the uncertainty that these state."""
+    numbers = [n for pair in (*passing, *failing) for n in pair]
+    floor = _floor(numbers)
+    ceiling = max((n for n in numbers if math.isfinite(n)), default=1.0)
+    figure, axes = _axes(3.6, left=0.7, bottom=0.5, right=0.15, top=0.4)
+    for pairs, label, marker, colour in ((passing, "pass", "o", DIFFERENCES), (failing, "no pass", "X", OURS)):
+        if pairs:
+            uncertainty, error = (np.clip(numbers, floor, 10 * ceiling) for numbers in zip(*pairs, strict=True))
+            axes.plot(uncertainty, error, marker, markersize=3 if colour == DIFFERENCES else 6, color=colour, label=label, alpha=0.6, markeredgewidth=0)
+    ends = np.array([floor, max(ceiling, 10 * floor)])
+    axes.plot(ends, ends, color=INK, linewidth=1, label="error = uncertainty")
+    _logarithmic(axes, x=True)
+    axes.set_xlabel("stated uncertainty")
+    axes.set_ylabel("error against the differences")
+    figure.legend(loc="upper center", ncols=3, handlelength=1.6, borderaxespad=0.1)
+    return _svg(figure, name, f"error by stated uncertainty of {count(len(passing) + len(failing), 'gradient')}")
+
+
+def descent(d: Descent, name: str) -> str:
+    """The loss step by step, ours on top of the reference's."""
+    figure, axes = _axes(1.9, left=0.7, bottom=0.45, right=0.1, top=0.1)
+    axes.plot(d.theirs, color=JAX, linewidth=4, alpha=0.5, solid_capstyle="butt")
+    axes.plot(d.ours, color=OURS, linewidth=1.2)
+    axes.margins(x=0.02)
+    axes.locator_params(nbins=5)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    return _svg(figure, name, f"loss of {count(len(d.ours) - 1, 'step')}, ours and the reference's")
+
+
+# ------------------------------------------------------------------------------------------------- axes
+
+
+def _axes(height: float, *, left: float, bottom: float, right: float, top: float) -> tuple[Figure, Axes]:
+    """A figure of one picture's width; everything in inches."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasSVG(figure)
+    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)
+    return figure, figure.add_axes(box)
+
+
+def _logarithmic(axes: Axes, *, x: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    for axis in (axes.xaxis, axes.yaxis)[0 if x else 1 :]:
+        (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")))
+    axes.grid(visible=True, color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _dimension(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool) -> None:
+    """Ticks at the indices, or, between the tiles of two dimensions, at those of the outer one."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis = axes.yaxis if vertical else axes.xaxis
+    set_label = axes.set_ylabel if vertical else axes.set_xlabel
+    if not dims:
+        axis.set_ticks([])
+        return
+    end = math.prod(m.shape[d] for d in dims) - 0.5
+    (axes.set_ylim if vertical else axes.set_xlim)((end, -0.5) if vertical else (-0.5, end))
+    if len(dims) == 1:
+        axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axis.set_major_formatter(lambda value, _: f"{value:.0f}" if -0.5 < value < end else "")
+        set_label(f"dimension {dims[0]}")
+        return
+    tiles, size = m.shape[dims[0]], m.shape[dims[1]]
+    every = math.ceil(tiles / 16)
+    axis.set_ticks([tile * size + (size - 1) / 2 for tile in range(0, tiles, every)], list(map(str, range(0, tiles, every))))
+    for tile in range(1, tiles):
+        (axes.axhline if vertical else axes.axvline)(tile * size - 0.5, color="black", linewidth=0.6)
+    set_label(f"dimension {dims[0]}, in each {dims[1]}")
+
+
+def _signed_log(ratios: NDArray[Any]) -> NDArray[Any]:
+    """Linear up to what is allowed, 1, and logarithmic beyond: a decade is as wide as what is allowed."""
+    sizes = np.abs(ratios)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sizes <= 1, ratios, np.sign(ratios) * (1 + np.log10(sizes)))
+
+
+def _floor(numbers: Sequence[float]) -> float:
+    """Where a 0 is drawn on a logarithmic axis: a decade below everything else."""
+    smallest = min((n for n in numbers if n > 0 and math.isfinite(n)), default=1e-16)
+    return max(10.0 ** (math.floor(math.log10(smallest)) - 1), 1e-300)
+
+
+# ------------------------------------------------------------------------------------------------- SVG
+
+
+def _svg(figure: Figure, name: str, label: str) -> str:
+    """The picture as an element of a page: no identifier that another picture has, no colour that the page does not know."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    root = ElementTree.fromstring(stream.getvalue())  # noqa: S314 - written above
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{SVG}metadata", f"{SVG}style"):
+                parent.remove(child)
+    written = ElementTree.tostring(root, encoding="unicode")
+    used = set(re.findall(r'href="#([^"]+)"', written)) | set(re.findall(r"url\(#([^)]+)\)", written))
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(SVG)
+        _tidy(element, name, used)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _tidy(element: ElementTree.Element, name: str, used: set[str]) -> None:
+    attributes = element.attrib
+    if (identifier := attributes.pop("id", "")) in used:
+        attributes["id"] = f"{name}-{identifier}"
+    elif identifier.startswith("worst-"):
+        attributes["class"] = identifier
+    if (target := attributes.pop(HREF, attributes.pop("href", ""))).startswith("#"):
+        target = f"#{name}-{target[1:]}"
+    if target:
+        attributes["href"] = target
+    for key, value in list(attributes.items()):
+        if key in DRAWN:
+            attributes[key] = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
+        if key in ("style", "clip-path"):
+            value = value.replace("url(#", f"url(#{name}-")
+            value = re.sub("|".join(STYLES), lambda colour: STYLES[colour[0]], value)
+            attributes[key] = re.sub(r" font-family: [^;]*;", "", value)
+    element.text, element.tail = ((text or "").strip() for text in (element.text, element.tail))
