@@ -51,6 +51,8 @@ def _step_curve(e: Evidence, worst: int) -> StepCurve | None:
         return None
     row = int(at[0])
     plain = e.estimate.differences[row]
+    if not np.nan_to_num(plain).any() and e.analytic[worst] == 0:
+        return None  # nothing moves here
     steps = e.estimate.step[row] / RATIO ** np.arange(plain.size)
     taken = np.isfinite(plain)
     seen = e.estimate.value
@@ -61,7 +63,7 @@ def _step_curve(e: Evidence, worst: int) -> StepCurve | None:
         uncertainty=float(e.estimate.uncertainty[row]),
         analytic=float(e.analytic[worst]),
         autodiff=None if e.autodiff is None else float(e.autodiff[worst]),
-        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale,
+        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale or 1.0,
     )
 
 
@@ -127,9 +129,9 @@ def _coarse(plane: Array, worst: tuple[int, int]) -> tuple[Array, tuple[int, int
     here = plane[worst]
     padding = [(0, -n % size) for n, size in zip(plane.shape, (height, width), strict=True)]
     padded = np.pad(plane, padding, constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // height, height, -1, width).swapaxes(1, 2)
-    blocks = blocks.reshape(*blocks.shape[:2], height * width)
-    furthest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=2)
-    cells = np.take_along_axis(blocks, furthest[..., None], axis=2)[..., 0]
+    blocks = padded.reshape(padded.shape[0] // height, height, padded.shape[1] // width, width).swapaxes(1, 2)
+    entries = blocks.reshape(blocks.shape[0], blocks.shape[1], height * width)
+    furthest = np.where(np.isnan(entries), -1.0, np.abs(entries)).argmax(axis=2)
+    cells = np.take_along_axis(entries, furthest[..., None], axis=2)[..., 0]
     cells[worst[0] // height, worst[1] // width] = here
     return cells, (height, width)

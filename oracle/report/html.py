@@ -86,50 +86,40 @@ def _failure(row: Row, i: int, reproduce: Callable[[Row], str]) -> dict[str, Any
 
 
 def _map_in_words(m: ErrorMap) -> str:
-    """How the dimensions are laid out, what a cell is, and what is not shown."""
-    laid, words = sorted((*m.down, *m.across)), []
-    if len(laid) == 1:
-        words.append(f"Dimension {laid[0]} from left to right.")
-    elif len(m.across) == 2:
-        words.append(
-            f"Tiles: dimension {m.down[0]} down and {m.across[0]} across; in each tile dimension {m.down[1]} down and "
-            f"{m.across[1]} across."
-        )
-    elif len(m.down) == 2:
-        words.append(
-            f"Tiles: dimension {m.down[0]} down; in each tile dimension {m.down[1]} down and {m.across[0]} across."
-        )
-    else:
-        words.append(f"Dimension {m.down[0]} down and {m.across[0]} across.")
-    fixed = [d for d in range(len(m.shape)) if d not in laid]
-    if fixed:
-        at = ", ".join(str(m.index[d]) if d in fixed else ":" for d in range(len(m.shape)))
-        words.append(f"Only the slice [{at}], which holds the worst element, is shown.")
+    """How the axes are laid out, what a cell is, and what is not shown."""
+    words = [_layout_in_words(m)]
+    laid = (*m.down, *m.across)
+    if len(laid) < len(m.shape):
+        slices = ", ".join(":" if d in laid else str(place) for d, place in enumerate(m.index))
+        words.append(f"Only the slice [{slices}], which holds the worst element, is shown.")
     if m.cell != (1, 1):
-        words.append(f"Each cell is the worst of {m.cell[0]} x {m.cell[1]} entries.")
+        words.append(f"Each cell is the worst of {m.cell[0]}\N{MULTIPLICATION SIGN}{m.cell[1]} entries.")
     words.append(
-        "White is within what is allowed; red means that the hand-written value is too large, blue too small, by so many "
-        "times what is allowed (logarithmic). The frame is the worst element."
+        "Red: too large, blue: too small, by so many times what is allowed; white: right. The frame: the worst element."
     )
-    if any(math.isnan(ratio) for ratios in m.ratios for ratio in ratios):
-        words.append("Grey entries were not differentiated.")
-    if any(math.isinf(ratio) for ratios in m.ratios for ratio in ratios):
-        words.append("What is not finite is shown in the darkest red.")
+    ratios = [ratio for row in m.ratios for ratio in row]
+    if any(map(math.isnan, ratios)):
+        words.append("Grey: not differentiated.")
+    if any(map(math.isinf, ratios)):
+        words.append("What is not finite is as red as can be.")
     return " ".join(words)
+
+
+def _layout_in_words(m: ErrorMap) -> str:
+    if not m.down:
+        return f"Axis {m.across[0]} from left to right."
+    if len(m.down) == 1:
+        return f"Axis {m.down[0]} down, {m.across[0]} across."
+    tiles = f"{m.down[0]} down, {m.across[0]} across" if len(m.across) == 2 else f"{m.down[0]} down"
+    return f"Tiles along axis {tiles}; in each of them axis {m.down[1]} down, {m.across[-1]} across."
 
 
 def _curve_in_words(c: StepCurve) -> str:
-    wrong = abs(c.analytic - c.extrapolated) > 4 * c.uncertainty
     against = "what they are extrapolated to" if c.autodiff is None else "JAX"
-    words = [
-        f"At the worst element: how far plain central differences are from {against}, by their step. Large steps suffer from "
-        "the curvature of the function, small ones from rounding; extrapolation does better than any of them, and states how "
-        "uncertain it is."
-    ]
-    if wrong:
-        words.append("The hand-written value stays away from them whatever the step.")
-    words.append("Relative to the gradient's largest entry; a 0 is drawn at the bottom.")
-    return " ".join(words)
+    return (
+        f"At the worst element: the distance of plain central differences from {against}, by their step; how far off the "
+        "extrapolated and the hand-written value are. Relative to the gradient's largest entry; a 0 is drawn at the bottom."
+    )
 
 
 def _descent_in_words(d: Descent) -> str:
@@ -146,27 +136,28 @@ def _overview(passes: Sequence[Row], failures: Sequence[Row]) -> Iterable[Figure
         yield {
             "title": "Against JAX, in units in the last place",
             "svg": pictures.ulp_histogram(ulps, "ulp"),
-            "caption": f"The {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at the "
-            "entry that is furthest off, in units in the last place of that entry. A large number is no error by itself: "
+            "caption": f"Of {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at "
+            "the entry that is furthest off, in units in the last place of that entry. A large number is no error by itself: "
             "where an entry is a small difference of large terms, both routes to it have lost its last digits.",
         }
-    pairs = [
-        [(row.numerical_uncertainty, row.numerical_error) for row in some if _measured(row)] for some in (passes, failures)
-    ]
-    if any(pairs):
+    passing, failing = ([pair for row in some if (pair := _stated(row))] for some in (passes, failures))
+    if passing or failing:
         yield {
             "title": "Do the differences know how uncertain they are?",
-            "svg": pictures.calibration(*pairs, "calibration"),  # type: ignore[arg-type]
-            "caption": f"A mark for each of {count(len(pairs[0]) + len(pairs[1]), 'float64 gradient')}. On the line the error is what "
-            "the differences state as their uncertainty; below it they know less than they could; far above it the "
-            "gradient is wrong, as 4 times the uncertainty and rounding are allowed. Both relative to the gradient's "
-            "largest entry; a 0 is drawn at the edge.",
+            "svg": pictures.calibration(passing, failing, "calibration"),
+            "caption": f"A mark for each of {count(len(passing) + len(failing), 'float64 gradient')}. On the line the error is "
+            "what the differences state as their uncertainty, below it they are better than they say. Far above it the "
+            "gradient is wrong: 4 times the uncertainty and rounding are allowed. Both are relative to the gradient's largest "
+            "entry, each the worst of its gradient; a 0 is drawn at the edge.",
         }
 
 
-def _measured(row: Row) -> bool:
-    numbers = row.numerical_error, row.numerical_uncertainty
-    return row.dtype == "float64" and all(n is not None and not math.isnan(n) for n in numbers)
+def _stated(row: Row) -> tuple[float, float] | None:
+    """The uncertainty and the error, where both are numbers."""
+    uncertainty, error = row.numerical_uncertainty, row.numerical_error
+    if row.dtype != "float64" or uncertainty is None or error is None or math.isnan(uncertainty) or math.isnan(error):
+        return None
+    return uncertainty, error
 
 
 def _narrowest(passes: Sequence[Row]) -> Iterable[Figure]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ RULES: dict[str, Any] = {
     "legend.frameon": False,
 }
 WIDTH = 4.4  # inches of a picture, 422 pixels: a phone shows it almost in full size
-DIVERGING = "RdBu_r"  # ColorBrewer's, which the colour-blind can tell apart
+DIVERGING = "RdBu_r"  # ColorBrewer's, which the colour-blind can tell apart; but for its ends, both of them almost black
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 DRAWN = ("d", "x", "y", "width", "height", "transform", "points")
@@ -76,6 +76,9 @@ def drawing() -> Iterator[None]:
 
 def error_map(m: ErrorMap, name: str) -> str:
     """Where the error sits. `name` is that of the picture, unique in the page."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
     ratios = np.array(m.ratios)
     scaled = _signed_log(ratios)
     decades = max(1, math.ceil(float(np.abs(scaled[np.isfinite(scaled)]).max(initial=1.0)) - 1))
@@ -84,12 +87,14 @@ def error_map(m: ErrorMap, name: str) -> str:
     wide = WIDTH - 1.55
     high = min(max(wide * rows / columns, 0.45), 3.6)
     figure, axes = _axes(high + 0.75, left=0.65, bottom=0.55, right=0.9, top=0.2)
+    colours = ListedColormap(colormaps[DIVERGING](np.linspace(0.1, 0.9, 257)))
     axes.set_facecolor(UNKNOWN)
+    axes.spines[["top", "right"]].set_visible(True)
     shown = np.where(np.isinf(scaled), np.copysign(top, scaled), scaled)
     size = (rows * m.cell[0], columns * m.cell[1])
     axes.imshow(
         shown,
-        cmap=DIVERGING,
+        cmap=colours,
         vmin=-top,
         vmax=top,
         aspect="auto",
@@ -102,11 +107,11 @@ def error_map(m: ErrorMap, name: str) -> str:
         xs = column + half_width * np.array([-1, 1, 1, -1, -1])
         ys = row + half_height * np.array([-1, -1, 1, 1, -1])
         axes.plot(xs, ys, color=colour, linewidth=width, clip_on=False, gid=f"worst-{colour}")
-    _dimension(axes, m, m.across, vertical=False)
-    _dimension(axes, m, m.down, vertical=True)
+    _name_axis(axes, m, m.across, vertical=False)
+    _name_axis(axes, m, m.down, vertical=True)
     bar = figure.add_axes((1 - 0.75 / WIDTH, axes.get_position().y0, 0.12 / WIDTH, axes.get_position().height))
     bar.imshow(
-        np.linspace(top, -top, 129)[:, None], cmap=DIVERGING, aspect="auto", interpolation="none", extent=(0, 1, -top, top)
+        np.linspace(top, -top, 129)[:, None], cmap=colours, aspect="auto", interpolation="none", extent=(0, 1, -top, top)
     )
     half = decades // 2
     ticks = {0.0: "allowed", top: f"1e{decades}", -top: f"-1e{decades}"}
@@ -122,7 +127,10 @@ def step_curve(c: StepCurve, name: str) -> str:
     """The error of the differences by the step they were taken at, beside what came of them and the hand-written value."""
     truth = c.extrapolated if c.autodiff is None else c.autodiff
     levels = [abs(d - truth) / c.scale for d in c.differences]
-    lines = [(abs(c.analytic - truth) / c.scale, "hand-written", OURS, "-"), (c.uncertainty / c.scale, "stated uncertainty", INK, ":")]
+    lines = [
+        (abs(c.analytic - truth) / c.scale, "hand-written", OURS, "-"),
+        (c.uncertainty / c.scale, "stated uncertainty", INK, ":"),
+    ]
     if c.autodiff is not None:
         lines.append((abs(c.extrapolated - truth) / c.scale, "extrapolated", DIFFERENCES, "--"))
     floor = _floor([*levels, *(line[0] for line in lines)])
@@ -131,8 +139,11 @@ def step_curve(c: StepCurve, name: str) -> str:
         if math.isfinite(value):
             axes.axhline(max(value, floor), label=label, color=colour, linestyle=style)
     if c.steps:
-        axes.plot(c.steps, [max(level, floor) for level in levels], "o-", markersize=4, label="plain differences", color=DIFFERENCES)
-    _logarithmic(axes, x=True)
+        shown = [max(level, floor) for level in levels]
+        axes.plot(c.steps, shown, "o-", markersize=4, label="plain differences", color=DIFFERENCES)
+    _logarithmic(axes)
+    some = c.steps[:: math.ceil(len(c.steps) / 5)]
+    axes.set_xticks(some, [f"{step:.1e}".replace("e-0", "e-") for step in some])
     axes.set_xlabel("step h")
     axes.set_ylabel(f"error against {'the extrapolated' if c.autodiff is None else 'JAX'}")
     figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
@@ -141,6 +152,8 @@ def step_curve(c: StepCurve, name: str) -> str:
 
 def ulp_histogram(ulps: Sequence[float], name: str) -> str:
     """How far the gradients are from JAX's, in units in the last place: a bar for 0, up to 1, up to 2, up to 4, ..."""
+    from matplotlib.ticker import MaxNLocator
+
     edges = [0.0, *(2.0**k for k in range(13)), math.inf]
     labels = ["0", *(f"{edge:.0f}" for edge in edges[1:-1]), "more"]
     bins = np.searchsorted(edges, np.nan_to_num(np.asarray(ulps, np.float64), nan=math.inf))
@@ -151,6 +164,7 @@ def ulp_histogram(ulps: Sequence[float], name: str) -> str:
     axes.set_xticks(range(len(edges)), labels, rotation=45)
     axes.set_xlabel("at most this many units in the last place")
     axes.set_ylabel("gradients")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure, name, f"histogram of {count(len(ulps), 'error')} in units in the last place")
 
 
@@ -160,13 +174,14 @@ def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[
     floor = _floor(numbers)
     ceiling = max((n for n in numbers if math.isfinite(n)), default=1.0)
     figure, axes = _axes(3.6, left=0.7, bottom=0.5, right=0.15, top=0.4)
-    for pairs, label, marker, colour in ((passing, "pass", "o", DIFFERENCES), (failing, "no pass", "X", OURS)):
+    for pairs, label, style, size in ((passing, "pass", "o", 3), (failing, "no pass", "X", 6)):
         if pairs:
-            uncertainty, error = (np.clip(numbers, floor, 10 * ceiling) for numbers in zip(*pairs, strict=True))
-            axes.plot(uncertainty, error, marker, markersize=3 if colour == DIFFERENCES else 6, color=colour, label=label, alpha=0.6, markeredgewidth=0)
+            uncertainty, error = (np.clip(some, floor, 10 * ceiling) for some in zip(*pairs, strict=True))
+            colour = DIFFERENCES if pairs is passing else OURS
+            axes.plot(uncertainty, error, style, markersize=size, color=colour, label=label, alpha=0.6, markeredgewidth=0)
     ends = np.array([floor, max(ceiling, 10 * floor)])
     axes.plot(ends, ends, color=INK, linewidth=1, label="error = uncertainty")
-    _logarithmic(axes, x=True)
+    _logarithmic(axes)
     axes.set_xlabel("stated uncertainty")
     axes.set_ylabel("error against the differences")
     figure.legend(loc="upper center", ncols=3, handlelength=1.6, borderaxespad=0.1)
@@ -199,11 +214,12 @@ def _axes(height: float, *, left: float, bottom: float, right: float, top: float
     return figure, figure.add_axes(box)
 
 
-def _logarithmic(axes: Axes, *, x: bool) -> None:
+def _logarithmic(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    for axis in (axes.xaxis, axes.yaxis)[0 if x else 1 :]:
-        (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")))
@@ -211,7 +227,7 @@ def _logarithmic(axes: Axes, *, x: bool) -> None:
     axes.set_axisbelow(True)
 
 
-def _dimension(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool) -> None:
+def _name_axis(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool) -> None:
     """Ticks at the indices, or, between the tiles of two dimensions, at those of the outer one."""
     from matplotlib.ticker import MaxNLocator
 
@@ -225,14 +241,14 @@ def _dimension(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool
     if len(dims) == 1:
         axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         axis.set_major_formatter(lambda value, _: f"{value:.0f}" if -0.5 < value < end else "")
-        set_label(f"dimension {dims[0]}")
+        set_label(f"axis {dims[0]}")
         return
     tiles, size = m.shape[dims[0]], m.shape[dims[1]]
     every = math.ceil(tiles / 16)
     axis.set_ticks([tile * size + (size - 1) / 2 for tile in range(0, tiles, every)], list(map(str, range(0, tiles, every))))
     for tile in range(1, tiles):
         (axes.axhline if vertical else axes.axvline)(tile * size - 0.5, color="black", linewidth=0.6)
-    set_label(f"dimension {dims[0]}, in each {dims[1]}")
+    set_label(f"axis {dims[0]}, in each {dims[1]}")
 
 
 def _signed_log(ratios: NDArray[Any]) -> NDArray[Any]:
@@ -255,21 +271,21 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     """The picture as an element of a page: no identifier that another picture has, no colour that the page does not know."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    root = ElementTree.fromstring(stream.getvalue())  # noqa: S314 - written above
+    root = ET.fromstring(stream.getvalue())  # noqa: S314 - written above
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{SVG}metadata", f"{SVG}style"):
                 parent.remove(child)
-    written = ElementTree.tostring(root, encoding="unicode")
+    written = ET.tostring(root, encoding="unicode")
     used = set(re.findall(r'href="#([^"]+)"', written)) | set(re.findall(r"url\(#([^)]+)\)", written))
     for element in root.iter():
         element.tag = element.tag.removeprefix(SVG)
         _tidy(element, name, used)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
-    return ElementTree.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
-def _tidy(element: ElementTree.Element, name: str, used: set[str]) -> None:
+def _tidy(element: ET.Element, name: str, used: set[str]) -> None:
     attributes = element.attrib
     if (identifier := attributes.pop("id", "")) in used:
         attributes["id"] = f"{name}-{identifier}"
