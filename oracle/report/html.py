@@ -80,7 +80,13 @@ def _failure(row: Row, i: int, reproduce: Callable[[Row], str]) -> dict[str, Any
         figures.append({"title": "Error against step", "svg": svg, "caption": _curve_in_words(exhibit.step_curve)})
     if exhibit and exhibit.descent:
         svg = pictures.descent(exhibit.descent, f"descent-{i}")
-        figures.append({"title": "The loss, step by step", "svg": svg, "caption": _descent_in_words(exhibit.descent)})
+        figures.append(
+            {
+                "title": "The loss, step by step",
+                "svg": svg,
+                "caption": f"Thin: ours, wide: the reference's; {_apart(exhibit.descent)}.",
+            }
+        )
     place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
     return {"row": row, "place": place, "figures": figures, "command": reproduce(row), "open": i < PICTURED}
 
@@ -122,9 +128,9 @@ def _curve_in_words(c: StepCurve) -> str:
     )
 
 
-def _descent_in_words(d: Descent) -> str:
+def _apart(d: Descent) -> str:
     apart = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
-    return f"Thin: ours; wide: the reference's. They are at most {digits(apart)} apart."
+    return f"at most {digits(apart)} apart"
 
 
 # ------------------------------------------------------------------------------------------------- all rows
@@ -185,7 +191,7 @@ def _descents(ordered: Sequence[Row]) -> Iterable[Figure]:
         yield {
             "title": row.op,
             "svg": pictures.descent(row.exhibit.descent, f"run-{i}"),
-            "caption": f"{row.case}, against {row.reference}. {_descent_in_words(row.exhibit.descent)}",
+            "caption": f"{row.case}, {row.reference}; {_apart(row.exhibit.descent)}",
         }
 
 

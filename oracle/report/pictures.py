@@ -59,6 +59,7 @@ RULES: dict[str, Any] = {
     "legend.frameon": False,
 }
 WIDTH = 4.4  # inches of a picture, 422 pixels: a phone shows it almost in full size
+SMALL = 3.0  # of one among many
 DIVERGING = "RdBu_r"  # ColorBrewer's, which the colour-blind can tell apart; but for its ends, both of them almost black
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -158,7 +159,7 @@ def ulp_histogram(ulps: Sequence[float], name: str) -> str:
     labels = ["0", *(f"{edge:.0f}" for edge in edges[1:-1]), "more"]
     bins = np.searchsorted(edges, np.nan_to_num(np.asarray(ulps, np.float64), nan=math.inf))
     counts = np.bincount(bins, minlength=len(edges))
-    figure, axes = _axes(2.8, left=0.6, bottom=0.55, right=0.1, top=0.2)
+    figure, axes = _axes(2.8, left=0.6, bottom=0.7, right=0.1, top=0.2)
     bars = axes.bar(range(len(edges)), counts, color=DIFFERENCES)
     axes.bar_label(bars, [str(n) if n else "" for n in counts], fontsize=7, padding=1)
     axes.set_xticks(range(len(edges)), labels, rotation=45)
@@ -190,7 +191,7 @@ def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[
 
 def descent(d: Descent, name: str) -> str:
     """The loss step by step, ours on top of the reference's."""
-    figure, axes = _axes(1.9, left=0.7, bottom=0.45, right=0.1, top=0.1)
+    figure, axes = _axes(1.9, left=0.6, bottom=0.45, right=0.1, top=0.1, width=SMALL)
     axes.plot(d.theirs, color=JAX, linewidth=4, alpha=0.5, solid_capstyle="butt")
     axes.plot(d.ours, color=OURS, linewidth=1.2)
     axes.margins(x=0.02)
@@ -203,14 +204,14 @@ def descent(d: Descent, name: str) -> str:
 # ------------------------------------------------------------------------------------------------- axes
 
 
-def _axes(height: float, *, left: float, bottom: float, right: float, top: float) -> tuple[Figure, Axes]:
-    """A figure of one picture's width; everything in inches."""
+def _axes(height: float, *, left: float, bottom: float, right: float, top: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """A figure with these margins; everything in inches."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
-    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)
+    box = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     return figure, figure.add_axes(box)
 
 

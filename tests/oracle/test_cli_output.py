@@ -40,8 +40,8 @@ def test_reports_are_written_and_say_what_was_done(run: Run, tmp_path: Path) -> 
     code, out, _ = run("verify", "relu", "affine", "--case", "one row", "--seed", 3, "--reports", "here/there")
     assert code == Exit.PASS
     written = tmp_path / "here" / "there"
-    assert {path.name for path in written.iterdir()} == {"verification.json", "verification.md"}
-    assert out.splitlines()[-1] == "written: here/there/verification.md, here/there/verification.json"
+    assert {path.name for path in written.iterdir()} == {"index.html", "verification.json", "verification.md"}
+    assert out.splitlines()[-1] == "written: here/there/index.html, verification.md, verification.json"
     found = json.loads((written / "verification.json").read_text())
     assert found["environment"]["command"] == "oracle verify relu affine --case 'one row' --seed 3 --reports here/there"
     assert found["environment"]["seed"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oracle.exhibits import Descent, Exhibit
 from oracle.report import document, table
 from oracle.report.markdown import escape, markdown
 from oracle.row import Row, Verdict, worst_first
-
-ENVIRONMENT = {
-    "command": "oracle verify",
-    "seed": 0,
-    "python": "3.13.0",
-    "platform": "Linux x86_64",
-    "blas": "openblas 0.3",
-    "packages": {"numpy": "2.4"},
-}
-HOSTILE = "a|b <script>alert(1)</script> `code` *bold* [link](x) \\ &amp;\r\n# heading\n- item"
-
-
-def row(**changed: Any) -> Row:
-    fields: dict[str, Any] = {
-        "family": "losses",
-        "op": "squared_error",
-        "case": "two dimensions",
-        "dtype": "float64",
-        "parameter": "predictions",
-        "shape": (3, 5),
-        "reference": "library: optax",
-        "evidence": "numerical 15/15, autodiff 15/15",
-        "verdict": Verdict.PASS,
-        "diagnosis": "",
-        "forward_error": 1e-17,
-        "numerical_error": 2.5e-13,
-        "numerical_uncertainty": 1e-13,
-        "autodiff_error": 0.0,
-        "autodiff_ulp": 0.0,
-        "used": 0.125,
-    }
-    return Row(**{**fields, **changed})
-
-
-def failing(**changed: Any) -> Row:
-    return row(
-        **{
-            "verdict": Verdict.FAIL,
-            "diagnosis": "constant factor: predictions is 2 times the true gradient everywhere",
-            "worst_index": (2, 4),
-            "analytic": 2.0,
-            "numerical": 1.0,
-            "autodiff": 1.0,
-            "used": 1e12,
-            **changed,
-        }
-    )
-
-
-def reproduce(one: Row) -> str:
-    return f"oracle verify {one.op} --case '{one.case}'"
-
+from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
 
 # ---------------------------------------------------------------------------------------------- the terminal
 
@@ -269,11 +220,12 @@ def strict(text: str) -> Any:
 
 
 def test_rows_survive_in_full_precision() -> None:
-    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3)
+    seen = Exhibit(descent=Descent((2.0, 1.0), (2.0, 1.0)))
+    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3, exhibit=seen)
     found = strict(document.to_json(document.document([one, failing()], ENVIRONMENT)))
     assert found["environment"] == ENVIRONMENT
     assert found["totals"] == {"PASS": 1, "FAIL": 1}
-    assert set(found["rows"][0]) == set(one.as_dict())
+    assert set(found["rows"][0]) == {field.name for field in fields(Row)} - {"exhibit"}
     assert found["rows"][0]["numerical_error"] == 0.1 + 0.2
     assert found["rows"][0]["analytic"] == 1 / 3
     assert found["rows"][0]["worst_index"] == [1, 2]

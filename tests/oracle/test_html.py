@@ -1,0 +1,325 @@
+"""The page of pictures: whole HTML that loads nothing, that names cannot break, and whose numbers are in the right place."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
+from oracle.report import html, pictures
+from oracle.row import Row, Verdict
+from oracle.verification import verify
+from tests.oracle.planted import cube, signed
+from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
+
+ROOT = Path(__file__).parents[2]
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+LOADING = ("src", "href", "xlink:href", "action", "data", "poster", "srcset")
+
+CURVE = StepCurve((0.1, 0.025, 0.00625), (1.01, 1.0006, 1.00004), 1.0, 1e-13, 2.0, 1.0 + 1e-15, 1.0)
+MAP = ErrorMap(((0.5, -2.0, 0.0), (1e9, math.nan, 1.0)), (1, 0), (0,), (1,), (2, 3), (1, 0), (1, 1))
+EXHIBIT = Exhibit(MAP, CURVE)
+MANY = [row(op=f"op {i}", exhibit=Exhibit(None, CURVE)) for i in range(html.FEW)]
+RUN = row(family="optimizers", op="adam", exhibit=Exhibit(descent=Descent((3.0, 2.0, 1.0), (3.0, 2.0, 1.5))))
+
+
+def page(*rows: Row, **environment: Any) -> str:
+    return html.page(rows, {**ENVIRONMENT, **environment}, {"squared_error": "library: optax"}, reproduce)
+
+
+class Parsed(HTMLParser):
+    """The elements of a page in order, each closed by its own tag; the text that is seen."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in self.open  # HTML itself knows no such tag
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", data.strip()))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def texts_of(self, *tags: str) -> list[str]:
+        return [text for tag, text in self.texts if tag in tags]
+
+
+FULL = page(*MANY, failing(exhibit=EXHIBIT), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN)
+
+# ---------------------------------------------------------------------------------------------- a whole page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [FULL, page(row()), page(failing()), page(failing(exhibit=EXHIBIT)), page(*MANY), page(failing(verdict=Verdict.ERROR))],
+    ids=["everything", "a pass", "a failure without pictures", "a failure", "many passes", "an error"],
+)
+def test_every_element_is_closed_and_every_identifier_unique(text: str) -> None:
+    parsed = Parsed(text)
+    assert text.lstrip().startswith("<!DOCTYPE html>")
+    assert [tag for tag, _ in parsed.elements[:2]] == ["html", "head"]
+    identifiers = Counter(attributes["id"] for _, attributes in parsed.elements if "id" in attributes)
+    assert set(identifiers.values()) <= {1}
+    targets = {value for _, attributes in parsed.elements if (value := attributes.get("href"))}
+    references = re.findall(r"url\((#[^)]+)\)", text)
+    assert {target for target in (*targets, *references) if target.startswith("#")} == {f"#{name}" for name in identifiers}
+
+
+def test_nothing_is_loaded_and_nothing_runs() -> None:
+    parsed = Parsed(FULL)
+    loaded = [value for _, attributes in parsed.elements for key, value in attributes.items() if key in LOADING]
+    assert loaded
+    assert all(value and value.startswith(("#", "data:image/png;base64,")) for value in loaded)
+    assert not re.search(r"https?:|@import|url\((?!#)", FULL)
+    assert not parsed.all("script")
+    assert not any(key.startswith("on") for _, attributes in parsed.elements for key in attributes)
+    policy = next(a["content"] for a in parsed.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_names_from_a_users_module_break_out_of_nothing() -> None:
+    def rows(name: str) -> list[Row]:
+        kink = row(family=name, op=name, case=name, parameter=name, verdict=Verdict.KINK, diagnosis=name, evidence=name)
+        run = replace(RUN, family=name, op=name, case=name, reference=name)
+        wrong = failing(family=name, op=name, case=name, parameter=name, diagnosis=name, exhibit=EXHIBIT)
+        return [*MANY, replace(MANY[0], op=name, used=0.9), kink, run, wrong]
+
+    for name in (HOSTILE, "&\"'</title></style></svg>", "{{ 7 * 7 }}{% raw %}", "$x^$ \\frac{"):
+        text = html.page(rows(name), {**ENVIRONMENT, "command": name}, {name: name}, lambda _, name=name: name)
+        harmless = html.page(rows("n"), {**ENVIRONMENT, "command": "n"}, {"n": "n"}, lambda _: "n")
+        assert [tag for tag, _ in Parsed(text).elements] == [tag for tag, _ in Parsed(harmless).elements]
+        assert "<script" not in text
+        seen = [" ".join(text.split()) for text in Parsed(text).texts_of("pre", "p", "strong", "td", "h3")]
+        assert seen.count(" ".join(name.split())) >= 5
+
+
+def test_the_same_rows_give_the_same_bytes_in_another_process() -> None:
+    program = (
+        "import sys\nfrom tests.oracle.test_html import *\n"
+        "found = verify(cube(lambda dx: 2 * dx), signed(3, 4))\nsys.stdout.write(FULL + page(*found.rows))"
+    )
+
+    def output(seed: str) -> bytes:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-W", "error", "-c", program]
+        return subprocess.run(command, capture_output=True, check=True, env=environment, cwd=ROOT, timeout=120).stdout
+
+    first = output("1")
+    assert first == output("2")
+    assert first.startswith(FULL.encode())
+    assert not re.search(rb"\b20\d\d-\d\d-\d\d", first)
+
+
+def test_few_passes_need_no_pictures_and_no_matplotlib() -> None:
+    program = "import sys\nfrom tests.oracle.test_html import html, row, page\n"
+    code = program.replace("FULL", "") + "print('matplotlib' in sys.modules)"
+    assert "<svg" not in page(*MANY[1:])
+    assert "<svg" in page(*MANY)
+    source = """
+import sys
+from oracle.report import html
+from tests.oracle.rows import ENVIRONMENT, failing, reproduce, row
+html.page([row(), failing()], ENVIRONMENT, {}, reproduce)
+print("matplotlib" in sys.modules)"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True, env=environment, timeout=120)
+    assert done.stdout.split() == [b"False"]
+    assert code
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+
+
+def test_failures_are_open_with_place_numbers_cause_and_command_and_passes_folded() -> None:
+    parsed = Parsed(page(failing(), row()))
+    assert [("open" in attributes) for attributes in parsed.all("details")] == [False, True, False, False]
+    cells = parsed.texts_of("td")
+    assert cells[:8] == [
+        "hand-written",
+        "2",
+        "differences ± 1.0e-13 of the largest entry",
+        "1",
+        "2.5e-13",
+        "JAX",
+        "1",
+        "0",
+    ]
+    assert "at predictions[2, 4]" in parsed.texts_of("th")
+    assert "constant factor: predictions is 2 times the true gradient everywhere" in parsed.texts_of("p")
+    assert parsed.texts_of("pre") == [reproduce(failing())]
+    assert "2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL." in parsed.texts_of("p")
+    assert "Reference: library: optax" in parsed.texts_of("p")
+
+
+def test_every_row_is_a_line_of_the_table_of_its_op() -> None:
+    rows = [row(), row(parameter="targets", shape=(), used=None), row(op="affine", family="linear"), failing(case="wrong")]
+    parsed = Parsed(page(*rows))
+    lines = [attributes for attributes in parsed.all("td") if attributes.get("class") == "case"]
+    assert len(lines) == len(rows)
+    assert [a["aria-label"] for a in parsed.all("div") if "gradients" in (a.get("aria-label") or "")] == [
+        "gradients of affine",
+        "gradients of squared_error",
+    ]
+    assert {"3\N{MULTIPLICATION SIGN}5", "scalar", "-", "targets"} <= set(parsed.texts_of("td"))
+
+
+def test_every_column_and_every_verdict_is_explained() -> None:
+    parsed = Parsed(FULL)
+    explained = set(parsed.texts_of("dt"))
+    assert set(map(str, Verdict)) <= explained
+    table = FULL[FULL.rindex("<thead>") : FULL.rindex("</thead>")]
+    columns = set(Parsed(table + "</thead>").texts_of("th"))
+    assert columns - explained == {"case", "dtype", "parameter", "shape", "verdict"}  # and these are what they say
+
+
+def test_pictures_are_drawn_of_so_many_failures_and_no_more() -> None:
+    rows = [failing(op=f"op {i}", exhibit=EXHIBIT) for i in range(html.PICTURED + 3)]
+    parsed = Parsed(page(*rows))
+    folded = [attributes for attributes in parsed.all("details") if attributes.get("class") == "failure"]
+    assert ["open" in attributes for attributes in folded] == [True] * html.PICTURED + [False] * 3
+    labels = Counter((attributes["aria-label"] or "").split(" ")[0] for attributes in parsed.all("svg"))
+    assert labels["heat"] == html.PICTURED
+    assert f"Pictures are drawn of the first {html.PICTURED}." in parsed.texts_of("p")
+
+
+def test_the_narrowest_passes_are_of_different_ops() -> None:
+    rows = [replace(one, used=0.1 + i / 100) for i, one in enumerate(MANY)]
+    twin = replace(rows[-1], case="again", used=0.15)
+    parsed = Parsed(page(*rows, twin))
+    titles = [title for title in parsed.texts_of("h3") if "/" in title]
+    assert titles == [one.label for one in reversed(rows)][: html.NARROWEST]
+
+
+def test_a_run_is_drawn_once_whatever_the_number_of_its_slots() -> None:
+    rows = [*MANY, RUN, replace(RUN, parameter="state.mu"), replace(RUN, op="sgd")]
+    parsed = Parsed(page(*rows))
+    assert [title for title in parsed.texts_of("h3") if title in ("adam", "sgd")] == ["adam", "sgd"]
+    assert "two dimensions, library: optax; at most 5.0e-01 apart" in parsed.texts_of("figcaption")
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def drawn(text: str) -> Parsed:
+    assert not re.search("|".join(pictures.STYLES), text)
+    return Parsed(text)
+
+
+def corners(path: str) -> tuple[float, float, float, float]:
+    numbers = np.array(re.findall(r"-?[\d.]+", path), float).reshape(-1, 2)
+    return (*numbers.min(axis=0), *numbers.max(axis=0))
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 3), (2, 3, 4), (2, 3, 5, 4), (70, 9), (200,)])
+def test_the_frame_is_around_the_worst_cell(shape: tuple[int, ...]) -> None:
+    def wrong(dx: Any) -> Any:
+        return dx * np.where(np.arange(dx.size).reshape(shape) == dx.size - 2, 3.0, 1.0)
+
+    (found,) = verify(cube(wrong), signed(*shape)).rows
+    assert found.exhibit is not None
+    assert found.exhibit.error_map is not None
+    with pictures.drawing():
+        parsed = drawn(pictures.error_map(found.exhibit.error_map, "map"))
+    image = parsed.all("image")[0]
+    width, _, _, height, left, top = (float(n) for n in re.findall(r"-?[\d.]+", image["transform"] or ""))
+    rows, columns = np.shape(found.exhibit.error_map.ratios)
+    assert (image["width"], image["height"]) == (str(columns), str(rows))
+    frame = next(
+        attributes["d"]
+        for tag, attributes in parsed.elements[[a.get("class") for _, a in parsed.elements].index("worst-black") :]
+        if tag == "path"
+    )
+    row, column = found.exhibit.error_map.worst
+    expected = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
+    assert corners(frame or "") == pytest.approx(expected, abs=0.5)
+
+
+def test_the_bars_of_the_histogram_are_what_there_is() -> None:
+    ulps = [0.0, 0.0, 0.5, 1.0, 1.5, 3.0, 4.0, 4096.0, 5000.0, math.inf]
+    with pictures.drawing():
+        texts = drawn(pictures.ulp_histogram(ulps, "ulp")).texts_of("text")
+    labels = ["0", *(str(2**k) for k in range(13)), "more"]
+    start = texts.index("0")
+    assert texts[start : start + len(labels)] == labels
+    assert texts[-6:] == ["2", "2", "1", "2", "1", "2"]  # 0; up to 1; up to 2; up to 4; up to 4096; more
+
+
+def test_the_curve_names_its_lines_and_steps() -> None:
+    with pictures.drawing():
+        texts = drawn(pictures.step_curve(CURVE, "curve")).texts_of("text")
+        alone = drawn(pictures.step_curve(replace(CURVE, autodiff=None), "curve")).texts_of("text")
+    names = ["hand-written", "stated uncertainty", "extrapolated", "plain differences"]
+    assert [text for text in texts if text in names] == names
+    assert {"1.0e-1", "2.5e-2", "6.2e-3", "error against JAX"} <= set(texts)
+    assert "extrapolated" not in alone
+    assert "error against the extrapolated" in alone
+
+
+NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, math.inf, math.nan, 1e-300, 5e-324, 1e300]))
+
+
+@given(data=st.data())
+@settings(max_examples=25)
+def test_whatever_the_numbers_there_is_a_picture(data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 6))
+    several = st.lists(NUMBERS, min_size=count, max_size=count).map(tuple)
+    steps = tuple(0.1 / 4**k for k in range(count))
+    curve = StepCurve(steps, data.draw(several), *data.draw(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS)), 1.0)
+    pairs = data.draw(st.lists(st.tuples(st.floats(0), st.floats(0)), max_size=4))
+    cells = tuple((ratio,) for ratio in data.draw(several)) or ((math.nan,),)
+    error_map = ErrorMap(cells, (0, 0), (0,), (1,), (len(cells), 1), (0, 0), (1, 1))
+    with pictures.drawing():
+        for text in (
+            pictures.step_curve(curve, "a"),
+            pictures.calibration(pairs, pairs[:1], "b"),
+            pictures.error_map(error_map, "c"),
+            pictures.ulp_histogram([error for _, error in pairs], "d"),
+            pictures.descent(Descent(data.draw(several), data.draw(several)), "e"),
+        ):
+            assert drawn(text).all("svg")
+
+
+def test_the_settings_of_the_process_are_neither_used_nor_changed() -> None:
+    import matplotlib
+
+    before = matplotlib.rcParams["lines.linewidth"]
+    try:
+        matplotlib.rcParams["lines.linewidth"] = 17.0
+        with pictures.drawing():
+            text = pictures.step_curve(CURVE, "curve")
+        assert matplotlib.rcParams["lines.linewidth"] == 17.0
+        assert "17" not in re.findall(r"stroke-width: ([\d.]+)", text)
+    finally:
+        matplotlib.rcParams["lines.linewidth"] = before
