@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -134,17 +134,17 @@ def step_curve(c: StepCurve, name: str) -> str:
     ]
     if c.autodiff is not None:
         lines.append((abs(c.extrapolated - truth) / c.scale, "extrapolated", DIFFERENCES, "--"))
-    floor = _floor([*levels, *(line[0] for line in lines)])
+    decades = _Decades.of([*levels, *(line[0] for line in lines)])
     figure, axes = _axes(3.1, left=0.7, bottom=0.5, right=0.15, top=0.5)
     for value, label, colour, style in lines:
         if math.isfinite(value):
-            axes.axhline(max(value, floor), label=label, color=colour, linestyle=style)
+            axes.axhline(decades(value), label=label, color=colour, linestyle=style)
     if c.steps:
-        shown = [max(level, floor) for level in levels]
-        axes.plot(c.steps, shown, "o-", markersize=4, label="plain differences", color=DIFFERENCES)
-    _logarithmic(axes)
-    some = c.steps[:: math.ceil(len(c.steps) / 5)]
-    axes.set_xticks(some, [f"{step:.1e}".replace("e-0", "e-") for step in some])
+        heights = [decades(level) for level in levels]
+        axes.plot(np.log10(c.steps), heights, "o-", markersize=4, label="plain differences", color=DIFFERENCES)
+    _logarithmic(axes, decades)
+    some = c.steps[:: len(c.steps) // 6 + 1]
+    axes.set_xticks(np.log10(some), [f"{step:.1e}".replace("e-0", "e-") for step in some])
     axes.set_xlabel("step h")
     axes.set_ylabel(f"error against {'the extrapolated' if c.autodiff is None else 'JAX'}")
     figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
@@ -171,18 +171,17 @@ def ulp_histogram(ulps: Sequence[float], name: str) -> str:
 
 def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[float, float]], name: str) -> str:
     """The error of each gradient against the differences by the uncertainty that these state."""
-    numbers = [n for pair in (*passing, *failing) for n in pair]
-    floor = _floor(numbers)
-    ceiling = max((n for n in numbers if math.isfinite(n)), default=1.0)
+    decades = _Decades.of([number for pair in (*passing, *failing) for number in pair])
     figure, axes = _axes(3.6, left=0.7, bottom=0.5, right=0.15, top=0.4)
     for pairs, label, style, size in ((passing, "pass", "o", 3), (failing, "no pass", "X", 6)):
         if pairs:
-            uncertainty, error = (np.clip(some, floor, 10 * ceiling) for some in zip(*pairs, strict=True))
+            uncertainty, error = ([decades(number) for number in some] for some in zip(*pairs, strict=True))
             colour = DIFFERENCES if pairs is passing else OURS
             axes.plot(uncertainty, error, style, markersize=size, color=colour, label=label, alpha=0.6, markeredgewidth=0)
-    ends = np.array([floor, max(ceiling, 10 * floor)])
-    axes.plot(ends, ends, color=INK, linewidth=1, label="error = uncertainty")
-    _logarithmic(axes)
+    axes.plot(decades[:2], decades[:2], color=INK, linewidth=1, label="error = uncertainty")
+    _logarithmic(axes, decades)
+    axes.xaxis.set_major_locator(axes.yaxis.get_major_locator())
+    axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
     axes.set_xlabel("stated uncertainty")
     axes.set_ylabel("error against the differences")
     figure.legend(loc="upper center", ncols=3, handlelength=1.6, borderaxespad=0.1)
@@ -192,8 +191,9 @@ def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[
 def descent(d: Descent, name: str) -> str:
     """The loss step by step, ours on top of the reference's."""
     figure, axes = _axes(1.9, left=0.6, bottom=0.45, right=0.1, top=0.1, width=SMALL)
-    axes.plot(d.theirs, color=JAX, linewidth=4, alpha=0.5, solid_capstyle="butt")
-    axes.plot(d.ours, color=OURS, linewidth=1.2)
+    for losses, colour, width, alpha in ((d.theirs, JAX, 4, 0.5), (d.ours, OURS, 1.2, 1.0)):
+        there = np.nan_to_num(losses, nan=math.nan, posinf=math.nan, neginf=math.nan)
+        axes.plot(np.clip(there, -1e100, 1e100), color=colour, linewidth=width, alpha=alpha, solid_capstyle="butt")
     axes.margins(x=0.02)
     axes.locator_params(nbins=5)
     axes.set_xlabel("step")
@@ -215,15 +215,28 @@ def _axes(height: float, *, left: float, bottom: float, right: float, top: float
     return figure, figure.add_axes(box)
 
 
-def _logarithmic(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+class _Decades(NamedTuple):
+    """Logarithms of numbers from 0: a 0 lies a decade below all others, infinity a decade above."""
 
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(numticks=6))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")))
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> _Decades:
+        logarithms = [math.log10(number) for number in numbers if 0 < number < math.inf] or [-16.0]
+        return cls(math.floor(min(logarithms)) - 1, math.ceil(max(logarithms)) + 1)
+
+    def __call__(self, number: float) -> float:
+        return math.nan if math.isnan(number) else self.low if number <= 0 else min(math.log10(number), self.high)
+
+
+def _logarithmic(axes: Axes, decades: _Decades) -> None:
+    """The axis of errors."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_ylim(decades.low - 0.4, decades.high)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_formatter(lambda value, _: f"1e{value:.0f}")
     axes.grid(visible=True, color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
 
@@ -257,12 +270,6 @@ def _signed_log(ratios: NDArray[Any]) -> NDArray[Any]:
     sizes = np.abs(ratios)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sizes <= 1, ratios, np.sign(ratios) * (1 + np.log10(sizes)))
-
-
-def _floor(numbers: Sequence[float]) -> float:
-    """Where a 0 is drawn on a logarithmic axis: a decade below everything else."""
-    smallest = min((n for n in numbers if n > 0 and math.isfinite(n)), default=1e-16)
-    return max(10.0 ** (math.floor(math.log10(smallest)) - 1), 1e-300)
 
 
 # ------------------------------------------------------------------------------------------------- SVG

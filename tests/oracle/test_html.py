@@ -119,7 +119,8 @@ def test_names_from_a_users_module_break_out_of_nothing() -> None:
     for name in (HOSTILE, "&\"'</title></style></svg>", "{{ 7 * 7 }}{% raw %}", "$x^$ \\frac{"):
         text = html.page(rows(name), {**ENVIRONMENT, "command": name}, {name: name}, lambda _, name=name: name)
         harmless = html.page(rows("n"), {**ENVIRONMENT, "command": "n"}, {"n": "n"}, lambda _: "n")
-        assert [tag for tag, _ in Parsed(text).elements] == [tag for tag, _ in Parsed(harmless).elements]
+        tags, expected = (Counter(tag for tag, _ in Parsed(one).elements) for one in (text, harmless))
+        assert tags == expected
         assert "<script" not in text
         seen = [" ".join(text.split()) for text in Parsed(text).texts_of("pre", "p", "strong", "td", "h3")]
         assert seen.count(" ".join(name.split())) >= 5
@@ -142,21 +143,18 @@ def test_the_same_rows_give_the_same_bytes_in_another_process() -> None:
     assert not re.search(rb"\b20\d\d-\d\d-\d\d", first)
 
 
-def test_few_passes_need_no_pictures_and_no_matplotlib() -> None:
-    program = "import sys\nfrom tests.oracle.test_html import html, row, page\n"
-    code = program.replace("FULL", "") + "print('matplotlib' in sys.modules)"
+def test_few_rows_without_exhibits_need_no_pictures_and_no_matplotlib() -> None:
     assert "<svg" not in page(*MANY[1:])
     assert "<svg" in page(*MANY)
-    source = """
+    program = """
 import sys
 from oracle.report import html
 from tests.oracle.rows import ENVIRONMENT, failing, reproduce, row
 html.page([row(), failing()], ENVIRONMENT, {}, reproduce)
 print("matplotlib" in sys.modules)"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True, env=environment, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment, timeout=120)
     assert done.stdout.split() == [b"False"]
-    assert code
 
 
 # ---------------------------------------------------------------------------------------------- what it says
@@ -204,7 +202,9 @@ def test_every_column_and_every_verdict_is_explained() -> None:
     assert columns - explained == {"case", "dtype", "parameter", "shape", "verdict"}  # and these are what they say
 
 
-def test_pictures_are_drawn_of_so_many_failures_and_no_more() -> None:
+def test_pictures_are_drawn_of_so_many_failures_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert html.PICTURED == 50
+    monkeypatch.setattr(html, "PICTURED", 4)
     rows = [failing(op=f"op {i}", exhibit=EXHIBIT) for i in range(html.PICTURED + 3)]
     parsed = Parsed(page(*rows))
     folded = [attributes for attributes in parsed.all("details") if attributes.get("class") == "failure"]
@@ -282,7 +282,7 @@ def test_the_curve_names_its_lines_and_steps() -> None:
         alone = drawn(pictures.step_curve(replace(CURVE, autodiff=None), "curve")).texts_of("text")
     names = ["hand-written", "stated uncertainty", "extrapolated", "plain differences"]
     assert [text for text in texts if text in names] == names
-    assert {"1.0e-1", "2.5e-2", "6.2e-3", "error against JAX"} <= set(texts)
+    assert {"1.0e-1", "2.5e-2", "6.3e-3", "error against JAX"} <= set(texts)
     assert "extrapolated" not in alone
     assert "error against the extrapolated" in alone
 
@@ -291,7 +291,7 @@ NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, math.inf, math.nan, 1e-30
 
 
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_whatever_the_numbers_there_is_a_picture(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 6))
     several = st.lists(NUMBERS, min_size=count, max_size=count).map(tuple)
@@ -312,14 +312,14 @@ def test_whatever_the_numbers_there_is_a_picture(data: st.DataObject) -> None:
 
 
 def test_the_settings_of_the_process_are_neither_used_nor_changed() -> None:
-    import matplotlib
+    import matplotlib as mpl
 
-    before = matplotlib.rcParams["lines.linewidth"]
+    before = mpl.rcParams["lines.linewidth"]
     try:
-        matplotlib.rcParams["lines.linewidth"] = 17.0
+        mpl.rcParams["lines.linewidth"] = 17.0
         with pictures.drawing():
             text = pictures.step_curve(CURVE, "curve")
-        assert matplotlib.rcParams["lines.linewidth"] == 17.0
+        assert mpl.rcParams["lines.linewidth"] == 17.0
         assert "17" not in re.findall(r"stroke-width: ([\d.]+)", text)
     finally:
-        matplotlib.rcParams["lines.linewidth"] = before
+        mpl.rcParams["lines.linewidth"] = before
