@@ -14,7 +14,7 @@ from oracle.diagnosis import Situation
 from oracle.diagnosis.situation import View
 from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
 from oracle.measures import largest
-from oracle.numerical import RATIO
+from oracle.search import RATIO
 from oracle.verdict import Evidence, Judgement
 
 __all__ = ["descent_of", "exhibit_of"]
