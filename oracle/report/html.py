@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.exhibits import Descent, ErrorMap, StepCurve
 from oracle.report import pictures
@@ -25,8 +25,13 @@ PICTURED = 50  # failures that have pictures, and are open
 FEW = 10  # gradients below which only failures are drawn: the pictures of all rows would show nothing
 NARROWEST = 6  # passes of which the differences are drawn
 
-Figure = dict[str, str]
-"""A picture: `svg`, `title` and a `caption` in words."""
+
+class Figure(NamedTuple):
+    """A picture, and what it shows in words."""
+
+    title: str
+    svg: str
+    caption: str
 
 
 def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
@@ -37,7 +42,10 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
     many = len(rows) >= FEW
     with pictures.drawing() if many or any(row.exhibit for row in failures[:PICTURED]) else nullcontext():
         parts = {
-            "failures": [_failure(row, i, reproduce) for i, row in enumerate(failures)],
+            "failures": [
+                _failure(row, i, reproduce, figures)
+                for i, (row, figures) in enumerate(zip(failures, _pictured(failures), strict=True))
+            ],
             "overview": [*_overview(passes, failures)] if many else [],
             "narrowest": [*_narrowest(passes)] if many else [],
             "descents": [*_descents(ordered)] if many else [],
@@ -69,26 +77,26 @@ def _template() -> jinja2.Template:
 # ------------------------------------------------------------------------------------------------- failures
 
 
-def _failure(row: Row, i: int, reproduce: Callable[[Row], str]) -> dict[str, Any]:
-    exhibit = row.exhibit if i < PICTURED else None
-    figures = []
-    if exhibit and exhibit.error_map:
-        svg = pictures.error_map(exhibit.error_map, f"map-{i}")
-        figures.append({"title": "Where the error is", "svg": svg, "caption": _map_in_words(exhibit.error_map)})
-    if exhibit and exhibit.step_curve:
-        svg = pictures.step_curve(exhibit.step_curve, f"curve-{i}")
-        figures.append({"title": "Error against step", "svg": svg, "caption": _curve_in_words(exhibit.step_curve)})
-    if exhibit and exhibit.descent:
-        svg = pictures.descent(exhibit.descent, f"descent-{i}")
-        figures.append(
-            {
-                "title": "The loss, step by step",
-                "svg": svg,
-                "caption": f"Thin: ours, wide: the reference's; {_apart(exhibit.descent)}.",
-            }
-        )
+def _failure(row: Row, i: int, reproduce: Callable[[Row], str], figures: Sequence[Figure]) -> dict[str, Any]:
     place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
     return {"row": row, "place": place, "figures": figures, "command": reproduce(row), "open": i < PICTURED}
+
+
+def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
+    """The figures of each failure: none beyond the first so many, and those of a run only once."""
+    runs = set()
+    for i, row in enumerate(failures):
+        figures = []
+        exhibit = row.exhibit if i < PICTURED else None
+        if exhibit and (m := exhibit.error_map):
+            figures.append(Figure("Where the error is", pictures.error_map(m, f"map-{i}"), _map_in_words(m)))
+        if exhibit and (c := exhibit.step_curve):
+            figures.append(Figure("Error against step", pictures.step_curve(c, f"curve-{i}"), _curve_in_words(c)))
+        if exhibit and (d := exhibit.descent) and (row.op, row.case) not in runs:
+            runs.add((row.op, row.case))
+            said = f"Thin: ours, wide: the reference's; {_apart(d)}."
+            figures.append(Figure("The loss, step by step", pictures.descent(d, f"descent-{i}"), said))
+        yield figures
 
 
 def _map_in_words(m: ErrorMap) -> str:
@@ -136,26 +144,26 @@ def _apart(d: Descent) -> str:
 # ------------------------------------------------------------------------------------------------- all rows
 
 
-def _overview(passes: Sequence[Row], failures: Sequence[Row]) -> Iterable[Figure]:
+def _overview(passes: Sequence[Row], failures: Sequence[Row]) -> Iterator[Figure]:
     ulps = [row.autodiff_ulp for row in passes if row.dtype == "float64" and row.autodiff_ulp is not None]
     if ulps:
-        yield {
-            "title": "Against JAX, in units in the last place",
-            "svg": pictures.ulp_histogram(ulps, "ulp"),
-            "caption": f"Of {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at "
-            "the entry that is furthest off, in units in the last place of that entry. A large number is no error by itself: "
-            "where an entry is a small difference of large terms, both routes to it have lost its last digits.",
-        }
+        yield Figure(
+            "Against JAX, in units in the last place",
+            pictures.ulp_histogram(ulps, "ulp"),
+            f"Of {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at the entry "
+            "that is furthest off, in units in the last place of that entry. A large number is no error by itself: where an "
+            "entry is a small difference of large terms, both routes to it have lost its last digits.",
+        )
     passing, failing = ([pair for row in some if (pair := _stated(row))] for some in (passes, failures))
     if passing or failing:
-        yield {
-            "title": "Do the differences know how uncertain they are?",
-            "svg": pictures.calibration(passing, failing, "calibration"),
-            "caption": f"A mark for each of {count(len(passing) + len(failing), 'float64 gradient')}. On the line the error is "
-            "what the differences state as their uncertainty, below it they are better than they say. Far above it the "
-            "gradient is wrong: 4 times the uncertainty and rounding are allowed. Both are relative to the gradient's largest "
-            "entry, each the worst of its gradient; a 0 is drawn at the edge.",
-        }
+        yield Figure(
+            "Do the differences know how uncertain they are?",
+            pictures.calibration(passing, failing, "calibration"),
+            f"A mark for each of {count(len(passing) + len(failing), 'float64 gradient')}. On the line the error is what the "
+            "differences state as their uncertainty, below it they are better than they say. Far above it the gradient is "
+            "wrong: 4 times the uncertainty and rounding are allowed. Both are relative to the gradient's largest entry, each "
+            "the worst of its gradient; a 0 is drawn at the edge.",
+        )
 
 
 def _stated(row: Row) -> tuple[float, float] | None:
@@ -166,33 +174,25 @@ def _stated(row: Row) -> tuple[float, float] | None:
     return uncertainty, error
 
 
-def _narrowest(passes: Sequence[Row]) -> Iterable[Figure]:
+def _narrowest(passes: Sequence[Row]) -> Iterator[Figure]:
     """The passes nearest to their limit, of different ops."""
-    seen: dict[str, Row] = {}
+    found: dict[str, tuple[Row, StepCurve]] = {}
     for row in passes:
         if row.verdict is Verdict.PASS and row.dtype == "float64" and row.exhibit and row.exhibit.step_curve:
-            seen.setdefault(row.op, row)
-    for i, row in enumerate(list(seen.values())[:NARROWEST]):
-        assert row.exhibit is not None  # noqa: S101 - chosen above
-        assert row.exhibit.step_curve is not None  # noqa: S101
-        yield {
-            "title": row.label,
-            "svg": pictures.step_curve(row.exhibit.step_curve, f"narrow-{i}"),
-            "caption": f"{(row.used or 0.0):.2g} of what is allowed.",
-        }
+            found.setdefault(row.op, (row, row.exhibit.step_curve))
+    for i, (row, curve) in enumerate(list(found.values())[:NARROWEST]):
+        yield Figure(row.label, pictures.step_curve(curve, f"narrow-{i}"), f"{_short(row.used or 0.0)} of what is allowed.")
 
 
-def _descents(ordered: Sequence[Row]) -> Iterable[Figure]:
-    """One picture for each run, not for each of its slots."""
-    runs = {(row.op, row.case): row for row in reversed(ordered) if row.exhibit and row.exhibit.descent}
-    for i, row in enumerate(sorted(runs.values(), key=lambda row: (row.passed, row.op, row.case))):
-        assert row.exhibit is not None  # noqa: S101 - chosen above
-        assert row.exhibit.descent is not None  # noqa: S101
-        yield {
-            "title": row.op,
-            "svg": pictures.descent(row.exhibit.descent, f"run-{i}"),
-            "caption": f"{row.case}, {row.reference}; {_apart(row.exhibit.descent)}",
-        }
+def _descents(ordered: Sequence[Row]) -> Iterator[Figure]:
+    """One picture for each run, not for each of its slots; what does not pass first."""
+    found: dict[tuple[bool, str, str], tuple[Row, Descent]] = {}
+    for row in ordered:
+        if row.exhibit and row.exhibit.descent and (False, row.op, row.case) not in found:
+            found.setdefault((row.passed, row.op, row.case), (row, row.exhibit.descent))
+    for i, (row, descent) in enumerate(found[key] for key in sorted(found)):
+        said = f"{row.case}, {row.reference}; {_apart(descent)}"
+        yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), said)
 
 
 # ------------------------------------------------------------------------------------------------- tables

@@ -144,7 +144,7 @@ def step_curve(c: StepCurve, name: str) -> str:
         axes.plot(np.log10(c.steps), heights, "o-", markersize=4, label="plain differences", color=DIFFERENCES)
     _logarithmic(axes, decades)
     some = c.steps[:: len(c.steps) // 6 + 1]
-    axes.set_xticks(np.log10(some), [f"{step:.1e}".replace("e-0", "e-") for step in some])
+    axes.set_xticks(np.log10(some), [re.sub(r"e\+?(-?)0?", r"e\1", f"{step:.1e}") for step in some])
     axes.set_xlabel("step h")
     axes.set_ylabel(f"error against {'the extrapolated' if c.autodiff is None else 'JAX'}")
     figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
@@ -188,9 +188,9 @@ def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[
     return _svg(figure, name, f"error by stated uncertainty of {count(len(passing) + len(failing), 'gradient')}")
 
 
-def descent(d: Descent, name: str) -> str:
+def descent(d: Descent, name: str, *, small: bool = False) -> str:
     """The loss step by step, ours on top of the reference's."""
-    figure, axes = _axes(1.9, left=0.6, bottom=0.45, right=0.1, top=0.1, width=SMALL)
+    figure, axes = _axes(1.9, left=0.6, bottom=0.45, right=0.1, top=0.1, width=SMALL if small else WIDTH)
     for losses, colour, width, alpha in ((d.theirs, JAX, 4, 0.5), (d.ours, OURS, 1.2, 1.0)):
         there = np.nan_to_num(losses, nan=math.nan, posinf=math.nan, neginf=math.nan)
         axes.plot(np.clip(there, -1e100, 1e100), color=colour, linewidth=width, alpha=alpha, solid_capstyle="butt")
