@@ -51,6 +51,10 @@ class Row:
     autodiff_ulp: float | None = None
     used: float | None = None
     """The largest error as a fraction of what is allowed."""
+    compared: int = 0
+    """Smooth entries of a float64 gradient about which both the differences and JAX have spoken."""
+    understated: int = 0
+    """Those of them at which the differences are further from JAX than they state (and than JAX may round)."""
     worst_index: tuple[int, ...] | None = None
     analytic: float | None = None
     numerical: float | None = None

@@ -23,6 +23,7 @@ RATIO = 4.0  # of two neighbouring steps
 FIRST_STEP = 0.125  # in units of the argument's size: h^8 f^(9) stays below the noise of h/64 for most functions
 SMALLEST_STEP = 2.0**-30  # in units of the element, or of the argument's size for an element at 0
 CHANCE = 2.0**-12  # the least by which one more column of the table is believed to gain
+AS_NOISE = 2.0  # times the noise that was measured, which is its root mean square
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
 SHORT = 2.0**-26  # of the argument's size: the last look
@@ -169,7 +170,7 @@ class Search:
             central=difference.both / (2 * width) - difference.shift / width * bend,
             forward=difference.ahead / h,
             backward=(difference.both - difference.ahead) / h,
-            noise=(self.reached[i] + difference.growth) / width,
+            noise=AS_NOISE * (self.reached[i] + difference.growth) / width,
             bend=difference.bend / h,
         )
 

@@ -43,6 +43,7 @@ Array = NDArray[Any]
 MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it in every function tried
 ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
 AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
+JAX_ROUNDING = 4.0  # ULP of the natural scale: how exact JAX is taken to be where the differences are measured by it
 GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
 NARROW = 8.0  # ULP, and times what the arguments' own rounding does, for a dtype below float64 without a reference
 NOTHING = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
@@ -366,7 +367,7 @@ def _along(e: Evidence) -> float:
     return float(_ratio(differences(ours, np.array([block.value for block in blocks])), allowed).max())
 
 
-def measured(e: Evidence) -> dict[str, float | None]:
+def measured(e: Evidence) -> dict[str, Any]:
     """The errors and the fitted factor that a row reports, relative to the largest entry."""
     seen = e.estimate.value[np.isfinite(e.estimate.value)]
     scale = largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale
@@ -377,7 +378,7 @@ def measured(e: Evidence) -> dict[str, float | None]:
         witness = np.empty_like(e.analytic)
         witness[e.estimate.index] = e.estimate.value
     fit = fit_scale(e.analytic, witness) if witness is not None else None
-    report: dict[str, float | None] = {"fitted_scale": fit.scale if fit else None}
+    report: dict[str, Any] = {"fitted_scale": fit.scale if fit else None}
     if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
         report["numerical_error"] = relative(differences(e.analytic[index], e.estimate.value[smooth]), scale)
         report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
@@ -385,5 +386,11 @@ def measured(e: Evidence) -> dict[str, float | None]:
         error = differences(e.analytic, e.autodiff)
         at = int(error.argmax()) if error.size else 0
         report["autodiff_error"] = relative(error, scale)
+        if e.dtype.name == "float64" and Flag.NOT_THE_DERIVATIVE not in e.flags:
+            apart = differences(e.estimate.value[smooth], e.autodiff[index])
+            rounding = JAX_ROUNDING * EPSILON["float64"] * e.scale
+            known = np.isfinite(e.estimate.uncertainty[smooth])
+            report["compared"] = int(known.sum())
+            report["understated"] = int((apart > e.estimate.uncertainty[smooth] + rounding)[known].sum())
         report["autodiff_ulp"] = ulps(float(e.analytic[at]), float(e.autodiff[at]), e.dtype) if error.size else 0.0
     return report
