@@ -200,8 +200,8 @@ class Search:
         """
         noise = 2 * self.table(self.noise)
         forward, backward = self.table(self.forward), self.table(self.backward)
-        right, above, _ = _extrapolate(forward, noise, RATIO)
-        left, below, _ = _extrapolate(backward, noise, RATIO)
+        right, above, _ = _most_certain(_entries(forward, noise, RATIO), unrefuted=self.surveying)
+        left, below, _ = _most_certain(_entries(backward, noise, RATIO), unrefuted=self.surveying)
         jump = right - left
         resolves = np.abs(jump)[:, None] > 8 * noise
         shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
@@ -264,8 +264,3 @@ def _most_certain(columns: list[Extrapolated], *, unrefuted: bool = False) -> Ex
             stated[row, denied.any(axis=1)] = np.inf
     everything, chosen = np.arange(count), stated.argmin(axis=1)
     return Extrapolated(value[everything, chosen], stated[everything, chosen], amplified[everything, chosen])
-
-
-def _extrapolate(differences: Array, noise: Array, factor: float) -> Extrapolated:
-    """Richardson's extrapolation along axis 1."""
-    return _most_certain(_entries(differences, noise, factor))
