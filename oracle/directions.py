@@ -76,7 +76,7 @@ def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> 
         search = Search(partial(_of_block, difference, todo), steps, np.ones(len(todo)))
         value, uncertainty = search.run()
         with quiet():
-            kinks, lost = search.jumps().suspected, ~np.isfinite(uncertainty)
+            kinks, lost = search.jumps().suspected | search.kinked, ~np.isfinite(uncertainty)
         halves = []
         for i, (block, usual) in enumerate(todo):
             if (kinks[i] or lost[i]) and len(block) == 1:

@@ -26,6 +26,7 @@ CHANCE = 2.0**-12  # the least by which one more column of the table is believed
 AS_NOISE = 2.0  # times the noise that was measured, which is its root mean square
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
+SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
 SURVEYED = (2.0**16 * 2 / 3, 2.0**-36)  # the first step of a survey in usual first steps, and the last in units of the element
 
@@ -71,6 +72,7 @@ class Search:
         self.idle = np.zeros(self.count, dtype=int)
         self.reached = np.zeros(self.count)
         self.bend = np.zeros(self.count)
+        self.kinked = np.zeros(self.count, dtype=bool)
         self.surveying = False
 
     def run(self) -> tuple[Array, Array]:
@@ -122,9 +124,14 @@ class Search:
         taken = np.isfinite(self.table(self.central)).sum(axis=1)
         longer = np.flatnonzero(self.steps / RATIO ** np.maximum(taken - 1, 0) > steps)
         apart = np.zeros(self.count)
-        for i in longer:
-            look = self._slopes(int(i), float(steps[i]))
-            apart[i] = np.nan_to_num(np.abs(look.central - value[i]) - 8 * look.noise - 4 * uncertainty[i])
+        for i in map(int, longer):
+            look = self._slopes(i, float(steps[i]))
+            off = abs(look.central - value[i])
+            if look.gap > SHARP * abs(value[i]) + 8 * look.noise:
+                closer = self._slopes(i, float(steps[i] / RATIO**2))
+                if closer.gap > max(0.5 * look.gap, 8 * closer.noise):  # what only bends would be straighter by far
+                    off, self.kinked[i] = max(off, look.gap), True
+            apart[i] = np.nan_to_num(off - 8 * look.noise - 4 * uncertainty[i])
         return np.where(apart > 0, apart + uncertainty, uncertainty)
 
     def _diverging(self) -> Array:
@@ -219,6 +226,11 @@ class Slopes(NamedTuple):
     backward: float
     noise: float
     bend: float
+
+    @property
+    def gap(self) -> float:
+        """Between the two sides: of the contraction, or of all outputs."""
+        return max(abs(self.forward - self.backward), self.bend)
 
 
 class Extrapolated(NamedTuple):

@@ -35,7 +35,8 @@ Array = NDArray[Any]
 
 NUDGES = 4  # by which conditioning is measured
 BLURRING = 16.0  # times what the nudges move, another order of the same operations may
-JUMPING = 2.0**-30  # of a gradient's size: what the rounding of its arguments moves further is at a jump, or means nothing
+BLURRED = 2.0**-30  # of a gradient's size: no more is forgiven
+JUMPING = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
 ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
@@ -218,7 +219,7 @@ def conditioning(
 
 def blur(moved: float, size: float) -> float:
     """What the rounding of the arguments may do to a gradient of this size that they move so far."""
-    return BLURRING * moved if BLURRING * moved <= JUMPING * size else 0.0
+    return min(BLURRING * moved, BLURRED * size) if moved <= JUMPING * size else 0.0
 
 
 def _natural(sizes: Sequence[float]) -> float:

@@ -98,6 +98,8 @@ class Evidence:
     """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
     joint: float = 0.0
     """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
+    blurred: float = 0.0
+    """How far JAX's own gradient may be off by the rounding of the arguments, where it contradicts the others."""
     elsewhere: Elsewhere | None = None
 
     @property
@@ -312,6 +314,8 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
         return found(Verdict.FAIL, "kink" if kink[both].all() else "pullback", both, c.autodiff_used)
     another = by_jax & ((c.apart > 1) | kink)
     if another.any():
+        if 0 < largest(differences(e.analytic, _truth(e))) <= e.blurred:
+            return found(Verdict.INCONCLUSIVE, "reference-rounds", another, c.autodiff_used)
         return found(Verdict.FAIL, "convention" if kink[another].all() else "another-function", another, c.autodiff_used)
     if by_jax.any():
         return found(Verdict.INCONCLUSIVE, "jax-contradicts", by_jax, c.autodiff_used)

@@ -17,7 +17,7 @@ from oracle import directions, elsewhere, numerical
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.probe import RAISED, Probe, vector
-from oracle.subject import Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
+from oracle.subject import BLURRING, Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
 from oracle.verdict import MULTIPLE, NOTHING, Allowance, Evidence, doubted, hidden, judge
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class Witnesses:
             evidence = surveyed(evidence, self.probe, i)
         if judge(evidence).contradicted.size and self.dtype.name == "float64" and not evidence.estimate.kink.any():
             evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
+        if judge(evidence).reason == "another-function" and self.dtype.name == "float64":
+            evidence = replace(evidence, blurred=BLURRING * largest(self._moved[1 + i]))
         if theirs is None and np.count_nonzero(evidence.estimate.kink) > 1:
             evidence = replace(evidence, joint=self._joint(i, evidence))
         return evidence

@@ -73,6 +73,13 @@ def _differences_contradict(e: Evidence, j: Judgement) -> str:
     return "the differences contradict both the gradient and JAX, but hardly more than they are uncertain"
 
 
+def _reference_rounds(e: Evidence, j: Judgement) -> str:
+    return (
+        "the differences agree with the gradient, JAX with neither, but the reference moves as far when its arguments move by "
+        "their rounding: it loses these digits itself (terms that cancel; write it another way)"
+    )
+
+
 def _frozen(e: Evidence, j: Judgement) -> str:
     where = int(np.flatnonzero(e.estimate.frozen)[0])
     return (
@@ -139,6 +146,7 @@ BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "not-the-forward-pass": _not_the_forward_pass,
     "jax-contradicts": _jax_contradicts,
     "differences-contradict": _differences_contradict,
+    "reference-rounds": _reference_rounds,
     "frozen": _frozen,
     "uncertain": _uncertain,
     "zero": _zero,

@@ -1,0 +1,324 @@
+"""Points at which other checks are wrong: saturation, huge and tiny numbers, cancellation, stiff functions, kinks, ties.
+
+A right gradient passes, or the verdict is INCONCLUSIVE and says why; a wrong one FAILs, however small it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from oracle.row import Row, Verdict
+from oracle.verification import verify
+from tests.oracle.planted import Array, Pair, cube, elementwise, normal, row, signed
+
+
+class Hard(NamedTuple):
+    """y = function(x), entry by entry, its slope, and slopes that are wrong."""
+
+    function: Callable[[Any], Any]
+    slope: Callable[[Array], Any]
+    x: Array
+    wrong: tuple[Callable[[Array], Any], ...]
+    by_jax: Callable[[Any], Any]
+    verdicts: tuple[Verdict, ...] = (Verdict.PASS,)
+
+
+def points(*numbers: float) -> Array:
+    return np.array(numbers, np.float64)
+
+
+def times(slope: Callable[[Array], Any], *factors: float) -> Callable[[Array], Any]:
+    """The slope, but wrong by a factor of its own at each entry."""
+    return lambda x: slope(x) * np.array(factors)
+
+
+def twice(x: Array) -> Array:
+    return 2 * x
+
+
+OR_UNKNOWN = (Verdict.PASS, Verdict.INCONCLUSIVE)
+HARD = {
+    "exp(-x) at 40": Hard(
+        lambda x: np.exp(-x), lambda x: -np.exp(-x), points(40, 41), (lambda x: np.exp(-x),), lambda x: jnp.exp(-x)
+    ),
+    "a bell far out": Hard(
+        lambda x: np.exp(-x * x),
+        lambda x: -2 * x * np.exp(-x * x),
+        points(7, 6.5),
+        (lambda x: -x * np.exp(-x * x),),
+        lambda x: jnp.exp(-x * x),
+    ),
+    "sigmoid at 40": Hard(
+        lambda x: 1 / (1 + np.exp(-x)),
+        lambda x: np.exp(-x) / (1 + np.exp(-x)) ** 2,
+        points(40, 39),
+        (lambda x: -np.exp(-x) / (1 + np.exp(-x)) ** 2,),
+        jax.nn.sigmoid,
+    ),
+    "a tiny entry beside a large one": Hard(
+        lambda x: x**3,
+        lambda x: 3 * x**2,
+        points(1e-8, 1),
+        (times(lambda x: 3 * x**2, 2 / 3, 1), times(lambda x: 3 * x**2, 1 + 1e-6, 1)),
+        lambda x: x**3,
+    ),
+    "1e-150": Hard(np.square, twice, points(1e-150, 2e-150), (), jnp.square, OR_UNKNOWN),
+    "1e-160": Hard(np.square, twice, points(1e-160, 2e-160), (), jnp.square, OR_UNKNOWN),
+    "1e150": Hard(np.square, twice, points(1e150, 2e150), (lambda x: 2.0001 * x,), jnp.square),
+    "1e-150, 1 and 1e100": Hard(
+        np.square,
+        twice,
+        points(1e-150, 1, 1e100),
+        (times(twice, 1.5, 1, 1), times(twice, 1, 1.5, 1), times(twice, 1, 1, 1.5)),
+        jnp.square,
+    ),
+    "tanh(1000 x)": Hard(
+        lambda x: np.tanh(1000 * x),
+        lambda x: 1000 * (1 - np.tanh(1000 * x) ** 2),
+        points(1e-4, 0, 3e-3, 0.5, -1),
+        (lambda x: 1 - np.tanh(1000 * x) ** 2,),
+        lambda x: jnp.tanh(1000 * x),
+    ),
+    "x**0.1 near 0": Hard(
+        lambda x: x**0.1,
+        lambda x: 0.1 * x**-0.9,
+        points(1e-12, 1e-3, 1),
+        (lambda x: 0.1 * x**-0.8,),
+        lambda x: x**0.1,
+        OR_UNKNOWN,
+    ),
+    "1/x at 1e-12": Hard(
+        lambda x: 1 / x,
+        lambda x: -1 / x**2,
+        points(1e-12, 1, 2, -3),
+        (times(lambda x: -1 / x**2, 1.01, 1, 1, 1), times(lambda x: -1 / x**2, 1, 1, 1.01, 1)),
+        lambda x: 1 / x,
+    ),
+    "log|x| at 1e-12": Hard(
+        lambda x: np.log(np.abs(x)),
+        lambda x: 1 / x,
+        points(1e-12, 1, 2, -3),
+        (times(lambda x: 1 / x, 1.01, 1, 1, 1), times(lambda x: 1 / x, 1, 1, 1.01, 1)),
+        lambda x: jnp.log(jnp.abs(x)),
+    ),
+    "sin at 1e8": Hard(np.sin, np.cos, points(1e8, 1.00001e8, -1.2e8), (lambda x: np.cos(x) * (1 + 1e-5),), jnp.sin),
+    "waves as long as the steps": Hard(
+        lambda x: x + np.sin(32 * np.pi * x) / 50,
+        lambda x: 1 + 0.64 * np.pi * np.cos(32 * np.pi * x),
+        points(16, 32, 48),
+        (np.ones_like,),
+        lambda x: x + jnp.sin(32 * jnp.pi * x) / 50,
+    ),
+    "a square that cancels": Hard(
+        lambda x: (x - 1) ** 2,
+        lambda x: 2 * (x - 1),
+        points(1 + 1e-9, 1 - 1e-12, 1.5),
+        (times(lambda x: 2 * (x - 1), 1.5, 1, 1),),
+        lambda x: (x - 1) ** 2,
+    ),
+    "1 - cos": Hard(
+        lambda x: 1 - np.cos(x), np.sin, points(1e-7, 1e-4, 0.1), (lambda x: np.sin(x) * 1.001,), lambda x: 1 - jnp.cos(x)
+    ),
+    "beside a large constant": Hard(
+        lambda x: x + 1e10, np.ones_like, points(1, 2), (lambda x: 1.001 + 0 * x,), lambda x: x + 1e10, OR_UNKNOWN
+    ),
+}
+WITNESSES = pytest.mark.parametrize("witnesses", ["JAX", "alone"])
+
+
+def seen(hard: Hard, slope: Callable[[Array], Any], witnesses: str) -> Row:
+    return row(verify(elementwise(hard.function, slope), hard.x, reference=hard.by_jax if witnesses == "JAX" else None))
+
+
+@WITNESSES
+@pytest.mark.parametrize("name", HARD)
+def test_what_is_right_is_not_accused(name: str, witnesses: str) -> None:
+    only = seen(HARD[name], HARD[name].slope, witnesses)
+    assert only.verdict in HARD[name].verdicts, only.diagnosis
+    assert only.diagnosis or only.passed
+
+
+@WITNESSES
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name, hard in HARD.items() for i in range(len(hard.wrong))])
+def test_what_is_wrong_fails(name: str, number: int, witnesses: str) -> None:
+    only = seen(HARD[name], HARD[name].wrong[number], witnesses)
+    assert only.verdict is Verdict.FAIL, only
+
+
+def test_where_the_error_was_seen_is_said() -> None:
+    hard = HARD["exp(-x) at 40"]
+    said = seen(hard, hard.wrong[0], "JAX").diagnosis
+    assert said.startswith("at a quarter of these arguments, where rounding hides less, constant factor: x is -1 times")
+
+
+# --------------------------------------------------------------------------------------------- several entries at once
+
+
+def normalized(eps: float = 0.0, *, forget_mean: bool = False) -> Pair:
+    def fwd(x: Array) -> Any:
+        mean, std = x.mean(axis=-1, keepdims=True), np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+        return (x - mean) / std, ((x - mean) / std, std)
+
+    def bwd(residuals: Any, dy: Array) -> Any:
+        y, std = residuals
+        along = 0 if forget_mean else y * (dy * y).mean(axis=-1, keepdims=True)
+        return ((dy - dy.mean(axis=-1, keepdims=True) - along) / std,)
+
+    return fwd, bwd
+
+
+def normalized_by_jax(x: Any) -> Any:
+    return (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, keepdims=True)
+
+
+@WITNESSES
+@pytest.mark.parametrize("offset", [30.0, 1e3, 1e5])
+def test_a_normalization_of_numbers_far_from_zero(offset: float, witnesses: str) -> None:
+    x = normal(3, 5) + offset
+    reference = normalized_by_jax if witnesses == "JAX" else None
+    assert row(verify(normalized(), x, reference=reference)).verdict is Verdict.PASS
+    assert row(verify(normalized(forget_mean=True), x, reference=reference)).verdict is Verdict.FAIL
+
+
+def test_a_reference_that_loses_digits_accuses_nobody() -> None:
+    """The variance as a mean of squares less a square: 1e10 less 1e10."""
+
+    def standardized(x: Any) -> Any:
+        return jax.nn.standardize(x, epsilon=0.0)
+
+    only = row(verify(normalized(), normal(3, 5) + 1e5, reference=standardized))
+    assert only.verdict is Verdict.INCONCLUSIVE
+    assert "it loses these digits itself" in only.diagnosis
+
+
+@WITNESSES
+def test_a_normalization_in_float32_far_from_zero(witnesses: str) -> None:
+    x = (normal(3, 5) + 100).astype(np.float32)
+    reference = normalized_by_jax if witnesses == "JAX" else None
+    assert row(verify(normalized(), x, reference=reference)).verdict is Verdict.PASS
+    assert row(verify(normalized(forget_mean=True), x, reference=reference)).verdict is Verdict.FAIL
+
+
+@WITNESSES
+def test_frequencies_over_three_decades(witnesses: str) -> None:
+    frequencies = 2.0 ** np.arange(11) * np.pi
+
+    def encode_fwd(x: Array) -> Any:
+        return np.sin(x[:, None] * frequencies), x
+
+    def encode_bwd(x: Array, dy: Array) -> Any:
+        return ((dy * np.cos(x[:, None] * frequencies) * frequencies).sum(axis=1),)
+
+    reference = (lambda x: jnp.sin(x[:, None] * frequencies)) if witnesses == "JAX" else None
+    assert row(verify((encode_fwd, encode_bwd), signed(6) / 2, reference=reference)).verdict is Verdict.PASS
+
+
+@WITNESSES
+def test_a_gradient_that_is_zero_but_for_rounding_is_vacuous(witnesses: str) -> None:
+    """The bias before a batch normalization: what it adds is subtracted again."""
+    fwd, bwd = normalized()
+
+    def shifted_fwd(b: Array, x: Array) -> Any:
+        return fwd((x + b).T)
+
+    def shifted_bwd(residuals: Any, dy: Array) -> Any:
+        (dx,) = bwd(residuals, dy)
+        return dx.T.sum(axis=0), dx.T
+
+    reference = (lambda b, x: normalized_by_jax((x + b).T)) if witnesses == "JAX" else None
+    result = verify((shifted_fwd, shifted_bwd), normal(3), normal(6, 3), reference=reference)
+    assert row(result, "b").verdict is Verdict.VACUOUS
+    assert row(result, "b").diagnosis.startswith("vacuous: the gradient is zero but for rounding")
+    assert row(result, "x").verdict is Verdict.PASS
+
+
+@WITNESSES
+def test_predictions_beside_their_targets(witnesses: str) -> None:
+    t = normal(6)
+    p = t * (1 + 1e-9 * normal(6, seed=5))
+    reference = (lambda p, t: (p - t) ** 2) if witnesses == "JAX" else None
+
+    def squared(factor: float) -> Pair:
+        return lambda p, t: ((p - t) ** 2, p - t), lambda d, dy: (factor * d * dy, -2 * d * dy)
+
+    assert verify(squared(2.0), p, t, reference=reference).passed
+    assert row(verify(squared(2.001), p, t, reference=reference), "p").verdict is Verdict.FAIL
+
+
+def test_an_entropy_whose_terms_round_to_nothing_is_not_accused() -> None:
+    """sigmoid(x) - t is 0 where x is 40 and t is 1, and the true gradient 4e-18."""
+    t = points(1, 0, 1)
+
+    def loss_fwd(x: Array) -> Any:
+        return np.logaddexp(0, x) - x * t, x
+
+    def loss_bwd(x: Array, dy: Array) -> Any:
+        return ((1 / (1 + np.exp(-x)) - t) * dy,)
+
+    for reference in (None, lambda x: jnp.logaddexp(0, x) - x * t):
+        assert row(verify((loss_fwd, loss_bwd), points(40, -35, 0.3), reference=reference)).verdict is Verdict.PASS
+
+
+# ------------------------------------------------------------------------------------------------- ties and many elements
+
+
+def largest(share: Callable[[Array], Array]) -> Pair:
+    return lambda x: (x.max(), x), lambda x, dy: (share(x == x.max()) * dy,)
+
+
+def test_ties_that_share_what_flows_and_ties_that_each_get_all() -> None:
+    x = points(1, 2, 2, 0.5)
+    for share in (lambda tied: tied / tied.sum(), lambda tied: tied & (np.cumsum(tied) == 1)):
+        assert row(verify(largest(share), x)).verdict is Verdict.KINK
+    only = row(verify(largest(lambda tied: tied), x))
+    assert only.verdict is Verdict.FAIL
+    assert only.diagnosis.startswith("ties: each of 2 elements such as x[1] is at a kink")
+
+
+def test_one_kink_among_many_elements_hides_no_other() -> None:
+    x = normal(60, 60)
+    x[3, 4] = 0.0
+    relu = elementwise(lambda x: np.maximum(x, 0), lambda x: x > 0)
+    assert row(verify(relu, x)).verdict is Verdict.KINK
+    spoilt = np.ones_like(x)
+    spoilt[40, 41] = 1.001
+    x[40, 41] = 0.7
+    assert row(verify((relu[0], lambda x, dy: ((x > 0) * dy * spoilt,)), x)).verdict is Verdict.FAIL
+
+
+def test_kinks_everywhere_are_no_pass() -> None:
+    """At each of these elements, no two of which are equal, |x - round(x)| has a kink."""
+    x = np.arange(3000.0) + 1
+    saw = elementwise(lambda x: np.abs(x - np.round(x)), lambda x: np.sign(x - np.round(x)))
+    assert row(verify(saw, x, limit=100)).verdict is not Verdict.PASS
+    only = row(verify(elementwise(lambda x: np.abs(x - np.round(x)), lambda x: 0.5 + 0 * x), x, limit=100))
+    assert only.verdict is Verdict.INCONCLUSIVE
+    assert only.diagnosis.startswith("too many kinks: of ")
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-160])
+def test_many_elements_and_huge_or_tiny_values(size: float) -> None:
+    x = normal(3000)
+    assert row(verify(elementwise(lambda x: x * size, lambda x: size + 0 * x), x)).verdict is Verdict.PASS
+    assert row(verify(elementwise(lambda x: x * size, lambda x: 1.01 * size + 0 * x), x)).verdict is Verdict.FAIL
+
+
+def test_a_tiny_element_among_many() -> None:
+    x = np.abs(signed(3000))
+    x[7] = 1e-12
+    assert row(verify(elementwise(np.sqrt, lambda x: 0.5 / np.sqrt(x)), x)).verdict is Verdict.PASS
+    assert row(verify(elementwise(np.sqrt, lambda x: 0.5001 / np.sqrt(x)), x)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1.00001), (np.float16, 1.1), (ml_dtypes.bfloat16, 1.5)])
+def test_a_narrow_dtype_hides_little_without_a_reference(dtype: Any, factor: float) -> None:
+    x = signed(5).astype(dtype)
+    assert row(verify(cube(), x)).verdict is Verdict.PASS
+    assert row(verify(cube(lambda dx: np.asarray(dx * dtype(factor), dtype)), x)).verdict is Verdict.FAIL
