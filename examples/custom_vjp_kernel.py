@@ -25,7 +25,7 @@ def mean_square(x):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x, gamma, eps):
-    """x (..., D) divided by the root of its mean square, times gamma (D)."""
+    """Divides x (..., D) by the root of its mean square, times gamma (D)."""
     return x * jax.lax.rsqrt(mean_square(x) + eps) * gamma
 
 

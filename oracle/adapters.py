@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import optree
 
-__all__ = ["KINDS", "Pair", "adapted", "of_autograd", "of_jax", "of_torch"]
+__all__ = ["KINDS", "Pair", "adapted", "named", "of_autograd", "of_jax", "of_torch"]
 
 Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -64,7 +64,7 @@ def of_jax(function: Callable[..., Any]) -> Pair:
             leaves = optree.tree_leaves(jax.device_put(dy))
             return _arrays(pullback(optree.tree_unflatten(optree.tree_structure(value), leaves)))
 
-    return _named(fwd, bwd, function)
+    return named(fwd, bwd, function)
 
 
 def of_torch(function: Any) -> Pair:
@@ -108,7 +108,7 @@ def of_torch(function: Any) -> Pair:
         )
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
 
-    return _named(fwd, bwd, function)
+    return named(fwd, bwd, function)
 
 
 def _apply(function: Any) -> Callable[..., Any]:
@@ -139,14 +139,14 @@ def of_autograd(function: Any) -> Pair:
         pullback, _ = autograd.make_vjp(lambda arguments: function(*arguments, **options))(primals)
         return _arrays(pullback(dy))
 
-    return _named(fwd, bwd, function)
+    return named(fwd, bwd, function)
 
 
 def _arrays(tree: Any) -> Any:
     return optree.tree_map(np.array, tree)
 
 
-def _named(fwd: Any, bwd: Any, function: Any) -> Pair:
+def named(fwd: Any, bwd: Any, function: Any) -> Pair:
     """The pair under the name of what it adapts, and with its arguments, as reports show them."""
     fwd.__name__ = getattr(function, "__name__", type(function).__name__)
     fwd.__module__ = getattr(function, "__module__", None) or "__main__"

@@ -1,0 +1,40 @@
+"""A port in C, compared through the arrays that it saved: its LayerNorm has a mistake in one gradient.
+
+    python examples/compare_port.py
+
+`examples/port/layer_norm.c` is the port. `wrong.npz` beside it has what it was given (gamma, beta, x, dy) and what it returned
+(y and three gradients), in float32, and `mended.npz` the same of the mended port. Any language that can write a zip file can
+write such a one, and reading it executes nothing. No compiler is needed here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import purenet as pn
+from oracle import catalogue, vectors
+
+FOLDER = Path(__file__).parent / "port"
+
+
+def compare(saved, case):
+    return vectors.compare(
+        pn.layer_norm,
+        saved["params"],
+        saved["x"],
+        value=saved["y"],
+        dy=saved["dy"],
+        cotangents=(saved["dparams"], saved["dx"]),
+        options={"eps": 1e-5},
+        reference=catalogue.find("layer_norm").reference,
+        case=case,
+    )
+
+
+def main():
+    for name in ("wrong", "mended"):
+        print(compare(vectors.read(FOLDER / f"{name}.npz"), name), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
