@@ -1,8 +1,8 @@
 """Functions that other libraries differentiate by a rule of their own, as pairs that `verify` takes.
 
-`verify` adapts a `jax.custom_vjp` or `jax.custom_jvp` function, a subclass of `torch.autograd.Function` and an autograd
-primitive by itself. A function that only calls one of them looks like any other: name its library with `of_jax`, `of_torch`
-or `of_autograd`. Nothing is imported here before it is asked for.
+`verify` adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
+`apply`) and an autograd primitive by itself. A function that only calls one of them looks like any other: name its library
+with `of_jax`, `of_torch` or `of_autograd`. Nothing is imported here before it is asked for.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
 
 KINDS = (
     "a purenet.Op, a pair (fwd, bwd) of functions, "
-    "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive"
+    "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive "
+    "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd)"
 )
 
 
 def adapted(op: Any) -> Pair | None:
     """The pair of what carries a rule of its own; None for anything else."""
     jax, torch = sys.modules.get("jax"), sys.modules.get("torch")  # whoever has such an object has imported its library
-    if jax is not None and isinstance(op, jax.custom_vjp | jax.custom_jvp):
+    if jax is not None and isinstance(op, jax.custom_vjp | jax.custom_jvp | jax.stages.Wrapped):
         return of_jax(op)
-    if torch is not None and isinstance(op, type) and issubclass(op, torch.autograd.Function):
+    if torch is not None and _function_of(op) is not None:
         return of_torch(op)
     if getattr(op, "_is_autograd_primitive", False):
         return of_autograd(op)
@@ -70,10 +71,12 @@ def of_jax(function: Callable[..., Any]) -> Pair:
 def of_torch(function: Any) -> Pair:
     """A `torch.autograd.Function`, or a function of tensors. Options of a Function go to the parameters of its `forward`.
 
-    A gradient that torch gives as None stays None, which `verify` does not take for zero.
+    A gradient that torch gives as None stays None, which `verify` does not take for zero. Weights that the function holds
+    must be of float64 (`module.double()`), as the differences are.
     """
     import torch
 
+    function = _function_of(function) or function
     call = _apply(function) if isinstance(function, type) else function
 
     def tensor(array: Any, *, wanted: bool = False) -> Any:
@@ -94,21 +97,29 @@ def of_torch(function: Any) -> Pair:
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         tree: Any = primals
         given: Any = optree.tree_map(partial(tensor, wanted=True), tree)
-        value = call(*given, **{k: tensor(o) if isinstance(o, np.ndarray) else o for k, o in options.items()})
+        taken = optree.tree_map(torch.clone, given)  # a function may write to what was computed, not to where gradients end
+        value = call(*taken, **{k: tensor(o) if isinstance(o, np.ndarray) else o for k, o in options.items()})
         return optree.tree_map(array_of, value), (value, given)
 
     def bwd(residuals: Any, dy: Any) -> Any:
         value, given = residuals
-        found = torch.autograd.grad(
-            optree.tree_leaves(value),
-            optree.tree_leaves(given),
-            [tensor(d) for d in optree.tree_leaves(dy)],
-            retain_graph=True,
-            allow_unused=True,
-        )
+        flowing = [(v, d) for v, d in zip(optree.tree_leaves(value), optree.tree_leaves(dy), strict=True) if v.requires_grad]
+        leaves = optree.tree_leaves(given)
+        found: Any = [None] * len(leaves)
+        if flowing:  # else all is detached, or integers
+            values, seeds = zip(*((v, tensor(d)) for v, d in flowing), strict=True)
+            found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
 
     return named(fwd, bwd, function)
+
+
+def _function_of(op: Any) -> Any:
+    """The `torch.autograd.Function` that this is, or of which it is the `apply`; None for anything else."""
+    import torch
+
+    owner = getattr(op, "__self__", None) if getattr(op, "__name__", "") == "apply" else op
+    return owner if isinstance(owner, type) and issubclass(owner, torch.autograd.Function) else None
 
 
 def _apply(function: Any) -> Callable[..., Any]:
@@ -120,7 +131,10 @@ def _apply(function: Any) -> Callable[..., Any]:
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def call(*primals: Any, **options: Any) -> Any:
-        bound = signature.bind(*primals, **options)
+        try:
+            bound = signature.bind(*primals, **options)
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}.forward: {error}") from None
         bound.apply_defaults()
         return function.apply(*bound.args)
 
@@ -130,14 +144,21 @@ def _apply(function: Any) -> Callable[..., Any]:
 def of_autograd(function: Any) -> Pair:
     """An autograd primitive, or a function of `autograd.numpy`; keywords are not differentiated."""
     import autograd
+    import autograd.builtins
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         return _arrays(function(*primals, **options)), (primals, options)
 
     def bwd(residuals: Any, dy: Any) -> Any:
         primals, options = residuals
-        pullback, _ = autograd.make_vjp(lambda arguments: function(*arguments, **options))(primals)
-        return _arrays(pullback(dy))
+
+        def arrays(arguments: Any) -> Any:  # autograd knows no other trees of values than its own
+            leaves = optree.tree_leaves(function(*arguments, **options))
+            return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
+
+        pullback, _ = autograd.make_vjp(arrays)(primals)
+        seeds = optree.tree_leaves(dy)
+        return _arrays(pullback(seeds[0] if len(seeds) == 1 else tuple(seeds)))
 
     return named(fwd, bwd, function)
 

@@ -136,6 +136,21 @@ def test_what_only_calls_a_rule_is_named_by_its_library() -> None:
     assert {r.verdict for r in right.rows} == {Verdict.PASS}, right
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
+def test_a_jitted_rule_is_still_one(factor: float, verdict: Verdict) -> None:
+    result = oracle.verify(jax.jit(by_jax(factor)), X, X + 0.25)
+    assert row(result, "x").verdict is verdict
+    assert {r.op for r in result.rows} == {"power_of"}
+
+
+def test_trees_of_values_of_autograd() -> None:
+    for factor, verdict in ((1.0, Verdict.PASS), (2.0, Verdict.FAIL)):
+        power_of = by_autograd(factor)
+        pair = adapters.of_autograd(lambda x, w, power_of=power_of: {"both": (power_of(x, w), anp.sum(x)), "w": w})
+        result = oracle.verify(pair, X, X + 0.25)
+        assert (row(result, "x").verdict, row(result, "w").verdict) == (verdict, Verdict.PASS), result
+
+
 def test_tensors_of_torch_by_their_own_rules() -> None:
     torch = pytest.importorskip("torch")
     pair = adapters.of_torch(lambda params, x: torch.softmax(x @ params["w"], -1))
@@ -159,7 +174,54 @@ def test_tensors_of_torch_by_their_own_rules() -> None:
     assert "returned None" in only.diagnosis
 
 
+def test_apply_of_torch_is_its_function() -> None:
+    for factor, verdict in ((1.0, Verdict.PASS), (2.0, Verdict.FAIL)):
+        power_of = by_torch(factor).apply
+        for op in (power_of, adapters.of_torch(power_of)):
+            result = oracle.verify(op, X, X + 0.25, options={"power": 2})
+            assert row(result, "x").verdict is verdict
+            assert {r.op for r in result.rows} == {"PowerOf"}
+
+
+def test_values_of_torch_that_nothing_flows_to() -> None:
+    torch = pytest.importorskip("torch")
+    both = row(oracle.verify(adapters.of_torch(lambda x: (x**2, x.argmax(0), x.detach())), X))
+    assert both.verdict is Verdict.FAIL  # the last output does move with x
+    right = oracle.verify(adapters.of_torch(lambda x: (x**2, (x > 0).to(torch.int64))), X)
+    assert right.passed, right
+    only = row(oracle.verify(adapters.of_torch(lambda x: 2 * x.detach()), X))
+    assert (only.verdict, "returned None" in only.diagnosis) == (Verdict.FAIL, True)
+
+
+def test_a_function_of_torch_that_writes_to_its_argument() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Doubled(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.mark_dirty(x)
+            return x.mul_(2)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            return 2 * dy
+
+    result = oracle.verify(Doubled, X)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"powr": 2}, "unexpected keyword argument 'powr'"), ({"w": X}, "multiple values for argument 'w'")]
+)
+def test_wrong_options_name_the_function_of_torch(options: dict[str, Any], said: str) -> None:
+    only = row(oracle.verify(by_torch(1.0), X, X, options=options), "")
+    assert only.verdict is Verdict.ERROR
+    assert f"PowerOf.forward: got an {said}" in only.diagnosis or f"PowerOf.forward: {said}" in only.diagnosis
+
+
 @pytest.mark.parametrize("op", [np.sin, lambda x: x, 3, int, normal])
 def test_what_has_no_rule_of_its_own_is_refused(op: Any) -> None:
-    with pytest.raises(TypeError, match=r"verify: op must be a purenet.Op, a pair .*, a jax.custom_vjp function"):
+    with pytest.raises(
+        TypeError, match=r"verify: op must be a purenet.Op, a pair .*, a jax.custom_vjp function.*oracle.adapters has"
+    ):
         oracle.verify(op, X)

@@ -70,11 +70,13 @@ def test_whatever_is_in_the_catalogue(name: str) -> None:
     assert "sign" in result.rows[0].diagnosis, result
 
 
+ONE_ENTRY = 1 + 1e-9 * (np.arange(20) == 7).reshape(5, 4)
+
 CAUSES: dict[str, tuple[Any, str, str]] = {
     "factor": (lambda dp, dx: (dp, dx / 5), "x", "constant factor: x is 0.2 times the true gradient everywhere"),
     "overwritten": (lambda dp, dx: ({**dp, "b": DY[-1]}, dx), "params.b", "the gradient of the last of 5 samples alone"),
     "averaged": (lambda dp, dx: ({**dp, "w": dp["w"] / 5}, dx), "params.w", "divided by the batch (5) once too often"),
-    "one entry": (lambda dp, dx: (dp, dx * (1 + 1e-9 * (np.arange(20) == 7).reshape(5, 4))), "x", "a single entry is wrong: x[1, 3]"),
+    "one entry": (lambda dp, dx: (dp, dx * ONE_ENTRY), "x", "a single entry is wrong: x[1, 3]"),
     "shape": (lambda dp, dx: ({**dp, "w": dp["w"].T.copy()}, dx), "params.w", "transposed"),
     "structure": (lambda dp, dx: ({"w": dp["w"]}, dx), "params", "the structure"),
     "dtype": (lambda dp, dx: (dp, dx.astype(np.float32)), "x", "the cotangent is float32, the argument float64"),
