@@ -90,7 +90,7 @@ class Evidence:
     scale: float
     allowance: Allowance
     resolution: float
-    """The largest uncertainty, in units of `scale`, that still decides anything: half the digits of the function."""
+    """The largest uncertainty, in units of `scale`, that still decides anything: about half the digits of the function."""
     value_error: float | None = None
     """Between our values and the reference's, in units of what is allowed."""
     flags: frozenset[Flag] = frozenset()

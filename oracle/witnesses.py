@@ -109,7 +109,7 @@ class Witnesses:
             along=along,
             scale=scale,
             allowance=self._allowance(i, scale, theirs),
-            resolution=float(np.sqrt(self.probe.eps)),
+            resolution=4 * float(np.sqrt(self.probe.eps)),
             value_error=self._values[1],
             flags=self.flags,
             rounding=NOTHING * EPSILON["float64"] * secant,

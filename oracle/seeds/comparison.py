@@ -224,7 +224,7 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
                 along=None,
                 scale=scale,
                 allowance=Allowance.of(np.dtype(np.float64), scale, None),
-                resolution=2.0**-26,  # half the digits of float64, as `verify` has it
+                resolution=2.0**-24,  # as `verify` has it
                 value_error=float(abs(value - jax_value) / rounding),
             )
             evidence = surveyed(evidence, loss, number)
