@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -183,7 +183,7 @@ class _Run:
         rows: list[Row] = []
         try:
             y, dy, cotangents = self._run_op()
-            breaches = self._well_formed(cotangents)
+            breaches = self._well_formed(cotangents, batch := _batch(self.leaves, y))
             if breaches:
                 return self._breached(breaches)
             given: Any = cotangents
@@ -210,7 +210,7 @@ class _Run:
                 self.limit,
             )
             for i, (e, those) in enumerate(witnesses.evidence()):
-                situation = those.situation(i, self.samples, ignores_cotangent=e.parameter in ignored)
+                situation = those.situation(i, batch, ignores_cotangent=e.parameter in ignored)
                 row = self._judged(e, situation, witnesses.forward_error)
                 if row.passed and e.parameter in ignored:  # right for this cotangent by chance
                     row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
@@ -261,7 +261,7 @@ class _Run:
             self._row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches
         ]
 
-    def _well_formed(self, cotangents: Any) -> list[Breach]:
+    def _well_formed(self, cotangents: Any, batch: int | None) -> list[Breach]:
         """What is wrong with the form of the cotangents: number, structure, shape, dtype."""
         if not isinstance(cotangents, tuple) or len(cotangents) != len(self.primals):
             got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
@@ -281,7 +281,7 @@ class _Run:
                 if not hasattr(array, "dtype"):
                     breaches.append(Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array"))
                 elif array.shape != primal_leaf.shape:
-                    breaches.append(Breach(leaf.path, shape_cause(array.shape, primal_leaf.shape, self.samples)))
+                    breaches.append(Breach(leaf.path, shape_cause(array.shape, primal_leaf.shape, batch)))
                 elif array.dtype != primal_leaf.dtype:
                     kind = "integer dtype: " if array.dtype.kind in "iu" else ""
                     what = f"{kind}the cotangent is {array.dtype}, the argument {primal_leaf.dtype}"
@@ -302,12 +302,6 @@ class _Run:
     def dtype(self) -> np.dtype[Any]:
         """The narrowest among the arguments, which is what the gradients of all of them are rounded by."""
         return max((np.asarray(leaf.array).dtype for leaf in self.leaves), key=eps_of)
-
-    @cached_property
-    def samples(self) -> int:
-        """The size of the batch: the first dimension of the last argument."""
-        shape = np.shape(self.leaves[-1].array)
-        return int(shape[0]) if shape else 1
 
     # ----------------------------------------------------------------------------------------- the verdict
 
@@ -337,6 +331,15 @@ class _Run:
             exhibit=exhibit_of(e, judgement),
             **measured(e),
         )
+
+
+def _batch(leaves: Sequence[Leaf], y: Any) -> int | None:
+    """How many samples there are: the first dimension of the data, which all of it shares and the value has if it has any."""
+    data = [np.shape(leaf.array) for leaf in leaves if not leaf.path.startswith("params.")]
+    sizes = {shape[0] for shape in data if shape}
+    rows = {np.shape(leaf.array)[0] for leaf in leaves_of(("the value",), (y,)) if np.ndim(leaf.array)}
+    common = sizes & rows if rows else sizes
+    return int(common.pop()) if len(common) == 1 else None
 
 
 def _said(error: BaseException) -> str:

@@ -275,10 +275,11 @@ class Witnesses:
     def _budget(self) -> Budget:
         return Budget()
 
-    def situation(self, i: int, samples: int, *, ignores_cotangent: bool) -> Situation:
+    def situation(self, i: int, batch: int | None, *, ignores_cotangent: bool) -> Situation:
         """What a diagnosis of argument `i` may ask for."""
         outputs, elements = self.probe.cotangent.size, self.probe.origin[i].size
-        sizes = {"batch": samples, "number of outputs": outputs, "number of elements": elements}
+        sizes = {} if batch is None else {"batch": batch}
+        sizes |= {"number of outputs": outputs, "number of elements": elements}
         products: dict[str, int] = {}
         value = leaves_of(("the value",), (self.y,))
         for leaf in (*self.leaves, *value):

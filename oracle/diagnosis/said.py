@@ -170,7 +170,7 @@ def _at_kinks(e: Evidence) -> str:
     )
 
 
-def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int) -> str:
+def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | None) -> str:
     """What a cotangent of the wrong shape suggests."""
     extra = len(found) - len(expected)
     broadcast = extra >= 0 and all(n in (m, 1) for m, n in zip(found[extra:], expected, strict=True))

@@ -24,6 +24,11 @@ the hand-written gradient against Romberg's central differences, *+-* their own 
 autodiff of the reference, *ULP* the same at the worst entry in units in its last place. *used*: the largest error as a
 fraction of what is allowed. A dash: not measured, or not meaningful for this row."""
 
+ACCURACY = """\
+At every smooth entry of a float64 gradient that both witnesses have seen: how often the differences are further from JAX than
+they state (*understated*, beyond 4 ULP of the natural scale, which is how exact JAX is taken to be), and the uncertainty that
+they state, as the largest of each gradient relative to its largest entry."""
+
 
 def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
     """The whole page. `sources` says for each op where its reference comes from."""
@@ -34,6 +39,8 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         f"{_code(env['command'])}, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
         LEGEND,
     ]
+    if any(row.compared for row in rows):
+        parts += ["## How exact the differences are", ACCURACY, _accuracy(rows)]
     failures = [row for row in worst_first(rows) if not row.passed]
     if failures:
         parts += ["## Failures", *(_failure(row, reproduce) for row in failures)]
@@ -48,6 +55,20 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         if kinks:
             parts.append("\n".join(f"- {escape(row.label)}: {escape(row.diagnosis)}" for row in kinks))
     return "\n\n".join(parts) + "\n"
+
+
+def _accuracy(rows: Sequence[Row]) -> str:
+    """One line a family: the differences against JAX, whatever the hand-written gradients are."""
+    lines = []
+    families = sorted({row.family for row in rows if row.compared})
+    for family in [*families, "all"]:
+        mine = [row for row in rows if row.compared and family in (row.family, "all")]
+        stated = sorted(row.numerical_uncertainty for row in mine if row.numerical_uncertainty is not None)
+        compared, understated = sum(row.compared for row in mine), sum(row.understated for row in mine)
+        share = f"{1000 * understated / compared:.2g} in 1,000" if understated else "none"
+        lines.append((escape(family), compared, digits(stated[len(stated) // 2]), digits(stated[-1]), understated, share))
+    headers = ("family", "entries", "median +-", "largest +-", "understated", "share")
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
 
 def escape(text: str) -> str:

@@ -115,7 +115,7 @@ def test_nothing_to_differentiate() -> None:
 
 @pytest.mark.parametrize("op", [np.sin, None, "relu", cube()[0], (cube()[0],), (*cube(), 1), [*cube()], (cube()[0], None)])
 def test_what_is_no_op(op: Any) -> None:
-    message = r"^verify: op must be a purenet.Op, a pair \(fwd, bwd\) of functions, .* primitive, got " + type(op).__name__
+    message = r"^verify: op must be a purenet.Op, a pair \(fwd, bwd\) of functions, .* primitive .*, got " + type(op).__name__
     with pytest.raises(TypeError, match=message):
         verify(op, X)
 
