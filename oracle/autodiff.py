@@ -80,6 +80,9 @@ def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: An
     ours, theirs = [s.shape for s in seeds], [v.shape for v in values]
     if ours != theirs:
         raise StructureError(f"its value has the shapes {theirs}, ours {ours}")
+    for seed, v in zip(seeds, values, strict=True):
+        if seed.dtype != v.dtype:
+            raise StructureError(f"its value is {v.dtype}, ours {seed.dtype} (does a float64 number in it promote?)")
     return value, pull(optree.tree_unflatten(optree.tree_structure(value), seeds))
 
 

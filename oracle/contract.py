@@ -30,7 +30,8 @@ WRITES = "writes to"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
 ROOM = 2.0**-80
-FAR = (2.0**20, -(2.0**-20))  # times dy: what is clipped, or below a threshold, shows there
+FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
+MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
 
 
 class Breach(NamedTuple):
@@ -85,6 +86,13 @@ class Setting:
             return [0.0] * len(self.sizes)
         moved = conditioning(gradient, self.primals)
         return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+
+    @property
+    def far(self) -> tuple[float, ...]:
+        """Factors of dy, in the dtype of the value."""
+        dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(self.dy)]
+        power = min((FAR.get(dtype, 0) for dtype in dtypes), default=0)
+        return (2.0**power, -(2.0**-power)) if power else ()
 
     @cached_property
     def rounding(self) -> list[float]:
@@ -189,37 +197,58 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
 
 
 def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
-    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2)."""
+    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2); also where parts of a cotangent are 0."""
     _, residuals = s.subject.fwd(*s.primals)
     generator = np.random.default_rng(0)
-    other = _copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
     base = s.leaves(s.cotangents)
 
     def pulled(dy: Any) -> list[Leaf]:
         return s.leaves(_copied(s.subject.bwd(residuals, dy)))
 
-    doubled, none, alone = pulled(_copied(s.dy, lambda a: 2 * a)), pulled(_copied(s.dy, lambda a: 0 * a)), pulled(other)
-    both = pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
-    far = {factor: pulled(_copied(s.dy, _times(factor))) for factor in FAR}
-    for i, (g, g2, g0, h, gh, size) in enumerate(zip(base, doubled, none, alone, both, s.sizes, strict=True)):
+    other = _copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
+    alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
+    doubled, none = (pulled(_copied(s.dy, _times(factor))) for factor in (2, 0))
+    parts = [[leaf.array for leaf in pulled(part)] for part in _parts(s.dy, generator)]
+    far = {factor: pulled(_copied(s.dy, _times(factor))) for factor in s.far}
+    for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # another breach says so
-        a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, h, gh))
+        a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
+        sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in _halves(parts)]
         allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
         if np.array_equal(a, a2) and largest(a) > 0:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
         elif largest(np.asarray(g0.array, np.float64)) > 0:
             yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
-        elif largest(a, b, ab) <= s.rounding[i]:
+        elif largest(a, b, ab, *sums) <= s.rounding[i]:
             continue
-        elif largest(a2 - 2 * a) > allowed or largest(ab - a - b) > 4 * allowed:
+        elif max(_apart(a2, 2 * a) * 4, _apart(ab, a + b), *(_apart(total, a) for total in sums)) > 4 * allowed:
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
             for factor, leaves in far.items():
-                if largest(np.asarray(leaves[i].array, np.float64) / factor - a) > allowed:
+                if _apart(np.asarray(leaves[i].array, np.float64) / factor, a) > allowed:
                     what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy): clipped, or compared with a fixed number?"
                     yield Breach(g.path, f"not linear in its cotangent: {what}")
                     break
+
+
+def _parts(dy: Any, generator: np.random.Generator) -> list[Any]:
+    """Cotangents that add up to `dy`: two with zeros at random places, and one for each of its arrays if there are several."""
+    mask = _copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
+    halves = [optree.tree_map(lambda a, m: a * m, dy, mask), optree.tree_map(lambda a, m: a * (1 - m), dy, mask)]
+    leaves, structure = optree.tree_flatten(dy)
+    if not 1 < len(leaves) <= MOST_ARRAYS:
+        return halves
+    return halves + [structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))]
+
+
+def _halves(parts: list[Any]) -> list[list[Any]]:
+    return [some for some in (parts[:2], parts[2:]) if some]
+
+
+def _apart(a: Array, b: Array) -> float:
+    """The largest distance, infinite where only one of them is a number."""
+    return float("inf") if (np.isfinite(b) & ~np.isfinite(a)).any() else largest(a - b)
 
 
 def _times(factor: float) -> Callable[[Array], Array]:

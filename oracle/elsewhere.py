@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from oracle.measures import EPSILON, differences
 from oracle.probe import quiet, size_of
 from oracle.row import Verdict
-from oracle.verdict import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, judge
+from oracle.verdict import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known, judge
 
 if TYPE_CHECKING:
     from oracle.witnesses import Witnesses
@@ -73,21 +73,15 @@ def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
 
 def _grossest(e: Evidence, hidden: Array) -> Array:
     """Of these entries some, those whose error is the largest share of them."""
-    truth = e.autodiff if e.autodiff is not None else _estimated(e)
+    truth = best_known(e)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = differences(e.analytic[hidden], truth[hidden]) / np.maximum(np.abs(e.analytic[hidden]), np.abs(truth[hidden]))
     return np.sort(hidden[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
 
 
-def _estimated(e: Evidence) -> Array:
-    value = np.full(e.analytic.shape, np.nan)
-    value[e.estimate.index] = e.estimate.value
-    return value
-
-
 def _visible(e: Evidence, index: Array) -> Array:
     """Those of the entries of a gradient that is right which could not be wrong unnoticed."""
-    truth = e.autodiff if e.autodiff is not None else _estimated(e)
+    truth = best_known(e)
     close = differences(e.analytic, truth) <= AUTODIFF_ROUNDING * EPSILON["float64"] * np.abs(truth)
     return np.asarray(index[((np.abs(truth) >= VISIBLE * e.scale) | (close & (truth != 0)))[index]])
 

@@ -124,6 +124,7 @@ def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estima
     if not at.size:
         return estimate
     x = np.abs(probe.origin[leaf].reshape(-1)[estimate.index[at]])
+    x = np.where(x > 0, x, estimate.step[at] / FIRST_STEP)
     steps = rounded(SURVEYED[0] * estimate.step[at])
     survey = _searched(probe, leaf, estimate.index[at], steps, x, estimate.frozen[at], survey=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]

@@ -113,7 +113,8 @@ class Probe:
             return np.zeros(self.value.shape)
         values = np.where(np.isfinite(values), values, 0.0)
         step = _last_bit(values).min(axis=0)
-        return np.where(np.ptp(values, axis=0) > STAIRS * step, step / 2, 0.0)
+        coarse = step > STAIRS * self.eps * np.abs(values).max(axis=0)  # than such numbers are
+        return np.where(coarse & (np.ptp(values, axis=0) > STAIRS * step), step / 2, 0.0)
 
     def _jitter(self, structure: optree.PyTreeSpec, pace: float) -> tuple[Array, Array]:
         """How much each output jitters, and whether it is the same at two neighbouring points."""

@@ -26,6 +26,7 @@ CHANCE = 2.0**-12  # the least by which one more column of the table is believed
 AS_NOISE = 2.0  # times the noise that was measured, which is its root mean square
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
+DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
 SURVEYED = (2.0**16 * 2 / 3, 2.0**-36)  # the first step of a survey in usual first steps, and the last in units of the element
@@ -73,6 +74,7 @@ class Search:
         self.reached = np.zeros(self.count)
         self.bend = np.zeros(self.count)
         self.kinked = np.zeros(self.count, dtype=bool)
+        self.bent = np.zeros(self.count, dtype=bool)
         self.surveying = False
 
     def run(self) -> tuple[Array, Array]:
@@ -103,6 +105,7 @@ class Search:
                 alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
             value, uncertainty = self._this_side(value, uncertainty)
             uncertainty = self._looked_at_closely(value, uncertainty)
+            uncertainty = np.where(self._bends(), np.inf, uncertainty)
             return value, np.where(self._diverging(), np.inf, uncertainty)
 
     def survey(self) -> tuple[Array, Array]:
@@ -133,6 +136,20 @@ class Search:
                     off, self.kinked[i] = max(off, look.gap), True
             apart[i] = np.nan_to_num(off - 8 * look.noise - 4 * uncertainty[i])
         return np.where(apart > 0, apart + uncertainty, uncertainty)
+
+    def _bends(self) -> Array:
+        """Where what looks like a kink is a bend, sharper than the shortest step: it is gone where steps are shorter by far."""
+        jumps = self.jumps()
+        for i in map(int, np.flatnonzero(jumps.confirmed)):
+            jump = abs(jumps.right[i] - jumps.left[i])
+            for share in DEEPER:
+                look = self._slopes(i, float(share * self.smallest[i]))
+                if not np.isfinite(look.gap) or 32 * look.noise > jump:
+                    break
+                if look.gap < 0.5 * jump:
+                    self.bent[i] = True
+                    break
+        return self.bent
 
     def _diverging(self) -> Array:
         """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
@@ -215,7 +232,9 @@ class Search:
         seen = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
         size = np.maximum(np.abs(left), np.abs(right))
         suspected = np.abs(jump) > 8 * (above + below) + JUMP * size
-        return Jumps(suspected, suspected & (np.abs(seen - jump) < 0.25 * np.abs(jump)), left, right, above + below)
+        return Jumps(
+            suspected, suspected & ~self.bent & (np.abs(seen - jump) < 0.25 * np.abs(jump)), left, right, above + below
+        )
 
 
 class Slopes(NamedTuple):

@@ -36,7 +36,7 @@ from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import BLURRING
 
-__all__ = ["Allowance", "Elsewhere", "Evidence", "Judgement", "doubted", "hidden", "judge"]
+__all__ = ["Allowance", "Elsewhere", "Evidence", "Judgement", "best_known", "doubted", "hidden", "judge"]
 
 Array = NDArray[Any]
 
@@ -100,6 +100,8 @@ class Evidence:
     """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
     blurred: float = 0.0
     """How far JAX's own gradient may be off by the rounding of the arguments, where it contradicts the others."""
+    overflows: bool = False
+    """Whether the value itself is not finite somewhere."""
     elsewhere: Elsewhere | None = None
 
     @property
@@ -191,8 +193,8 @@ def judge(e: Evidence) -> Judgement:
     """The verdict on one parameter, by the table at the head of this module."""
     infinite = ~np.isfinite(e.analytic)
     if infinite.any():
-        truth = _truth(e)
-        if _is_truly_infinite(e, infinite):
+        truth = best_known(e)
+        if _is_truly_infinite(e, infinite) or (e.overflows and e.autodiff is None and not np.isnan(e.analytic).any()):
             return Judgement(Verdict.INCONCLUSIVE, "infinite", int(infinite.argmax()))
         if not _too_large(e.analytic[infinite], truth[infinite], e.dtype):
             return Judgement(Verdict.FAIL, "not-finite", int(infinite.argmax()), float("inf"), np.flatnonzero(infinite))
@@ -314,7 +316,7 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
         return found(Verdict.FAIL, "kink" if kink[both].all() else "pullback", both, c.autodiff_used)
     another = by_jax & ((c.apart > 1) | kink)
     if another.any():
-        if 0 < largest(differences(e.analytic, _truth(e))) <= e.blurred:
+        if 0 < largest(differences(e.analytic, best_known(e))) <= e.blurred:
             return found(Verdict.INCONCLUSIVE, "reference-rounds", another, c.autodiff_used)
         return found(Verdict.FAIL, "convention" if kink[another].all() else "another-function", another, c.autodiff_used)
     if by_jax.any():
@@ -327,7 +329,7 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
     return None
 
 
-def _truth(e: Evidence) -> Array:
+def best_known(e: Evidence) -> Array:
     """The best that is known of each element: what JAX says in float64, or else the differences; NaN where nothing is."""
     if e.autodiff is not None:
         return e.autodiff

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from oracle import directions, elsewhere, numerical
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.measures import EPSILON, differences, largest, relative
+from oracle.numerical import Estimate
 from oracle.probe import RAISED, Probe, vector
+from oracle.row import Verdict
 from oracle.subject import BLURRING, Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
-from oracle.verdict import MULTIPLE, NOTHING, Allowance, Evidence, doubted, hidden, judge
+from oracle.verdict import MULTIPLE, NOTHING, Allowance, Evidence, best_known, doubted, hidden, judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
@@ -33,6 +35,8 @@ BLOCKS = 32  # and a random direction in each of so many blocks of all its eleme
 TIES = 8  # groups of equal elements
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
+NOISE = 16.0  # times the noise of the values
+NO_ROUNDING = 64.0  # ULP of an entry: no op of a dtype rounds so
 FEW = 4  # elements that are surveyed before the verdict is asked again
 
 
@@ -56,6 +60,20 @@ def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
     return evidence
 
 
+def _grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
+    """Whether a gradient in float64 is wrong by more than an op that computes in `dtype` would round, by its own size."""
+    judgement = judge(e)
+    if judgement.verdict is not Verdict.FAIL:
+        return False
+    if e.elsewhere is not None and e.elsewhere.evidence is not None:
+        e = e.elsewhere.evidence
+    wrong = judgement.contradicted
+    ours, truth = e.analytic[wrong], best_known(e)[wrong]
+    with np.errstate(invalid="ignore"):
+        gross = np.abs(ours - truth) > NO_ROUNDING * EPSILON[dtype.name] * np.maximum(np.abs(ours), np.abs(truth))
+    return bool(gross.any())
+
+
 @dataclass
 class Witnesses:
     """What they are asked about: the gradient of `subject` at `primals` that its pullback gave for `dy`.
@@ -76,16 +94,28 @@ class Witnesses:
     flags: frozenset[Flag]
     step: float | None
     limit: int
+    estimates: dict[int, Estimate] = field(default_factory=dict)
+    """What the differences have said of all entries of an argument, which is the same in every dtype."""
 
     def evidence(self) -> Iterator[tuple[Evidence, Witnesses]]:
-        """The evidence about each argument, in order, and the witnesses who can say more: these, or those of another point."""
-        for i in range(len(self.leaves)):
-            evidence, those = self.about(i), self
-            doubtful = self._hidden(i, evidence)
-            if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
-                found, those = elsewhere.seek(self, i, evidence, doubtful)
-                evidence = replace(evidence, elsewhere=found)
-            yield evidence, those
+        """The evidence about each argument, in order, and the witnesses who can say more: these, or others."""
+        for i, leaf in enumerate(self.leaves):
+            if self._in_float64 is not None:
+                # Of a narrow dtype's rounding much must be forgiven, of the formula nothing.
+                evidence, those = self._in_float64.seen(i)
+                if _grossly_wrong(evidence, np.asarray(leaf.array).dtype):
+                    yield evidence, those
+                    continue
+            yield self.seen(i)
+
+    def seen(self, i: int) -> tuple[Evidence, Witnesses]:
+        """The evidence about argument `i`, also from elsewhere if it needs that."""
+        evidence = self.about(i)
+        doubtful = self._hidden(i, evidence)
+        if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
+            found, those = elsewhere.seek(self, i, evidence, doubtful)
+            return replace(evidence, elsewhere=found), those
+        return evidence, self
 
     def about(self, i: int, index: Array | None = None) -> Evidence:
         """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
@@ -95,7 +125,8 @@ class Witnesses:
         if index is None and ours.size > self.limit:
             along = directions.differentiate_along(self.probe, i, BLOCKS, self.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
-        estimate = numerical.differentiate(self.probe, i, index, steps=self.step)
+        estimate = self.estimates.get(i) if index is None else None
+        estimate = estimate or numerical.differentiate(self.probe, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
         secant = self.probe.secant(i)
         scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
@@ -112,6 +143,7 @@ class Witnesses:
             resolution=4 * float(np.sqrt(self.probe.eps)),
             value_error=self._values[1],
             flags=self.flags,
+            overflows=not np.isfinite(vector(self.y)).all(),
             rounding=NOTHING * EPSILON["float64"] * secant,
         )
         if self.step is None:
@@ -122,6 +154,8 @@ class Witnesses:
             evidence = replace(evidence, blurred=BLURRING * largest(self._moved[1 + i]))
         if theirs is None and np.count_nonzero(evidence.estimate.kink) > 1:
             evidence = replace(evidence, joint=self._joint(i, evidence))
+        if along is None and index is None:
+            self.estimates[i] = evidence.estimate
         return evidence
 
     def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
@@ -179,7 +213,19 @@ class Witnesses:
         except RAISED:
             return None
 
-    def at(self, primals: Any) -> Witnesses:
+    @cached_property
+    def _in_float64(self) -> Witnesses | None:
+        """The same op and arguments in float64, if they are narrower and it takes that."""
+        if self.dtype.name == "float64":
+            return None
+        try:
+            wide = replace(self.at(self.wide, widened(self.dy)), dtype=np.dtype(np.float64), estimates=self.estimates)
+        except RAISED:
+            return None
+        vars(wide).update(probe=self.probe, jax=self.jax)
+        return wide
+
+    def at(self, primals: Any, dy: Any = None) -> Witnesses:
         """The same at other arguments."""
         value, residuals = self.subject.fwd(*primals)
         cotangents = self.subject.bwd(residuals, optree.tree_map(np.copy, self.dy))
@@ -259,7 +305,8 @@ class Witnesses:
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # what this dtype cannot hold is rightly infinite
         error = differences(ours, theirs)
         scale = max(self._natural[0], largest(theirs))
-        allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + TINY
+        noise = NOISE * float(np.max(self.probe.noise, initial=0.0)) if self.dtype.name == "float64" else 0.0
+        allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + noise + TINY
         if self.dtype.name == "float64" and not largest(error) <= allowed:
             allowed += blur(largest(self._moved[0]), scale)
         return relative(error, largest(theirs) or scale), relative(error, allowed)

@@ -27,6 +27,7 @@ from oracle.diagnosis.jacobian import Budget
 from oracle.diagnosis.questions import Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
+from oracle.probe import quiet
 from oracle.verdict import Evidence, Judgement
 
 __all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
@@ -74,6 +75,11 @@ CAUSES: tuple[Cause, ...] = (
 
 def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
     """The cause in words. Empty for a pass without anything to say."""
+    with quiet():  # numbers that are off may be off by any power of ten
+        return _diagnosed(e, judgement, situation)
+
+
+def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
     said = BY_REASON.get(judgement.reason)
     if said is not None:
         return said(e, judgement)

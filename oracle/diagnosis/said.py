@@ -110,8 +110,10 @@ def _nothing(e: Evidence, j: Judgement) -> str:
 
 
 def _infinite(e: Evidence, j: Judgement) -> str:
+    if e.overflows:
+        return f"the value is infinite here, and so is the slope at {at(e, j.worst)} (choose other arguments)"
     others = "JAX's" if e.autodiff is not None else "that of the differences, which grow without end"
-    return f"the slope at {at(e, j.worst)} is infinite, as is {others}: there is nothing to compare (choose other arguments)"
+    return f"the slope at {at(e, j.worst)} is infinite, as is {others}: nothing can be compared (choose other arguments)"
 
 
 def _hidden(e: Evidence, j: Judgement) -> str:

@@ -67,7 +67,8 @@ class View:
             known = np.isfinite(value)
             index, truth = e.estimate.index[known], value[known]
             blurred = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
-            tolerance = e.allowance.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
+            with np.errstate(over="ignore"):
+                tolerance = e.allowance.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
         return cls(e, situation, index, e.analytic[index], truth, tolerance) if index.size else None
 
     @property

@@ -266,6 +266,46 @@ def test_an_entropy_whose_terms_round_to_nothing_is_not_accused() -> None:
         assert row(verify((loss_fwd, loss_bwd), points(40, -35, 0.3), reference=reference)).verdict is Verdict.PASS
 
 
+@WITNESSES
+@pytest.mark.parametrize("slope", [lambda x: np.array([-1, 1]) * 3 * x**2, lambda x: np.array([1, 3]) * 3 * x**2])
+def test_entries_of_a_narrow_dtype_that_are_small_beside_others(slope: Callable[[Array], Any], witnesses: str) -> None:
+    """Of its rounding much is forgiven, of the formula nothing: that is judged in float64."""
+    reference = (lambda x: x**3) if witnesses == "JAX" else None
+    x = points(1e-4, 100).astype(np.float32)
+    assert row(verify(elementwise(lambda x: x**3, slope), x, reference=reference)).verdict is Verdict.FAIL
+    assert row(verify(elementwise(lambda x: x**3, lambda x: 3 * x**2), x, reference=reference)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float16, 1.001), (np.float32, 1 + 3e-7)])
+def test_a_narrow_argument_loosens_nothing_about_a_wide_one(dtype: Any, factor: float) -> None:
+    def product(factor: float) -> Pair:
+        return lambda x, w: (x * w, (x, w)), lambda r, dy: (factor * dy * r[1], np.asarray(dy * r[0], dtype))
+
+    arguments = normal(4), normal(4, seed=1).astype(dtype)
+    assert verify(product(1.0), *arguments).passed
+    assert row(verify(product(factor), *arguments), "x").verdict is Verdict.FAIL
+
+
+@WITNESSES
+def test_a_bend_sharper_than_any_step_is_no_kink(witnesses: str) -> None:
+    reference = (lambda x: jnp.sqrt(x * x + 1e-16)) if witnesses == "JAX" else None
+
+    def root(slope: Callable[[Array], Any]) -> Row:
+        return row(verify(elementwise(lambda x: np.sqrt(x * x + 1e-16), slope), points(0, 1), reference=reference))
+
+    assert root(lambda x: x / np.sqrt(x * x + 1e-16)).verdict is Verdict.PASS
+    assert root(lambda x: np.where(x == 0, 0.9, 1)).verdict is Verdict.FAIL
+
+
+def test_values_that_overflow_are_nothing_to_compare() -> None:
+    with np.errstate(over="ignore"):
+        only = row(
+            verify(elementwise(lambda x: np.exp(np.minimum(x, 800.0)), lambda x: np.exp(np.minimum(x, 800.0))), points(1, 900))
+        )
+    assert only.verdict is Verdict.INCONCLUSIVE
+    assert only.diagnosis.startswith("the value is infinite here, and so is the slope at x[1]")
+
+
 # ------------------------------------------------------------------------------------------------- ties and many elements
 
 
