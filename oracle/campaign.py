@@ -1,28 +1,30 @@
-"""Many verifications on an executor of spawned processes, each with one thread of BLAS and of XLA.
+"""Many verifications in spawned processes, each with one thread of BLAS and of XLA.
 
 A task is a name, not an object: a worker finds the Spec again, so nothing but names and rows crosses between processes.
 """
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
-import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from oracle import workers
+from oracle.report.table import command_line, plain
 from oracle.row import Row, Verdict
 from oracle.spec import Spec
+from oracle.surroundings import apart, kept
+from oracle.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
 
 __all__ = [
     "DTYPES",
@@ -43,6 +45,8 @@ T = TypeVar("T")
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
+CONDUCT = "contract: conduct"
+
 # Two thread pools fight over the cores; and a matrix of a few hundred elements gains nothing from threads.
 ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -62,6 +66,26 @@ class Task:
     case: str
     dtype: str
     seed: int = 0
+
+    def __str__(self) -> str:
+        return plain(" / ".join(part for part in (self.op, self.case, self.dtype) if part))
+
+    @property
+    def name(self) -> str:
+        """The op, as the command line names it."""
+        return f"{self.module}:{self.op}" if self.module else self.op
+
+    @property
+    def command(self) -> str:
+        """What verifies it again."""
+        parts = ["oracle", "verify", self.name]
+        if self.case:
+            parts += ["--case", self.case]
+        if self.dtype != "float64":
+            parts += ["--dtype", self.dtype]
+        if self.seed:
+            parts += ["--seed", str(self.seed)]
+        return command_line(parts)
 
 
 def dtypes_of(record: Any) -> tuple[str, ...]:
@@ -85,14 +109,25 @@ def specs_in(module: ModuleType) -> list[Spec]:
     return found
 
 
-def run(tasks: Sequence[Task], jobs: int, *, quiet: bool = False) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks."""
-    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet)
-    rows = [
-        (_lost(task, result),) if isinstance(result, BaseException) else result
-        for task, result in zip(tasks, found, strict=True)
-    ]
-    return [row for several in rows for row in several]
+def run(
+    tasks: Sequence[Task],
+    jobs: int,
+    *,
+    quiet: bool = False,
+    timeout: float | None = None,
+    arrived: Callable[[Task, tuple[Row, ...], Lost | None], object] = lambda task, rows, lost: None,
+) -> list[Row]:
+    """The rows of all tasks, in the order of the tasks.
+
+    `arrived` is told of the rows of each task as soon as they are there; and how its own were lost, if they were: to the
+    clock, or with the process. Another time they may be found.
+    """
+
+    def told(task: Task, result: tuple[Row, ...] | BaseException) -> None:
+        arrived(task, _rows(task, result), result if isinstance(result, Lost) else None)
+
+    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet, timeout=timeout, arrived=told)
+    return [row for task, result in zip(tasks, found, strict=True) for row in _rows(task, result)]
 
 
 def each(
@@ -103,11 +138,13 @@ def each(
     unit: str,
     *,
     quiet: bool = False,
+    timeout: float | None = None,
     arrived: Callable[[Any, T | BaseException], object] = lambda item, result: None,
 ) -> list[T | BaseException]:
-    """`work` of each item, or what it raised, in order. `jobs` processes; with 1, this process does it all.
+    """`work` of each item, or what it raised, in order. `jobs` processes; with 1 and no time limit, this process does it all.
 
-    `arrived` is told of each item and its result as soon as it is there, in whatever order.
+    `timeout` is how many seconds each may take; only another process can be ended when they are over. `arrived` is told of
+    each item and its result as soon as it is there, in whatever order.
     """
     results: dict[int, T | BaseException] = {}
     with progress(len(items), what, unit, quiet=quiet) as advance:
@@ -117,62 +154,20 @@ def each(
             arrived(items[i], result)
             advance()
 
-        if jobs == 1:
+        if jobs == 1 and timeout is None:
             for i, item in enumerate(items):
-                with redirect_stdout(sys.stderr):  # as in the other processes
-                    result = _attempt(partial(work, item))
-                done(i, result)
+                done(i, _attempt(partial(work, item)))
         else:
             with one_thread_each():
-                _in_processes(work, items, jobs, done)
+                workers.perform(work, items, min(jobs, len(items)), timeout, done)
     return [results[i] for i in range(len(items))]
 
 
-def _in_processes(
-    work: Callable[[Any], T], items: Sequence[Any], jobs: int, done: Callable[[int, T | BaseException], object]
-) -> None:
-    """Where a process dies, nobody knows of which item: all that were under way are tried once more, each in a new process."""
-    waiting = deque(range(len(items)))
-    while waiting:
-        with executor(min(jobs, len(waiting))) as pool:
-            suspects = _until_one_dies(pool, work, items, jobs, waiting, done)
-        if suspects:
-            print(f"a process died; what it and the others were at ({len(suspects)}) is tried once more", file=sys.stderr)
-        for i in suspects:
-            with executor(1) as pool:
-                future = pool.submit(work, items[i])
-                done(i, _attempt(future.result))
-
-
-def _until_one_dies(
-    pool: ProcessPoolExecutor,
-    work: Callable[[Any], T],
-    items: Sequence[Any],
-    jobs: int,
-    waiting: deque[int],
-    done: Callable[[int, T | BaseException], object],
-) -> list[int]:
-    """Takes from `waiting` until nothing is left; what was under way when a process died."""
-    running: dict[Future[T], int] = {}
-    while waiting or running:
-        while waiting and len(running) <= jobs:  # one more than there are processes, so that none waits for us
-            i = waiting.popleft()
-            try:
-                running[pool.submit(work, items[i])] = i
-            except BrokenExecutor:
-                return sorted([i, *running.values()])
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            result = _attempt(future.result)
-            if isinstance(result, BrokenExecutor):
-                return sorted(running.values())
-            done(running.pop(future), result)
-    return []
-
-
 def _attempt(work: Callable[[], T]) -> T | BaseException:
-    """Its result, or what it raised."""
+    """Its result, or what it raised. What it prints goes where that of other processes goes."""
     try:
-        return work()
+        with redirect_stdout(sys.stderr):
+            return work()
     except (Exception, SystemExit) as error:
         return error
 
@@ -182,11 +177,27 @@ def perform(task: Task) -> tuple[Row, ...]:
     from oracle import trajectory, verification  # a worker imports JAX, the command line need not
 
     record = spec_of(task)
-    if isinstance(record, trajectory.TrajectorySpec):
-        return trajectory.run(record, seed=task.seed).rows
-    if isinstance(record, trajectory.ScheduleSpec):
-        return trajectory.run_schedule(record).rows
-    return verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
+    if getattr(record, "reference", None) is not None:
+        import_module("oracle.autodiff")
+    workers.alive()  # what takes long to import is imported
+    with kept():
+        if isinstance(record, trajectory.TrajectorySpec):
+            return trajectory.run(record, seed=task.seed).rows
+        if isinstance(record, trajectory.ScheduleSpec):
+            return trajectory.run_schedule(record).rows
+        with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
+            rows = verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
+    return (*(_failed(task, what, rows[0]) for what in conduct.said()), *rows)
+
+
+def conducts(row: Row) -> bool:
+    """Whether a row is about what an op did beside computing, which only a whole process shows."""
+    return row.evidence == CONDUCT
+
+
+def _failed(task: Task, what: str, like: Row) -> Row:
+    """The row of an op that does what no function of its arguments does."""
+    return replace(_row(task, Verdict.FAIL, what), family=like.family, reference=like.reference, evidence=CONDUCT)
 
 
 def spec_of(task: Task) -> Any:
@@ -195,13 +206,19 @@ def spec_of(task: Task) -> Any:
         from oracle import catalogue
 
         return catalogue.find(task.op)
-    named = [spec for spec in specs_in(importlib.import_module(task.module)) if spec.name == task.op]
+    named = [spec for spec in specs_in(import_module(task.module)) if spec.name == task.op]
     return next(spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases))
 
 
-def _lost(task: Task, error: BaseException) -> Row:
-    """The row of a task that raised (its arguments are none to verify at, say) or whose worker died: the campaign goes on."""
-    what = "the worker died, twice" if isinstance(error, BrokenExecutor) else "cannot be verified"
+def _rows(task: Task, result: tuple[Row, ...] | BaseException) -> tuple[Row, ...]:
+    """The rows of a task, also of one that raised (its arguments are none to verify at, say) or was lost: the rest goes on."""
+    if not isinstance(result, BaseException):
+        return result
+    what = {Died: "the worker died, twice: ", TimedOut: ""}.get(type(result), "cannot be verified: ")
+    return (_row(task, Verdict.ERROR, f"{what}{said(result)}"),)
+
+
+def _row(task: Task, verdict: Verdict, diagnosis: str) -> Row:
     return Row(
         family=task.module,
         op=task.op,
@@ -211,8 +228,8 @@ def _lost(task: Task, error: BaseException) -> Row:
         shape=(),
         reference="",
         evidence="",
-        verdict=Verdict.ERROR,
-        diagnosis=f"{what}: {type(error).__name__}: {error}",
+        verdict=verdict,
+        diagnosis=diagnosis,
     )
 
 
@@ -244,21 +261,8 @@ class _Pool(ProcessPoolExecutor):
     """A pool whose workers, which submitting starts, inherit that interrupts are blocked: also one that still imports."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             return super().submit(fn, *args, **kwargs)
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """An interrupt waits until the end of this block. Windows has no signal mask; its workers print their own end."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

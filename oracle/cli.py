@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import os
-import re
 import shlex
-import shutil
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tabulate import tabulate
-
-from oracle import campaign
+from oracle import campaign, failures
 from oracle.campaign import DTYPES
+from oracle.journal import NAME
+from oracle.listing import list_catalogue, show_op
 from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
-from oracle.selection import Exit, Stop, catalogued, foreign
-from oracle.spec import Case, Flag, Spec
+from oracle.selection import Exit, Stop, cannot_write, catalogued, foreign
+from oracle.spec import Spec
+from oracle.verifying import Run
 
 __all__ = ["Exit", "main"]
 
-FEW = 4  # tasks for which starting worker processes takes longer than the work
+
+SHOWN = 5  # programs that are named
+UNCHANGED = "interrupted; the last reports are unchanged"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = _parser().parse_args(given)
-        options.command = shlex.join(["oracle", *given])
+        options.command = table.command_line(["oracle", *given])
         return int(options.run(options))
     except Stop as stop:
-        print("oracle:", *str(stop).splitlines(), file=sys.stderr)
+        print("oracle:", *map(table.plain, str(stop).splitlines()), file=sys.stderr)
         return int(stop.code)
     except KeyboardInterrupt:
-        print("oracle: interrupted; the last reports are unchanged", file=sys.stderr)
+        print(f"oracle: {UNCHANGED}", file=sys.stderr)
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,23 +67,35 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
     verify = commands.add_parser("verify", help="verify ops of the catalogue, or anyone's as package.module:op")
-    _add_selection(verify, seed_of="cases and cotangents", where="where to write")
+    _add_selection(
+        verify,
+        seed_of="cases and cotangents",
+        where="where to write, whatever is there; without it, a report of another selection and of more cases is left alone",
+    )
+    _add_timeout(verify, "case")
     verify.add_argument("--case", metavar="C", help="only the case of this name")
     verify.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    verify.set_defaults(run=_verify)
+    verify.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"take over what an interrupted run has found (DIR/{NAME}), as long as versions and sources are the same: "
+        "those of purenet, oracle, and all that is imported from outside the installed packages",
+    )
+    verify.set_defaults(run=_verify, reports=None)
 
     listing = commands.add_parser("list", help="list the catalogue")
     listing.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
     listing.add_argument("--families", action="store_true", help="one line for each family, as a markdown table")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=list_catalogue)
 
     show = commands.add_parser("show", help="where an op, its pullback, its reference and its cases are written")
     show.add_argument("op", metavar="OP")
-    show.set_defaults(run=_show)
+    show.set_defaults(run=show_op)
 
     random = commands.add_parser("fuzz", help="verify random uses of ops, as their strategies draw them; shrink what fails")
     _add_selection(random, seed_of="all choices", where="where failures/ is written")
     random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
+    _add_timeout(random, "use")
     random.set_defaults(run=_fuzz, case=None)
 
     power = commands.add_parser("power", help="plant mistakes into every pullback: which ones does the checker not notice?")
@@ -110,6 +123,17 @@ def _add_selection(command: argparse.ArgumentParser, *, seed_of: str, where: str
     _add_work(command, where)
 
 
+def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
+    command.add_argument(
+        "--timeout",
+        type=_natural,
+        default=120,
+        metavar="S",
+        help=f"seconds for each {of}, after which it is an ERROR (default 120); 0: no limit, and with --jobs 1 all is done in "
+        "this process, as a debugger wants it",
+    )
+
+
 def _add_work(command: argparse.ArgumentParser, where: str) -> None:
     command.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
     command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
@@ -127,28 +151,67 @@ def _verify(options: argparse.Namespace) -> Exit:
         near = difflib.get_close_matches(options.case or "", names, n=1)
         hint = f"; did you mean --case {shlex.quote(near[0])}?" if near else ""
         raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}{hint}")
-    _check_reports(options.reports)
-    jobs = options.jobs or (1 if len(tasks) <= FEW else os.cpu_count() or 1)
-    rows = campaign.run(tasks, jobs, quiet=options.json)
-    if not rows:
-        raise Stop(Exit.NOTHING, "nothing was checked")
-    known = {(task.op, task.case, task.dtype): task for task in tasks}
+    folder = options.reports or Path("reports")
+    _check_reports(folder)
+    env = {**document.environment(options.command, options.seed), "selection": _selection(options), "cases": len(tasks)}
+    kept = "" if options.reports else document.larger(folder, len(tasks), env["selection"])
+    sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
+    with Run(tasks, _jobs(options), options.timeout or None, quiet=options.json) as run:
+        if not kept:
+            with _writing(folder):
+                run.keep(folder / NAME, env, resume=options.resume)
+        run.perform()
+        if not run.rows:
+            raise Stop(*((Exit.INTERRUPTED, UNCHANGED) if run.interrupted else (Exit.NOTHING, "nothing was checked")))
+        if run.interrupted:
+            env["unfinished"] = f"interrupted when {len(run.found)} of {table.count(len(tasks), 'case')} were done"
+        _report(run, env, sources, None if kept else folder, options)
+        said = [f"not written: {kept}; --reports DIR writes there" if kept else _written(folder)]
+        if not run.interrupted:
+            with _writing(folder / "failures"):
+                said += _alone(run.programs(folder / "failures", whole=not kept), folder)
+            run.finish()
+    if not options.json:
+        print("\n".join(said), flush=True)
+    if run.interrupted:
+        again = "" if kept else f"; `{options.command.removesuffix(' --resume')} --resume` continues"
+        raise Stop(Exit.INTERRUPTED, f"{env['unfinished']}{again}")
+    return Exit.PASS if all(row.passed for row in run.rows) else Exit.FAIL
+
+
+def _report(
+    run: Run, env: Mapping[str, Any], sources: Mapping[str, str], folder: Path | None, options: argparse.Namespace
+) -> None:
+    """Print it; and write it to `folder`, if there is one to write to."""
+    known = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
     def reproduce(row: Row) -> str:  # what is followed step by step has one task, without a case or a dtype of its own
-        return _command(known.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed))
+        task = known.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed)
+        return task.command
 
-    env = document.environment(options.command, options.seed)
-    json_text = document.to_json(document.document(rows, env))
-    sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
-    page = markdown.markdown(rows, env, sources, reproduce)
-    pictures = html.page(rows, env, sources, reproduce)
-    _write(options.reports, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
+    json_text = document.to_json(document.document(run.rows, env))
+    if folder:
+        page = markdown.markdown(run.rows, env, sources, reproduce)
+        pictures = html.page(run.rows, env, sources, reproduce)
+        _write(folder, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
     if options.json:
         print(json_text, end="")
     else:
-        print(table.render(rows, reproduce=reproduce))
-        print(f"written: {options.reports / 'index.html'}, verification.md, verification.json")
-    return Exit.PASS if all(row.passed for row in rows) else Exit.FAIL
+        print(table.render(run.rows, reproduce=reproduce))
+
+
+def _written(folder: Path) -> str:
+    return f"written: {folder / 'index.html'}, verification.md, verification.json"
+
+
+def _alone(programs: Sequence[Path], folder: Path) -> list[str]:
+    """Where the programs are that show the failures."""
+    said = [f"alone: python {shlex.quote(str(program))}" for program in programs[:SHOWN]]
+    return said + ([f"alone: {len(programs) - SHOWN} more in {folder / 'failures'}"] if len(programs) > SHOWN else [])
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    return int(options.jobs or os.cpu_count() or 1)
 
 
 def _chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
@@ -173,116 +236,22 @@ def _selection(options: argparse.Namespace) -> str:
     return " ".join(parts)
 
 
-def _command(task: campaign.Task) -> str:
-    parts = ["oracle", "verify", f"{task.module}:{task.op}" if task.module else task.op]
-    if task.case:
-        parts += ["--case", task.case]
-    if task.dtype != "float64":
-        parts += ["--dtype", task.dtype]
-    if task.seed:
-        parts += ["--seed", str(task.seed)]
-    return shlex.join(parts)
-
-
 def _check_reports(folder: Path) -> None:
-    try:
+    with _writing(folder):
         document.check_writable(folder)
-    except OSError as error:
-        raise Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}") from None
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    try:
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    with _writing(folder):
         document.write(folder, files)
-    except OSError as error:
-        raise Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}") from None
 
 
-# ----------------------------------------------------------------------------------------------------- list, show
-
-
-def _list(options: argparse.Namespace) -> Exit:
-    records = catalogued((), options.family)
-    if options.families:
-        print(_families(records))
-        return Exit.PASS
-    wide = shutil.get_terminal_size((100, 24)).columns >= 120
-    rows = []
-    for record in records:
-        source = _source(record)
-        cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
-        dtypes = campaign.dtypes_of(record)
-        said = "all four" if dtypes == DTYPES else " ".join(dtypes)
-        name = _folded(record.name, 40 if wide else 24)
-        rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, said, cases))
-    headers = ("family", "op", "tier", "reference", "dtypes", "cases")
-    print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
-    print(f"{len(rows)} in {table.count(len({row[0] for row in rows}), 'family', 'families')}")
-    return Exit.PASS
-
-
-def _folded(name: str, width: int) -> str:
-    """A long name in lines that end after a blank or an underscore."""
-    lines = [""]
-    for part in re.split(r"(?<=[_ ])", name):
-        if len(lines[-1] + part.rstrip()) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
-
-
-def _families(records: Sequence[Any]) -> str:
-    rows: list[tuple[Any, ...]] = []
-    for family in dict.fromkeys(record.family for record in records):
-        members = [record for record in records if record.family == family]
-        by_library = sum(_source(record).kind == "library" for record in members)
-        cases = sum(len(record.cases) if isinstance(record, Spec) else 1 for record in members)
-        rows.append((family, len(members), by_library, len(members) - by_library, cases))
-    rows.append(("all", *(sum(row[i] for row in rows) for i in range(1, 5))))
-    return tabulate(rows, ("family", "records", "reference: library", "composed", "cases"), tablefmt="github")
-
-
-def _show(options: argparse.Namespace) -> Exit:
-    from oracle import catalogue
-
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        record = catalogue.find(options.op)
-    except KeyError as error:
-        raise Stop(Exit.USAGE, error.args[0]) from None
-    if not isinstance(record, Spec):
-        rows = [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
-    else:
-        rows = [
-            ("forward", _place(record.forward)),
-            ("pullback", _place(record.backward)),
-            ("reference", f"{_place(record.reference)}  {record.source}"),
-            *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
-            *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),
-        ]
-    print(tabulate(rows, tablefmt="plain"))
-    return Exit.PASS
-
-
-def _source(record: Any) -> Any:
-    return record.source if hasattr(record, "source") else record.reference.source
-
-
-def _callable_of(record: Any) -> Any:
-    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
-
-
-def _notes(case: Case) -> str:
-    return ", ".join(flag.name.lower() for flag in sorted(case.flags, key=list(Flag).index))
-
-
-def _place(function: Any) -> str:
-    """`file:line` of a function, the file relative to here where it lies below."""
-    function = inspect.unwrap(function) if callable(function) else function
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return "-"
-    path = Path(code.co_filename)
-    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{code.co_firstlineno}"
+        yield
+    except OSError as error:
+        raise cannot_write(folder, error) from None
 
 
 # ----------------------------------------------------------------------------------------------------- fuzz
@@ -298,14 +267,19 @@ def _fuzz(options: argparse.Namespace) -> Exit:
         raise Stop(Exit.NOTHING, f"nothing to draw: no op with a strategy fits {_selection(options)}")
     _check_reports(options.reports)
     dtypes = _dtypes(options)
+    root = options.reports / "failures"
+    written: list[Path] = []
 
     def tell(outcome: fuzz.Outcome) -> None:
         if outcome.failure:
-            program = options.reports / "failures" / f"{outcome.op}-fuzz" / "repro.py"
-            _write(program.parent, {program.name: outcome.failure})
-            print(f"{outcome.report}\n      reproduce: python {program}\n", flush=True)
+            try:
+                written.append(failures.write(root, failures.folder_name(outcome.op, "fuzz"), outcome.failure, outcome.command))
+            except OSError as error:
+                raise Stop(Exit.USAGE, f"cannot write to {root}: {error.strerror or error}") from None
+            print(f"{outcome.report}\n      reproduce: python {shlex.quote(str(written[-1]))}\n", flush=True)
 
-    outcomes = fuzz.run(tasks, options.examples, dtypes, options.jobs or os.cpu_count() or 1, tell)
+    outcomes = fuzz.run(tasks, options.examples, dtypes, _jobs(options), tell, timeout=options.timeout or None)
+    failures.prune(root, written, [outcome.command for outcome in outcomes])
     counts: Counter[Verdict] = Counter()
     for outcome in outcomes:
         counts.update(dict(outcome.verdicts))

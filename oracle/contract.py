@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from oracle.measures import eps_of, largest
 from oracle.probe import RAISED, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
+from oracle.surroundings import kept
 
 __all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
 
@@ -114,6 +115,21 @@ def _array_bits(option: Any) -> list[bytes]:
 
 def _copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
     return optree.tree_map(lambda a: change(np.asarray(a)), tree)
+
+
+def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
+    """Nothing global is changed: what others compute afterwards must not depend on it.
+
+    Everything is set to what no op would set it to, so that a change is one.
+    """
+    with kept(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
+        warnings.resetwarnings()
+        np.random.seed(0x676C6F62)  # noqa: NPY002 - an op may seed the global generator
+        with kept() as changed:
+            replace(s, subject=s.subject.on_copies()).gradient(s.primals, _copied(s.dy))
+            found = changed()
+    if found:
+        yield Breach("", f"changes what is global: {', '.join(found)}")
 
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
@@ -289,6 +305,7 @@ def _gapped(a: Array) -> Array:
 
 
 CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
+    leaves_the_process_alone,
     leaves_arguments_alone,
     shares_memory,
     gives_memory_away,

@@ -5,21 +5,28 @@ Hypothesis makes the choices of structure (sizes, options, dtype) and the seed o
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
-from oracle import campaign, repro
+from oracle import campaign, repro, workers
+from oracle.report.table import command_line, plain
+from oracle.repro import Files, Words
 from oracle.row import Verdict
 from oracle.spec import Draw, Spec
+from oracle.surroundings import kept
 from oracle.verification import dtype_named, verify
 
-__all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "task_of"]
+__all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "search", "task_of"]
+
+DRAWING = 60.0  # seconds in which a strategy draws again what did not end
 
 WRONG = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
 """What no correct op may get. VACUOUS is right where the gradient that was drawn is zero."""
@@ -46,7 +53,9 @@ class Outcome:
     examples: int
     verdicts: tuple[tuple[Verdict, int], ...]
     report: str = ""
-    failure: str = ""
+    failure: Files = field(default_factory=dict)
+    command: str = ""
+    """What finds it again."""
 
 
 def draw_example(
@@ -74,41 +83,106 @@ def task_of(record: Spec, seed: int, module: str = "") -> campaign.Task:
 
 
 def run(
-    tasks: Sequence[campaign.Task], examples: int, dtypes: Sequence[str], jobs: int, arrived: Callable[[Outcome], object]
+    tasks: Sequence[campaign.Task],
+    examples: int,
+    dtypes: Sequence[str],
+    jobs: int,
+    arrived: Callable[[Outcome], object],
+    *,
+    timeout: float | None = None,
 ) -> list[Outcome]:
-    """All these ops, in `jobs` processes; `arrived` is told of each outcome as soon as it is there: all may take an hour."""
+    """All these ops, in `jobs` processes, each use in at most `timeout` seconds; `arrived` is told of each as it is there."""
     work = partial(_one_of_many, examples=examples, dtypes=dtypes)
-    found = campaign.each(work, tasks, jobs, "fuzz", "op", arrived=lambda task, result: arrived(_outcome(task, result)))
-    return [_outcome(task, result) for task, result in zip(tasks, found, strict=True)]
+    outcomes: dict[campaign.Task, Outcome] = {}
+
+    def told(task: campaign.Task, result: Outcome | BaseException) -> None:
+        outcomes[task] = _lost(task, result, dtypes) if isinstance(result, BaseException) else result
+        arrived(outcomes[task])
+
+    campaign.each(work, tasks, jobs, "fuzz", "op", timeout=timeout, arrived=told)
+    return [outcomes[task] for task in tasks]
 
 
 def _one_of_many(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
-    outcome = fuzz(task, examples, dtypes)
-    if campaign.spec_of(task).reference is not None:  # then JAX is here
-        from oracle import autodiff
+    spec = campaign.spec_of(task)
+    if spec.reference is None:
+        return fuzz(task, examples, dtypes)
+    from oracle import autodiff  # then JAX is here
 
+    try:
+        return fuzz(task, examples, dtypes)
+    finally:
         autodiff.forget()
-    return outcome
 
 
-def _outcome(task: campaign.Task, result: Outcome | BaseException) -> Outcome:
-    return _lost(task, result) if isinstance(result, BaseException) else result
+def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> Outcome:
+    """What is left of an op whose strategy raised, or that did not end, or whose worker died."""
+    report = f"ERROR  {task.op}: {plain(workers.said(error))}"
+    picks = getattr(error, "note", None)
+    command = _command(task)
+    files = repro.running(command, task.module)
+    if picks is not None:
+        words = Words(
+            title=f"A random use of {task.op}: {workers.said(error)}",
+            command=f"Found by `{command_line(command)}`.",
+            seconds=error.seconds if isinstance(error, workers.TimedOut) else None,
+            dies=isinstance(error, workers.Died),
+        )
+        work = partial(_program_of, task=task, dtypes=tuple(dtypes), words=words)
+        (drawn,) = campaign.each(work, [picks], 1, "", "", quiet=True, timeout=DRAWING)
+        files = files if isinstance(drawn, BaseException) else drawn
+    return Outcome(task.op, 1, ((Verdict.ERROR, 1),), report, files, command_line(command))
 
 
-def _lost(task: campaign.Task, error: BaseException) -> Outcome:
-    """What is left of an op whose strategy raised, or whose worker died."""
-    report = f"ERROR  {task.op}: {type(error).__name__}: {error}"
-    return Outcome(task.op, 1, ((Verdict.ERROR, 1),), report, f"raise SystemExit({report!r})\n")
+def _program_of(picks: Sequence[int], task: campaign.Task, dtypes: Sequence[str], words: Words) -> Files:
+    """The program of the use that these choices draw."""
+    choices = iter(picks)
+    return _program(task, draw_example(campaign.spec_of(task), dtypes, lambda low, high: next(choices)), words)
+
+
+def _command(task: campaign.Task) -> list[str]:
+    return ["oracle", "fuzz", task.name, "--seed", str(task.seed)]
+
+
+def _program(task: campaign.Task, example: Example, words: Words) -> Files:
+    files = repro.holding(task, example.arguments, example.options, words, seed=example.seed)
+    return files or repro.running(_command(task), task.module)
 
 
 def fuzz(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
     """`examples` random uses of one op, the same ones for the same seed. It stops at the first failure, and shrinks it."""
+    counts: Counter[Verdict] = Counter()
+    found = search(task, examples, dtypes, WRONG, counts)
+    drawn, verdicts = sum(counts.values()), tuple(counts.items())
+    if found is None:
+        return Outcome(task.op, drawn, verdicts)
+    command = command_line(_command(task))
+    words = Words(f"The smallest random use of {task.op} found that is not right.", f"Found by `{command}`.")
+    return Outcome(task.op, drawn, verdicts, found.said, _program(task, found.example, words), command)
+
+
+class Found(NamedTuple):
+    """The smallest example that went wrong, and what is said of it."""
+
+    example: Example
+    said: str
+
+
+def search(
+    task: campaign.Task,
+    examples: int,
+    dtypes: Sequence[str],
+    wrong: Sequence[Verdict],
+    counts: Counter[Verdict],
+    seconds: float | None = None,
+) -> Found | None:
+    """The smallest of so many examples with one of the verdicts `wrong`, if there is one; after `seconds`, the smallest yet."""
     import hypothesis
     from hypothesis import strategies as st
 
     spec = campaign.spec_of(task)
-    counts: Counter[Verdict] = Counter()
-    smallest: list[tuple[Example, str]] = []
+    smallest: list[Found] = []
+    end = None if seconds is None else time.monotonic() + seconds
 
     @hypothesis.seed(task.seed)
     @hypothesis.settings(
@@ -120,34 +194,34 @@ def fuzz(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
     )
     @hypothesis.given(data=st.data())
     def check(data: Any) -> None:
-        example = draw_example(spec, dtypes, lambda low, high: int(data.draw(st.integers(low, high))))
+        if end is not None and time.monotonic() > end:
+            raise _Enough
+        picks: list[int] = []
+
+        def pick(low: int, high: int) -> int:
+            picks.append(int(data.draw(st.integers(low, high))))
+            return picks[-1]
+
+        example = draw_example(spec, dtypes, pick)
+        workers.alive(picks)
         verdict, said = _seen(spec, example)
         if not smallest:  # what follows a failure shrinks it
             counts[verdict] += 1
-        if verdict in WRONG:
-            smallest[:] = [(example, said)]  # hypothesis ends with the smallest
+        if verdict in wrong:
+            smallest[:] = [Found(example, said)]  # hypothesis ends with the smallest
             raise _WrongError
 
-    try:
+    with kept(), suppress(_WrongError, _Enough):
         check()
-    except _WrongError:
-        example, said = smallest[0]
-        command = f"oracle fuzz {task.module + ':' if task.module else ''}{task.op} --seed {task.seed}"
-        source = repro.program(
-            task.module,
-            task.op,
-            example.arguments,
-            example.options,
-            example.seed,
-            title=f"The smallest random use of {task.op} found that is not right.",
-            command=f"Found by `{command}`.",
-        )
-        return Outcome(task.op, sum(counts.values()), tuple(counts.items()), said, source)
-    return Outcome(task.op, sum(counts.values()), tuple(counts.items()))
+    return smallest[0] if smallest else None
 
 
 class _WrongError(Exception):
     pass
+
+
+class _Enough(BaseException):
+    """Not an Exception, which hypothesis would take for another failure."""
 
 
 def _seen(spec: Spec, example: Example) -> tuple[Verdict, str]:

@@ -6,15 +6,14 @@ pytest loads this module by itself where the package is installed; nothing of JA
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
-from oracle.exhibits import Exhibit
 from oracle.report import document, html, markdown, table
-from oracle.row import Row, Verdict
+from oracle.row import Row
 from oracle.verification import Verification, verify
 
 __all__ = ["VerifyGradient"]
@@ -63,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "teardown":
-        vars(report)["gradients"] = [_packed(row) for row in item.stash.get(ROWS, [])]
+        vars(report)["gradients"] = [document.packed(row) for row in item.stash.get(ROWS, [])]
     return report
 
 
@@ -78,7 +77,7 @@ class _Collected:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for packed in getattr(report, "gradients", ()):
-            row = _unpacked(packed)
+            row = document.row_of(packed)
             self.rows.append(row)
             self.tests[id(row)] = report.nodeid
 
@@ -96,22 +95,3 @@ class _Collected:
         said = f"written: {self.folder / 'verification.md'}" if self.rows else "no test has used verify_gradient"
         terminalreporter.section("gradients")
         terminalreporter.line(f"{table.totals(self.rows)}; {said}" if self.rows else said)
-
-
-def _packed(row: Row) -> dict[str, Any]:
-    """As xdist can send it."""
-    exhibit = None if row.exhibit is None else row.exhibit.as_dict()
-    return {**row.as_dict(), "verdict": str(row.verdict), "exhibit": exhibit}
-
-
-def _unpacked(packed: Mapping[str, Any]) -> Row:
-    place, exhibit = packed["worst_index"], packed["exhibit"]
-    return Row(
-        **{
-            **packed,
-            "verdict": Verdict(packed["verdict"]),
-            "shape": tuple(packed["shape"]),
-            "worst_index": None if place is None else tuple(place),
-            "exhibit": None if exhibit is None else Exhibit.of(exhibit),
-        }
-    )

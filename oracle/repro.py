@@ -1,99 +1,267 @@
-"""A failure as a program of a few lines that runs alone: the arguments are written out, nothing is loaded."""
+"""A failure as a program that runs alone: a few lines, and the arrays beside it in a file that cannot hold code."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import ast
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import purenet
+from oracle.campaign import Task, spec_of
+from oracle.report.table import plain
+from oracle.spec import Flag
+from oracle.subject import Subject
 from purenet import Op
 
-__all__ = ["literal", "program"]
+__all__ = ["INPUTS", "PROGRAM", "Files", "Words", "drawing", "holding", "running"]
 
-TEMPLATE = '''"""{title}
+Files = Mapping[str, str | bytes]
 
-{command}
-"""
+PROGRAM = "repro.py"
+INPUTS = "inputs.npz"
+
+TEMPLATE = """# {title}
+# {command}
 
 import sys
-{imports}
-import numpy as np
-from numpy import inf, nan
-
+{find}{imports}
 import oracle
-{find}
+from oracle.campaign import Task, spec_of
+{guard}
+spec = spec_of({task})
+{body}print(result)
+sys.exit({code})
+"""
 
+HOLDING = """
+inputs = np.load(Path(__file__).with_name("{file}"), allow_pickle=False)
 arguments = {arguments}
 options = {options}
 
-result = oracle.verify(
-    spec.op, *arguments, options=options, reference=spec.reference, seed={seed}, views=spec.views
+{clock}result = oracle.verify(
+    spec.op,
+    *arguments,
+    options=options,
+    reference=spec.reference,
+    seed={seed},{more}
+    views=spec.views,
 )
-print(result)
-sys.exit(not result.passed)
-'''
+"""
+
+DRAWING = """
+{clock}result = oracle.verify_case(spec, spec.case({case}), dtype={dtype}, seed={seed})
+"""
+
+GUARD = """
+if sys.argv[1:] != ["here"]:  # the process that verifies it dies: this one tells
+    ended = subprocess.run([sys.executable, __file__, "here"], check=False).returncode
+    print(f"the process ended with {ended}")
+    sys.exit(ended != 42)
+"""
+
+CLOCK = "faulthandler.dump_traceback_later({seconds:g}, exit=True)  # it did not end in time: this shows where it is\n"
 
 
-def program(
-    module: str, op: str, arguments: tuple[Any, ...], options: Mapping[str, Any], seed: int, *, title: str, command: str
-) -> str:
-    """The source of a program that verifies `op` there, prints the report, and exits 1 if a gradient is not right.
+@dataclass(frozen=True)
+class Words:
+    """What a program says of itself, and how it guards against what it runs."""
 
-    `module` is that of someone else's op, empty for the catalogue.
+    title: str
+    command: str
+    seconds: float | None = None
+    """In which it did not end."""
+    dies: bool = False
+
+
+class _UnwritableError(Exception):
+    """What cannot be written down, such as a function without a name."""
+
+
+def holding(
+    task: Task,
+    arguments: tuple[Any, ...],
+    options: Mapping[str, Any],
+    words: Words,
+    *,
+    seed: int,
+    flags: frozenset[Flag] = frozenset(),
+) -> Files | None:
+    """A program that verifies an op at these arguments, prints the report and exits with 1 if a gradient is not right.
+
+    None if they cannot be written down.
     """
-    if module:
-        find = f"sys.path.insert(0, {_folder(module)!r})\nfrom oracle.campaign import specs_in\nimport {module}\n\n"
-        find += f"spec = next(spec for spec in specs_in({module}) if spec.name == {op!r} and spec.strategy)"
-    else:
-        find = f"from oracle import catalogue\n\nspec = catalogue.find({op!r})"
-    written = {"arguments": literal(arguments), "options": literal(dict(options))}
-    imports = [name for name in ("ml_dtypes", "purenet") if any(f"{name}." in text for text in written.values())]
-    return TEMPLATE.format(
-        title=title.replace('"""', "'''"),
-        command=command,
-        imports="".join(f"import {name}\n" for name in imports),
-        find=find,
+    writer = _Writer()
+    names = Subject.of(spec_of(task).op, options).names(len(arguments))
+    try:
+        given = writer._tuple([writer.source(value, name) for value, name in zip(arguments, names, strict=True)])
+        keywords = writer.source(dict(options), "options")
+    except _UnwritableError:
+        return None
+    special = ", ".join(f"oracle.Flag.{flag.name}" for flag in sorted(flags, key=list(Flag).index))
+    more = [f"case={task.case!a}," if task.case else "", f"flags=frozenset({{{special}}})," if flags else ""]
+    body = HOLDING.format(
+        file=INPUTS,
+        arguments=given,
+        options=keywords,
+        clock=_clock(words),
         seed=seed,
-        **written,
+        more="".join(f"\n    {line}" for line in more if line),
+    )
+    imports = {"from pathlib import Path", "import numpy as np", *writer.imports}
+    return {PROGRAM: _program(task, body, words, imports), INPUTS: _npz(writer.arrays)}
+
+
+def drawing(task: Task, words: Words) -> Files:
+    """A program that draws the arguments of a case as `oracle verify` does, for those that cannot be written down."""
+    body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words))
+    return {PROGRAM: _program(task, body, words, set())}
+
+
+def running(command: Sequence[str], module: str) -> Files:
+    """A program that runs a command again, for what can neither be written down nor drawn by name."""
+    find = f"sys.path.insert(0, {_folder(module)!a})\n" if module else ""
+    return {PROGRAM: f"import sys\n\nfrom oracle.cli import main\n\n{find}sys.exit(main({list(command[1:])!a}))\n"}
+
+
+def _clock(words: Words) -> str:
+    return CLOCK.format(seconds=words.seconds) if words.seconds else ""
+
+
+def _program(task: Task, body: str, words: Words, imports: set[str]) -> str:
+    modules = set(imports)
+    if words.seconds:
+        modules.add("import faulthandler")
+    if words.dies:
+        modules.add("import subprocess")
+    return TEMPLATE.format(
+        title=plain(words.title),
+        command=plain(words.command),
+        imports="".join(f"{line}\n" for line in sorted(modules, key=lambda line: (line.startswith("from"), line))),
+        guard=GUARD if words.dies else "",
+        find=f"sys.path.insert(0, {_folder(task.module)!a})\n" if task.module else "",
+        task=f"Task({task.module!a}, {task.op!a}, {task.case!a}, {task.dtype!a})",
+        body=body,
+        code="42 if result.passed else 1" if words.dies else "not result.passed",
     )
 
 
 def _folder(module: str) -> str:
     """Where Python has found the package, or the module, of this name."""
-    top = importlib.import_module(module.partition(".")[0])
+    top = sys.modules.get(module.partition(".")[0]) or import_module(module.partition(".")[0])
     place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
     return str(Path(place or ".").resolve().parent)
 
 
-def literal(value: Any) -> str:
-    """Python source for a tree of arrays and options, exact to the last bit."""
-    if isinstance(value, np.ndarray):
-        return _array(value)
-    if isinstance(value, np.generic):
-        return f"{_array(np.asarray(value))}[()]"
-    if isinstance(value, Op):
-        return f"purenet.{value.name}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        name = type(value).__name__
-        fields = ", ".join(f"{field}={literal(item)}" for field, item in zip(value._fields, value, strict=True))
-        return f"purenet.{name}({fields})" if hasattr(purenet, name) else f"{name}({fields})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {literal(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, tuple):
-        return f"({''.join(f'{literal(item)}, ' for item in value).rstrip()})"
-    return repr(value)
+# ----------------------------------------------------------------------------------------------------- source
 
 
-def _array(array: np.ndarray[Any, Any]) -> str:
-    dtype = array.dtype.name
-    written = "ml_dtypes.bfloat16" if dtype == "bfloat16" else f'"{dtype}"'
-    if array.size == 0:
-        return f"np.zeros({array.shape}, {written})"
-    exact = array.astype(np.float64) if array.dtype.kind not in "biu" else array
-    return f"np.array({exact.tolist()}, {written})"
+@dataclass
+class _Writer:
+    """Python source for trees of arrays and options, exact to the last bit; the arrays are put aside by name."""
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    imports: set[str] = field(default_factory=set)
+
+    @staticmethod
+    def _tuple(items: Sequence[str]) -> str:
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+    def source(self, value: Any, path: str) -> str:
+        if isinstance(value, np.ndarray | np.generic):
+            return self._array(value, path)
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            fields = [f"{n}={self.source(v, path + '.' + n)}" for n, v in zip(value._fields, value, strict=True)]
+            return f"{self._named(type(value))}({', '.join(fields)})"
+        if type(value) in (tuple, list, dict):
+            return self._container(value, path)
+        if isinstance(value, np.dtype):
+            return f"np.dtype({value.str!r})" if value.isbuiltin == 1 else f"np.dtype({self._named(value.type)})"
+        if isinstance(value, Enum):
+            return f"{self._named(type(value))}[{value.name!r}]"
+        if isinstance(value, Op):
+            return self._op(value)
+        if isinstance(value, float):
+            return repr(value) if np.isfinite(value) else f'float("{value}")'
+        if hasattr(value, "__qualname__") and hasattr(value, "__module__"):
+            return self._named(value)
+        if hasattr(value, "dtype") and hasattr(value, "__array__"):  # another library's
+            return self._array(np.asarray(value), path)
+        return self._literal(value)
+
+    def _op(self, op: Op) -> str:
+        if getattr(purenet, op.name, None) is not op:
+            raise _UnwritableError
+        self.imports.add("import purenet")
+        return f"purenet.{op.name}"
+
+    def _container(self, value: Any, path: str) -> str:
+        if isinstance(value, dict):
+            pairs = (f"{self._literal(key)}: {self.source(item, f'{path}.{key}')}" for key, item in value.items())
+            return "{" + ", ".join(pairs) + "}"
+        items = [self.source(item, f"{path}.{i}") for i, item in enumerate(value)]
+        return f"[{', '.join(items)}]" if isinstance(value, list) else self._tuple(items)
+
+    def _array(self, value: Any, path: str) -> str:
+        array = np.asarray(value)
+        if array.dtype.hasobject or isinstance(value, np.ma.MaskedArray | np.matrix):
+            raise _UnwritableError
+        name = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in path)[:80]
+        as_it_was = "" if isinstance(value, np.ndarray) else "[()]"
+        if array.dtype.isbuiltin == 2:  # NumPy's files know its own dtypes alone: bits, and the name of the dtype
+            name += f".{array.dtype.name}"
+            as_it_was = f".view({self._named(array.dtype.type)}){as_it_was}"
+            array = array.view(f"uint{8 * array.dtype.itemsize}")
+        if name in self.arrays:
+            name += f".{len(self.arrays)}"
+        self.arrays[name] = array
+        return f"inputs[{name!r}]{as_it_was}"
+
+    def _named(self, value: Any) -> str:
+        """What a module has by this name."""
+        module, name = value.__module__, value.__qualname__
+        try:
+            found: Any = import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError, ValueError, TypeError):
+            raise _UnwritableError from None
+        if found is not value or module == "__main__":
+            raise _UnwritableError
+        if module == "builtins":
+            return str(name)
+        self.imports.add(f"import {module}")
+        return f"{module}.{name}"
+
+    @staticmethod
+    def _literal(value: Any) -> str:
+        if value is Ellipsis or isinstance(value, slice | range):
+            return repr(value)
+        text = ascii(value)
+        try:
+            same = ast.literal_eval(text) == value
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            same = False
+        if not same:
+            raise _UnwritableError
+        return text
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """As `np.savez` writes them, but no name is a keyword of its own, and the same arrays are the same bytes."""
+    buffer = io.BytesIO()
+    write: Callable[..., None] = np.lib.format.write_array
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                write(file, array, allow_pickle=False)
+    return buffer.getvalue()

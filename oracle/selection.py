@@ -16,7 +16,7 @@ from oracle import campaign
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Exit", "Stop", "catalogued", "foreign"]
+__all__ = ["Exit", "Stop", "cannot_write", "catalogued", "foreign"]
 
 
 class Exit(IntEnum):
@@ -36,6 +36,11 @@ class Stop(Exception):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def cannot_write(folder: Path, error: OSError) -> Stop:
+    """What ends a command whose reports have no place."""
+    return Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}")
 
 
 def catalogued(names: Sequence[str], family: str | None) -> list[Any]:

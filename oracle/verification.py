@@ -25,6 +25,7 @@ from oracle.report.table import count, render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Leaf, Subject, check_primals, leaves_of
+from oracle.surroundings import kept
 from oracle.verdict import Evidence, Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses
 from purenet import Op
@@ -182,7 +183,8 @@ class _Run:
     def rows(self) -> list[Row]:
         rows: list[Row] = []
         try:
-            y, dy, cotangents = self._run_op()
+            with kept():  # a change of what is global shows only where it has not been made before
+                y, dy, cotangents = self._run_op()
             breaches = self._well_formed(cotangents, batch := _batch(self.leaves, y))
             if breaches:
                 return self._breached(breaches)

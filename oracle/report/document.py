@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from oracle.row import Row
+from oracle.exhibits import Exhibit
+from oracle.row import Row, Verdict
 
-__all__ = ["check_writable", "document", "environment", "read", "to_json", "write"]
+__all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 
+TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 
@@ -45,16 +47,67 @@ def environment(command: str, seed: int) -> dict[str, Any]:
 
 
 def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"environment": ..., "totals": ..., "rows": [...]}`, the rows in full precision."""
+    """`{"environment": ..., "totals": ..., "rows": [...], "seconds": ...}`, the rows in full precision.
+
+    Only their seconds are rounded, to whole ones: two runs of the same code then differ in hardly more than the last lines.
+    """
     totals: dict[str, int] = {}
+    seconds: dict[str, float] = {}
     for row in rows:
         totals[str(row.verdict)] = totals.get(str(row.verdict), 0) + 1
-    return {"environment": dict(env), "totals": totals, "rows": [row.as_dict() for row in rows]}
+        seconds[row.family] = seconds.get(row.family, 0.0) + row.seconds
+    return {
+        "environment": dict(env),
+        "totals": totals,
+        "rows": [{**row.as_dict(), "seconds": round(row.seconds)} for row in rows],
+        "seconds": {family: round(taken, 1) for family, taken in seconds.items()},
+    }
+
+
+def packed(row: Row) -> dict[str, Any]:
+    """All of a row, in types that other processes and files know."""
+    exhibit = None if row.exhibit is None else row.exhibit.as_dict()
+    return {**row.as_dict(), "verdict": str(row.verdict), "exhibit": exhibit}
+
+
+def row_of(values: Mapping[str, Any], kind: type[Row] = Row) -> Row:
+    """The inverse of `packed`, also after it was JSON; ValueError or TypeError for what no row is."""
+    read: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in TEXTS:
+            if not isinstance(value, str):
+                raise TypeError(f"row: {name} must be text, got {type(value).__name__}")
+            read[name] = value
+        elif name == "verdict":
+            read[name] = Verdict(value)
+        elif name == "exhibit":
+            read[name] = None if value is None else Exhibit.of(_numbers(value))
+        else:
+            read[name] = _numbers(value)
+    return kind(**read)
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers that JSON has no word for, and tuples, as they were."""
+    if isinstance(value, Mapping):
+        return {name: _numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_numbers, value))
+    if isinstance(value, str):
+        return float(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    raise TypeError(f"row: expected a number, got {type(value).__name__}")
 
 
 def to_json(value: Any) -> str:
     """Strict JSON: what is not finite becomes the strings "nan", "inf" and "-inf"."""
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+
+
+def to_line(value: Any) -> str:
+    """The same in one line."""
+    return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def read(text: str) -> Any:
@@ -74,6 +127,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def larger(folder: Path, cases: int, selection: str) -> str:
+    """What the report in `folder` is, if it is of another selection, and of more cases than `cases`; or nothing."""
+    try:
+        found = read((folder / "verification.json").read_text(encoding="utf-8"))
+        there = len({(row["op"], row["case"], row["dtype"]) for row in found["rows"]})
+        there = max(there, found["environment"].get("cases", 0))
+        same = found["environment"].get("selection") == selection
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ""
+    return "" if same or there <= cases else f"{folder} has a report of {there} cases, more than these"
+
+
 def check_writable(folder: Path) -> None:
     """Raise the OSError of writing to `folder` before anything long is computed for it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +146,7 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def write(folder: Path, files: Mapping[str, str]) -> None:
+def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """Write all files, each at once: whoever reads sees the old one or the new one, whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
@@ -89,10 +154,10 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     ready: list[tuple[str, Path]] = []
     try:
-        for name, text in files.items():
-            with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{name}.", delete=False, encoding="utf-8") as file:
+        for name, content in files.items():
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
                 ready.append((file.name, folder / name))
-                file.write(text)
+                file.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
         for temporary, final in ready:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle.report.table import digits, totals, wrong_places
+from oracle.report.table import digits, plain, totals, wrong_places
 from oracle.row import Row, worst_first
 
 __all__ = ["escape", "markdown"]
@@ -35,6 +35,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
     packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
     parts = [
         "# Verification",
+        *([f"**Unfinished: {env['unfinished']}.**"] if "unfinished" in env else []),
         f"{totals(rows)}.",
         f"{_code(env['command'])}, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
         LEGEND,
@@ -73,7 +74,7 @@ def _accuracy(rows: Sequence[Row]) -> str:
 
 def escape(text: str) -> str:
     """Text that a user's module named, safe in a table cell and in HTML."""
-    text = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = plain(" ".join(text.splitlines())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|])", r"\\\1", text)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # within a word an underscore is an underscore
 
@@ -89,7 +90,7 @@ def _code(text: str) -> str:
     """Text as code, whatever backticks are in it."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
-    return f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}"
+    return f"{fence}{space}{plain(' '.join(text.splitlines()))}{space}{fence}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

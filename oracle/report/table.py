@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import textwrap
 from collections import Counter
@@ -11,10 +13,12 @@ from tabulate import tabulate
 
 from oracle.row import Row, Verdict, worst_first
 
-__all__ = ["count", "digits", "failure", "render", "totals", "wrong_places"]
+__all__ = ["command_line", "count", "digits", "failure", "plain", "render", "totals", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
 INDENT = "      "
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a cursor, ends a line, turns the direction of writing, or is no character at all."""
 MANY = 60  # rows beyond which the terminal shows one line for each op
 
 
@@ -31,10 +35,10 @@ def render(rows: Sequence[Row], *, reproduce: Callable[[Row], str] | None = None
 
 def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:
     """One failing row: what, where, the three numbers, the cause, the command."""
-    lines = [f"{row.verdict}  {row.label}" + (f"  {row.dtype} {_shape(row.shape)}" if row.parameter else "")]
+    lines = [f"{row.verdict}  {plain(row.label)}" + (f"  {row.dtype} {_shape(row.shape)}" if row.parameter else "")]
     if row.analytic is not None:
-        lines.append(wrong_places(row))
-    lines.append(row.diagnosis)
+        lines.append(plain(wrong_places(row)))
+    lines.append(plain(row.diagnosis, keep="\n"))
     wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]
     if reproduce is not None:
         wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # never broken: it is there to be copied
@@ -69,6 +73,20 @@ def totals(rows: Sequence[Row]) -> str:
     return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}"
 
 
+def plain(text: str, keep: str = "") -> str:
+    """What a user's module named, so that a terminal only shows it: control characters as escapes."""
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def command_line(parts: Sequence[str]) -> str:
+    """What a shell reads as these parts, on one line."""
+    return " ".join(shlex.quote(part) if plain(part) == part else f"$'{_escaped(part)}'" for part in parts)
+
+
+def _escaped(part: str) -> str:
+    return plain(part.replace("\\", "\\\\").replace("'", "\\'"))
+
+
 def count(n: int, one: str, many: str = "") -> str:
     """`1 case`, `2 cases`."""
     return f"{n} {one if n == 1 else many or one + 's'}"
@@ -92,7 +110,7 @@ def _table(rows: Sequence[Row], width: int) -> str:
         parameter = row.parameter or "(the op)"
         case = row.case if len(dtypes) == 1 else f"{row.case} ({row.dtype})"
         where = [row.op, case, parameter] if wide else [f"{row.op} / {case}".removesuffix(" / "), parameter]
-        lines.append([*where, *(errors if wide else errors[::2]), str(row.verdict)])
+        lines.append([*map(plain, where), *(errors if wide else errors[::2]), str(row.verdict)])
     headers = HEADERS if wide else ("op / case", "parameter", "differences", "JAX", "verdict")
     return _fitted(lines, headers, width, text=3 if wide else 2)
 
@@ -107,7 +125,9 @@ def _summary(rows: Sequence[Row], width: int) -> str:
             for name in ("numerical_error", "autodiff_error")
         ]
         verdicts = Counter(str(row.verdict) for row in mine)
-        lines.append([op, str(len(mine)), *errors, ", ".join(f"{verdicts[v]} {v}" for v in map(str, Verdict) if verdicts[v])])
+        lines.append(
+            [plain(op), str(len(mine)), *errors, ", ".join(f"{verdicts[v]} {v}" for v in map(str, Verdict) if verdicts[v])]
+        )
     return _fitted(lines, ("op", "gradients", "differences", "JAX", "verdicts"), width, text=1)
 
 

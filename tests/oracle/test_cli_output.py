@@ -141,7 +141,7 @@ def test_a_wrong_optimizer_or_schedule_is_reproduced(run: Run, monkeypatch: pyte
     perform = campaign.perform
     wrong = [replace(row, verdict=Verdict.FAIL) for row in perform(campaign.Task("", name, "", "float64", 2))]
     monkeypatch.setattr(campaign, "perform", lambda _: tuple(wrong))
-    code, out, _ = run("verify", name, "--seed", 2)
+    code, out, _ = run("verify", name, "--seed", 2, "--timeout", 0, "--jobs", 1)  # in this process
     assert code == Exit.FAIL
     monkeypatch.setattr(campaign, "perform", perform)
     (text,) = set(commands(out))

@@ -566,7 +566,7 @@ def test_a_check_that_raises_is_a_breach() -> None:
         return (2 * x * dy,)
 
     found = said(square(None, tired_bwd), X)
-    assert found[0] == "leaves arguments alone: raised RuntimeError: only once"
+    assert found[0] == "leaves the process alone: raised RuntimeError: only once"
     assert len(found) >= len(CHECKS) - 1
 
 

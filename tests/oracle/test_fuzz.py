@@ -12,7 +12,7 @@ import pytest
 
 import oracle
 import purenet as pn
-from oracle import Case, Draw, Spec, Verdict, campaign, fuzz, repro
+from oracle import Case, Draw, Spec, Verdict, campaign, fuzz
 from oracle.campaign import Task
 from oracle.cli import Exit
 from tests.oracle.conftest import Module, Run, environment
@@ -126,40 +126,6 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
     assert "RuntimeError: no idea" in lost.report
     assert sum(count for _, count in kept.verdicts) == 3
     assert not kept.failure
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        np.array([[0.1, -1e-300], [1 / 3, 2.0]]),
-        np.array(0.1, np.float32),
-        np.zeros((0, 3), np.float16),
-        np.array([True, False]),
-        np.array([2**63 + 1], np.uint64),
-        np.array([np.inf, -np.inf]),
-        np.float32(0.1),
-        (np.ones(1),),
-        {"a": [1, None, "x"], "b": (np.int64(3), 0.1)},
-        pn.LSTMCarry(np.ones(1), np.zeros(2)),
-        {"op": pn.relu},
-    ],
-    ids=repr,
-)
-def test_source_is_exact(value: Any) -> None:
-    names = {"np": np, "purenet": pn, "inf": np.inf, "nan": np.nan}
-    again = eval(repro.literal(value), names)  # noqa: S307 - what literal has just written
-    assert type(again) is type(value)
-    assert repr(again) == repr(value)
-    assert repro.literal(again) == repro.literal(value)
-
-
-def test_source_of_bfloat16_is_exact() -> None:
-    import ml_dtypes
-
-    value = np.array([0.1, 3.0], ml_dtypes.bfloat16)
-    again = eval(repro.literal(value), {"np": np, "ml_dtypes": ml_dtypes})  # noqa: S307
-    assert again.dtype == value.dtype
-    np.testing.assert_array_equal(again, value)
 
 
 def test_no_strategy_no_example() -> None:

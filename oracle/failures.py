@@ -1,0 +1,91 @@
+"""The folder of a failure: its name, what is written there, and which folders of earlier runs are removed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from oracle.report import document
+from oracle.report.table import plain
+from oracle.repro import INPUTS, PROGRAM, Files
+
+__all__ = ["folder_name", "prune", "write"]
+
+SAFE = re.compile(r"[A-Za-z0-9_.,=+() -]+")
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # of Windows, with whatever suffix
+LONGEST = 100
+MARK = re.compile(r"# Written by `(.*)`, sha256 ([0-9a-f]{64})\n")
+ALLOWED = {PROGRAM, INPUTS}
+
+
+def folder_name(op: str, case: str, dtype: str = "float64") -> str:
+    """`<op>-<case>`, where that is a name for every file system; else what is left of it, and a hash."""
+    wanted = "-".join(part for part in (op, case, "" if dtype == "float64" else dtype) if part)
+    name = "".join(c if SAFE.fullmatch(c) else "_" for c in wanted)[:LONGEST].strip(" .-")
+    if RESERVED.fullmatch(name.split(".")[0].strip()):
+        name = f"_{name}"
+    if name == wanted:
+        return name
+    digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name}-{digest}" if name else digest
+
+
+def write(root: Path, name: str, files: Files, command: str) -> Path:
+    """The program, written into a folder of this name; beside it, if something that is not ours is there."""
+    folder = root / name
+    for n in range(2, 1000):
+        if not (folder.exists() or folder.is_symlink()) or written_by(folder) is not None:
+            break
+        folder = root / f"{name}-{n}"
+    if INPUTS not in files:
+        (folder / INPUTS).unlink(missing_ok=True)
+    program = str(files[PROGRAM])
+    mark = f"\n# Written by `{plain(command)}`, sha256 {_digest(folder, program, files.get(INPUTS, b''))}\n"
+    document.write(folder, {**files, PROGRAM: program + mark})
+    return folder / PROGRAM
+
+
+def written_by(folder: Path) -> str | None:
+    """The command that wrote this folder, if nobody has changed anything there since."""
+    try:
+        there = {path.name: path for path in folder.iterdir() if path.name != "__pycache__"}
+        if folder.is_symlink() or PROGRAM not in there or not there.keys() <= ALLOWED:
+            return None
+        if any(path.is_symlink() or not path.is_file() for path in there.values()):
+            return None
+        text = there[PROGRAM].read_text(encoding="utf-8")
+        inputs = there[INPUTS].read_bytes() if INPUTS in there else b""
+    except (OSError, ValueError):
+        return None
+    program, newline, last = text.removesuffix("\n").rpartition("\n")
+    found = MARK.fullmatch(last + "\n")
+    return found[1] if newline and found and found[2] == _digest(folder, program, inputs) else None
+
+
+def prune(root: Path, kept: Iterable[Path], commands: Sequence[str] | None) -> None:
+    """Remove the folders that these commands have written, or (None) any `oracle verify`, and that are not kept."""
+    wanted = None if commands is None else {plain(command) for command in commands}
+    kept = {path.parent for path in kept}
+    try:
+        folders = sorted(root.iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        command = None if folder in kept else written_by(folder)
+        if command is None or not (command in wanted if wanted is not None else command.startswith("oracle verify ")):
+            continue
+        try:
+            for path in folder.iterdir():
+                if path.name in ALLOWED:
+                    path.unlink()
+            folder.rmdir()  # there is more in it where the program was imported
+        except OSError:
+            continue
+
+
+def _digest(folder: Path, program: str, inputs: str | bytes) -> str:
+    """Of the name, too: who has moved a folder wants to keep it."""
+    data = inputs.encode() if isinstance(inputs, str) else inputs
+    return hashlib.sha256(f"{folder.name}\0{program}\0".encode("utf-8", "surrogatepass") + data).hexdigest()

@@ -1,0 +1,393 @@
+"""Failures as programs: arguments to the last bit, no code in their file, folders in which nobody else's files are lost."""
+
+from __future__ import annotations
+
+import enum
+import io
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import purenet as pn
+from oracle import Flag, failures, repro
+from oracle.campaign import Task
+from oracle.cli import Exit
+from oracle.failures import folder_name, prune, write, written_by
+from oracle.repro import Words
+from tests.oracle.conftest import Module, Run, environment
+
+TASK = Task("", "affine", "one row", "float64")
+WORDS = Words("FAIL affine", "Found by `oracle verify affine`.")
+
+
+class Weights(NamedTuple):
+    w: Any
+    b: Any
+
+
+class Mode(enum.Enum):
+    FAST = 1
+
+
+def named(x: Any) -> Any:
+    return x
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that programs can import what is defined here from."""
+    module: Any = SimpleNamespace(Weights=Weights, Mode=Mode, named=named)
+    for value in vars(module).values():
+        monkeypatch.setattr(value, "__module__", "planted_names")
+    monkeypatch.setitem(sys.modules, "planted_names", module)
+    return "planted_names"
+
+
+def read_again(folder: Path, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+    """What the program reads and writes down, without what it then verifies."""
+    files = repro.holding(TASK, arguments, options, WORDS, seed=0)
+    assert files is not None
+    write(folder, "one", files, "oracle verify affine")
+    program = folder / "one" / "repro.py"
+    names: dict[str, Any] = {"__file__": str(program)}
+    exec(program.read_text().partition("result = ")[0], names)  # noqa: S102 - what has just been written
+    return names["arguments"], names["options"]
+
+
+VALUES = [
+    np.array([[0.1, -1e-300], [1 / 3, np.nan]]),
+    np.array(0.1, np.float32),
+    np.zeros((0, 3), np.float16),
+    np.array([True, False]),
+    np.array([2**63 + 1], np.uint64),
+    np.array([np.inf, -0.0]),
+    np.arange(6.0).reshape(2, 3).T,
+    np.array(["a", "bc"]),
+    np.array([0.1, 3.0], ml_dtypes.bfloat16),
+    np.array([[0.5]], ml_dtypes.float8_e4m3fn),
+    ml_dtypes.bfloat16(0.1),
+    np.float32(0.1),
+    (np.ones(1),),
+    (),
+    {"a": [1, None, "x"], "b": (np.int64(3), 0.1), ("c", 1): b"bytes", "'": "é\ud800\x1b"},
+    {"file": np.ones(2), "../../x": np.zeros(1), "a/b": 1, "a_b": np.ones(1)},
+    pn.LSTMCarry(np.ones(1), np.zeros(2)),
+    {"op": pn.relu, "dtype": np.float32, "name": np.dtype("int8"), "narrow": np.dtype(ml_dtypes.bfloat16)},
+    [float("inf"), -float("inf"), 1e-320, 2j, slice(1, None), range(3), Ellipsis, Flag.AT_KINK, np.exp, len],
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:40].encode("ascii", "replace").decode())
+def test_arguments_and_options_are_exact(value: Any, tmp_path: Path) -> None:
+    (again,), options = read_again(tmp_path, (value,), {"option": value})
+    for found in (again, options["option"]):
+        assert type(found) is type(value)
+        assert repr(found) == repr(value)
+        if isinstance(value, np.ndarray):
+            assert (found.dtype, found.shape, found.tobytes()) == (value.dtype, value.shape, value.tobytes())
+
+
+def test_nan_is_written(tmp_path: Path) -> None:
+    _, options = read_again(tmp_path, (np.ones(1),), {"fill": float("nan")})
+    assert options["fill"] != options["fill"]
+
+
+def test_what_a_module_names_is_imported_from_it(here: str, tmp_path: Path) -> None:
+    (again,), options = read_again(tmp_path, (Weights(np.ones(2), None),), {"mode": Mode.FAST, "f": named})
+    assert (type(again), again.b) == (Weights, None)
+    assert (options["mode"], options["f"]) == (Mode.FAST, named)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda x: x,
+        object(),
+        np.array([None, 1], object),
+        np.ma.masked_array([1.0]),
+        OrderedDict(a=1),
+        pn.chain(one=pn.relu),
+        {1, 2}.__iter__(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_written_down_is_drawn(value: Any) -> None:
+    assert repro.holding(TASK, (np.ones(1),), {"option": value}, WORDS, seed=0) is None
+    program = repro.drawing(TASK, WORDS)["repro.py"]
+    assert "oracle.verify_case(spec, spec.case('one row'), dtype='float64', seed=0)" in str(program)
+
+
+def test_the_file_of_arguments_holds_no_code(tmp_path: Path) -> None:
+    files = repro.holding(
+        TASK, ({"w": np.ones((2, 3)), "../../b": np.zeros(3, ml_dtypes.bfloat16)}, np.ones((1, 2))), {}, WORDS, seed=0
+    )
+    assert files is not None
+    data = files["inputs.npz"]
+    assert isinstance(data, bytes)
+    with np.load(io.BytesIO(data), allow_pickle=False) as found:
+        assert sorted(found.files) == ["params..._.._b.bfloat16", "params.w", "x"]
+        assert found["params..._.._b.bfloat16"].dtype == np.uint16
+    assert "allow_pickle=False" in str(files["repro.py"])
+    assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+    again = repro.holding(
+        TASK, ({"w": np.ones((2, 3)), "../../b": np.zeros(3, ml_dtypes.bfloat16)}, np.ones((1, 2))), {}, WORDS, seed=0
+    )
+    assert again == files
+
+
+# ---------------------------------------------------------------------------------------------- programs that run
+
+
+WRONG = """
+import collections
+import numpy as np, jax.numpy as jnp, oracle
+
+Weights = collections.namedtuple("Weights", "w b")
+
+def layer_fwd(params, xs, *, scale, shift=None):
+    x, = xs
+    y = np.maximum(x @ params.w + params.b, 0)
+    moved = y * scale + (0 if shift is None else shift(1.0))
+    return moved.astype(x.dtype), (params, x, y > 0, scale)
+
+def layer_bwd(residuals, dy):
+    params, x, on, scale = residuals
+    d = np.where(on, dy * scale, 0).astype(x.dtype)
+    db = d.sum(axis=0)
+    if len(x) > 2:
+        db = d[0]
+    return Weights((x.T @ d).astype(x.dtype), db.astype(x.dtype)), [(d @ params.w.T).astype(x.dtype)]
+
+def by_jax(params, xs, *, scale, shift=None):
+    y = jnp.maximum(jnp.dot(xs[0], params.w) + params.b, 0) * scale + (0 if shift is None else shift(1.0))
+    return y.astype(xs[0].dtype)
+
+def drawn(draw):
+    n, m, k = draw.between(1, 6), draw.between(1, 4), draw.between(1, 4)
+    return (Weights(draw.normal(m, k), draw.normal(k)), [draw.normal(n, m)]), {"scale": draw.choice([1.0, np.array(2.0)])}
+
+def given(draw):
+    return Weights(draw.normal(4, 3), draw.normal(3)), [draw.normal(9, 4)]
+
+CASES = (
+    oracle.Case("../nine rows", given, options={"scale": np.full(3, 0.5)}),
+    oracle.Case("with a function", given, options={"scale": 1.0, "shift": lambda one: 2 * one}),
+    oracle.Case("two rows", lambda draw: (given(draw)[0], [draw.normal(2, 4)]), options={"scale": 1.0}),
+)
+drawing = oracle.Spec((layer_fwd, layer_bwd), cases=CASES, reference=by_jax, strategy=drawn)
+
+def same_fwd(params, xs, *, scale, shift=None):
+    return layer_fwd(params, xs, scale=scale, shift=shift)
+
+plain = oracle.Spec((same_fwd, layer_bwd), cases=CASES, reference=by_jax)
+"""
+
+
+def run_alone(program: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.stderr == ""
+    return done
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_every_failing_case_has_a_program_that_shows_it(run: Run, module: Module, tmp_path: Path, dtype: str) -> None:
+    module("wrong_layers", WRONG)
+    code, out, _ = run("verify", "wrong_layers:plain", "--dtype", dtype, "--jobs", 1)
+    assert code == Exit.FAIL
+    root = tmp_path / "reports" / "failures"
+    programs = sorted(root.glob("*/repro.py"))
+    assert len(programs) == 2
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for program in programs:
+        assert f"alone: python {shlex.quote(str(program.relative_to(tmp_path)))}\n" in out
+        done = run_alone(program, elsewhere)
+        assert done.returncode == 1
+        assert "params.b" in done.stdout
+        assert f"{dtype} 3\n" in done.stdout
+    drawn, held = (program.read_text() for program in programs[::-1])
+    assert "verify_case(" in drawn  # a function without a name
+    assert "'scale': inputs['options.scale']" in held
+    assert "wrong_layers.Weights(w=inputs['params.w" in held
+
+
+def test_a_program_shows_a_smaller_use_where_one_is_drawn(run: Run, module: Module, tmp_path: Path) -> None:
+    module("wrong_layers", WRONG)
+    run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1)
+    (program,) = (tmp_path / "reports" / "failures").glob("*/repro.py")
+    assert "smallest random use of layer found that is not right either: FAIL" in program.read_text()
+    done = run_alone(program, tmp_path)
+    assert done.returncode == 1
+    with np.load(program.with_name("inputs.npz"), allow_pickle=False) as found:
+        assert found["xs.0"].shape[0] == 3  # the fewest rows that show it
+
+
+BAD = """
+import os, time
+import numpy as np, oracle
+
+def spec_of(name, act):
+    def forward(x):
+        act()
+        return x * x, x
+    forward.__name__ = name
+    return oracle.Spec((forward, lambda x, dy: (2 * x * dy,)), cases=(oracle.Case("typical", (np.ones(2),)),))
+
+def no_interrupt():
+    raise KeyboardInterrupt
+
+def unlucky(draw):
+    raise RuntimeError("no such file")
+
+def exp(x):
+    return np.exp(x), np.exp(x)
+
+def exp_of(x):
+    return exp(x)
+
+def exp_bwd(y, dy):
+    return (y * dy,)
+
+hangs = spec_of("hangs", lambda: time.sleep(3600))
+dies = spec_of("dies", lambda: os._exit(0))
+interrupts = spec_of("interrupts", no_interrupt)
+prints = spec_of("prints", lambda: print("hello"))
+draws = oracle.Spec((exp, exp_bwd), cases=(oracle.Case("drawn", unlucky),))
+integers = oracle.Spec((exp_of, exp_bwd), cases=(oracle.Case("typical", (np.arange(3),)),))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("hangs", "Timeout (0:00:10)!"),
+        ("dies", "the process ended with 0"),
+        ("interrupts", "the process ended with"),
+        ("exp", "RuntimeError: no such file"),
+        ("integers", "must be a floating-point array"),
+    ],
+)
+def test_the_program_of_what_gives_no_gradient_ends_with_1(
+    run: Run, module: Module, tmp_path: Path, name: str, shown: str
+) -> None:
+    module("bad_ops", BAD)
+    assert run("verify", f"bad_ops:{name}", "--timeout", 10, "--jobs", 1)[0] == Exit.FAIL
+    program = next(path for path in (tmp_path / "reports" / "failures").glob("*/repro.py"))
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd="/", env=environment(), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 1
+    assert shown in done.stdout + done.stderr
+
+
+def test_what_is_only_printed_needs_no_program(run: Run, module: Module, tmp_path: Path) -> None:
+    module("bad_ops", BAD)
+    assert run("verify", "bad_ops:prints", "--jobs", 1)[0] == Exit.FAIL
+    assert not (tmp_path / "reports" / "failures").exists()
+
+
+# ---------------------------------------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize(
+    ("op", "case", "dtype", "name"),
+    [
+        ("relu", "two dimensions", "float64", "relu-two dimensions"),
+        ("relu", "two dimensions", "float16", "relu-two dimensions-float16"),
+        ("chain(first, second)", "a", "float64", "chain(first, second)-a"),
+        ("total", "fuzz", "float64", "total-fuzz"),
+        ("op", "../../x", "float64", r"op-\.\._\.\._x-[0-9a-f]{8}"),
+        ("op", "a/b", "float64", r"op-a_b-[0-9a-f]{8}"),
+        ("con", "", "float64", r"_con-[0-9a-f]{8}"),
+        ("NUL.x", "a", "float64", r"_NUL\.x-a-[0-9a-f]{8}"),
+        ("op", "x" * 300, "float64", r"op-x{97}-[0-9a-f]{8}"),
+        ("op", "ends with a dot.", "float64", r"op-ends with a dot-[0-9a-f]{8}"),
+        ("-rf", "", "float64", r"rf-[0-9a-f]{8}"),
+        ("\ud800", "\x1b", "float64", r"_-_-[0-9a-f]{8}"),
+        ("..", "", "float64", "[0-9a-f]{8}"),
+    ],
+)
+def test_a_folder_has_the_name_of_its_case_if_that_is_safe(op: str, case: str, dtype: str, name: str) -> None:
+    found = folder_name(op, case, dtype)
+    assert found == name or re.fullmatch(name, found), found
+
+
+def test_names_that_become_alike_stay_apart() -> None:
+    assert len({folder_name("op", case) for case in ("a/b", "a\\b", "a|b", "a_b")}) == 4
+
+
+FILES = {"repro.py": "print(1)\n", "inputs.npz": b"npz"}
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda folder: (folder / "repro.py").write_text("mine"),
+        lambda folder: (folder / "repro.py").write_text((folder / "repro.py").read_text().replace("print(1)", "print(2)")),
+        lambda folder: (folder / "repro.py").write_text((folder / "repro.py").read_text() + "# mine\n"),
+        lambda folder: (folder / "repro.py").unlink(),
+        lambda folder: (folder / "inputs.npz").write_bytes(b"mine"),
+        lambda folder: (folder / "inputs.npz").unlink(),
+        lambda folder: (folder / "notes.txt").write_text("mine"),
+        lambda folder: (folder / "more").mkdir(),
+        lambda folder: ((folder / "inputs.npz").rename(folder.parent / "kept"), (folder / "inputs.npz").symlink_to("../kept")),
+        lambda folder: (folder.rename(folder.with_name("moved")), folder.symlink_to("moved")),
+    ],
+    ids=["replaced", "edited", "longer", "no program", "other inputs", "no inputs", "a file", "a folder", "a link", "linked"],
+)
+def test_what_anyone_has_touched_is_neither_removed_nor_replaced(tmp_path: Path, touch: Any) -> None:
+    folder = write(tmp_path, "op-case", FILES, "oracle verify op").parent
+    assert written_by(folder) == "oracle verify op"
+    touch(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert written_by(folder) is None
+    prune(tmp_path, [], ["oracle verify op"])
+    again = write(tmp_path, "op-case", FILES, "oracle verify op")
+    assert again.parent.name == "op-case-2"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    prune(tmp_path, [], ["oracle verify op"])
+    assert not again.parent.exists()
+
+
+def test_only_folders_of_the_same_cases_or_of_the_same_kind_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "file").write_text("mine")
+    one, two, fuzzed = (
+        write(tmp_path, name, FILES, command)
+        for name, command in (("one", "oracle verify one"), ("two", "oracle verify two"), ("one-fuzz", "oracle fuzz one"))
+    )
+    prune(tmp_path, [one], ["oracle verify one"])
+    prune(tmp_path / "absent", [], None)
+    assert one.exists()
+    prune(tmp_path, [], ["oracle verify one"])
+    assert (one.parent.exists(), two.exists(), fuzzed.exists()) == (False, True, True)
+    (two.parent / "__pycache__").mkdir()  # someone has imported it
+    prune(tmp_path, [], None)
+    assert (two.exists(), fuzzed.exists()) == (False, True)
+    assert (tmp_path / "mine").exists()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_case_that_fails_no_longer_has_no_folder(run: Run, module: Module, tmp_path: Path) -> None:
+    module("wrong_layers", WRONG)
+    run("verify", "wrong_layers:plain", "--jobs", 1)
+    root = tmp_path / "reports" / "failures"
+    assert len(list(root.iterdir())) == 2
+    module("wrong_layers", WRONG.replace("len(x) > 2", "len(x) > 99"))
+    sys.modules.pop("wrong_layers")
+    assert run("verify", "wrong_layers:plain", "--case", "with a function", "--jobs", 1)[0] == Exit.PASS
+    assert [path.name for path in root.iterdir()] == [failures.folder_name("same", "../nine rows")]
+    assert run("verify", "wrong_layers:plain", "--jobs", 1)[0] == Exit.PASS
+    assert list(root.iterdir()) == []
