@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import shlex
 import sys
@@ -39,6 +40,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; never a traceback for what the user did."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no fault
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(given)
         options.command = table.command_line(["oracle", *given])
@@ -154,7 +158,8 @@ def _verify(options: argparse.Namespace) -> Exit:
     folder = options.reports or Path("reports")
     _check_reports(folder)
     env = {**document.environment(options.command, options.seed), "selection": _selection(options), "cases": len(tasks)}
-    kept = "" if options.reports else document.larger(folder, len(tasks), env["selection"])
+    everything = not (options.names or options.family or options.case) and "float64" in _dtypes(options)
+    kept = "" if options.reports or everything else document.larger(folder, len(tasks), env["selection"])
     sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
     with Run(tasks, _jobs(options), options.timeout or None, quiet=options.json) as run:
         if not kept:
@@ -168,9 +173,8 @@ def _verify(options: argparse.Namespace) -> Exit:
         _report(run, env, sources, None if kept else folder, options)
         said = [f"not written: {kept}; --reports DIR writes there" if kept else _written(folder)]
         if not run.interrupted:
-            with _writing(folder / "failures"):
-                said += _alone(run.programs(folder / "failures", whole=not kept), folder)
             run.finish()
+            said += _alone(_programs(run, folder, whole=not kept), folder)
     if not options.json:
         print("\n".join(said), flush=True)
     if run.interrupted:
@@ -202,6 +206,14 @@ def _report(
 
 def _written(folder: Path) -> str:
     return f"written: {folder / 'index.html'}, verification.md, verification.json"
+
+
+def _programs(run: Run, folder: Path, *, whole: bool) -> list[Path]:
+    try:
+        with _writing(folder / "failures"):
+            return run.programs(folder / "failures", whole=whole)
+    except KeyboardInterrupt:
+        raise Stop(Exit.INTERRUPTED, f"interrupted before {folder / 'failures'} was written; all cases were done") from None
 
 
 def _alone(programs: Sequence[Path], folder: Path) -> list[str]:

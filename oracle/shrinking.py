@@ -44,7 +44,7 @@ def failing(results: Mapping[Task, Sequence[Row]], lost: Mapping[Task, Lost]) ->
     shrunk: set[str] = set()
     for task, rows in results.items():
         wrong = worst_first(row for row in rows if not (row.passed or campaign.conducts(row)))
-        if not wrong or not task.case:
+        if not wrong or not (task.case or task.module):  # what is followed step by step is shown by the command
             continue
         first = task not in lost and wrong[0].verdict in fuzz.WRONG and task.name not in shrunk and len(shrunk) < OPS
         if first:

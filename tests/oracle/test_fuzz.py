@@ -131,3 +131,49 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
 def test_no_strategy_no_example() -> None:
     with pytest.raises(ValueError, match="fuzz: the Spec of relu has no strategy"):
         fuzz.draw_example(oracle.Spec(pn.relu, cases=(Case("one", (np.ones(2),)),)), ("float64",), lambda low, high: low)
+
+
+HANGS_FOR_ROWS = """
+import os, time
+import numpy as np, oracle
+
+def square_fwd(x):
+    if x.shape[0] == 2:
+        time.sleep(3600)
+    if x.shape[0] == 3:
+        os._exit(1)
+    return x * x, x
+
+def square_bwd(x, dy):
+    return (2 * x * dy,)
+
+CASES = (oracle.Case("one row", (np.ones((1, 2)),)),)
+sleeps = oracle.Spec((square_fwd, square_bwd), cases=CASES, strategy=lambda draw: ((draw.normal(draw.between(1, 2)),), {}))
+
+def other_fwd(x):
+    return square_fwd(x)
+
+ends = oracle.Spec(
+    (other_fwd, square_bwd), cases=CASES, strategy=lambda draw: ((draw.normal(draw.choice([1, 3])),), {})
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "shown"),
+    [("square", "timed out after 10 s", "Timeout (0:00:10)!"), ("other", "exit code 1", "the process ended with 1")],
+)
+def test_a_use_that_gives_no_result_is_written_as_a_program(
+    run: Run, module: Module, tmp_path: Path, name: str, said: str, shown: str
+) -> None:
+    module("hanging_rows", HANGS_FOR_ROWS)
+    code, out, _ = run("fuzz", f"hanging_rows:{name}", "relu", "--examples", 20, "--jobs", 2, "--timeout", 10)
+    assert code == Exit.FAIL
+    assert f"ERROR  {name}: {said}" in out
+    assert "1 ERROR" in out
+    program = tmp_path / "reports" / "failures" / f"{name}-fuzz" / "repro.py"
+    shown_again = subprocess.run(
+        [sys.executable, str(program)], cwd="/", env=environment(), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert shown_again.returncode == 1
+    assert shown in shown_again.stdout + shown_again.stderr

@@ -226,7 +226,7 @@ def test_names_and_messages_only_show(run: Run, module: Module, tmp_path: Path) 
     page = (tmp_path / "reports" / "verification.md").read_text(encoding="utf-8")
     for text in (out, err, page):
         assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text) == []
-    assert "<script>" not in page
+    assert [line for line in page.splitlines() if "<script>" in line and not line.startswith("    ")] == []  # but as code
     assert r"\x1b[31mred" in out
 
 
@@ -317,6 +317,7 @@ def test_an_interrupt_writes_what_was_done_and_resume_continues(
     assert found(reports)["environment"]["unfinished"] == said
     assert [row["case"] for row in found(reports)["rows"]] == ["one", "two"]
     assert (reports / "verification.md").read_text().startswith(f"# Verification\n\n**Unfinished: {said}.**\n")
+    assert f"Unfinished: {said}." in (reports / "index.html").read_text()
     done = resumed(tmp_path)
     assert (done.returncode, done.stderr.splitlines()) == (
         0,
@@ -324,7 +325,7 @@ def test_an_interrupt_writes_what_was_done_and_resume_continues(
     )
     assert [row["case"] for row in found(reports)["rows"]] == ["one", "two", "slow", "last"]
     assert "unfinished" not in found(reports)["environment"]
-    assert sorted(path.name for path in reports.iterdir()) == ["verification.json", "verification.md"]
+    assert sorted(path.name for path in reports.iterdir()) == ["index.html", "verification.json", "verification.md"]
 
 
 def test_a_kill_leaves_the_old_reports_and_resume_continues(
@@ -367,7 +368,7 @@ def test_what_was_found_by_other_sources_is_not_taken_over(
 
 def test_a_run_of_less_leaves_the_report_alone(run: Run, own: str, tmp_path: Path) -> None:
     whole = run("verify", f"{own}:wrong", f"{own}:right")
-    assert whole[1].count("\nwritten: reports/verification.md, reports/verification.json\n") == 1
+    assert whole[1].count("\nwritten: reports/index.html, verification.md, verification.json\n") == 1
     before = (tmp_path / "reports" / "verification.json").read_text()
     code, out, _ = run("verify", f"{own}:right")
     assert code == Exit.PASS
