@@ -1,0 +1,128 @@
+"""What an op shares with its process: changes are seen and undone, and whoever leaves it as it was is not accused."""
+
+from __future__ import annotations
+
+import locale
+import os
+import random
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+from oracle import Verdict
+from oracle.surroundings import SETTINGS, apart, kept
+
+X = np.array([1.0, -2.0, 3.0])
+
+
+def verified(act: Callable[[], object]) -> list[str]:
+    """What `oracle.verify` says of a right gradient whose op does this, too."""
+
+    def square(x: Any) -> Any:
+        act()
+        return x * x, x
+
+    rows = oracle.verify((square, lambda x, dy: (2 * x * dy,)), X).rows
+    assert [row.verdict for row in rows if row.parameter == "x"] == [Verdict.PASS]
+    return [row.diagnosis for row in rows if not row.passed]
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "np.seterr": lambda: np.seterr(over="ignore"),
+    "np.set_printoptions": lambda: np.set_printoptions(precision=3),
+    "the filters of warnings": lambda: warnings.simplefilter("ignore"),
+    "the generator of np.random": lambda: np.random.seed(0),  # noqa: NPY002
+    "the generator of random": lambda: random.seed(0),
+    "the working directory": lambda: os.chdir("/"),
+    "os.environ": lambda: os.environ.update(SOMETHING="else"),
+    "sys.path": lambda: sys.path.append("/nowhere"),
+    "the handlers of signals": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+    "the recursion limit": lambda: sys.setrecursionlimit(12345),
+    "the locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8" if locale.setlocale(locale.LC_ALL) == "C" else "C"),
+    "JAX's default dtype": lambda: __import__("jax").config.update("jax_enable_x64", True),
+    "sys.stdout": lambda: setattr(sys, "stdout", None),
+    "sys.stderr": lambda: setattr(sys, "stderr", None),
+    "sys.stdin": lambda: setattr(sys, "stdin", None),
+}
+
+
+def test_all_that_is_looked_at_is_changed_here() -> None:
+    assert [setting.name for setting in SETTINGS] == list(CHANGES)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_changed_is_named_and_undone(name: str) -> None:
+    with kept() as outer:
+        with kept() as changed:
+            assert changed() == []
+            CHANGES[name]()
+            assert changed() == [name]
+        assert outer() == []
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_op_that_changes_it_breaks_its_contract(name: str) -> None:
+    with kept():
+        assert verified(CHANGES[name]) == [f"changes what is global: {name}"]
+
+
+def restored() -> None:
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.random.default_rng(0).normal()
+        random.Random(0).random()  # noqa: S311
+    before = np.seterr(all="raise")
+    np.seterr(**before)
+
+
+def test_an_op_that_puts_everything_back_is_not_accused() -> None:
+    assert verified(restored) == []
+
+
+def test_a_module_that_is_imported_late_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_late.py").write_text("import warnings\nwarnings.filterwarnings('ignore', message='late')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert verified(lambda: __import__("imported_late")) == []
+
+
+def test_a_folder_that_is_gone_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with kept() as changed:
+        assert changed() == []
+
+
+def test_what_is_printed_goes_to_standard_error_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with apart() as conduct:
+        print("two")
+        print("lines")
+    assert capsys.readouterr() == ("", "two\nlines\n")
+    assert conduct.said() == [
+        "prints to standard output, where the report goes: 'two'...; print to standard error instead",
+    ]
+    with apart() as conduct:
+        print("aside", file=sys.stderr)
+    assert conduct.said() == []
+
+
+def test_what_raises_has_put_standard_output_back() -> None:
+    before = sys.stdout
+
+    def raises() -> None:
+        with apart() as conduct:
+            sys.stdout.close()
+            print("still open")
+            assert conduct.closed
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - ours, without a message
+        raises()
+    assert sys.stdout is before
