@@ -123,15 +123,15 @@ def test_a_wrong_op_is_placed_diagnosed_and_reproduced(run: Run, own: str, tmp_p
         "oracle verify own_ops:doubled --case typical",
     ]
     for text in commands(out):
-        again = run(*shlex.split(text)[1:])
+        again = run(*shlex.split(text)[1:], "--reports", "again")  # the report of both cases stays
         assert again[0] == Exit.FAIL
         assert commands(again[1]) == [text]
-        (row,) = rows_of(tmp_path / "reports")
+        (row,) = rows_of(tmp_path / "again")
         first = rows[row["case"]]
         for field in ("verdict", "diagnosis", "analytic", "numerical", "autodiff", "worst_index"):
             assert row[field] == first[field]
         assert row["analytic"] == pytest.approx(2 * row["numerical"])
-    page = (tmp_path / "reports" / "verification.md").read_text()
+    page = (tmp_path / "again" / "verification.md").read_text()
     assert "## Failures" in page
     assert f"    {commands(again[1])[0]}\n" in page
 
