@@ -24,6 +24,7 @@ PACES = (2.0**-22, 2.0**-36, 2.0**-6)
 STAIRS = 4  # steps of a staircase that make it noise rather than a function with steps
 POINTS = 12  # that are looked at with each
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
+UNLIKE = 2.0**10  # times as large as another array of the same value
 CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -37,7 +38,21 @@ def random_cotangent(y: Any, seed: int = 0) -> Any:
         sign = generator.choice([-1.0, 1.0], size=leaf.shape)
         return np.asarray((sign * generator.uniform(0.5, 1.5, size=leaf.shape)).astype(leaf.dtype))
 
-    return optree.tree_map(draw, y)
+    return _balanced(optree.tree_map(draw, y), y)
+
+
+def _balanced(cotangent: Any, y: Any) -> Any:
+    """The same, but for arrays of values that are far smaller than others: what comes of them would vanish beside those."""
+    leaves, structure = optree.tree_flatten(cotangent)
+    if len(leaves) < 2 or any(leaf.dtype != np.float64 for leaf in leaves):
+        return cotangent
+    sizes = [size_of(np.asarray(leaf)) for leaf in optree.tree_leaves(y)]
+    if not np.isfinite(sizes).all():
+        return cotangent
+    ratios = [max(sizes) / size for size in sizes]
+    return structure.unflatten(
+        [leaf * 2.0 ** np.round(np.log2(r)) if UNLIKE < r < UNLIKE**8 else leaf for leaf, r in zip(leaves, ratios, strict=True)]
+    )
 
 
 class Difference(NamedTuple):

@@ -26,6 +26,7 @@ CHANCE = 2.0**-12  # the least by which one more column of the table is believed
 AS_NOISE = 2.0  # times the noise that was measured, which is its root mean square
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
+GROWING = 3.0  # times as large two steps on: no slope
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
@@ -138,8 +139,14 @@ class Search:
         return np.where(apart > 0, apart + uncertainty, uncertainty)
 
     def _bends(self) -> Array:
-        """Where what looks like a kink is a bend, sharper than the shortest step: it is gone where steps are shorter by far."""
+        """Where what looks like a kink is none.
+
+        A bend that is sharper than the shortest step is gone where steps are shorter by far; and at a jump of the value
+        itself the slopes of both sides grow without end.
+        """
         jumps = self.jumps()
+        forward, backward = (np.abs(self._growth(self.table(side))) > GROWING for side in (self.forward, self.backward))
+        self.bent = jumps.confirmed & (forward | backward)
         for i in map(int, np.flatnonzero(jumps.confirmed)):
             jump = abs(jumps.right[i] - jumps.left[i])
             for share in DEEPER:
@@ -150,6 +157,14 @@ class Search:
                     self.bent[i] = True
                     break
         return self.bent
+
+    @staticmethod
+    def _growth(slopes: Array) -> Array:
+        """By which factor a slope has grown over its last two steps."""
+        last = slopes.shape[1] - 1 - np.isfinite(slopes)[:, ::-1].argmax(axis=1)[:, None]
+        before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
+        with quiet():
+            return np.asarray(np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0))
 
     def _diverging(self) -> Array:
         """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""

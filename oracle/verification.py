@@ -338,6 +338,8 @@ class _Run:
 def _batch(leaves: Sequence[Leaf], y: Any) -> int | None:
     """How many samples there are: the first dimension of the data, which all of it shares and the value has if it has any."""
     data = [np.shape(leaf.array) for leaf in leaves if not leaf.path.startswith("params.")]
+    if len(data) == 1 and len(data[0]) < 2:
+        return None  # a vector has elements
     sizes = {shape[0] for shape in data if shape}
     rows = {np.shape(leaf.array)[0] for leaf in leaves_of(("the value",), (y,)) if np.ndim(leaf.array)}
     common = sizes & rows if rows else sizes

@@ -46,6 +46,7 @@ CAUSES: tuple[Cause, ...] = (
     places.one_entry,
     places.mask_not_applied,
     places.rows_exchanged,
+    places.block,
     places.rows_explained,
     places.borders_explained,
     places.zero_where_it_should_not_be,

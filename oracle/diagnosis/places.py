@@ -25,6 +25,7 @@ __all__ = [
     "zero_where_it_should_not_be",
 ]
 
+MOSTLY = 0.5  # of the entries of a block
 ZERO = "it is zero"
 FEW = 32  # entries by which most shifts are seen to be none
 
@@ -104,7 +105,8 @@ def one_entry(v: View) -> Iterator[str]:
     if np.count_nonzero(v.wrong) == 1 and v.index.size > 1:
         i = int(v.wrong.argmax())
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
-        times = f", {v.ours[i] / truth:.12g} times the true one" if truth else ""
+        factor = f"{v.ours[i] / truth:.12g}" if truth else "1"
+        times = "" if factor == "1" else f", {factor} times the true one"
         yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {v.ours[i]:.17g} instead of {truth:.17g}{times}"
 
 
@@ -144,6 +146,32 @@ def rows_exchanged(v: View) -> Iterator[str]:
         if instead:
             rest = "" if wrong.all() else "; right elsewhere"
             yield f"one sample for another: along axis {axis} of {v.name}, {instead}{rest}"
+
+
+def block(v: View) -> Iterator[str]:
+    """One of several equal blocks of an axis is wrong: of a gate, a head, a group."""
+    for axis, wrong in _wrong_rows(v):
+        n, those = wrong.size, np.flatnonzero(wrong)
+        width = int(those[-1]) + 1 - int(those[0])
+        if (
+            axis > 0
+            and 1 < width == those.size
+            and n % width == those[0] % width == 0
+            and (_share(v, axis)[wrong] > MOSTLY).all()
+        ):
+            there = _what(v, _along(v, axis, wrong))
+            which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks of axis {axis}"
+            said = f"one block: {v.name} is wrong only at {_indices(wrong)}, {which} (a gate, a head, a group?)"
+            yield f"{said}: there {there}" if there else f"{said}, and right elsewhere"
+
+
+def _share(v: View, axis: int) -> Array:
+    """The share of the entries at each index of an axis that is wrong."""
+    return np.asarray(v.wrong.reshape(v.shape).mean(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
+
+
+def _ordinal(i: int) -> str:
+    return {0: "first", 1: "second", 2: "third"}.get(i, f"{i + 1}th")
 
 
 def rows_explained(v: View) -> Iterator[str]:
