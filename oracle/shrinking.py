@@ -24,7 +24,7 @@ __all__ = ["Failing", "failing", "program_of", "programs"]
 
 OPS = 3  # the first that fail, for which a smaller use is looked for
 EXAMPLES = 50
-SECONDS = 5.0
+SECONDS = 10.0
 LIMIT = 30.0  # seconds for one use meanwhile
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from oracle import Flag, failures, repro
+from oracle import Flag, failures, repro, shrinking
 from oracle.campaign import Task
 from oracle.cli import Exit
 from oracle.failures import folder_name, prune, write, written_by
@@ -223,9 +223,12 @@ def test_every_failing_case_has_a_program_that_shows_it(run: Run, module: Module
     assert "wrong_layers.Weights(w=inputs['params.w" in held
 
 
-def test_a_program_shows_a_smaller_use_where_one_is_drawn(run: Run, module: Module, tmp_path: Path) -> None:
+def test_a_program_shows_a_smaller_use_where_one_is_drawn(
+    run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrinking, "SECONDS", float("inf"))  # however slow this machine is
     module("wrong_layers", WRONG)
-    run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1)
+    run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1, "--timeout", 0)
     (program,) = (tmp_path / "reports" / "failures").glob("*/repro.py")
     assert "smallest random use of layer found that is not right either: FAIL" in program.read_text()
     done = run_alone(program, tmp_path)
