@@ -44,15 +44,15 @@ def random_cotangent(y: Any, seed: int = 0) -> Any:
 def _balanced(cotangent: Any, y: Any) -> Any:
     """The same, but for arrays of values that are far smaller than others: what comes of them would vanish beside those."""
     leaves, structure = optree.tree_flatten(cotangent)
-    if len(leaves) < 2 or any(leaf.dtype != np.float64 for leaf in leaves):
+    values = [np.asarray(leaf) for leaf in optree.tree_leaves(y)]
+    if len(leaves) < 2 or any(value.dtype != np.float64 for value in values):
         return cotangent
-    sizes = [size_of(np.asarray(leaf)) for leaf in optree.tree_leaves(y)]
+    sizes = [size_of(value) for value in values]
     if not np.isfinite(sizes).all():
         return cotangent
     ratios = [max(sizes) / size for size in sizes]
-    return structure.unflatten(
-        [leaf * 2.0 ** np.round(np.log2(r)) if UNLIKE < r < UNLIKE**8 else leaf for leaf, r in zip(leaves, ratios, strict=True)]
-    )
+    factors = [2.0 ** np.round(np.log2(ratio)) if UNLIKE < ratio < UNLIKE**8 else 1.0 for ratio in ratios]
+    return structure.unflatten([np.asarray(leaf * factor) for leaf, factor in zip(leaves, factors, strict=True)])
 
 
 class Difference(NamedTuple):

@@ -50,8 +50,14 @@ def cause_of_layer(dw: Callable[[Array, Array], Any], witness: str = "alone", w:
         (0.5, "0.5 times the true gradient everywhere (R2 = 1.000000): a 2 forgotten, or halved twice"),
         (-1.0, "-1 times the true gradient everywhere (R2 = 1.000000): the sign is wrong"),
         (6.0, "6 times the true gradient everywhere (R2 = 1.000000): not divided by the number of outputs (6)"),
-        (1 / 6, "0.166667 times the true gradient everywhere (R2 = 1.000000): divided by the number of outputs (6) once too often"),
-        (1 / 36, "0.0277778 times the true gradient everywhere (R2 = 1.000000): divided by the number of outputs (6) twice too often"),
+        (
+            1 / 6,
+            "0.166667 times the true gradient everywhere (R2 = 1.000000): divided by the number of outputs (6) once too often",
+        ),
+        (
+            1 / 36,
+            "0.0277778 times the true gradient everywhere (R2 = 1.000000): divided by the number of outputs (6) twice too often",
+        ),
         (-2.0, "the sign is wrong, and counted twice, or a 1/2 forgotten"),
         (-1 / 6, "the sign is wrong, and divided by the number of outputs (6) once too often"),
     ],

@@ -306,6 +306,22 @@ def test_values_that_overflow_are_nothing_to_compare() -> None:
     assert only.diagnosis.startswith("the value is infinite here, and so is the slope at x[1]")
 
 
+def test_an_output_that_is_small_beside_another() -> None:
+    def both(share: float) -> Pair:
+        def fwd(x: Array) -> Any:
+            return (1e8 * x, 1e-8 * np.sin(x)), x
+
+        return fwd, lambda x, dy: (1e8 * dy[0] + share * 1e-8 * np.cos(x) * dy[1],)
+
+    assert row(verify(both(1.0), points(1, 2))).verdict is Verdict.PASS
+    assert row(verify(both(1.001), points(1, 2))).verdict is Verdict.FAIL
+
+
+def test_a_value_that_jumps_has_no_slope() -> None:
+    only = row(verify(elementwise(lambda x: np.where(x == 0.3, 0, x), lambda x: np.where(x == 0.3, 5, 1)), points(0.3, 1)))
+    assert only.verdict is Verdict.INCONCLUSIVE
+
+
 # ------------------------------------------------------------------------------------------------- ties and many elements
 
 
