@@ -201,15 +201,28 @@ def is_deterministic(s: Setting) -> Iterator[Breach]:
 def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     """A second forward pass before the first backward pass changes nothing: no state is kept between calls."""
     _, cotangents = s.bits()
-    _, residuals = s.subject.fwd(*s.primals)
-    with _tolerant():
-        try:
-            s.subject.fwd(*_copied(s.primals, lambda a: np.asarray(a * 0.5, a.dtype)))
-        except RAISED:  # another point may be outside the op's domain
+    for change in ELSEWHERE:
+        _, residuals = s.subject.fwd(*s.primals)
+        with _tolerant():
+            try:
+                s.subject.fwd(*_copied(s.primals, change))
+            except RAISED:  # another point may be outside the op's domain
+                continue
+        stale = [leaf.path for leaf in s.leaves(s.subject.bwd(residuals, s.dy)) if _bits(leaf.array) != cotangents[leaf.path]]
+        yield from (
+            Breach(path, "stale or shared buffer: another forward pass in between changes the cotangent") for path in stale
+        )
+        if stale:
             return
-    for leaf in s.leaves(s.subject.bwd(residuals, s.dy)):
-        if _bits(leaf.array) != cotangents[leaf.path]:
-            yield Breach(leaf.path, "stale or shared buffer: another forward pass in between changes the cotangent")
+
+
+# Smaller; of the other sign; in another order; and fewer: what a mask, an index or a shape is remembered of.
+ELSEWHERE: tuple[Callable[[Array], Array], ...] = (
+    lambda a: np.asarray(a * 0.5, a.dtype),
+    lambda a: -a,
+    lambda a: np.flip(a).copy(),
+    lambda a: a[:1].copy() if a.ndim else a,
+)
 
 
 def is_linear_in_dy(s: Setting) -> Iterator[Breach]:

@@ -120,7 +120,7 @@ class Search:
             self.surveying = True
             value, uncertainty, _ = self._best()
             value, uncertainty = self._this_side(value, uncertainty)
-            return value, np.where(self._diverging(), np.inf, uncertainty)
+            return value, np.where(self._diverging() | self._bends(), np.inf, uncertainty)
 
     def _looked_at_closely(self, value: Array, uncertainty: Array) -> Array:
         """The distance from the slope over a very short step where that denies an answer from longer ones."""

@@ -100,6 +100,8 @@ class Evidence:
     """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
     blurred: float = 0.0
     """How far JAX's own gradient may be off by the rounding of the arguments, where it contradicts the others."""
+    tied: Array = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    """Flat indices of the elements at kinks that are equal to another such element."""
     overflows: bool = False
     """Whether the value itself is not finite somewhere."""
     elsewhere: Elsewhere | None = None
@@ -170,7 +172,9 @@ class Comparison:
         low, high = np.minimum(seen.left, seen.right), np.maximum(seen.left, seen.right)
         with np.errstate(invalid="ignore"):
             outside = np.maximum(np.maximum(low - ours, ours - high), 0.0)
-        error = np.where(seen.kink, outside, error)
+        # But among ties, as of sorted numbers, the slopes of one element alone are not all there are: there JAX decides.
+        excused = np.isin(seen.index, e.tied) if e.autodiff is not None else np.zeros(seen.index.shape, bool)
+        error = np.where(seen.kink, np.where(excused, 0.0, outside), error)
         allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.allowance.numerical, allowed)
         uncertain = ~seen.kink & ~(spread <= e.resolution * e.scale) & (spread > 0)
         if e.autodiff is None:
@@ -310,7 +314,11 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
         return Judgement(verdict, reason, int(e.estimate.index[worst]), float(by[worst]), e.estimate.index[where])
 
     if e.autodiff is None:
-        return found(Verdict.FAIL, "pullback", by_differences, c.numerical_used) if by_differences.any() else None
+        if not by_differences.any():
+            return None
+        if e.joint <= 1 and np.isin(e.estimate.index[by_differences], e.tied).all():
+            return found(Verdict.INCONCLUSIVE, "tied", by_differences, c.numerical_used)
+        return found(Verdict.FAIL, "pullback", by_differences, c.numerical_used)
     both = by_differences & by_jax
     if both.any():
         return found(Verdict.FAIL, "kink" if kink[both].all() else "pullback", both, c.autodiff_used)

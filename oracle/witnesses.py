@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 SAMPLED = 64  # elements of a large argument: random ones, those where JAX disagrees most, and the largest
 BLOCKS = 32  # and a random direction in each of so many blocks of all its elements
-TIES = 8  # groups of equal elements
+TIES = 64  # groups of equal elements
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
 NOISE = 16.0  # times the noise of the values
@@ -152,7 +152,8 @@ class Witnesses:
             evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
         if judge(evidence).reason == "another-function" and self.dtype.name == "float64":
             evidence = replace(evidence, blurred=BLURRING * largest(self._moved[1 + i]))
-        if theirs is None and np.count_nonzero(evidence.estimate.kink) > 1:
+        evidence = replace(evidence, tied=self._tied(i, evidence))
+        if theirs is None and evidence.tied.size:
             evidence = replace(evidence, joint=self._joint(i, evidence))
         if along is None and index is None:
             self.estimates[i] = evidence.estimate
@@ -165,14 +166,19 @@ class Witnesses:
             return Allowance.of(self.dtype, scale, by_jax=largest(differences(flat(self.jax_narrow.cotangents)[i], theirs)))
         return Allowance.of(self.dtype, scale, moved=None if self._moved_narrow is None else largest(self._moved_narrow[i]))
 
+    def _tied(self, i: int, e: Evidence) -> Array:
+        """The elements at kinks that have an equal there."""
+        kinks = e.estimate.index[e.estimate.kink]
+        _, which, counts = np.unique(self.probe.origin[i].reshape(-1)[kinks], return_inverse=True, return_counts=True)
+        return np.asarray(kinks[counts[which] > 1])
+
     def _joint(self, i: int, e: Evidence) -> float:
         """At ties: the worst of the sums of tied entries against the slope along all of them, in units of what is allowed."""
         x = self.probe.origin[i].reshape(-1)
-        kinks = e.estimate.index[e.estimate.kink]
         worst = 0.0
-        for value in np.unique(x[kinks])[:TIES]:
-            tied = kinks[x[kinks] == value]
-            slope = directions.slope_along(self.probe, i, tied) if tied.size > 1 else None
+        for value in np.unique(x[e.tied])[:TIES]:
+            tied = e.tied[x[e.tied] == value]
+            slope = directions.slope_along(self.probe, i, tied)
             if slope is not None:
                 allowed = MULTIPLE * slope[1] + e.allowance.numerical * tied.size
                 worst = max(worst, abs(float(e.analytic[tied].sum()) - slope[0]) / allowed)

@@ -132,6 +132,13 @@ def _blind(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _of_ties(e: Evidence, j: Judgement) -> str:
+    return (
+        f"ties: {at(e, j.worst)} is not between the slopes of the two sides, but equal to other elements at kinks, with which it "
+        "may share another slope (of sorted numbers, say); a reference would tell"
+    )
+
+
 def _joint(e: Evidence, j: Judgement) -> str:
     kinks = e.estimate.index[e.estimate.kink]
     return (
@@ -157,6 +164,7 @@ BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "hidden": _hidden,
     "blind": _blind,
     "joint": _joint,
+    "tied": _of_ties,
     "empty": _empty,
 }
 

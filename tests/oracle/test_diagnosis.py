@@ -56,7 +56,7 @@ def cause_of_layer(dw: Callable[[Array, Array], Any], witness: str = "alone", w:
         ),
         (
             1 / 36,
-            "0.0277778 times the true gradient everywhere (R2 = 1.000000): divided by the number of outputs (6) twice too often",
+            "everywhere (R2 = 1.000000): divided by the number of outputs (6) twice too often",
         ),
         (-2.0, "the sign is wrong, and counted twice, or a 1/2 forgotten"),
         (-1 / 6, "the sign is wrong, and divided by the number of outputs (6) once too often"),

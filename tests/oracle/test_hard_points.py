@@ -338,6 +338,24 @@ def test_ties_that_share_what_flows_and_ties_that_each_get_all() -> None:
     assert only.diagnosis.startswith("ties: each of 2 elements such as x[1] is at a kink")
 
 
+@WITNESSES
+def test_sorted_ties(witnesses: str) -> None:
+    """Moved up, one of three equal numbers becomes the last, moved down the first: the slope of the middle is neither's."""
+
+    def sorted_fwd(x: Array) -> Any:
+        order = np.argsort(x, kind="stable")
+        return x[order], order
+
+    def sorted_bwd(order: Array, dy: Array) -> Any:
+        dx = np.empty_like(dy)
+        dx[order] = dy
+        return (dx,)
+
+    reference = jnp.sort if witnesses == "JAX" else None
+    only = row(verify((sorted_fwd, sorted_bwd), points(1, 1, 1, 2), reference=reference))
+    assert only.verdict is (Verdict.KINK if witnesses == "JAX" else Verdict.INCONCLUSIVE), only.diagnosis
+
+
 def test_one_kink_among_many_elements_hides_no_other() -> None:
     x = normal(60, 60)
     x[3, 4] = 0.0
