@@ -134,8 +134,8 @@ def _blind(e: Evidence, j: Judgement) -> str:
 
 def _of_ties(e: Evidence, j: Judgement) -> str:
     return (
-        f"ties: {at(e, j.worst)} is not between the slopes of the two sides, but equal to other elements at kinks, with which it "
-        "may share another slope (of sorted numbers, say); a reference would tell"
+        f"ties: {at(e, j.worst)} is not between the slopes of the two sides, but equal to other elements at kinks, with which "
+        "it may share another slope (of sorted numbers, say); a reference would tell"
     )
 
 
