@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, TypeAlias
 
-__all__ = ["Alike", "Edit", "edits", "function_of"]
+__all__ = ["CHECKING", "Alike", "Edit", "edits", "function_of"]
 
 Alike: TypeAlias = Callable[[str, int], Sequence[str]]
 """Which other names of the same kind as this one a function knows at this line."""
@@ -53,6 +53,7 @@ EXCHANGED = {
 COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "logical_and", "logical_or", "equal", "swapaxes"}
 PASSIVE = {"asarray", "ascontiguousarray", "astype", "copy", "array"}  # dtype and memory, which the contract looks at
 BUILTIN = {"abs", "reversed", "sorted", "max", "min", "sum"}
+CHECKING = ("check", "_check")  # and raises; nothing comes of it
 PASSIVE_KEYWORDS = {"dtype", "out", "casting", "strict", "copy"}
 
 
@@ -118,6 +119,8 @@ def _in_statements(body: Sequence[ast.stmt], alike: Alike) -> Iterator[tuple[ast
 def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]:
     """Every node that may be changed, with its changes. What only raises, annotates or names a dtype is left alone."""
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.arguments | ast.FormattedValue):
+        return
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _name(node.value.func).startswith(CHECKING):
         return
     if isinstance(node, ast.keyword) and node.arg in PASSIVE_KEYWORDS:
         return

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, as_completed
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 from oracle import campaign
 from oracle.power.equivalent import judged
 from oracle.power.mutants import Fate, Mutant, Outcome, plan
-from oracle.power.performing import Findings, Work, perform
-from oracle.power.reach import reached
+from oracle.power.performing import Findings, Work, perform, written
+from oracle.power.reach import pullback_of, reached
 from oracle.power.smallest import Smallest
 from oracle.spec import Spec
 
@@ -51,7 +53,7 @@ def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> M
     known = {spec.name: (module, spec) for module, spec in (*_beside(records), *records)}
     tasks = {name: campaign.Task(module, name, "", "float64") for name, (module, _) in known.items()}
     todo = plan(
-        {name: reached(spec) for name, (_, spec) in known.items()}, {n: spec.backward for n, (_, spec) in known.items()}
+        {name: reached(spec) for name, (_, spec) in known.items()}, {n: pullback_of(spec) for n, (_, spec) in known.items()}
     )
     works = [Work(tasks[spec.name], tuple(todo.first[spec.name]), timeout) for _, spec in records]
     found, lost = _performed(works, jobs, "power")
@@ -84,55 +86,59 @@ def _beside(records: Sequence[tuple[str, Spec]]) -> list[tuple[str, Spec]]:
 
 def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findings], list[str]]:
     """The longest first, so that no process is left alone with it; always in other processes, since a mutant may crash one."""
-    ordered = sorted(works, key=lambda work: -len(work.mutants))
+    waiting = deque(sorted(works, key=lambda work: -len(work.mutants)))
     found: list[Findings] = []
     lost: list[str] = []
-    with campaign.progress(len(ordered), what, "op") as advance:
-        waiting = ordered
-        for alone in (False, True):  # where a process died, nothing is known of all that had not ended
-            died: list[Work] = []
-            for work, result in _alone(waiting) if alone else _together(waiting, jobs):
-                if isinstance(result, Findings):
-                    found.append(result)
-                elif isinstance(result, BrokenExecutor) and not alone:
-                    died.append(work)
-                    continue
+    running: dict[Future[Findings], tuple[Work, Path, Executor]] = {}
+    with (
+        campaign.progress(len(waiting), what, "op") as advance,
+        campaign.one_thread_each(),
+        tempfile.TemporaryDirectory() as folder,
+        ExitStack() as pools,
+    ):
+
+        def start(work: Work, pool: Executor | None = None) -> None:
+            diary = Path(folder) / work.task.op.replace("/", " ")
+            diary.unlink(missing_ok=True)
+            pool = pool or pools.enter_context(campaign.executor(1))
+            running[pool.submit(perform, work, diary)] = work, diary, pool
+
+        while waiting and len(running) < jobs:
+            start(waiting.popleft())
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                work, diary, pool = running.pop(future)
+                error = future.exception()
+                more: list[Work] = []
+                if error is None:
+                    found.append(future.result())
+                elif isinstance(error, BrokenExecutor):
+                    fates, more, gone = _after_death(work, written(diary))
+                    found.append(Findings(fates))
+                    lost += gone
                 else:
-                    lost.append(f"{work.task.op}: {type(result).__name__}: {result}")
-                advance()
-            waiting = died
+                    lost.append(f"{work.task.op}: {type(error).__name__}: {error}")
+                if not more:
+                    advance()
+                waiting.extendleft(reversed(more))
+                if waiting:
+                    start(waiting.popleft(), None if isinstance(error, BrokenExecutor) else pool)
     return found, lost
 
 
-def _together(works: Sequence[Work], jobs: int) -> Iterator[tuple[Work, Any]]:
-    """Each with what was found, or with what was raised, as they end."""
-    with campaign.one_thread_each(), campaign.executor(max(1, min(jobs, len(works)))) as pool:
-        pending = {pool.submit(perform, work): work for work in works}
-        for future in as_completed(pending):
-            error = future.exception()
-            yield pending[future], future.result() if error is None else error
+def _after_death(work: Work, fates: tuple[Fate, ...]) -> tuple[tuple[Fate, ...], list[Work], list[str]]:
+    """What was found before a process died, what is still to be done, and what cannot be.
 
-
-def _alone(works: Sequence[Work]) -> Iterator[tuple[Work, Any]]:
-    """One after the other, each in a process of its own: one that ends its process is halved until the mutant is found."""
-    for work in works:
-        ((_, result),) = _together([work], 1)
-        if not isinstance(result, BrokenExecutor) or not work.mutants:
-            yield work, result
-        elif len(work.mutants) == 1:
-            (mutant,) = work.mutants
-            fate = Fate(mutant, Outcome.KILLED, work.task.op, verdict="ERROR", said="the process died", moved=float("inf"))
-            yield work, Findings((fate,))
-        else:
-            half = len(work.mutants) // 2
-            parts = [replace(work, mutants=some, planted=False) for some in (work.mutants[:half], work.mutants[half:])]
-            if work.planted:
-                parts.append(replace(work, mutants=()))
-            results = [result for _, result in _alone(parts)]
-            wrong = next((result for result in results if not isinstance(result, Findings)), None)
-            fates = tuple(fate for result in results if isinstance(result, Findings) for fate in result.fates)
-            small = tuple(s for result in results if isinstance(result, Findings) for s in result.smallest)
-            yield work, wrong or Findings(fates, small)
+    The mutant that was under way, or one before it, has ended the process: it is tried in a new one, before all others.
+    """
+    suspect, rest = work.mutants[len(fates) : len(fates) + 1], work.mutants[len(fates) + 1 :]
+    if work.retried and not fates:
+        for mutant in suspect:
+            died = Fate(mutant, Outcome.KILLED, work.task.op, verdict="ERROR", said="the process died", moved=float("inf"))
+            more = [replace(work, mutants=rest, retried=False)] if rest or work.planted else []
+            return (died,), more, []
+        return (), [], [f"{work.task.op}: the process died, twice"]
+    return fates, [replace(work, mutants=suspect + rest, retried=True)], []
 
 
 def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, jobs: int, seed: int = 0) -> Measured:

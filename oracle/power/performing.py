@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import pickle
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +30,11 @@ from oracle.spec import Case, Spec
 from oracle.subject import Subject, copied_arrays
 from oracle.verification import Verification, verify
 
-__all__ = ["Findings", "Work", "perform"]
+__all__ = ["Findings", "Work", "perform", "written"]
 
 Array = NDArray[Any]
+
+PLAIN = 1e-9  # of the largest entry: an error that no case should miss
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Work:
     timeout: float
     planted: bool = True
     """Whether the smallest error noticed is looked for, too."""
+    retried: bool = False
+    """Whether a process has died of the first of them, or of one before it."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,25 @@ class Findings:
     smallest: tuple[Smallest, ...] = ()
 
 
-def perform(work: Work) -> Findings:
-    """The mutants of one op one after the other, and the smallest errors."""
+def perform(work: Work, diary: Path) -> Findings:
+    """The mutants of one op one after the other, and the smallest errors. Each fate is in the diary as soon as it is known."""
     spec: Spec = campaign.spec_of(work.task)
     points = [Point(spec, case) for case in spec.cases]
-    return Findings(
-        tuple(_fate(spec, points, mutant, work.timeout) for mutant in work.mutants),
-        tuple(smallest(spec)) if work.planted else (),
-    )
+    fates = []
+    with diary.open("wb", buffering=0) as file:
+        for mutant in work.mutants:
+            fates.append(_fate(spec, points, mutant, work.timeout))
+            file.write(pickle.dumps(fates[-1]))
+    return Findings(tuple(fates), tuple(smallest(spec)) if work.planted else ())
+
+
+def written(diary: Path) -> tuple[Fate, ...]:
+    """What a process that died had found until then."""
+    fates = []
+    with suppress(EOFError, FileNotFoundError, pickle.UnpicklingError), diary.open("rb") as file:
+        while True:
+            fates.append(pickle.load(file))  # noqa: S301 - what another process of ours has just written
+    return tuple(fates)
 
 
 @dataclass
@@ -71,6 +89,12 @@ class Point:
     @cached_property
     def drawn(self) -> tuple[Any, Any]:
         return self.case.draw(self.spec.name)
+
+    @cached_property
+    def size(self) -> int:
+        """How many entries the arguments have: for each of them the differences run the forward pass several times."""
+        arguments: Any = self.drawn[0]
+        return sum(np.size(leaf) for leaf in optree.tree_leaves(arguments))
 
     def gradients(self, op: Any) -> list[Array]:
         """Those that `verify` will see first; a warning is an error, as there."""
@@ -153,17 +177,22 @@ def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -
 
 
 def _noticed(op: Any, points: Sequence[Point], moved: Sequence[float]) -> tuple[Outcome, str, str, str]:
-    """The first case at which `verify` does not let a mutant pass. Where it moves no gradient only its conduct can be wrong."""
-    for point, far in zip(points, moved, strict=True):
-        if far > 0:
-            result = point.verification(op)
-            if not result.passed and point.passes:
-                row = worst_first(result.rows)[0]
-                return Outcome.KILLED, point.case.name, str(row.verdict), row.diagnosis
+    """A case at which `verify` does not let a mutant pass. Where it moves no gradient only its conduct can be wrong."""
+    for point in _promising(points, moved):
+        result = point.verification(op)
+        if not result.passed and point.passes:
+            row = worst_first(result.rows)[0]
+            return Outcome.KILLED, point.case.name, str(row.verdict), row.diagnosis
     for point, far in zip(points, moved, strict=True):
         if far == 0 and (what := point.breach(op)) and point.passes:
             return Outcome.KILLED, point.case.name, str(Verdict.FAIL), what
     return Outcome.SURVIVED, "", "", ""
+
+
+def _promising(points: Sequence[Point], moved: Sequence[float]) -> list[Point]:
+    """Those where a gradient is another one: first where there is none, which is soon seen; then where it plainly is one."""
+    apart = [(far, point) for far, point in zip(moved, points, strict=True) if far > 0]
+    return [point for _, point in sorted(apart, key=lambda one: (one[0] < math.inf, one[0] < PLAIN, one[1].size))]
 
 
 class _TooLong(BaseException):

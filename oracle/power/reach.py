@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from oracle.power.edits import Alike, function_of
+from oracle.power.edits import CHECKING, Alike, function_of
 from oracle.probe import random_cotangent
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Reached", "compiled", "function_named", "reached", "source_of", "with_backward", "with_code"]
+__all__ = ["Reached", "compiled", "function_named", "pullback_of", "reached", "source_of", "with_backward", "with_code"]
 
 PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages, which tests of their own look at
 
@@ -89,6 +89,11 @@ def backward(op: Any) -> Callable[..., Any]:
     return function
 
 
+def pullback_of(spec: Spec) -> Callable[..., Any]:
+    """The function that is written as the pullback; of a combinator, its method."""
+    return spec.backward or backward(spec.op)
+
+
 @contextmanager
 def _watched(ends: Callable[[FrameType], None]) -> Iterator[None]:
     """`ends` is told of every Python function that ends in this block."""
@@ -104,6 +109,8 @@ def _note(frame: FrameType, root: str, found: dict[str, Reached]) -> None:
     module = str(frame.f_globals.get("__name__"))
     code = frame.f_code
     if module.split(".", maxsplit=1)[0] != root or module in PLUMBING or "<" in code.co_qualname:
+        return
+    if code.co_name.startswith(CHECKING):
         return
     name = f"{module}:{code.co_qualname}"
     if name not in found:

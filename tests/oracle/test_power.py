@@ -19,7 +19,7 @@ from oracle.power.edits import edits, function_of
 from oracle.power.measuring import Measured, measure
 from oracle.power.mutants import Outcome, mutants_of, plan
 from oracle.power.performing import _TooLong, time_limit
-from oracle.power.reach import compiled, function_named, reached, source_of, with_code
+from oracle.power.reach import compiled, function_named, pullback_of, reached, source_of, with_code
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
 from oracle.report import document
@@ -153,7 +153,7 @@ def test_two_names_of_one_array_are_not_taken_for_each_other() -> None:
 
 def test_a_mutant_belongs_to_the_op_whose_pullback_it_changes() -> None:
     specs: dict[str, Any] = {name: catalogue.find(name) for name in ("swiglu", "silu", "glu")}
-    found = plan({name: reached(spec) for name, spec in specs.items()}, {n: spec.backward for n, spec in specs.items()})
+    found = plan({name: reached(spec) for name, spec in specs.items()}, {n: pullback_of(spec) for n, spec in specs.items()})
     homes = {mutant.function: op for op, mutants in found.first.items() for mutant in mutants}
     assert homes["purenet.activations.smooth:silu_bwd"] == "silu"
     assert found.others["purenet.activations.smooth:silu_bwd"] == ["swiglu"]
@@ -292,7 +292,7 @@ def test_nothing_to_mutate_is_said(run: Run) -> None:
 
 def test_every_reason_is_that_of_a_mutant_that_exists() -> None:
     specs = catalogue.specs()
-    todo = plan({spec.name: reached(spec) for spec in specs}, {spec.name: spec.backward for spec in specs})
+    todo = plan({spec.name: reached(spec) for spec in specs}, {spec.name: pullback_of(spec) for spec in specs})
     named = {function for function, _, _ in equivalent.reasons()}
     mutants = [m for several in todo.first.values() for m in several if m.function in named]
     assert set(equivalent.reasons()) <= {equivalent.key(mutant) for mutant in mutants}
