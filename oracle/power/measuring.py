@@ -112,33 +112,33 @@ def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findin
                 more: list[Work] = []
                 if error is None:
                     found.append(future.result())
-                elif isinstance(error, BrokenExecutor):
-                    fates, more, gone = _after_death(work, written(diary))
+                else:
+                    fates, more, gone = _after(error, work, written(diary))
                     found.append(Findings(fates))
                     lost += gone
-                else:
-                    lost.append(f"{work.task.op}: {type(error).__name__}: {error}")
                 if not more:
                     advance()
-                waiting.extendleft(reversed(more))
+                waiting.extendleft(more)
                 if waiting:
-                    start(waiting.popleft(), None if isinstance(error, BrokenExecutor) else pool)
+                    start(waiting.popleft(), None if error else pool)
     return found, lost
 
 
-def _after_death(work: Work, fates: tuple[Fate, ...]) -> tuple[tuple[Fate, ...], list[Work], list[str]]:
-    """What was found before a process died, what is still to be done, and what cannot be.
+def _after(error: BaseException, work: Work, fates: tuple[Fate, ...]) -> tuple[tuple[Fate, ...], list[Work], list[str]]:
+    """What was found before a process died, or went mad, what is still to be done, and what cannot be.
 
-    The mutant that was under way, or one before it, has ended the process: it is tried in a new one, before all others.
+    The mutant that was under way, or one before it, has done it, with memory that is not its own: it is tried in a new
+    process, before all others.
     """
-    suspect, rest = work.mutants[len(fates) : len(fates) + 1], work.mutants[len(fates) + 1 :]
-    if work.retried and not fates:
-        for mutant in suspect:
-            died = Fate(mutant, Outcome.KILLED, work.task.op, verdict="ERROR", said="the process died", moved=float("inf"))
-            more = [replace(work, mutants=rest, retried=False)] if rest or work.planted else []
-            return (died,), more, []
-        return (), [], [f"{work.task.op}: the process died, twice"]
-    return fates, [replace(work, mutants=suspect + rest, retried=True)], []
+    count = len(fates)
+    suspect, rest = work.mutants[count : count + 1], work.mutants[count + 1 :]
+    if not (work.retried and count == 0):
+        return fates, [replace(work, mutants=suspect + rest, retried=True)], []
+    more = [replace(work, mutants=rest, retried=False)] if suspect and (rest or work.planted) else []
+    if suspect and isinstance(error, BrokenExecutor):
+        died = Fate(suspect[0], Outcome.KILLED, work.task.op, verdict="ERROR", said="the process died", moved=float("inf"))
+        return (died,), more, []
+    return (), more, [f"{work.task.op}: {type(error).__name__}: {error}"]
 
 
 def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, jobs: int, seed: int = 0) -> Measured:

@@ -126,7 +126,7 @@ def take_along_axis(x: Array, *, indices: Array, axis: int = -1) -> tuple[Array,
 def take_along_axis_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     shape, chosen, place = residuals
     # Where in x, all its entries in a row, each entry of dy belongs: the sum of its place along each axis times its stride.
-    flat = np.zeros((1,) * len(shape), np.intp)
+    flat: Any = 0
     for d, n in enumerate(shape):
         entries = chosen if d == place else np.arange(n).reshape(-1, *(1,) * (len(shape) - d - 1))
         flat = flat + entries * math.prod(shape[d + 1 :])
