@@ -42,6 +42,12 @@ class Mutant:
         """That of the whole module, with the mistake."""
         return self.edit.applied(source_of(self.function))
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """The number of the line at which it begins, and what stood there."""
+        raw = source_of(self.function).encode()
+        return 1 + raw[: self.edit.start].count(b"\n"), raw[self.edit.start : self.edit.end].decode()
+
     @cached_property
     def lines(self) -> tuple[str, str]:
         """The lines that differ, as they were and as they became, on one line each."""

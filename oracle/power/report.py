@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -127,25 +127,16 @@ def _fenced(what: str, language: str = "") -> str:
 
 
 def as_dict(measured: Measured, env: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, for `document.to_json`."""
+    """Everything, for `document.to_json`: of each function the mutants as rows of these columns."""
+    functions: dict[str, list[list[Any]]] = {}
+    for fate in sorted(measured.fates, key=lambda fate: (fate.mutant.function, fate.mutant.edit.start)):
+        functions.setdefault(fate.mutant.function, []).append([cell(fate) for cell in COLUMNS.values()])
     return {
         "environment": dict(env),
         "totals": {str(outcome): sum(fate.outcome is outcome for fate in measured.fates) for outcome in Outcome},
-        "mutants": [
-            {
-                "function": fate.mutant.function,
-                "kind": fate.mutant.edit.kind,
-                "diff": fate.mutant.diff,
-                "outcome": str(fate.outcome),
-                "op": fate.op,
-                "case": fate.case,
-                "verdict": fate.verdict,
-                "said": fate.said,
-                "moved": fate.moved,
-                "seconds": round(fate.seconds, 3),
-            }
-            for fate in measured.fates
-        ],
+        "columns": list(COLUMNS),
+        "mutants": functions,
+        "diffs": [fate.mutant.diff for fate in _of(measured, Outcome.SURVIVED) + _of(measured, Outcome.TIMED_OUT)],
         "smallest": [
             {
                 "op": s.op,
@@ -159,3 +150,17 @@ def as_dict(measured: Measured, env: Mapping[str, Any]) -> dict[str, Any]:
         "alarms": {"uses": measured.alarms.uses, "false": measured.alarms.false},
         "lost": measured.lost,
     }
+
+
+COLUMNS: dict[str, Callable[[Fate], Any]] = {
+    "line": lambda fate: fate.mutant.place[0],
+    "was": lambda fate: fate.mutant.place[1],
+    "becomes": lambda fate: fate.mutant.edit.text,
+    "kind": lambda fate: fate.mutant.edit.kind,
+    "outcome": lambda fate: str(fate.outcome),
+    "op": lambda fate: fate.op,
+    "case": lambda fate: fate.case,
+    "verdict": lambda fate: fate.verdict,
+    "said": lambda fate: fate.said.partition(":")[0] if fate.outcome is Outcome.KILLED else fate.said,  # the cause alone
+    "moved": lambda fate: float(f"{fate.moved:.1e}"),
+}
