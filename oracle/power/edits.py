@@ -47,10 +47,14 @@ COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 EXCHANGED = {
     **{one: two for pair in (("sum", "mean"), ("max", "min"), ("maximum", "minimum"), ("argmax", "argmin"), ("any", "all"),
        ("sin", "cos"), ("sinh", "cosh"), ("zeros_like", "ones_like"), ("zeros", "ones"), ("floor", "ceil"), ("tril", "triu"),
-       ("cumsum", "cumprod"), ("exp", "expm1"), ("log", "log1p"), ("square", "sqrt"), ("expit", "tanh"))
+       ("cumsum", "cumprod"), ("exp", "expm1"), ("log", "log1p"), ("square", "sqrt"), ("expit", "tanh"),
+       ("add", "subtract"), ("multiply", "divide"), ("less", "less_equal"), ("greater", "greater_equal"))
        for one, two in (pair, pair[::-1])},
 }  # fmt: skip
 COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "logical_and", "logical_or", "equal", "swapaxes"}
+REDUCTIONS = {"sum", "mean", "max", "min", "prod", "any", "all", "argmax", "argmin", "cumsum", "cumprod", "std", "var"}
+TERMS = {"add", "subtract"}
+FACTORS = {"multiply", "divide", "matmul", "dot"}
 PASSIVE = {"asarray", "ascontiguousarray", "astype", "copy", "array"}  # dtype and memory, which the contract looks at
 BUILTIN = {"abs", "reversed", "sorted", "max", "min", "sum"}
 CHECKING = ("check", "_check")  # and raises; nothing comes of it
@@ -255,18 +259,42 @@ def _(node: ast.Call) -> Iterator[Change]:
     if inside is not None and name not in PASSIVE:
         yield ("dropped transpose" if name in ("swapaxes", "transpose", "moveaxis") else "dropped call"), inside
     commutes = name in COMMUTATIVE or (name in ("max", "min") and isinstance(function, ast.Name))
-    if len(given) >= 2 and not commutes:
-        yield "swapped operands", ast.Call(function, [given[1], given[0], *given[2:]], node.keywords)
+    pair = 1 if name == "einsum" else 0  # the operands come after the subscripts
+    if len(given) >= pair + 2 and not commutes:
+        swapped = [*given[:pair], given[pair + 1], given[pair], *given[pair + 2 :]]
+        yield "swapped operands", ast.Call(function, swapped, node.keywords)
     for i, keyword in enumerate(node.keywords):
         if keyword.arg is not None and keyword.arg not in PASSIVE_KEYWORDS:
             rest = [*node.keywords[:i], *node.keywords[i + 1 :]]
             yield f"dropped {keyword.arg}", ast.Call(function, given, rest)
-    if name == "einsum" and isinstance(given[0], ast.Constant) and "->" in str(given[0].value):
+    yield from _by_name(node, name)
+
+
+def _by_name(node: ast.Call, name: str) -> Iterator[Change]:
+    """What can only be wrong with these functions."""
+    function, given = node.func, node.args
+
+    def given_instead(*arguments: ast.expr) -> ast.Call:
+        return ast.Call(function, list(arguments), node.keywords)
+
+    if name in TERMS | FACTORS and len(given) == 2:
+        yield f"dropped {'term' if name in TERMS else 'factor'}", given[1]
+    if name in ("matmul", "dot") and len(given) == 2:
+        yield "added transpose", given_instead(ast.Attribute(given[0], "mT", ast.Load()), given[1])
+        yield "added transpose", given_instead(given[0], ast.Attribute(given[1], "mT", ast.Load()))
+    if name == "einsum" and given and isinstance(given[0], ast.Constant) and "->" in str(given[0].value):
         inputs, output = str(given[0].value).split("->")
-        yield "added transpose", ast.Call(function, [ast.Constant(f"{inputs}->{output[::-1]}"), *given[1:]], node.keywords)
-    if name == "range" and len(given) == 1:
-        shorter = ast.BinOp(given[0], ast.Sub(), ast.Constant(1))
-        yield "off by one", ast.Call(function, [shorter], node.keywords)
+        yield "added transpose", given_instead(ast.Constant(f"{inputs}->{output[::-1]}"), *given[1:])
+    if name == "range" and len(given) in (1, 2):
+        yield "off by one", given_instead(*given[:-1], ast.BinOp(given[-1], ast.Sub(), ast.Constant(1)))
+    method = isinstance(function, ast.Attribute) and _inside(node) is function.value
+    if name in REDUCTIONS and isinstance(function, ast.Attribute) and len(given) == (1 if method else 2):
+        yield "dropped axis", given_instead(*given[:-1])
+    for i, keyword in enumerate(node.keywords):
+        several = keyword.value.elts if keyword.arg == "axis" and isinstance(keyword.value, ast.Tuple) else []
+        for j in range(len(several)):
+            fewer = ast.keyword("axis", ast.Tuple([*several[:j], *several[j + 1 :]], ast.Load()))
+            yield "dropped axis", ast.Call(function, given, [*node.keywords[:i], fewer, *node.keywords[i + 1 :]])
 
 
 def _name(function: ast.expr) -> str:

@@ -76,6 +76,14 @@ def edited(body: str, alike: Any = lambda name, line: ()) -> dict[str, str]:
         ("if a: b = 1", "negation", "if (not a): b = 1"),
         ("c = np.einsum('ij,jk->ik', a, b)", "added transpose", "c = np.einsum('ij,jk->ki', a, b)"),
         ("for i in range(a): pass", "off by one", "for i in range(a - 1): pass"),
+        ("for i in range(a, b): pass", "off by one", "for i in range(a, b - 1): pass"),
+        ("c = np.einsum('ij,jk->ik', a, b)", "swapped operands", "c = np.einsum('ij,jk->ik', b, a)"),
+        ("np.multiply(a, b, out=a)", "another function", "np.divide(a, b, out=a)"),
+        ("c = np.subtract(a, b)", "dropped term", "c = b"),
+        ("c = np.matmul(a, b)", "added transpose", "c = np.matmul(a, b.mT)"),
+        ("c = a.sum(0)", "dropped axis", "c = a.sum()"),
+        ("c = np.mean(a, b)", "dropped axis", "c = np.mean(a)"),
+        ("c = a.sum(axis=(0, 2))", "dropped axis", "c = a.sum(axis=(2,))"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_made(body: str, kind: str, mistake: str) -> None:
