@@ -192,7 +192,7 @@ def _has_parameters(op: Op) -> bool:
 
 
 def _sum(*trees: Tree) -> Tree:
-    with np.errstate(over="ignore", under="ignore"):  # what a dtype cannot hold is inf or 0
+    with np.errstate(over="ignore"):  # what a dtype cannot hold is inf
         return optree.tree_map(lambda *leaves: np.asarray(reduce(np.add, leaves)), *trees)
 
 

@@ -126,6 +126,8 @@ def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _name(node.value.func).startswith(CHECKING):
         return
+    if isinstance(node, ast.If) and not node.orelse and all(isinstance(inner, ast.Raise) for inner in node.body):
+        return
     if isinstance(node, ast.keyword) and node.arg in PASSIVE_KEYWORDS:
         return
     for kind, new in changes(node):

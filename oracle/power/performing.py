@@ -96,28 +96,30 @@ class Point:
         arguments: Any = self.drawn[0]
         return sum(np.size(leaf) for leaf in optree.tree_leaves(arguments))
 
-    def gradients(self, op: Any) -> list[Array]:
-        """Those that `verify` will see first; a warning is an error, as there."""
+    def gradients(self, op: Any) -> tuple[list[Array], Any]:
+        """Those that `verify` will see first, and their structure; a warning is an error, as there."""
         arguments, options = self.drawn
         given: Any = arguments
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             y, residuals = forward(op)(*optree.tree_map(np.array, given), **copied_arrays(options))
-            return [np.array(leaf) for leaf in optree.tree_leaves(backward(op)(residuals, random_cotangent(y)))]
+            leaves, structure = optree.tree_flatten(backward(op)(residuals, random_cotangent(y)))
+            return [np.array(leaf) for leaf in leaves], structure
 
     @cached_property
-    def right(self) -> list[Array]:
+    def right(self) -> tuple[list[Array], Any]:
         return self.gradients(self.spec.op)
 
     def moved(self, op: Any) -> float:
         """How far a gradient of `op` is from the right one, as a fraction of the largest entry; infinite if it has none."""
         try:
-            found = self.gradients(op)
+            found, structure = self.gradients(op)
         except Exception:
             return float("inf")
-        if [(a.shape, a.dtype) for a in found] != [(a.shape, a.dtype) for a in self.right]:
+        right, known = self.right
+        if structure != known or [(a.shape, a.dtype) for a in found] != [(a.shape, a.dtype) for a in right]:
             return float("inf")
-        return max((_apart(a, b) for a, b in zip(found, self.right, strict=True)), default=0.0)
+        return max((_apart(a, b) for a, b in zip(found, right, strict=True)), default=0.0)
 
     @cached_property
     def passes(self) -> bool:

@@ -185,7 +185,8 @@ def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     shape = (len(rows), heads, query_shape[-3], key.shape[2])
     dbias = dlogits.reshape(shape)
     if capped is not None:
-        dlogits = tanh_bwd(capped, dbias)[0].reshape(dlogits.shape)
+        (dproduct,) = tanh_bwd(capped, dbias)
+        dlogits = dproduct.reshape(dlogits.shape)
     dquery = _ungrouped(_weighted(dlogits, key), heads) * scale
     dkey = _weighted(dlogits.swapaxes(-1, -2), rows)
     dkey, dvalue = dkey.swapaxes(1, 2), dvalue.swapaxes(1, 2)
@@ -202,11 +203,10 @@ def _grouped(x: Array, shared: int) -> Array:
 
 
 def _ungrouped(x: Array, heads: int) -> Array:
-    """(B, K, G T, H) as (B, T, N, H)."""
+    """(B, K, G T, H) as (B, T, K, G, H)."""
     batch, shared, rows, width = x.shape
     group = heads // shared
-    time = rows // max(group, 1)
-    return x.reshape(batch, shared, group, time, width).transpose(0, 3, 1, 2, 4).reshape(batch, time, heads, width)
+    return x.reshape(batch, shared, group, rows // max(group, 1), width).transpose(0, 3, 1, 2, 4)
 
 
 def _weighted(weights: Array, x: Array) -> Array:

@@ -97,6 +97,8 @@ def test_a_mistake_is_made(body: str, kind: str, mistake: str) -> None:
         ("raise ValueError(f'{a + 1} is not {b}')", set()),
         ("c = np.empty(a, dtype=b * 2)", {"c = a"}),
         ("c: int | str", set()),
+        ("if a > 1: raise ValueError", set()),
+        ("_check_shapes(a, b)", set()),
         ("c = np.maximum(a, b)  # 1 + 1", {"c = np.minimum(a, b)  # 1 + 1", "c = a  # 1 + 1"}),
         ("c = np.asarray(a)", set()),
     ],

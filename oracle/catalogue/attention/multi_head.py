@@ -21,7 +21,7 @@ Params = dict[str, Any]
 
 def multi_head_by_equinox(params: Params, x: Any, *, bias: Any = None, softcap: float | None = None, **options: Any) -> Any:
     """By equinox, whose heads have keys of their own; with a bias or softcap, which it lacks, one query at a time."""
-    xq, xkv = x if isinstance(x, tuple) else (x, x)
+    xq, xkv = x if isinstance(x, tuple | list) else (x, x)
     if xq.ndim == 2:
         return multi_head_by_equinox(params, (xq[None], xkv[None]), bias=bias, softcap=softcap, **options)[0]
     rotary = options.pop("rotary", None)
@@ -155,6 +155,11 @@ def equal_tokens(draw: Draw) -> Arguments:
     return params, x
 
 
+def listed(draw: Draw) -> Arguments:
+    params, x = heads_of(2, 3, keys=(3, 2))(draw)
+    return params, list(x)
+
+
 SPECS = (
     Spec(
         multi_head_attention,
@@ -172,6 +177,8 @@ SPECS = (
             Case("one key head, no batch, a bias", heads_of(2, 3, shared=1), {"bias": np.arange(-4.0, 4.0).reshape(2, 2, 2)}),
             Case("holes", SMALL, {"mask": HOLES, "scale": 1.5}, MASKED),
             Case("equal tokens", equal_tokens, flags=REPEATED),
+            Case("rotated, of a longer sequence", heads_of(2, 2, 2, keys=(2, 3, 2)), {"rotary": {"base": 100.0}}),
+            Case("a list of two sequences", listed),
             Case("one sequence, softcap", heads_of(1, 2, 2, biases="qkvo"), {"softcap": 0.5}, ONE),
             Case("no sequences", heads_of(0, 2, 2), flags=NONE),
         ),
