@@ -15,10 +15,11 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.evidence import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known
 from oracle.measures import EPSILON, differences
 from oracle.probe import quiet, size_of
 from oracle.row import Verdict
-from oracle.verdict import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known, judge
+from oracle.verdict import judge
 
 if TYPE_CHECKING:
     from oracle.witnesses import Witnesses

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract
 from oracle.diagnosis import Situation, diagnose, shape_cause
+from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
 from oracle.measures import eps_of
 from oracle.probe import RAISED, random_cotangent
@@ -26,7 +27,7 @@ from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Leaf, Subject, check_primals, leaves_of
 from oracle.surroundings import kept
-from oracle.verdict import Evidence, Judgement, judge, measured
+from oracle.verdict import Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses
 from purenet import Op
 

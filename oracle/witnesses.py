@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from oracle import directions, elsewhere, numerical
 from oracle.diagnosis import Budget, Questions, Situation
+from oracle.evidence import MULTIPLE, NOTHING, Allowance, Evidence, best_known, doubted, hidden
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import RAISED, Probe, vector
 from oracle.row import Verdict
 from oracle.subject import BLURRING, Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
-from oracle.verdict import MULTIPLE, NOTHING, Allowance, Evidence, best_known, doubted, hidden, judge
+from oracle.verdict import judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback

@@ -27,8 +27,9 @@ from oracle.diagnosis.jacobian import Budget
 from oracle.diagnosis.questions import Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
+from oracle.evidence import Evidence
 from oracle.probe import quiet
-from oracle.verdict import Evidence, Judgement
+from oracle.verdict import Judgement
 
 __all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
 

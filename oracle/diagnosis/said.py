@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from oracle.diagnosis.situation import Array, Situation, View, at, explains
+from oracle.evidence import Evidence
 from oracle.measures import fit_scale, largest
 from oracle.spec import Flag
-from oracle.verdict import Evidence, Judgement
+from oracle.verdict import Judgement
 
 __all__ = ["BY_REASON", "another_function", "convention", "shape_cause", "unexplained"]
 

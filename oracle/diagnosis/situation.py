@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.evidence import Evidence
 from oracle.measures import eps_of, largest
-from oracle.verdict import Evidence
 
 if TYPE_CHECKING:
     from oracle.diagnosis.questions import Questions

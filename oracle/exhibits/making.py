@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from oracle.diagnosis import Situation
 from oracle.diagnosis.situation import View
+from oracle.evidence import Evidence
 from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
 from oracle.measures import largest
 from oracle.search import RATIO
-from oracle.verdict import Evidence, Judgement
+from oracle.verdict import Judgement
 
 __all__ = ["descent_of", "exhibit_of"]
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet as pn
+from oracle.evidence import Evidence
 from oracle.measures import Fit, fit_scale, largest
 from oracle.report.table import digits as shown
 from oracle.row import Verdict
 from oracle.seeds.comparison import PARAMETERS, Differences, Gradient, H, Point
 from oracle.seeds.section import Claim, Quote, Section, Table
-from oracle.verdict import Evidence, judge
+from oracle.verdict import judge
 from purenet.models import two_layer_net
 
 __all__ = ["check_section", "diagnose_witness", "halved", "halved_section", "near_a_kink", "usual_halves"]
