@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -337,14 +338,15 @@ class _Run:
 
 
 def _batch(leaves: Sequence[Leaf], y: Any) -> int | None:
-    """How many samples there are: the first dimension of the data, which all of it shares and the value has if it has any."""
+    """How many samples there are: the first dimension that the data, or most of it, and the value share; a vector has elements."""
     data = [np.shape(leaf.array) for leaf in leaves if not leaf.path.startswith("params.")]
-    if len(data) == 1 and len(data[0]) < 2:
-        return None  # a vector has elements
-    sizes = {shape[0] for shape in data if shape}
+    if max(map(len, data), default=0) < 2 and len(data) < 2:
+        return None
+    counts = Counter(shape[0] for shape in data if shape)
     rows = {np.shape(leaf.array)[0] for leaf in leaves_of(("the value",), (y,)) if np.ndim(leaf.array)}
-    common = sizes & rows if rows else sizes
-    return int(common.pop()) if len(common) == 1 else None
+    shared = {n: count for n, count in counts.items() if not rows or n in rows}
+    most = [n for n, count in shared.items() if count == max(shared.values())]
+    return int(most[0]) if len(most) == 1 else None
 
 
 def _said(error: BaseException) -> str:
