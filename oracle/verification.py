@@ -338,7 +338,7 @@ class _Run:
 
 
 def _batch(leaves: Sequence[Leaf], y: Any) -> int | None:
-    """How many samples there are: the first dimension that the data, or most of it, and the value share; a vector has elements."""
+    """How many samples there are: the first dimension of most of the data, and of the value; a vector has elements."""
     data = [np.shape(leaf.array) for leaf in leaves if not leaf.path.startswith("params.")]
     if max(map(len, data), default=0) < 2 and len(data) < 2:
         return None
