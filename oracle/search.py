@@ -65,8 +65,7 @@ class Search:
     ) -> None:
         self.difference = difference
         self.steps = steps
-        whole = SMALLEST_STEP / FIRST_STEP * steps  # in this order nothing overflows
-        self.smallest = np.where(sizes > 0, np.minimum(SMALLEST_STEP * sizes, whole), whole)
+        self.smallest = SMALLEST_STEP * np.where(sizes > 0, np.minimum(sizes, steps / FIRST_STEP), steps / FIRST_STEP)
         self.count = len(steps)
         self.central: list[Array] = []
         self.forward: list[Array] = []
