@@ -37,7 +37,8 @@ class GRUCell(Cell):
 
     def factors(self, weights: Weights, gates: Array, states: State) -> tuple[Array, ...]:
         r, z, n = blocks(gates, 3)
-        h = states[0][:-1]
+        (hs,) = states
+        h = hs[:-1]
         slopes = np.empty_like(gates)
         of_r, of_z, of_n = blocks(slopes, 3)
         np.multiply(r * (1 - r), _hidden(weights, h) if self.reset_after else h, out=of_r)

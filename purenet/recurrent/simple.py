@@ -28,7 +28,8 @@ class SimpleCell(Cell):
         return (np.tanh(a) if self.activation == "tanh" else np.maximum(a, 0),)
 
     def factors(self, weights: Weights, gates: None, states: State) -> tuple[Array, ...]:
-        y = states[0][1:]
+        (hs,) = states
+        y = hs[1:]
         return ((1 - y) * (1 + y) if self.activation == "tanh" else (y > 0).astype(y.dtype),)
 
     def step_bwd(self, weights: Weights, factors: Sequence[Array], dstate: State) -> State:
