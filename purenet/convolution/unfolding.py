@@ -57,10 +57,9 @@ def padded(x: Array, axes: tuple[Axis, ...], lengths: Sequence[int], at: int) ->
 
 
 def cropped(entries: Array, axes: tuple[Axis, ...], at: int) -> Array:
-    """The adjoint of `padded`: without the padding, and zero where no window reached."""
-    lengths = entries.shape[at : at + len(axes)]
-    x = np.zeros((*entries.shape[:at], *(a.size for a in axes), *entries.shape[at + len(axes) :]), entries.dtype)
-    inside, source = _overlap(axes, lengths, at)
+    """The adjoint of `padded`, if these axes are the last ones: without the padding, and zero where no window reached."""
+    x = np.zeros((*entries.shape[:at], *(a.size for a in axes)), entries.dtype)
+    inside, source = _overlap(axes, entries.shape[at:], at)
     x[source] = entries[inside]
     return x
 

@@ -146,7 +146,7 @@ def negative_sampling_loss(
 def negative_sampling_loss_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
     for_scores, for_terms, total, reduction = residuals
     dl = spread(dy, reduction, total)
-    dscores, _ = sigmoid_binary_cross_entropy_bwd(for_terms, dl[..., None] if reduction == "none" else dl)
+    dscores, _ = sigmoid_binary_cross_entropy_bwd(for_terms, dl[..., None])
     return embedding_dot_bwd(for_scores, dscores)
 
 

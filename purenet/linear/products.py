@@ -205,7 +205,7 @@ def einsum_bwd(residuals: Any, dy: Array) -> tuple[Any]:
             around |= {k: n for k, n in zip(t, o.shape, strict=True) if around.get(k, 1) == 1}
         own = dict(zip(term, x.shape, strict=True))
         # A letter along which x was broadcast is summed over, one that x has alone is repeated below.
-        shared = "".join(k for k, n in own.items() if k in around and (n == around[k] or around[k] == 1))
+        shared = "".join(k for k, n in own.items() if around.get(k) == n)
         d = np.einsum(
             f"{','.join([out, *(t for t, _ in others)])}->{shared}", dy, *(o for _, o in others), optimize=bool(others)
         )
@@ -221,8 +221,8 @@ def einsum_bwd(residuals: Any, dy: Array) -> tuple[Any]:
 def unbroadcast(dy: Array, shape: tuple[int, ...]) -> Array:
     """The cotangent of an array of this shape, given that of the array it was broadcast to: summed over what was repeated."""
     added = dy.ndim - len(shape)
-    repeated = tuple(i + added for i, n in enumerate(shape) if n == 1 and dy.shape[i + added] != 1)
-    return np.asarray(dy.sum(axis=(*range(added), *repeated)).reshape(shape)) if added or repeated else dy
+    repeated = (i + added for i, n in enumerate(shape) if n == 1)
+    return dy if dy.shape == shape else np.asarray(dy.sum(axis=(*range(added), *repeated)).reshape(shape))
 
 
 def _transposed(name: str, x: Array, transpose: bool) -> Array:

@@ -189,6 +189,27 @@ SPECS = (
                 frozenset({Flag.BATCH_OF_ONE}),
             ),
             Case(
+                "many channels in groups",
+                lambda draw: (filters(draw, 2, 8, 3, 4), draw.normal(2, 16, 5, 2)),
+                {"groups": 2, "stride": (2, 3), "padding": (0, 1)},
+            ),
+            Case(
+                "stride and dilation larger than the image",
+                lambda draw: (filters(draw, 2, 1, 2, 2), draw.normal(2, 1, 2, 2)),
+                {"stride": 3, "dilation": 3, "padding": 3},
+            ),
+            Case(
+                "padding before alone, which makes up for what the stride leaves out",
+                lambda draw: (filters(draw, 2, 1, 2, 2), draw.normal(2, 1, 4, 4)),
+                {"stride": 2, "padding": ((1, 0), (1, 0))},
+            ),
+            Case(
+                "one window, on padding alone",
+                lambda draw: (filters(draw, 2, 1, 2, 2), draw.normal(2, 1, 2, 3)),
+                {"stride": 9, "padding": ((3, 0), (4, 0))},
+                frozenset({Flag.ZERO_GRADIENT}),
+            ),
+            Case(
                 "no images",
                 lambda draw: (filters(draw, 3, 2, 2, 2), draw.normal(0, 2, 4, 3)),
                 {"padding": 1},

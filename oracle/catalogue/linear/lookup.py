@@ -148,6 +148,12 @@ SPECS = (
             Case("padding that does not occur", table(5, 3), {"ids": IDS, "padding_idx": 1}, REPEATED),
             Case("padding", table(5, 3), {"ids": IDS, "padding_idx": 2}, REPEATED | CONVENTION),
             Case("by frequency", table(5, 3), {"ids": IDS, "scale_grad_by_freq": True}, REPEATED | CONVENTION),
+            Case(
+                "by frequency, two dimensions, without the last row",
+                table(4, 2),
+                {"ids": np.array([[2, 0, 2], [2, 1, 0]]), "scale_grad_by_freq": True},
+                REPEATED | CONVENTION,
+            ),
             Case("no ids", table(3, 2), {"ids": np.zeros(0, np.int64)}, NONE),
         ),
         strategy=embeddings,
