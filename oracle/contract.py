@@ -276,8 +276,8 @@ def _halves(parts: list[Any]) -> list[list[Any]]:
 
 
 def _apart(a: Array, b: Array) -> float:
-    """The largest distance, infinite where only one of them is a number."""
-    return float("inf") if (np.isfinite(b) & ~np.isfinite(a)).any() else largest(a - b)
+    """The largest distance, infinite where the first is no number but should be; what overflows a narrow dtype is left out."""
+    return float("inf") if (np.isfinite(b) & np.isnan(a)).any() else largest(a - b)
 
 
 def _times(factor: float) -> Callable[[Array], Array]:

@@ -185,7 +185,7 @@ class Probe:
             plus[where] = here
             minus[where] = here
         v = self.cotangent
-        touched = change != 0
+        touched = (change != 0) | (half != 0)  # at the tip of an even function both sides are alike
         rounding = self.noise[touched]
         return Difference(
             both=float(v @ change),
