@@ -32,6 +32,9 @@ SHOWN = 5  # programs that are named
 UNCHANGED = "interrupted; the last reports are unchanged"
 
 
+TIMEOUT = 120  # seconds for each case, on a slow machine
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Stop(Exit.USAGE, f"{message} (see `{self.prog} --help`)")
@@ -131,7 +134,7 @@ def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
     command.add_argument(
         "--timeout",
         type=_natural,
-        default=120,
+        default=TIMEOUT,
         metavar="S",
         help=f"seconds for each {of}, after which it is an ERROR (default 120); 0: no limit, and with --jobs 1 all is done in "
         "this process, as a debugger wants it",

@@ -90,6 +90,13 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without processes for each case, which take seconds to start: for tests of what is said, not of what an op may do."""
+    monkeypatch.setattr(cli, "TIMEOUT", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture
 def module(tmp_path: Path) -> Iterator[Module]:
     """Writes a module of the user's."""
     written = []

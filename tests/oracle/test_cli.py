@@ -17,6 +17,8 @@ from oracle.cli import Exit
 from tests.interrupts import interruptible
 from tests.oracle.conftest import OLD, OWN, ROOT, Module, Run, command, environment
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def texts(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}

@@ -18,6 +18,8 @@ from oracle import Spec, Verdict, campaign, catalogue, cli
 from oracle.cli import Exit
 from tests.oracle.conftest import OWN, ROOT, Module, Run, command, environment
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 # ---------------------------------------------------------------------------------------------- what is right
 
 
