@@ -6,6 +6,8 @@ import ast
 import json
 import threading
 from collections import Counter
+from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ import pytest
 
 import purenet as pn
 from oracle import Spec, catalogue
+from oracle.campaign import Task
 from oracle.power import equivalent
 from oracle.power.edits import edits, function_of
-from oracle.power.measuring import Measured, measure
-from oracle.power.mutants import Outcome, mutants_of, plan
-from oracle.power.performing import _TooLong, time_limit
-from oracle.power.reach import compiled, function_named, pullback_of, reached, source_of, with_code
+from oracle.power.measuring import Measured, _after, measure
+from oracle.power.mutants import Fate, Outcome, mutants_of, plan
+from oracle.power.performing import Point, Work, _promising, _TooLong, time_limit
+from oracle.power.reach import compiled, function_named, pullback_of, reached, source_of, with_backward, with_code
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
 from oracle.report import document
@@ -251,12 +254,48 @@ def test_a_mutant_that_ends_its_process_is_killed_and_the_others_are_measured(ru
     assert found["smallest"]
 
 
+def test_only_a_mutant_that_ends_a_new_process_is_blamed_for_it() -> None:
+    one, two, three = mutants_of(reached(catalogue.find("silu"))["purenet.activations.smooth:silu_bwd"])[:3]  # type: ignore[arg-type]
+    work = Work(Task("", "silu", "", "float64"), (one, two, three), 1.0)
+    before = (Fate(one, Outcome.KILLED, "silu"),)
+    assert _after(BrokenExecutor(), work, before) == (before, [replace(work, mutants=(two, three), retried=True)], [])
+    again = replace(work, mutants=(two, three), retried=True)
+    fates, more, lost = _after(BrokenExecutor(), again, ())
+    assert ([fate.mutant for fate in fates], fates[0].said, lost) == ([two], "the process died", [])
+    assert more == [replace(work, mutants=(three,))]
+    assert _after(ValueError("mad"), again, ()) == ((), more, ["silu: ValueError: mad"])
+    assert _after(BrokenExecutor("?"), replace(work, mutants=(), retried=True), ()) == ((), [], ["silu: BrokenExecutor: ?"])
+
+
 def test_the_clock_rings_only_inside_its_block() -> None:
     with pytest.raises(_TooLong), time_limit(0.05):
         threading.Event().wait(10)
     with time_limit(0.05):
         pass
     threading.Event().wait(0.2)
+
+
+def test_the_right_numbers_in_another_structure_are_another_gradient() -> None:
+    spec = catalogue.find("multi_head_attention")
+    assert isinstance(spec, Spec)
+    point = Point(spec, spec.case("a list of two sequences"))
+
+    def as_tuple(residuals: Any, dy: Any) -> Any:
+        dparams, dx = pn.multi_head_attention.bwd(residuals, dy)
+        return dparams, tuple(dx)
+
+    assert point.moved(with_backward(pn.multi_head_attention, as_tuple)) == float("inf")
+    assert point.moved(pn.multi_head_attention) == 0
+
+
+def test_what_is_soon_seen_is_asked_first() -> None:
+    spec = catalogue.find("silu")
+    assert isinstance(spec, Spec)
+    small, large, third, fourth = (Point(spec, case) for case in spec.cases[:4])
+    for point, size in ((small, 2), (large, 9), (third, 1), (fourth, 3)):
+        vars(point)["size"] = size
+    found = _promising([small, large, third, fourth], [0.5, float("inf"), 1e-12, 0.0])
+    assert found == [large, small, third]
 
 
 def measured(*names: str) -> Measured:
