@@ -22,6 +22,7 @@ __all__ = ["list_catalogue", "show_op"]
 
 
 def list_catalogue(options: argparse.Namespace) -> Exit:
+    """`oracle list`: a line for each record of the catalogue, or for each family."""
     records = catalogued((), options.family)
     if options.families:
         print(_families(records))
@@ -63,6 +64,7 @@ def _families(records: Sequence[Any]) -> str:
 
 
 def show_op(options: argparse.Namespace) -> Exit:
+    """`oracle show`: where an op, its pullback, its reference and its cases are written."""
     from oracle import catalogue
 
     try:
