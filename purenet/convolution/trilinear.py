@@ -95,7 +95,7 @@ def _columns(a: Array, groups: int, windows: int) -> Array:
 def _slices(w: Array, groups: int) -> Array:
     """The weights of each tap of the first axis as matrices: (taps, groups, O / groups, entries of a column)."""
     entries = math.prod(w.shape[3:])
-    slices = w.reshape(groups, w.shape[0] // groups, w.shape[1], w.shape[2], entries).transpose(3, 0, 1, 2, 4)
+    slices = w.reshape(*w.shape[:3], entries).transpose(2, 0, 1, 3)
     return np.ascontiguousarray(slices).reshape(w.shape[2], groups, w.shape[0] // groups, w.shape[1] * entries)
 
 
