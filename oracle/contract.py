@@ -22,7 +22,7 @@ from oracle.probe import RAISED, vector
 from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
 from oracle.surroundings import kept
 
-__all__ = ["CHECKS", "Breach", "Setting", "check_contract"]
+__all__ = ["CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
 
@@ -30,6 +30,7 @@ Array = NDArray[Any]
 WRITES = "writes to"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
+ONCE = "bwd can be called only once"
 ROOM = 2.0**-80
 FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
 MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
@@ -53,6 +54,8 @@ class Setting:
     cotangents: tuple[Any, ...]
     views: bool
     """Whether the value may be a view of an argument, by declaration."""
+    aliases: bool = False
+    """Whether a cotangent may share memory with dy, an argument or another, by declaration."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,24 +152,35 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
             yield Breach("", f"the op {WRITES} its keyword argument {name}")
     if _bits(dy) != _bits(s.dy):
         yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
-    elif _bits(s.subject.bwd(residuals, _copied(s.dy))) != _bits(first):
+        return
+    try:
+        again = s.subject.bwd(residuals, _copied(s.dy))
+    except RAISED as error:
+        yield Breach("", f"{ONCE}: with the same residuals again it raises {type(error).__name__}: {error}")
+        return
+    if _bits(again) != _bits(first):
         yield Breach("", "bwd called twice with the same residuals gives two results: it changes its residuals")
 
 
 def shares_memory(s: Setting) -> Iterator[Breach]:
-    """No result shares memory with an argument, so that changing one later never changes the other."""
+    """No result shares memory with an argument or another, so that changing one later never changes the other."""
     y, residuals = s.subject.fwd(*s.primals)
     if not s.views:
         for leaf in s.leaves(s.primals):
             if any(_overlap(leaf.array, out) for out in optree.tree_leaves(y)):
                 yield Breach(leaf.path, "the value shares memory with this argument: return a copy, or declare views")
+    if s.aliases:
+        return
     dy = _copied(s.dy)
-    for result in s.leaves(s.subject.bwd(residuals, dy)):
-        if any(_overlap(result.array, d) for d in optree.tree_leaves(dy)):
-            yield Breach(result.path, "the cotangent shares memory with the caller's dy, who may change it: return a copy")
-        for leaf in s.leaves(s.primals):
-            if _overlap(result.array, leaf.array):
-                yield Breach(result.path, f"the cotangent shares memory with the argument {leaf.path}: return a copy")
+    results = s.leaves(s.subject.bwd(residuals, dy))
+    for i, result in enumerate(results):
+        others = [("the caller's dy, who may change it", d) for d in optree.tree_leaves(dy)]
+        others += [(f"the argument {leaf.path}", leaf.array) for leaf in s.leaves(s.primals)]
+        others += [(f"that of {leaf.path}", leaf.array) for leaf in results[:i]]
+        for whose, array in others:
+            if _overlap(result.array, array):
+                yield Breach(result.path, f"the cotangent shares memory with {whose}: return a copy, or declare aliases")
+                break
 
 
 def _overlap(a: Any, b: Any) -> bool:
@@ -237,13 +251,13 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
     other = _copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
     alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
     doubled, none = (pulled(_copied(s.dy, _times(factor))) for factor in (2, 0))
-    parts = [[leaf.array for leaf in pulled(part)] for part in _parts(s.dy, generator)]
+    parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.dy, generator)]
     far = {factor: pulled(_copied(s.dy, _times(factor))) for factor in s.far}
     for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # another breach says so
         a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
-        sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in _halves(parts)]
+        sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in parts]
         allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
         if np.array_equal(a, a2) and largest(a) > 0:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
@@ -261,18 +275,21 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
                     break
 
 
-def _parts(dy: Any, generator: np.random.Generator) -> list[Any]:
-    """Cotangents that add up to `dy`: two with zeros at random places, and one for each of its arrays if there are several."""
+def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
+    """Cotangents that add up to `dy`, those that callers pass among them.
+
+    With zeros at random places; ones and the rest; a single element and the others; and each array by itself.
+    """
     mask = _copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
-    halves = [optree.tree_map(lambda a, m: a * m, dy, mask), optree.tree_map(lambda a, m: a * (1 - m), dy, mask)]
+    single = _copied(dy, lambda a: np.asarray(np.arange(a.size).reshape(a.shape) == generator.integers(a.size or 1), a.dtype))
+    ones = _copied(dy, np.ones_like)
+    sums = [[optree.tree_map(lambda a, m: a * m, dy, some), optree.tree_map(lambda a, m: a * (1 - m), dy, some)]
+            for some in (mask, single)]  # fmt: skip
+    sums.append([ones, optree.tree_map(lambda a, one: np.asarray(a - one), dy, ones)])
     leaves, structure = optree.tree_flatten(dy)
-    if not 1 < len(leaves) <= MOST_ARRAYS:
-        return halves
-    return halves + [structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))]
-
-
-def _halves(parts: list[Any]) -> list[list[Any]]:
-    return [some for some in (parts[:2], parts[2:]) if some]
+    if 1 < len(leaves) <= MOST_ARRAYS:
+        sums.append([structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))])
+    return sums
 
 
 def _apart(a: Array, b: Array) -> float:
@@ -317,6 +334,17 @@ def _gapped(a: Array) -> Array:
     return np.stack([a, np.zeros_like(a)], axis=-1)[..., 0]
 
 
+def is_still_the_same(s: Setting) -> Iterator[Breach]:
+    """After all that the witnesses have asked, the first call's value and cotangents come again, bit for bit."""
+    y, residuals = s.subject.fwd(*s.primals)
+    said = "is another than before many other calls: state is kept between calls"
+    if _bits(y) != _bits(s.y):
+        yield Breach("", f"the value at these arguments {said}")
+    elif _bits(again := s.subject.bwd(residuals, s.dy)) != _bits(s.cotangents):
+        pairs = zip(s.leaves(s.cotangents), s.leaves(again), strict=True)
+        yield from (Breach(a.path, f"this cotangent {said}") for a, b in pairs if _bits(a.array) != _bits(b.array))
+
+
 CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
     leaves_the_process_alone,
     leaves_arguments_alone,
@@ -329,14 +357,14 @@ CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
 )
 
 
-def check_contract(setting: Setting) -> list[Breach]:
+def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:
     """All breaches, the most basic first; a check that raises is a breach too.
 
-    An op that writes to its arguments would spoil every later check, so that breach is reported alone.
+    An op that writes to its arguments, or uses its residuals up, would spoil every later check: that is reported alone.
     """
     breaches: list[Breach] = []
-    for check in CHECKS:
-        if any(WRITES in breach.what for breach in breaches):
+    for check in checks:
+        if any(WRITES in breach.what or ONCE in breach.what for breach in breaches):
             break
         try:
             with _tolerant():  # the op has run without a warning before, where it should

@@ -234,6 +234,7 @@ def _seen(spec: Spec, example: Example) -> tuple[Verdict, str]:
             reference=spec.reference,
             seed=example.seed,
             views=spec.views,
+            strict=True,
         )
     except (TypeError, ValueError) as error:
         return Verdict.ERROR, f"{spec.name}: {type(error).__name__}: {error}"

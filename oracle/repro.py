@@ -55,6 +55,7 @@ options = {options}
     reference=spec.reference,
     seed={seed},{more}
     views=spec.views,
+    strict=True,
 )
 """
 

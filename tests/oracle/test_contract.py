@@ -208,7 +208,7 @@ def test_a_value_that_holds_an_argument_among_others() -> None:
 
 
 def test_a_view_of_dy() -> None:
-    shared = "x: the cotangent shares memory with the caller's dy, who may change it: return a copy"
+    shared = "x: the cotangent shares memory with the caller's dy, who may change it: return a copy, or declare aliases"
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy,)), X) == [shared]
     assert said((lambda x: (x.reshape(5, 1) + 0, None), lambda _, dy: (dy[:, 0],)), X) == [shared]
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy + 0,)), X) == []
@@ -217,7 +217,48 @@ def test_a_view_of_dy() -> None:
 def test_a_view_of_an_argument_as_a_cotangent() -> None:
     """d(w . x) of one number: the cotangent of w is x times dy, and here without dy."""
     pair = (lambda w, x: (w @ x, (w, x)), lambda r, dy: (r[1], r[0] * dy))
-    assert "w: the cotangent shares memory with the argument x: return a copy" in said(pair, X, X + 3)
+    assert "w: the cotangent shares memory with the argument x: return a copy, or declare aliases" in said(pair, X, X + 3)
+
+
+def test_one_array_for_two_cotangents() -> None:
+    def add_bwd(_: Any, dy: Any) -> Any:
+        dx = dy.copy()
+        return dx, dx
+
+    assert said((lambda a, b: (a + b, None), add_bwd), X, X + 3) == [
+        "b: the cotangent shares memory with that of a: return a copy, or declare aliases"
+    ]
+
+
+def test_aliases_are_declared() -> None:
+    add = (lambda a, b: (a + b, None), lambda _, dy: (dy, dy))
+    assert not verify(add, X, X + 3).passed
+    assert verify(add, X, X + 3, aliases=True).passed
+    total = (lambda x: (x.sum(), x.shape), lambda shape, dy: (np.broadcast_to(dy, shape),))
+    assert verify(total, X, aliases=True).passed
+    assert not verify(
+        (lambda x: (x[::-1], None), lambda _, dy: (dy[::-1],)), X, aliases=True
+    ).passed  # the value is another matter
+
+
+def test_residuals_that_can_be_read_once() -> None:
+    once = said((lambda x: (x**2, iter([x])), lambda residuals, dy: (2 * next(residuals) * dy,)), X)
+    assert once == ["bwd can be called only once: with the same residuals again it raises StopIteration: "]
+
+
+def test_state_that_shows_after_many_calls() -> None:
+    calls = {"count": 0, "late": 10**6}
+
+    def square_bwd(x: Any, dy: Any) -> Any:
+        calls["count"] += 1
+        return (2 * x * dy * (1.0 if calls["count"] < calls["late"] else 1.5),)
+
+    pair = (lambda x: (x**2, x), square_bwd)
+    assert verify(pair, X).passed
+    calls = {"count": 0, "late": calls["count"]}
+    assert [r.diagnosis for r in verify(pair, X).rows if not r.passed] == [
+        "this cotangent is another than before many other calls: state is kept between calls"
+    ]
 
 
 def test_a_view_of_the_residuals_as_a_cotangent() -> None:
@@ -530,7 +571,9 @@ def test_the_dtype_of_a_cotangent() -> None:
 
 
 def test_what_is_no_array() -> None:
-    assert form((1.0,), of=(np.float64(2.0),)) == ["argument 0: the cotangent is a float, not an array"]
+    assert verify((lambda x: (3.0 * x, None), lambda _, dy: (3.0 * float(dy),)), 2.0).passed  # a number for a number
+    assert form((1.0,), of=(X,)) == ["argument 0: the cotangent is a float, not an array"]
+    assert form((1,), of=(np.float64(2.0),)) == ["argument 0: the cotangent is a int, not an array"]
 
 
 def test_the_structure_of_a_cotangent() -> None:
