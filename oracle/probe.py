@@ -25,6 +25,7 @@ STAIRS = 4  # steps of a staircase that make it noise rather than a function wit
 POINTS = 12  # that are looked at with each
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
 UNLIKE = 2.0**10  # times as large as another array of the same value
+FLOAT32 = 2.0**-20  # of a value: coarser than what is computed in float32
 CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -95,6 +96,8 @@ class Probe:
                 raise ValueError(f"a cotangent is needed: the function has {self.value.size} outputs, not one")
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
+        self.staircase = False
+        """Whether some output has whole multiples of a number only, too coarse for rounding: long steps do not see that."""
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * self._output_noise(structure), 0.0)
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
@@ -128,8 +131,10 @@ class Probe:
             return np.zeros(self.value.shape)
         values = np.where(np.isfinite(values), values, 0.0)
         step = _last_bit(values).min(axis=0)
-        coarse = step > STAIRS * self.eps * np.abs(values).max(axis=0)  # than such numbers are
-        return np.where(coarse & (np.ptp(values, axis=0) > STAIRS * step), step / 2, 0.0)
+        size = np.abs(values).max(axis=0)
+        coarse = (step > STAIRS * self.eps * size) & (np.ptp(values, axis=0) > STAIRS * step)  # than such numbers are
+        self.staircase = bool((coarse & (step > FLOAT32 * size)).any())
+        return np.where(coarse, step / 2, 0.0)
 
     def _jitter(self, structure: optree.PyTreeSpec, pace: float) -> tuple[Array, Array]:
         """How much each output jitters, and whether it is the same at two neighbouring points."""

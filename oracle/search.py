@@ -27,6 +27,7 @@ AS_NOISE = 2.0  # times the noise that was measured, which is its root mean squa
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
 GROWING = 3.0  # times as large two steps on: no slope
+SETTLING = 0.75  # of what the step before has changed: a slope that has a limit changes by a quarter, or half near a root
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
@@ -145,8 +146,8 @@ class Search:
         itself the slopes of both sides grow without end.
         """
         jumps = self.jumps()
-        forward, backward = (np.abs(self._growth(self.table(side))) > GROWING for side in (self.forward, self.backward))
-        self.bent = jumps.confirmed & (forward | backward)
+        forward, backward = (self._growing(self.table(side)) for side in (self.forward, self.backward))
+        self.bent = jumps.suspected & (forward | backward)
         for i in map(int, np.flatnonzero(jumps.confirmed)):
             jump = abs(jumps.right[i] - jumps.left[i])
             for share in DEEPER:
@@ -158,13 +159,28 @@ class Search:
                     break
         return self.bent
 
-    @staticmethod
-    def _growth(slopes: Array) -> Array:
-        """By which factor a slope has grown over its last two steps."""
+    def _growing(self, slopes: Array) -> Array:
+        """Whether a slope of one side has no limit."""
         last = slopes.shape[1] - 1 - np.isfinite(slopes)[:, ::-1].argmax(axis=1)[:, None]
         before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
         with quiet():
-            return np.asarray(np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0))
+            factor = np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0)
+        return np.asarray(np.abs(factor) > GROWING) | self._steady(slopes)
+
+    def _steady(self, slopes: Array) -> Array:
+        """Whether a slope changes by the same again and again, as log h does, as long as that is seen above the noise."""
+        change, noise = np.abs(np.diff(slopes, axis=1)), 8 * self.table(self.noise)[:, 1:]
+
+        def at(table: Array, where: Array) -> Array:
+            return np.take_along_axis(table, np.clip(where, 0, table.shape[1] - 1), axis=1)[:, 0]
+
+        with quiet():
+            seen = (change > noise) & (change > SHARP * np.abs(slopes[:, 1:]))
+            seen[:, :2] = False
+            last = change.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)[:, None]
+            one, two, three = (at(change, last - k) for k in (2, 1, 0))
+            settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < SETTLING * three)
+            return np.asarray(seen.any(axis=1) & ~settled & (two > SETTLING * one) & (three > SETTLING * two))
 
     def _diverging(self) -> Array:
         """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
@@ -172,7 +188,7 @@ class Search:
         last = central.shape[1] - 1 - np.isfinite(central)[:, ::-1].argmax(axis=1)[:, None]
         a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
         certain = c > 8 * np.take_along_axis(noise, last, axis=1)[:, 0]
-        return np.asarray(certain & (c > 1.5 * b) & (b > 1.5 * a))
+        return np.asarray(certain & (c > 1.5 * b) & (b > 1.5 * a)) | self._steady(central)
 
     def _this_side(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
         """Beside a kink only steps shorter than its distance count: longer ones agree, on a slope that is of neither side."""

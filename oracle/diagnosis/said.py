@@ -90,9 +90,17 @@ def _frozen(e: Evidence, j: Judgement) -> str:
 
 
 def _uncertain(e: Evidence, j: Judgement) -> str:
-    known = e.estimate.uncertainty[np.flatnonzero(e.estimate.index == j.worst)]
+    if e.overflows:
+        return "the differences cannot tell: the value itself is not finite here (choose other arguments)"
+    where = np.flatnonzero(e.estimate.index == j.worst)
+    if np.isnan(e.estimate.differences[where]).all():
+        return (
+            f"the differences cannot tell: at {at(e, j.worst)} the function has no value on one side (the end of its domain?)"
+        )
+    known = e.estimate.uncertainty[where]
     digits = "nothing" if not np.isfinite(known).all() else f"it only to {float(known[0]) / (e.scale or 1.0):.1e} of its scale"
-    return f"the differences cannot tell: at {at(e, j.worst)} they know {digits} (noise, or a bend sharper than any step)"
+    why = "noise, a bend sharper than any step, or a slope that has no limit"
+    return f"the differences cannot tell: at {at(e, j.worst)} they know {digits} ({why})"
 
 
 def _zero(e: Evidence, j: Judgement) -> str:
@@ -149,6 +157,15 @@ def _joint(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _no_subgradient(e: Evidence, j: Judgement) -> str:
+    kinks = e.estimate.index[e.estimate.kink]
+    alone = f"the entry at {at(e, j.worst)} lies" if kinks.size == 1 else f"each of {kinks.size} entries at kinks lies"
+    return (
+        f"kink: {alone} between the slopes of the two sides, but together they are no gradient: where "
+        f"several elements move at once, they are outside the slopes of both sides, by up to {e.excess:.2g} of these"
+    )
+
+
 BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "": lambda e, j: _at_kinks(e),
     "not-finite": _not_finite,
@@ -166,6 +183,7 @@ BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
     "blind": _blind,
     "joint": _joint,
     "tied": _of_ties,
+    "no-subgradient": _no_subgradient,
     "empty": _empty,
 }
 

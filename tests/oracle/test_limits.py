@@ -1,0 +1,123 @@
+"""Where a slope has no limit, or a function no value on one side; what rounds on the way; and what warns."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle.row import Verdict
+from oracle.verification import verify
+from tests.oracle.planted import Pair, elementwise, found, normal, row
+
+RIGHT = frozenset({Verdict.PASS, Verdict.KINK})
+
+
+# --------------------------------------------------------------------------------- slopes
+
+
+def plogp(at_zero: float) -> Pair:
+    def inside(x: Any) -> Any:
+        return np.where(x > 0, x, 1.0)
+
+    return elementwise(lambda x: x * np.log(inside(x)), lambda x: np.where(x > 0, np.log(inside(x)) + 1, at_zero))
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 5.0, -1.0])
+def test_a_slope_that_grows_as_a_logarithm_has_no_limit(at_zero: float) -> None:
+    verdict, said = found(plogp(at_zero), np.array([0.0, 0.5]))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "a slope that has no limit" in said
+    assert row(verify(plogp(0.0), np.array([0.1, 0.5]))).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "at"),
+    [(lambda x: x**2.5, lambda x: 2.5 * x**1.5, 0.0), (np.arcsin, lambda x: 1 / np.sqrt(np.maximum(1 - x * x, 1e-300)), 1.0)],
+)
+def test_the_end_of_a_domain_is_named(function: Any, slope: Any, at: float) -> None:
+    verdict, said = found(elementwise(function, slope), np.array([at, 0.5]))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert said == "the differences cannot tell: at x[0] the function has no value on one side (the end of its domain?)"
+
+
+def test_a_value_that_is_no_number_is_named() -> None:
+    _, said = found((lambda x: (np.where(x > 1, np.nan, x), x), lambda _, dy: (dy + 0.0,)), np.array([0.3, 1.5]))
+    assert said == "the differences cannot tell: the value itself is not finite here (choose other arguments)"
+
+
+@pytest.mark.parametrize("step", [2.0**-8, 2.0**-12, 2.0**-16, 2.0**-18])
+def test_the_slope_of_a_staircase_is_not_that_of_its_ramp(step: float) -> None:
+    """A straight-through gradient: over long steps the staircase rises as it says, and nowhere else."""
+    pair = elementwise(lambda x: np.round(x / step) * step, np.ones_like)
+    assert row(verify(pair, np.array([0.333, 1.07]))).verdict not in RIGHT
+
+
+def test_rounding_to_float32_is_no_staircase() -> None:
+    pair = elementwise(lambda x: np.sin(x.astype(np.float32)).astype(np.float64), np.cos)
+    assert row(verify(pair, normal(4))).verdict is not Verdict.FAIL
+
+
+# --------------------------------------------------------------------------------- rounding on the way
+
+
+def gate(wrong: float = 1.0) -> Pair:
+    """A gate that leaves 1 - z of its input, where z is nearly 1: in float32 most digits of 1 - z are lost."""
+
+    def gate_fwd(x: Any, h: Any) -> Any:
+        z = 1 / (1 + np.exp(-x))
+        return z * h + (1 - z) * np.tanh(h), (z, h)
+
+    def gate_bwd(residuals: Any, dy: Any) -> Any:
+        z, h = residuals
+        dh = dy * (z + (1 - z) * (1 - np.tanh(h) ** 2))
+        return dy * (h - np.tanh(h)) * z * (1 - z) * z.dtype.type(wrong), dh
+
+    return gate_fwd, gate_bwd
+
+
+@pytest.mark.parametrize("size", [1.0, 4.0, 8.0, 12.0])
+def test_what_intermediate_numbers_lose_in_float32_is_no_error(size: float) -> None:
+    generator = np.random.default_rng(int(size))
+    x, h = (np.float32(size) + generator.normal(size=5).astype(np.float32), generator.normal(size=5).astype(np.float32))
+    assert {r.verdict for r in verify(gate(), x, h).rows} == {Verdict.PASS}
+    assert Verdict.FAIL in {r.verdict for r in verify(gate(1.01), x, h).rows}
+
+
+# --------------------------------------------------------------------------------- warnings
+
+
+def noisy() -> Pair:
+    """Right, with an overflow on the way, as in the sigmoid that everyone writes first."""
+    return elementwise(lambda x: 1 / (1 + np.exp(-x)), lambda x: np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))) ** 2)
+
+
+def test_a_warning_is_left_to_the_filters_in_force() -> None:
+    x = np.array([-800.0, 0.5])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        only = row(verify(noisy(), x))
+    assert only.verdict in RIGHT
+    assert {str(w.message) for w in caught} == {"overflow encountered in exp"}
+    assert row(verify(noisy(), x)).verdict is Verdict.ERROR  # here they are errors
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert row(verify(noisy(), x)).verdict in RIGHT
+        assert row(verify(noisy(), x, strict=True)).verdict is Verdict.ERROR
+
+
+# --------------------------------------------------------------------------------- keywords
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_step_that_is_none(step: float) -> None:
+    with pytest.raises(ValueError, match="verify: step must be positive, got"):
+        verify(noisy(), normal(3), step=step)
+
+
+@pytest.mark.parametrize("limit", [-1, 2.5, True])
+def test_a_limit_that_is_none(limit: Any) -> None:
+    with pytest.raises(ValueError, match="verify: limit must be an integer from 0, got"):
+        verify(noisy(), normal(3), limit=limit)
