@@ -106,15 +106,20 @@ def _split(index: Array, share: float) -> list[Array]:
     return np.array_split(index, min(int(np.ceil(index.size * share)), index.size)) if index.size else []
 
 
-def slope_along(probe: Probe, leaf: int, index: Array) -> tuple[float, float] | None:
-    """The derivative along these elements moved alike, with its uncertainty; None if there is a kink that way too.
+def slope_along(
+    probe: Probe, leaf: int, index: Array, direction: Array | None = None, share: float = 1.0
+) -> tuple[float, float] | None:
+    """The derivative along `direction` of these elements, with its uncertainty; None if there is a kink that way too.
 
-    At ties each entry is at a kink, but all of them together are not: the largest of equal numbers rises with them.
+    They are moved alike if no direction is given. At ties each entry is at a kink, but all of them together are not: the
+    largest of equal numbers rises with them. The first step is this share of the usual one.
     """
-    size = size_of(probe.origin[leaf])
-    search = Search(
-        lambda i, h: probe.difference(leaf, index, np.full(index.size, h)), np.full(1, FIRST_STEP * size), np.full(1, size)
-    )
+    size = 1.0
+    if direction is None:
+        size = size_of(probe.origin[leaf])
+        direction = np.ones(index.size)
+    step = np.full(1, share * FIRST_STEP * size)
+    search = Search(lambda i, h: probe.difference(leaf, index, h * direction), step, np.full(1, size))
     value, uncertainty = search.run()
     with quiet():
         # No output may bend there: kinks of several can cancel in the contraction.

@@ -91,6 +91,8 @@ class Evidence:
     """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
     joint: float = 0.0
     """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
+    excess: float = 0.0
+    """At kinks: how far all entries together are from any gradient, as a share of the slopes of the two sides."""
     blurred: float = 0.0
     """How far JAX's own gradient may be off by the rounding of the arguments, where it contradicts the others."""
     tied: Array = field(default_factory=lambda: np.zeros(0, dtype=np.intp))

@@ -27,7 +27,9 @@ __all__ = [
     "copied_arrays",
     "flat",
     "leaves_of",
+    "narrowed",
     "natural_sizes",
+    "nearby",
     "widened",
 ]
 
@@ -150,6 +152,11 @@ def widened(tree: Any) -> Any:
     return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
 
 
+def narrowed(tree: Any, like: Any) -> Any:
+    """The same tree in the dtypes of another."""
+    return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
+
+
 def flat(tree: Any) -> list[Array]:
     """The leaves of a tree as flat float64 arrays."""
     return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
@@ -200,21 +207,28 @@ def conditioning(
 
     Where large terms cancel, as in 2 (p - t) for p near t, no computation in `dtype` is more exact than that.
     """
-    generator = np.random.default_rng([seed, 0x636F6E64])
     with quiet():
         here = gradient(primals)
-        moved = [np.zeros(np.shape(g)) for g in here]
+
+        def moved(given: Any) -> list[Array]:
+            return [np.nan_to_num(differences(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
+
         try:
-            for _ in range(NUDGES):
-                signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
-                nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
-                gaps = [
-                    np.nan_to_num(differences(there, g), posinf=0.0) for there, g in zip(gradient(nudged), here, strict=True)
-                ]
-                moved = [np.maximum(*pair) for pair in zip(moved, gaps, strict=True)]
+            return nearby(moved, primals, seed, dtype)
         except RAISED:  # the end of the op's domain: nothing is known
             return [np.zeros(np.shape(g)) for g in here]
-    return moved
+
+
+def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str) -> list[Array]:
+    """The largest of what `errors` says at some points that rounding cannot tell from this one."""
+    generator = np.random.default_rng([seed, 0x636F6E64])
+    found = []
+    for _ in range(NUDGES):
+        signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
+        nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
+        with quiet():
+            found.append(errors(nudged))
+    return [np.max(some, axis=0) for some in zip(*found, strict=True)]
 
 
 def blur(moved: float, size: float) -> float:

@@ -36,6 +36,7 @@ __all__ = ["Judgement", "judge", "measured"]
 Array = NDArray[Any]
 
 JAX_ROUNDING = 4.0  # ULP of the natural scale: how exact JAX is taken to be where the differences are measured by it
+FAR_OUTSIDE = 2.0**-5  # of the slopes of the two sides: beyond them by more, a vector is no gradient at a kink
 GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
 
 
@@ -80,6 +81,8 @@ def _wrong(e: Evidence) -> Judgement | None:
         return Judgement(Verdict.FAIL, "along", None, along)
     if e.joint > 1:
         return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.joint)
+    if e.excess > FAR_OUTSIDE:
+        return Judgement(Verdict.FAIL, "no-subgradient", int(e.estimate.index[e.estimate.kink.argmax()]))
     if e.value_error is not None and not e.value_error <= 1:
         return Judgement(Verdict.FAIL, "values", None, e.value_error)
     return None
@@ -99,6 +102,8 @@ def _unseen(e: Evidence) -> Judgement | None:
     if c.uncertain.any():
         spread = np.where(c.uncertain, np.nan_to_num(seen.uncertainty, nan=np.inf), -1.0)
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="uncertain", worst=int(seen.index[spread.argmax()]))
+    if e.excess > 0:
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="no-subgradient")
     if e.autodiff is None and any(block.blind and block.usual for block in (e.along.blocks if e.along else ())):
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="blind")
     if e.elsewhere is not None and e.elsewhere.denied:

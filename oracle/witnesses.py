@@ -13,19 +13,31 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import directions, elsewhere, numerical
+from oracle import beside, directions, elsewhere, numerical, subgradients
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.evidence import MULTIPLE, NOTHING, Allowance, Evidence, best_known, doubted, hidden
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import RAISED, Probe, vector
 from oracle.row import Verdict
-from oracle.subject import BLURRING, Leaf, Subject, blur, conditioning, flat, leaves_of, natural_sizes, widened
+from oracle.spec import Flag
+from oracle.subject import (
+    BLURRING,
+    Leaf,
+    Subject,
+    blur,
+    conditioning,
+    flat,
+    leaves_of,
+    narrowed,
+    natural_sizes,
+    nearby,
+    widened,
+)
 from oracle.verdict import judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
-    from oracle.spec import Flag
 
 __all__ = ["Trouble", "Witnesses", "surveyed"]
 
@@ -34,6 +46,7 @@ Array = NDArray[Any]
 SAMPLED = 64  # elements of a large argument: random ones, those where JAX disagrees most, and the largest
 BLOCKS = 32  # and a random direction in each of so many blocks of all its elements
 TIES = 64  # groups of equal elements
+ROUNDED = 2.0**-13  # of a gradient's scale: the most that intermediate numbers of a narrow dtype may lose
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
 NOISE = 16.0  # times the noise of the values
@@ -116,11 +129,17 @@ class Witnesses:
         if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
             found, those = elsewhere.seek(self, i, evidence, doubtful)
             return replace(evidence, elsewhere=found), those
+        if evidence.autodiff is None and judge(evidence).verdict is Verdict.KINK:
+            evidence = replace(evidence, excess=max(self._excess(i), self._joint_excess))
+        if judge(evidence).verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
+            wrong = beside.seek(self._beside, i)
+            if wrong is not None:
+                return replace(evidence, elsewhere=wrong), self._beside
         return evidence, self
 
     def about(self, i: int, index: Array | None = None) -> Evidence:
         """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
-        ours, leaf = self._ours[i], self.leaves[i]
+        ours, leaf = self.gradients[i], self.leaves[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
         if index is None and ours.size > self.limit:
@@ -165,7 +184,10 @@ class Witnesses:
             return Allowance.of(self.dtype, scale)
         if theirs is not None and self.jax_narrow is not None:
             return Allowance.of(self.dtype, scale, by_jax=largest(differences(flat(self.jax_narrow.cotangents)[i], theirs)))
-        return Allowance.of(self.dtype, scale, moved=None if self._moved_narrow is None else largest(self._moved_narrow[i]))
+        if self._moved_narrow is None:
+            return Allowance.of(self.dtype, scale)
+        rounds = min(largest(self._rounds_narrow[i]), ROUNDED * scale)
+        return Allowance.of(self.dtype, scale, moved=max(largest(self._moved_narrow[i]), rounds))
 
     def _tied(self, i: int, e: Evidence) -> Array:
         """The elements at kinks that have an equal there."""
@@ -185,12 +207,24 @@ class Witnesses:
                 worst = max(worst, abs(float(e.analytic[tied].sum()) - slope[0]) / allowed)
         return worst
 
+    def _excess(self, i: int) -> float:
+        return subgradients.excess(self.subject, self.wide, widened(self.dy), [i], self.seed)
+
+    @cached_property
+    def _joint_excess(self) -> float:
+        return subgradients.excess(self.subject, self.wide, widened(self.dy), range(len(self.leaves)), self.seed)
+
+    @cached_property
+    def _beside(self) -> Witnesses | None:
+        return beside.witnesses(self)
+
     def _hidden(self, i: int, e: Evidence) -> Array:
         found = hidden(e)
         return hidden(e, self._moved[1 + i]) if found.size else found
 
     @cached_property
-    def _ours(self) -> list[Array]:
+    def gradients(self) -> list[Array]:
+        """What the pullback gave, flat and in float64."""
         return flat(self.cotangents)
 
     @cached_property
@@ -219,6 +253,23 @@ class Witnesses:
             return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name)
         except RAISED:
             return None
+
+    @cached_property
+    def _rounds_narrow(self) -> list[Array]:
+        """How far each gradient at neighbouring points is from its own in float64: what its intermediate numbers lose."""
+
+        def all_of(given: Any) -> list[Array]:
+            primals, dy = given
+            narrow, wide = (
+                flat(self.subject.bwd(self.subject.fwd(*p)[1], d))
+                for p, d in ((narrowed(primals, self.primals), narrowed(dy, self.dy)), (primals, dy))
+            )
+            return [differences(a, b) for a, b in zip(narrow, wide, strict=True)]
+
+        try:
+            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name)
+        except RAISED:
+            return [np.zeros(1) for _ in self.leaves]
 
     @cached_property
     def _in_float64(self) -> Witnesses | None:
