@@ -1,8 +1,9 @@
 """A point whose entries are 0, whole or alike makes many a wrong formula right: it is asked about beside that point, too.
 
-At ones x is as good as x**2 and the gradient of a as good as that of b, at zeros the second term of a sum is nothing, and a
-symmetric matrix is its own transpose. So where a gradient passes at such arguments its slope along one random direction is
-taken at others nearby, at which no two entries are alike; if that contradicts it, all of its entries are asked about there.
+At ones x is as good as x**2, for equal arguments the gradient of a is that of b, and at zeros the second term of a sum is
+nothing. So where a gradient passes at such arguments its slope along one random direction is taken at others nearby, at which
+no two entries are alike; if that contradicts it, all of its entries are asked about there. A symmetric matrix stays one, since
+a formula may be meant for these.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ def is_special(primals: Any) -> bool:
 
 
 def generic(primals: Any, seed: int) -> Any:
-    """Arguments nearby, at which no two entries are alike."""
+    """Arguments nearby, at which no two entries are alike, but for those of a symmetric matrix."""
     generator = np.random.default_rng([seed, 0x626573])
 
     def moved(x: Array) -> Array:
         away = generator.choice([-1.0, 1.0], x.shape) * generator.uniform(0.5, 1.0, x.shape) * AWAY
+        if x.ndim > 1 and x.shape[-1] == x.shape[-2] and np.array_equal(x, x.swapaxes(-1, -2)):
+            away = np.tril(away) + np.tril(away, -1).swapaxes(-1, -2)
         return np.asarray(x + away * np.where(x == 0, size_of(x), np.abs(x)))
 
     return optree.tree_map(moved, primals)
