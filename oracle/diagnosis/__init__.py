@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from oracle.diagnosis import fits, others, outputs, places, terms
+from oracle.diagnosis import fits, orders, others, outputs, places, terms
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.jacobian import Budget
 from oracle.diagnosis.questions import Questions
@@ -37,13 +37,13 @@ CAUSES: tuple[Cause, ...] = (
     fits.zero,
     fits.truncated,
     outputs.ignored_cotangent,
-    places.transposed,
-    places.reversed_or_shifted,
+    orders.transposed,
+    orders.reversed_or_shifted,
     fits.factor,
     fits.signs_lost,
     fits.limited,
     fits.narrow,
-    places.transposed_and_scaled,
+    orders.transposed_and_scaled,
     places.one_entry,
     places.mask_not_applied,
     places.rows_exchanged,

@@ -1,103 +1,29 @@
-"""Where it is wrong: entries in another order, single ones, those of a mask, rows along an axis, borders."""
+"""Where it is wrong: single entries, those of a one-hot, those of a mask, rows along an axis, borders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, permutations, product
+from itertools import combinations
 
 import numpy as np
 
 from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import LEFT, Array, View, at, counted
-from oracle.measures import eps_of, fit_scale
+from oracle.diagnosis.situation import Array, View, along, at, counted, named_axes
+from oracle.measures import fit_scale
 
 __all__ = [
     "borders",
     "borders_explained",
     "mask_not_applied",
     "one_entry",
-    "reversed_or_shifted",
     "rows",
     "rows_exchanged",
     "rows_explained",
-    "transposed",
-    "transposed_and_scaled",
     "zero_where_it_should_not_be",
 ]
 
 MOSTLY = 0.5  # of the entries of a block
 ZERO = "it is zero"
-FEW = 32  # entries by which most shifts are seen to be none
-
-
-def transposed(v: View) -> Iterator[str]:
-    """The true entries, their axes permuted."""
-    if not v.whole or not 2 <= len(v.shape) <= 4:
-        return
-    for axes in permutations(range(len(v.shape))):
-        turned = v.tensors[1].transpose(axes)
-        if axes != tuple(range(len(v.shape))) and v.explained_by(turned.ravel()):
-            how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
-            yield f"{how}: the entries are the true ones in another order" + (
-                "" if turned.shape == v.shape else f", those of shape {turned.shape} read as {v.shape}"
-            )
-
-
-def transposed_and_scaled(v: View) -> Iterator[str]:
-    """The true entries, their axes permuted, times one number."""
-    if not v.whole or not 2 <= len(v.shape) <= 4 or v.index.size < 4:
-        return
-    for axes in permutations(range(len(v.shape))):
-        turned = v.tensors[1].transpose(axes).ravel()
-        fit = fit_scale(v.ours, turned)
-        if axes != tuple(range(len(v.shape))) and fit is not None and v.explained_by(fit.scale * turned):
-            how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
-            yield f"{how}: the entries are {number(fit.scale)} times the true ones in another order"
-
-
-def reversed_or_shifted(v: View) -> Iterator[str]:
-    """The true entries, in reversed order along some axes, or each one place further along one."""
-    if not v.whole or not v.shape:
-        return
-    truth = v.tensors[1]
-    for count in range(1, len(v.shape) + 1):
-        for axes in combinations([a for a, n in enumerate(v.shape) if n > 2], count):
-            if v.explained_by(np.flip(truth, axes).ravel()):
-                yield f"reversed: the entries of {v.name} are the true ones in reversed order along {_axes(axes)}"
-    few = np.argsort(-np.abs(v.ours))[:FEW]
-    for axes, by in _shifts(v.shape):
-        if not _may_be_moved(v, few, axes, by):
-            continue
-        moved = np.roll(truth, by, axes).ravel()
-        # What falls off one end may come in at the other, or be lost.
-        inside = np.logical_and.reduce([_along(v, a, _kept(v.shape[a], k)) for a, k in zip(axes, by, strict=True)])
-        if v.explained_by(moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
-            how = ", ".join(f"{abs(k)} {'before' if k < 0 else 'after'} along axis {a}" for a, k in zip(axes, by, strict=True))
-            yield f"shifted: the entries of {v.name} are the true ones from their place {how}"
-
-
-def _may_be_moved(v: View, few: Array, axes: tuple[int, ...], by: tuple[int, ...]) -> bool:
-    """Whether a few of our entries leave no more unexplained than all may; those that came in at an end say nothing."""
-    places = np.stack(np.unravel_index(few, v.shape))
-    origin = places.copy()
-    origin[list(axes)] -= np.array(by)[:, None]
-    inside = ((origin >= 0) & (origin < np.array(v.shape)[:, None])).all(axis=0)
-    left = v.ours[few[inside]] - v.truth[np.ravel_multi_index(tuple(origin[:, inside]), v.shape)]
-    return bool(np.linalg.norm(left) <= max(LEFT, eps_of(v.e.dtype)) * np.linalg.norm(v.error))
-
-
-def _shifts(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Along which axes, and how far: any way along one, a little along two."""
-    for axis, n in enumerate(shape):
-        yield from (((axis,), (k,)) for k in range(-(n // 2), n // 2 + 1) if k)
-    for axes in combinations([a for a, n in enumerate(shape) if n > 3], 2):
-        yield from ((axes, by) for by in product((-2, -1, 1, 2), repeat=2))
-
-
-def _kept(n: int, by: int) -> Array:
-    """Which places along an axis of n are filled from inside when it is shifted."""
-    origin = np.arange(n) - by
-    return (origin >= 0) & (origin < n)
 
 
 def one_entry(v: View) -> Iterator[str]:
@@ -159,7 +85,7 @@ def block(v: View) -> Iterator[str]:
             and n % width == those[0] % width == 0
             and (_share(v, axis)[wrong] > MOSTLY).all()
         ):
-            there = _what(v, _along(v, axis, wrong))
+            there = _what(v, along(v, axis, wrong))
             which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks of axis {axis}"
             said = f"one block: {v.name} is wrong only at {_indices(wrong)}, {which} (a gate, a head, a group?)"
             yield f"{said}: there {there}" if there else f"{said}, and right elsewhere"
@@ -179,7 +105,7 @@ def rows_explained(v: View) -> Iterator[str]:
     for axis, wrong in _wrong_rows(v):
         if axis > 0 and _ends(wrong):
             continue  # a border
-        there = _what(v, _along(v, axis, wrong))
+        there = _what(v, along(v, axis, wrong))
         questions = v.situation.questions
         if there == ZERO and questions is not None and (axis > 0 or questions.outputs[:1] != v.shape[:1]):
             yield f"zero where it should not be: {v.name} is zero at {_indices(wrong)} of axis {axis}; right elsewhere"
@@ -262,13 +188,13 @@ def _borders(v: View) -> Iterator[tuple[str, Array]]:
                 sides = [_side(wrong, a, axes, width) for a in axes]
                 if all(side.any() for side in sides):
                     shown = "; ".join(f"{_indices(side)} of axis {a}" for side, a in zip(sides, axes, strict=True))
-                    yield f"borders: {v.name} is wrong only near the ends of {_axes(axes)} ({shown})", v.wrong
+                    yield f"borders: {v.name} is wrong only near the ends of {named_axes(axes)} ({shown})", v.wrong
                     return
 
 
 def _near(v: View, axes: tuple[int, ...], width: int) -> Array:
     """The entries less than `width` from an end of any of these axes, flat."""
-    return np.asarray(np.logical_or.reduce([_along(v, a, _distance(v.shape[a]) < width) for a in axes]))
+    return np.asarray(np.logical_or.reduce([along(v, a, _distance(v.shape[a]) < width) for a in axes]))
 
 
 def _distance(n: int) -> Array:
@@ -310,13 +236,6 @@ def _where(v: View, mask: Array) -> str:
     return f"{np.count_nonzero(mask)} of {mask.size} entries, first {at(v.e, int(v.index[mask.argmax()]))}"
 
 
-def _along(v: View, axis: int, chosen: Array) -> Array:
-    """The entries at these indices of an axis, flat."""
-    shape = [1] * len(v.shape)
-    shape[axis] = -1
-    return np.broadcast_to(chosen.reshape(shape), v.shape).ravel()
-
-
 def _ends(wrong: Array) -> bool:
     """Whether the wrong indices are those near the ends, of an axis that is long enough to have an inside."""
     return wrong.size > 3 and bool((_distance(wrong.size)[wrong] < wrong.size // 3).all())
@@ -324,7 +243,3 @@ def _ends(wrong: Array) -> bool:
 
 def _indices(chosen: Array) -> str:
     return counted(np.flatnonzero(chosen))
-
-
-def _axes(axes: tuple[int, ...]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"

@@ -16,7 +16,7 @@ from oracle.measures import eps_of, largest
 if TYPE_CHECKING:
     from oracle.diagnosis.questions import Questions
 
-__all__ = ["AGREE", "LEFT", "Array", "Cause", "Situation", "View", "at", "counted", "explains"]
+__all__ = ["AGREE", "LEFT", "Array", "Cause", "Situation", "View", "along", "at", "counted", "explains", "named_axes"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -174,3 +174,15 @@ def counted(indices: Sequence[int] | Array, most: int = 6) -> str:
     """`0, 3, 4`, or the first few and how many there are."""
     shown = ", ".join(str(int(i)) for i in indices[:most])
     return shown if len(indices) <= most else f"{shown}, ... ({len(indices)} of them)"
+
+
+def along(v: View, axis: int, chosen: Array) -> Array:
+    """The entries at these indices of an axis, flat."""
+    shape = [1] * len(v.shape)
+    shape[axis] = -1
+    return np.broadcast_to(chosen.reshape(shape), v.shape).ravel()
+
+
+def named_axes(axes: tuple[int, ...]) -> str:
+    """`axis 1`, or `axes 0 and 2`."""
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"
