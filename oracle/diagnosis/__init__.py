@@ -39,6 +39,7 @@ CAUSES: tuple[Cause, ...] = (
     outputs.ignored_cotangent,
     orders.transposed,
     orders.reversed_or_shifted,
+    orders.reshaped,
     fits.factor,
     fits.signs_lost,
     fits.limited,
@@ -46,6 +47,7 @@ CAUSES: tuple[Cause, ...] = (
     orders.transposed_and_scaled,
     places.one_entry,
     places.mask_not_applied,
+    places.constant_missing,
     places.rows_exchanged,
     places.block,
     places.rows_explained,
@@ -61,6 +63,7 @@ CAUSES: tuple[Cause, ...] = (
     outputs.other_cotangents,
     others.with_other_options,
     others.at_other_points,
+    orders.permuted,
     terms.one_product,
     others.at_constants,
     others.scaled,
@@ -75,6 +78,9 @@ CAUSES: tuple[Cause, ...] = (
 )
 
 
+OF_DY = {""}  # what the verdict says by slopes, which are those of one cotangent
+
+
 def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
     """The cause in words. Empty for a pass without anything to say."""
     with quiet():  # numbers that are off may be off by any power of ten
@@ -82,13 +88,15 @@ def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
 
 
 def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
+    view = View.of(e, situation)
+    for_dy = view.for_dy if view is not None else ""
     said = BY_REASON.get(judgement.reason)
     if said is not None:
-        return said(e, judgement)
+        words = said(e, judgement)
+        return words + for_dy if words and judgement.reason in OF_DY else words
     if judgement.reason == "convention":
-        return convention(e, judgement, situation)
+        return convention(e, judgement, situation) + for_dy
     if judgement.reason == "another-function":
-        return another_function(e, judgement)
-    view = View.of(e, situation)
+        return another_function(e, judgement) + for_dy
     found = chain.from_iterable(cause(view) for cause in CAUSES) if view is not None else iter(())
     return next(found, "") or unexplained(e, judgement)

@@ -7,10 +7,12 @@ from math import isclose, sqrt
 
 import numpy as np
 
-from oracle.diagnosis.situation import AGREE, View
+from oracle.diagnosis.constants import EXACTLY, named_constant
+from oracle.diagnosis.situation import AGREE, Array, View
 from oracle.measures import EPSILON, eps_of, fit_scale, largest
 
 __all__ = [
+    "constant_in",
     "explain_factor",
     "factor",
     "limited",
@@ -21,6 +23,8 @@ __all__ = [
     "truncated",
     "zero",
 ]
+
+VAGUE = 1e-5  # a number that is known no better than this has no name: too many constants come as near
 
 
 def zero(v: View) -> Iterator[str]:
@@ -42,10 +46,20 @@ def factor(v: View) -> Iterator[str]:
     if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
         return
     named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+    named = named or constant_in(v, fit.scale)
     everywhere = "everywhere" if v.whole else f"in all of {v.index.size} entries"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
         f": {named}" if named else ""
     )
+
+
+def constant_in(v: View, scale: float, where: Array | None = None) -> str:
+    """`2.302585 is ln 10`, if a factor fitted to the entries (at some of them) has a name; as exactly as it fits them."""
+    where = np.ones(v.ours.shape, bool) if where is None else where
+    fitted = scale * v.truth[where]
+    off = eps_of(v.e.dtype) + float(np.linalg.norm(v.ours[where] - fitted) / np.linalg.norm(fitted))
+    name = named_constant(scale, max(EXACTLY, 2 * off)) if 2 * off < VAGUE else ""
+    return f"{scale:.7g} is {name}" if name else ""
 
 
 def number(scale: float) -> str:
@@ -93,7 +107,7 @@ def signs_lost(v: View) -> Iterator[str]:
         yield f"sign lost: {v.name} is the absolute value of the true gradient"
     fit = fit_scale(v.ours, np.sign(v.truth))
     if fit is not None and v.explained_by(fit.scale * np.sign(v.truth)):
-        yield f"size lost: {v.name} is {fit.scale:.6g} times the sign of the true gradient"
+        yield f"size lost: {v.name} is {fit.scale / v.unit:.6g} times the sign of the true gradient{v.per_unit}"
 
 
 def limited(v: View) -> Iterator[str]:
@@ -105,7 +119,7 @@ def limited(v: View) -> Iterator[str]:
         # A limit that a single entry has reached is indistinguishable from a wrong entry.
         reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
         if min(reached) > 1 and v.fits(np.clip(v.truth, a, b)):
-            yield f"clipped: {v.name} is the true gradient kept within {a:.6g} and {b:.6g}"
+            yield f"clipped: {v.name} is the true gradient kept within {a:.6g} and {b:.6g}{v.for_dy}"
 
 
 def narrow(v: View) -> Iterator[str]:

@@ -8,10 +8,10 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import LEFT, Array, View, along, named_axes
+from oracle.diagnosis.situation import LEFT, Array, View, along, at, named_axes
 from oracle.measures import eps_of, fit_scale
 
-__all__ = ["reversed_or_shifted", "transposed", "transposed_and_scaled"]
+__all__ = ["permuted", "reshaped", "reversed_or_shifted", "transposed", "transposed_and_scaled"]
 
 FEW = 32  # entries by which most shifts are seen to be none
 
@@ -60,6 +60,45 @@ def reversed_or_shifted(v: View) -> Iterator[str]:
         if v.explained_by(moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
             how = ", ".join(f"{abs(k)} {'before' if k < 0 else 'after'} along axis {a}" for a, k in zip(axes, by, strict=True))
             yield f"shifted: the entries of {v.name} are the true ones from their place {how}"
+
+
+def reshaped(v: View) -> Iterator[str]:
+    """The true entries in the order of another memory layout: Fortran's read as C's, or the other way round."""
+    if not v.whole or not 2 <= len(v.shape) <= 4:
+        return
+    truth = v.tensors[1]
+    for axes in permutations(range(len(v.shape))):
+        if axes == tuple(range(len(v.shape))):
+            continue
+        read = truth.reshape([v.shape[a] for a in axes]).transpose(np.argsort(axes))
+        if v.fits(read.ravel()):
+            how = (
+                "as a reshape with order F instead of C gives them"
+                if axes == tuple(range(len(v.shape)))[::-1]
+                else f"as if they were written with the axes in the order {axes}"
+            )
+            yield f"reshaped: the entries of {v.name} are the true ones in another order, {how}"
+
+
+def permuted(v: View) -> Iterator[str]:
+    """The true entries in an order that is none of those above."""
+    if not v.whole or np.count_nonzero(v.wrong) < 3:
+        return
+    ours, truth = np.argsort(v.ours, kind="stable"), np.argsort(v.truth, kind="stable")
+    within = 2 * float(v.tolerance.max())
+    ordered = v.truth[truth]
+    apart = np.diff(ordered, prepend=-np.inf, append=np.inf)
+    alone = np.minimum(apart[:-1], apart[1:]) > 4 * within  # the others are at home in several places
+    if not (np.abs(v.ours[ours] - ordered) <= within).all() or (alone & v.wrong[truth]).sum() < 3:
+        return
+    known, from_where = ours[alone], truth[alone]
+    some = np.flatnonzero(known != from_where)
+    some = some[np.argsort(known[some])][:2]
+    shown = ", ".join(f"{at(v.e, int(known[i]))} has what belongs at {at(v.e, int(from_where[i]))}" for i in some)
+    places, origins = (np.stack(np.unravel_index(index, v.shape)) for index in (known, from_where))
+    still = [a for a in range(len(v.shape)) if len(v.shape) > 1 and np.array_equal(places[a], origins[a])]
+    kept = f"; each stays at its index of {named_axes(tuple(still))}" if still else ""
+    yield f"permuted: the entries of {v.name} are the true ones in another order: {shown}, ...{kept}"
 
 
 def _may_be_moved(v: View, few: Array, axes: tuple[int, ...], by: tuple[int, ...]) -> bool:

@@ -7,13 +7,14 @@ from itertools import combinations
 
 import numpy as np
 
-from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import Array, View, along, at, counted, named_axes
+from oracle.diagnosis.fits import constant_in, number
+from oracle.diagnosis.situation import AGREE, Array, View, along, at, counted, named_axes
 from oracle.measures import fit_scale
 
 __all__ = [
     "borders",
     "borders_explained",
+    "constant_missing",
     "mask_not_applied",
     "one_entry",
     "rows",
@@ -33,7 +34,61 @@ def one_entry(v: View) -> Iterator[str]:
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
         factor = f"{v.ours[i] / truth:.12g}" if truth else "1"
         times = "" if factor == "1" else f", {factor} times the true one"
-        yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {v.ours[i]:.17g} instead of {truth:.17g}{times}"
+        numbers = f"{v.ours[i] / v.unit:.17g} instead of {truth / v.unit:.17g}{v.per_unit}"
+        yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {numbers}{times}"
+
+
+def constant_missing(v: View) -> Iterator[str]:
+    """One and the same number is missing at few entries, or that number times the cotangent of their row."""
+    if not v.whole or not 2 <= (count := np.count_nonzero(v.wrong)) <= v.index.size // 2:
+        return
+    wrong, within = v.wrong, 2 * float(v.tolerance.max())
+    if not v.ours[wrong].any() or np.ptp(v.truth[wrong]) <= within:  # nothing flows there, or a factor looks the same
+        return
+    error, axis = v.error[wrong], _one_in_each(v)
+    if np.ptp(error) <= within:
+        missing = -float(error.mean())
+        name = _size_named(v, missing / v.unit)
+        what = f"a constant is missing: at {count} of {v.index.size} entries"
+        said = f"{v.name} lacks one and the same number, {missing / v.unit:.6g}{v.per_unit}{name}"
+    elif (times := _of_its_row(v, axis)) is not None:
+        what = f"a constant is missing: at {count} of {v.index.size} entries"
+        said = f"{v.name} lacks {number(times)} times the cotangent of the row"
+    else:
+        return
+    rows = f"one at each index of axis {axis}: a one-hot?" if axis is not None else f"first {at(v.e, int(wrong.argmax()))}"
+    yield f"{what} {said} ({rows}), and it is right elsewhere"
+
+
+def _one_in_each(v: View) -> int | None:
+    """The axis at each of whose indices exactly one entry is wrong (of one of several axes)."""
+    wrong = v.wrong.reshape(v.shape)
+    for axis in range(len(v.shape)):
+        if len(v.shape) > 1 and (wrong.sum(axis=tuple(a for a in range(len(v.shape)) if a != axis)) == 1).all():
+            return axis
+    return None
+
+
+def _of_its_row(v: View, axis: int | None) -> float | None:
+    """What each wrong entry lacks in units of the cotangent at its index of that axis, if it is one number."""
+    questions = v.situation.questions
+    if axis is None or questions is None or questions.outputs != (n := v.shape[axis],) or n < 3:
+        return None
+    dy = questions.cotangent
+    error = v.error.reshape(v.shape).sum(
+        axis=tuple(a for a in range(len(v.shape)) if a != axis), where=v.wrong.reshape(v.shape)
+    )
+    fit = fit_scale(-error, dy)
+    return fit.scale if fit is not None and (np.abs(error + fit.scale * dy) <= 2 * v.tolerance.max()).all() else None
+
+
+def _size_named(v: View, number: float) -> str:
+    """Which known size it is, or one over which."""
+    for name, n in v.situation.sizes.items():
+        for said, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
+            if abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
+                return f", {'-' if number < 0 else ''}{said}"
+    return ""
 
 
 def mask_not_applied(v: View) -> Iterator[str]:
@@ -221,7 +276,8 @@ def _what(v: View, where: Array) -> str:
     fit = fit_scale(ours, truth)
     if fit is not None and np.count_nonzero(truth) > 1 and v.fits(fit.scale * truth, where):
         sign = ", the sign is wrong" if abs(fit.scale + 1) < 1e-6 else ""
-        return f"it is {number(fit.scale)} times the true one{sign}"
+        name = constant_in(v, fit.scale, where)
+        return f"it is {number(fit.scale)} times the true one{sign}" + (f" ({name})" if name else "")
     return ""
 
 

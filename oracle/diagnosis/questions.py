@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
 from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
-from oracle.diagnosis.situation import Array
+from oracle.diagnosis.situation import Array, named_axes
 from oracle.probe import quiet, vector
 
 __all__ = ["Questions", "Supposed"]
@@ -230,13 +230,12 @@ class Questions:
             order = sorted(instead, key=lambda name: name != "the value")
             for name in order:
                 yield from self._at(f"{path} is {name}", {i: instead[name]})
-            if len(shape) > 1 and shape[-1] == shape[-2]:
-                yield from self._at(f"{path} is transposed", {i: np.swapaxes(self.arguments[i], -1, -2)})
-            for axes in ((-1,), (-2, -1)):
-                if len(shape) >= 1 + len(axes):
-                    yield from self._at(
-                        f"{path} is reversed along its last axes ({len(axes)})", {i: np.flip(self.arguments[i], axes)}
-                    )
+            for a, b in combinations(range(len(shape)), 2):
+                if shape[a] == shape[b] > 1:
+                    transposed = "transposed" if len(shape) == 2 else f"transposed (axes {a} and {b})"
+                    yield from self._at(f"{path} is {transposed}", {i: np.swapaxes(self.arguments[i], a, b)})
+            for axes in _reversible(shape):
+                yield from self._at(f"{path} is reversed along {named_axes(axes)}", {i: np.flip(self.arguments[i], axes)})
             for axis, n in enumerate(shape):
                 for by in (k for k in range(2, n // 2 + 1) if n % k == 0):
                     yield from self._at(
@@ -316,6 +315,12 @@ class Questions:
     def _with(self, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
         found = self._candidates(self.leaf, self.primals, {**self.options, **changed})
         yield from (Supposed(words + where, gradient) for where, gradient in found)
+
+
+def _reversible(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The last axis, the last two (as of a kernel), the last three, ..., and each other one alone."""
+    long = [a for a, n in enumerate(shape) if n > 1]
+    return [tuple(long[-count:]) for count in range(1, len(long) + 1)] + [(a,) for a in long[:-1]]
 
 
 def _dealt(tensor: Array, axis: int, by: int) -> Array:

@@ -90,6 +90,23 @@ class View:
         return self.ours.reshape(self.shape), self.truth.reshape(self.shape)
 
     @cached_property
+    def unit(self) -> float:
+        """The cotangent of a scalar, of which every number is a multiple; else 1."""
+        questions = self.situation.questions
+        one = questions is not None and questions.cotangent.size == 1 and np.isfinite(questions.cotangent).all()
+        return float(questions.cotangent[0]) or 1.0 if questions is not None and one else 1.0
+
+    @property
+    def for_dy(self) -> str:
+        """Of which cotangent a number is that cannot be divided by it: a limit."""
+        return "" if self.unit == 1.0 else f" (for dy = {self.unit:.6g})"
+
+    @property
+    def per_unit(self) -> str:
+        """In what unit a number is said that was divided by it."""
+        return "" if self.unit == 1.0 else " for dy = 1"
+
+    @cached_property
     def error(self) -> Array:
         return np.asarray(self.ours - self.truth)
 

@@ -53,7 +53,7 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
         basis = np.stack([terms[k] for k in names], axis=1)
         solved, rank = _solve(basis, v.error)
         if rank == count and v.fits(v.truth + basis @ solved):
-            said = " ".join(f"{c:+.6g} * {k}" for c, k in zip(solved, names, strict=True))
+            said = " ".join(f"{c / v.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
             simple = [t[None] for t in terms.values()]
             yield _words(v, basis @ solved, said, simple, range(len(v.shape)), single=count == 1)
 
@@ -72,7 +72,13 @@ def only_one_term(v: View) -> Iterator[str]:
             fit = fit_scale(v.ours, summed)
             if fit is not None and v.fits(fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
-                yield f"term missing: {v.name} is only {fit.scale:.6g} * {name}{over} (a term, or a factor)"
+                what = f"{fit.scale / v.unit:.6g} * {name}{_times_dy(v)}"
+                yield f"term missing: {v.name} is only {what}{over} (a term, or a factor)"
+
+
+def _times_dy(v: View) -> str:
+    """For a number that was divided by the cotangent of a scalar."""
+    return "" if v.unit == 1.0 else " * dy"
 
 
 def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:

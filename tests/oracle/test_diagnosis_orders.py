@@ -1,0 +1,229 @@
+"""Diagnoses of true entries in another order, and of numbers that have a name or a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracle import Verdict, verify
+from oracle.diagnosis.constants import named_constant
+from tests.oracle.planted import Array, cube, elementwise, found, normal, row, signed
+
+alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
+MATRIX, CUBE = signed(3, 5), signed(2, 3, 4)
+
+
+def cause(wrong: Callable[[Array], Any], x: Array, witness: str = "alone") -> str:
+    """The diagnosis of a wrong gradient of x**3."""
+    verdict, diagnosis = found(cube(wrong), x, reference=(lambda x: x**3) if witness == "JAX" else None)
+    assert verdict is Verdict.FAIL
+    return diagnosis
+
+
+# ------------------------------------------------------------------------------------------------- orders
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_order_of_fortran(witness: str, dtype: Any) -> None:
+    diagnosis = cause(lambda dx: dx.reshape(-1).reshape(dx.shape, order="F").copy(), MATRIX.astype(dtype), witness)
+    assert diagnosis == (
+        "reshaped: the entries of x are the true ones in another order, as a reshape with order F instead of C gives them"
+    )
+    # The other way round it is the transposed tensor in the shape of the argument.
+    assert "those of shape (5, 3) read as (3, 5)" in cause(
+        lambda dx: dx.reshape(-1, order="F").reshape(dx.shape), MATRIX.astype(dtype), witness
+    )
+
+
+@alone_and_with_jax
+def test_axes_read_in_another_order(witness: str) -> None:
+    diagnosis = cause(lambda dx: dx.reshape(3, 2, 4).transpose(1, 0, 2).copy(), CUBE, witness)
+    assert diagnosis.endswith("as if they were written with the axes in the order (1, 0, 2)")
+
+
+@alone_and_with_jax
+def test_a_permutation_that_is_none_of_the_usual_ones(witness: str) -> None:
+    order = np.array([3, 1, 4, 0, 2])
+    kept = "; each stays at its index of axis 0"
+    diagnosis = cause(lambda dx: np.stack([r[np.roll(order, i)] for i, r in enumerate(dx)]), MATRIX, witness)
+    assert diagnosis.startswith("permuted: the entries of x are the true ones in another order: x[")
+    assert diagnosis.endswith(kept)
+    order = np.array([7, 3, 0, 14, 2, 9, 1, 5, 8, 11, 10, 4, 13, 12, 6])
+    diagnosis = cause(lambda dx: dx.reshape(-1)[order].reshape(dx.shape), MATRIX, witness)
+    assert diagnosis.startswith("permuted: ")
+    assert kept not in diagnosis
+
+
+@alone_and_with_jax
+def test_almost_a_permutation_is_none(witness: str) -> None:
+    def wrong(dx: Array) -> Array:
+        dx = dx.reshape(-1)[np.random.default_rng(5).permutation(dx.size)].reshape(dx.shape)
+        dx[1, 1] *= 1.001
+        return dx
+
+    assert cause(wrong, MATRIX, witness).startswith("no known cause")
+
+
+@alone_and_with_jax
+def test_two_entries_exchanged_are_no_pattern(witness: str) -> None:
+    def wrong(dx: Array) -> Array:
+        dx = dx.copy()
+        dx[0, 1], dx[2, 3] = dx[2, 3], dx[0, 1]
+        return dx
+
+    assert "another order" not in cause(wrong, MATRIX, witness)
+
+
+# ------------------------------------------------------------------------------------------------- constants
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (np.log(10), "ln 10"),
+        (1 / np.log(2), "1 / ln 2"),
+        (180 / np.pi, "180 / pi"),
+        (-np.pi / 180, "-(pi / 180)"),
+        (2 / np.sqrt(np.pi), "2 / sqrt(pi)"),
+        (1 / np.sqrt(2 * np.pi), "1 / sqrt(2 pi)"),
+        (1 / (2 * np.pi), "1 / (2 pi)"),
+        (-1 / np.e, "-1 / e"),
+        (np.log(10) * (1 + 1e-7), ""),
+        (2.3, ""),
+        (1.0, ""),
+        (0.0, ""),
+    ],
+)
+def test_constants_have_names(number: float, name: str) -> None:
+    assert named_constant(float(number)) == name
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (np.log(10), ": 2.302585 is ln 10"),
+        (np.pi / 180, ": 0.01745329 is pi / 180"),
+        (-np.sqrt(np.pi) / 2, ": -0.8862269 is -(sqrt(pi) / 2)"),
+        (np.log(10) * (1 + 1e-8), ""),
+        (2.3026, ""),
+    ],
+)
+def test_a_factor_with_a_name(witness: str, factor: float, said: str) -> None:
+    diagnosis = cause(lambda dx: factor * dx, MATRIX, witness)
+    assert diagnosis.startswith("constant factor: ")
+    assert diagnosis.partition("(R2 = 1.000000)")[2] == said
+
+
+@alone_and_with_jax
+def test_a_factor_with_a_name_at_some_indices(witness: str) -> None:
+    diagnosis = cause(lambda dx: dx * np.where(np.arange(5) == 3, np.log(2), 1.0), MATRIX, witness)
+    assert diagnosis.endswith("there it is 0.693147 times the true one (0.6931472 is ln 2)")
+
+
+def test_a_factor_with_a_name_in_a_narrow_float() -> None:
+    assert "is ln 10" in cause(lambda dx: np.float32(np.log(10)) * dx, MATRIX.astype(np.float32))
+    assert "is ln 10" not in cause(lambda dx: np.float32(2.3027) * dx, MATRIX.astype(np.float32))
+
+
+# ------------------------------------------------------------------------------------------------- a constant missing
+
+
+def cross_entropy(dlogits: Callable[[Array, Array], Any], *, mean: bool = True) -> Any:
+    """`dlogits(p, labels)` is the derivative of the sum."""
+
+    def loss_fwd(x: Array, *, labels: Array) -> Any:
+        p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        losses = -np.log(p[np.arange(len(p)), labels])
+        return (losses.mean() if mean else losses), (p, labels.copy())
+
+    def loss_bwd(r: Any, dy: Any) -> Any:
+        return (dlogits(*r) * (dy / len(r[0]) if mean else dy[:, None]),)
+
+    return loss_fwd, loss_bwd
+
+
+def by_jax(mean: bool) -> Callable[..., Any]:
+    def loss(x: Any, *, labels: Any) -> Any:
+        losses = -jnp.log(jnp.exp(x) / jnp.exp(x).sum(axis=1, keepdims=True))[jnp.arange(len(x)), labels]
+        return losses.mean() if mean else losses
+
+    return loss
+
+
+LABELS = {"labels": np.array([0, 2, 1, 2])}
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_label_that_is_forgotten(witness: str, mean: bool, dtype: Any) -> None:
+    reference = by_jax(mean) if witness == "JAX" else None
+    op = cross_entropy(lambda p, labels: p, mean=mean)
+    verdict, diagnosis = found(op, normal(4, 3).astype(dtype), options=LABELS, reference=reference)
+    assert verdict is Verdict.FAIL
+    lacks = "one and the same number, -0.25 for dy = 1, -1 / the batch (4)" if mean else "-1 times the cotangent of the row"
+    assert diagnosis == (
+        f"a constant is missing: at 4 of 12 entries x lacks {lacks} "
+        "(one at each index of axis 0: a one-hot?), and it is right elsewhere"
+    )
+
+
+@alone_and_with_jax
+def test_entries_that_lack_different_numbers_lack_no_constant(witness: str) -> None:
+    def wrong(p: Array, labels: Array) -> Array:
+        one_hot = np.eye(3)[labels]
+        return p - one_hot * (1 + 0.1 * np.arange(4))[:, None]
+
+    reference = by_jax(mean=True) if witness == "JAX" else None
+    assert "constant" not in found(cross_entropy(wrong), normal(4, 3), options=LABELS, reference=reference)[1]
+
+
+# ------------------------------------------------------------------------------------------------- per unit of the cotangent
+
+
+def square_sum(wrong: Callable[[Array], Array]) -> Any:
+    def square_sum_fwd(x: Array) -> Any:
+        return (x**2).sum(), x.copy()
+
+    return square_sum_fwd, lambda x, dy: (wrong(2 * x) * dy,)
+
+
+@alone_and_with_jax
+def test_a_constant_at_a_few_places_that_are_no_one_hot(witness: str) -> None:
+    places = np.zeros(MATRIX.shape)
+    places[0, [1, 3]] = places[2, 1] = 0.3
+    reference = (lambda x: (x**2).sum()) if witness == "JAX" else None
+    assert row(verify(square_sum(lambda dx: dx - places), MATRIX, reference=reference)).diagnosis == (
+        "a constant is missing: at 3 of 15 entries x lacks one and the same number, 0.3 for dy = 1 (first x[0, 1]), "
+        "and it is right elsewhere"
+    )
+
+
+@alone_and_with_jax
+def test_numbers_of_a_loss_are_for_a_cotangent_of_one(witness: str) -> None:
+    reference = (lambda x: (x**2).sum()) if witness == "JAX" else None
+    x = np.array([0.5, -1.25, 2.0, 3.0, -0.75])
+
+    def of(wrong: Callable[[Array], Array]) -> str:
+        return row(verify(square_sum(wrong), x, reference=reference)).diagnosis
+
+    said = of(lambda dx: dx + np.array([0, 0, 0.5, 0, 0]))
+    numbers = said.partition(" is wrong: x[2] is ")[2].split()
+    assert (float(numbers[0]), float(numbers[3])) == pytest.approx((4.5, 4.0), rel=1e-12)
+    assert " for dy = 1, 1.125 times the true one" in said
+    assert "is the true gradient plus +1.5 * 1 * dy" in of(lambda dx: dx + 1.5)
+    clipped = of(lambda dx: np.clip(dx, -1.2, 3.5))
+    assert clipped.startswith("clipped: ")
+    assert " (for dy = " in clipped
+    assert "1 times the sign of the true gradient for dy = 1" in of(np.sign)
+
+
+def test_numbers_of_other_values_are_what_they_are() -> None:
+    op = elementwise(lambda x: x**2, lambda x: 2 * x + np.array([0, 0, 0.5, 0, 0]))
+    assert "dy" not in row(verify(op, np.array([0.5, -1.25, 2.0, 3.0, -0.75]))).diagnosis
