@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from oracle.diagnosis import fits, orders, others, outputs, places, terms
+from oracle.diagnosis import fits, orders, others, outputs, places, terms, uses
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.jacobian import Budget
 from oracle.diagnosis.questions import Questions
@@ -56,7 +56,7 @@ CAUSES: tuple[Cause, ...] = (
     others.of_another_argument,
     outputs.own,
     outputs.of_some_arrays,
-    outputs.overwritten,
+    uses.overwritten,
     outputs.some_outputs,
     others.multiplied_too_late,
     outputs.untransposed,
@@ -67,6 +67,7 @@ CAUSES: tuple[Cause, ...] = (
     terms.one_product,
     others.at_constants,
     others.scaled,
+    uses.partly_lost,
     terms.factor_along_an_axis,
     outputs.weighted_outputs,
     terms.term_along_axes,

@@ -9,20 +9,19 @@ import numpy as np
 import optree
 
 from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import AGREE, Array, Asked, View, at, counted, explains
+from oracle.diagnosis.situation import AGREE, Array, Asked, View, counted, explains
 
 __all__ = [
+    "contributions",
     "ignored_cotangent",
     "of_some_arrays",
     "other_cotangents",
-    "overwritten",
     "own",
     "some_outputs",
     "untransposed",
     "weighted_outputs",
 ]
 
-NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
 AXIS = 256  # the longest axis of the value whose indices are taken one by one
 
 
@@ -48,16 +47,16 @@ def own(v: View) -> Iterator[str]:
     if v.asked is None or v.asked.rows.size < 3:
         return
     outputs = v.asked.questions.outputs
-    contributions = _contributions(v.asked)
+    each = contributions(v.asked)
     places = np.stack(np.unravel_index(v.asked.questions.asked[v.asked.rows], v.shape), axis=1)
     common = [a for a in range(min(len(outputs), len(v.shape))) if outputs[a] == v.shape[a] > 1]
     fewest_first = [axes for count in range(1, len(common) + 1) for axes in combinations(common, count)]
     entry_first = [tuple(common)] * (outputs == v.shape)
     for axes in (*entry_first, *fewest_first):
-        same = np.ones(contributions.shape, bool)
+        same = np.ones(each.shape, bool)
         for a in axes:
             same &= np.expand_dims(np.arange(outputs[a]) == places[:, [a]], [b + 1 for b in range(len(outputs)) if b != a])
-        flat = (contributions * same).reshape(len(places), -1)
+        flat = (each * same).reshape(len(places), -1)
         # Where an entry sends nothing to its own place, as in a gather, its place says nothing.
         if flat.any(axis=1).all() and v.fits_asked(flat.sum(axis=1)):
             it = "entry" if [axes] == entry_first else f"index of axis {counted(axes)}"
@@ -73,7 +72,7 @@ def of_some_arrays(v: View) -> Iterator[str]:
     if len(arrays) < 2:
         return
     ends = np.cumsum([np.size(array) for _, array in arrays])[:-1]
-    parts = np.stack([p.sum(axis=1) for p in np.split(_contributions(v.asked).reshape(-1, q.cotangent.size), ends, axis=1)])
+    parts = np.stack([p.sum(axis=1) for p in np.split(contributions(v.asked).reshape(-1, q.cotangent.size), ends, axis=1)])
     names = [accessor.codify("the value") for accessor, _ in arrays]
     for name, part in zip(names, parts, strict=True):
         if v.fits_asked(parts.sum(axis=0) - part):
@@ -83,7 +82,7 @@ def of_some_arrays(v: View) -> Iterator[str]:
             yield f"cotangent ignored: those of all but {name}, from which alone something flows back"
 
 
-def _contributions(asked: Asked) -> Array:
+def contributions(asked: Asked) -> Array:
     """What each output adds to each entry: the shape of the value behind the entries."""
     return np.asarray((_jacobian(asked) * asked.questions.cotangent).reshape(-1, *asked.questions.outputs))
 
@@ -96,43 +95,10 @@ def untransposed(v: View) -> Iterator[str]:
         yield f"transposed: {v.name} is the Jacobian times the cotangent, not its transpose (a gather for a scatter?)"
 
 
-def overwritten(v: View) -> Iterator[str]:
-    """Of several uses of an entry one counts."""
-    if v.asked is None:
-        return
-    outputs = v.asked.questions.outputs
-    contributions = _contributions(v.asked)
-    for count in range(len(outputs), 0, -1):
-        for kept in combinations(range(1, len(outputs) + 1), count):
-            summed = contributions.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
-            uses = summed.reshape(len(summed), -1)
-            used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
-            times = used.sum(axis=1)
-            if np.unique(times[times > 0]).size < 2 or times.size < 3:
-                continue  # where all are used alike, other causes look the same
-            size = [outputs[a - 1] for a in kept]
-            first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
-            for which, place in (("last", last), ("first", first)):
-                counted_ones = np.unravel_index(place[times > 0], size)
-                if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
-                    continue  # a single sample or step is all that counts
-                if v.fits_asked(uses[np.arange(len(uses)), place]):
-                    yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
-            if v.fits_asked(uses.sum(axis=1) / np.maximum(times, 1)):
-                yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
-
-
-def _overwritten_words(v: View, several: Array, what: str) -> str:
-    assert v.asked is not None
-    entries = v.asked.questions.asked[v.asked.rows][several]
-    shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
-    return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
-
-
 def _along(asked: Asked, axis: int) -> Array:
     """What each index of an axis of the value contributes to each entry: one column an index."""
-    contributions = _contributions(asked)
-    return np.asarray(contributions.sum(axis=tuple(a for a in range(1, contributions.ndim) if a != axis + 1)))
+    each = contributions(asked)
+    return np.asarray(each.sum(axis=tuple(a for a in range(1, each.ndim) if a != axis + 1)))
 
 
 def some_outputs(v: View) -> Iterator[str]:

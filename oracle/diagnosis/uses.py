@@ -1,0 +1,112 @@
+"""Entries that several outputs use, of whose contributions one counts, or some are lost. All from the Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+
+from oracle.diagnosis.outputs import contributions
+from oracle.diagnosis.situation import SOUND, Array, Asked, View, at, counted
+from oracle.measures import largest
+
+__all__ = ["overwritten", "partly_lost"]
+
+NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
+MANY = 12  # uses of one entry of which all selections are tried
+MOST = 64  # uses of one entry of which it is tried whether two or one are counted
+CHANCE = 1e-9  # that so many sums of some contributions would be found in any error
+
+
+def overwritten(v: View) -> Iterator[str]:
+    """Of several uses of an entry one counts."""
+    if v.asked is None:
+        return
+    for size, uses, used in _uses(v.asked):
+        times = used.sum(axis=1)
+        first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+        for which, place in (("last", last), ("first", first)):
+            counted_ones = np.unravel_index(place[times > 0], size)
+            if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
+                continue  # a single sample or step is all that counts
+            if v.fits_asked(uses[np.arange(len(uses)), place]):
+                yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
+        if v.fits_asked(uses.sum(axis=1) / np.maximum(times, 1)):
+            yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
+
+
+def _overwritten_words(v: View, several: Array, what: str) -> str:
+    assert v.asked is not None
+    entries = v.asked.questions.asked[v.asked.rows][several]
+    shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
+    return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
+
+
+def partly_lost(v: View) -> Iterator[str]:
+    """What each wrong entry lacks is the sum of some of the contributions to it, not of all."""
+    if v.asked is None:
+        return
+    error, wrong = v.error[v.asked.where], v.wrong[v.asked.where]
+    if np.count_nonzero(wrong) < 2:
+        return
+    within = v.tolerance[v.asked.where] + SOUND * largest(v.truth)
+    for size, uses, used in _uses(v.asked):
+        if not ((used.sum(axis=1)[wrong] > 1) & (used.sum(axis=1)[wrong] <= MOST)).all():
+            continue
+        lost = np.zeros(used.shape, bool)
+        chance = 1.0
+        for i in np.flatnonzero(wrong):
+            those = np.flatnonzero(used[i])
+            which = _selections(those.size)
+            off = np.abs(which @ uses[i, those] + error[i])
+            lost[i, those[which[off.argmin()] == 1]] = True
+            chance *= min(len(which) * 2 * within[i] / np.abs(uses[i]).sum(), 1.0) if off.min() <= within[i] else np.inf
+        if chance < CHANCE and v.fits_asked((uses * ~lost).sum(axis=1)):
+            yield _lost_words(v, v.asked, size, used, lost)
+
+
+@cache
+def _selections(count: int) -> Array:
+    """Which of so many uses may be lost, one row a selection: some of them, or of very many all but two or one."""
+    if count <= MANY:
+        return np.arange(1, 2**count - 1)[:, None] >> np.arange(count) & 1
+    kept = [*combinations(range(count), 1), *combinations(range(count), 2)]
+    lost = np.ones((len(kept), count), np.int64)
+    for selection, those in zip(lost, kept, strict=True):
+        selection[list(those)] = 0
+    return lost
+
+
+def _uses(asked: Asked) -> Iterator[tuple[list[int], Array, Array]]:
+    """What is added to each entry, one column a use: by an output, or by all outputs at one index of some of its axes.
+
+    The axes of the uses, each use, and whether there is one.
+    """
+    outputs = asked.questions.outputs
+    each = contributions(asked)
+    for count in range(len(outputs), 0, -1):
+        for kept in combinations(range(1, len(outputs) + 1), count):
+            summed = each.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
+            uses = summed.reshape(len(summed), -1)
+            used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
+            times = used.sum(axis=1)
+            if np.unique(times[times > 0]).size < 2 or times.size < 3:
+                continue  # where all are used alike, other causes look the same
+            yield [outputs[a - 1] for a in kept], uses, used
+
+
+def _lost_words(v: View, asked: Asked, size: list[int], used: Array, lost: Array) -> str:
+    entries, rows = asked.questions.asked[asked.rows], np.flatnonzero(lost.any(axis=1))
+    shown = ", ".join(f"{at(v.e, int(entries[i]))} lacks {lost[i].sum()} of {used[i].sum()}" for i in rows[:3])
+    what = (
+        f"contributions lost: {v.name} lacks some of what the outputs add to its entries ({shown}{', ...' * (rows.size > 3)})"
+    )
+    if len(size) == len(v.shape):
+        entry, use = np.nonzero(lost)
+        places, origins = np.unravel_index(use, size), np.unravel_index(entries[entry], v.shape)
+        offsets = np.unique(np.stack(places, axis=1) - np.stack(origins, axis=1), axis=0)
+        if len(offsets) == 1:
+            return f"{what}, each time that of the output {counted(offsets[0])} places further: a part of a window left out?"
+    return f"{what}, the others are counted: += at repeated indices, which keeps the last one?"
