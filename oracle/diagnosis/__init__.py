@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from oracle.diagnosis import fits, orders, others, outputs, places, terms, uses
+from oracle.diagnosis import fits, halving, orders, others, outputs, places, terms, uses
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.jacobian import Budget
 from oracle.diagnosis.questions import Questions
@@ -46,6 +46,7 @@ CAUSES: tuple[Cause, ...] = (
     fits.narrow,
     orders.transposed_and_scaled,
     places.one_entry,
+    halving.localized,
     places.mask_not_applied,
     places.constant_missing,
     places.rows_exchanged,

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from oracle.diagnosis.fits import constant_in, number
+from oracle.diagnosis.halving import beyond_the_sample
 from oracle.diagnosis.situation import AGREE, Array, View, along, at, counted, named_axes
 from oracle.measures import fit_scale
 
@@ -29,7 +30,7 @@ ZERO = "it is zero"
 
 def one_entry(v: View) -> Iterator[str]:
     """One entry alone."""
-    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1:
+    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and not beyond_the_sample(v):
         i = int(v.wrong.argmax())
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
         factor = f"{v.ours[i] / truth:.12g}" if truth else "1"

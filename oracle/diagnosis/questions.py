@@ -16,7 +16,7 @@ import optree
 
 from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
 from oracle.diagnosis.situation import Array, named_axes
-from oracle.probe import quiet, vector
+from oracle.probe import quiet, size_of, vector
 
 __all__ = ["Questions", "Supposed"]
 
@@ -27,6 +27,8 @@ FAR = 0.05  # of their size
 FEWEST = 3
 QUESTIONS = 24  # of one kind
 SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
+SHORT = 2.0**-17  # of an element: truncation and rounding of a plain central difference are then alike
+DEAR = 16  # evaluations: more is not asked for a slope of a large argument, whose verification has taken thousands
 PLACES = {"": False, ", the cotangent in its middle": True}
 NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
 
@@ -152,6 +154,32 @@ class Questions:
     def here(self) -> Array | None:
         """The gradient at the few entries, as it should be."""
         return None if self.jacobian is None else self.jacobian[self.picked] @ self.cotangent
+
+    def slope(self, index: Array, direction: Array) -> tuple[float, Array] | None:
+        """The contracted derivative along a direction of these elements alone, by a plain central difference.
+
+        And the direction that was really taken, since x + h is rounded.
+        """
+        if not self.budget.pay(2 * min(self.cost, DEAR), self.reserved):
+            return None
+        leaves, structure = leaves_in(self.primals)
+        x = leaves[self.leaf].ravel()[index]
+        far = SHORT / float(np.linalg.norm(direction / np.maximum(np.abs(x), size_of(leaves[self.leaf]))))
+        h = float(2.0 ** np.round(np.log2(far)))
+
+        def moved(by: float) -> tuple[Array, Array]:
+            copies = [np.array(leaf) for leaf in leaves]
+            copies[self.leaf].reshape(-1)[index] = x + by * direction
+            value = vector(self.function(*structure.unflatten(copies), **self.options))
+            return value.copy(), copies[self.leaf].reshape(-1)[index]
+
+        with quiet():
+            try:
+                (above, ahead), (below, behind) = moved(h), moved(-h)
+                slope = float(self.cotangent @ (above - below)) / (2 * h)
+                return (slope, (ahead - behind) / (2 * h)) if np.isfinite(slope) else None
+            except Exception:  # outside the domain
+                return None
 
     def _derivative(
         self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False
