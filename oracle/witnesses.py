@@ -406,5 +406,6 @@ class Witnesses:
             lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
             self._budget,
             self._budget.reserved(len(self.leaves) - i - 1),
+            value_by_rule=getattr(self.subject.forward, "value_by_rule", None),
         )
         return Situation(sizes | products, questions.numbers, ignores_cotangent, questions)

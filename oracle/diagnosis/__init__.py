@@ -34,6 +34,7 @@ from oracle.verdict import Judgement
 __all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
 
 CAUSES: tuple[Cause, ...] = (
+    others.of_another_value,
     fits.zero,
     fits.truncated,
     outputs.ignored_cotangent,

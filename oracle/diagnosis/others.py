@@ -8,14 +8,16 @@ import numpy as np
 
 from oracle.diagnosis.fits import explain_factor, number
 from oracle.diagnosis.questions import Questions, Supposed
-from oracle.diagnosis.situation import AGREE, View
-from oracle.measures import eps_of, fit_scale
+from oracle.diagnosis.situation import AGREE, SOUND, View
+from oracle.measures import differences, eps_of, fit_scale, largest
+from oracle.probe import vector
 
 __all__ = [
     "at_constants",
     "at_other_points",
     "multiplied_too_late",
     "of_another_argument",
+    "of_another_value",
     "scaled",
     "with_other_options",
 ]
@@ -34,6 +36,25 @@ ITERATIONS = 10  # towards the value of a keyword
 def of_another_argument(v: View) -> Iterator[str]:
     """The cotangents of two arguments stand in each other's place."""
     yield from _recognized(v, ["arguments"])
+
+
+def of_another_value(v: View) -> Iterator[str]:
+    """What is differentiated is another function than what is called."""
+    q = v.situation.questions
+    if q is None or q.other_value is None:
+        return
+    called, ruled = vector(q.value), vector(q.other_value)
+    if called.size != ruled.size:
+        yield f"another forward pass: the rule's own returns {ruled.size} numbers, the function {called.size}"
+        return
+    apart = differences(ruled, called)
+    if not (apart > SOUND * largest(called)).any():
+        return
+    i = int(apart.argmax())
+    there = f"at output {i} it is {ruled[i]:.6g}, the value of the function {called[i]:.6g}"
+    gradient = None if v.asked is None else v.asked.questions.of_the_other_value()
+    right = "; the gradient is that of the former" if gradient is not None and v.is_instead(gradient) else ""
+    yield f"another forward pass: the value that the rule's own returns is not that of the function ({there}){right}"
 
 
 def with_other_options(v: View) -> Iterator[str]:

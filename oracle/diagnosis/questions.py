@@ -75,6 +75,8 @@ class Questions:
     """Those among them that are wrong."""
     ours: Array = field(default_factory=lambda: np.zeros(0))
     """The gradient that is to be recognized, at those in question."""
+    value_by_rule: Callable[..., Any] | None = None
+    """Of a function with a rule of another library: the value that it has while it is differentiated."""
 
     # ----------------------------------------------------------------------------------------------- the point
 
@@ -226,6 +228,20 @@ class Questions:
         square = float(seen @ seen)
         left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
         return bool(np.linalg.norm(left) <= FAR * np.linalg.norm(wanted))
+
+    @cached_property
+    def other_value(self) -> Any:
+        """The value while the function is differentiated, if there is such a one."""
+        with quiet():
+            return None if self.value_by_rule is None else self.value_by_rule(*self.primals, **self.options)
+
+    def of_the_other_value(self) -> Array | None:
+        """The gradient of that, at the few entries."""
+        entries = self.asked[self.picked]
+        if self.value_by_rule is None or not self.budget.pay(4 * entries.size * self.cost, self.reserved):
+            return None
+        found = differentiated(self.value_by_rule, self.primals, self.options, self.leaf, entries, roughly=False)
+        return None if found is None or found.rows.shape[1] != self.cotangent.size else found.rows @ self.cotangent
 
     def error_nearby(self) -> Array | None:
         """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""

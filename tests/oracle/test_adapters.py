@@ -120,7 +120,29 @@ def test_a_rule_whose_forward_pass_is_another_function() -> None:
         return x**3
 
     cube.defvjp(lambda x: (x**2, x), lambda x, dy: (2 * x * dy,))
-    assert row(oracle.verify(cube, X)).verdict is Verdict.FAIL
+    only = row(oracle.verify(cube, X))
+    assert only.verdict is Verdict.FAIL
+    assert only.diagnosis.startswith("another forward pass: the value that the rule's own returns is not that of the function")
+    assert only.diagnosis.endswith("; the gradient is that of the former")
+
+
+def test_twice_the_value_is_no_factor() -> None:
+    for function in (sine := jax.custom_vjp(jnp.sin), jax.jit(sine)):
+        sine.defvjp(lambda x: (2 * jnp.sin(x), x), lambda x, dy: (2 * dy * jnp.cos(x),))
+        diagnosis = row(oracle.verify(function, X)).diagnosis
+        assert diagnosis.startswith("another forward pass: ")
+        assert diagnosis.endswith("; the gradient is that of the former")
+    sine.defvjp(lambda x: (2 * jnp.sin(x), x), lambda x, dy: (dy * jnp.exp(x),))
+    assert row(oracle.verify(sine, X)).diagnosis.endswith(")")
+
+
+def test_a_rule_with_another_rounding_is_the_same_function() -> None:
+    @jax.custom_vjp
+    def root(x: Any) -> Any:
+        return jnp.sqrt(x)
+
+    root.defvjp(lambda x: (x**0.5 * (1 + 1e-15), x), lambda x, dy: (dy / x**0.5,))  # 2 is missing
+    assert row(oracle.verify(root, np.abs(X))).diagnosis.startswith("constant factor: x is 2 times the true gradient")
 
 
 def test_what_only_calls_a_rule_is_named_by_its_library() -> None:
