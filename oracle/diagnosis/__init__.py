@@ -72,6 +72,7 @@ CAUSES: tuple[Cause, ...] = (
     others.with_other_options,
     others.at_other_points,
     orders.permuted,
+    outputs.permuted_cotangent,
     terms.one_product,
     others.at_constants,
     others.scaled,

@@ -17,6 +17,7 @@ __all__ = [
     "of_some_arrays",
     "other_cotangents",
     "own",
+    "permuted_cotangent",
     "some_outputs",
     "untransposed",
     "weighted_outputs",
@@ -188,6 +189,27 @@ def other_cotangents(v: View) -> Iterator[str]:
                 yield f"shifted: the cotangent, by {by:+d} along axis {axis} of the value"
     if dy.size > 1 and (pulled(np.full(outputs, dy.mean())) or pulled(np.full(outputs, dy.sum()))):
         yield "averaged over all outputs: the cotangent is one number, its mean or its sum"
+
+
+def permuted_cotangent(v: View) -> Iterator[str]:
+    """The right pullback of the cotangent in any other order, as far as the Jacobian tells the one that was pulled back."""
+    if v.asked is None or not 3 < (count := v.asked.questions.cotangent.size) <= v.asked.rows.size:
+        return
+    jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent
+    solved, _, rank, _ = np.linalg.lstsq(jacobian, v.ours[v.asked.where], rcond=1e-8)
+    places, origins = np.argsort(solved, kind="stable"), np.argsort(dy, kind="stable")
+    moved = np.flatnonzero(places != origins)
+    pulled = np.empty_like(dy)
+    pulled[places] = dy[origins]
+    if rank == count and moved.size > 2 and v.fits_asked(jacobian @ pulled):
+        outputs = v.asked.questions.outputs
+        first = moved[np.argsort(places[moved])][:2]
+        shown = ", ".join(f"that of {_place(origins[i], outputs)} at {_place(places[i], outputs)}" for i in first)
+        yield f"permuted: the cotangent, of which each entry counts at the place of another ({shown}, ...)"
+
+
+def _place(index: int, shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(str(int(i)) for i in np.unravel_index(index, shape))}]"
 
 
 def _shifted(dy: Array, by: int, axis: int) -> Array:

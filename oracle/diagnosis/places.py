@@ -57,37 +57,33 @@ def constant_missing(v: View) -> Iterator[str]:
         said = f"{v.name} lacks {number(times)} times the cotangent of the row"
     else:
         return
-    rows = f"one at each index of axis {axis}: a one-hot?" if axis is not None else f"first {at(v.e, int(wrong.argmax()))}"
+    rows = f"one in each row along axis {axis}: a one-hot?" if axis is not None else f"first {at(v.e, int(wrong.argmax()))}"
     yield f"{what} {said} ({rows}), and it is right elsewhere"
 
 
 def _one_in_each(v: View) -> int | None:
-    """The axis at each of whose indices exactly one entry is wrong (of one of several axes)."""
+    """The axis along which exactly one entry is wrong wherever one looks, the last if there are several."""
     wrong = v.wrong.reshape(v.shape)
-    for axis in range(len(v.shape)):
-        if len(v.shape) > 1 and (wrong.sum(axis=tuple(a for a in range(len(v.shape)) if a != axis)) == 1).all():
-            return axis
-    return None
+    return next((a for a in reversed(range(len(v.shape))) if len(v.shape) > 1 and (wrong.sum(axis=a) == 1).all()), None)
 
 
 def _of_its_row(v: View, axis: int | None) -> float | None:
-    """What each wrong entry lacks in units of the cotangent at its index of that axis, if it is one number."""
+    """What each wrong entry lacks in units of the cotangent at its place beside that axis, if it is one number."""
     questions = v.situation.questions
-    if axis is None or questions is None or questions.outputs != (n := v.shape[axis],) or n < 3:
+    if axis is None or questions is None or questions.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
         return None
     dy = questions.cotangent
-    error = v.error.reshape(v.shape).sum(
-        axis=tuple(a for a in range(len(v.shape)) if a != axis), where=v.wrong.reshape(v.shape)
-    )
+    error = np.where(v.wrong, v.error, 0.0).reshape(v.shape).sum(axis=axis).ravel()
     fit = fit_scale(-error, dy)
-    return fit.scale if fit is not None and (np.abs(error + fit.scale * dy) <= 2 * v.tolerance.max()).all() else None
+    exact = fit is not None and dy.size > 2 and (np.abs(error + fit.scale * dy) <= 2 * v.tolerance.max()).all()
+    return fit.scale if fit is not None and exact else None
 
 
 def _size_named(v: View, number: float) -> str:
     """Which known size it is, or one over which."""
     for name, n in v.situation.sizes.items():
         for said, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
-            if abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
+            if n > 1 and abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
                 return f", {'-' if number < 0 else ''}{said}"
     return ""
 

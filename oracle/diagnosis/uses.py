@@ -103,10 +103,11 @@ def _lost_words(v: View, asked: Asked, size: list[int], used: Array, lost: Array
     what = (
         f"contributions lost: {v.name} lacks some of what the outputs add to its entries ({shown}{', ...' * (rows.size > 3)})"
     )
-    if len(size) == len(v.shape):
-        entry, use = np.nonzero(lost)
-        places, origins = np.unravel_index(use, size), np.unravel_index(entries[entry], v.shape)
-        offsets = np.unique(np.stack(places, axis=1) - np.stack(origins, axis=1), axis=0)
-        if len(offsets) == 1:
-            return f"{what}, each time that of the output {counted(offsets[0])} places further: a part of a window left out?"
+    entry, use = np.nonzero(lost)
+    places, origins = np.stack(np.unravel_index(use, size)), np.stack(np.unravel_index(entries[entry], v.shape))
+    for common in range(min(len(size), len(v.shape)), 0, -1):
+        offsets = np.unique(places[-common:] - origins[-common:], axis=1)
+        if offsets.shape[1] == 1 and entry.size > 2:
+            further = counted(offsets[:, 0])
+            return f"{what}, each time that of the output {further} places further: a part of a window left out?"
     return f"{what}, the others are counted: += at repeated indices, which keeps the last one?"

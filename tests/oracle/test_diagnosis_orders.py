@@ -79,6 +79,23 @@ def test_two_entries_exchanged_are_no_pattern(witness: str) -> None:
     assert "another order" not in cause(wrong, MATRIX, witness)
 
 
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    "given",
+    [lambda dy: dy.reshape(3, 4), lambda dy: dy[np.array([7, 3, 0, 2, 9, 1, 5, 8, 11, 10, 4, 6])].reshape(3, 4)],
+    ids=["order", "permutation"],
+)
+def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Array]) -> None:
+    def laid_out_fwd(x: Array) -> Any:
+        return np.sin(x).reshape(-1, order="F"), x.copy()
+
+    reference = (lambda x: jnp.sin(x).T.reshape(-1)) if witness == "JAX" else None
+    right = (laid_out_fwd, lambda x, dy: (np.cos(x) * dy.reshape(x.shape, order="F"),))
+    assert found(right, normal(3, 4), reference=reference)[0] is Verdict.PASS
+    _, diagnosis = found((laid_out_fwd, lambda x, dy: (np.cos(x) * given(dy),)), normal(3, 4), reference=reference)
+    assert diagnosis.startswith("permuted: the cotangent, of which each entry counts at the place of another (")
+
+
 # ------------------------------------------------------------------------------------------------- constants
 
 
@@ -170,8 +187,21 @@ def test_a_label_that_is_forgotten(witness: str, mean: bool, dtype: Any) -> None
     lacks = "one and the same number, -0.25 for dy = 1, -1 / the batch (4)" if mean else "-1 times the cotangent of the row"
     assert diagnosis == (
         f"a constant is missing: at 4 of 12 entries x lacks {lacks} "
-        "(one at each index of axis 0: a one-hot?), and it is right elsewhere"
+        "(one in each row along axis 1: a one-hot?), and it is right elsewhere"
     )
+
+
+@alone_and_with_jax
+def test_a_label_of_each_token(witness: str) -> None:
+    one_hot = np.eye(4)[np.array([[0, 2, 1], [3, 1, 1]])]
+
+    def loss_fwd(x: Array) -> Any:
+        p = np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+        return -np.log((p * one_hot).sum(axis=-1)), p
+
+    reference = (lambda x: jnp.log(jnp.exp(x).sum(-1)) - (x * one_hot).sum(-1)) if witness == "JAX" else None
+    _, diagnosis = found((loss_fwd, lambda p, dy: (p * dy[..., None],)), normal(2, 3, 4), reference=reference)
+    assert "x lacks -1 times the cotangent of the row (one in each row along axis 2: a one-hot?)" in diagnosis
 
 
 @alone_and_with_jax
