@@ -25,7 +25,10 @@ gradient is a multiple of its random cotangent, numbers are said for a cotangent
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
 
 from oracle.diagnosis import fits, halving, orders, others, outputs, places, terms, uses
 from oracle.diagnosis.fits import explain_factor
@@ -108,5 +111,11 @@ def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
         return convention(e, judgement, situation) + for_dy
     if judgement.reason == "another-function":
         return another_function(e, judgement) + for_dy
-    found = chain.from_iterable(cause(view) for cause in CAUSES) if view is not None else iter(())
+    found = _explanations(view) if view is not None else iter(())
     return next(found, "") or unexplained(e, judgement)
+
+
+def _explanations(view: View) -> Iterator[str]:
+    for cause in CAUSES:
+        with suppress(np.linalg.LinAlgError, ArithmeticError):  # numbers that no fit can be made of: the verdict stands
+            yield from cause(view)

@@ -150,6 +150,7 @@ class Point:
             reference=self.spec.reference,
             flags=self.case.flags,
             views=self.spec.views,
+            strict=True,
         )
 
 
