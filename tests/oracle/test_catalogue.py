@@ -52,9 +52,20 @@ def smooth(spec: Spec) -> list[Case]:
 # ---------------------------------------------------------------------------------------------- right, and accurate
 
 
+JAX_DECIDES = frozenset({Flag.AT_KINK, Flag.NOT_THE_DERIVATIVE, Flag.ZERO_GRADIENT, Flag.SATURATED, Flag.MASKED})
+
+
+def alone(spec: Spec, case: Case) -> oracle.Verification:
+    """By the differences, as `make verify` does not: most of its time goes into JAX's compiler."""
+    arguments, options = case.draw(spec.name)
+    return oracle.verify(spec.op, *arguments, options=options, flags=case.flags, views=spec.views)
+
+
 @pytest.mark.parametrize(("spec", "case"), list(cases()))
 def test_every_case_is_right_to_the_digits_promised(spec: Spec, case: Case) -> None:
-    result = oracle.verify_case(spec, case)
+    """With both witnesses the first case and those at which JAX has a say of its own; `make verify` asks both of all."""
+    both = case is spec.cases[0] or bool(case.flags & JAX_DECIDES)
+    result = oracle.verify_case(spec, case) if both else alone(spec, case)
     assert len(result.rows) >= 1
     verdicts = {row.verdict for row in result.rows}
     if Flag.AT_KINK in case.flags:
@@ -63,19 +74,26 @@ def test_every_case_is_right_to_the_digits_promised(spec: Spec, case: Case) -> N
     else:
         assert verdicts == {Verdict.PASS}, str(result)
     for row in result.rows:
-        assert row.forward_error is not None
-        assert row.forward_error <= AUTODIFF, str(result)
         if Flag.NOT_THE_DERIVATIVE in case.flags:
             assert row.numerical_error is None
         else:
             assert row.numerical_error is not None
             assert row.numerical_error <= max(NUMERICAL, row.numerical_uncertainty or 0.0), str(result)
-        assert row.autodiff_error is not None
-        assert row.autodiff_error <= AUTODIFF, str(result)
+        if both:
+            assert row.forward_error is not None
+            assert row.forward_error <= AUTODIFF, str(result)
+            assert row.autodiff_error is not None
+            assert row.autodiff_error <= AUTODIFF, str(result)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@every_spec
+def narrow() -> Iterator[Any]:
+    """Ops in float32: that in 16 bits they are that, rounded once, has a test of its own. Chains round on their way."""
+    for spec in SPECS.values():
+        for dtype in DTYPES if type(spec.op) is not Op or any(Flag.SATURATED in c.flags for c in spec.cases) else ["float32"]:
+            yield of(spec, dtype, name=f"-{dtype}")
+
+
+@pytest.mark.parametrize(("spec", "dtype"), list(narrow()))
 def test_narrow_floats_are_as_accurate_as_jax(spec: Spec, dtype: str) -> None:
     far = [
         case for case in spec.cases if Flag.SATURATED in case.flags and dtype == "float16"
@@ -103,19 +121,26 @@ def gradients(spec: Spec, case: Case) -> list[Any]:
     return optree.tree_leaves(spec.op.bwd(residuals, random_cotangent(y)))
 
 
-def wrong_by(spec: Spec, case: Case, leaf: int, index: tuple[int, ...], error: float) -> oracle.Verification:
+def wrong_by(
+    spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]], error: float, *, alone: bool = False
+) -> oracle.Verification:
+    """Of the parameters `wrong` one entry each is too large by this share."""
     arguments, options = case.draw(spec.name)
-    op = plant(spec.op, leaf, index, 1 + error)
-    return oracle.verify(op, *arguments, options=options, reference=spec.reference, flags=case.flags, views=spec.views)
+    op = spec.op
+    for leaf, index in wrong.items():
+        op = plant(op, leaf, index, 1 + error)
+    reference = None if alone else spec.reference
+    return oracle.verify(op, *arguments, options=options, reference=reference, flags=case.flags, views=spec.views)
 
 
-def assert_found(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> None:
-    """An error of SMALL there turns that row into FAIL at that index, and no other row."""
-    result = wrong_by(spec, case, leaf, index, SMALL)
-    path = leaves(spec, case)[leaf]
-    found = next(row for row in result.rows if row.parameter == path)
-    assert (found.verdict, found.worst_index) == (Verdict.FAIL, index), str(result)
-    assert all(row.passed for row in result.rows if row is not found), str(result)
+def assert_found(spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]], *, alone: bool = False) -> None:
+    """An error of SMALL in these entries turns their rows into FAIL at that index, and no other row."""
+    result = wrong_by(spec, case, wrong, SMALL, alone=alone)
+    paths = leaves(spec, case)
+    found = {row.parameter: row for row in result.rows if not row.passed}
+    assert set(found) == {paths[leaf] for leaf in wrong}, str(result)
+    for leaf, index in wrong.items():
+        assert (found[paths[leaf]].verdict, found[paths[leaf]].worst_index) == (Verdict.FAIL, index), str(result)
 
 
 @cache
@@ -126,18 +151,21 @@ def not_small(spec_name: str, case_name: str, leaf: int) -> list[tuple[int, ...]
     return [tuple(map(int, index)) for index in np.argwhere(large)]
 
 
-def parameters() -> Iterator[Any]:
+def halves() -> Iterator[Any]:
     for spec in SPECS.values():
         if smooth(spec):  # step has no such case: its gradient is 0
-            for leaf, path in enumerate(leaves(spec, smooth(spec)[0])):
-                yield of(spec, leaf, name=f"-{path}")
+            paths = leaves(spec, smooth(spec)[0])
+            for half in (range(0, len(paths), 2), range(1, len(paths), 2)):
+                if half:
+                    yield of(spec, half, name=f"-{paths[half[0]]}" + (" and others" if len(half) > 1 else ""))
 
 
-@pytest.mark.parametrize(("spec", "leaf"), list(parameters()))
-def test_a_billionth_too_much_in_one_entry_is_found(spec: Spec, leaf: int) -> None:
+@pytest.mark.parametrize(("spec", "half"), list(halves()))
+def test_a_billionth_too_much_in_one_entry_is_found(spec: Spec, half: range) -> None:
+    """Of every second parameter: each of these is a FAIL, at its entry, and none of the others."""
     case = smooth(spec)[0]
-    entries = not_small(spec.name, case.name, leaf)
-    assert_found(spec, case, leaf, Draw("one entry", spec.name, leaf).choice(entries))
+    wrong = {leaf: Draw("one entry", spec.name, leaf).choice(not_small(spec.name, case.name, leaf)) for leaf in half}
+    assert_found(spec, case, wrong)
 
 
 @every_spec
@@ -146,7 +174,7 @@ def test_it_is_found_in_any_smooth_case(spec: Spec) -> None:
     others = [case for case in smooth(spec)[1:] if "real" not in case.name]  # the large ones have a test of their own
     for i in draw.generator.permutation(len(others))[:2]:
         leaf = draw.between(0, len(leaves(spec, others[i])) - 1)
-        assert_found(spec, others[i], leaf, draw.choice(not_small(spec.name, others[i].name, leaf)))
+        assert_found(spec, others[i], {leaf: draw.choice(not_small(spec.name, others[i].name, leaf))}, alone=True)
 
 
 def test_it_is_found_in_an_argument_too_large_to_look_at_every_entry() -> None:
@@ -155,7 +183,7 @@ def test_it_is_found_in_an_argument_too_large_to_look_at_every_entry() -> None:
     leaf = leaves(spec, case).index("params.net.affine1.w")
     assert gradients(spec, case)[leaf].size == 784 * 50
     entries = not_small(spec.name, case.name, leaf)
-    assert_found(spec, case, leaf, entries[len(entries) // 3])
+    assert_found(spec, case, {leaf: entries[len(entries) // 3]})
 
 
 @pytest.mark.parametrize("spec", [of(spec) for spec in SPECS.values() if smooth(spec)])
@@ -164,7 +192,7 @@ def test_a_tenth_of_that_in_the_largest_entry_is_never_a_pass(spec: Spec) -> Non
     found = gradients(spec, case)
     leaf = Draw("one parameter", spec.name).between(0, len(found) - 1)
     index = tuple(map(int, np.unravel_index(np.abs(found[leaf]).argmax(), found[leaf].shape)))
-    result = wrong_by(spec, case, leaf, index, 0.1 * SMALL)
+    result = wrong_by(spec, case, {leaf: index}, 0.1 * SMALL)
     path = leaves(spec, case)[leaf]
     assert not next(row for row in result.rows if row.parameter == path).passed, str(result)
 
