@@ -111,12 +111,9 @@ def _compiled(lowered: Any) -> Any:
             EXECUTABLES.clear()
         # XLA aborts on some convolutions (jaxlib 0.10.2): without its emitters of fused operations, with which others
         # take twice as long; and, whatever the options, in its algebraic simplifier on some gradients of grouped ones.
-        convolves = "convolution" in program
-        alone: Any = {
-            "xla_cpu_use_fusion_emitters": False,
-            "xla_cpu_parallel_codegen_split_count": 1,
-        }  # small, and in one piece
-        more: Any = {"xla_disable_hlo_passes": "algsimp"} if convolves else alone
+        # The others are small: most are compiled faster in one piece.
+        others: Any = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+        more: Any = {"xla_disable_hlo_passes": "algsimp"} if "convolution" in program else others
         options = quick_to_compile(**more)
         EXECUTABLES[question] = lowered.compile(compiler_options=options)
     return EXECUTABLES[question]
