@@ -40,6 +40,15 @@ class _Parser(argparse.ArgumentParser):
         raise Stop(Exit.USAGE, f"{message} (see `{self.prog} --help`)")
 
 
+class _Once(argparse.Action):
+    """An option of which a second would silently replace the first."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: Any = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice: {getattr(namespace, self.dest)} and {value}")
+        setattr(namespace, self.dest, value)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; never a traceback for what the user did."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -80,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         where="where to write, whatever is there; without it, a report of another selection and of more cases is left alone",
     )
     _add_timeout(verify, "case")
-    verify.add_argument("--case", metavar="C", help="only the case of this name")
+    verify.add_argument("--case", metavar="C", action=_Once, help="only the case of this name")
     verify.add_argument("--json", action="store_true", help="print JSON instead of tables")
     verify.add_argument(
         "--resume",
@@ -91,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify, reports=None)
 
     listing = commands.add_parser("list", help="list the catalogue")
-    listing.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    listing.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     listing.add_argument("--families", action="store_true", help="one line for each family, as a markdown table")
     listing.set_defaults(run=list_catalogue)
 
@@ -107,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
     power = commands.add_parser("power", help="plant mistakes into every pullback: which ones does the checker not notice?")
     power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
-    power.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    power.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     power.add_argument("--alarms", type=_natural, default=0, metavar="N", help="also N random correct uses, none to be accused")
     power.add_argument("--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant (default 30)")
     _add_work(power, where="where to write")
@@ -122,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_selection(command: argparse.ArgumentParser, *, seed_of: str, where: str) -> None:
     command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
-    command.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    command.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     command.add_argument(
         "--dtype", metavar="D", choices=(*DTYPES, "all"), default="float64", help="float64 (default), float32..., or all"
     )

@@ -69,6 +69,8 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
         ("verify --seed 1.5", Exit.USAGE, r"argument --seed: expected an integer from 0, got '1\.5'.*"),
         ("verify --seed", Exit.USAGE, r"argument --seed: expected one argument.*"),
         ("verify --bogus", Exit.USAGE, r"unrecognized arguments: --bogus.*"),
+        ("verify --family losses --family pooling", Exit.USAGE, r"--family is given twice: losses and pooling .*"),
+        ("list --family losses --family losses", Exit.USAGE, r"--family is given twice: losses and losses .*"),
         ("verify relu --family losses", Exit.NOTHING, r"nothing to check: no case fits relu --family losses.*"),
         ("verify relu --case missing", Exit.NOTHING, r"nothing to check: no case fits relu --case missing.*"),
         (
