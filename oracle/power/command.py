@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oracle.power import report
-from oracle.power.measuring import alarms, measure
+from oracle.power.measuring import Measured, alarms, measure
 from oracle.report import document
 from oracle.selection import Exit, Stop
 from oracle.spec import Spec
@@ -24,9 +24,15 @@ def perform(
     if not chosen:
         raise Stop(Exit.NOTHING, "nothing to mutate: no op with a pullback is named")
     jobs = options.jobs or os.cpu_count() or 1
-    measured = alarms(measure(chosen, jobs, options.timeout), chosen, options.alarms, jobs)
     env = document.environment(options.command, 0)
-    write({"power.json": document.to_json(report.as_dict(measured, env)), "power.md": report.page(measured, env)})
+
+    def written(measured: Measured) -> Measured:
+        write({"power.json": document.to_json(report.as_dict(measured, env)), "power.md": report.page(measured, env)})
+        return measured
+
+    measured = written(measure(chosen, jobs, options.timeout))
+    if options.alarms:  # which takes longer still: what is known already is not lost with it
+        measured = written(alarms(measured, chosen, options.alarms, jobs))
     print(report.text(measured))
     print(f"written: {options.reports / 'power.md'}, {options.reports / 'power.json'}")
     return Exit.PASS if measured.passed else Exit.FAIL
