@@ -167,6 +167,9 @@ def _verify(options: argparse.Namespace) -> Exit:
         near = difflib.get_close_matches(options.case or "", names, n=1)
         hint = f"; did you mean --case {shlex.quote(near[0])}?" if near else ""
         raise Stop(Exit.NOTHING, f"nothing to check: no case fits {_selection(options)}{hint}")
+    unasked = dict.fromkeys(record.name for _, record in records if record.name not in {task.op for task in tasks})
+    if options.names and unasked:
+        print(f"not checked: {', '.join(unasked)} (no case fits {_selection(options)})", file=sys.stderr)
     folder = options.reports or Path("reports")
     _check_reports(folder)
     env = {**document.environment(options.command, options.seed), "selection": _selection(options), "cases": len(tasks)}

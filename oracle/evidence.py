@@ -31,6 +31,7 @@ __all__ = [
     "doubted",
     "hidden",
     "ratio",
+    "reported_scale",
 ]
 
 Array = NDArray[Any]
@@ -207,6 +208,12 @@ def hidden(e: Evidence, moved: Array | float = 0.0) -> Array:
     agree = ~seen.kink & (error <= spread) & (spread < KNOWN * apart[seen.index])
     bad[seen.index[agree | seen.kink]] = False
     return np.flatnonzero(bad)
+
+
+def reported_scale(e: Evidence) -> float:
+    """What a reported error is relative to: the largest entry of the true gradient, as far as it is known."""
+    seen = e.estimate.value[np.isfinite(e.estimate.value)]
+    return largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale
 
 
 def best_known(e: Evidence) -> Array:

@@ -92,6 +92,10 @@ class _Collected:
             document.write(self.folder, {**pages, "verification.json": text})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        said = f"written: {self.folder / 'verification.md'}" if self.rows else "no test has used verify_gradient"
+        said = (
+            f"written: {self.folder / 'index.html'}, verification.md, verification.json"
+            if self.rows
+            else "no test has used verify_gradient"
+        )
         terminalreporter.section("gradients")
         terminalreporter.line(f"{table.totals(self.rows)}; {said}" if self.rows else said)

@@ -51,7 +51,8 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
     try:
         chosen = [catalogue.find(name) for name in names] if names else everything
     except KeyError as error:
-        raise Stop(Exit.USAGE, error.args[0]) from None
+        module = next((f"; of a module of yours: {name}:OP" for name in names if "." in name), "")
+        raise Stop(Exit.USAGE, f"{error.args[0]}{module}") from None
     if family is None:
         return chosen
     families = sorted({record.family for record in everything})

@@ -173,7 +173,8 @@ def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:
             raise TypeError(f"{where} must be a floating-point array, got {type(leaf.array).__name__}")
         array = np.asarray(leaf.array)
         if array.dtype.name not in EPSILON:
-            why = "; x + h would be truncated" if array.dtype.kind in "iu" else ""
+            hint = f"x + h would be truncated (what is not differentiated goes into options={{{leaf.path!r}: ...}})"
+            why = f"; {hint}" if array.dtype.kind in "iu" else ""
             raise TypeError(f"{where} must be a floating-point array ({', '.join(EPSILON)}), got {array.dtype}{why}")
         if not np.isfinite(array.astype(np.float64)).all():
             what = "NaN" if np.isnan(array.astype(np.float64)).any() else "infinity"

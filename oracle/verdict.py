@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.evidence import MULTIPLE, Comparison, Evidence, best_known, ratio
+from oracle.evidence import MULTIPLE, Comparison, Evidence, best_known, ratio, reported_scale
 from oracle.measures import EPSILON, differences, fit_scale, largest, relative, ulps
 from oracle.row import Verdict
 from oracle.spec import Flag
@@ -193,19 +193,31 @@ def _too_large(ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
 
 def _along(e: Evidence) -> float:
     """The worst of the directions, in units of what is allowed."""
+    off, allowed, _ = _blocks(e)
+    return float(ratio(off, allowed).max(initial=0.0))
+
+
+def _along_errors(e: Evidence) -> Array:
+    """The error of a single element that would explain what is wrong along each direction that contradicts the gradient."""
+    off, allowed, size = _blocks(e)
+    return off[off > allowed] / size[off > allowed]
+
+
+def _blocks(e: Evidence) -> tuple[Array, Array, Array]:
+    """Of the direction in each block: how far it is off, how far it may be, and the usual size of its elements."""
     if e.along is None or not e.along.blocks:
-        return 0.0
+        return np.zeros(0), np.zeros(0), np.ones(0)
     blocks, parts = e.along.blocks, [(e.along.direction[block.index], e.analytic[block.index]) for block in e.along.blocks]
     ours = np.array([direction @ gradient for direction, gradient in parts])
     norm = np.array([np.linalg.norm(direction) for direction, _ in parts])
     allowed = MULTIPLE * np.array([block.uncertainty for block in blocks]) + e.allowance.numerical * norm
-    return float(ratio(differences(ours, np.array([block.value for block in blocks])), allowed).max())
+    size = np.array([np.abs(direction).mean() for direction, _ in parts])
+    return differences(ours, np.array([block.value for block in blocks])), allowed, size
 
 
 def measured(e: Evidence) -> dict[str, Any]:
     """The errors and the fitted factor that a row reports, relative to the largest entry."""
-    seen = e.estimate.value[np.isfinite(e.estimate.value)]
-    scale = largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale
+    scale = reported_scale(e)
     smooth = ~e.estimate.kink
     index = e.estimate.index[smooth]
     witness = e.autodiff
@@ -215,7 +227,9 @@ def measured(e: Evidence) -> dict[str, Any]:
     fit = fit_scale(e.analytic, witness) if witness is not None else None
     report: dict[str, Any] = {"fitted_scale": fit.scale if fit else None}
     if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
-        report["numerical_error"] = relative(differences(e.analytic[index], e.estimate.value[smooth]), scale)
+        report["numerical_error"] = max(
+            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(_along_errors(e), scale)
+        )
         report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
     if e.autodiff is not None:
         error = differences(e.analytic, e.autodiff)

@@ -47,7 +47,7 @@ def factor(v: View) -> Iterator[str]:
         return
     named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
     named = named or constant_in(v, fit.scale)
-    everywhere = "everywhere" if v.whole else f"in all of {v.index.size} entries"
+    everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries looked at (of {v.e.analytic.size})"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
         f": {named}" if named else ""
     )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from oracle.diagnosis.situation import Array, Situation, View, at, explains
-from oracle.evidence import Evidence
-from oracle.measures import fit_scale, largest
+from oracle.evidence import Evidence, reported_scale
+from oracle.measures import fit_scale
 from oracle.spec import Flag
 from oracle.verdict import Judgement
 
@@ -234,8 +234,11 @@ def unexplained(e: Evidence, j: Judgement) -> str:
     """How much is wrong and where, for want of a cause."""
     if j.worst is None:
         return f"no known cause; wrong along random directions of {e.parameter}, by {j.used:.3g} times what is allowed"
-    share = f"{j.contradicted.size} of {e.estimate.index.size} entries are wrong" if j.contradicted.size else "wrong"
-    scale = largest(e.analytic, e.autodiff) or e.scale
+    looked_at = f"{e.estimate.index.size} entries"
+    if e.estimate.index.size < e.analytic.size:
+        looked_at += f" looked at (of {e.analytic.size})"
+    share = f"{j.contradicted.size} of {looked_at} are wrong" if j.contradicted.size else "wrong"
+    scale = reported_scale(e)
     where = np.flatnonzero(e.estimate.index == j.worst)
     known: Array = e.estimate.value[where]
     if e.autodiff is not None and (Flag.NOT_THE_DERIVATIVE in e.flags or not where.size):

@@ -13,6 +13,7 @@ from oracle.measures import fit_scale
 __all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]
 
 MANY = 40  # products of known tensors, beyond which pairs of them are not tried
+SAME = 1e-9  # how near to 1 a fitted factor is none
 SPARE = 3  # entries to each fitted number
 PATHS = {1: " (a path through a mean or a sum?)", 2: " (the paths through a mean and a deviation?)"}
 ORTHOGONAL = 0.01  # a part that the true gradient has none of
@@ -29,6 +30,10 @@ def factor_along_an_axis(v: View) -> Iterator[str]:
         fits = [fit_scale(a, b) for a, b in zip(ours, truth, strict=True)]
         scales = np.array([f.scale if f else 1.0 for f in fits]).reshape(n, *[1] * (len(v.shape) - 1))
         if v.fits(np.moveaxis(scales * truth, 0, axis).ravel()):
+            other = np.flatnonzero(np.abs(scales.ravel() - 1) > SAME)
+            if 2 * other.size <= n:
+                shown = ", ".join(f"{scales.ravel()[i]:.6g} times at {i}" for i in other[:4]) + ", ..." * (other.size > 4)
+                yield f"a factor along axis {axis}: {v.name} is right but for {other.size} of {n} places of it ({shown})"
             shown = ", ".join(f"{s:.4g}" for s in scales.ravel()[:6]) + (", ..." if n > 6 else "")
             yield f"a factor along axis {axis}: {v.name} is the true gradient times ({shown}) along that axis"
 

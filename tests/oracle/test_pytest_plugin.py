@@ -59,7 +59,7 @@ def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, pr
     assert "constant factor: x is 2 times the true gradient everywhere" in out
     assert "result.raise_for_failures()" not in out  # the traceback ends in the user's test
     assert "1 FAIL, 1 ERROR" in out
-    assert "written: found/gradients/verification.md" in out
+    assert "written: found/gradients/index.html, verification.md, verification.json" in out
     rows = json.loads((tmp_path / "found/gradients/verification.json").read_text())["rows"]
     assert {(row["case"], row["verdict"]) for row in rows} == {
         ("test_right", Verdict.PASS),

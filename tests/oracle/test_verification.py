@@ -30,11 +30,14 @@ class Parameters(NamedTuple):
     b: Any
 
 
+TRUNCATED = "x + h would be truncated (what is not differentiated goes into options={'x': ...})"
+
+
 @pytest.mark.parametrize(
     ("x", "what"),
     [
-        (np.arange(3), "got int64; x + h would be truncated"),
-        (np.arange(3, dtype=np.uint8), "got uint8; x + h would be truncated"),
+        (np.arange(3), f"got int64; {TRUNCATED}"),
+        (np.arange(3, dtype=np.uint8), f"got uint8; {TRUNCATED}"),
         (np.array([True, False]), "got bool"),
         (np.array([1 + 2j]), "got complex128"),
         (np.array([1.0, None], object), "got object"),
