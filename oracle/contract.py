@@ -17,9 +17,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.measures import eps_of, largest
+from oracle.measures import EPSILON, eps_of, largest
 from oracle.probe import RAISED, vector
-from oracle.subject import Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes
+from oracle.subject import BLURRING, Leaf, Subject, blur, conditioning, copied_arrays, flat, leaves_of, natural_sizes, widened
 from oracle.surroundings import kept
 
 __all__ = ["CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
@@ -31,6 +31,7 @@ WRITES = "writes to"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
 ONCE = "bwd can be called only once"
+NARROW_BLUR = 2.0**-8  # of a gradient's size: no more is forgiven in a narrow dtype
 ROOM = 2.0**-80
 FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
 MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
@@ -84,12 +85,17 @@ class Setting:
         """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums."""
 
         def gradient(primals: Any) -> list[Array]:
-            return flat(self.gradient(primals, self.dy))
+            return flat(self.gradient(primals, widened(self.dy)))
 
-        if any(np.asarray(leaf.array).dtype.name != "float64" for leaf in self.leaves(self.primals)):
+        eps = max(eps_of(np.asarray(leaf.array).dtype) for leaf in self.leaves(self.primals))
+        dtype = next(name for name in EPSILON if EPSILON[name] == eps)
+        try:
+            moved = conditioning(gradient, widened(self.primals), dtype=dtype)
+        except RAISED:  # it does not take float64
             return [0.0] * len(self.sizes)
-        moved = conditioning(gradient, self.primals)
-        return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+        if dtype == "float64":
+            return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+        return [min(BLURRING * largest(m), NARROW_BLUR * size) for m, size in zip(moved, self.sizes, strict=True)]
 
     def is_close(self, i: int, one: Array, two: Array) -> bool:
         """Whether two gradients of argument `i` are the same but for the order of operations."""
@@ -274,7 +280,9 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
         elif largest(a, b, ab, *sums) <= s.rounding[i]:
             continue
-        elif max(_apart(a2, 2 * a) * 4, _apart(ab, a + b), *(_apart(total, a) for total in sums)) > 4 * allowed:
+        elif (most := max(_apart(a2, 2 * a) * 4, _apart(ab, a + b), *(_apart(total, a) for total in sums))) > 4 * allowed and (
+            most > 4 * (allowed + s.blur[i])
+        ):
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
             for factor, leaves in far.items():

@@ -93,4 +93,6 @@ def _denied(e: Evidence, index: Array) -> Array:
     at = np.minimum(at, e.estimate.index.size - 1)
     value, spread = e.estimate.value[at], MULTIPLE * e.estimate.uncertainty[at]
     seen = (e.estimate.index[at] == index) & ~e.estimate.kink[at]
-    return np.asarray(seen & (spread <= KNOWN * np.abs(value)) & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value)))
+    return np.asarray(
+        seen & (value != 0) & (spread <= KNOWN * np.abs(value)) & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value))
+    )

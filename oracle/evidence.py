@@ -53,7 +53,7 @@ class Allowance:
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, moved: float | None = None) -> Allowance:
-        """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, or as the arguments are exact.
+        """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, and as the arguments are exact.
 
         `moved` is how far the gradient moves when they move by their rounding; nothing of it may be known.
         """
@@ -62,8 +62,10 @@ class Allowance:
             return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
         ulp = EPSILON[dtype.name] * scale
         alone = 64 * ulp if moved is None else NARROW * (moved + ulp)
-        narrow = alone if by_jax is None else 4 * (by_jax + ulp)
-        return cls(narrow, narrow)
+        if by_jax is not None:
+            lucky = NARROW / 2 * moved if moved is not None and dtype.name == "float32" else 0.0  # 16 bits are computed in 32
+            alone = max(4 * (by_jax + ulp), lucky)
+        return cls(alone, alone)
 
     def beside(self, blur: float) -> Allowance:
         """The same, and the rounding that the arguments themselves carry into the gradient."""
@@ -131,6 +133,8 @@ class Elsewhere:
     """Whether the differences here know that they are other numbers."""
     where: str = ""
     evidence: Evidence | None = None
+    beside: bool = False
+    """Whether they are right at these arguments, which are special, and wrong beside them."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +162,14 @@ class Comparison:
             outside = np.maximum(np.maximum(low - ours, ours - high), 0.0)
         # But among ties, as of sorted numbers, the slopes of one element alone are not all there are: there JAX decides.
         excused = np.isin(seen.index, e.tied) if e.autodiff is not None else np.zeros(seen.index.shape, bool)
-        error = np.where(seen.kink, np.where(excused, 0.0, outside), error)
+        error = np.where(excused, 0.0, np.where(seen.kink, outside, error))
         allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.allowance.numerical, allowed)
         uncertain = ~seen.kink & ~(spread <= e.resolution * e.scale) & (spread > 0)
         if e.autodiff is None:
             none = np.zeros(seen.index.size)
             return cls(error, ratio(error, allowed), none, none, uncertain)
         theirs = e.autodiff[seen.index]
-        apart = np.where(seen.kink, 0.0, ratio(differences(theirs, seen.value), allowed + e.allowance.autodiff))
+        apart = np.where(seen.kink | excused, 0.0, ratio(differences(theirs, seen.value), allowed + e.allowance.autodiff))
         return cls(error, ratio(error, allowed), ratio(differences(ours, theirs), e.allowance.autodiff), apart, uncertain)
 
 
@@ -177,11 +181,11 @@ def ratio(error: Array, allowed: Array | float) -> Array:
     return np.where(np.isnan(ratio), np.where(np.isinf(allowed), 0.0, np.inf), ratio)
 
 
-def doubted(e: Evidence) -> Array:
-    """Flat indices about which a witness contradicts the gradient or knows nothing, the worst first."""
+def doubted(e: Evidence, *, only_contradicted: bool = False) -> Array:
+    """Flat indices about which a witness contradicts the gradient (or knows nothing), the worst first."""
     c = Comparison.of(e)
     used = np.maximum(c.numerical_used, c.autodiff_used)
-    doubt = (used > 1) | c.uncertain
+    doubt = (used > 1) | (c.uncertain & (not only_contradicted))
     order = np.argsort(-np.where(doubt, used, -1.0), kind="stable")[: int(doubt.sum())]
     return np.asarray(e.estimate.index[order])
 

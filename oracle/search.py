@@ -31,7 +31,11 @@ SETTLING = 0.75  # of what the step before has changed: a slope that has a limit
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
-SURVEYED = (2.0**16 * 2 / 3, 2.0**-36)  # the first step of a survey in usual first steps, and the last in units of the element
+SURVEYED = (
+    2.0**16 * 2 / 3,
+    2.0**-46,
+    2.0**-80,
+)  # a survey's first step in usual ones, its last in units of the element, and at 0
 
 
 def lengths(leaf: int, index: Array) -> Array:
@@ -63,10 +67,12 @@ class Search:
         difference: Callable[[int, float], Difference],
         steps: Array,
         sizes: Array,
+        at_zero: Array | None = None,
     ) -> None:
         self.difference = difference
         self.steps = steps
         self.smallest = SMALLEST_STEP * np.where(sizes > 0, np.minimum(sizes, steps / FIRST_STEP), steps / FIRST_STEP)
+        self.at_zero = sizes == 0 if at_zero is None else at_zero
         self.count = len(steps)
         self.central: list[Array] = []
         self.forward: list[Array] = []
@@ -105,6 +111,7 @@ class Search:
                 # Two levels without gain end the search, unless the slopes of the two sides still differ.
                 self.idle[alive] = np.where(gained[alive], 0, self.idle[alive] + 1)
                 alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
+            value, uncertainty = self._unrefuted(value, uncertainty)
             value, uncertainty = self._this_side(value, uncertainty)
             uncertainty = self._looked_at_closely(value, uncertainty)
             uncertainty = np.where(self._bends(), np.inf, uncertainty)
@@ -112,7 +119,7 @@ class Search:
 
     def survey(self) -> tuple[Array, Array]:
         """At all steps, down to the shortest; of the table's entries that no shorter step contradicts, the most certain."""
-        smallest = self.smallest * (SURVEYED[1] / SMALLEST_STEP)
+        smallest = self.smallest * np.where(self.at_zero, SURVEYED[2], SURVEYED[1]) / SMALLEST_STEP
         with quiet():
             while (alive := np.flatnonzero(self.steps / RATIO ** len(self.central) > smallest)).size or len(
                 self.central
@@ -122,6 +129,14 @@ class Search:
             value, uncertainty, _ = self._best()
             value, uncertainty = self._this_side(value, uncertainty)
             return value, np.where(self._diverging() | self._bends(), np.inf, uncertainty)
+
+    def _unrefuted(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
+        """Where more than a table was needed, what no shorter step denies: long ones may agree, on a slope of another scale."""
+        deep = np.isfinite(self.table(self.central)).sum(axis=1) > LEVELS
+        if not deep.any():
+            return value, uncertainty
+        best = self._best(unrefuted=deep)
+        return np.where(deep, best.value, value), np.where(deep, best.uncertainty, uncertainty)
 
     def _looked_at_closely(self, value: Array, uncertainty: Array) -> Array:
         """The distance from the slope over a very short step where that denies an answer from longer ones."""
@@ -234,12 +249,14 @@ class Search:
         """One row an element, one column a level."""
         return np.stack(levels, axis=1)
 
-    def _best(self, central: Array | None = None) -> Extrapolated:
+    def _best(self, central: Array | None = None, unrefuted: Array | None = None) -> Extrapolated:
         """By h^2, or where that fails by h: next to a jump of the second derivative the odd powers are there too."""
         central = self.table(self.central) if central is None else central
         noise = self.table(self.noise)
         tables = [_entries(central, noise, factor) for factor in (RATIO**2, RATIO)]
-        return _most_certain([entry for entries in tables for entry in entries], unrefuted=self.surveying)
+        if unrefuted is None:
+            unrefuted = np.full(self.count, self.surveying)
+        return _most_certain([entry for entries in tables for entry in entries], unrefuted)
 
     def _parted(self, value: Array, uncertainty: Array) -> Array:
         """Where the shortest step contradicts the answer: two entries of the table agreed by chance."""
@@ -255,8 +272,8 @@ class Search:
         """
         noise = 2 * self.table(self.noise)
         forward, backward = self.table(self.forward), self.table(self.backward)
-        right, above, _ = _most_certain(_entries(forward, noise, RATIO), unrefuted=self.surveying)
-        left, below, _ = _most_certain(_entries(backward, noise, RATIO), unrefuted=self.surveying)
+        right, above, _ = _most_certain(_entries(forward, noise, RATIO), np.full(self.count, self.surveying))
+        left, below, _ = _most_certain(_entries(backward, noise, RATIO), np.full(self.count, self.surveying))
         jump = right - left
         resolves = np.abs(jump)[:, None] > 8 * noise
         shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
@@ -310,17 +327,17 @@ def _entries(differences: Array, noise: Array, factor: float) -> list[Extrapolat
     return columns
 
 
-def _most_certain(columns: list[Extrapolated], *, unrefuted: bool = False) -> Extrapolated:
-    """Of all entries of some tables the one that states the least; if asked, of those that no shorter step contradicts."""
+def _most_certain(columns: list[Extrapolated], unrefuted: Array) -> Extrapolated:
+    """Of all entries of some tables the one that states the least; where asked, of those that no shorter step contradicts."""
     count, length = columns[0].value.shape
     tables = np.full((3, count, len(columns), length), np.inf)
     for k, column in enumerate(columns):  # the last entry of each belongs to the shortest step
         for table, part in zip(tables, column, strict=True):
             table[:, k, length - part.shape[1] :] = part
     value, stated, amplified = tables.reshape(3, count, len(columns) * length)
-    if unrefuted:
+    if unrefuted.any():
         shortest = np.tile(np.arange(length), len(columns))
-        for row in range(count):  # the table of all against all, of one element at a time
+        for row in map(int, np.flatnonzero(unrefuted)):  # the table of all against all, of one element at a time
             apart = np.abs(value[row][:, None] - value[row])
             denied = (apart > 4 * (stated[row][:, None] + stated[row])) & (shortest[:, None] < shortest)
             stated[row, denied.any(axis=1)] = np.inf

@@ -7,7 +7,8 @@ gradient of a norm at 0 is longer than 1. A convex function rises along any dire
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,66 +22,101 @@ __all__ = ["excess"]
 
 Array = NDArray[Any]
 
-DIRECTIONS = 16  # at random; also along single elements, and with equal elements moved alike
+DIRECTIONS = 12  # at random, for each group of elements
+GROUPS = 6  # of each kind
+TOGETHER = 4  # elements of a group
+NOISE = 2.0**-50  # of a value
 STEP = 2.0**-20  # in units of the argument's size: kinks are at the point itself, and nothing else bends so sharply
 BENT = 2.0**-10  # of a slope: by how much those of the two sides differ at a kink
 SLACK = 2.0**-12  # of the slopes, for the step and the rounding
 
 
-def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaves: Sequence[int], seed: int = 0) -> float:
-    """How far the gradient is, along directions of the arguments `leaves`, from between the slopes of both sides.
+def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks: Array, seed: int = 0) -> float:
+    """How far the gradient is, along directions around elements of argument `leaf` at kinks, from between both sides' slopes.
 
-    As a share of these slopes; 0 if it is between them along all. Only outputs that bend to the same side along every
-    direction take part, and their cotangents get the sign that makes all of them convex: what bends both ways has other
+    As a share of these slopes; 0 if it is between them along all. A few elements are moved at a time: a kink and what is at
+    its place in other arguments, a kink and what is equal to it, or some kinks. Only outputs take part that bend to the same
+    side along every direction, and their cotangents get the sign that makes all of them convex: what bends both ways has other
     gradients, too.
     """
     tree: Any = primals
     origin, structure = optree.tree_flatten(tree)
-
-    def displaced(direction: list[Array], by: float) -> Array:
-        return vector(subject.value(*structure.unflatten([x + by * d for x, d in zip(origin, direction, strict=True)])))
-
+    generator = np.random.default_rng([seed, 0x737562, leaf])
+    worst = 0.0
     with quiet():
         try:
             value, residuals = subject.fwd(*primals)
-            here = vector(value).copy()
-            directions = _directions(origin, leaves, np.random.default_rng([seed, 0x737562, *leaves]))
-            ahead = np.array([(displaced(d, STEP) - here) / STEP for d in directions])
-            behind = np.array([(here - displaced(d, -STEP)) / STEP for d in directions])
-            weights = _one_sided(ahead, behind) * np.abs(vector(dy))
-            used = weights != 0
-            if not used.any() or not (np.isfinite(ahead[:, used]).all() and np.isfinite(behind[:, used]).all()):
-                return 0.0
-            seeds = optree.tree_map(lambda w, v: np.asarray(w, np.asarray(v).dtype), unvector(weights, value), value)
-            gradient = flat(subject.bwd(residuals, seeds))
+            there = _Point(subject, structure, origin, value, residuals, np.abs(vector(dy)))
+            for elements in _groups(origin, leaf, kinks, generator):
+                worst = max(worst, there.beyond(_directions(origin, elements, generator)))
         except RAISED:  # the end of the op's domain: nothing can be said
+            pass
+    return worst
+
+
+def _groups(origin: list[Array], leaf: int, kinks: Array, generator: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
+    """Some elements each, as numbers of an argument and of an element of it."""
+    flat_arrays = [x.reshape(-1) for x in origin]
+    for place in map(int, generator.choice(kinks, min(GROUPS, kinks.size), replace=False)):
+        yield [(i, place) for i, x in enumerate(origin) if x.shape == origin[leaf].shape]
+        equal = [(i, int(j)) for i, x in enumerate(flat_arrays) for j in np.flatnonzero(x == flat_arrays[leaf][place])]
+        others = [element for element in equal if element != (leaf, place)]
+        some = generator.permutation(len(others))[: TOGETHER - 1]
+        yield [(leaf, place), *(others[k] for k in some)]
+        yield [(leaf, int(j)) for j in np.union1d(generator.choice(kinks, min(TOGETHER - 1, kinks.size), replace=False), place)]
+
+
+def _directions(origin: list[Array], elements: list[tuple[int, int]], generator: np.random.Generator) -> list[list[Array]]:
+    """Random ones in which these elements move, and those in which one of them does."""
+    moves = [*generator.normal(size=(DIRECTIONS, len(elements))), *np.eye(len(elements))]
+    directions = []
+    for move in moves:
+        direction = [np.zeros(x.size) for x in origin]
+        for (i, j), by in zip(elements, move, strict=True):
+            direction[i][j] = by * size_of(origin[i])
+        directions.append([d.reshape(x.shape) for d, x in zip(direction, origin, strict=True)])
+    return directions
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A function at a point, with what its pullback needs, and the sizes of its cotangent."""
+
+    subject: Subject
+    structure: optree.PyTreeSpec
+    origin: list[Array]
+    value: Any
+    residuals: Any
+    weights: Array
+
+    def beyond(self, directions: list[list[Array]]) -> float:
+        """How far along these directions the gradient is from between the slopes of both sides, as a share of these."""
+        here = vector(self.value).copy()
+        ahead = np.array([(self._displaced(d, STEP) - here) / STEP for d in directions])
+        behind = np.array([(here - self._displaced(d, -STEP)) / STEP for d in directions])
+        noise = NOISE * np.abs(here) / STEP
+        weights = _one_sided(ahead, behind, noise) * self.weights
+        used = weights != 0
+        if not used.any() or not (np.isfinite(ahead[:, used]).all() and np.isfinite(behind[:, used]).all()):
             return 0.0
+        leaves = optree.tree_map(lambda w, v: np.asarray(w, np.asarray(v).dtype), unvector(weights, self.value), self.value)
+        gradient = flat(self.subject.bwd(self.residuals, leaves))
         rises = np.array([[g @ d.reshape(-1) for g, d in zip(gradient, direction, strict=True)] for direction in directions])
         low, high = behind[:, used] @ weights[used], ahead[:, used] @ weights[used]
         slopes = np.abs(rises).sum(axis=1) + np.abs(low) + np.abs(high)
-        beyond = np.maximum(low - rises.sum(axis=1), rises.sum(axis=1) - high) - SLACK * slopes
+        slack = SLACK * slopes + float(noise[used] @ np.abs(weights[used]))
+        beyond = np.maximum(low - rises.sum(axis=1), rises.sum(axis=1) - high) - slack
         return float(np.max(np.nan_to_num(beyond / slopes), initial=0.0))
 
-
-def _directions(origin: list[Array], leaves: Sequence[int], generator: np.random.Generator) -> list[list[Array]]:
-    """Random ones first; those in which equal elements move alike; and single elements."""
-    sizes = [size_of(x) * np.full(x.shape, float(i in leaves)) for i, x in enumerate(origin)]
-    values, which = np.unique(np.concatenate([x.reshape(-1) for x in origin]), return_inverse=True)
-    ends = np.cumsum([x.size for x in origin])
-    found = [[generator.normal(size=x.shape) * size for x, size in zip(origin, sizes, strict=True)] for _ in range(DIRECTIONS)]
-    for _ in range(DIRECTIONS // 4):
-        parts = np.split(generator.normal(size=values.size)[which], ends[:-1])
-        found.append([part.reshape(size.shape) * size for part, size in zip(parts, sizes, strict=True)])
-    elements = np.flatnonzero(np.concatenate([size.reshape(-1) for size in sizes]))
-    for element in generator.choice(elements, min(DIRECTIONS, elements.size), replace=False):
-        parts = np.split((np.arange(ends[-1]) == element).astype(float), ends[:-1])
-        found.append([part.reshape(size.shape) * size for part, size in zip(parts, sizes, strict=True)])
-    return found
+    def _displaced(self, direction: list[Array], by: float) -> Array:
+        moved = [x + by * d for x, d in zip(self.origin, direction, strict=True)]
+        return vector(self.subject.value(*self.structure.unflatten(moved)))
 
 
-def _one_sided(ahead: Array, behind: Array) -> Array:
+def _one_sided(ahead: Array, behind: Array, noise: Array) -> Array:
     """For each output 1 if it bends upwards along all directions, -1 downwards, 0 if not always or to both sides."""
     gap = ahead - behind
-    sign = np.where(np.abs(gap) > BENT * np.maximum(np.abs(ahead), np.abs(behind)), np.sign(gap), 0.0)
-    always = sign[:DIRECTIONS].sum(axis=0) / DIRECTIONS
+    bends = np.abs(gap) > BENT * np.maximum(np.abs(ahead), np.abs(behind)) + 4 * noise
+    sign = np.where(bends, np.sign(gap), 0.0)
+    always = sign[:DIRECTIONS].mean(axis=0)
     return np.where((np.abs(always) == 1) & (sign * always >= 0).all(axis=0), always, 0.0)

@@ -13,6 +13,7 @@
 | too uncertain | agrees, or no reference | | INCONCLUSIVE |
 | agree | agrees | an error that only the natural scale forgives is none where it would show | PASS |
 | agree | agrees | it is one there | FAIL: the pullback is wrong there, and so probably here |
+| agree | agrees | at a special point, and not beside it | INCONCLUSIVE |
 
 An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
 rounding alone (`evidence.py`). One that is hidden by larger rounding is asked about elsewhere (`elsewhere.py`).
@@ -31,7 +32,7 @@ from oracle.measures import EPSILON, differences, fit_scale, largest, relative, 
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Judgement", "judge", "measured"]
+__all__ = ["Judgement", "along_errors", "judge", "measured"]
 
 Array = NDArray[Any]
 
@@ -70,7 +71,9 @@ def judge(e: Evidence) -> Judgement:
 def _wrong(e: Evidence) -> Judgement | None:
     """The verdict if something contradicts the gradient, or the reference's values."""
     if e.elsewhere is not None and e.elsewhere.evidence is not None:
-        return Judgement(Verdict.FAIL, "elsewhere", int(e.elsewhere.index[0]), None, e.elsewhere.index)
+        verdict = Verdict.INCONCLUSIVE if e.elsewhere.beside else Verdict.FAIL
+        wrong = e.elsewhere.index
+        return Judgement(verdict, "elsewhere", int(wrong[0]) if wrong.size else None, None, wrong)
     if e.nothing:
         return None
     contradicted = _contradicted(e, Comparison.of(e))
@@ -197,7 +200,7 @@ def _along(e: Evidence) -> float:
     return float(ratio(off, allowed).max(initial=0.0))
 
 
-def _along_errors(e: Evidence) -> Array:
+def along_errors(e: Evidence) -> Array:
     """The error of a single element that would explain what is wrong along each direction that contradicts the gradient."""
     off, allowed, size = _blocks(e)
     return off[off > allowed] / size[off > allowed]
@@ -228,7 +231,7 @@ def measured(e: Evidence) -> dict[str, Any]:
     report: dict[str, Any] = {"fitted_scale": fit.scale if fit else None}
     if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
         report["numerical_error"] = max(
-            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(_along_errors(e), scale)
+            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(along_errors(e), scale)
         )
         report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
     if e.autodiff is not None:

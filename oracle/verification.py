@@ -333,9 +333,9 @@ class _Run:
     # ----------------------------------------------------------------------------------------- the verdict
 
     def _judged(self, e: Evidence, situation: Situation, forward_error: float | None) -> Row:
-        where = ""
+        where, verdict = "", judge(e).verdict
         if e.elsewhere is not None and e.elsewhere.evidence is not None:
-            where, e = f"{e.elsewhere.where}, ", e.elsewhere.evidence
+            where, e = f"{e.elsewhere.where}{' ' if e.elsewhere.beside else ', '}", e.elsewhere.evidence
         judgement = judge(e)
         seen = f"numerical {e.estimate.index.size}/{e.analytic.size}"
         if e.along is not None:
@@ -346,7 +346,7 @@ class _Run:
         return self._row(
             e.parameter,
             e.shape,
-            judgement.verdict,
+            verdict,
             where + diagnose(e, judgement, situation),
             evidence=seen,
             forward_error=forward_error,

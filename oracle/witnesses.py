@@ -34,7 +34,7 @@ from oracle.subject import (
     nearby,
     widened,
 )
-from oracle.verdict import judge
+from oracle.verdict import along_errors, judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
@@ -51,6 +51,7 @@ TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
 NOISE = 16.0  # times the noise of the values
 NO_ROUNDING = 64.0  # ULP of an entry: no op of a dtype rounds so
+BENT = 2.0**-10  # of a slope: by how much that of several elements is not the sum of theirs, at a tie
 FEW = 4  # elements that are surveyed before the verdict is asked again
 
 
@@ -63,12 +64,12 @@ class Trouble(Exception):
 
 
 def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
-    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them stays as doubtful."""
+    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them is still contradicted."""
     known = np.zeros(0, dtype=np.intp)
     few = FEW
     while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
         evidence = replace(evidence, estimate=numerical.confirm(probe, leaf, evidence.estimate, todo))
-        if np.isin(todo, doubted(evidence)).any():
+        if np.isin(todo, doubted(evidence, only_contradicted=True)).any():
             break
         known, few = np.union1d(known, todo), 2 * few
     return evidence
@@ -81,6 +82,8 @@ def _grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
         return False
     if e.elsewhere is not None and e.elsewhere.evidence is not None:
         e = e.elsewhere.evidence
+    if judgement.reason == "along":
+        return bool((along_errors(e) > NO_ROUNDING * EPSILON[dtype.name] * e.scale).any())
     wrong = judgement.contradicted
     ours, truth = e.analytic[wrong], best_known(e)[wrong]
     with np.errstate(invalid="ignore"):
@@ -130,7 +133,7 @@ class Witnesses:
             found, those = elsewhere.seek(self, i, evidence, doubtful)
             return replace(evidence, elsewhere=found), those
         if evidence.autodiff is None and judge(evidence).verdict is Verdict.KINK:
-            evidence = replace(evidence, excess=max(self._excess(i), self._joint_excess))
+            evidence = replace(evidence, excess=self._excess(i, evidence))
         if judge(evidence).verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
             wrong = beside.seek(self._beside, i)
             if wrong is not None:
@@ -182,18 +185,32 @@ class Witnesses:
     def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
         if self.dtype.name == "float64":
             return Allowance.of(self.dtype, scale)
+        moved = None if self._moved_narrow is None else largest(self._moved_narrow[i])
         if theirs is not None and self.jax_narrow is not None:
-            return Allowance.of(self.dtype, scale, by_jax=largest(differences(flat(self.jax_narrow.cotangents)[i], theirs)))
-        if self._moved_narrow is None:
+            by_jax = largest(differences(flat(self.jax_narrow.cotangents)[i], theirs))
+            return Allowance.of(self.dtype, scale, by_jax=by_jax, moved=moved)
+        if moved is None:
             return Allowance.of(self.dtype, scale)
         rounds = min(largest(self._rounds_narrow[i]), ROUNDED * scale)
-        return Allowance.of(self.dtype, scale, moved=max(largest(self._moved_narrow[i]), rounds))
+        return Allowance.of(self.dtype, scale, moved=max(moved, rounds))
 
     def _tied(self, i: int, e: Evidence) -> Array:
-        """The elements at kinks that have an equal there."""
+        """The elements at kinks that have an equal there; and those of which one alone moves nothing, but all equal ones do."""
+        x = self.probe.origin[i].reshape(-1)
         kinks = e.estimate.index[e.estimate.kink]
-        _, which, counts = np.unique(self.probe.origin[i].reshape(-1)[kinks], return_inverse=True, return_counts=True)
-        return np.asarray(kinks[counts[which] > 1])
+        _, which, counts = np.unique(x[kinks], return_inverse=True, return_counts=True)
+        tied = [kinks[counts[which] > 1]]
+        wrong = np.setdiff1d(judge(e).contradicted, kinks)
+        for value in np.unique(x[wrong])[:TIES]:
+            equal = np.flatnonzero(x == value)
+            slope = directions.slope_along(self.probe, i, equal) if 1 < equal.size < x.size else None
+            seen = np.isin(e.estimate.index, equal)
+            if slope is None or seen.sum() < equal.size:
+                continue
+            alone = float(e.estimate.value[seen].sum())
+            if abs(alone - slope[0]) > BENT * abs(slope[0]) + MULTIPLE * (slope[1] + float(e.estimate.uncertainty[seen].sum())):
+                tied.append(equal)  # no derivative is the sum of its parts there
+        return np.unique(np.concatenate(tied)).astype(np.intp)
 
     def _joint(self, i: int, e: Evidence) -> float:
         """At ties: the worst of the sums of tied entries against the slope along all of them, in units of what is allowed."""
@@ -204,15 +221,13 @@ class Witnesses:
             slope = directions.slope_along(self.probe, i, tied)
             if slope is not None:
                 allowed = MULTIPLE * slope[1] + e.allowance.numerical * tied.size
-                worst = max(worst, abs(float(e.analytic[tied].sum()) - slope[0]) / allowed)
+                off = abs(float(e.analytic[tied].sum()) - slope[0])
+                worst = max(worst, off / allowed if allowed else float("inf") if off else 0.0)
         return worst
 
-    def _excess(self, i: int) -> float:
-        return subgradients.excess(self.subject, self.wide, widened(self.dy), [i], self.seed)
-
-    @cached_property
-    def _joint_excess(self) -> float:
-        return subgradients.excess(self.subject, self.wide, widened(self.dy), range(len(self.leaves)), self.seed)
+    def _excess(self, i: int, e: Evidence) -> float:
+        kinks = e.estimate.index[e.estimate.kink]
+        return subgradients.excess(self.subject, self.wide, widened(self.dy), i, kinks, self.seed)
 
     @cached_property
     def _beside(self) -> Witnesses | None:
@@ -232,14 +247,16 @@ class Witnesses:
         """How exact the values and each gradient can be: by JAX, if it is there to ask."""
 
         def all_of(given: Any) -> list[Array]:
-            primals, dy = given
+            primals, dy, options = given
             pullback = self._pull(primals, dy)
             if pullback:
                 return [vector(pullback.value), *flat(pullback.cotangents)]
-            value, residuals = self.subject.fwd(*primals)
-            return [vector(value), *flat(self.subject.bwd(residuals, dy))]
+            subject = replace(self.subject, options={**self.subject.options, **options})
+            value, residuals = subject.fwd(*primals)
+            return [vector(value), *flat(subject.bwd(residuals, dy))]
 
-        return conditioning(all_of, (self.wide, widened(self.dy)), self.seed)
+        numbers = {name: a for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed)
 
     @cached_property
     def _moved_narrow(self) -> list[Array] | None:

@@ -121,3 +121,107 @@ def test_a_step_that_is_none(step: float) -> None:
 def test_a_limit_that_is_none(limit: Any) -> None:
     with pytest.raises(ValueError, match="verify: limit must be an integer from 0, got"):
         verify(noisy(), normal(3), limit=limit)
+
+
+# --------------------------------------------------------------------------------- right, however ill-conditioned
+
+
+def of_kernel(nugget: float) -> Any:
+    t = np.linspace(0, 1, 8)
+    return np.exp(-0.5 * ((t[:, None] - t) / 0.5) ** 2) + nugget * np.eye(8)
+
+
+@pytest.mark.parametrize("nugget", [1e-4, 1e-6, 1e-8])
+def test_nearly_singular_matrices_are_right_or_inconclusive(nugget: float) -> None:
+    pair = (lambda k: (np.linalg.slogdet(k)[1], k), lambda k, dy: (dy * np.linalg.inv(k).T,))
+    verdict = row(verify(pair, of_kernel(nugget))).verdict
+    assert verdict is Verdict.PASS or (nugget < 1e-6 and verdict is Verdict.INCONCLUSIVE)
+    wrong = (pair[0], lambda k, dy: (1.001 * dy * np.linalg.inv(k).T,))
+    assert row(verify(wrong, of_kernel(1e-4))).verdict is Verdict.FAIL
+
+
+def test_the_rounding_of_a_matrix_among_the_options() -> None:
+    hilbert = 1 / (np.arange(6)[:, None] + np.arange(6) + 1.0)
+    pair = (lambda b, a: (np.linalg.solve(a, b), a), lambda a, dy: (np.linalg.solve(a.T, dy),))
+    assert row(verify(pair, normal(6), options={"a": hilbert})).verdict is Verdict.PASS
+
+
+def test_sums_that_cancel_are_linear() -> None:
+    """The gradient of a temperature, a sum of large terms of both signs."""
+
+    def softmax_fwd(x: Any, t: Any) -> Any:
+        e = np.exp((x - x.max()) / t)
+        return e / e.sum(), (x, t, e / e.sum())
+
+    def softmax_bwd(residuals: Any, dy: Any) -> Any:
+        x, t, p = residuals
+        dz = p * (dy - (p * dy).sum())
+        return dz / t, np.asarray(-(dz * x).sum() / t**2)
+
+    x = 1000 + np.array([0.1, 0.7, -1.2, 0.4])
+    assert {r.verdict for r in verify((softmax_fwd, softmax_bwd), x, np.array(1.3)).rows} == {Verdict.PASS}
+
+
+def layer_norm_fwd(x: Any) -> Any:
+    centred = x - x.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True))
+    return centred / deviation, (centred / deviation, deviation)
+
+
+def layer_norm_bwd(residuals: Any, dy: Any) -> Any:
+    y, deviation = residuals
+    return ((dy - dy.mean(-1, keepdims=True) - y * (dy * y).mean(-1, keepdims=True)) / deviation,)
+
+
+def test_another_order_of_sums_in_float32_is_no_breach() -> None:
+    x = (1000 + normal(4, 64)).astype(np.float32)
+    assert row(verify((layer_norm_fwd, layer_norm_bwd), x)).verdict is Verdict.PASS
+
+
+def test_a_sine_of_a_large_number() -> None:
+    for x in (np.array([1e10, 1.3e10]), np.array([1700.123, 1701.7]) * 1e6):
+        assert row(verify(elementwise(np.sin, np.cos), x)).verdict is not Verdict.FAIL
+
+
+def test_an_epsilon_far_below_all_steps() -> None:
+    x = np.array([1.0, 2.0, 0.0])
+    assert row(verify(elementwise(lambda x: 1 / (x + 1e-9), lambda x: -1 / (x + 1e-9) ** 2), x)).verdict is not Verdict.FAIL
+
+
+def median_of(shares: Any) -> Pair:
+    return (lambda x: (np.median(x), x)), lambda x, dy: (dy * shares,)
+
+
+def test_a_tie_of_which_one_alone_moves_nothing() -> None:
+    """The median of 1 2 2 2 3: any share of dy may go to any of the three, and no single one of them moves it."""
+    x = np.array([1.0, 2, 2, 2, 3])
+    assert row(verify(median_of(np.array([0, 1, 0, 0, 0])), x)).verdict is Verdict.INCONCLUSIVE
+    assert row(verify(median_of(np.array([0, 0, 0, 0, 1])), x)).verdict is Verdict.FAIL
+    swapped = np.array([1.0, 2, 2, 2, 3])[[1, 0, 2, 3, 4]]
+    permuted = elementwise(lambda x: x * swapped, lambda x: swapped[::-1])
+    assert row(verify(permuted, np.ones(5))).verdict is Verdict.FAIL  # a smooth function's tied entries are judged one by one
+
+
+@pytest.mark.parametrize("constant", [np.ones(4), np.full(4, 3.0, np.float32)])
+def test_a_value_that_moves_nowhere_is_vacuous(constant: Any) -> None:
+    assert row(verify((lambda x: (x.std(), x), lambda x, _: (0 * x,)), constant)).verdict is Verdict.VACUOUS
+
+
+def test_what_vanishes_below_rounding_is_no_denial() -> None:
+    weights = np.array([1.0, 0.5, 1e-20])
+    pair = (lambda x: (weights @ x, None), lambda _, dy: (weights * dy,))
+    assert row(verify(pair, normal(3))).verdict is Verdict.PASS
+
+
+def test_in_float32_too_large_arguments_are_judged_in_float64() -> None:
+    x = normal(5000).astype(np.float32)
+    ordinary = int(np.abs(x - 1.04).argmin())
+
+    def cube_bwd(x: Any, dy: Any) -> Any:
+        dx = 3 * x * x * dy
+        dx[ordinary] *= dx.dtype.type(1.001)
+        return (dx,)
+
+    only = row(verify((lambda x: (x**3, x), cube_bwd), x))
+    assert only.verdict is Verdict.FAIL
+    assert f"x[{ordinary}]" in only.diagnosis
