@@ -121,21 +121,18 @@ def gradients(spec: Spec, case: Case) -> list[Any]:
     return optree.tree_leaves(spec.op.bwd(residuals, random_cotangent(y)))
 
 
-def wrong_by(
-    spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]], error: float, *, alone: bool = False
-) -> oracle.Verification:
+def wrong_by(spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]], error: float) -> oracle.Verification:
     """Of the parameters `wrong` one entry each is too large by this share."""
     arguments, options = case.draw(spec.name)
     op = spec.op
     for leaf, index in wrong.items():
         op = plant(op, leaf, index, 1 + error)
-    reference = None if alone else spec.reference
-    return oracle.verify(op, *arguments, options=options, reference=reference, flags=case.flags, views=spec.views)
+    return oracle.verify(op, *arguments, options=options, reference=spec.reference, flags=case.flags, views=spec.views)
 
 
-def assert_found(spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]], *, alone: bool = False) -> None:
+def assert_found(spec: Spec, case: Case, wrong: dict[int, tuple[int, ...]]) -> None:
     """An error of SMALL in these entries turns their rows into FAIL at that index, and no other row."""
-    result = wrong_by(spec, case, wrong, SMALL, alone=alone)
+    result = wrong_by(spec, case, wrong, SMALL)
     paths = leaves(spec, case)
     found = {row.parameter: row for row in result.rows if not row.passed}
     assert set(found) == {paths[leaf] for leaf in wrong}, str(result)
@@ -174,7 +171,7 @@ def test_it_is_found_in_any_smooth_case(spec: Spec) -> None:
     others = [case for case in smooth(spec)[1:] if "real" not in case.name]  # the large ones have a test of their own
     for i in draw.generator.permutation(len(others))[:2]:
         leaf = draw.between(0, len(leaves(spec, others[i])) - 1)
-        assert_found(spec, others[i], {leaf: draw.choice(not_small(spec.name, others[i].name, leaf))}, alone=True)
+        assert_found(spec, others[i], {leaf: draw.choice(not_small(spec.name, others[i].name, leaf))})
 
 
 def test_it_is_found_in_an_argument_too_large_to_look_at_every_entry() -> None:
