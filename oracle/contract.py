@@ -28,6 +28,7 @@ Array = NDArray[Any]
 
 
 WRITES = "writes to"
+GLOBAL = "changes what is global"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
 ONCE = "bwd can be called only once"
@@ -147,7 +148,7 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
             replace(s, subject=s.subject.on_copies()).gradient(s.primals, _copied(s.dy))
             found = changed()
     if found:
-        yield Breach("", f"changes what is global: {', '.join(found)}")
+        yield Breach("", f"{GLOBAL}: {', '.join(found)}")
 
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:

@@ -108,6 +108,19 @@ class Subject:
 
         return replace(self, forward=forward)
 
+    def sheltered(self) -> Subject:
+        """The same, but that what it sets for floating-point errors ends with each call."""
+
+        def forward(*primals: Any, **options: Any) -> Any:
+            with np.errstate():
+                return self.forward(*primals, **options)
+
+        def bwd(residuals: Any, dy: Any) -> Any:
+            with np.errstate():
+                return self.bwd(residuals, dy)
+
+        return replace(self, forward=forward, bwd=bwd)
+
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` arguments."""
         return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))

@@ -17,7 +17,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.contract import IGNORED, SHARED, WRITES, Breach, Setting, check_contract, is_still_the_same
+from oracle.contract import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting, check_contract, is_still_the_same
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
@@ -219,8 +219,9 @@ class _Run:
         rows += self._breached(breach for breach in breaches if IGNORED not in breach.what)
         # The witnesses must see arguments and values as they were given, whatever the op does to them.
         writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
+        subject = self.subject.on_copies() if writes else self.subject
         witnesses = Witnesses(
-            self.subject.on_copies() if writes else self.subject,
+            subject.sheltered() if any(GLOBAL in breach.what for breach in breaches) else subject,
             self.primals,
             self.leaves,
             self.dtype,
