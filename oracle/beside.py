@@ -92,7 +92,7 @@ def seek(there: Witnesses, i: int) -> Elsewhere | None:
         evidence = there.about(i)
         judgement = judge(evidence)
         if judgement.verdict is Verdict.FAIL:
-            return Elsewhere(judgement.contradicted, False, where=WHERE, evidence=evidence, beside=True)
+            return Elsewhere(judgement.contradicted, right=False, where=WHERE, evidence=evidence, beside=True)
     return None
 
 

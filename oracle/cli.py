@@ -30,8 +30,6 @@ __all__ = ["Exit", "main"]
 
 SHOWN = 5  # programs that are named
 UNCHANGED = "interrupted; the last reports are unchanged"
-
-
 TIMEOUT = 120  # seconds for each case, on a slow machine
 
 

@@ -52,7 +52,8 @@ def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> tuple[E
             judgement = judge(there)
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:
-                return Elsewhere(wrong, False, where=f"at {where}, where rounding hides less", evidence=there), others
+                hides_less = f"at {where}, where rounding hides less"
+                return Elsewhere(wrong, right=False, where=hides_less, evidence=there), others
             if judgement.verdict.passes:
                 unknown = np.setdiff1d(unknown, _visible(there, unknown))
         if not unknown.size:

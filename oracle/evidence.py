@@ -62,10 +62,8 @@ class Allowance:
             return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
         ulp = EPSILON[dtype.name] * scale
         alone = 64 * ulp if moved is None else NARROW * (moved + ulp)
-        if by_jax is not None:
-            lucky = NARROW / 2 * moved if moved is not None and dtype.name == "float32" else 0.0  # 16 bits are computed in 32
-            alone = max(4 * (by_jax + ulp), lucky)
-        return cls(alone, alone)
+        narrow = alone if by_jax is None else max(4 * (by_jax + ulp), NARROW / 2 * (moved or 0.0))
+        return cls(narrow, narrow)
 
     def beside(self, blur: float) -> Allowance:
         """The same, and the rounding that the arguments themselves carry into the gradient."""

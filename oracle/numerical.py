@@ -96,9 +96,8 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
 def _searched(
     probe: Probe, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, survey: bool = False
 ) -> Estimate:
-    at_zero = probe.origin[leaf].reshape(-1)[index] == 0
-    search = Search(lambda i, h: probe.difference(leaf, int(index[i]), h), steps, sizes, at_zero)
-    value, uncertainty = search.survey() if survey else search.run()
+    search = Search(lambda i, h: probe.difference(leaf, int(index[i]), h), steps, sizes)
+    value, uncertainty = search.survey(probe.origin[leaf].reshape(-1)[index] == 0) if survey else search.run()
     with quiet():
         jumps = search.jumps()
     return Estimate(

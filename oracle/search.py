@@ -67,12 +67,10 @@ class Search:
         difference: Callable[[int, float], Difference],
         steps: Array,
         sizes: Array,
-        at_zero: Array | None = None,
     ) -> None:
         self.difference = difference
         self.steps = steps
         self.smallest = SMALLEST_STEP * np.where(sizes > 0, np.minimum(sizes, steps / FIRST_STEP), steps / FIRST_STEP)
-        self.at_zero = sizes == 0 if at_zero is None else at_zero
         self.count = len(steps)
         self.central: list[Array] = []
         self.forward: list[Array] = []
@@ -83,7 +81,8 @@ class Search:
         self.bend = np.zeros(self.count)
         self.kinked = np.zeros(self.count, dtype=bool)
         self.bent = np.zeros(self.count, dtype=bool)
-        self.surveying = False
+        self.unrefuted = np.zeros(self.count, dtype=bool)
+        """Of which only what no shorter step contradicts is believed."""
 
     def run(self) -> tuple[Array, Array]:
         alive = np.arange(self.count)
@@ -111,26 +110,29 @@ class Search:
                 # Two levels without gain end the search, unless the slopes of the two sides still differ.
                 self.idle[alive] = np.where(gained[alive], 0, self.idle[alive] + 1)
                 alive = alive[(self.idle[alive] < 2) | (self.jumps().suspected | self._parted(value, uncertainty))[alive]]
-            value, uncertainty = self._unrefuted(value, uncertainty)
+            value, uncertainty = self._not_denied(value, uncertainty)
             value, uncertainty = self._this_side(value, uncertainty)
             uncertainty = self._looked_at_closely(value, uncertainty)
             uncertainty = np.where(self._bends(), np.inf, uncertainty)
             return value, np.where(self._diverging(), np.inf, uncertainty)
 
-    def survey(self) -> tuple[Array, Array]:
-        """At all steps, down to the shortest; of the table's entries that no shorter step contradicts, the most certain."""
-        smallest = self.smallest * np.where(self.at_zero, SURVEYED[2], SURVEYED[1]) / SMALLEST_STEP
+    def survey(self, at_zero: Array) -> tuple[Array, Array]:
+        """At all steps, down to the shortest; of the table's entries that no shorter step contradicts, the most certain.
+
+        Elements `at_zero` lose no digits however short the steps are.
+        """
+        smallest = self.smallest * np.where(at_zero, SURVEYED[2], SURVEYED[1]) / SMALLEST_STEP
         with quiet():
             while (alive := np.flatnonzero(self.steps / RATIO ** len(self.central) > smallest)).size or len(
                 self.central
             ) < LEVELS:
                 self._level(alive)
-            self.surveying = True
+            self.unrefuted[:] = True
             value, uncertainty, _ = self._best()
             value, uncertainty = self._this_side(value, uncertainty)
             return value, np.where(self._diverging() | self._bends(), np.inf, uncertainty)
 
-    def _unrefuted(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
+    def _not_denied(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
         """Where more than a table was needed, what no shorter step denies: long ones may agree, on a slope of another scale."""
         deep = np.isfinite(self.table(self.central)).sum(axis=1) > LEVELS
         if not deep.any():
@@ -254,8 +256,7 @@ class Search:
         central = self.table(self.central) if central is None else central
         noise = self.table(self.noise)
         tables = [_entries(central, noise, factor) for factor in (RATIO**2, RATIO)]
-        if unrefuted is None:
-            unrefuted = np.full(self.count, self.surveying)
+        unrefuted = self.unrefuted if unrefuted is None else unrefuted
         return _most_certain([entry for entries in tables for entry in entries], unrefuted)
 
     def _parted(self, value: Array, uncertainty: Array) -> Array:
@@ -272,8 +273,8 @@ class Search:
         """
         noise = 2 * self.table(self.noise)
         forward, backward = self.table(self.forward), self.table(self.backward)
-        right, above, _ = _most_certain(_entries(forward, noise, RATIO), np.full(self.count, self.surveying))
-        left, below, _ = _most_certain(_entries(backward, noise, RATIO), np.full(self.count, self.surveying))
+        right, above, _ = _most_certain(_entries(forward, noise, RATIO), self.unrefuted)
+        left, below, _ = _most_certain(_entries(backward, noise, RATIO), self.unrefuted)
         jump = right - left
         resolves = np.abs(jump)[:, None] > 8 * noise
         shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]

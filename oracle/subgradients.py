@@ -16,7 +16,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.probe import RAISED, quiet, size_of, unvector, vector
-from oracle.subject import Subject, flat
+from oracle.subject import Subject, flat, narrowed
 
 __all__ = ["excess"]
 
@@ -99,8 +99,7 @@ class _Point:
         used = weights != 0
         if not used.any() or not (np.isfinite(ahead[:, used]).all() and np.isfinite(behind[:, used]).all()):
             return 0.0
-        leaves = optree.tree_map(lambda w, v: np.asarray(w, np.asarray(v).dtype), unvector(weights, self.value), self.value)
-        gradient = flat(self.subject.bwd(self.residuals, leaves))
+        gradient = flat(self.subject.bwd(self.residuals, narrowed(unvector(weights, self.value), self.value)))
         rises = np.array([[g @ d.reshape(-1) for g, d in zip(gradient, direction, strict=True)] for direction in directions])
         low, high = behind[:, used] @ weights[used], ahead[:, used] @ weights[used]
         slopes = np.abs(rises).sum(axis=1) + np.abs(low) + np.abs(high)

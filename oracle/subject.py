@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import KINDS, adapted
-from oracle.measures import EPSILON, differences, largest
+from oracle.measures import EPSILON, differences, eps_of, largest
 from oracle.probe import RAISED, quiet, vector
 from purenet import Op
 from purenet.optimizers import GradientTransformation
@@ -28,6 +28,7 @@ __all__ = [
     "flat",
     "leaves_of",
     "narrowed",
+    "narrowest",
     "natural_sizes",
     "nearby",
     "widened",
@@ -165,6 +166,11 @@ def widened(tree: Any) -> Any:
     return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
 
 
+def narrowest(leaves: Iterable[Leaf]) -> np.dtype[Any]:
+    """The dtype of the fewest digits among these arrays: by it the gradients of all of them are rounded."""
+    return max((np.asarray(leaf.array).dtype for leaf in leaves), key=eps_of)
+
+
 def narrowed(tree: Any, like: Any) -> Any:
     """The same tree in the dtypes of another."""
     return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
@@ -205,11 +211,10 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
         with quiet():
             try:
                 value, residuals = subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), widened(primals)))
-                seeds = optree.tree_map(lambda d, v: np.asarray(d, np.asarray(v).dtype), dy, value)
-                nearby = flat(subject.bwd(residuals, seeds))
+                there = flat(subject.bwd(residuals, narrowed(dy, value)))
             except RAISED:  # outside the domain, or float64 is not taken: no such point
                 break
-        path.append([largest(vector(value)), *(largest(a) for a in nearby)])
+        path.append([largest(vector(value)), *(largest(a) for a in there)])
     size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
     return size, scales
 

@@ -14,6 +14,8 @@
 | agree | agrees | an error that only the natural scale forgives is none where it would show | PASS |
 | agree | agrees | it is one there | FAIL: the pullback is wrong there, and so probably here |
 | agree | agrees | at a special point, and not beside it | INCONCLUSIVE |
+| agree one by one, at kinks | no reference | together no gradient, grossly | FAIL |
+| agree one by one, at kinks | no reference | together no gradient, barely | INCONCLUSIVE |
 
 An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
 rounding alone (`evidence.py`). One that is hidden by larger rounding is asked about elsewhere (`elsewhere.py`).

@@ -21,12 +21,11 @@ from oracle.contract import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting, ch
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
-from oracle.measures import eps_of
 from oracle.probe import RAISED, quiet, random_cotangent
 from oracle.report.table import count, render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
-from oracle.subject import Leaf, Subject, check_primals, leaves_of
+from oracle.subject import Leaf, Subject, check_primals, leaves_of, narrowest
 from oracle.surroundings import kept
 from oracle.verdict import Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses
@@ -328,8 +327,7 @@ class _Run:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The narrowest among the arguments, which is what the gradients of all of them are rounded by."""
-        return max((np.asarray(leaf.array).dtype for leaf in self.leaves), key=eps_of)
+        return narrowest(self.leaves)
 
     # ----------------------------------------------------------------------------------------- the verdict
 

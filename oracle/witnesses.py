@@ -13,9 +13,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import beside, directions, elsewhere, numerical, subgradients
+from oracle import beside, directions, elsewhere, numerical, subgradients, ties
 from oracle.diagnosis import Budget, Questions, Situation
-from oracle.evidence import MULTIPLE, NOTHING, Allowance, Evidence, best_known, doubted, hidden
+from oracle.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import RAISED, Probe, vector
@@ -45,13 +45,11 @@ Array = NDArray[Any]
 
 SAMPLED = 64  # elements of a large argument: random ones, those where JAX disagrees most, and the largest
 BLOCKS = 32  # and a random direction in each of so many blocks of all its elements
-TIES = 64  # groups of equal elements
 ROUNDED = 2.0**-13  # of a gradient's scale: the most that intermediate numbers of a narrow dtype may lose
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
 OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
 NOISE = 16.0  # times the noise of the values
 NO_ROUNDING = 64.0  # ULP of an entry: no op of a dtype rounds so
-BENT = 2.0**-10  # of a slope: by how much that of several elements is not the sum of theirs, at a tie
 FEW = 4  # elements that are surveyed before the verdict is asked again
 
 
@@ -129,12 +127,14 @@ class Witnesses:
         """The evidence about argument `i`, also from elsewhere if it needs that."""
         evidence = self.about(i)
         doubtful = self._hidden(i, evidence)
-        if doubtful.size and (judge(evidence).verdict.passes or judge(evidence).reason in OPEN):
+        judgement = judge(evidence)
+        if doubtful.size and (judgement.verdict.passes or judgement.reason in OPEN):
             found, those = elsewhere.seek(self, i, evidence, doubtful)
             return replace(evidence, elsewhere=found), those
-        if evidence.autodiff is None and judge(evidence).verdict is Verdict.KINK:
+        if evidence.autodiff is None and judgement.verdict is Verdict.KINK:
             evidence = replace(evidence, excess=self._excess(i, evidence))
-        if judge(evidence).verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
+            judgement = judge(evidence)
+        if judgement.verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
             wrong = beside.seek(self._beside, i)
             if wrong is not None:
                 return replace(evidence, elsewhere=wrong), self._beside
@@ -175,9 +175,9 @@ class Witnesses:
             evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
         if judge(evidence).reason == "another-function" and self.dtype.name == "float64":
             evidence = replace(evidence, blurred=BLURRING * largest(self._moved[1 + i]))
-        evidence = replace(evidence, tied=self._tied(i, evidence))
+        evidence = replace(evidence, tied=ties.tied(self.probe, i, evidence))
         if theirs is None and evidence.tied.size:
-            evidence = replace(evidence, joint=self._joint(i, evidence))
+            evidence = replace(evidence, joint=ties.joint(self.probe, i, evidence))
         if along is None and index is None:
             self.estimates[i] = evidence.estimate
         return evidence
@@ -185,45 +185,17 @@ class Witnesses:
     def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
         if self.dtype.name == "float64":
             return Allowance.of(self.dtype, scale)
-        moved = None if self._moved_narrow is None else largest(self._moved_narrow[i])
         if theirs is not None and self.jax_narrow is not None:
             by_jax = largest(differences(flat(self.jax_narrow.cotangents)[i], theirs))
-            return Allowance.of(self.dtype, scale, by_jax=by_jax, moved=moved)
-        if moved is None:
-            return Allowance.of(self.dtype, scale)
-        rounds = min(largest(self._rounds_narrow[i]), ROUNDED * scale)
-        return Allowance.of(self.dtype, scale, moved=max(moved, rounds))
+            # JAX may be lucky at a point; but not in 16 bits, where it and the ops compute in 32.
+            return Allowance.of(self.dtype, scale, by_jax, self._moves(i) if self.dtype.name == "float32" else None)
+        moved = self._moves(i)
+        if moved is not None:
+            moved = max(moved, min(largest(self._rounds_narrow[i]), ROUNDED * scale))
+        return Allowance.of(self.dtype, scale, moved=moved)
 
-    def _tied(self, i: int, e: Evidence) -> Array:
-        """The elements at kinks that have an equal there; and those of which one alone moves nothing, but all equal ones do."""
-        x = self.probe.origin[i].reshape(-1)
-        kinks = e.estimate.index[e.estimate.kink]
-        _, which, counts = np.unique(x[kinks], return_inverse=True, return_counts=True)
-        tied = [kinks[counts[which] > 1]]
-        wrong = np.setdiff1d(judge(e).contradicted, kinks)
-        for value in np.unique(x[wrong])[:TIES]:
-            equal = np.flatnonzero(x == value)
-            slope = directions.slope_along(self.probe, i, equal) if 1 < equal.size < x.size else None
-            seen = np.isin(e.estimate.index, equal)
-            if slope is None or seen.sum() < equal.size:
-                continue
-            alone = float(e.estimate.value[seen].sum())
-            if abs(alone - slope[0]) > BENT * abs(slope[0]) + MULTIPLE * (slope[1] + float(e.estimate.uncertainty[seen].sum())):
-                tied.append(equal)  # no derivative is the sum of its parts there
-        return np.unique(np.concatenate(tied)).astype(np.intp)
-
-    def _joint(self, i: int, e: Evidence) -> float:
-        """At ties: the worst of the sums of tied entries against the slope along all of them, in units of what is allowed."""
-        x = self.probe.origin[i].reshape(-1)
-        worst = 0.0
-        for value in np.unique(x[e.tied])[:TIES]:
-            tied = e.tied[x[e.tied] == value]
-            slope = directions.slope_along(self.probe, i, tied)
-            if slope is not None:
-                allowed = MULTIPLE * slope[1] + e.allowance.numerical * tied.size
-                off = abs(float(e.analytic[tied].sum()) - slope[0])
-                worst = max(worst, off / allowed if allowed else float("inf") if off else 0.0)
-        return worst
+    def _moves(self, i: int) -> float | None:
+        return None if self._moved_narrow is None else largest(self._moved_narrow[i])
 
     def _excess(self, i: int, e: Evidence) -> float:
         kinks = e.estimate.index[e.estimate.kink]
