@@ -138,7 +138,8 @@ class Search:
         if not deep.any():
             return value, uncertainty
         best = self._best(unrefuted=deep)
-        return np.where(deep, best.value, value), np.where(deep, best.uncertainty, uncertainty)
+        denied = deep & (np.abs(best.value - value) > 4 * (best.uncertainty + uncertainty))
+        return np.where(denied, best.value, value), np.where(denied, best.uncertainty, uncertainty)
 
     def _looked_at_closely(self, value: Array, uncertainty: Array) -> Array:
         """The distance from the slope over a very short step where that denies an answer from longer ones."""

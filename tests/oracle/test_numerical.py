@@ -82,9 +82,7 @@ SMOOTH = {
     ),
     "log gamma": Smooth(special.gammaln, special.digamma, 100 * SMALL),
     "huber": Smooth(lambda x: special.huber(1.0, x), lambda x: np.clip(x, -1, 1), X),
-    "huber at its joins": Smooth(
-        lambda x: special.huber(1.0, x), lambda x: np.clip(x, -1, 1), np.array([1.0, -1.0, 0.5, 2.0]), 2e-12
-    ),
+    "huber at its joins": Smooth(lambda x: special.huber(1.0, x), lambda x: np.clip(x, -1, 1), np.array([1.0, -1.0, 0.5, 2.0])),
     "x |x| at 0": Smooth(lambda x: x * np.abs(x), lambda x: 2 * np.abs(x), np.array([0.0, 1e-9, 1e-3, 1.0]), None),
     "1e8 + sin": Smooth(lambda x: 1e8 + np.sin(x), np.cos, X, 1e-4),
     "sine, masked": Smooth(lambda x: np.where(x > 0, np.sin(x), -np.inf), lambda x: np.where(x > 0, np.cos(x), 0), X, None),
