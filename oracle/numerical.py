@@ -96,7 +96,12 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
 def _searched(
     probe: Probe, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, survey: bool = False
 ) -> Estimate:
-    search = Search(lambda i, h: probe.difference(leaf, int(index[i]), h), steps, sizes)
+    search = Search(
+        lambda i, h: probe.difference(leaf, int(index[i]), h),
+        steps,
+        sizes,
+        lambda some, moves: probe.difference(leaf, index[some], moves),
+    )
     value, uncertainty = search.survey(probe.origin[leaf].reshape(-1)[index] == 0) if survey else search.run()
     with quiet():
         jumps = search.jumps()

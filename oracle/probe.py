@@ -21,6 +21,7 @@ RAISED = (Exception, SystemExit)  # what may come of running someone else's func
 
 # Of the displacements that measure noise, in units of each element: some float32 numbers; less; and what moves all values.
 PACES = (2.0**-22, 2.0**-36, 2.0**-6)
+AT_ZERO = 2.0**-40  # of them, at last, for elements at 0: 1 / (x + 1e-12) bends within any others
 STAIRS = 4  # steps of a staircase that make it noise rather than a function with steps
 POINTS = 12  # that are looked at with each
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
@@ -116,11 +117,12 @@ class Probe:
         least: Array = np.where(self.value == 0, 0.0, np.fmax(self.eps * np.abs(self.value), SMALLEST))
         with quiet():
             jitter, _ = self._jitter(structure, PACES[0])
-            if (jitter > 2.0**12 * least).any():
-                # Either noise, or a function that bends within these paces. At a shorter pace a smooth function has less;
-                # a staircase, which repeats its values there, may be only between two of its steps.
-                shorter, repeats = self._jitter(structure, PACES[1])
-                jitter = np.where(repeats, jitter, np.fmin(jitter, shorter))
+            # Either noise, or a function that bends within these paces. At a shorter pace a smooth function has less;
+            # a staircase, which repeats its values there, may be only between two of its steps. From 0 no pace is too short.
+            for share in (1.0, AT_ZERO) if any((x == 0).any() for x in self.origin) else (1.0,):
+                if (jitter > 2.0**12 * least).any():
+                    shorter, repeats = self._jitter(structure, PACES[1], share)
+                    jitter = np.where(repeats, jitter, np.fmin(jitter, shorter))
             return np.asarray(np.fmax(np.fmax(least, jitter), self._stairs(structure)))
 
     def _stairs(self, structure: optree.PyTreeSpec) -> Array:
@@ -136,13 +138,13 @@ class Probe:
         self.staircase = bool((coarse & (step > FLOAT32 * size)).any())
         return np.where(coarse, step / 2, 0.0)
 
-    def _jitter(self, structure: optree.PyTreeSpec, pace: float) -> tuple[Array, Array]:
+    def _jitter(self, structure: optree.PyTreeSpec, pace: float, at_zero: float = 1.0) -> tuple[Array, Array]:
         """How much each output jitters, and whether it is the same at two neighbouring points."""
         generator = np.random.default_rng(0x6E6F)
         noise, repeats = np.zeros(self.value.shape), np.zeros(self.value.shape, dtype=bool)
         for _ in range(CREEPS):
             try:
-                table = self._creep(structure, generator, pace)
+                table = self._creep(structure, generator, pace, at_zero)
             except RAISED:  # the end of the function's domain: nothing can be measured there
                 return noise, np.ones_like(repeats)
             repeats |= (np.diff(table, axis=0) == 0).any(axis=0)
@@ -154,10 +156,13 @@ class Probe:
             noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
         return noise, repeats
 
-    def _creep(self, structure: Any, generator: np.random.Generator, pace: float) -> Array:
-        """The outputs at equally spaced points, each argument at its own pace: some units in its last place."""
+    def _creep(self, structure: Any, generator: np.random.Generator, pace: float, at_zero: float = 1.0) -> Array:
+        """The outputs at equally spaced points, each argument at its own pace: some units in its last place.
+
+        Elements at 0 go at a share of it.
+        """
         paces = [
-            np.where(x == 0, size_of(x), np.abs(x))
+            np.where(x == 0, at_zero * size_of(x), np.abs(x))
             * generator.choice([-1, 1], x.shape)
             * generator.uniform(0.5, 1, x.shape)
             * pace

@@ -27,10 +27,12 @@ AS_NOISE = 2.0  # times the noise that was measured, which is its root mean squa
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
 JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
 GROWING = 3.0  # times as large two steps on: no slope
+SHRINKING = 8.0  # times as much as the next: h^2 shrinks to a sixteenth from step to step, h to a quarter
 SETTLING = 0.75  # of what the step before has changed: a slope that has a limit changes by a quarter, or half near a root
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
+TOGETHER = 32  # elements, at most, that it is taken at at once
 SURVEYED = (
     2.0**16 * 2 / 3,
     2.0**-46,
@@ -67,8 +69,10 @@ class Search:
         difference: Callable[[int, float], Difference],
         steps: Array,
         sizes: Array,
+        together: Callable[[Array, Array], Difference] | None = None,
     ) -> None:
         self.difference = difference
+        self.together = together
         self.steps = steps
         self.smallest = SMALLEST_STEP * np.where(sizes > 0, np.minimum(sizes, steps / FIRST_STEP), steps / FIRST_STEP)
         self.count = len(steps)
@@ -147,7 +151,7 @@ class Search:
         taken = np.isfinite(self.table(self.central)).sum(axis=1)
         longer = np.flatnonzero(self.steps / RATIO ** np.maximum(taken - 1, 0) > steps)
         apart = np.zeros(self.count)
-        for i in map(int, longer):
+        for i in map(int, np.setdiff1d(longer, self._straight(longer, steps, value, uncertainty))):
             look = self._slopes(i, float(steps[i]))
             off = abs(look.central - value[i])
             if look.gap > SHARP * abs(value[i]) + 8 * look.noise:
@@ -156,6 +160,28 @@ class Search:
                     off, self.kinked[i] = max(off, look.gap), True
             apart[i] = np.nan_to_num(off - 8 * look.noise - 4 * uncertainty[i])
         return np.where(apart > 0, apart + uncertainty, uncertainty)
+
+    def _straight(self, index: Array, steps: Array, value: Array, uncertainty: Array) -> Array:
+        """Those for which one look serves many: all move at once, and the slope is what theirs add up to.
+
+        Only of those that are known, and whose share of it is too large to be hidden by the others.
+        """
+        if self.together is None:
+            return index[:0]
+        size, spread = np.abs(value * steps), uncertainty * steps
+        straight = []
+        for group in (index[k : k + TOGETHER] for k in range(0, index.size, TOGETHER)):
+            total = size[group].sum()
+            group = group[(size[group] * group.size >= 2.0**-6 * total) & (spread[group] <= 2.0**-20 * size[group])]
+            if group.size < 2:
+                continue
+            moves = np.where(np.random.default_rng(group).integers(0, 2, group.size) > 0, 1.0, -1.0) * steps[group]
+            look = self.together(group, moves)
+            off = abs(look.both / 2 - float(value[group] @ moves)) - 4 * float(spread[group].sum())
+            gap = max(abs(2 * look.ahead - look.both), look.bend) - 2.0**-20 * total
+            if max(off, gap) <= 8 * AS_NOISE * (look.noise + look.growth):
+                straight.append(group)
+        return np.concatenate([index[:0], *straight])
 
     def _bends(self) -> Array:
         """Where what looks like a kink is none.
@@ -314,19 +340,29 @@ def _entries(differences: Array, noise: Array, factor: float) -> list[Extrapolat
     """The columns of Richardson's table along axis 1: the last entry of each belongs to the shortest step."""
     columns = []
     column, amplified = differences, noise
-    before = np.zeros(differences.shape)
+    before = left = np.zeros(differences.shape)
     for m in range(1, LEVELS):
         weight = 1 / (factor**m - 1)
         coarse, fine = column[:, :-1], column[:, 1:]
+        left = left[:, 1:]
+        if factor > RATIO:
+            left = np.maximum(left, _odd(fine - coarse, amplified[:, 1:]))
         column = fine + (fine - coarse) * weight
         amplified = amplified[:, 1:] * (1 + weight) + amplified[:, :-1] * weight
         # Neighbours may agree by chance, where powers of h cancel: they state no less than a share of those before them.
         apart = np.maximum(np.abs(column - fine), CHANCE * before[:, 1:])
         before = apart
-        stated = apart + amplified
+        stated = np.maximum(apart, left) + amplified
         stated[~np.isfinite(stated)] = np.inf
         columns.append(Extrapolated(column, stated, amplified))
     return columns
+
+
+def _odd(changes: Array, noise: Array) -> Array:
+    """What a table that removes powers of h^2 alone leaves of odd ones: these show in changes that shrink as h does."""
+    change = np.abs(changes)
+    odd = (change[:, 1:] > 8 * noise[:, 1:]) & (change[:, :-1] < SHRINKING * change[:, 1:])
+    return np.pad(np.where(odd, change[:, 1:] / (RATIO - 1), 0.0), ((0, 0), (1, 0)))
 
 
 def _most_certain(columns: list[Extrapolated], unrefuted: Array) -> Extrapolated:

@@ -33,6 +33,28 @@ def test_a_slope_that_grows_as_a_logarithm_has_no_limit(at_zero: float) -> None:
     assert row(verify(plogp(0.0), np.array([0.1, 0.5]))).verdict is Verdict.PASS
 
 
+GUARDED = {
+    "1 / (x + e)": (lambda x, e: 1 / (x + e), lambda x, e: -1 / (x + e) ** 2),
+    "(x + e) ** -1/2": (lambda x, e: (x + e) ** -0.5, lambda x, e: -0.5 * (x + e) ** -1.5),
+    "log(x + e)": (lambda x, e: np.log(x + e), lambda x, e: 1 / (x + e)),
+    "x / (|x| + e)": (lambda x, e: x / (np.abs(x) + e), lambda x, e: e / (np.abs(x) + e) ** 2),
+}
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-8, 1e-12])
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_tiny_number_beside_an_element_at_zero(name: str, epsilon: float) -> None:
+    """It is the scale on which the function bends there: far below any step and pace that the other elements suggest."""
+    function, slope = GUARDED[name]
+
+    def pair(factor: float) -> Pair:
+        return elementwise(lambda x: function(x, epsilon), lambda x: slope(x, epsilon) * np.where(x == 0, factor, 1.0))
+
+    x = np.array([0.0, 1.0, 2.0])
+    assert row(verify(pair(1.0), x)).verdict is Verdict.PASS
+    assert row(verify(pair(1 + 1e-7), x)).verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("function", "slope", "at"),
     [(lambda x: x**2.5, lambda x: 2.5 * x**1.5, 0.0), (np.arcsin, lambda x: 1 / np.sqrt(np.maximum(1 - x * x, 1e-300)), 1.0)],

@@ -182,6 +182,43 @@ def test_every_element_reaches_every_output() -> None:
     assert np.abs(estimate.value - true).max() <= 1e-12 * np.abs(true).max()
 
 
+@pytest.mark.parametrize("share", 10.0 ** -np.arange(0.0, 7.0))
+def test_a_jump_of_the_second_derivative(share: float) -> None:
+    """Differences there shrink by h: what a table of h^2 makes of them is wrong, and may look as certain as any."""
+    x = np.array([0.0, 1.0, -2.0])
+    v, estimate = looked_at(lambda x: np.sin(x) + share * x * np.abs(x), x)
+    assert (too_sure(estimate, v * (np.cos(x) + 2 * share * np.abs(x))) <= 0).all()
+
+
+def test_the_last_look_is_one_for_many() -> None:
+    calls = []
+    x = normal(32)
+
+    def function(x: Array) -> Array:
+        calls.append(0)
+        return np.asarray(np.sin(x))
+
+    probe = Probe(function, (x,), np.asarray(random_cotangent(x)))
+    calls.clear()
+    assert differentiate(probe, 0).differences.shape[1] == 4
+    assert len(calls) == 2 * (4 * x.size + 1)
+
+
+def test_the_last_look_at_many_sees_what_one_does() -> None:
+    """What repeats itself over every longer step is as good as flat there."""
+    x = normal(32) + 3
+
+    def function(x: Array) -> Array:
+        period = np.where(np.arange(32) == 20, 2.0**-18 * x[20], np.inf)
+        return np.asarray(np.sin(x) + 1e-6 * np.sin(2 * np.pi * (x - x0) / period))
+
+    x0 = x.copy()
+    v, estimate = looked_at(function, x)
+    slope = np.cos(x)
+    slope[20] += 1e-6 * 2 * np.pi / (2.0**-18 * x[20])
+    assert (too_sure(estimate, v * slope) <= 0).all()
+
+
 def test_only_the_elements_asked_for() -> None:
     x = normal(5)
     v, estimate = looked_at(np.sin, x, index=np.array([3, 1]))
