@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # JAX and all these tests are here to stay: no collection need look at them
+    gc.set_threshold(50_000, 20, 20)  # nor at what each trace of JAX allocates, as often as that
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,35 +68,48 @@ def number(scale: float) -> str:
 
 
 def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, numbers: dict[str, float] | None = None) -> str:
-    """What a constant factor usually means; empty if it means nothing known."""
-    known = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
+    """What a constant factor usually means; empty if it means nothing known.
+
+    2 may be a forgotten half, the root of 4 or the inverse of a keyword: of each kind of meaning the first is said.
+    """
+    kinds = _meanings(sizes, numbers or {})
+    for size, before in ((scale, ""), (-scale, "the sign is wrong, and ")):
+        means = [
+            next((words for value, words in kind if abs(size - value) < within * abs(value) and (value > 0 or not before)), "")
+            for kind in kinds
+        ]
+        if any(means):
+            return before + "; or ".join(words for words in means if words)
+    return ""
+
+
+def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tuple[float, str]]]:
+    """Factors and what they mean, kind by kind."""
+    plain = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
+    counts: list[tuple[float, str]] = []
     for name, n in sizes.items():
         if n > 1:
-            known += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
-            known += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often")]
-    for name, x in (numbers or {}).items():
-        parts = [(x, f"{name} ({x:g})"), (1 - x, f"1 - {name} ({1 - x:g})")]
-        for value, words in parts:
+            counts += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
+            counts += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often")]
+    keywords: list[tuple[float, str]] = []
+    for name, x in numbers.items():
+        for value, words in ((x, f"{name} ({x:g})"), (1 - x, f"1 - {name} ({1 - x:g})")):
             if value != 0 and not isclose(abs(value), 1.0):
-                known += [(value, f"multiplied by {words} once too often"), (1 / value, f"not multiplied by {words}")]
+                keywords += [(value, f"multiplied by {words} once too often"), (1 / value, f"not multiplied by {words}")]
         if 0 < x < 1:
-            known += [((1 - x) / x, f"divided by {name} ({x:g}) instead of 1 - {name}")]
-            known += [(x / (1 - x), f"multiplied by {name} ({x:g}) instead of 1 - {name}")]
+            keywords += [((1 - x) / x, f"divided by {name} ({x:g}) instead of 1 - {name}")]
+            keywords += [(x / (1 - x), f"multiplied by {name} ({x:g}) instead of 1 - {name}")]
+    roots: list[tuple[float, str]] = []
+    degrees: list[tuple[float, str]] = []
     for name, n in sizes.items():
         if n > 2:
-            known += [(sqrt(n), f"not divided by the square root of the {name} ({n})")]
-            known += [(1 / sqrt(n), f"divided by the square root of the {name} ({n}) once too often")]
-            known += [(n / (n - 1), f"divided by {n - 1} instead of the {name} ({n})")]
-            known += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
-            known += [(sqrt((n - 1) / n), f"a deviation over {n - 1} instead of the {name} ({n})")]
-            known += [(sqrt(n / (n - 1)), f"a deviation over the {name} ({n}) instead of {n - 1}")]
-    for value, words in known:
-        if abs(scale - value) < within * abs(value):
-            return words
-    for value, words in known:
-        if value > 0 and abs(scale + value) < within * value:
-            return f"the sign is wrong, and {words}"
-    return ""
+            roots += [(sqrt(n), f"not divided by the square root of the {name} ({n})")]
+            roots += [(1 / sqrt(n), f"divided by the square root of the {name} ({n}) once too often")]
+            degrees += [(n / (n - 1), f"divided by {n - 1} instead of the {name} ({n})")]
+            degrees += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
+            degrees += [(sqrt((n - 1) / n), f"a deviation over {n - 1} instead of the {name} ({n})")]
+            degrees += [(sqrt(n / (n - 1)), f"a deviation over the {name} ({n}) instead of {n - 1}")]
+    return [plain, counts, keywords, roots, degrees]
 
 
 def signs_lost(v: View) -> Iterator[str]:

@@ -151,6 +151,19 @@ def test_what_factors_mean() -> None:
     assert explain_factor(8.001, sizes, 1e-3) == "not divided by the batch (8)"
 
 
+def test_a_factor_may_mean_several_things() -> None:
+    sizes, numbers = {"batch": 4, "dimension 1 of q": 16}, {"momentum": 0.5}
+    forgotten = (
+        "counted twice, or a 1/2 forgotten; or not multiplied by momentum (0.5); or not divided by the square root of the"
+    )
+    assert (
+        explain_factor(4.0, sizes)
+        == "not divided by the batch (4); or not divided by the square root of the dimension 1 of q (16)"
+    )
+    assert explain_factor(2.0, sizes, numbers=numbers) == f"{forgotten} batch (4)"
+    assert explain_factor(-2.0, sizes, numbers=numbers) == f"the sign is wrong, and {forgotten} batch (4)"
+
+
 # ------------------------------------------------------------------------------------------------- transposed
 
 
