@@ -187,6 +187,12 @@ def other_cotangents(v: View) -> Iterator[str]:
         for by in (1, -1):
             if pulled(np.roll(dy, by, axis)) or pulled(_shifted(dy, by, axis)):
                 yield f"shifted: the cotangent, by {by:+d} along axis {axis} of the value"
+        for a in (a for a in range(2, n) if n % a == 0):
+            if pulled(_interleaved(dy, axis, a)):
+                yield (
+                    f"interleaved: the cotangent, whose axis {axis} of {n} is read as ({a}, {n // a}) "
+                    f"instead of ({n // a}, {a}): repeated for tiled, or another order of memory?"
+                )
     if dy.size > 1 and (pulled(np.full(outputs, dy.mean())) or pulled(np.full(outputs, dy.sum()))):
         yield "averaged over all outputs: the cotangent is one number, its mean or its sum"
 
@@ -210,6 +216,12 @@ def permuted_cotangent(v: View) -> Iterator[str]:
 
 def _place(index: int, shape: tuple[int, ...]) -> str:
     return f"[{', '.join(str(int(i)) for i in np.unravel_index(index, shape))}]"
+
+
+def _interleaved(dy: Array, axis: int, a: int) -> Array:
+    """An axis cut into `a` parts, of which the first entries come first, then the second ones."""
+    parts = dy.reshape(*dy.shape[:axis], a, -1, *dy.shape[axis + 1 :])
+    return np.swapaxes(parts, axis, axis + 1).reshape(dy.shape)
 
 
 def _shifted(dy: Array, by: int, axis: int) -> Array:

@@ -24,7 +24,7 @@ def overwritten(v: View) -> Iterator[str]:
     """Of several uses of an entry one counts."""
     if v.asked is None:
         return
-    for size, uses, used in _uses(v.asked):
+    for size, uses, used in _uses(v.asked, alike=True):
         times = used.sum(axis=1)
         first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         for which, place in (("last", last), ("first", first)):
@@ -79,10 +79,10 @@ def _selections(count: int) -> Array:
     return lost
 
 
-def _uses(asked: Asked) -> Iterator[tuple[list[int], Array, Array]]:
+def _uses(asked: Asked, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
     """What is added to each entry, one column a use: by an output, or by all outputs at one index of some of its axes.
 
-    The axes of the uses, each use, and whether there is one.
+    The axes of the uses, each use, and whether there is one; also where all entries are used as often, if `alike`.
     """
     outputs = asked.questions.outputs
     each = contributions(asked)
@@ -92,8 +92,8 @@ def _uses(asked: Asked) -> Iterator[tuple[list[int], Array, Array]]:
             uses = summed.reshape(len(summed), -1)
             used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
             times = used.sum(axis=1)
-            if np.unique(times[times > 0]).size < 2 or times.size < 3:
-                continue  # where all are used alike, other causes look the same
+            if times.size < 3 or times.max() < 2 or not (alike or np.unique(times[times > 0]).size > 1):
+                continue  # where all are used alike, other causes look the same as a sum of some
             yield [outputs[a - 1] for a in kept], uses, used
 
 

@@ -14,6 +14,7 @@ from oracle.diagnosis.constants import named_constant
 from tests.oracle.planted import Array, cube, elementwise, found, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
+INTERLEAVED = "repeated for tiled, or another order of memory?"
 MATRIX, CUBE = signed(3, 5), signed(2, 3, 4)
 
 
@@ -81,11 +82,20 @@ def test_two_entries_exchanged_are_no_pattern(witness: str) -> None:
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    "given",
-    [lambda dy: dy.reshape(3, 4), lambda dy: dy[np.array([7, 3, 0, 2, 9, 1, 5, 8, 11, 10, 4, 6])].reshape(3, 4)],
+    ("given", "said"),
+    [
+        (
+            lambda dy: dy.reshape(3, 4),
+            f"interleaved: the cotangent, whose axis 0 of 12 is read as (3, 4) instead of (4, 3): {INTERLEAVED}",
+        ),
+        (
+            lambda dy: dy[np.array([7, 3, 0, 2, 9, 1, 5, 8, 11, 10, 4, 6])].reshape(3, 4),
+            "permuted: the cotangent, of which each entry counts at the place of another (",
+        ),
+    ],
     ids=["order", "permutation"],
 )
-def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Array]) -> None:
+def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Array], said: str) -> None:
     def laid_out_fwd(x: Array) -> Any:
         return np.sin(x).reshape(-1, order="F"), x.copy()
 
@@ -93,7 +103,34 @@ def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Arr
     right = (laid_out_fwd, lambda x, dy: (np.cos(x) * dy.reshape(x.shape, order="F"),))
     assert found(right, normal(3, 4), reference=reference)[0] is Verdict.PASS
     _, diagnosis = found((laid_out_fwd, lambda x, dy: (np.cos(x) * given(dy),)), normal(3, 4), reference=reference)
-    assert diagnosis.startswith("permuted: the cotangent, of which each entry counts at the place of another (")
+    assert diagnosis.startswith(said)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_tiled_and_repeated(axis: int) -> None:
+    """As heads that share keys: which of the copies are whose."""
+    x = normal(4, 5)
+
+    def parts(dy: Array, shape: tuple[int, int]) -> Array:
+        return dy.reshape(*dy.shape[:axis], *shape, *dy.shape[axis + 1 :])
+
+    tile = (lambda x: (np.concatenate([x, x, x], axis), None), lambda _, dy: (parts(dy, (3, x.shape[axis])).sum(axis),))
+    repeat = (lambda x: (np.repeat(x, 3, axis), None), lambda _, dy: (parts(dy, (x.shape[axis], 3)).sum(axis + 1),))
+    n = x.shape[axis]
+    for (fwd, right), (_, other), read in ((tile, repeat, (n, 3)), (repeat, tile, (3, n))):
+        assert found((fwd, right), x)[0] is Verdict.PASS
+        assert found((fwd, other), x)[1] == (
+            f"interleaved: the cotangent, whose axis {axis} of {3 * n} is read as {read} instead of {read[::-1]}: {INTERLEAVED}"
+        )
+
+
+def test_one_of_the_copies_alone() -> None:
+    upsample = lambda x: (np.repeat(x, 2, 1), None)  # noqa: E731
+    _, said = found((upsample, lambda _, dy: (dy[:, ::2].copy(),)), normal(2, 5))
+    assert said.startswith("overwritten instead of accumulated: entries that are used several times (x[0, 0], ")
+    assert said.endswith(" got the first of their contributions")
+    _, said = found((upsample, lambda _, dy: (dy[:, ::2] + 0.9 * dy[:, 1::2],)), normal(2, 5))
+    assert "overwritten" not in said
 
 
 # ------------------------------------------------------------------------------------------------- constants
