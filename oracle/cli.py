@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=list_catalogue)
 
     show = commands.add_parser("show", help="where an op, its pullback, its reference and its cases are written")
-    show.add_argument("op", metavar="OP")
+    show.add_argument("op", metavar="OP", help="op of the catalogue, or package.module:op")
     show.set_defaults(run=show_op)
 
     random = commands.add_parser("fuzz", help="verify random uses of ops, as their strategies draw them; shrink what fails")

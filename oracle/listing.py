@@ -15,7 +15,7 @@ from tabulate import tabulate
 from oracle import campaign
 from oracle.campaign import DTYPES
 from oracle.report import table
-from oracle.selection import Exit, Stop, catalogued
+from oracle.selection import Exit, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 
 __all__ = ["list_catalogue", "show_op"]
@@ -65,24 +65,22 @@ def _families(records: Sequence[Any]) -> str:
 
 def show_op(options: argparse.Namespace) -> Exit:
     """`oracle show`: where an op, its pullback, its reference and its cases are written."""
-    from oracle import catalogue
-
-    try:
-        record = catalogue.find(options.op)
-    except KeyError as error:
-        raise Stop(Exit.USAGE, error.args[0]) from None
-    if not isinstance(record, Spec):
-        rows = [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
-    else:
-        rows = [
-            ("forward", _place(record.forward)),
-            ("pullback", _place(record.backward)),
-            ("reference", f"{_place(record.reference)}  {record.source}"),
-            *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
-            *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),
-        ]
-    print(tabulate(rows, tablefmt="plain"))
+    records = foreign(options.op)[1] if ":" in options.op else catalogued([options.op], None)
+    for record in records:
+        print(tabulate(_written(record), tablefmt="plain"))
     return Exit.PASS
+
+
+def _written(record: Any) -> list[tuple[str, str]]:
+    if not isinstance(record, Spec):
+        return [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
+    return [
+        ("forward", _place(record.forward)),
+        ("pullback", _place(record.backward)),
+        ("reference", f"{_place(record.reference)}  {record.source}" if record.reference else "-"),
+        *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
+        *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),
+    ]
 
 
 def _source(record: Any) -> Any:
