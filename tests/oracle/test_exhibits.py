@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
@@ -57,6 +57,7 @@ def cell_of(m: ErrorMap, index: tuple[int, ...]) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------------- where the error is
 
 
+@settings(max_examples=30)
 @given(data=st.data(), shape=array_shapes(min_dims=1, max_dims=5, min_side=1, max_side=5))
 def test_the_worst_cell_is_that_of_the_worst_element(data: st.DataObject, shape: tuple[int, ...]) -> None:
     place = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
