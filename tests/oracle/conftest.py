@@ -28,7 +28,6 @@ def compiled_for_one_op(request: pytest.FixtureRequest) -> None:
         autodiff.forget()
 
 
-HERE = ("--timeout", "0", "--jobs", "1")  # of a run whose processes say nothing: in this one, which has imported all
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 Module: TypeAlias = Callable[[str, str], None]
 

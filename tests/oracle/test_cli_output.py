@@ -16,7 +16,7 @@ import pytest
 
 from oracle import Spec, Verdict, campaign, catalogue, cli
 from oracle.cli import Exit
-from tests.oracle.conftest import HERE, OWN, ROOT, Module, Run, command, environment
+from tests.oracle.conftest import OWN, ROOT, Module, Run, command, environment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -57,14 +57,14 @@ def test_reports_are_written_and_say_what_was_done(run: Run, tmp_path: Path) -> 
 
 
 def test_a_family_is_verified_by_its_name(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("verify", "--family", "models", "--case", "one label in all rows", *HERE)
+    code, out, _ = run("verify", "--family", "models", "--case", "one label in all rows", "--jobs", 1)
     assert code == Exit.PASS
     assert {row["family"] for row in rows_of(tmp_path / "reports")} == {"models"}
     assert "in 2 cases: 10 PASS" in out
 
 
 def test_all_dtypes_are_verified(run: Run, tmp_path: Path) -> None:
-    code, _, _ = run("verify", "relu", "--dtype", "all", "--case", "scalar", *HERE)
+    code, _, _ = run("verify", "relu", "--dtype", "all", "--case", "scalar")
     assert code == Exit.PASS
     assert [row["dtype"] for row in rows_of(tmp_path / "reports")] == ["float64", "float32", "float16", "bfloat16"]
 
@@ -72,26 +72,26 @@ def test_all_dtypes_are_verified(run: Run, tmp_path: Path) -> None:
 def test_a_seed_draws_other_numbers(run: Run, tmp_path: Path) -> None:
     found = []
     for seed in (0, 0, 1):
-        assert run("verify", "tanh", "--case", "two dimensions", "--seed", seed, *HERE)[0] == Exit.PASS
+        assert run("verify", "tanh", "--case", "two dimensions", "--seed", seed)[0] == Exit.PASS
         found.append(rows_of(tmp_path / "reports")[0]["analytic"])
     assert found[0] == found[1] != found[2]
 
 
 def test_an_optimizer_is_followed_step_by_step(run: Run, tmp_path: Path) -> None:
-    code, _, _ = run("verify", "exponential_decay", *HERE)
+    code, _, _ = run("verify", "exponential_decay")
     assert code == Exit.PASS
     assert {row["family"] for row in rows_of(tmp_path / "reports")} == {"schedules"}
 
 
 @pytest.mark.parametrize("name", ["right", "cube", "cube_fwd", "both"])
 def test_an_own_op_is_found_by_its_spec_its_name_or_its_function(run: Run, own: str, tmp_path: Path, name: str) -> None:
-    assert run("verify", f"{own}:{name}", *HERE)[0] == Exit.PASS
+    assert run("verify", f"{own}:{name}")[0] == Exit.PASS
     assert "cube" in {row["op"] for row in rows_of(tmp_path / "reports")}
 
 
 @pytest.mark.parametrize("name", ["net", "chained", "chain(first, second)"])
 def test_an_own_chain_is_found_too(run: Run, own: str, tmp_path: Path, name: str) -> None:
-    assert run("verify", f"{own}:{name}", *HERE)[0] == Exit.PASS
+    assert run("verify", f"{own}:{name}")[0] == Exit.PASS
     assert {row["op"] for row in rows_of(tmp_path / "reports")} == {"chain(first, second)"}
 
 
@@ -102,7 +102,7 @@ def test_own_ops_and_the_catalogues_go_together(run: Run, own: str, tmp_path: Pa
 
 def test_a_module_in_a_package_is_found_from_here(run: Run, module: Module) -> None:
     module("own_package.ops", OWN)
-    assert run("verify", "own_package.ops:right", *HERE)[0] == Exit.PASS
+    assert run("verify", "own_package.ops:right")[0] == Exit.PASS
 
 
 # ---------------------------------------------------------------------------------------------- what is wrong
@@ -113,7 +113,7 @@ def commands(out: str) -> list[str]:
 
 
 def test_a_wrong_op_is_placed_diagnosed_and_reproduced(run: Run, own: str, tmp_path: Path) -> None:
-    code, out, _ = run("verify", f"{own}:wrong", *HERE)
+    code, out, _ = run("verify", f"{own}:wrong")
     assert code == Exit.FAIL
     assert len(re.findall(r"^FAIL  doubled / .* / x  float64", out, re.MULTILINE)) == 2
     assert "x[0, 1]: hand-written" in out  # where 3 x^2 is largest
@@ -214,7 +214,7 @@ def test_a_case_that_cannot_be_verified_is_a_row_and_the_others_are_verified(run
 )
 def test_what_cannot_be_verified_is_said(run: Run, module: Module, arguments: str, cause: str) -> None:
     module("own_cases", f"{CASES}spec = check({arguments})")
-    code, out, err = run("verify", "own_cases:spec", "--case", "only", *HERE)
+    code, out, err = run("verify", "own_cases:spec", "--case", "only")
     assert code == Exit.FAIL
     assert "Traceback" not in err
     assert re.search(f"ERROR square / only cannot be verified: {cause}", " ".join(out.split()))
@@ -226,7 +226,7 @@ def test_what_cannot_be_verified_is_said(run: Run, module: Module, arguments: st
 
 @pytest.mark.parametrize("name", ["right", "wrong"])
 def test_json_is_that_of_the_report_and_nothing_else(run: Run, own: str, tmp_path: Path, name: str) -> None:
-    code, out, err = run("verify", f"{own}:{name}", "--json", *HERE)
+    code, out, err = run("verify", f"{own}:{name}", "--json")
     assert code == (Exit.PASS if name == "right" else Exit.FAIL)
     assert err == ""
     assert out == (tmp_path / "reports" / "verification.json").read_text()
@@ -237,7 +237,7 @@ def test_json_is_that_of_the_report_and_nothing_else(run: Run, own: str, tmp_pat
 
 def test_json_has_no_nan(run: Run, module: Module) -> None:
     module("own_cases", CASES.replace("2 * x * dy,", "dy * np.nan,") + "spec = check((np.ones(2),))")
-    code, out, _ = run("verify", "own_cases:spec", "--json", *HERE)
+    code, out, _ = run("verify", "own_cases:spec", "--json")
     assert code == Exit.FAIL
     rows = json.loads(out, parse_constant=pytest.fail)["rows"]
     assert {row["verdict"] for row in rows} == {"FAIL"}

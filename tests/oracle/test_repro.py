@@ -24,7 +24,7 @@ from oracle.campaign import Task
 from oracle.cli import Exit
 from oracle.failures import folder_name, prune, write, written_by
 from oracle.repro import Words
-from tests.oracle.conftest import HERE, Module, Run, environment
+from tests.oracle.conftest import Module, Run, environment
 
 TASK = Task("", "affine", "one row", "float64")
 WORDS = Words("FAIL affine", "Found by `oracle verify affine`.")
@@ -201,10 +201,11 @@ def run_alone(program: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_every_failing_case_has_a_program_that_shows_it(run: Run, module: Module, tmp_path: Path, dtype: str) -> None:
     module("wrong_layers", WRONG)
-    code, out, _ = run("verify", "wrong_layers:plain", "--dtype", dtype, *HERE)
+    code, out, _ = run("verify", "wrong_layers:plain", "--dtype", dtype)
     assert code == Exit.FAIL
     root = tmp_path / "reports" / "failures"
     programs = sorted(root.glob("*/repro.py"))
@@ -383,14 +384,15 @@ def test_only_folders_of_the_same_cases_or_of_the_same_kind_are_removed(tmp_path
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_case_that_fails_no_longer_has_no_folder(run: Run, module: Module, tmp_path: Path) -> None:
     module("wrong_layers", WRONG)
-    run("verify", "wrong_layers:plain", *HERE)
+    run("verify", "wrong_layers:plain")
     root = tmp_path / "reports" / "failures"
     assert len(list(root.iterdir())) == 2
     module("wrong_layers", WRONG.replace("len(x) > 2", "len(x) > 99"))
     sys.modules.pop("wrong_layers")
-    assert run("verify", "wrong_layers:plain", "--case", "with a function", *HERE)[0] == Exit.PASS
+    assert run("verify", "wrong_layers:plain", "--case", "with a function")[0] == Exit.PASS
     assert [path.name for path in root.iterdir()] == [failures.folder_name("same", "../nine rows")]
-    assert run("verify", "wrong_layers:plain", *HERE)[0] == Exit.PASS
+    assert run("verify", "wrong_layers:plain")[0] == Exit.PASS
     assert list(root.iterdir()) == []

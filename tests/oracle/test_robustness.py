@@ -17,7 +17,7 @@ import pytest
 from oracle.cli import Exit
 from oracle.report import document
 from tests.interrupts import interruptible
-from tests.oracle.conftest import HERE, OLD, ROOT, Module, Run, command, environment
+from tests.oracle.conftest import OLD, ROOT, Module, Run, command, environment
 
 PLANTED = r"""
 import ctypes, multiprocessing, os, random, signal, sys, time, warnings
@@ -366,28 +366,30 @@ def test_what_was_found_by_other_sources_is_not_taken_over(
 # ---------------------------------------------------------------------------------------------- which reports are replaced
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_of_less_leaves_the_report_alone(run: Run, own: str, tmp_path: Path) -> None:
-    whole = run("verify", f"{own}:wrong", f"{own}:right", *HERE)
+    whole = run("verify", f"{own}:wrong", f"{own}:right")
     assert whole[1].count("\nwritten: reports/index.html, verification.md, verification.json\n") == 1
     before = (tmp_path / "reports" / "verification.json").read_text()
-    code, out, _ = run("verify", f"{own}:right", *HERE)
+    code, out, _ = run("verify", f"{own}:right")
     assert code == Exit.PASS
     assert "1 gradient of 1 op in 1 case: 1 PASS" in out
     assert "not written: reports has a report of 3 cases, more than these; --reports DIR writes there\n" in out
     assert (tmp_path / "reports" / "verification.json").read_text() == before
     assert len(list((tmp_path / "reports" / "failures").iterdir())) == 2
-    assert "written: reports/" in run("verify", f"{own}:right", "--reports", "reports", *HERE)[1]
+    assert "written: reports/" in run("verify", f"{own}:right", "--reports", "reports")[1]
     assert found(tmp_path / "reports")["totals"] == {"PASS": 1}
     assert list((tmp_path / "reports" / "failures").iterdir()) == []
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_same_selection_replaces_its_report_even_if_it_has_become_less(run: Run, own: str, tmp_path: Path) -> None:
-    run("verify", f"{own}:wrong", *HERE)
+    run("verify", f"{own}:wrong")
     report = tmp_path / "reports" / "verification.json"
     more = json.loads(report.read_text())
     more["environment"]["cases"] = 99
     report.write_text(json.dumps(more))
-    assert "written: reports/" in run("verify", f"{own}:wrong", *HERE)[1]
+    assert "written: reports/" in run("verify", f"{own}:wrong")[1]
     assert found(tmp_path / "reports")["environment"]["cases"] == 2
 
 
