@@ -52,7 +52,7 @@ def smooth(spec: Spec) -> list[Case]:
 # ---------------------------------------------------------------------------------------------- right, and accurate
 
 
-JAX_DECIDES = frozenset({Flag.AT_KINK, Flag.NOT_THE_DERIVATIVE})
+JAX_DECIDES = frozenset({Flag.AT_KINK, Flag.NOT_THE_DERIVATIVE, Flag.ZERO_GRADIENT, Flag.SATURATED, Flag.MASKED})
 
 
 def alone(spec: Spec, case: Case) -> oracle.Verification:
