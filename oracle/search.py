@@ -340,19 +340,19 @@ def _entries(differences: Array, noise: Array, factor: float) -> list[Extrapolat
     """The columns of Richardson's table along axis 1: the last entry of each belongs to the shortest step."""
     columns = []
     column, amplified = differences, noise
-    before = left = np.zeros(differences.shape)
+    before = odd = np.zeros(differences.shape)
     for m in range(1, LEVELS):
         weight = 1 / (factor**m - 1)
         coarse, fine = column[:, :-1], column[:, 1:]
-        left = left[:, 1:]
+        odd = odd[:, 1:]
         if factor > RATIO:
-            left = np.maximum(left, _odd(fine - coarse, amplified[:, 1:]))
+            odd = np.maximum(odd, _odd(fine - coarse, amplified[:, 1:]))
         column = fine + (fine - coarse) * weight
         amplified = amplified[:, 1:] * (1 + weight) + amplified[:, :-1] * weight
         # Neighbours may agree by chance, where powers of h cancel: they state no less than a share of those before them.
         apart = np.maximum(np.abs(column - fine), CHANCE * before[:, 1:])
         before = apart
-        stated = np.maximum(apart, left) + amplified
+        stated = np.maximum(apart, odd) + amplified
         stated[~np.isfinite(stated)] = np.inf
         columns.append(Extrapolated(column, stated, amplified))
     return columns
