@@ -253,6 +253,8 @@ class Spec:
     tier: int = 1
     views: bool = False
     """Whether the value may be a view of an argument, as NumPy users expect of reshape and slices."""
+    on_request: bool = False
+    """Whether it is verified only when it is named: a net of a hundred million parameters takes minutes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "op", adapted(self.op) or self.op)

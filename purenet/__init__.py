@@ -37,7 +37,7 @@ from purenet import (
 )
 from purenet.activations import *
 from purenet.attention import *
-from purenet.combinators import chain, parallel, residual
+from purenet.combinators import chain, parallel, residual, tied
 from purenet.convolution import *
 from purenet.linear import *
 from purenet.losses import *
@@ -69,6 +69,7 @@ __all__ = [
     "random",
     "residual",
     "schedules",
+    "tied",
     "vjp",
 ]
 __all__ += activations.__all__

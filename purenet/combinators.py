@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -11,9 +12,10 @@ import optree
 
 from purenet.op import Op, Residuals, Tree
 
-__all__ = ["chain", "parallel", "residual"]
+__all__ = ["chain", "parallel", "residual", "tied"]
 
 SomeOp = TypeVar("SomeOp", bound=Op)
+SomeStaged = TypeVar("SomeStaged", bound="Staged")
 
 
 class Staged(Op):
@@ -27,39 +29,74 @@ class Staged(Op):
         def forward(params: Tree, x: Tree) -> tuple[Any, Any]:  # the signature that users and tools see
             raise NotImplementedError
 
+        def source(params: Tree) -> tuple[Any, Any]:
+            raise NotImplementedError
+
         if not stages:
             raise ValueError(f"{self.kind}: at least one {self.part} is needed")
         for name, op in stages.items():
             if not isinstance(op, Op):
                 raise TypeError(f"{self.kind}: the {self.part} {name!r} must be an Op, got {type(op).__name__}")
-        forward.__doc__ = doc.format(", ".join(f"{n}: {op.name}" for n, op in stages.items()))
-        super().__init__(forward, name=f"{self.kind}({', '.join(stages)})")
+            if name in ("params", "x"):
+                raise ValueError(f"{self.kind}: no {self.part} may be named {name!r}, which is the name of an argument")
+        if takes_data(next(iter(stages.values()))):
+            shown: Callable[..., tuple[Any, Any]] = forward
+        else:
+            shown = source
+        shown.__doc__ = doc.format(", ".join(f"{n}: {op.name}" for n, op in stages.items()))
+        super().__init__(shown, name=f"{self.kind}({', '.join(stages)})")
         self.stages = stages
         self.keywords = tuple(stages)
+        self.ties: dict[str, str] = {}
         self.parameterized = tuple(n for n, op in stages.items() if _has_parameters(op))
 
     @property
     def takes_params(self) -> bool:
         return True
 
-    def _open(self, primals: tuple[Any, ...], options: dict[str, Any]) -> Callable[[str, Any], tuple[Any, Residuals]]:
-        """After what can be wrong with the arguments: the function that gives the value of a stage and its residuals."""
-        if len(primals) != 2:
-            raise TypeError(f"{self.name}: takes 2 positional arguments (params, x), got {len(primals)}")
-        params = primals[0]
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The parts that `params` holds the parameters of: those with parameters of their own."""
+        return tuple(n for n in self.parameterized if n not in self.ties)
+
+    def _open(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, tuple[int, ...], Callable[..., Any]]:
+        """After what can be wrong with the arguments: x, what is differentiated, and the function that runs a stage."""
+        given = {name: options.pop(name) for name in self.arguments if name in options}
         self._check_keywords(options)
         options = self._merge(options)
+        (params, *data), differentiated = self._arrange(primals, given)
         self._check_params(params)
 
-        def run(name: str, x: Any) -> tuple[Any, Residuals]:
-            op = self.stages[name]
+        def run(name: str, x: tuple[Any, ...], x_varies: bool) -> tuple[Any, Residuals]:
+            """The value and the residuals of a stage; what does not vary goes in by keyword, as a constant."""
+            op, keywords = self.stages[name], dict(options.get(name, {}))
+            free = [argument for argument in op.arguments if argument not in keywords and argument not in op.bound]
+            positional: list[Any] = []
+            if op.takes_params:
+                own = params.get(self.ties.get(name, name), {})
+                _put(own, free[:1], 0 in differentiated, positional, keywords)
+            for value in x:
+                _put(value, free[-1:], x_varies, positional, keywords)
             try:
-                return op.fwd(*((params.get(name, {}), x) if op.takes_params else (x,)), **options.get(name, {}))
+                return op.fwd(*positional, **keywords)
             except (TypeError, ValueError) as error:
                 error.add_note(f"in the {self.part} {name!r} of {self.name}")
                 raise
 
-        return run
+        return tuple(data), differentiated, run
+
+    def _cotangents(self, name: str, residuals: Residuals, dy: Any, grads: dict[str, Any]) -> Any:
+        """Adds the cotangents of a stage's parameters to `grads`, and gives that of its x; None where x is a constant."""
+        op, own = self.stages[name], residuals.saved[name]
+        if not own.differentiated:
+            return None
+        cotangents = list(op.bwd(own, dy))
+        if op.takes_params and own.differentiated[0] == 0:
+            found, *cotangents = cotangents
+            if name in self.parameterized:
+                owner = self.ties.get(name, name)
+                grads[owner] = _sum(grads[owner], found) if owner in grads else found
+        return cotangents[-1] if cotangents else None
 
     def _check_residuals(self, residuals: Residuals) -> None:
         if not isinstance(residuals, Residuals) or residuals.op != self.name:
@@ -81,10 +118,10 @@ class Staged(Op):
                 raise TypeError(f"{self.name}: no {self.part} is named {name!r} ({known})")
 
     def _check_params(self, params: Tree) -> None:
-        expected = ", ".join(self.parameterized) or "none"
+        expected = ", ".join(self.owners) or "none"
         if not isinstance(params, Mapping):
             raise TypeError(f"{self.name}: params must be a dict by {self.part} name ({expected}), got {type(params).__name__}")
-        if set(params) != set(self.parameterized):
+        if set(params) != set(self.owners):
             got = ", ".join(map(str, params)) or "none"
             raise ValueError(f"{self.name}: params must hold the {_plural(self.part)} {expected}, got {got}")
 
@@ -96,25 +133,29 @@ class Chain(Staged):
 
     def __init__(self, stages: dict[str, Op]) -> None:
         super().__init__(stages, "The stages {}, in this order.")
+        for name in list(stages)[1:]:
+            if not takes_data(stages[name]):
+                raise ValueError(f"chain: only the first stage may take parameters alone, but {name!r} takes no x")
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
-        run = self._open(primals, options)
+        x, differentiated, run = self._open(primals, options)
         saved: dict[str, Residuals] = {}
-        y = primals[1]
+        varies = 1 in differentiated
         for name in self.stages:
-            y, saved[name] = run(name, y)
+            y, saved[name] = run(name, x, varies)
+            x, varies = (y,), bool(saved[name].differentiated)
         last = saved[name]
-        return y, Residuals(self.name, saved, last.dtype, last.structure, last.shapes, (0, 1))
+        return y, Residuals(self.name, saved, last.dtype, last.structure, last.shapes, differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
         self._check_residuals(residuals)
         grads: dict[str, Any] = {}
-        for name, op in reversed(self.stages.items()):
-            cotangents = op.bwd(residuals.saved[name], dy)
-            dy = cotangents[-1]
-            if name in self.parameterized:
-                grads[name] = cotangents[0]
-        return {name: grads[name] for name in self.parameterized}, dy
+        for name in reversed(self.stages):
+            dy = self._cotangents(name, residuals, dy, grads)
+            if dy is None:  # no stage before this one has anything to differentiate
+                break
+        cotangents = ({name: grads[name] for name in self.owners if name in grads}, dy)
+        return tuple(cotangents[i] for i in residuals.differentiated)
 
 
 class Parallel(Staged):
@@ -124,10 +165,13 @@ class Parallel(Staged):
 
     def __init__(self, stages: dict[str, Op]) -> None:
         super().__init__(stages, "The sum of the branches {}.")
+        for name, op in stages.items():
+            if not takes_data(op):
+                raise ValueError(f"parallel: every branch must take x, but {name!r} takes parameters alone")
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
-        run = self._open(primals, options)
-        found = {name: run(name, primals[1]) for name in self.stages}
+        x, differentiated, run = self._open(primals, options)
+        found = {name: run(name, x, 1 in differentiated) for name in self.stages}
         saved = {name: residuals for name, (_, residuals) in found.items()}
         first = next(iter(saved))
         for name, own in saved.items():
@@ -137,12 +181,14 @@ class Parallel(Staged):
                     f"{_told(saved[first])} and {name} {_told(own)}"
                 )
         y = _sum(*(value for value, _ in found.values()))
-        return y, Residuals(self.name, saved, saved[first].dtype, None, saved[first].shapes, (0, 1))
+        return y, Residuals(self.name, saved, saved[first].dtype, None, saved[first].shapes, differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
         self._check_residuals(residuals)
-        cotangents = {name: op.bwd(residuals.saved[name], dy) for name, op in self.stages.items()}
-        return {name: cotangents[name][0] for name in self.parameterized}, _sum(*(c[-1] for c in cotangents.values()))
+        grads: dict[str, Any] = {}
+        to_x = [self._cotangents(name, residuals, dy, grads) for name in self.stages]
+        dparams = {name: grads[name] for name in self.owners if name in grads}
+        return tuple(_sum(*to_x) if i else dparams for i in residuals.differentiated)
 
 
 class Residual(Op):
@@ -168,21 +214,38 @@ class Residual(Op):
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
         last = self.arguments[-1]
-        if last in options or last in self.bound:
-            raise TypeError(f"{self.name}: {last} must be positional, because the value is added to it")
+        if not primals and last not in options:
+            raise TypeError(f"{self.name}: takes {last}, to which the value is added, got none")
         value, inner = self.op.fwd(*primals, **options)
-        shape = np.shape(primals[-1]) if isinstance(primals[-1], float) or hasattr(primals[-1], "shape") else None
+        x: Any = options.get(last, self.bound.get(last, primals[-1] if primals else None))
+        shape = np.shape(x) if isinstance(x, float) or hasattr(x, "shape") else None
         if inner.structure is not None or shape != inner.shapes[0]:
             got = "a tree" if shape is None else shape
             raise ValueError(f"{self.name}: the value must have the shape of {last}, but {last} has {got}, {_told(inner)}")
-        y = _sum(np.asarray(primals[-1]), value)
+        y = _sum(np.asarray(x), value)
         return y, Residuals(self.name, inner, inner.dtype, None, inner.shapes, inner.differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
         if not isinstance(residuals, Residuals) or residuals.op != self.name:
             raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {type(residuals).__name__}")
-        *others, dx = self.op.bwd(residuals.saved, dy)
+        cotangents = self.op.bwd(residuals.saved, dy)
+        if len(self.arguments) - 1 not in residuals.differentiated:
+            return cotangents
+        *others, dx = cotangents
         return (*others, _sum(dx, np.asarray(dy, dx.dtype)))
+
+
+def takes_data(op: Op) -> bool:
+    """Whether an Op has an argument beside its parameters: an embedding has none, its ids are not differentiated."""
+    return len(op.arguments) > op.takes_params
+
+
+def _put(value: Any, names: list[str], varies: bool, positional: list[Any], keywords: dict[str, Any]) -> None:
+    """An argument of a stage that varies is positional; a constant goes in by keyword, so that it is not differentiated."""
+    if varies or not names:
+        positional.append(value)
+    else:
+        keywords[names[0]] = value
 
 
 def _has_parameters(op: Op) -> bool:
@@ -215,7 +278,8 @@ def chain(**stages: Op) -> Chain:
     Errors: TypeError for an unknown stage, ValueError where `params` has other keys than the stages with parameters.
     Source: the chain rule. Conventions: a stage whose first argument is `params` finds its own under its name;
         keywords go to stages by name, `net(params, x, loss={"labels": t})`, and so do residuals,
-        `residuals["batch_norm1"].mean`.
+        `residuals["batch_norm1"].mean`. Data given by keyword, `net(params, x=x)`, is a constant: no stage computes its
+        cotangent. Where the first stage takes parameters alone, as an embedding does, so does the chain.
 
     >>> import numpy as np, purenet as pn
     >>> net = pn.chain(affine=pn.affine, relu=pn.relu)
@@ -243,6 +307,40 @@ def parallel(**branches: Op) -> Parallel:
            [-10.]])
     """
     return Parallel(branches)
+
+
+def tied(op: SomeStaged, **ties: str) -> SomeStaged:
+    """A chain (or parallel) in which stages share parameters: `tied(net, head="embedding")`.
+
+    Shapes: params {stage: its params} without the stages named in `ties`, x -> y, as `op`
+    Math, with stage j tied to stage i:
+        y = op({..., i: params_i, j: params_i}, x)
+        dparams_i = the sum of what op gives for i and for j,  dx as op
+    Errors: TypeError unless `op` is a chain or parallel; ValueError for a stage that it does not have, has no parameters or
+        is tied itself.
+    Source: Press and Wolf, Using the output embedding to improve language models (2017). Conventions: both stages get the same
+        dict of parameters, so they need the same keys and shapes.
+
+    >>> import numpy as np, purenet as pn
+    >>> net = pn.tied(pn.chain(once=pn.affine, twice=pn.affine), twice="once")
+    >>> y, pullback = pn.vjp(net, {"once": {"w": np.array([[3.0]])}}, np.array([[1.0]]))
+    >>> y, pullback(np.array([[1.0]]))[0]
+    (array([[9.]]), {'once': {'w': array([[6.]])}})
+    """
+    if not isinstance(op, Staged):
+        raise TypeError(f"tied: op must be a chain or parallel, got {type(op).__name__}")
+    merged = {**op.ties, **ties}
+    for name in (*ties, *ties.values()):
+        if name not in op.parameterized:
+            raise ValueError(
+                f"tied: {op.name} has no {op.part} {name!r} with parameters (it has {', '.join(op.parameterized)})"
+            )
+    for name, owner in merged.items():
+        if owner in merged:
+            raise ValueError(f"tied: {name!r} cannot have the parameters of {owner!r}, which has those of {merged[owner]!r}")
+    made = copy(op)
+    made.ties = merged
+    return made
 
 
 def residual(op: Op) -> Residual:

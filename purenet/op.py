@@ -24,17 +24,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import optree
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Op", "Residuals", "Tree", "vjp"]
+__all__ = ["ALL", "Array", "Op", "Residuals", "Tree", "vjp"]
 
 Array: TypeAlias = NDArray[Any]
+Backward = TypeVar("Backward", bound=Callable[..., tuple[Any, ...]])
 Tree: TypeAlias = Any
 """An array, or a dict, tuple, list or NamedTuple of trees."""
+
+ALL = range(64)
+"""The default of `wanted`, which a pullback may take: the numbers of the arguments whose cotangents the caller needs."""
 
 
 class Residuals:
@@ -89,7 +93,8 @@ class Op:
             if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 raise TypeError(f"{name or forward.__name__}: an Op takes arguments and options by name, not {p} (take a tree)")
         self.forward = forward
-        self.backward: Callable[[Any, Any], tuple[Any, ...]] | None = None
+        self.backward: Callable[..., tuple[Any, ...]] | None = None
+        self.selective = False
         self.name = name or forward.__name__
         self.bound: dict[str, Any] = {}
         self.arguments = tuple(n for n, p in signature.parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY)
@@ -110,11 +115,16 @@ class Op:
         """Whether the first argument is a tree of parameters."""
         return self.arguments[0] == "params"
 
-    def pullback(self, backward: Callable[[Any, Any], tuple[Any, ...]]) -> Callable[[Any, Any], tuple[Any, ...]]:
-        """Decorator: `backward(saved, dy)` returns one cotangent per positional argument, in order."""
+    def pullback(self, backward: Backward) -> Backward:
+        """Decorator: `backward(saved, dy)` returns one cotangent per positional argument, in order.
+
+        If one of them is expensive, `backward(saved, dy, *, wanted=ALL)` may return None for an argument whose number is not in
+        `wanted`: the caller gave that argument by keyword, as a constant.
+        """
         if self.backward is not None:
             raise TypeError(f"{self.name}: the pullback is already {self.backward.__name__}")
         self.backward = backward
+        self.selective = "wanted" in inspect.signature(backward).parameters
         return backward
 
     def bind(self, **options: Any) -> Op:
@@ -165,7 +175,10 @@ class Op:
         dtype = residuals.dtype
         if dtype.itemsize == 2:
             dy = _cast(dy, np.dtype(np.float32))
-        cotangents = self.backward(residuals.saved, dy)
+        if self.selective:
+            cotangents = self.backward(residuals.saved, dy, wanted=residuals.differentiated)
+        else:
+            cotangents = self.backward(residuals.saved, dy)
         if not isinstance(cotangents, tuple) or len(cotangents) != len(self.arguments):
             raise TypeError(
                 f"{self.name}: the pullback must return a tuple with one cotangent for each of {', '.join(self.arguments)}"

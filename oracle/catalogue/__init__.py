@@ -16,7 +16,7 @@ from oracle.spec import Spec
 from oracle.trajectory import ScheduleSpec, TrajectorySpec
 from purenet import Op
 
-__all__ = ["find", "modules", "specs", "trajectories"]
+__all__ = ["find", "modules", "on_request", "specs", "trajectories"]
 
 
 @cache
@@ -28,7 +28,16 @@ def modules() -> tuple[ModuleType, ...]:
 
 
 def specs() -> tuple[Spec, ...]:
-    """Every Spec, in the order of the modules."""
+    """Every Spec that is verified without being named, in the order of the modules."""
+    return tuple(spec for spec in _every_spec() if not spec.on_request)
+
+
+def on_request() -> tuple[Spec, ...]:
+    """The Specs that are verified only when they are named: nets at their real size."""
+    return tuple(spec for spec in _every_spec() if spec.on_request)
+
+
+def _every_spec() -> tuple[Spec, ...]:
     return tuple(spec for module in modules() for spec in getattr(module, "SPECS", ()))
 
 
@@ -39,7 +48,7 @@ def trajectories() -> tuple[TrajectorySpec | ScheduleSpec, ...]:
 
 def find(name: str) -> Spec | TrajectorySpec | ScheduleSpec:
     """The record of that name; a KeyError that suggests the nearest name."""
-    known = {record.name: record for record in (*specs(), *trajectories())}
+    known = {record.name: record for record in (*_every_spec(), *trajectories())}
     op = getattr(purenet, name, None)
     if isinstance(op, Op):  # some have two names, such as silu and swish
         name = op.name

@@ -16,6 +16,9 @@ RESIDUAL = pn.residual(pn.chain(affine=pn.affine, tanh=pn.tanh))
 PARALLEL = pn.parallel(straight=pn.affine, bent=pn.sigmoid, deep=pn.residual(pn.chain(affine=pn.affine)))
 
 
+TIED = pn.tied(pn.chain(embedding=pn.embedding, tanh=pn.tanh, affine=pn.affine, again=pn.affine), again="affine")
+
+
 def residual_by_jax(params: Any, x: Any) -> Any:
     return x + jnp.tanh(jnp.dot(x, params["affine"]["w"]) + params["affine"]["b"])
 
@@ -23,6 +26,12 @@ def residual_by_jax(params: Any, x: Any) -> Any:
 def parallel_by_jax(params: Any, x: Any) -> Any:
     w = params["straight"]["w"] + params["deep"]["affine"]["w"] + jnp.eye(x.shape[-1], dtype=x.dtype)
     return jnp.dot(x, w) + params["straight"]["b"] + params["deep"]["affine"]["b"] + 1 / (1 + jnp.exp(-x))
+
+
+def tied_by_jax(params: Any, *, embedding: dict[str, Any]) -> Any:
+    h = jnp.tanh(jnp.take(params["embedding"]["w"], embedding["ids"], axis=0))
+    w, b = params["affine"]["w"], params["affine"]["b"]
+    return jnp.einsum("...i,ij,jk->...k", h, w, w) + jnp.dot(b, w) + b
 
 
 def weights(draw: Draw, width: int) -> dict[str, Any]:
@@ -35,6 +44,15 @@ def around(draw: Draw, *x: int) -> Arguments:
 
 def side_by_side(draw: Draw, *x: int) -> Arguments:
     return {"straight": weights(draw, x[-1]), "deep": {"affine": weights(draw, x[-1])}}, draw.normal(*x)
+
+
+def words(draw: Draw, rows: int, width: int, *shape: int) -> tuple[Arguments, dict[str, Any]]:
+    params = {"embedding": {"w": draw.normal(rows, width)}, "affine": weights(draw, width)}
+    return (params,), {"embedding": {"ids": draw.labels(rows, *shape)}}
+
+
+def named_words(name: str, *sizes: int, flags: frozenset[Flag] = frozenset()) -> Case:
+    return Case(name, lambda draw: words(draw, *sizes)[0], lambda draw: words(draw, *sizes)[1], flags)
 
 
 def cases(make: Any) -> tuple[Case, ...]:
@@ -98,7 +116,34 @@ SPECS = (
                 ValueError,
                 "must hold the branches straight, deep",
             ),
-            Error("no such branch", lambda draw: side_by_side(draw, 2, 2), TypeError, "no branch is named 'x'", {"x": {}}),
+            Error("no such branch", lambda draw: side_by_side(draw, 2, 2), TypeError, "no branch is named 'y'", {"y": {}}),
+        ),
+    ),
+    Spec(
+        TIED,
+        tier=2,
+        reference=tied_by_jax,
+        source=composed("the formula, with both matrices in one sum of products"),
+        cases=(
+            named_words("two sequences", 4, 3, 2, 3),
+            named_words("a repeated word", 1, 2, 4, flags=frozenset({Flag.REPEATED})),
+            named_words("no words", 3, 2, 0, flags=frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=lambda draw: words(draw, draw.between(1, 4), draw.between(1, 3), *draw.shape()),
+        errors=(
+            Error(
+                "params of both",
+                lambda draw: ({**words(draw, 3, 2, 4)[0][0], "again": weights(draw, 2)},),
+                ValueError,
+                "params must hold the stages embedding, affine, got embedding, affine, again",
+                {"embedding": {"ids": np.array([0])}},
+            ),
+            Error(
+                "data",
+                lambda draw: (*words(draw, 3, 2, 4)[0], draw.normal(2)),
+                TypeError,
+                "takes 1 positional argument (params), got 2",
+            ),
         ),
     ),
 )

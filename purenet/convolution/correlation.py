@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purenet.checks import fields
 from purenet.convolution.trilinear import inputs, outputs, weights
-from purenet.op import Array, Op
+from purenet.op import ALL, Array, Op
 from purenet.windows import LETTERS, Axis, check_image, integers, slide
 
 __all__ = ["causal_conv1d", "conv1d", "conv2d", "conv3d", "depthwise_conv2d", "separable_conv2d"]
@@ -55,8 +56,8 @@ def conv2d(
 
 
 @conv2d.pullback
-def conv2d_bwd(residuals: Convolved, dy: Array) -> tuple[dict[str, Array], Array]:
-    return convolve_bwd(residuals, dy)
+def conv2d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
+    return convolve_bwd(residuals, dy, wanted)
 
 
 @Op
@@ -81,8 +82,8 @@ def conv1d(
 
 
 @conv1d.pullback
-def conv1d_bwd(residuals: Convolved, dy: Array) -> tuple[dict[str, Array], Array]:
-    return convolve_bwd(residuals, dy)
+def conv1d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
+    return convolve_bwd(residuals, dy, wanted)
 
 
 @Op
@@ -106,8 +107,8 @@ def conv3d(
 
 
 @conv3d.pullback
-def conv3d_bwd(residuals: Convolved, dy: Array) -> tuple[dict[str, Array], Array]:
-    return convolve_bwd(residuals, dy)
+def conv3d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
+    return convolve_bwd(residuals, dy, wanted)
 
 
 @Op
@@ -225,13 +226,13 @@ def convolve(
     return y, Convolved(x, w, axes, groups, b is not None)
 
 
-def convolve_bwd(residuals: Convolved, dy: Array) -> tuple[dict[str, Array], Array]:
-    """The cotangents of the parameters and of x."""
+def convolve_bwd(residuals: Convolved, dy: Array, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
+    """The cotangents of the parameters and, if it is wanted, of x."""
     x, w, axes, groups, has_bias = residuals
     dparams = {"w": weights(x, dy, axes, groups)}
     if has_bias:
         dparams["b"] = bias_cotangent(dy)
-    return dparams, inputs(dy, w, axes, groups)
+    return dparams, inputs(dy, w, axes, groups) if 1 in wanted else None
 
 
 def bias_cotangent(dy: Array) -> Array:

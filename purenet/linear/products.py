@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from purenet.checks import fields
-from purenet.op import Array, Op
+from purenet.op import ALL, Array, Op
 
 __all__ = ["affine", "affine_params", "bilinear", "einsum", "matmul", "unbroadcast"]
 
@@ -39,14 +40,14 @@ def affine(params: dict[str, Array], x: Array) -> tuple[Array, Any]:
 
 
 @affine.pullback
-def affine_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
+def affine_bwd(residuals: Any, dy: Array, *, wanted: Container[int] = ALL) -> tuple[Any, Any]:
     x, w, has_bias = residuals
     rows = math.prod(x.shape[:-1])  # not -1, which a width of 0 leaves open
     rows_x, rows_dy = x.reshape(rows, w.shape[0]), dy.reshape(rows, w.shape[1])
     dparams = {"w": rows_x.T @ rows_dy}
     if has_bias:
         dparams["b"] = rows_dy.sum(axis=0)
-    return dparams, dy @ w.T
+    return dparams, dy @ w.T if 1 in wanted else None
 
 
 def affine_params(op: str, params: Any, x: Array) -> tuple[Array, Array | None]:

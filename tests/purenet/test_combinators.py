@@ -148,7 +148,7 @@ def test_a_bound_op_is_a_stage() -> None:
     ("call", "match"),
     [
         (lambda op, p: op(p, X, labels=LABELS), r"chain\(net, loss\): no stage is named 'labels' \(stages: net, loss\)"),
-        (lambda op, p: op(p, x=X), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 1"),
+        (lambda op, p: op(p, X, x=X), r"chain\(net, loss\): takes 1 positional argument \(params\), got 2"),
         (lambda op, _: op(X), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 1"),
         (lambda op, p: op(p, X, LABELS), r"chain\(net, loss\): takes 2 positional arguments \(params, x\), got 3"),
         (lambda op, _: op.bind(labels=LABELS), r"chain\(net, loss\): no stage is named 'labels'"),
@@ -164,6 +164,149 @@ def test_a_bound_op_is_a_stage() -> None:
 def test_a_wrong_call_is_named(call: Callable[[Op, Any], Any], match: str) -> None:
     with pytest.raises(TypeError, match=f"^{match}"):
         call(goal(), {"net": weights(2, 4, 3)})
+
+
+# ---------------------------------------------------------------------------------------------- constants
+
+
+def spied(name: str, op: Op, called: list[str]) -> Op:
+    """`op`, whose pullback says that it was called, and which cotangents were wanted."""
+    spy = Op(op.forward, name=name)
+
+    def backward(saved: Any, dy: Any, *, wanted: Any = None) -> tuple[Any, ...]:
+        called.append(f"{name} {wanted}")
+        assert op.backward is not None
+        return op.backward(saved, dy)
+
+    spy.pullback(backward)
+    return spy
+
+
+def test_no_stage_computes_the_cotangent_of_a_constant() -> None:
+    called: list[str] = []
+    stages = {"scale": pn.tanh, "affine1": pn.affine, "relu": pn.relu, "affine2": pn.affine}
+    net = pn.chain(**{name: spied(name, op, called) for name, op in stages.items()})
+    whole = pn.chain(net=net, loss=pn.softmax_cross_entropy)
+    params = {"net": weights(2, 4, 3)}
+    grads, dx = whole.bwd(whole.fwd(params, X, loss={"labels": LABELS})[1], 1.0)
+    assert called == ["affine2 (0, 1)", "relu (0,)", "affine1 (0, 1)", "scale (0,)"]
+    called.clear()
+    (same,) = whole.bwd(whole.fwd(params, x=X, loss={"labels": LABELS})[1], 1.0)
+    assert called == ["affine2 (0, 1)", "relu (0,)", "affine1 (0,)"]
+    for name, leaf in (("affine1", "w"), ("affine1", "b"), ("affine2", "w")):
+        np.testing.assert_array_equal(same["net"][name][leaf], grads["net"][name][leaf])
+    called.clear()
+    (same_dx,) = whole.bwd(whole.fwd(X, params=params, loss={"labels": LABELS})[1], 1.0)
+    assert called == ["affine2 (1,)", "relu (0,)", "affine1 (1,)", "scale (0,)"]
+    np.testing.assert_array_equal(same_dx, dx)
+    assert whole.bwd(whole.fwd(params=params, x=X, loss={"labels": LABELS})[1], 1.0) == ()
+
+
+@pytest.mark.parametrize("op", [pn.affine, pn.conv1d, pn.conv2d, pn.conv3d])
+def test_a_layer_of_constants_leaves_their_cotangent_out(op: Op) -> None:
+    n = int(op.name[4]) if op.name.startswith("conv") else 0
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, *(4,) * n))
+    params = {"w": rng.normal(size=(2, 3, *(2,) * n) if n else (3, 2)), "b": rng.normal(size=2)}
+    y, residuals = op.fwd(params, x)
+    both = op.bwd(residuals, y)
+    (one,) = op.bwd(op.fwd(params, x=x)[1], y)
+    assert op.backward is not None
+    assert op.backward(residuals.saved, y, wanted=(0,))[1] is None
+    for leaf in "wb":
+        np.testing.assert_array_equal(one[leaf], both[0][leaf])
+    (dx,) = op.bwd(op.fwd(x, params=params)[1], y)
+    np.testing.assert_array_equal(dx, both[1])
+
+
+def test_combinators_take_constants() -> None:
+    params = weights(2, 2)["affine1"]
+    for op, given in ((pn.residual(pn.affine), params), (pn.parallel(one=pn.affine, two=pn.tanh), {"one": params})):
+        y, residuals = op.fwd(given, X)
+        both = op.bwd(residuals, y)
+        value, residuals = op.fwd(given, x=X)
+        np.testing.assert_array_equal(value, y)
+        (dparams,) = op.bwd(residuals, y)
+        np.testing.assert_equal(dparams, both[0])
+        (dx,) = op.bwd(op.fwd(X, params=given)[1], y)
+        np.testing.assert_array_equal(dx, both[1])
+
+
+def test_constants_pass_a_loss_with_targets() -> None:
+    net = pn.chain(affine1=pn.affine, loss=pn.mse_loss)
+    params, targets = weights(2, 2), np.ones_like(X)
+    (grads,) = net.bwd(net.fwd(params, x=X, loss={"targets": targets})[1], 1.0)
+    expected, _ = net.bwd(net.fwd(params, X, loss={"targets": targets})[1], 1.0)
+    np.testing.assert_equal(grads, expected)
+
+
+# ---------------------------------------------------------------------------------------------- sources and ties
+
+IDS = np.array([[0, 2], [2, 1]])
+
+
+def test_a_chain_may_begin_with_parameters_alone() -> None:
+    net = pn.chain(embedding=pn.embedding, affine=pn.affine)
+    params = {"embedding": {"w": np.arange(6.0).reshape(3, 2)}, "affine": {"w": np.ones((2, 1))}}
+    assert net.arguments == ("params",)
+    y, residuals = net.fwd(params, embedding={"ids": IDS})
+    np.testing.assert_array_equal(y[..., 0], [[1, 9], [9, 5]])
+    (grads,) = net.bwd(residuals, np.ones_like(y))
+    np.testing.assert_array_equal(grads["embedding"]["w"], [[1, 1], [1, 1], [2, 2]])
+    whole = pn.chain(net=net, mean=pn.tanh)  # such a chain is such a stage
+    (outer,) = whole.bwd(whole.fwd({"net": params}, net={"embedding": {"ids": IDS}})[1], np.zeros_like(y))
+    assert set(outer["net"]) == {"embedding", "affine"}
+    with pytest.raises(TypeError, match=r"takes 1 positional argument \(params\), got 2"):
+        net(params, X, embedding={"ids": IDS})
+
+
+def test_tied_stages_share_parameters_and_add_their_gradients() -> None:
+    free = pn.chain(first=pn.affine, middle=pn.tanh, last=pn.affine)
+    net = pn.tied(free, last="first")
+    own = weights(2, 2)["affine1"]
+    y, residuals = net.fwd({"first": own}, X)
+    expected, free_residuals = free.fwd({"first": own, "last": own}, X)
+    np.testing.assert_array_equal(y, expected)
+    grads, dx = net.bwd(residuals, y)
+    apart, free_dx = free.bwd(free_residuals, y)
+    np.testing.assert_array_equal(dx, free_dx)
+    assert set(grads) == {"first"}
+    np.testing.assert_allclose(grads["first"]["w"], apart["first"]["w"] + apart["last"]["w"], rtol=1e-15)
+    assert set(free.fwd({"first": own, "last": own}, X)[1].saved) == {"first", "middle", "last"}  # `free` is what it was
+    with pytest.raises(ValueError, match=r"params must hold the stages first, got first, last"):
+        net({"first": own, "last": own}, X)
+
+
+@pytest.mark.parametrize(
+    ("call", "exception", "match"),
+    [
+        (lambda: pn.tied(pn.tanh, a="b"), TypeError, "tied: op must be a chain or parallel, got Op"),  # type: ignore[type-var]
+        (
+            lambda: pn.tied(pn.chain(one=pn.affine, two=pn.tanh), two="one"),
+            ValueError,
+            r"tied: chain\(one, two\) has no stage 'two' with parameters \(it has one\)",
+        ),
+        (
+            lambda: pn.tied(pn.chain(one=pn.affine, two=pn.affine), one="one"),
+            ValueError,
+            "tied: 'one' cannot have the parameters of 'one', which has those of 'one'",
+        ),
+        (lambda: pn.chain(x=pn.tanh), ValueError, "chain: no stage may be named 'x', which is the name of an argument"),
+        (
+            lambda: pn.chain(one=pn.tanh, two=pn.embedding),
+            ValueError,
+            "chain: only the first stage may take parameters alone, but 'two' takes no x",
+        ),
+        (
+            lambda: pn.parallel(one=pn.affine, two=pn.embedding),
+            ValueError,
+            "parallel: every branch must take x, but 'two' takes parameters alone",
+        ),
+    ],
+)
+def test_what_cannot_be_combined_is_named(call: Callable[[], Any], exception: type[Exception], match: str) -> None:
+    with pytest.raises(exception, match=f"^{match}"):
+        call()
 
 
 # ---------------------------------------------------------------------------------------------- parameters by stage
@@ -318,9 +461,9 @@ def test_a_point_stays_an_array() -> None:
             r"residual\(affine\): the value must have the shape of x, but x has \(3, 2\), float64 \(3, 3\)",
         ),
         (
-            lambda: pn.residual(pn.affine)(weights(2, 2)["affine1"], x=X),
+            lambda: pn.residual(pn.identity)(),
             TypeError,
-            r"residual\(affine\): x must be positional, because the value is added to it",
+            r"residual\(identity\): takes x, to which the value is added, got none",
         ),
         (lambda: pn.residual(pn.tanh).bwd((), X), TypeError, r"residual\(tanh\): residuals must be those of residual"),
         (
@@ -351,8 +494,8 @@ def test_branches_are_added() -> None:
 def test_keywords_and_errors_go_by_branch() -> None:
     op = pn.parallel(exact=pn.gelu.bind(approximate=False), rough=pn.gelu)
     np.testing.assert_array_equal(op({}, X, rough={"approximate": False}), 2 * pn.gelu(X, approximate=False))
-    with pytest.raises(TypeError, match=r"^parallel\(exact, rough\): no branch is named 'x' \(branches: exact, rough\)"):
-        op({}, X, x={})
+    with pytest.raises(TypeError, match=r"^parallel\(exact, rough\): no branch is named 'bent' \(branches: exact, rough\)"):
+        op({}, X, bent={})
     with pytest.raises(ValueError, match=r"^parallel: at least one branch is needed"):
         pn.parallel()
     with pytest.raises(ValueError, match=r"^parallel\(a, b\): the values .* a gives float64 \(3, 2\) and b float64 \(3, 1\)"):
