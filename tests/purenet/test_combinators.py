@@ -221,19 +221,19 @@ def test_a_layer_of_constants_leaves_their_cotangent_out(op: Op) -> None:
 
 def test_combinators_take_constants() -> None:
     params = weights(2, 2)["affine1"]
-    for op, given in ((pn.residual(pn.affine), params), (pn.parallel(one=pn.affine, two=pn.tanh), {"one": params})):
-        y, residuals = op.fwd(given, X)
+    for op, held in ((pn.residual(pn.affine), params), (pn.parallel(one=pn.affine, two=pn.tanh), {"one": params})):
+        y, residuals = op.fwd(held, X)
         both = op.bwd(residuals, y)
-        value, residuals = op.fwd(given, x=X)
+        value, residuals = op.fwd(held, x=X)
         np.testing.assert_array_equal(value, y)
         (dparams,) = op.bwd(residuals, y)
         np.testing.assert_equal(dparams, both[0])
-        (dx,) = op.bwd(op.fwd(X, params=given)[1], y)
+        (dx,) = op.bwd(op.fwd(X, params=held)[1], y)
         np.testing.assert_array_equal(dx, both[1])
 
 
 def test_constants_pass_a_loss_with_targets() -> None:
-    net = pn.chain(affine1=pn.affine, loss=pn.mse_loss)
+    net = pn.chain(affine1=pn.affine, loss=pn.mse)
     params, targets = weights(2, 2), np.ones_like(X)
     (grads,) = net.bwd(net.fwd(params, x=X, loss={"targets": targets})[1], 1.0)
     expected, _ = net.bwd(net.fwd(params, X, loss={"targets": targets})[1], 1.0)
@@ -461,7 +461,7 @@ def test_a_point_stays_an_array() -> None:
             r"residual\(affine\): the value must have the shape of x, but x has \(3, 2\), float64 \(3, 3\)",
         ),
         (
-            lambda: pn.residual(pn.identity)(),
+            pn.residual(pn.identity),
             TypeError,
             r"residual\(identity\): takes x, to which the value is added, got none",
         ),
