@@ -34,7 +34,7 @@ from oracle.subject import (
 )
 from oracle.surroundings import kept
 
-__all__ = ["CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
+__all__ = ["CHECKS", "FEW_CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
 
@@ -377,6 +377,10 @@ CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
     is_linear_in_dy,
     accepts_any_layout,
 )
+
+
+FEW_CHECKS = (leaves_arguments_alone, shares_memory, is_deterministic)
+"""Those that take a few evaluations and little memory, for arguments of millions of elements."""
 
 
 def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:

@@ -27,6 +27,7 @@ __all__ = [
     "Comparison",
     "Elsewhere",
     "Evidence",
+    "Swept",
     "best_known",
     "doubted",
     "hidden",
@@ -101,6 +102,10 @@ class Evidence:
     overflows: bool = False
     """Whether the value itself is not finite somewhere."""
     elsewhere: Elsewhere | None = None
+    swept: tuple[Swept, ...] = ()
+    """Of an argument that is too large to be seen entry by entry."""
+    link: str = ""
+    """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
 
     @property
     def nothing(self) -> bool:
@@ -118,6 +123,23 @@ class Evidence:
         ):
             return False
         return bool((np.abs(slopes) <= self.rounding + MULTIPLE * spread).all())
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Slopes along one direction of all entries, one for each group of outputs, beside those that the gradient says."""
+
+    ours: Array
+    value: Array
+    uncertainty: Array
+    norm: Array
+    """Of the direction in each group."""
+    least: float
+    """The smallest displacement of an entry that takes part."""
+    blind: Array
+    """Where there are kinks on the way, so that little is known."""
+    usual: bool
+    """Whether the entries are not 0, where kinks are mostly."""
 
 
 @dataclass(frozen=True)

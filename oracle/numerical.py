@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from oracle.probe import Function, Probe, quiet, size_of
 from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
 
-__all__ = ["Estimate", "confirm", "differentiate", "gradient"]
+__all__ = ["Estimate", "confirm", "differentiate", "estimated", "gradient", "replaced"]
 
 Array = NDArray[Any]
 
@@ -102,7 +102,12 @@ def _searched(
         sizes,
         lambda some, moves: probe.difference(leaf, index[some], moves),
     )
-    value, uncertainty = search.survey(probe.origin[leaf].reshape(-1)[index] == 0) if survey else search.run()
+    return estimated(search, index, frozen, probe.origin[leaf].reshape(-1)[index] == 0 if survey else None)
+
+
+def estimated(search: Search, index: Array, frozen: Array, survey: Array | None = None) -> Estimate:
+    """What a search finds of the elements `index`; a survey, if it is told which of them are at 0."""
+    value, uncertainty = search.run() if survey is None else search.survey(survey)
     with quiet():
         jumps = search.jumps()
     return Estimate(
@@ -114,7 +119,7 @@ def _searched(
         right=jumps.right,
         slope_uncertainty=jumps.uncertainty,
         frozen=frozen,
-        step=steps,
+        step=search.steps,
         differences=search.table(search.central),
     )
 
@@ -142,7 +147,7 @@ def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estima
     uncertainty = estimate.uncertainty.copy()
     uncertainty[at] = np.where(lucky, apart, spread)
     taken = np.flatnonzero(chosen)
-    return _replaced(replace(estimate, uncertainty=uncertainty), survey, at[taken], taken)
+    return replaced(replace(estimate, uncertainty=uncertainty), survey, at[taken], taken)
 
 
 def _better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
@@ -153,10 +158,10 @@ def _better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
             for value, uncertainty in ((estimate.value[at], estimate.uncertainty[at]), (other.value, other.uncertainty))
         )
     chosen = np.flatnonzero(two < one)
-    return _replaced(estimate, other, at[chosen], chosen)
+    return replaced(estimate, other, at[chosen], chosen)
 
 
-def _replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Estimate:
+def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Estimate:
     def merged(name: str) -> Array:
         values = getattr(estimate, name).copy()
         values[at] = getattr(by, name)[source]

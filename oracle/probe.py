@@ -24,6 +24,7 @@ PACES = (2.0**-22, 2.0**-36, 2.0**-6)
 AT_ZERO = 2.0**-40  # of them, at last, for elements at 0: 1 / (x + 1e-12) bends within any others
 STAIRS = 4  # steps of a staircase that make it noise rather than a function with steps
 POINTS = 12  # that are looked at with each
+FEW_POINTS = 4  # of a staircase that are enough to see it, where evaluations are counted
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
 UNLIKE = 2.0**10  # times as large as another array of the same value
 FLOAT32 = 2.0**-20  # of a value: coarser than what is computed in float32
@@ -58,19 +59,22 @@ def _balanced(cotangent: Any, y: Any) -> Any:
 
 
 class Difference(NamedTuple):
-    """What two displacements show: <v, f(x+h) - f(x-h)> and <v, f(x+h) - f(x)>, and what blurs them."""
+    """What two displacements show: <v, f(x+h) - f(x-h)> and <v, f(x+h) - f(x)>, and what blurs them.
 
-    both: float
-    ahead: float
-    noise: float
+    Numbers; or arrays of them, where parts are told apart.
+    """
+
+    both: Any
+    ahead: Any
+    noise: Any
     """The rounding noise at x of the outputs that moved."""
-    growth: float
+    growth: Any
     """What is to be added to it because they moved."""
-    bend: float
+    bend: Any
     """By how much the outputs rise more ahead than they fell behind: their norm; 0 where a single element is displaced."""
-    distance: float
+    distance: Any
     """How far x really went, in units of h."""
-    shift: float = 0.0
+    shift: Any = 0.0
     """How far the middle between the two points is from x, since x + h and x - h are rounded; of a single element."""
 
 
@@ -81,14 +85,16 @@ class Probe:
     returns a view of its argument is seen right.
     """
 
-    def __init__(self, function: Function, primals: Sequence[Any], cotangent: Any = None) -> None:
+    def __init__(self, function: Function, primals: Sequence[Any], cotangent: Any = None, *, creeps: int = CREEPS) -> None:
         self.function = function
+        self.creeps = creeps
         tree: Any = tuple(primals)
         leaves, structure = optree.tree_flatten(tree)
         self.origin = [np.array(leaf, order="C") for leaf in leaves]
         self.plus, self.plus_tree = self._copy(structure)
         self.minus, self.minus_tree = self._copy(structure)
         value = function(*structure.unflatten([leaf.copy() for leaf in self.origin]))
+        self.shapes = tuple(np.shape(leaf) for leaf in optree.tree_leaves(value))
         self.value = vector(value).copy()
         precision = min((np.asarray(leaf).dtype for leaf in optree.tree_leaves(value)), key=_digits, default=np.dtype(float))
         self.eps = 2.0 ** -_digits(precision)
@@ -128,7 +134,8 @@ class Probe:
     def _stairs(self, structure: optree.PyTreeSpec) -> Array:
         """Half of the number of which an output's values are whole multiples: what is left when larger numbers cancel."""
         try:
-            values = self._creep(structure, np.random.default_rng(0x6E6F), PACES[2])
+            points = POINTS if self.creeps == CREEPS else FEW_POINTS
+            values = self._creep(structure, np.random.default_rng(0x6E6F), PACES[2], points=points)
         except RAISED:
             return np.zeros(self.value.shape)
         values = np.where(np.isfinite(values), values, 0.0)
@@ -142,7 +149,7 @@ class Probe:
         """How much each output jitters, and whether it is the same at two neighbouring points."""
         generator = np.random.default_rng(0x6E6F)
         noise, repeats = np.zeros(self.value.shape), np.zeros(self.value.shape, dtype=bool)
-        for _ in range(CREEPS):
+        for _ in range(self.creeps):
             try:
                 table = self._creep(structure, generator, pace, at_zero)
             except RAISED:  # the end of the function's domain: nothing can be measured there
@@ -156,7 +163,9 @@ class Probe:
             noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
         return noise, repeats
 
-    def _creep(self, structure: Any, generator: np.random.Generator, pace: float, at_zero: float = 1.0) -> Array:
+    def _creep(
+        self, structure: Any, generator: np.random.Generator, pace: float, at_zero: float = 1.0, points: int = POINTS
+    ) -> Array:
         """The outputs at equally spaced points, each argument at its own pace: some units in its last place.
 
         Elements at 0 go at a share of it.
@@ -169,8 +178,8 @@ class Probe:
             for x in self.origin
         ]
         paces = [(x + p) - x for x, p in zip(self.origin, paces, strict=True)]
-        points = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, paces, strict=True)] for j in range(POINTS))
-        return np.stack([vector(self.function(*structure.unflatten(point))) for point in points])
+        places = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, paces, strict=True)] for j in range(points))
+        return np.stack([vector(self.function(*structure.unflatten(place))) for place in places])
 
     def secant(self, leaf: int) -> float:
         """The slope of a function that would go from 0 to our largest value over the size of this argument."""
@@ -179,21 +188,10 @@ class Probe:
 
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
         """The contracted difference between x + displacement and x - displacement."""
-        origin, plus, minus = self.origin[leaf].reshape(-1), self.plus[leaf], self.minus[leaf]
-        here = origin[where]
-        plus[where] = here + displacement
-        minus[where] = here - displacement
-        gone = np.asarray(plus[where] - minus[where], np.float64)
-        shift = fsum((plus[where] / 2, minus[where] / 2, -here)) if gone.ndim == 0 else 0.0
-        try:
-            above = vector(self.function(*self.plus_tree))
-            change = _minus(above, vector(self.function(*self.minus_tree)))
-            half = _minus(above, self.value)
-        except RAISED:  # a function that refuses what is outside its domain says as much as one that returns NaN
+        moved = self._displaced(leaf, where, displacement)
+        if moved is None:
             return Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
-        finally:
-            plus[where] = here
-            minus[where] = here
+        change, half, gone, shift = moved
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the tip of an even function both sides are alike
         rounding = self.noise[touched]
@@ -204,8 +202,64 @@ class Probe:
             growth=self.eps * float(np.abs(v) @ np.abs(change)),
             bend=_norm(np.abs(v * (2 * half - change))) if gone.ndim else 0.0,
             distance=float(np.ravel(gone / displacement / 2)[0]) if gone.size == 1 else 1.0,
-            shift=shift,
+            shift=float(shift) if gone.ndim == 0 else 0.0,
         )
+
+    def readings(
+        self, leaf: int, where: Any, displacement: Array, read: Callable[[Array], Array], *, alone: bool
+    ) -> Difference:
+        """The same, contracted by parts: `read` adds up the outputs of each. Every field is an array, an entry a part.
+
+        `alone` says that of each part one element is displaced, in the order of the parts.
+        """
+        moved = self._displaced(leaf, where, displacement, exact=alone)
+        if moved is None:
+            nothing = np.zeros(read(self.noise).shape)
+            return Difference(nothing + np.nan, nothing + np.nan, nothing, nothing, nothing, nothing + 1, nothing)
+        change, half, gone, shift = moved
+        v = self.cotangent
+        rounding = np.where((change != 0) | (half != 0), self.noise, 0.0)
+        both = read(v * change)
+        ones, zeros = np.ones(both.shape), np.zeros(both.shape)
+        return Difference(
+            both=both,
+            ahead=read(v * half),
+            noise=np.fmin(read(rounding), 4.0 * np.sqrt(read(rounding**2))),
+            growth=self.eps * read(np.abs(v * change)),
+            bend=zeros if alone else np.sqrt(read((v * (2 * half - change)) ** 2)),
+            distance=np.where(displacement == 0, 1.0, gone / displacement / 2) if alone else ones,
+            shift=shift if alone else zeros,
+        )
+
+    def touched(self, leaf: int, where: Any, displacement: Any) -> Array:
+        """Which outputs change at all."""
+        moved = self._displaced(leaf, where, displacement, exact=False)
+        return np.zeros(self.value.shape, bool) if moved is None else (moved[0] != 0) | (moved[1] != 0)
+
+    def _displaced(
+        self, leaf: int, where: Any, displacement: Any, *, exact: bool = True
+    ) -> tuple[Array, Array, Array, Array] | None:
+        """f(x + d) - f(x - d), f(x + d) - f(x); if `exact`, how far apart both points are, and their middle is from x."""
+        origin, plus, minus = self.origin[leaf].reshape(-1), self.plus[leaf], self.minus[leaf]
+        here = origin[where]
+        plus[where] = here + displacement
+        minus[where] = here - displacement
+        gone = shift = np.zeros(0)
+        if exact:
+            ahead, behind = plus[where], minus[where]
+            gone = np.asarray(ahead - behind, np.float64)
+            middle = fsum((ahead / 2, behind / 2, -here)) if gone.ndim == 0 else ((ahead - here) - (here - behind)) / 2
+            shift = np.asarray(middle)
+        try:
+            above = vector(self.function(*self.plus_tree))
+            change = _minus(above, vector(self.function(*self.minus_tree)))
+            half = _minus(above, self.value)
+        except RAISED:  # a function that refuses what is outside its domain says as much as one that returns NaN
+            return None
+        finally:
+            plus[where] = here
+            minus[where] = here
+        return change, half, gone, shift
 
 
 def _last_bit(a: Array) -> Array:

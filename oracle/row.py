@@ -51,6 +51,8 @@ class Row:
     autodiff_ulp: float | None = None
     used: float | None = None
     """The largest error as a fraction of what is allowed."""
+    resolution: float | None = None
+    """The smallest error of a single entry that would have been noticed; of an argument too large to be seen entry by entry."""
     compared: int = 0
     """Smooth entries of a float64 gradient about which both the differences and JAX have spoken."""
     understated: int = 0

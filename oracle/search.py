@@ -150,15 +150,19 @@ class Search:
         steps = SHORT / FIRST_STEP * self.steps
         taken = np.isfinite(self.table(self.central)).sum(axis=1)
         longer = np.flatnonzero(self.steps / RATIO ** np.maximum(taken - 1, 0) > steps)
+        index = np.setdiff1d(longer, self._straight(longer, steps, value, uncertainty))
         apart = np.zeros(self.count)
-        for i in map(int, np.setdiff1d(longer, self._straight(longer, steps, value, uncertainty))):
-            look = self._slopes(i, float(steps[i]))
-            off = abs(look.central - value[i])
-            if look.gap > SHARP * abs(value[i]) + 8 * look.noise:
-                closer = self._slopes(i, float(steps[i] / RATIO**2))
-                if closer.gap > max(0.5 * look.gap, 8 * closer.noise):  # what only bends would be straighter by far
-                    off, self.kinked[i] = max(off, look.gap), True
-            apart[i] = np.nan_to_num(off - 8 * look.noise - 4 * uncertainty[i])
+        if index.size:
+            look = self._slopes(index, steps[index])
+            off = np.abs(look.central - value[index])
+            bent = np.flatnonzero(look.gap > SHARP * np.abs(value[index]) + 8 * look.noise)
+            if bent.size:
+                closer = self._slopes(index[bent], steps[index[bent]] / RATIO**2)
+                # What only bends would be straighter by far.
+                kinked = bent[closer.gap > np.maximum(0.5 * look.gap[bent], 8 * closer.noise)]
+                off[kinked] = np.fmax(off[kinked], look.gap[kinked])
+                self.kinked[index[kinked]] = True
+            apart[index] = np.nan_to_num(off - 8 * look.noise - 4 * uncertainty[index])
         return np.where(apart > 0, apart + uncertainty, uncertainty)
 
     def _straight(self, index: Array, steps: Array, value: Array, uncertainty: Array) -> Array:
@@ -192,15 +196,16 @@ class Search:
         jumps = self.jumps()
         forward, backward = (self._growing(self.table(side)) for side in (self.forward, self.backward))
         self.bent = jumps.suspected & (forward | backward)
-        for i in map(int, np.flatnonzero(jumps.confirmed)):
-            jump = abs(jumps.right[i] - jumps.left[i])
-            for share in DEEPER:
-                look = self._slopes(i, float(share * self.smallest[i]))
-                if not np.isfinite(look.gap) or 32 * look.noise > jump:
-                    break
-                if look.gap < 0.5 * jump:
-                    self.bent[i] = True
-                    break
+        jump = np.abs(jumps.right - jumps.left)
+        left = np.flatnonzero(jumps.confirmed)
+        for share in DEEPER:
+            if not left.size:
+                break
+            look = self._slopes(left, share * self.smallest[left])
+            told = np.isfinite(look.gap) & ~(32 * look.noise > jump[left])
+            gone = told & (look.gap < 0.5 * jump[left])
+            self.bent[left[gone]] = True
+            left = left[told & ~gone]
         return self.bent
 
     def _growing(self, slopes: Array) -> Array:
@@ -250,28 +255,34 @@ class Search:
 
     def _level(self, alive: Array) -> None:
         levels = np.full((4, self.count), np.nan)
-        for i in alive:
-            *levels[:, i], bend = self._slopes(i, self.steps[i] / RATIO ** len(self.central))
-            self.bend[i] = bend if np.isfinite(bend) else self.bend[i]
+        if len(alive):
+            *levels[:, alive], bend = self._slopes(alive, self.steps[alive] / RATIO ** len(self.central))
+            self.bend[alive] = np.where(np.isfinite(bend), bend, self.bend[alive])
         for table, level in zip((self.central, self.forward, self.backward, self.noise), levels, strict=True):
             table.append(level)
 
-    def _slopes(self, i: int, h: float) -> Slopes:
-        difference = self.difference(i, h)
-        if difference.distance == 0 or not np.isfinite(difference.both):
-            return Slopes(np.nan, np.nan, np.nan, np.nan, np.nan)
+    def _slopes(self, index: Array, h: Array) -> Slopes:
+        """Those of these elements, each at its own step; NaN where the function has no value."""
+        d = self._differences(index, h)
+        known = (d.distance != 0) & np.isfinite(d.both)
         # An output that a larger step moved and this one does not has moved by less than its noise: it still counts.
-        self.reached[i] = max(self.reached[i], difference.noise)
-        width = h * difference.distance
+        self.reached[index] = np.where(known, np.fmax(self.reached[index], d.noise), self.reached[index])
+        width = h * d.distance
         # The difference belongs to the middle of the two points: from there back to x by the second derivative.
-        bend = (2 * difference.ahead - difference.both) / width
-        return Slopes(
-            central=difference.both / (2 * width) - difference.shift / width * bend,
-            forward=difference.ahead / h,
-            backward=(difference.both - difference.ahead) / h,
-            noise=AS_NOISE * (self.reached[i] + difference.growth) / width,
-            bend=difference.bend / h,
+        bend = (2 * d.ahead - d.both) / width
+        slopes = Slopes(
+            central=d.both / (2 * width) - d.shift / width * bend,
+            forward=d.ahead / h,
+            backward=(d.both - d.ahead) / h,
+            noise=AS_NOISE * (self.reached[index] + d.growth) / width,
+            bend=d.bend / h,
         )
+        return Slopes(*(np.where(known, part, np.nan) for part in slopes))
+
+    def _differences(self, index: Array, h: Array) -> Difference:
+        """One after the other, each field an array. A subclass may displace many elements at once."""
+        found = [self.difference(i, step) for i, step in zip(index.tolist(), h.tolist(), strict=True)]
+        return Difference(*np.array(found).T)
 
     @staticmethod
     def table(levels: list[Array]) -> Array:
@@ -314,18 +325,18 @@ class Search:
 
 
 class Slopes(NamedTuple):
-    """Of one element at one step; NaN where the function has no value."""
+    """Of some elements, each at one step; NaN where the function has no value."""
 
-    central: float
-    forward: float
-    backward: float
-    noise: float
-    bend: float
+    central: Array
+    forward: Array
+    backward: Array
+    noise: Array
+    bend: Array
 
     @property
-    def gap(self) -> float:
+    def gap(self) -> Array:
         """Between the two sides: of the contraction, or of all outputs."""
-        return max(abs(self.forward - self.backward), self.bend)
+        return np.asarray(np.maximum(np.abs(self.forward - self.backward), self.bend))
 
 
 class Extrapolated(NamedTuple):

@@ -241,13 +241,14 @@ def conditioning(
 def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str) -> list[Array]:
     """The largest of what `errors` says at some points that rounding cannot tell from this one."""
     generator = np.random.default_rng([seed, 0x636F6E64])
-    found = []
+    most: list[Array] | None = None
     for _ in range(NUDGES):
         signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
         nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
         with quiet():
-            found.append(errors(nudged))
-    return [np.max(some, axis=0) for some in zip(*found, strict=True)]
+            found = errors(nudged)
+        most = list(found) if most is None else [np.maximum(*pair) for pair in zip(most, found, strict=True)]
+    return most or []
 
 
 def blur(moved: float, size: float) -> float:

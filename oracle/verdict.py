@@ -76,6 +76,10 @@ def _wrong(e: Evidence) -> Judgement | None:
         verdict = Verdict.INCONCLUSIVE if e.elsewhere.beside else Verdict.FAIL
         wrong = e.elsewhere.index
         return Judgement(verdict, "elsewhere", int(wrong[0]) if wrong.size else None, None, wrong)
+    if e.link and e.analytic.size:
+        apart = None if e.autodiff is None else differences(e.analytic, e.autodiff)
+        if apart is None or not apart.max() <= e.allowance.autodiff:  # JAX may know that it is right all the same
+            return Judgement(Verdict.FAIL, "link", None if apart is None else int(apart.argmax()))
     if e.nothing:
         return None
     contradicted = _contradicted(e, Comparison.of(e))
@@ -109,7 +113,8 @@ def _unseen(e: Evidence) -> Judgement | None:
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="uncertain", worst=int(seen.index[spread.argmax()]))
     if e.excess > 0:
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="no-subgradient")
-    if e.autodiff is None and any(block.blind and block.usual for block in (e.along.blocks if e.along else ())):
+    blind = [block.blind and block.usual for block in (e.along.blocks if e.along else ())]
+    if e.autodiff is None and any([*blind, *(s.usual and bool(s.blind.any()) for s in e.swept)]):
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="blind")
     if e.elsewhere is not None and e.elsewhere.denied:
         worst = int(e.elsewhere.index[0])
@@ -210,14 +215,24 @@ def along_errors(e: Evidence) -> Array:
 
 def _blocks(e: Evidence) -> tuple[Array, Array, Array]:
     """Of the direction in each block: how far it is off, how far it may be, and the usual size of its elements."""
-    if e.along is None or not e.along.blocks:
-        return np.zeros(0), np.zeros(0), np.ones(0)
-    blocks, parts = e.along.blocks, [(e.along.direction[block.index], e.analytic[block.index]) for block in e.along.blocks]
+    blocks = () if e.along is None else e.along.blocks
+    parts = [] if e.along is None else [(e.along.direction[block.index], e.analytic[block.index]) for block in blocks]
     ours = np.array([direction @ gradient for direction, gradient in parts])
     norm = np.array([np.linalg.norm(direction) for direction, _ in parts])
-    allowed = MULTIPLE * np.array([block.uncertainty for block in blocks]) + e.allowance.numerical * norm
+    known = [np.array([block.value for block in blocks]), np.array([block.uncertainty for block in blocks])]
     size = np.array([np.abs(direction).mean() for direction, _ in parts])
-    return differences(ours, np.array([block.value for block in blocks])), allowed, size
+    swept = [
+        np.concatenate([one, *some])
+        for one, some in (
+            (ours, [s.ours for s in e.swept]),
+            (norm, [s.norm for s in e.swept]),
+            (known[0], [s.value for s in e.swept]),
+            (known[1], [s.uncertainty for s in e.swept]),
+            (size, [np.full(s.ours.shape, s.least) for s in e.swept]),
+        )
+    ]
+    ours, norm, value, uncertainty, size = swept
+    return differences(ours, value), MULTIPLE * uncertainty + e.allowance.numerical * norm, size
 
 
 def measured(e: Evidence) -> dict[str, Any]:

@@ -17,7 +17,19 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.contract import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting, check_contract, is_still_the_same
+from oracle.at_size import LARGE, AtSize, resolution
+from oracle.contract import (
+    CHECKS,
+    FEW_CHECKS,
+    GLOBAL,
+    IGNORED,
+    SHARED,
+    WRITES,
+    Breach,
+    Setting,
+    check_contract,
+    is_still_the_same,
+)
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
@@ -213,13 +225,13 @@ class _Run:
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
         setting = Setting(self.subject, self.primals, dy, y, cotangents, self.views, self.aliases)
-        breaches = check_contract(setting)
+        breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         rows += self._breached(breach for breach in breaches if IGNORED not in breach.what)
         # The witnesses must see arguments and values as they were given, whatever the op does to them.
         writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
         subject = self.subject.on_copies() if writes else self.subject
-        witnesses = Witnesses(
+        witnesses = (AtSize if self.large else Witnesses)(
             subject.sheltered() if any(GLOBAL in breach.what for breach in breaches) else subject,
             self.primals,
             self.leaves,
@@ -234,14 +246,21 @@ class _Run:
             self.step,
             self.limit,
         )
-        for i, (e, those) in enumerate(witnesses.evidence()):
+        for i, e, those in witnesses.evidence():
             situation = those.situation(i, batch, ignores_cotangent=e.parameter in ignored)
             row = self._judged(e, situation, witnesses.forward_error)
             if row.passed and e.parameter in ignored:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)
+            self._add_links(rows, those)
         if not rows or all(row.passed for row in rows):
             rows += self._breached(check_contract(setting, [is_still_the_same]))
+
+    def _add_links(self, rows: list[Row], witnesses: Witnesses) -> None:
+        """A row for each stage of a chain that hands back a wrong cotangent, once."""
+        for _, e in witnesses.broken if isinstance(witnesses, AtSize) else ():
+            if all(row.parameter != e.parameter for row in rows):
+                rows.append(self._judged(e, Situation(large=True), None))
 
     # ----------------------------------------------------------------------------------------- the op itself
 
@@ -326,6 +345,11 @@ class _Run:
         return leaves_of(self.names, self.primals)
 
     @cached_property
+    def large(self) -> bool:
+        """Whether some argument has so many elements that evaluations are counted for each argument."""
+        return max(np.size(leaf.array) for leaf in self.leaves) > max(LARGE, self.limit)
+
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         return narrowest(self.leaves)
 
@@ -339,6 +363,8 @@ class _Run:
         seen = f"numerical {e.estimate.index.size}/{e.analytic.size}"
         if e.along is not None:
             seen += f" and {count(len(e.along.blocks), 'direction')}"
+        if e.swept:
+            seen += f" and {count(len(e.swept), 'direction')} in {sum(s.ours.size for s in e.swept)} parts"
         if e.autodiff is not None:
             seen += f", autodiff {e.analytic.size}/{e.analytic.size}"
         at = np.flatnonzero(e.estimate.index == judgement.worst)
@@ -350,6 +376,7 @@ class _Run:
             evidence=seen,
             forward_error=forward_error,
             used=judgement.used,
+            resolution=resolution(e) if self.large else None,
             worst_index=_place(judgement, e.shape),
             analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
             numerical=float(e.estimate.value[at[0]]) if at.size else None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import optree
@@ -39,7 +39,7 @@ from oracle.verdict import along_errors, judge
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
 
-__all__ = ["Trouble", "Witnesses", "surveyed"]
+__all__ = ["Trouble", "Witnesses", "grossly_wrong", "surveyed"]
 
 Array = NDArray[Any]
 
@@ -73,7 +73,7 @@ def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
     return evidence
 
 
-def _grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
+def grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
     """Whether a gradient in float64 is wrong by more than an op that computes in `dtype` would round, by its own size."""
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:
@@ -112,16 +112,16 @@ class Witnesses:
     estimates: dict[int, Estimate] = field(default_factory=dict)
     """What the differences have said of all entries of an argument, which is the same in every dtype."""
 
-    def evidence(self) -> Iterator[tuple[Evidence, Witnesses]]:
-        """The evidence about each argument, in order, and the witnesses who can say more: these, or others."""
+    def evidence(self) -> Iterator[tuple[int, Evidence, Witnesses]]:
+        """The evidence about each argument, by its number, and the witnesses who can say more: these, or others."""
         for i, leaf in enumerate(self.leaves):
             if self._in_float64 is not None:
                 # Of a narrow dtype's rounding much must be forgiven, of the formula nothing.
                 evidence, those = self._in_float64.seen(i)
-                if _grossly_wrong(evidence, np.asarray(leaf.array).dtype):
-                    yield evidence, those
+                if grossly_wrong(evidence, np.asarray(leaf.array).dtype):
+                    yield i, evidence, those
                     continue
-            yield self.seen(i)
+            yield (i, *self.seen(i))
 
     def seen(self, i: int) -> tuple[Evidence, Witnesses]:
         """The evidence about argument `i`, also from elsewhere if it needs that."""
@@ -272,7 +272,7 @@ class Witnesses:
         vars(wide).update(probe=self.probe, jax=self.jax)
         return wide
 
-    def at(self, primals: Any, dy: Any = None) -> Witnesses:
+    def at(self, primals: Any, dy: Any = None) -> Self:
         """The same at other arguments."""
         value, residuals = self.subject.fwd(*primals)
         cotangents = self.subject.bwd(residuals, optree.tree_map(np.copy, self.dy))
@@ -352,11 +352,15 @@ class Witnesses:
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # what this dtype cannot hold is rightly infinite
         error = differences(ours, theirs)
         scale = max(self._natural[0], largest(theirs))
-        noise = NOISE * float(np.max(self.probe.noise, initial=0.0)) if self.dtype.name == "float64" else 0.0
+        noise = NOISE * self._value_noise if self.dtype.name == "float64" else 0.0
         allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + noise + TINY
         if self.dtype.name == "float64" and not largest(error) <= allowed:
             allowed += blur(largest(self._moved[0]), scale)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
+
+    @property
+    def _value_noise(self) -> float:
+        return float(np.max(self.probe.noise, initial=0.0))
 
     @property
     def forward_error(self) -> float | None:
@@ -397,4 +401,4 @@ class Witnesses:
             self._budget.reserved(len(self.leaves) - i - 1),
             value_by_rule=getattr(self.subject.forward, "value_by_rule", None),
         )
-        return Situation(sizes | products, questions.numbers, ignores_cotangent, questions)
+        return Situation(sizes | products, questions.numbers, ignores_cotangent, questions=questions)

@@ -91,6 +91,9 @@ CAUSES: tuple[Cause, ...] = (
 )
 
 
+OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, places.one_entry)
+"""Those that look once at each entry of an argument and ask nothing of the forward pass."""
+
 OF_DY = {""}  # what the verdict says by slopes, which are those of one cotangent
 
 
@@ -116,6 +119,6 @@ def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
 
 
 def _explanations(view: View) -> Iterator[str]:
-    for cause in CAUSES:
+    for cause in OF_LARGE if view.situation.large else CAUSES:
         with suppress(np.linalg.LinAlgError, ArithmeticError):  # numbers that no fit can be made of: the verdict stands
             yield from cause(view)

@@ -166,7 +166,12 @@ def _no_subgradient(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _link(e: Evidence, j: Judgement) -> str:
+    return f"made of a wrong cotangent: the stage {e.link} hands one back that is not the derivative of that stage"
+
+
 BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
+    "link": _link,
     "": lambda e, j: _at_kinks(e),
     "not-finite": _not_finite,
     "values": _values,

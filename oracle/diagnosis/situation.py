@@ -36,6 +36,8 @@ class Situation:
     numbers: dict[str, float] = field(default_factory=dict)
     """The keywords that are numbers."""
     ignores_cotangent: bool = False
+    large: bool = False
+    """Whether the argument is so large that only what one look at its entries shows is said."""
     questions: Questions | None = None
     """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
 

@@ -1,0 +1,340 @@
+"""The witnesses of large arguments: every element by JAX; by differences some, and all of them along a direction.
+
+What the differences cost is counted in evaluations for each argument, not for each of its elements:
+
+- A chain is looked at stage by stage (`stages`): each with its own parameters, its own input and the cotangent that reaches it.
+  What a stage hands back to the one before is checked like a gradient, since all gradients before it are made of that.
+- Of each argument one entry for each set of outputs is displaced, all at once (`grouping`); then all entries along a direction
+  that is read off for each set of outputs (`sweeping`); and those that disagree most.
+- Where a direction contradicts the gradient, its entries are halved until one is left, which is named.
+
+Entries are judged by the rounding of the largest entry of their gradient, and at these arguments alone: the small cases of an
+op are there for other points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle import stages, sweeping
+from oracle.diagnosis import Situation
+from oracle.evidence import MULTIPLE, NOTHING, Allowance, Comparison, Evidence, Swept, best_known, ratio, reported_scale
+from oracle.grouping import GROUPS, Reading, reading_of
+from oracle.measures import EPSILON, differences, largest
+from oracle.numerical import Estimate, replaced
+from oracle.probe import RAISED, Probe, size_of, vector
+from oracle.row import Verdict
+from oracle.stages import Stage
+from oracle.subject import BLURRING, blur, flat, widened
+from oracle.verdict import judge
+from oracle.witnesses import Witnesses, grossly_wrong
+
+__all__ = ["LARGE", "AtSize", "resolution"]
+
+Array = NDArray[Any]
+
+LARGE = 2**16  # elements of one argument from which on evaluations are counted for each argument
+LEADING = 4  # entries of each kind that are looked at in any case: where JAX or a stage disagrees most, and the largest
+WRONG_GROUPS = 2  # of a direction, in each of which a wrong entry is looked for
+DRAWS = 8  # random entries of which the first with a gradient is taken: most rows of an embedding have none
+SAME = 64.0  # ULP of a gradient's largest entry, by which the contributions of its stages may miss it
+
+
+@dataclass
+class AtSize(Witnesses):
+    """Both witnesses where some argument has very many elements."""
+
+    links: list[tuple[Stage, Evidence]] = field(default_factory=list)
+    """What each stage hands back to the one before, with the evidence about it."""
+    narrow: list[Array] | None = None
+    """The gradients in a narrower dtype, whose worst entries are looked at, too."""
+
+    def evidence(self) -> Iterator[tuple[int, Evidence, Witnesses]]:
+        """The evidence about each argument, and the witnesses who can say more."""
+        wide = self._in_float64
+        formula = wide if isinstance(wide, AtSize) else self
+        seen = formula.differences_of_all()
+        for i, leaf in enumerate(self.leaves):
+            if formula is not self:
+                # Of a narrow dtype's rounding much must be forgiven, of the formula nothing.
+                exact = formula.about_seen(i, *seen[i], formula.broken_before(i))
+                if grossly_wrong(exact, np.asarray(leaf.array).dtype):
+                    yield i, exact, formula
+                    continue
+            yield i, self.about_seen(i, *seen[i], formula.broken_before(i)), self
+
+    @cached_property
+    def _in_float64(self) -> Witnesses | None:
+        if self.dtype.name == "float64":
+            return None
+        try:
+            wide = replace(self.at(self.wide, widened(self.dy)), dtype=np.dtype(np.float64), narrow=self.gradients, links=[])
+        except RAISED:
+            return None
+        vars(wide).update(jax=self.jax, _natural=self._natural)
+        return wide
+
+    # ------------------------------------------------------------------------------------------ stages
+
+    @cached_property
+    def _run(self) -> tuple[list[Stage], list[Array]]:
+        """The stages of the chain that is verified, and its own cotangents, which need not be those that are verified."""
+        chain: Any = getattr(self.subject.forward, "__self__", None)
+        if not stages.has_stages(chain):
+            return [], []
+        calls, cotangents = stages.run(chain, self.wide, self.subject.options, widened(self.dy))
+        return calls, flat(cotangents)
+
+    @cached_property
+    def _uses(self) -> list[list[tuple[Stage, int]]]:
+        """The stages that use each argument, and which of their own it is; none where something else does, too."""
+        wide = {id(leaf): i for i, leaf in enumerate(optree.tree_leaves(self.wide))}
+        uses: list[list[tuple[Stage, int]]] = [[] for _ in self.leaves]
+        calls, own = self._run
+        for stage in calls:
+            for k, leaf in enumerate(stage.leaves):
+                if id(leaf) in wide:
+                    uses[wide[id(leaf)]].append((stage, k))
+        for i, several in enumerate(uses):
+            total: Any = sum(stage.contributions[k] for stage, k in several)
+            if not several or largest(total - own[i]) > SAME * EPSILON["float64"] * largest(own[i]):
+                uses[i] = []
+        return uses
+
+    def _parts(self) -> Iterator[tuple[Stage | None, Probe, int, int | None, Array]]:
+        """Each use of an argument, and each input of a stage: with its contribution to the gradient, or its cotangent."""
+        arguments = {(id(stage), k): i for i, several in enumerate(self._uses) for stage, k in several}
+        for stage in self._run[0]:
+            probe = Probe(stage.value, stage.primals, stage.dy, creeps=1)
+            for k in range(len(stage.leaves)):
+                i = arguments.get((id(stage), k))
+                if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self.wide)):
+                    yield stage, probe, k, i, stage.contributions[k]
+        left = [i for i, several in enumerate(self._uses) if not several]
+        if left:
+            probe = Probe(self.subject.value, self.wide, widened(self.dy), creeps=1)
+            for i in left:
+                yield None, probe, i, i, self.gradients[i]
+
+    def differences_of_all(self) -> list[tuple[Estimate, tuple[Swept, ...]]]:
+        """What the differences say of each argument, the uses of one argument added up."""
+        leading = [self._leading(i) for i in range(len(self.leaves))]
+        found: list[list[tuple[Estimate, tuple[Swept, ...]]]] = [[] for _ in self.leaves]
+        index: dict[int, Array] = {}
+        for stage, probe, k, i, contribution in self._parts():
+            shape = probe.origin[k].shape
+            moving = self._moving(contribution)
+            reading = reading_of(probe, k, shape, moving)
+            if i is None and stage is not None:
+                chosen = self._chosen(reading, contribution, np.argsort(-np.abs(contribution))[:1])
+                self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, chosen)))
+            elif i is not None:
+                if i not in index:
+                    index[i] = self._chosen(reading, contribution, leading[i])
+                found[i].append(self._looked(probe, k, reading, contribution, index[i]))
+        return [_added(several) for several in found]
+
+    def _looked(
+        self, probe: Probe, k: int, reading: Reading, contribution: Array, index: Array
+    ) -> tuple[Estimate, tuple[Swept, ...]]:
+        """Some entries, and a direction of all; where that contradicts the contribution, also the entry that does."""
+        x = probe.origin[k].reshape(-1)
+        size = size_of(x)
+        estimate = sweeping.entries(probe, k, reading, index, size)
+        estimate = _resolved(probe, k, reading, contribution, estimate, size)
+        if estimate.index.size == x.size:
+            return estimate, ()
+        swept = []
+        direction = sweeping.signs(x, size, self.seed, reading)
+        zero = x == 0
+        for usual, there in ((True, ~zero), (False, zero)) if zero.any() and not zero.all() else ((True, None),):
+            some = direction if there is None else np.where(there, direction, 0.0)
+            one = sweeping.sweep(probe, k, reading, contribution, some, usual=usual)
+            swept.append(one)
+            scale = max(largest(contribution), largest(estimate.value))
+            off = ratio(differences(one.ours, one.value), _allowed(one, scale))
+            wrong = np.flatnonzero((off > 1) & ~one.blind)
+            if wrong.size:
+                worst = wrong[np.argsort(-off[wrong])][:WRONG_GROUPS]
+                more = np.setdiff1d(sweeping.located(probe, k, reading, contribution, some, worst), estimate.index)
+                if more.size:
+                    estimate = sweeping.joined([estimate, sweeping.entries(probe, k, reading, more, size)])
+        return estimate, tuple(swept)
+
+    def _about_link(self, stage: Stage, probe: Probe, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
+        """The evidence about what a stage hands back to the one before."""
+        estimate, swept = self._looked(probe, k, reading, ours, index)
+        scale = max(largest(ours), largest(estimate.value[~estimate.kink]))
+        value = largest(probe.value) / (largest(probe.origin[k]) or 1.0)
+        dtype = np.dtype(np.float64)
+        found = Evidence(
+            parameter=f"the input of {stage.path}" if stage.path else "x",
+            shape=reading.shape,
+            dtype=dtype,
+            analytic=ours,
+            autodiff=None,
+            estimate=estimate,
+            along=None,
+            scale=scale,
+            allowance=Allowance.of(dtype, scale or value),
+            resolution=4 * float(np.sqrt(probe.eps)),
+            flags=self.flags,
+            rounding=NOTHING * EPSILON["float64"] * value,
+            swept=swept,
+        )
+        return replace(found, allowance=found.allowance.beside(self._blur(stage, k, found)))
+
+    def _blur(self, stage: Stage, k: int, e: Evidence) -> float:
+        """What the rounding of a stage's own arguments does to its cotangent, where that is contradicted."""
+        return stage.blur(k, e.scale, self.seed) if judge(e).verdict is Verdict.FAIL else 0.0
+
+    @property
+    def broken(self) -> list[tuple[Stage, Evidence]]:
+        """The stages that hand back a wrong cotangent."""
+        return [(stage, e) for stage, e in self.links if judge(e).verdict is Verdict.FAIL]
+
+    def broken_before(self, i: int) -> str:
+        """The first stage, as cotangents go, that hands a wrong one to the stages that use argument `i`; empty if none does."""
+        for stage, _ in reversed(self.broken):
+            if self._uses[i] and any(stage.reaches(user) for user, _ in self._uses[i]):
+                return stage.path
+        return ""
+
+    # ------------------------------------------------------------------------------------------ which entries
+
+    def _leading(self, i: int) -> Array:
+        """The entries that are looked at in any case: where JAX or the chain's own pullback disagree most, and the largest."""
+        ours = self.gradients[i]
+        apart = [np.abs(ours)]
+        if self.jax:
+            apart.append(differences(ours, flat(self.jax.cotangents)[i]))
+        if self._uses[i]:
+            apart.append(differences(ours, self._run[1][i]))
+        if self.narrow is not None:
+            apart.append(differences(self.narrow[i], flat(self.jax.cotangents)[i] if self.jax else ours))
+        return np.unique(np.concatenate([_top(a, LEADING) for a in apart]))
+
+    def _moving(self, contribution: Array) -> Array:
+        """Random entries, those first that have a gradient."""
+        drawn = np.random.default_rng([self.seed, contribution.size]).integers(0, max(contribution.size, 1), 256)
+        drawn = np.unique(drawn) if contribution.size else np.zeros(0, np.intp)
+        return drawn[np.argsort(contribution[drawn] == 0, kind="stable")]
+
+    def _chosen(self, reading: Reading, contribution: Array, leading: Array) -> Array:
+        """`leading`, and a random entry for each of some sets of outputs, if it can be with a gradient."""
+        generator = np.random.default_rng([self.seed, contribution.size, 1])
+        if contribution.size <= GROUPS and reading.keys == contribution.size:
+            return np.arange(contribution.size)
+        keys = np.sort(generator.choice(reading.keys, min(reading.keys, GROUPS), replace=False))
+        chosen = reading.entry(keys, generator)
+        for _ in range(DRAWS):
+            still = contribution[chosen] == 0
+            chosen = np.where(still, reading.entry(keys, generator), chosen)
+        return np.union1d(chosen, leading)
+
+    # ------------------------------------------------------------------------------------------ evidence
+
+    def about_seen(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], link: str) -> Evidence:
+        """The evidence about argument `i`, of which the differences have seen this."""
+        ours, leaf = self.gradients[i], self.leaves[i]
+        theirs = flat(self.jax.cotangents)[i] if self.jax else None
+        secant = largest(vector(self.y)) / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
+        scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        evidence = Evidence(
+            parameter=leaf.path,
+            shape=np.shape(leaf.array),
+            dtype=self.dtype,
+            analytic=ours,
+            autodiff=theirs,
+            estimate=estimate,
+            along=None,
+            scale=scale,
+            allowance=self._allowance(i, scale, theirs),
+            resolution=4 * float(np.sqrt(EPSILON["float64"] / 2)),
+            value_error=self._values[1],
+            flags=self.flags,
+            overflows=not np.isfinite(vector(self.y)).all(),
+            rounding=NOTHING * EPSILON["float64"] * secant,
+            swept=swept,
+            link=link,
+        )
+        if self.dtype.name == "float64" and not evidence.link and judge(evidence).contradicted.size:
+            error = largest(differences(ours, best_known(evidence))[judge(evidence).contradicted])
+            if blur(error / BLURRING, scale):  # so small that the rounding of the arguments may do it
+                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
+        return evidence
+
+    @property
+    def _value_noise(self) -> float:
+        return 0.0
+
+    def situation(self, i: int, batch: int | None, *, ignores_cotangent: bool) -> Situation:
+        """What a diagnosis may ask for: nothing that costs more than looking at what is there."""
+        sizes = {} if batch is None else {"batch": batch}
+        return Situation(sizes, ignores_cotangent=ignores_cotangent, large=True)
+
+
+def resolution(e: Evidence) -> float | None:
+    """The smallest error of a single entry that would have been noticed, whichever it is, relative to the largest entry.
+
+    None where that cannot be said: of entries that no direction and no reference sees nothing is known.
+    """
+    scale = reported_scale(e)
+    if not scale:
+        return None
+    known = [] if e.autodiff is None else [e.allowance.autodiff]
+    if e.estimate.index.size == e.analytic.size and not e.estimate.kink.any():
+        known.append(MULTIPLE * float(e.estimate.uncertainty.max(initial=0.0)) + e.allowance.numerical)
+    elif e.swept and not any(s.blind.any() for s in e.swept):
+        known.append(max(float(_allowed(s, e.scale, e.allowance.numerical).max(initial=0.0)) / s.least for s in e.swept))
+    return min(known) / scale if known else None
+
+
+def _allowed(s: Swept, scale: float, numerical: float | None = None) -> Array:
+    """How far the gradient may be from the slope of each group."""
+    entry = Allowance.of(np.dtype(np.float64), scale).numerical if numerical is None else numerical
+    return MULTIPLE * s.uncertainty + entry * s.norm
+
+
+def _resolved(probe: Probe, k: int, reading: Reading, contribution: Array, estimate: Estimate, size: float) -> Estimate:
+    """The same; what it leaves in doubt, or contradicts, is asked once more, at all steps."""
+    scale = max(largest(contribution), largest(estimate.value))
+    e = Evidence("", reading.shape, np.dtype(np.float64), contribution, None, estimate, None, scale,
+                 Allowance.of(np.dtype(np.float64), scale), 4 * float(np.sqrt(probe.eps)))  # fmt: skip
+    c = Comparison.of(e)
+    doubt = np.flatnonzero(((c.numerical_used > 1) | c.uncertain) & ~estimate.frozen)
+    if not doubt.size:
+        return estimate
+    other = sweeping.again(probe, k, reading, estimate.index[doubt], size)
+    at = np.searchsorted(estimate.index, other.index)
+    better = np.flatnonzero((other.uncertainty < estimate.uncertainty[at]) & ~estimate.kink[at])
+    return replaced(estimate, other, at[better], better)
+
+
+def _added(several: list[tuple[Estimate, tuple[Swept, ...]]]) -> tuple[Estimate, tuple[Swept, ...]]:
+    """What several uses of one argument add up to."""
+    (first, swept), *others = several
+    for estimate, more in others:
+        both = np.intersect1d(first.index, estimate.index)
+        one, two = (np.searchsorted(e.index, both) for e in (first, estimate))
+        sums = {n: getattr(first, n)[one] + getattr(estimate, n)[two]
+                for n in ("value", "uncertainty", "left", "right", "slope_uncertainty")}  # fmt: skip
+        either = {n: getattr(first, n)[one] | getattr(estimate, n)[two] for n in ("kink", "frozen")}
+        first = Estimate(both, **sums, **either, step=first.step[one], differences=first.differences[one])
+        swept = (*swept, *more)
+    return first, swept
+
+
+def _top(a: Array, count: int) -> Array:
+    """The indices of the largest of some numbers; NaN is larger than any."""
+    a = np.where(np.isnan(a), np.inf, a)
+    if a.size <= count:
+        return np.arange(a.size)
+    return np.argpartition(-a, count)[:count]

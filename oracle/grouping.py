@@ -1,0 +1,176 @@
+"""Many elements of a large argument at a time: those that move different outputs, read off output by output.
+
+An entry of a bias moves one column of a value, an entry of a matrix one column, an entry of a batch one row. Entries that
+move different outputs can be displaced together, and each read off from its own outputs: so a whole bias costs as many
+evaluations as one of its entries (Curtis, Powell, Reid, "On the estimation of sparse Jacobian matrices", 1974). And where
+many entries move the same outputs, a random direction of all of them is read off once for each group of outputs.
+
+Which outputs an entry moves is found by displacing a few. What an entry moves must be told by its index: along some axes of
+the value it is at its own index along some axes of the argument, which are called kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.probe import Probe, size_of
+from oracle.search import FIRST_STEP
+
+__all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
+
+Array = NDArray[np.float64]
+
+GROUPS = 4096  # parts, at most, that one displacement is read off in: more cost memory and show little more
+LOOKED_AT = 3  # entries that must agree on which outputs an entry moves
+TRIED = 12  # entries that are displaced to find so many that move something
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which outputs the entries of one argument move: those that share their index along the kept axes."""
+
+    shape: tuple[int, ...]
+    """Of the argument."""
+    kept: tuple[int, ...]
+    """Its axes along which an entry moves only outputs at its own index."""
+    values: tuple[tuple[int, ...], ...]
+    """The shapes of the value's arrays."""
+    at: tuple[tuple[int, ...], ...]
+    """Of each of these arrays, the axes that belong to the kept ones."""
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(self.shape[a] for a in self.kept)
+
+    @cached_property
+    def keys(self) -> int:
+        """How many sets of outputs there are that different entries move."""
+        return prod(self.sizes)
+
+    @cached_property
+    def width(self) -> int:
+        """How many neighbouring keys make one group, so that there are not too many groups."""
+        return max(1, -(-self.keys // GROUPS))
+
+    @cached_property
+    def groups(self) -> int:
+        return -(-self.keys // self.width)
+
+    def by_key(self, outputs: Array) -> Array:
+        """The sum of the outputs of each key."""
+        total, start = np.zeros(self.keys), 0
+        for shape, axes in zip(self.values, self.at, strict=True):
+            part = outputs[start : start + prod(shape)].reshape(shape)
+            start += prod(shape)
+            if self.kept and not axes:
+                continue  # no entry moves anything in this array
+            rest = tuple(a for a in range(len(shape)) if a not in axes)
+            summed = part.sum(axis=rest)
+            order = np.argsort(np.argsort(axes))
+            total += summed.transpose(order).reshape(-1)
+        return total
+
+    def by_group(self, outputs: Array) -> Array:
+        """The sum of the outputs of each group."""
+        return self._folded(self.by_key(outputs))
+
+    def of_entries(self, entries: Array) -> Array:
+        """The sum of the entries of each group."""
+        rest = tuple(a for a in range(len(self.shape)) if a not in self.kept)
+        return self._folded(entries.reshape(self.shape).sum(axis=rest).reshape(-1))
+
+    def spread(self, per_group: Array) -> Array:
+        """A number for each group, as an array that broadcasts to the argument."""
+        per_key = np.repeat(per_group, self.width)[: self.keys].reshape(self.sizes)
+        return per_key.reshape([n if a in self.kept else 1 for a, n in enumerate(self.shape)])
+
+    def keys_of(self, index: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The keys of entries, given by their flat indices."""
+        if not self.kept:
+            return np.zeros(index.shape, np.intp)
+        place = np.unravel_index(index, self.shape)
+        return np.asarray(np.ravel_multi_index([place[a] for a in self.kept], self.sizes), np.intp)
+
+    def _folded(self, per_key: Array) -> Array:
+        if self.width == 1:
+            return np.asarray(per_key)
+        return np.asarray(np.add.reduceat(per_key, np.arange(0, self.keys, self.width)))
+
+    def entry(self, keys: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:
+        """For each of these keys the flat index of a random entry that has it."""
+        at = dict(zip(self.kept, np.unravel_index(keys, self.sizes), strict=True)) if self.kept else {}
+        place = [at[a] if a in at else generator.integers(0, n, keys.size) for a, n in enumerate(self.shape)]
+        return np.asarray(np.ravel_multi_index(place, self.shape) if place else np.zeros(keys.size), np.intp)
+
+
+def reading_of(probe: Probe, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp]) -> Reading:
+    """What entries move, by displacing a few of `candidates`; nothing is kept where that cannot be told from their index."""
+    x = probe.origin[leaf].reshape(-1)
+    size = size_of(x[candidates]) if candidates.size else 1.0
+    possible: set[tuple[int, int, int]] | None = None
+    moved: set[int] = set()
+    seen = 0
+    for i in candidates[:TRIED].tolist():
+        where = np.unravel_index(i, shape)
+        found = set()
+        start, touched = 0, probe.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size))
+        for k, value in enumerate(probe.shapes):
+            part = touched[start : start + prod(value)].reshape(value)
+            start += prod(value)
+            if not part.any():
+                continue
+            moved.add(k)
+            places = np.nonzero(part) if part.ndim else ()
+            found |= {
+                (k, b, a)
+                for (b, at), a in product(enumerate(places), range(len(shape)))
+                if value[b] == shape[a] and (at == where[a]).all()
+            }
+        if touched.any():
+            seen += 1
+            possible = found if possible is None else possible & found
+        if seen == LOOKED_AT:
+            break
+    if seen < min(LOOKED_AT, prod(shape)) or _moves_more(probe, leaf, moved, size):
+        possible = None
+    pairs = {k: _paired({(b, a) for kk, b, a in possible or () if kk == k and shape[a] > 1}) for k in moved}
+    common = set.intersection(*(set(pair.values()) for pair in pairs.values())) if pairs else set()
+    kept = tuple(sorted(common))
+    at = tuple(
+        tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(probe.shapes))
+    )
+    return Reading(shape, kept, probe.shapes, at)
+
+
+def _moves_more(probe: Probe, leaf: int, moved: set[int], size: float) -> bool:
+    """Whether all entries together move an array of the value that none of a few has moved."""
+    if len(moved) == len(probe.shapes):
+        return False
+    x = probe.origin[leaf].reshape(-1)
+    touched = probe.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size))
+    ends = np.cumsum([prod(value) for value in probe.shapes])[:-1]
+    return any(part.any() for k, part in enumerate(np.split(touched, ends)) if k not in moved)
+
+
+def _paired(pairs: set[tuple[int, int]]) -> dict[int, int]:
+    """Axes of the value to axes of the argument, each once: the nearest to the end first, as broadcasting has it."""
+    chosen: dict[int, int] = {}
+    for b, a in sorted(pairs, key=lambda pair: (-pair[1], -pair[0])):
+        if b not in chosen and a not in chosen.values():
+            chosen[b] = a
+    return chosen
+
+
+def rounds(reading: Reading, index: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The same entries in as few parts as can be, in each of which no two move the same outputs; the first come first."""
+    while index.size:
+        _, first = np.unique(reading.keys_of(index), return_index=True)
+        yield index[np.sort(first)]
+        index = np.delete(index, first)

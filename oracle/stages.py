@@ -1,0 +1,129 @@
+"""The stages of a chain, each at its own arguments and with its own cotangent, as one run of the whole has left them.
+
+The gradient of a chain is that of its stages, one behind the other: where each stage is right at the point and for the
+cotangent that really reach it, all of it is. And a stage is evaluated in a fraction of the time that the whole takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import optree
+from numpy.typing import NDArray
+
+from oracle.subject import blur, conditioning, flat
+from purenet import Op
+
+__all__ = ["Stage", "has_stages", "run"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Stage:
+    """One call of one op inside a chain."""
+
+    path: str
+    route: tuple[tuple[str, int], ...]
+    """From the whole down to this stage: the kind of each combinator, and which of its parts comes next."""
+    op: Op
+    primals: tuple[Any, ...]
+    options: Mapping[str, Any]
+    dy: Any = None
+    cotangents: tuple[Any, ...] = field(default=())
+
+    def value(self, *primals: Any) -> Any:
+        return self.op.fwd(*primals, **self.options)[0]
+
+    @cached_property
+    def leaves(self) -> list[Array]:
+        """The arrays among its arguments, in order."""
+        primals: Any = self.primals
+        return optree.tree_leaves(primals)
+
+    @cached_property
+    def contributions(self) -> list[Array]:
+        """The cotangent of each of them."""
+        return flat(self.cotangents)
+
+    def blur(self, k: int, scale: float, seed: int) -> float:
+        """What the rounding of its arguments does to the cotangent of the `k`-th array, if little."""
+
+        def gradient(given: Any) -> list[Array]:
+            primals, dy = given
+            return flat(self.op.bwd(self.op.fwd(*primals, **self.options)[1], dy))
+
+        return blur(float(conditioning(gradient, (self.primals, self.dy), seed)[k].max(initial=0.0)), scale)
+
+    def reaches(self, other: Stage) -> bool:
+        """Whether the cotangent that this stage hands back goes on to `other`: where they part, in a chain, it comes later."""
+        for (kind, mine), (_, its) in zip(self.route, other.route, strict=False):
+            if mine != its:
+                return kind == "chain" and mine > its
+        return False
+
+
+class _Observed(Op):
+    """An op that does what it does, and notes with what it was called."""
+
+    def __init__(self, op: Op, path: str, route: tuple[tuple[str, int], ...], calls: list[Stage]) -> None:
+        self.__dict__.update(op.__dict__)
+        self.observed, self.path, self.route, self.calls = op, path, route, calls
+
+    @property
+    def takes_params(self) -> bool:
+        return self.observed.takes_params
+
+    def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Any]:
+        y, residuals = self.observed.fwd(*primals, **options)
+        stage = Stage(self.path, self.route, self.observed, primals, options)
+        self.calls.append(stage)
+        return y, _Held(stage, residuals)
+
+    def bwd(self, residuals: Any, dy: Any) -> tuple[Any, ...]:
+        stage, inner = residuals.stage, residuals.residuals
+        stage.dy, stage.cotangents = dy, self.observed.bwd(inner, dy)
+        return tuple(stage.cotangents)
+
+
+class _Held:
+    """The residuals of a stage, with the call that they are of; it reads like the residuals themselves."""
+
+    def __init__(self, stage: Stage, residuals: Any) -> None:
+        self.stage, self.residuals = stage, residuals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.residuals, name)
+
+
+def has_stages(op: Any) -> bool:
+    """Whether an op is made of others that can be looked at one by one."""
+    return isinstance(op, Op) and bool(getattr(op, "stages", None))
+
+
+def run(op: Op, primals: Sequence[Any], options: Mapping[str, Any], dy: Any) -> tuple[list[Stage], tuple[Any, ...]]:
+    """Every call of an op inside `op` that a cotangent reaches, in order, and the cotangents of the whole."""
+    calls: list[Stage] = []
+    observed = _observed(op, "", (), calls)
+    _, residuals = observed.fwd(*primals, **options)
+    cotangents = observed.bwd(residuals, dy)
+    return [stage for stage in calls if stage.cotangents], cotangents
+
+
+def _observed(op: Op, path: str, route: tuple[tuple[str, int], ...], calls: list[Stage]) -> Op:
+    stages = getattr(op, "stages", None)
+    if not stages:
+        return _Observed(op, path, route, calls)
+    made = copy(op)
+    kind = getattr(op, "kind", "wrapper")
+    seen = {}
+    for i, (name, stage) in enumerate(stages.items()):
+        # The one part of a wrapper such as `residual` has no name of its own in params.
+        below = f"{path}.{name}".strip(".") if kind != "wrapper" else path
+        seen[name] = _observed(stage, below, (*route, (kind, i)), calls)
+    vars(made)["stages"] = seen
+    return made

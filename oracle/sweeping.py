@@ -1,0 +1,153 @@
+"""Differences of many elements of one argument at a time, read off group by group (`grouping`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.evidence import Swept
+from oracle.grouping import Reading, rounds
+from oracle.numerical import Estimate, estimated
+from oracle.probe import Difference, Probe, quiet
+from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
+
+__all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
+
+Array = NDArray[Any]
+
+ROUNDS = 8  # displacements, at most, in which entries are seen that move the same outputs
+
+
+class _Grouped(Search):
+    """Differences of which all are taken at once, each read off from its own outputs."""
+
+    def __init__(self, probe: Probe, leaf: int, reading: Reading, steps: Array, sizes: Array) -> None:
+        super().__init__(_one_by_one, steps, sizes)
+        self.probe, self.leaf, self.reading = probe, leaf, reading
+
+
+def _one_by_one(i: int, h: float) -> Difference:
+    raise NotImplementedError  # all are displaced at once
+
+
+class _Entries(_Grouped):
+    """The differences of entries that move different outputs."""
+
+    def __init__(self, probe: Probe, leaf: int, reading: Reading, index: Array, steps: Array, sizes: Array) -> None:
+        super().__init__(probe, leaf, reading, steps, sizes)
+        self.index, self.keys = index, reading.keys_of(index)
+
+    def _differences(self, index: Array, h: Array) -> Difference:
+        keys = self.keys[index]
+        return self.probe.readings(self.leaf, self.index[index], h, lambda a: self.reading.by_key(a)[keys], alone=True)
+
+
+class _Directions(_Grouped):
+    """The differences along one direction of many entries, for each group of outputs."""
+
+    def __init__(self, probe: Probe, leaf: int, reading: Reading, direction: Array) -> None:
+        steps = FIRST_STEP * lengths(leaf, np.arange(reading.groups))
+        super().__init__(probe, leaf, reading, steps, np.ones(reading.groups))
+        self.direction = direction.reshape(reading.shape)
+        with quiet():
+            share = np.where(direction == 0, 0.0, probe.origin[leaf].reshape(-1) / direction)
+        # x + h d is rounded to the grid of x, element by element: so far is the direction really taken from d.
+        self.off = 4 * 2.0**-53 * np.sqrt(reading.of_entries(share**2) * reading.groups / max(share.size, 1))
+
+    def _differences(self, index: Array, h: Array) -> Difference:
+        steps = np.zeros(self.reading.groups)
+        steps[index] = h
+        moves = (self.reading.spread(steps) * self.direction).reshape(-1)
+        taken = self.probe.readings(self.leaf, slice(None), moves, self.reading.by_group, alone=False)
+        taken = Difference(*(np.asarray(part)[index] for part in taken))
+        return taken._replace(growth=taken.growth + np.abs(taken.both) * self.off[index] / h)
+
+
+def entries(probe: Probe, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
+    """The derivative with respect to these elements, in few displacements; those of too many displacements are left out."""
+    x = probe.origin[leaf].reshape(-1)
+    parts = []
+    for number, some in enumerate(rounds(reading, index)):
+        if number == ROUNDS:
+            break
+        sizes = np.abs(x[some])
+        steps = rounded(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
+        with quiet():
+            frozen = (x[some] + steps) - (x[some] - steps) == 0
+        search = _Entries(probe, leaf, reading, some, steps, sizes)
+        parts.append(estimated(search, some, frozen))
+    return joined(parts)
+
+
+def again(probe: Probe, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
+    """The same with all steps from long to short, for elements about which something is in doubt."""
+    x = probe.origin[leaf].reshape(-1)
+    some = next(rounds(reading, index))
+    sizes = np.where(x[some] == 0, size, np.abs(x[some]))
+    steps = rounded(SURVEYED[0] * FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
+    search = _Entries(probe, leaf, reading, some, steps, sizes)
+    return estimated(search, some, np.zeros(some.size, bool), x[some] == 0)
+
+
+def joined(parts: list[Estimate]) -> Estimate:
+    """Several estimates as one, in the order of their elements."""
+    most = max(part.differences.shape[1] for part in parts)
+    tables = [np.pad(p.differences, ((0, 0), (0, most - p.differences.shape[1])), constant_values=np.nan) for p in parts]
+    order = np.argsort(np.concatenate([part.index for part in parts]))
+    names = ("index", "value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "frozen", "step")
+    fields = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names}
+    return Estimate(**fields, differences=np.concatenate(tables)[order])
+
+
+def signs(x: Array, size: float, seed: int, reading: Reading) -> Array:
+    """A random sign for each entry, times a power of two of about its size, over the root of how many a group has."""
+    generator = np.random.default_rng([seed, x.size])
+    direction = np.maximum(np.abs(x), size)
+    direction /= np.sqrt(max(x.size / reading.groups, 1))
+    np.exp2(np.round(np.log2(direction, out=direction), out=direction), out=direction)
+    return np.negative(direction, out=direction, where=generator.integers(0, 2, x.size, dtype=np.uint8).view(np.bool_))
+
+
+def sweep(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array, *, usual: bool) -> Swept:
+    """The slopes along a direction, one for each group of outputs, beside those that `contribution`, the gradient, says."""
+    search = _Directions(probe, leaf, reading, direction)
+    value, uncertainty = search.run()
+    with quiet():
+        blind = np.asarray(search.jumps().suspected | search.kinked | ~np.isfinite(uncertainty))
+    moving = np.abs(direction[direction != 0])
+    return Swept(
+        ours=reading.of_entries(contribution * direction),
+        value=value,
+        # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
+        uncertainty=np.where(blind, np.nan_to_num(uncertainty + search.bend, nan=np.inf), uncertainty),
+        norm=np.sqrt(reading.of_entries(direction**2)),
+        least=float(moving.min(initial=np.inf)),
+        blind=blind,
+        usual=usual,
+    )
+
+
+def located(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array, groups: Array) -> Array:
+    """One entry in each of these groups, by halving: of two halves the one along which the gradient is further off."""
+    place = np.arange(contribution.size).reshape(reading.shape)
+    number = np.broadcast_to(reading.spread(np.arange(reading.groups, dtype=float)), reading.shape)
+    left = {int(g): place[number == g] for g in groups}
+    while any(index.size > 1 for index in left.values()):
+        halves = {g: np.array_split(index, 2) for g, index in left.items()}
+        some = np.zeros(direction.size)
+        for low, high in halves.values():
+            some[low if high.size else high] = direction[low if high.size else high]
+        whole = np.zeros(direction.size)
+        for index in left.values():
+            whole[index] = direction[index]
+        off, rest = (_off(probe, leaf, reading, contribution, d) for d in (some, whole - some))
+        left = {g: low if not high.size or off[g] >= rest[g] else high for g, (low, high) in halves.items()}
+    return np.concatenate(list(left.values()))
+
+
+def _off(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array) -> Array:
+    """How far the gradient is from the slope of each group."""
+    value, _ = _Directions(probe, leaf, reading, direction).run()
+    return np.nan_to_num(np.abs(reading.of_entries(contribution * direction) - value))
