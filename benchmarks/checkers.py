@@ -244,7 +244,7 @@ def compare(
         if present(name) is None:
             found[name] = None
         else:
-            with campaign.one_thread_each(), campaign.executor(1) as pool:
+            with campaign.few_threads(), campaign.executor(1) as pool:
                 found[name] = pool.submit(measure, name, sampled).result()
         advance()
     return found

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optree
@@ -53,6 +53,7 @@ class AtSize(Witnesses):
 
     links: list[tuple[Stage, Evidence]] = field(default_factory=list)
     """What each stage hands back to the one before, with the evidence about it."""
+    nudges: ClassVar[int] = 1  # the largest of very many entries is moved as far as any at a few points
     narrow: list[Array] | None = None
     """The gradients in a narrower dtype, whose worst entries are looked at, too."""
 
@@ -138,13 +139,16 @@ class AtSize(Witnesses):
             elif i is not None:
                 if i not in index:
                     index[i] = self._chosen(reading, contribution, leading[i])
-                found[i].append(self._looked(probe, k, reading, contribution, index[i]))
+                found[i].append(self._looked(probe, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
     def _looked(
-        self, probe: Probe, k: int, reading: Reading, contribution: Array, index: Array
+        self, probe: Probe, k: int, reading: Reading, contribution: Array, index: Array, *, zeros: bool
     ) -> tuple[Estimate, tuple[Swept, ...]]:
-        """Some entries, and a direction of all; where that contradicts the contribution, also the entry that does."""
+        """Some entries, and a direction of all; where that contradicts the contribution, also the entry that does.
+
+        Entries that are 0 have a direction of their own, if they are looked at: there kinks are mostly.
+        """
         x = probe.origin[k].reshape(-1)
         size = size_of(x)
         estimate = sweeping.entries(probe, k, reading, index, size)
@@ -154,7 +158,10 @@ class AtSize(Witnesses):
         swept = []
         direction = sweeping.signs(x, size, self.seed, reading)
         zero = x == 0
-        for usual, there in ((True, ~zero), (False, zero)) if zero.any() and not zero.all() else ((True, None),):
+        parts: list[tuple[bool, Array | None]] = [(True, None)]
+        if zero.any() and not zero.all():
+            parts = [(True, ~zero), (False, zero)][: 1 + zeros]
+        for usual, there in parts:
             some = direction if there is None else np.where(there, direction, 0.0)
             one = sweeping.sweep(probe, k, reading, contribution, some, usual=usual)
             swept.append(one)
@@ -170,7 +177,7 @@ class AtSize(Witnesses):
 
     def _about_link(self, stage: Stage, probe: Probe, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
         """The evidence about what a stage hands back to the one before."""
-        estimate, swept = self._looked(probe, k, reading, ours, index)
+        estimate, swept = self._looked(probe, k, reading, ours, index, zeros=False)
         scale = max(largest(ours), largest(estimate.value[~estimate.kink]))
         value = largest(probe.value) / (largest(probe.origin[k]) or 1.0)
         dtype = np.dtype(np.float64)
@@ -334,7 +341,9 @@ def _added(several: list[tuple[Estimate, tuple[Swept, ...]]]) -> tuple[Estimate,
 
 def _top(a: Array, count: int) -> Array:
     """The indices of the largest of some numbers; NaN is larger than any."""
+    width = 4096
     a = np.where(np.isnan(a), np.inf, a)
-    if a.size <= count:
-        return np.arange(a.size)
-    return np.argpartition(-a, count)[:count]
+    highest = np.maximum.reduceat(a, np.arange(0, a.size, width)) if a.size else a
+    blocks = np.argsort(-highest)[:count]  # one of them in each at most, but for the first of these
+    index = np.concatenate([np.arange(b * width, min((b + 1) * width, a.size)) for b in blocks.tolist()] or [np.arange(0)])
+    return index[np.argsort(-a[index], kind="stable")[:count]]

@@ -32,7 +32,7 @@ __all__ = [
     "dtypes_of",
     "each",
     "executor",
-    "one_thread_each",
+    "few_threads",
     "perform",
     "progress",
     "run",
@@ -47,14 +47,16 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 CONDUCT = "contract: conduct"
 
-# Two thread pools fight over the cores; and a matrix of a few hundred elements gains nothing from threads.
-ONE_THREAD = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-}
+XLA_IN_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What pools of threads read when they are imported.
+
+    The pools of several processes fight over the cores; and a matrix of a few hundred elements gains nothing from threads.
+    """
+    of_blas = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return {**of_blas, "JAX_PLATFORMS": "cpu", **({"XLA_FLAGS": XLA_IN_ONE_THREAD} if threads == 1 else {})}
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ def run(
     *,
     quiet: bool = False,
     timeout: float | None = None,
+    threads: int = 1,
     arrived: Callable[[Task, tuple[Row, ...], Lost | None], object] = lambda task, rows, lost: None,
 ) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks.
+    """The rows of all tasks, in the order of the tasks. Each process has `threads` of BLAS and of XLA.
 
     `arrived` is told of the rows of each task as soon as they are there; and how its own were lost, if they were: to the
     clock, or with the process. Another time they may be found.
@@ -126,7 +129,7 @@ def run(
     def told(task: Task, result: tuple[Row, ...] | BaseException) -> None:
         arrived(task, _rows(task, result), result if isinstance(result, Lost) else None)
 
-    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet, timeout=timeout, arrived=told)
+    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet, timeout=timeout, threads=threads, arrived=told)
     return [row for task, result in zip(tasks, found, strict=True) for row in _rows(task, result)]
 
 
@@ -139,6 +142,7 @@ def each(
     *,
     quiet: bool = False,
     timeout: float | None = None,
+    threads: int = 1,
     arrived: Callable[[Any, T | BaseException], object] = lambda item, result: None,
 ) -> list[T | BaseException]:
     """`work` of each item, or what it raised, in order. `jobs` processes; with 1 and no time limit, this process does it all.
@@ -158,7 +162,7 @@ def each(
             for i, item in enumerate(items):
                 done(i, _attempt(partial(work, item)))
         else:
-            with one_thread_each():
+            with few_threads(threads):
                 workers.perform(work, items, min(jobs, len(items)), timeout, done)
     return [results[i] for i in range(len(items))]
 
@@ -266,10 +270,11 @@ class _Pool(ProcessPoolExecutor):
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """The environment of workers; pools read it when they are imported, so it is set before the workers start."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update({name: value for name, value in ONE_THREAD.items() if before[name] is None})
+def few_threads(threads: int = 1) -> Iterator[None]:
+    """The environment of workers, but for what is set already; pools read it when they are imported."""
+    wanted = environment(threads)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ __all__ = ["Exit", "main"]
 SHOWN = 5  # programs that are named
 UNCHANGED = "interrupted; the last reports are unchanged"
 TIMEOUT = 120  # seconds for each case, on a slow machine
+TIMEOUT_AT_SIZE = 1800  # for a net at its real size
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,10 +142,9 @@ def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
     command.add_argument(
         "--timeout",
         type=_natural,
-        default=TIMEOUT,
         metavar="S",
-        help=f"seconds for each {of}, after which it is an ERROR (default 120); 0: no limit, and with --jobs 1 all is done in "
-        "this process, as a debugger wants it",
+        help=f"seconds for each {of}, after which it is an ERROR (default {TIMEOUT}; for nets at their real size "
+        f"{TIMEOUT_AT_SIZE}); 0: no limit, and with --jobs 1 all is done in this process, as a debugger wants it",
     )
 
 
@@ -174,7 +174,10 @@ def _verify(options: argparse.Namespace) -> Exit:
     everything = not (options.names or options.family or options.case) and "float64" in _dtypes(options)
     kept = "" if options.reports or everything else document.larger(folder, len(tasks), env["selection"])
     sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
-    with Run(tasks, _jobs(options), options.timeout or None, quiet=options.json) as run:
+    # Nets at their real size are verified one after the other, each with all cores: two may not fit into memory.
+    at_size = any(getattr(record, "on_request", False) for _, record in records)
+    jobs, threads = (1, _jobs(options)) if at_size else (_jobs(options), 1)
+    with Run(tasks, jobs, _timeout(options, at_size=at_size), quiet=options.json, threads=threads) as run:
         if not kept:
             with _writing(folder):
                 run.keep(folder / NAME, env, resume=options.resume)
@@ -237,6 +240,12 @@ def _alone(programs: Sequence[Path], folder: Path) -> list[str]:
 
 def _jobs(options: argparse.Namespace) -> int:
     return int(options.jobs or os.cpu_count() or 1)
+
+
+def _timeout(options: argparse.Namespace, *, at_size: bool = False) -> float | None:
+    """Seconds for each case; None for no limit."""
+    default = TIMEOUT_AT_SIZE if at_size else TIMEOUT
+    return (default if options.timeout is None else options.timeout) or None
 
 
 def _chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
@@ -303,7 +312,7 @@ def _fuzz(options: argparse.Namespace) -> Exit:
                 raise Stop(Exit.USAGE, f"cannot write to {root}: {error.strerror or error}") from None
             print(f"{outcome.report}\n      reproduce: python {shlex.quote(str(written[-1]))}\n", flush=True)
 
-    outcomes = fuzz.run(tasks, options.examples, dtypes, _jobs(options), tell, timeout=options.timeout or None)
+    outcomes = fuzz.run(tasks, options.examples, dtypes, _jobs(options), tell, timeout=_timeout(options))
     failures.prune(root, written, [outcome.command for outcome in outcomes])
     counts: Counter[Verdict] = Counter()
     for outcome in outcomes:

@@ -19,6 +19,7 @@ from purenet.optimizers import GradientTransformation
 
 __all__ = [
     "BLURRING",
+    "NUDGES",
     "Leaf",
     "Subject",
     "blur",
@@ -220,7 +221,7 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
 
 
 def conditioning(
-    gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0, dtype: str = "float64"
+    gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0, dtype: str = "float64", nudges: int = NUDGES
 ) -> list[Array]:
     """How far each entry of each gradient (or value) moves when every entry of the arguments moves by its rounding.
 
@@ -233,16 +234,16 @@ def conditioning(
             return [np.nan_to_num(differences(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
 
         try:
-            return nearby(moved, primals, seed, dtype)
+            return nearby(moved, primals, seed, dtype, nudges)
         except RAISED:  # the end of the op's domain: nothing is known
             return [np.zeros(np.shape(g)) for g in here]
 
 
-def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str) -> list[Array]:
+def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, nudges: int = NUDGES) -> list[Array]:
     """The largest of what `errors` says at some points that rounding cannot tell from this one."""
     generator = np.random.default_rng([seed, 0x636F6E64])
     most: list[Array] | None = None
-    for _ in range(NUDGES):
+    for _ in range(nudges):
         signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
         nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
         with quiet():

@@ -34,7 +34,7 @@ from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
 from oracle.probe import RAISED, quiet, random_cotangent
-from oracle.report.table import count, render
+from oracle.report.table import count, digits, render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Leaf, Subject, check_primals, leaves_of, narrowest
@@ -367,6 +367,9 @@ class _Run:
             seen += f" and {count(len(e.swept), 'direction')} in {sum(s.ours.size for s in e.swept)} parts"
         if e.autodiff is not None:
             seen += f", autodiff {e.analytic.size}/{e.analytic.size}"
+        noticed = resolution(e) if self.large else None
+        if noticed is not None:
+            seen += f"; a single entry that is off by {digits(noticed)} of the largest would be noticed"
         at = np.flatnonzero(e.estimate.index == judgement.worst)
         return self._row(
             e.parameter,
@@ -376,7 +379,7 @@ class _Run:
             evidence=seen,
             forward_error=forward_error,
             used=judgement.used,
-            resolution=resolution(e) if self.large else None,
+            resolution=noticed,
             worst_index=_place(judgement, e.shape),
             analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
             numerical=float(e.estimate.value[at[0]]) if at.size else None,

@@ -21,9 +21,10 @@ __all__ = ["Run"]
 class Run:
     """The rows of each task so far. As a context it closes the journal, which stays for `--resume` unless `finish` was said."""
 
-    def __init__(self, tasks: Sequence[Task], jobs: int, timeout: float | None, *, quiet: bool) -> None:
+    def __init__(self, tasks: Sequence[Task], jobs: int, timeout: float | None, *, quiet: bool, threads: int = 1) -> None:
         self.tasks = tasks
         self.jobs = jobs
+        self.threads = threads
         self.timeout = timeout
         self.quiet = quiet
         self.found: dict[Task, tuple[Row, ...]] = {}
@@ -70,7 +71,7 @@ class Run:
 
         left = [task for task in self.tasks if task not in self.found]
         with suppress(KeyboardInterrupt):
-            campaign.run(left, self.jobs, quiet=self.quiet, timeout=self.timeout, arrived=arrived)
+            campaign.run(left, self.jobs, quiet=self.quiet, timeout=self.timeout, threads=self.threads, arrived=arrived)
 
     def programs(self, root: Path, *, whole: bool) -> list[Path]:
         """The programs that show the failures, written into folders of `root`; those of earlier failures are removed.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import optree
@@ -23,6 +23,7 @@ from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import (
     BLURRING,
+    NUDGES,
     Leaf,
     Subject,
     blur,
@@ -111,6 +112,8 @@ class Witnesses:
     limit: int
     estimates: dict[int, Estimate] = field(default_factory=dict)
     """What the differences have said of all entries of an argument, which is the same in every dtype."""
+    nudges: ClassVar[int] = NUDGES
+    """Points nearby at which the gradient is taken to see how exact it can be."""
 
     def evidence(self) -> Iterator[tuple[int, Evidence, Witnesses]]:
         """The evidence about each argument, by its number, and the witnesses who can say more: these, or others."""
@@ -228,7 +231,7 @@ class Witnesses:
             return [vector(value), *flat(subject.bwd(residuals, dy))]
 
         numbers = {name: a for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed)
+        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed, nudges=self.nudges)
 
     @cached_property
     def _moved_narrow(self) -> list[Array] | None:
@@ -239,7 +242,7 @@ class Witnesses:
             return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
 
         try:
-            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name)
+            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.nudges)
         except RAISED:
             return None
 
@@ -256,7 +259,7 @@ class Witnesses:
             return [differences(a, b) for a, b in zip(narrow, wide, strict=True)]
 
         try:
-            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name)
+            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.nudges)
         except RAISED:
             return [np.zeros(1) for _ in self.leaves]
 

@@ -92,7 +92,7 @@ def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findin
     running: dict[Future[Findings], tuple[Work, Path, Executor]] = {}
     with (
         campaign.progress(len(waiting), what, "op") as advance,
-        campaign.one_thread_each(),
+        campaign.few_threads(),
         tempfile.TemporaryDirectory() as folder,
         ExitStack() as pools,
     ):

@@ -73,8 +73,10 @@ def test_what_is_large_costs_evaluations_by_the_argument() -> None:
     assert calls[0] < 200
     w = next(row for row in result.rows if row.shape == (INPUTS, OUTPUTS))
     # One entry of each column, at least, and the slope of each column along a direction of all.
-    assert w.evidence.endswith(f"/{INPUTS * OUTPUTS} and 1 direction in {OUTPUTS} parts")
-    assert OUTPUTS <= int(w.evidence.removeprefix("numerical ").partition("/")[0]) < 2 * OUTPUTS
+    seen, power = w.evidence.split("; ")
+    assert seen.endswith(f"/{INPUTS * OUTPUTS} and 1 direction in {OUTPUTS} parts")
+    assert OUTPUTS <= int(seen.removeprefix("numerical ").partition("/")[0]) < 2 * OUTPUTS
+    assert power.startswith("a single entry that is off by ")
 
 
 @pytest.mark.parametrize("op", [pn.tanh, pn.relu, pn.softmax, pn.cumsum.bind(axis=1)])

@@ -18,7 +18,7 @@ import pytest
 
 import purenet as pn
 from oracle import Case, Spec, Verdict, campaign, catalogue
-from oracle.campaign import DTYPES, Task, executor, one_thread_each, progress, run, specs_in, tasks_of
+from oracle.campaign import DTYPES, Task, executor, few_threads, progress, run, specs_in, tasks_of
 
 RELU = catalogue.find("relu")
 SCHEDULE = catalogue.find("exponential_decay")
@@ -141,7 +141,7 @@ def test_workers_get_one_thread_each_unless_the_user_says_otherwise(monkeypatch:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    with one_thread_each():
+    with few_threads():
         assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
         assert "intra_op_parallelism_threads=1" in os.environ["XLA_FLAGS"]
         assert os.environ["OMP_NUM_THREADS"] == "3"
