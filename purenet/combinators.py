@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import optree
@@ -191,26 +191,33 @@ class Parallel(Staged):
         return tuple(_sum(*to_x) if i else dparams for i in residuals.differentiated)
 
 
-class Residual(Op):
+class Wrapped(Op):
+    """An Op around another, with the arguments, parameters and keywords of that one, whose residuals read like its own."""
+
+    def __init__(self, op: Op, name: str, doc: str) -> None:
+        super().__init__(op.forward, name=name)
+        self.__module__ = type(self).__module__
+        self.__doc__ = doc
+        self.arguments, self.keywords, self.required, self.bound = op.arguments, op.keywords, op.required, op.bound
+        self.op = op
+
+    @property
+    def stages(self) -> dict[str, Op]:
+        return {"op": self.op}
+
+    def bind(self, **options: Any) -> Self:
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
+        bound.op = self.op.bind(**options)
+        bound.bound = bound.op.bound
+        return bound
+
+
+class Residual(Wrapped):
     """An Op whose value is added to its last argument; made by `residual`."""
 
     def __init__(self, op: Op) -> None:
-        super().__init__(op.forward, name=f"residual({op.name})")
-        self.__module__ = __name__
-        self.__doc__ = f"{op.name}, added to its last argument."
-        self.arguments, self.keywords, self.required, self.bound = op.arguments, op.keywords, op.required, op.bound
-        self.stages = {"op": op}
-
-    @property
-    def op(self) -> Op:
-        return self.stages["op"]
-
-    def bind(self, **options: Any) -> Residual:
-        bound = object.__new__(type(self))
-        bound.__dict__.update(self.__dict__)
-        bound.stages = {"op": self.op.bind(**options)}
-        bound.bound = bound.op.bound
-        return bound
+        super().__init__(op, f"residual({op.name})", f"{op.name}, added to its last argument.")
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
         last = self.arguments[-1]
@@ -249,7 +256,7 @@ def _put(value: Any, names: list[str], varies: bool, positional: list[Any], keyw
 
 
 def _has_parameters(op: Op) -> bool:
-    if isinstance(op, Residual):
+    if isinstance(op, Wrapped):
         return _has_parameters(op.op)
     return bool(op.parameterized) if isinstance(op, Staged) else op.takes_params
 
@@ -365,9 +372,12 @@ def residual(op: Op) -> Residual:
     return Residual(op)
 
 
-def named(op: SomeOp, maker: Callable[..., Any]) -> SomeOp:
-    """`op` with the name, the place and the docstring of the function that makes it: reports and errors say what it is."""
-    op.name = op.__name__ = op.__qualname__ = maker.__name__
+def named(op: SomeOp, maker: Callable[..., Any], name: str | None = None) -> SomeOp:
+    """`op` with the name (unless another is given), the module and the docstring of the function that makes it.
+
+    Reports and error messages say by them what it is.
+    """
+    op.name = op.__name__ = op.__qualname__ = name or maker.__name__
     op.__module__ = maker.__module__
     op.__doc__ = maker.__doc__
     return op

@@ -1,6 +1,7 @@
 """Penalties on the size of weights, to be added to a loss.
 
-They take the weights alone: which they are (biases and norms are usually left out) is the caller's choice.
+They take the weights alone: which they are (biases and norms are usually left out) is the caller's choice. `penalized`
+adds one to an Op whose value is a loss.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import numpy as np
 import optree
 
 from purenet.checks import axes, number
-from purenet.op import Array, Op, Tree, is_floating
+from purenet.combinators import Wrapped
+from purenet.op import Array, Op, Residuals, Tree, is_floating
+from purenet.optimizers.masks import Mask, mask_of
 
 __all__ = [
     "elastic_net_penalty",
@@ -21,6 +24,7 @@ __all__ = [
     "l2_penalty",
     "max_norm_projection",
     "orthogonal_penalty",
+    "penalized",
 ]
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -187,6 +191,91 @@ def orthogonal_penalty_bwd(residuals: Any, dy: Array) -> tuple[Tree]:
         return np.asarray(4 * strength * dy * product).reshape(w.shape)
 
     return (optree.tree_map(slope, weights, excess),)
+
+
+class PenalizedResiduals(Residuals):
+    """The residuals of the loss, which these read like, and those of its penalty."""
+
+    __slots__ = ("chosen", "penalty")
+
+    def __init__(self, op: str, loss: Residuals, penalty: Residuals, chosen: tuple[tuple[Any, ...], ...]) -> None:
+        super().__init__(op, loss, loss.dtype, loss.structure, loss.shapes, loss.differentiated)
+        self.penalty = penalty
+        self.chosen = chosen
+        """The paths of the parameters that are penalized, in the order in which the penalty took them."""
+
+
+class Penalized(Wrapped):
+    """An Op to whose value a penalty of its parameters is added; made by `penalized`."""
+
+    def __init__(self, op: Op, penalty: Op, mask: Mask) -> None:
+        super().__init__(op, f"penalized({op.name}, {penalty.name})", f"{op.name} plus the {penalty.name} of its parameters.")
+        self.penalty = penalty
+        self.mask = mask
+
+    @property
+    def stages(self) -> dict[str, Op]:
+        """Those of the Op whose value is penalized, which parameters, keywords and residuals go by."""
+        return dict(getattr(self.op, "stages", {}))
+
+    def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
+        value, inner = self.op.fwd(*primals, **options)
+        if inner.structure is not None or inner.shapes[0] != ():
+            got = "a tree" if inner.structure is not None else f"the shape {inner.shapes[0]}"
+            raise ValueError(f"{self.name}: the value of {self.op.name} must be a scalar, to add a penalty to, got {got}")
+        params: Tree = options.get("params", self.bound.get("params", primals[0] if primals else None))
+        paths, leaves, _ = optree.tree_flatten_with_path(params)
+        chosen = mask_of(self.name, self.mask, params)
+        weights = {path: leaf for path, leaf, taken in zip(paths, leaves, chosen, strict=True) if taken}
+        if not weights:
+            raise ValueError(f"{self.name}: mask must choose at least one of the parameters")
+        addition, penalty = self.penalty.fwd(list(weights.values()))
+        with np.errstate(over="ignore"):  # what a dtype cannot hold is inf
+            return np.asarray(value + addition), PenalizedResiduals(self.name, inner, penalty, tuple(weights))
+
+    def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
+        if not isinstance(residuals, PenalizedResiduals) or residuals.op != self.name:
+            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {type(residuals).__name__}")
+        cotangents = self.op.bwd(residuals.saved, dy)
+        if 0 not in residuals.differentiated:
+            return cotangents
+        additions = dict(zip(residuals.chosen, self.penalty.bwd(residuals.penalty, dy)[0], strict=True))
+        with np.errstate(over="ignore"):
+            dparams = optree.tree_map_with_path(lambda path, d: d + additions[path] if path in additions else d, cotangents[0])
+        return (dparams, *cotangents[1:])
+
+
+def penalized(op: Op, penalty: Op, *, mask: Mask = None) -> Penalized:
+    """An Op whose value is a loss, plus a penalty of its parameters, all of them or those that a mask chooses.
+
+    Shapes: params and x as `op` takes them -> y ()
+    Math, with w the parameters that the mask chooses:
+        y       = f(params, x) + penalty(w)
+        dparams = those of f, and penalty'(w) dy is added to dw;  dx is that of f
+    Errors: TypeError unless `op` and `penalty` are Ops, `op` of parameters and `penalty` of weights; ValueError where the
+        value of `op` is no scalar, or the mask chooses nothing; those of `op`, of `penalty`, and of a mask in optimizers.
+    Source: Saito, Deep Learning from Scratch (2016), section 6.4. Conventions: the strength is bound to the penalty. The mask
+        is a tree of booleans like the parameters, a prefix of one, or a function of the parameters that gives it, as in
+        optimizers; biases and norms are usually left out. Parameters, keywords and residuals are those of `op`.
+
+    >>> import numpy as np, purenet as pn
+    >>> loss = pn.chain(affine=pn.affine, sum=pn.sum)
+    >>> op = pn.penalized(loss, pn.l2_penalty.bind(strength=0.5), mask={"affine": {"w": True, "b": False}})
+    >>> params = {"affine": {"w": np.array([[2.0], [4.0]]), "b": np.array([100.0])}}
+    >>> value, pullback = pn.vjp(op, params, np.array([[1.0, 0.0]]))
+    >>> grads, dx = pullback(1.0)
+    >>> float(value), grads["affine"]["w"], grads["affine"]["b"]  # 102 + 0.25 (4 + 16); [1, 0] + 0.5 w
+    (107.0, array([[2.],
+           [2.]]), array([1.]))
+    """
+    for name, given in (("op", op), ("penalty", penalty)):
+        if not isinstance(given, Op):
+            raise TypeError(f"penalized: {name} must be an Op, got {type(given).__name__}")
+    if not op.takes_params:
+        raise TypeError(f"penalized: op must be an Op of parameters, such as a chain, got {op.name}({', '.join(op.arguments)})")
+    if penalty.arguments != ("weights",):
+        raise TypeError(f"penalized: penalty must be an Op of weights, such as l2_penalty, got {penalty.name}")
+    return Penalized(op, penalty, mask)
 
 
 def max_norm_projection(weights: Tree, *, max_norm: float, axis: Axis = 0) -> Tree:
