@@ -15,6 +15,7 @@ normals are
     variance_scaling(1.0, "fan_avg", "normal")         # torch's xavier_normal_
 
 The fans of a shape are those of weights [in, out], as in `affine`; convolution weights OIHW need in_axis=1, out_axis=0.
+`layers` knows both, and gives the weights and biases of a whole net.
 """
 
 from purenet.initializers.core import Initializer
@@ -32,10 +33,12 @@ from purenet.initializers.fans import (
     xavier_normal,
     xavier_uniform,
 )
+from purenet.initializers.layers import Scheme, layers
 from purenet.initializers.matrices import delta_orthogonal, identity, orthogonal
 
 __all__ = [
     "Initializer",
+    "Scheme",
     "constant",
     "delta_orthogonal",
     "glorot_normal",
@@ -45,6 +48,7 @@ __all__ = [
     "identity",
     "kaiming_normal",
     "kaiming_uniform",
+    "layers",
     "lecun_normal",
     "lecun_uniform",
     "normal",

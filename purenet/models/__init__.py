@@ -1,5 +1,41 @@
-"""Networks, chains of ops. A module has `net()`, the net; `goal()`, the net with its loss; and `init(key)`, its parameters."""
+"""Networks, chains of ops. A module has `net()`, the net; `goal()`, the net with its loss; and `init(key)`, its parameters.
 
-from purenet.models import two_layer_net
+    params = {"net": pn.models.lenet.init(random.key(0))}
+    goal = pn.models.lenet.goal()
+    value, residuals = goal.fwd(params, x, loss={"labels": labels})
+    grads, dx = goal.bwd(residuals, 1.0)               # grads["net"]["conv1"]["w"]
 
-__all__ = ["two_layer_net"]
+Modules are found by their place, and imported when they are first used: a new file in this folder is a new net.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import Any
+
+__all__ = ["names"]
+
+
+def names() -> tuple[str, ...]:
+    """Of all nets, in alphabetical order.
+
+    >>> import purenet as pn
+    >>> "two_layer_net" in pn.models.names()
+    True
+    """
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def __getattr__(name: str) -> Any:
+    """The module of that name, imported."""
+    if name.startswith("_") or name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+        raise AttributeError(f"purenet.models has no net named {name!r}; {hint}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *names()})

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from purenet import initializers, random
 from purenet.activations import relu
-from purenet.combinators import chain
+from purenet.combinators import chain, named
+from purenet.initializers import layers
 from purenet.linear import affine
 from purenet.losses import softmax_cross_entropy
 from purenet.op import Array, Op
 
 __all__ = ["goal", "init", "net"]
+
+_NAMES = {False: "two_layer_net", True: "two_layer_net_last_relu"}
 
 
 def net(*, last_relu: bool = False) -> Op:
@@ -41,11 +43,10 @@ def net(*, last_relu: bool = False) -> Op:
     >>> model.net(last_relu=True)(params, np.array([[3.0, 0.5]]))
     array([[3., 0.]])
     """
-    name = _name(last_relu)
     stages = {"affine1": affine, "relu1": relu, "affine2": affine}
     if last_relu:
         stages["relu2"] = relu
-    return _named(chain(**stages), name, net.__doc__)
+    return named(chain(**stages), net, _NAMES[last_relu])
 
 
 def goal(*, last_relu: bool = False) -> Op:
@@ -65,7 +66,7 @@ def goal(*, last_relu: bool = False) -> Op:
     True
     """
     whole = chain(net=net(last_relu=last_relu), loss=softmax_cross_entropy)
-    return _named(whole, f"{_name(last_relu)}_goal", goal.__doc__)
+    return named(whole, goal, f"{_NAMES[last_relu]}_goal")
 
 
 def init(
@@ -80,21 +81,5 @@ def init(
     """
     if len(sizes) != 3 or min(sizes) < 1:
         raise ValueError(f"two_layer_net.init: sizes must be three positive integers (inputs, hidden, classes), got {sizes}")
-    weights = initializers.normal(std)
-    params = {}
-    for i, layer_key in enumerate(random.split(key)):
-        w = weights(layer_key, (sizes[i], sizes[i + 1]), dtype)
-        params[f"affine{i + 1}"] = {"w": w, "b": np.zeros(sizes[i + 1], dtype)}
-    return params
-
-
-def _name(last_relu: bool) -> str:
-    return "two_layer_net_last_relu" if last_relu else "two_layer_net"
-
-
-def _named(op: Op, name: str, doc: str | None) -> Op:
-    """A chain made here, under this module's name: reports and error messages say which net it is."""
-    op.name = op.__name__ = op.__qualname__ = name
-    op.__module__ = __name__
-    op.__doc__ = doc
-    return op
+    inputs, hidden, classes = sizes
+    return layers(key, {"affine1": (inputs, hidden), "affine2": (hidden, classes)}, initializer=std, dtype=dtype)
