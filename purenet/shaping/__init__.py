@@ -11,13 +11,14 @@ shapes, axes, indices and masks are keywords and are not.
 from purenet.shaping.indexing import gather, slice, take_along_axis
 from purenet.shaping.interpolation import interpolate
 from purenet.shaping.joining import concat, split, stack, tile
-from purenet.shaping.layout import expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.layout import ensure_shape, expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
 from purenet.shaping.masking import clip, tril, triu, where
 from purenet.shaping.padding import pad
 
 __all__ = [
     "clip",
     "concat",
+    "ensure_shape",
     "expand_dims",
     "flatten",
     "flip",

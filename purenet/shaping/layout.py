@@ -1,4 +1,4 @@
-"""The same entries in another shape or order."""
+"""The same entries in another shape or order, or in a shape that is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from purenet.checks import one_axis
 from purenet.op import Array, Op
 from purenet.windows import integers
 
-__all__ = ["expand_dims", "flatten", "flip", "new_axes", "pixel_shuffle", "reshape", "transpose"]
+__all__ = ["ensure_shape", "expand_dims", "flatten", "flip", "new_axes", "pixel_shuffle", "reshape", "transpose"]
 
 
 @Op
@@ -45,6 +45,40 @@ def reshape(x: Array, *, shape: int | tuple[int, ...]) -> tuple[Array, tuple[int
 @reshape.pullback
 def reshape_bwd(shape: tuple[int, ...], dy: Array) -> tuple[Array]:
     return (dy.reshape(shape, copy=True),)
+
+
+@Op
+def ensure_shape(x: Array, *, shape: tuple[int | None, ...]) -> tuple[Array, None]:
+    """The array x itself, if it has this shape; None stands for any size.
+
+    Shapes: x (...) -> y (...)
+    Math:
+        y  = x
+        dx = dy
+    Errors: ValueError where x has another number of axes or another size than `shape` says; TypeError unless that is a tuple of
+        integers and None.
+    Source: tf.ensure_shape; keras.Input. Conventions: the first stage of a net that would take images of another size for its
+        own. y is a view of x.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.ensure_shape(np.zeros((2, 3)), shape=(None, 4))
+    Traceback (most recent call last):
+    ValueError: ensure_shape: x must have shape (any, 4), got (2, 3)
+    """
+    whole = (int, np.integer, type(None))
+    if not isinstance(shape, tuple | list) or not all(isinstance(n, whole) and not isinstance(n, bool) for n in shape):
+        raise TypeError(f"ensure_shape: shape must be a tuple of integers and None, got {shape!r}")
+    if any(n is not None and n < 0 for n in shape):
+        raise ValueError(f"ensure_shape: shape must hold no size below 0, got {shape!r}")
+    if len(shape) != x.ndim or any(n not in (None, m) for n, m in zip(shape, x.shape, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"ensure_shape: x must have shape ({wanted}{',' * (len(shape) == 1)}), got {x.shape}")
+    return x.view(), None
+
+
+@ensure_shape.pullback
+def ensure_shape_bwd(_: None, dy: Array) -> tuple[Array]:
+    return (dy.copy(),)
 
 
 @Op

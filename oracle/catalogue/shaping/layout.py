@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed, library
-from purenet.shaping.layout import expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.layout import ensure_shape, expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
 
 NO_ROWS = frozenset({Flag.EMPTY_BATCH})
 ONE_ROW = frozenset({Flag.BATCH_OF_ONE})
@@ -34,6 +34,10 @@ def integer_x(op: str, **options: Any) -> Error:
 
 def reshape_by_jax(x: Any, *, shape: Any) -> Any:
     return jnp.reshape(x, shape)
+
+
+def ensured_by_broadcast(x: Any, *, shape: Any) -> Any:
+    return jnp.broadcast_to(x, [m if n is None else n for n, m in zip(shape, x.shape, strict=True)])
 
 
 def flatten_by_collapse(x: Any, *, start_dim: int = 1, end_dim: int = -1) -> Any:
@@ -73,6 +77,11 @@ def reshapes(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if draw.choice([True, False]):
         shape[draw.between(0, len(shape) - 1)] = -1
     return (draw.normal(*sizes),), {"shape": draw.choice([tuple(shape), -1])}
+
+
+def ensured(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    sizes = draw.shape()
+    return (draw.normal(*sizes),), {"shape": tuple(draw.choice([n, None]) for n in sizes)}
 
 
 def flattenings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -129,6 +138,37 @@ SPECS = (
             bad("reshape", "negative", ValueError, "shape must be at least -1, got (-2, 3)", shape=(-2, 3)),
             bad("reshape", "half", TypeError, "shape must be an integer or a tuple of 2, got (1.5, 4)", shape=(1.5, 4)),
             bad("reshape", "no shape", TypeError, "missing the keyword argument 'shape'"),
+        ),
+        views=True,
+    ),
+    Spec(
+        ensure_shape,
+        tier=2,
+        reference=ensured_by_broadcast,
+        source=library("jax.numpy.broadcast_to, to the same shape"),
+        cases=(
+            Case("images of any number", numbers(2, 1, 3, 2), {"shape": (None, 1, 3, 2)}),
+            Case("every size", numbers(2, 3), {"shape": (2, 3)}),
+            Case("a point", numbers(), {"shape": ()}),
+            Case("one row", numbers(1, 3), {"shape": (None, 3)}, ONE_ROW),
+            Case("no rows", numbers(0, 3), {"shape": (None, 3)}, NO_ROWS),
+        ),
+        strategy=ensured,
+        errors=(
+            integer_x("ensure_shape", shape=(2, 3)),
+            bad("ensure_shape", "another size", ValueError, "x must have shape (any, 4), got (2, 3)", shape=(None, 4)),
+            bad("ensure_shape", "an axis less", ValueError, "x must have shape (3,), got (2, 3)", shape=(3,)),
+            bad("ensure_shape", "an axis more", ValueError, "x must have shape (2, 3, any), got (2, 3)", shape=(2, 3, None)),
+            bad("ensure_shape", "a number", TypeError, "shape must be a tuple of integers and None, got 3", shape=3),
+            bad(
+                "ensure_shape",
+                "half a row",
+                TypeError,
+                "shape must be a tuple of integers and None, got (0.5, 3)",
+                shape=(0.5, 3),
+            ),
+            bad("ensure_shape", "a size below 0", ValueError, "shape must hold no size below 0, got (-1, 3)", shape=(-1, 3)),
+            bad("ensure_shape", "no shape", TypeError, "missing the keyword argument 'shape'"),
         ),
         views=True,
     ),
