@@ -47,11 +47,13 @@ def trajectories() -> tuple[TrajectorySpec | ScheduleSpec, ...]:
 
 
 def find(name: str) -> Spec | TrajectorySpec | ScheduleSpec:
-    """The record of that name; a KeyError that suggests the nearest name."""
+    """The record of that name, for a net that of its goal; a KeyError that suggests the nearest name."""
     known = {record.name: record for record in (*_every_spec(), *trajectories())}
     op = getattr(purenet, name, None)
     if isinstance(op, Op):  # some have two names, such as silu and swish
         name = op.name
+    if name not in known and f"{name}_goal" in known:
+        name = f"{name}_goal"
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -110,6 +110,38 @@ CASES = (
 )
 
 
+PENALIZED = pn.penalized(
+    pn.chain(affine=pn.affine, loss=pn.softmax_cross_entropy),
+    elastic_net_penalty.bind(strength=0.3, l1_ratio=0.25),
+    mask={"affine": {"w": True, "b": False}},
+)
+
+
+def penalized_by_optax(params: Any, x: Any, *, loss: dict[str, Any]) -> Any:
+    affine = params["affine"]
+    losses = optax.softmax_cross_entropy_with_integer_labels(jnp.dot(x, affine["w"]) + affine["b"], loss["labels"])
+    return losses.sum() / max(losses.size, 1) + elastic_net_by_optax(affine["w"], strength=0.3, l1_ratio=0.25)
+
+
+def classifier(draw: Draw, rows: int, inputs: int = 4, classes: int = 3) -> tuple[Any, Any]:
+    return {"affine": {"w": draw.away_from([0.0], inputs, classes), "b": draw.normal(classes)}}, draw.normal(rows, inputs)
+
+
+def classifier_at_zero(draw: Draw) -> tuple[Any, Any]:
+    params, x = classifier(draw, 3)
+    params["affine"]["w"][1] = [0.0, -0.0, 2.0]
+    return params, x
+
+
+def classifiers(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    rows, classes = draw.between(1, 4), draw.between(2, 4)
+    return classifier(draw, rows, draw.between(1, 4), classes), {"loss": {"labels": draw.labels(classes, rows)}}
+
+
+def at(*labels: int) -> dict[str, Any]:
+    return {"loss": {"labels": np.array(labels, np.int64)}}
+
+
 def bad_weights(name: str, what: str, match: str, shape: tuple[int, ...], by: type[Exception], **options: Any) -> Error:
     return Error(what, lambda draw: ([draw.normal(*shape)],), by, f"{name}: {match}", {"strength": 0.1, **options})
 
@@ -193,6 +225,30 @@ SPECS = (
             *errors("elastic_net_penalty"),
             bad_weights(
                 "elastic_net_penalty", "ratio above 1", "l1_ratio must be in [0, 1], got 2", (3,), ValueError, l1_ratio=2
+            ),
+        ),
+    ),
+    Spec(
+        PENALIZED,
+        tier=2,
+        reference=penalized_by_optax,
+        source=library("optax.softmax_cross_entropy_with_integer_labels, optax.tree.norm"),
+        cases=(
+            Case("three rows", lambda draw: classifier(draw, 3), at(2, 0, 1)),
+            Case("one row", lambda draw: classifier(draw, 1), at(1), frozenset({Flag.BATCH_OF_ONE})),
+            Case("some weights are zero", classifier_at_zero, at(2, 2, 1), frozenset({Flag.AT_KINK})),
+            Case("no rows", lambda draw: classifier(draw, 0), at(), frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=classifiers,
+        errors=(
+            Error("a stage missing", lambda draw: ({}, draw.normal(1, 2)), ValueError, "must hold the stages affine", at(0)),
+            Error("no labels", lambda draw: classifier(draw, 2), TypeError, "missing the keyword argument 'labels'"),
+            Error(
+                "parameters that the mask does not know",
+                lambda draw: ({"affine": {"w": draw.normal(2, 3)}}, draw.normal(1, 2)),
+                ValueError,
+                "mask must be a tree like the parameters or a prefix of it",
+                at(0),
             ),
         ),
     ),
