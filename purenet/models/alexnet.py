@@ -139,7 +139,8 @@ def init(
 
 def _shapes(image_size: int, channels: int, stride: int, classes: int, width: float) -> dict[str, tuple[int, ...]]:
     """Of the weights of each stage."""
-    width = number("alexnet.init", "width", width, low=0)
+    if number("alexnet.init", "width", width) <= 0:
+        raise ValueError(f"alexnet.init: width must be greater than 0, got {width}")
     # Both groups have as many filters, so their number is even.
     c1, c2, c3, c4, c5, hidden = (max(2, 2 * round(width * n / 2)) for n in (96, 256, 384, 384, 256, 4096))
     classes = integer("alexnet.init", "classes", classes, 1)
