@@ -342,3 +342,62 @@ def test_the_aliases_are_the_same_functions() -> None:
 def test_bad_input_is_named(call: Callable[[], Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         call()
+
+
+# ---------------------------------------------------------------------------------------------- many layers at once
+
+
+SHAPES = {"conv1": (40, 20, 3, 3), "affine1": (300, 100)}
+
+
+@pytest.mark.parametrize(
+    ("initializer", "conv", "affine"),
+    [
+        ("he", 2 / 180, 2 / 300),
+        ("xavier", 1 / 180, 1 / 300),
+        ("glorot", 2 / (180 + 360), 2 / 400),
+        ("lecun", 1 / 180, 1 / 300),
+        (0.01, 0.01**2, 0.01**2),
+        (initializers.normal(0.5), 0.25, 0.25),
+    ],
+)
+def test_layers_have_weights_of_the_stated_variance_and_biases_of_zero(initializer: Any, conv: float, affine: float) -> None:
+    params = initializers.layers(KEY, SHAPES, initializer=initializer, dtype=np.float32)
+    for name, variance in (("conv1", conv), ("affine1", affine)):
+        assert params[name]["w"].var() == pytest.approx(variance, rel=0.05)
+        assert params[name]["w"].shape == SHAPES[name]
+        assert not params[name]["b"].any()
+        assert params[name]["w"].dtype == params[name]["b"].dtype == np.float32
+    assert (params["conv1"]["b"].shape, params["affine1"]["b"].shape) == ((40,), (100,))
+
+
+def test_each_layer_has_a_key_of_its_own() -> None:
+    params = initializers.layers(KEY, {"one": (3, 4), "two": (3, 4)})
+    assert (params["one"]["w"] != params["two"]["w"]).all()
+    np.testing.assert_array_equal(
+        params["two"]["w"], initializers.variance_scaling(2.0, "fan_in", "normal")(random.split(KEY)[1], (3, 4))
+    )
+    assert initializers.layers(KEY, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        (
+            {"initializer": "xaver"},
+            ValueError,
+            "layers: initializer must be one of 'he', 'xavier', .* or a function, got 'xaver'",
+        ),
+        ({"initializer": -0.1}, ValueError, "layers: initializer must be finite and at least 0, got -0.1"),
+        ({"initializer": None}, TypeError, "layers: initializer must be a number, got NoneType"),
+        ({"dtype": np.int64}, TypeError, "dtype must be float64, float32, float16 or bfloat16, got int64"),
+    ],
+)
+def test_a_wrong_option_of_layers_is_named(options: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        initializers.layers(KEY, SHAPES, **options)
+
+
+def test_layers_refuse_weights_of_one_axis() -> None:
+    with pytest.raises(ValueError, match=r"^layers: the weights of norm must have at least two axes, got the shape \(3,\)"):
+        initializers.layers(KEY, {"norm": (3,)})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 import optax
+import optree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,3 +181,124 @@ def test_max_norm_leaves_what_is_short_and_takes_any_axis(dtype: Any) -> None:
 def test_bad_projections(weights: Any, options: Any, exception: type[Exception], match: str) -> None:
     with pytest.raises(exception, match=f"max_norm_projection: {match}"):
         max_norm_projection(weights, **options)
+
+
+# ---------------------------------------------------------------------------------------------- penalized
+
+
+NET = pn.chain(affine1=pn.affine, norm=pn.batch_norm, tanh=pn.tanh, affine2=pn.affine)
+LOSS = pn.chain(net=NET, loss=pn.softmax_cross_entropy)
+LABELS = {"labels": np.array([0, 2, 1, 2])}
+L2 = pn.l2_penalty.bind(strength=0.5)
+
+
+def problem(dtype: Any = np.float64) -> tuple[Any, Any]:
+    generator = np.random.default_rng(0)
+    shapes = {"affine1": {"w": (4, 5), "b": (5,)}, "norm": {"gamma": (5,), "beta": (5,)}, "affine2": {"w": (5, 3), "b": (3,)}}
+    params = {stage: {k: generator.normal(size=s).astype(dtype) for k, s in own.items()} for stage, own in shapes.items()}
+    return {"net": params}, generator.normal(size=(4, 4)).astype(dtype)
+
+
+def only(*names: str) -> Any:
+    return lambda params: optree.tree_map_with_path(lambda path, _: path[-1] in names, params)
+
+
+@settings(max_examples=20)
+@given(
+    names=st.sets(st.sampled_from(["w", "b", "gamma", "beta"]), min_size=1),
+    penalty=st.sampled_from(PENALTIES),
+    dy=st.floats(-2, 2),
+)
+def test_a_penalized_loss_has_the_penalty_and_its_slope_for_what_is_chosen(names: set[str], penalty: pn.Op, dy: float) -> None:
+    params, x = problem()
+    op = pn.penalized(LOSS, penalty.bind(strength=0.5), mask=only(*names))
+    (value, residuals), (plain, kept) = op.fwd(params, x, loss=LABELS), LOSS.fwd(params, x, loss=LABELS)
+    chosen = {path: leaf for path, leaf in zip(*optree.tree_flatten_with_path(params)[:2], strict=True) if path[-1] in names}
+    weights = list(chosen.values())
+    assert value == plain + penalty(weights, strength=0.5)
+    (dparams, dx), (wanted, same) = op.bwd(residuals, dy), LOSS.bwd(kept, dy)
+    np.testing.assert_array_equal(dx, same)
+    slopes = dict(zip(chosen, pn.vjp(penalty, weights, strength=0.5)[1](dy)[0], strict=True))
+    for path, found, before in zip(*optree.tree_flatten_with_path(dparams)[:2], optree.tree_leaves(wanted), strict=True):
+        np.testing.assert_array_equal(found, before + slopes.get(path, 0))
+
+
+def test_a_penalized_loss_reads_like_the_loss() -> None:
+    params, x = problem()
+    op = pn.penalized(pn.penalized(LOSS, L2, mask=only("w")), pn.l1_penalty.bind(strength=0.1))
+    _, residuals = op.fwd(params, x, loss=LABELS)
+    np.testing.assert_array_equal(residuals["net"]["norm"].mean, LOSS.fwd(params, x, loss=LABELS)[1]["net"]["norm"].mean)
+    assert op.stages == LOSS.stages
+    assert op.bind(loss=LABELS)(params, x) == op(params, x, loss=LABELS)
+    assert op.name == "penalized(penalized(chain(net, loss), l2_penalty), l1_penalty)"
+    outer = pn.chain(goal=op, twice=pn.identity)
+    grads, _ = outer.bwd(outer.fwd({"goal": params}, x, goal={"loss": LABELS})[1], 1.0)
+    assert set(grads) == {"goal"}
+
+
+def test_what_is_constant_gets_no_gradient() -> None:
+    params, x = problem()
+    op = pn.penalized(LOSS, L2, mask=only("w"))
+    value, residuals = op.fwd(params, x, loss=LABELS)
+    dparams, dx = op.bwd(residuals, 1.0)
+    for primals, constants, wanted in (((params,), {"x": x}, (dparams,)), ((x,), {"params": params}, (dx,))):
+        again, kept = op.fwd(*primals, **constants, loss=LABELS)
+        assert again == value
+        assert optree.tree_all(optree.tree_map(np.array_equal, op.bwd(kept, 1.0), wanted))
+
+
+def test_the_order_in_which_parameters_are_held_does_not_matter() -> None:
+    params, x = problem()
+    op = pn.penalized(LOSS, L2, mask=only("w"))
+    reversed_order = {"net": OrderedDict(reversed(params["net"].items()))}
+    wanted, found = (op.bwd(op.fwd(p, x, loss=LABELS)[1], 1.0)[0]["net"] for p in (params, reversed_order))
+    for stage, own in wanted.items():
+        for name, leaf in own.items():
+            np.testing.assert_array_equal(found[stage][name], leaf)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_a_penalized_loss_keeps_the_dtype(dtype: Any) -> None:
+    params, x = problem(dtype)
+    value, residuals = pn.penalized(LOSS, L2, mask=only("w")).fwd(params, x, loss=LABELS)
+    grads = pn.penalized(LOSS, L2, mask=only("w")).bwd(residuals, 1.0)[0]
+    assert {np.asarray(value).dtype, *(leaf.dtype for leaf in optree.tree_leaves(grads))} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda _, __: pn.penalized(len, L2), TypeError, "penalized: op must be an Op, got builtin_function"),  # type: ignore[arg-type]
+        (lambda _, __: pn.penalized(LOSS, len), TypeError, "penalized: penalty must be an Op, got builtin"),  # type: ignore[arg-type]
+        (lambda _, __: pn.penalized(pn.sum, L2), TypeError, r"penalized: op must be an Op of parameters, .*, got sum\(x\)"),
+        (lambda _, __: pn.penalized(LOSS, pn.relu), TypeError, "penalized: penalty must be an Op of weights, .*, got relu"),
+        (
+            lambda params, x: pn.penalized(NET, L2)(params["net"], x),
+            ValueError,
+            r"penalized\(.*, l2_penalty\): the value of chain\(.*\) must be a scalar, .*, got the shape \(4, 3\)",
+        ),
+        (
+            lambda params, x: pn.penalized(LOSS, L2, mask=only("v"))(params, x, loss=LABELS),
+            ValueError,
+            r"penalized\(.*\): mask must choose at least one of the parameters",
+        ),
+        (
+            lambda params, x: pn.penalized(LOSS, L2, mask={"net": 1})(params, x, loss=LABELS),
+            TypeError,
+            r"penalized\(.*\): mask must hold booleans, got int",
+        ),
+        (
+            lambda params, x: pn.penalized(LOSS, pn.l2_penalty)(params, x, loss=LABELS),
+            TypeError,
+            "l2_penalty: missing the keyword argument 'strength'",
+        ),
+        (
+            lambda _, __: pn.penalized(LOSS, L2).bwd((), 1.0),
+            TypeError,
+            r"penalized\(.*\): residuals must be those of .*, got tuple",
+        ),
+    ],
+)
+def test_a_wrong_penalized_loss_is_named(call: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=f"^{match}"):
+        call(*problem())
