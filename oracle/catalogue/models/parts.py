@@ -29,8 +29,11 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
 def linear(params: dict[str, Any]) -> Any:
     """The affine map of one row, by equinox."""
     inputs, outputs = params["w"].shape
-    skeleton = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, dtype=params["w"].dtype, key=jax.random.key(0))
-    return eqx.tree_at(lambda layer: (layer.weight, layer.bias), skeleton, (params["w"].T, params["b"]))
+    skeleton = eqx.filter_eval_shape(
+        eqx.nn.Linear, inputs, outputs, "b" in params, dtype=params["w"].dtype, key=jax.random.key(0)
+    )
+    filled = eqx.tree_at(lambda layer: layer.weight, skeleton, params["w"].T)
+    return eqx.tree_at(lambda layer: layer.bias, filled, params["b"]) if "b" in params else filled
 
 
 def convolution(params: dict[str, Any], padding: int = 0) -> Any:
