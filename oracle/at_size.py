@@ -28,7 +28,7 @@ from oracle.diagnosis import Situation
 from oracle.evidence import MULTIPLE, NOTHING, Allowance, Comparison, Evidence, Swept, best_known, ratio, reported_scale
 from oracle.grouping import GROUPS, Reading, reading_of
 from oracle.measures import EPSILON, differences, largest
-from oracle.numerical import Estimate, replaced
+from oracle.numerical import Estimate, chosen, replaced
 from oracle.probe import RAISED, Probe, size_of, vector
 from oracle.row import Verdict
 from oracle.stages import Stage
@@ -134,8 +134,8 @@ class AtSize(Witnesses):
             moving = self._moving(contribution)
             reading = reading_of(probe, k, shape, moving)
             if i is None and stage is not None:
-                chosen = self._chosen(reading, contribution, np.argsort(-np.abs(contribution))[:1])
-                self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, chosen)))
+                some = self._chosen(reading, contribution, _top(np.abs(contribution), 1))
+                self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
                     index[i] = self._chosen(reading, contribution, leading[i])
@@ -177,7 +177,10 @@ class AtSize(Witnesses):
 
     def _about_link(self, stage: Stage, probe: Probe, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
         """The evidence about what a stage hands back to the one before."""
+        # Which of several gradients a stage has at a kink, which is mostly at 0, is for its own cases to say.
+        index = index[probe.origin[k].reshape(-1)[index] != 0]
         estimate, swept = self._looked(probe, k, reading, ours, index, zeros=False)
+        estimate = chosen(estimate, ~estimate.kink)
         scale = max(largest(ours), largest(estimate.value[~estimate.kink]))
         value = largest(probe.value) / (largest(probe.origin[k]) or 1.0)
         dtype = np.dtype(np.float64)
@@ -341,9 +344,10 @@ def _added(several: list[tuple[Estimate, tuple[Swept, ...]]]) -> tuple[Estimate,
 
 def _top(a: Array, count: int) -> Array:
     """The indices of the largest of some numbers; NaN is larger than any."""
+    if not a.size:
+        return np.arange(0)
     width = 4096
-    a = np.where(np.isnan(a), np.inf, a)
-    highest = np.maximum.reduceat(a, np.arange(0, a.size, width)) if a.size else a
-    blocks = np.argsort(-highest)[:count]  # one of them in each at most, but for the first of these
-    index = np.concatenate([np.arange(b * width, min((b + 1) * width, a.size)) for b in blocks.tolist()] or [np.arange(0)])
-    return index[np.argsort(-a[index], kind="stable")[:count]]
+    highest = np.nan_to_num(np.maximum.reduceat(a, np.arange(0, a.size, width)), nan=np.inf)
+    blocks = np.argsort(-highest)[:count]  # no other block holds one of the largest
+    index = np.concatenate([np.arange(b * width, min((b + 1) * width, a.size)) for b in blocks.tolist()])
+    return index[np.argsort(-np.nan_to_num(a[index], nan=np.inf), kind="stable")[:count]]

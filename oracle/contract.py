@@ -82,11 +82,10 @@ class Setting:
     def leaves(self, trees: Sequence[Any]) -> list[Leaf]:
         return leaves_of(self.names, trees)
 
-    def bits(self) -> tuple[Any, dict[str, Any]]:
-        """Those of the value and of each cotangent. The layout of the arguments is kept: a matrix product rounds by it."""
+    def results(self) -> tuple[Any, list[Leaf]]:
+        """The value and each cotangent. The layout of the arguments is kept: a matrix product rounds by it."""
         y, residuals = self.subject.fwd(*self.primals)
-        value = _bits(y)
-        return value, {leaf.path: _bits(leaf.array) for leaf in self.leaves(self.subject.bwd(residuals, self.dy))}
+        return _copied(y), self.leaves(_copied(self.subject.bwd(residuals, self.dy)))
 
     @cached_property
     def sizes(self) -> list[float]:
@@ -137,8 +136,16 @@ class Setting:
         ]
 
 
-def _bits(tree: Any) -> list[tuple[tuple[int, ...], str, bytes]]:
-    return [(np.shape(a), str(np.asarray(a).dtype), np.asarray(a).tobytes()) for a in optree.tree_leaves(tree)]
+def _same_bits(one: Any, two: Any) -> bool:
+    """Whether two trees hold the same bits, without a copy of them."""
+    ones, twos = ([np.asarray(a) for a in optree.tree_leaves(tree)] for tree in (one, two))
+    if [(a.shape, a.dtype) for a in ones] != [(a.shape, a.dtype) for a in twos]:
+        return False
+    return all(np.array_equal(_bytes(a), _bytes(b)) for a, b in zip(ones, twos, strict=True))
+
+
+def _bytes(a: Array) -> Array:
+    return np.ascontiguousarray(a).reshape(-1).view(np.uint8)
 
 
 def _array_bits(option: Any) -> list[bytes]:
@@ -169,17 +176,17 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
     primals, dy, options = _copied(s.primals), _copied(s.dy), copied_arrays(s.subject.options)
     _, residuals = s.subject.forward(*primals, **options)
     for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
-        if _bits(before.array) != _bits(after.array):
+        if not _same_bits(before.array, after.array):
             yield Breach(before.path, f"the forward pass {WRITES} its argument")
     given = _copied(primals)  # as the forward pass left them
     first = _copied(s.subject.bwd(residuals, dy))
     for before, after in zip(s.leaves(given), s.leaves(primals), strict=True):
-        if _bits(before.array) != _bits(after.array):
+        if not _same_bits(before.array, after.array):
             yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
     for name, before in s.subject.options.items():
         if _array_bits(before) != _array_bits(options[name]):
             yield Breach("", f"the op {WRITES} its keyword argument {name}")
-    if _bits(dy) != _bits(s.dy):
+    if not _same_bits(dy, s.dy):
         yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
         return
     try:
@@ -187,7 +194,7 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
     except RAISED as error:
         yield Breach("", f"{ONCE}: with the same residuals again it raises {type(error).__name__}: {error}")
         return
-    if _bits(again) != _bits(first):
+    if not _same_bits(again, first):
         yield Breach("", "bwd called twice with the same residuals gives two results: it changes its residuals")
 
 
@@ -232,18 +239,17 @@ def gives_memory_away(s: Setting) -> Iterator[Breach]:
 
 def is_deterministic(s: Setting) -> Iterator[Breach]:
     """The same input gives the same bits."""
-    first, cotangents = s.bits()
-    second, again = s.bits()
-    if first != second:
+    (first, cotangents), (second, again) = (s.results() for _ in range(2))
+    if not _same_bits(first, second):
         yield Breach("", "two forward passes with the same arguments give different values")
-    for path, bits in cotangents.items():
-        if bits != again[path]:
-            yield Breach(path, "two backward passes with the same arguments give different cotangents")
+    for one, two in zip(cotangents, again, strict=True):
+        if not _same_bits(one.array, two.array):
+            yield Breach(one.path, "two backward passes with the same arguments give different cotangents")
 
 
 def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     """A second forward pass before the first backward pass changes nothing: no state is kept between calls."""
-    _, cotangents = s.bits()
+    _, cotangents = s.results()
     for change in ELSEWHERE:
         _, residuals = s.subject.fwd(*s.primals)
         with _tolerant():
@@ -251,7 +257,8 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
                 s.subject.fwd(*_copied(s.primals, change))
             except RAISED:  # another point may be outside the op's domain
                 continue
-        stale = [leaf.path for leaf in s.leaves(s.subject.bwd(residuals, s.dy)) if _bits(leaf.array) != cotangents[leaf.path]]
+        pairs = zip(s.leaves(s.subject.bwd(residuals, s.dy)), cotangents, strict=True)
+        stale = [leaf.path for leaf, before in pairs if not _same_bits(leaf.array, before.array)]
         yield from (
             Breach(path, "stale or shared buffer: another forward pass in between changes the cotangent") for path in stale
         )

@@ -22,16 +22,21 @@ def eps_of(dtype: np.dtype[Any]) -> float:
 
 def largest(*arrays: Array | None) -> float:
     """The largest finite magnitude in any of them, 0 if there is none."""
-    return max(
-        (float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in arrays if a is not None),
-        default=0.0,
-    )
+    return max((_largest(a) for a in arrays if a is not None), default=0.0)
+
+
+def _largest(a: Array) -> float:
+    most = max(float(a.max(initial=0.0)), -float(a.min(initial=0.0)))  # without a copy of millions of numbers
+    return most if math.isfinite(most) else float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
 
 
 def differences(ours: Array, theirs: Array) -> Array:
     """|ours - theirs|, 0 where both are the same infinity; NaN is never equal to anything."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(np.isinf(ours) & (ours == theirs), 0.0, np.abs(ours - theirs))
+        apart = np.asarray(np.abs(ours - theirs))
+    if np.isnan(apart.max(initial=0.0)):
+        apart[np.isinf(ours) & (ours == theirs)] = 0.0
+    return apart
 
 
 def relative(error: Array, scale: float) -> float:

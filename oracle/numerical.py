@@ -24,7 +24,7 @@ One-sided slopes tell kinks: where they differ, and go on differing as h shrinks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from oracle.probe import Function, Probe, quiet, size_of
 from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
 
-__all__ = ["Estimate", "confirm", "differentiate", "estimated", "gradient", "replaced"]
+__all__ = ["DROWNED", "SMALL", "Estimate", "better", "chosen", "confirm", "differentiate", "estimated", "gradient", "replaced"]
 
 Array = NDArray[Any]
 
@@ -85,11 +85,11 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
         own = drowned & (sizes > 0) & (sizes < SMALL * size_of(x))
         if own.any():
             shorter = _searched(probe, leaf, index[own], rounded(FIRST_STEP * sizes[own]), sizes[own], frozen[own])
-            estimate = _better(estimate, shorter, np.flatnonzero(own))
+            estimate = better(estimate, shorter, np.flatnonzero(own))
         if size_of(x) < TINY and drowned.any():
             ones = np.ones(np.count_nonzero(drowned))
             longer = _searched(probe, leaf, index[drowned], FIRST_STEP * ones, ones, frozen[drowned])
-            estimate = _better(estimate, longer, np.flatnonzero(drowned))
+            estimate = better(estimate, longer, np.flatnonzero(drowned))
     return estimate
 
 
@@ -150,7 +150,7 @@ def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estima
     return replaced(replace(estimate, uncertainty=uncertainty), survey, at[taken], taken)
 
 
-def _better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
+def better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
     """`estimate`, but of its elements `at`, which `other` is about, those for which `other` is relatively less uncertain."""
     with quiet():
         one, two = (
@@ -159,6 +159,11 @@ def _better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
         )
     chosen = np.flatnonzero(two < one)
     return replaced(estimate, other, at[chosen], chosen)
+
+
+def chosen(estimate: Estimate, which: Array) -> Estimate:
+    """Some of the elements of an estimate."""
+    return Estimate(**{f.name: getattr(estimate, f.name)[which] for f in fields(Estimate)})
 
 
 def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Estimate:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from oracle.probe import Difference, quiet
 
-__all__ = ["FIRST_STEP", "SURVEYED", "Search", "lengths", "rounded"]
+__all__ = ["FIRST_STEP", "RATIO", "SURVEYED", "Search", "lengths", "rounded"]
 
 Array = NDArray[Any]
 

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from oracle.evidence import Swept
 from oracle.grouping import Reading, rounds
-from oracle.numerical import Estimate, estimated
+from oracle.numerical import DROWNED, SMALL, Estimate, better, estimated
 from oracle.probe import Difference, Probe, quiet
-from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
+from oracle.search import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
 
 Array = NDArray[Any]
 
+STRAIGHT = 4.0  # times as much as a smooth function bends over a shorter step, told by a longer one
+NOISY = 8.0  # times the noise of a slope: less than that is no bend
 ROUNDS = 8  # displacements, at most, in which entries are seen that move the same outputs
 
 
@@ -51,10 +53,22 @@ class _Directions(_Grouped):
         steps = FIRST_STEP * lengths(leaf, np.arange(reading.groups))
         super().__init__(probe, leaf, reading, steps, np.ones(reading.groups))
         self.direction = direction.reshape(reading.shape)
+        self.bends: list[Array] = []
         with quiet():
             share = np.where(direction == 0, 0.0, probe.origin[leaf].reshape(-1) / direction)
         # x + h d is rounded to the grid of x, element by element: so far is the direction really taken from d.
         self.off = 4 * 2.0**-53 * np.sqrt(reading.of_entries(share**2) * reading.groups / max(share.size, 1))
+
+    def _level(self, alive: Array) -> None:
+        super()._level(alive)
+        self.bends.append(self.bend.copy())
+
+    def kinks(self) -> Array:
+        """How much the outputs of each group bend over the shortest step, beyond what a smooth function would."""
+        levels = np.isfinite(self.table(self.central)).sum(axis=1) - 1
+        noise = np.take_along_axis(self.table(self.noise), np.maximum(levels, 0)[:, None], axis=1)[:, 0]
+        first, last = self.bends[0], self.bends[-1]
+        return np.where(last > STRAIGHT * first / RATIO**levels + NOISY * noise, last, 0.0)
 
     def _differences(self, index: Array, h: Array) -> Difference:
         steps = np.zeros(self.reading.groups)
@@ -76,8 +90,14 @@ def entries(probe: Probe, leaf: int, reading: Reading, index: Array, size: float
         steps = rounded(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
         with quiet():
             frozen = (x[some] + steps) - (x[some] - steps) == 0
-        search = _Entries(probe, leaf, reading, some, steps, sizes)
-        parts.append(estimated(search, some, frozen))
+        estimate = estimated(_Entries(probe, leaf, reading, some, steps, sizes), some, frozen)
+        # Steps of the argument's size are too long for what happens at a tiny element.
+        drowned = (estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value))
+        own = np.flatnonzero(drowned & (sizes > 0) & (sizes < SMALL * size))
+        if own.size:
+            shorter = _Entries(probe, leaf, reading, some[own], rounded(FIRST_STEP * sizes[own]), sizes[own])
+            estimate = better(estimate, estimated(shorter, some[own], frozen[own]), own)
+        parts.append(estimate)
     return joined(parts)
 
 
@@ -116,12 +136,13 @@ def sweep(probe: Probe, leaf: int, reading: Reading, contribution: Array, direct
     value, uncertainty = search.run()
     with quiet():
         blind = np.asarray(search.jumps().suspected | search.kinked | ~np.isfinite(uncertainty))
+        kinks = np.where(blind, search.bend, search.kinks())
     moving = np.abs(direction[direction != 0])
     return Swept(
         ours=reading.of_entries(contribution * direction),
         value=value,
         # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
-        uncertainty=np.where(blind, np.nan_to_num(uncertainty + search.bend, nan=np.inf), uncertainty),
+        uncertainty=np.nan_to_num(uncertainty + kinks, nan=np.inf),
         norm=np.sqrt(reading.of_entries(direction**2)),
         least=float(moving.min(initial=np.inf)),
         blind=blind,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from oracle.evidence import MULTIPLE, Comparison, Evidence, best_known, ratio, reported_scale
 from oracle.measures import EPSILON, differences, fit_scale, largest, relative, ulps
+from oracle.numerical import chosen
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -184,9 +185,7 @@ def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:
         return False
     if not (at.any() if e.autodiff is None else np.array_equal(e.analytic[infinite], e.autodiff[infinite])):
         return False
-    keep = ~at
-    names = ("index", "value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "frozen", "step", "differences")
-    rest = replace(e.estimate, **{name: getattr(e.estimate, name)[keep] for name in names})
+    rest = chosen(e.estimate, ~at)
     ours = np.where(infinite, 0.0, e.analytic)
     theirs = None if e.autodiff is None else np.where(infinite, 0.0, e.autodiff)
     others = replace(e, analytic=ours, autodiff=theirs, estimate=rest)
