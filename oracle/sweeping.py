@@ -22,6 +22,14 @@ NOISY = 8.0  # times the noise of a slope: less than that is no bend
 ROUNDS = 8  # displacements, at most, in which entries are seen that move the same outputs
 
 
+EMPTY: dict[str, Array] = {
+    "index": np.zeros(0, np.intp),
+    **{name: np.zeros(0) for name in ("value", "uncertainty", "left", "right", "slope_uncertainty", "step")},
+    **{name: np.zeros(0, bool) for name in ("kink", "frozen")},
+}
+"""Of no elements."""
+
+
 class _Grouped(Search):
     """Differences of which all are taken at once, each read off from its own outputs."""
 
@@ -113,12 +121,11 @@ def again(probe: Probe, leaf: int, reading: Reading, index: Array, size: float) 
 
 def joined(parts: list[Estimate]) -> Estimate:
     """Several estimates as one, in the order of their elements."""
-    most = max(part.differences.shape[1] for part in parts)
+    most = max((part.differences.shape[1] for part in parts), default=0)
     tables = [np.pad(p.differences, ((0, 0), (0, most - p.differences.shape[1])), constant_values=np.nan) for p in parts]
-    order = np.argsort(np.concatenate([part.index for part in parts]))
-    names = ("index", "value", "uncertainty", "kink", "left", "right", "slope_uncertainty", "frozen", "step")
-    fields = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names}
-    return Estimate(**fields, differences=np.concatenate(tables)[order])
+    order = np.argsort(np.concatenate([EMPTY["index"], *(part.index for part in parts)]))
+    fields = {name: np.concatenate([none, *(getattr(part, name) for part in parts)])[order] for name, none in EMPTY.items()}
+    return Estimate(**fields, differences=np.concatenate([np.zeros((0, most)), *tables])[order])
 
 
 def signs(x: Array, size: float, seed: int, reading: Reading) -> Array:
