@@ -167,6 +167,8 @@ def chosen(estimate: Estimate, which: Array) -> Estimate:
 
 
 def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Estimate:
+    """`estimate`, but of its elements number `at` what `by` says of its elements number `source`."""
+
     def merged(name: str) -> Array:
         values = getattr(estimate, name).copy()
         values[at] = getattr(by, name)[source]

@@ -17,7 +17,7 @@ __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
 
 Array = NDArray[Any]
 
-STRAIGHT = 4.0  # times as much as a smooth function bends over a shorter step, told by a longer one
+STRAIGHT = 4.0  # times as much as a smooth function bends over a step, told by the other steps
 NOISY = 8.0  # times the noise of a slope: less than that is no bend
 ROUNDS = 8  # displacements, at most, in which entries are seen that move the same outputs
 
@@ -69,14 +69,21 @@ class _Directions(_Grouped):
 
     def _level(self, alive: Array) -> None:
         super()._level(alive)
-        self.bends.append(self.bend.copy())
+        bends = np.full(self.count, np.nan)
+        bends[alive] = self.bend[alive]
+        self.bends.append(bends)
 
     def kinks(self) -> Array:
-        """How much the outputs of each group bend over the shortest step, beyond what a smooth function would."""
-        levels = np.isfinite(self.table(self.central)).sum(axis=1) - 1
-        noise = np.take_along_axis(self.table(self.noise), np.maximum(levels, 0)[:, None], axis=1)[:, 0]
-        first, last = self.bends[0], self.bends[-1]
-        return np.where(last > STRAIGHT * first / RATIO**levels + NOISY * noise, last, 0.0)
+        """How much the outputs of each group bend over some shorter step, beyond what a smooth function would there.
+
+        The slopes of two sides that differ in one entry of many differ by too little of the whole to be called a kink.
+        """
+        bends, noise = self.table(self.bends), self.table(self.noise)
+        powers = RATIO ** np.arange(bends.shape[1])
+        curved = np.where(np.isfinite(bends), bends * powers, np.inf)  # the same at every step where it is smooth
+        least, second = np.sort(curved, axis=1)[:, :2].T[..., None]
+        smooth = STRAIGHT * np.where(curved == least, second, least) / powers + NOISY * noise
+        return np.asarray(np.where(bends > smooth, bends, 0.0).max(axis=1))
 
     def _differences(self, index: Array, h: Array) -> Difference:
         steps = np.zeros(self.reading.groups)

@@ -263,6 +263,17 @@ def test_branches_do_not_accuse_each_other() -> None:
     assert failing == {"the input of sides.left.tanh", "params.sides.left.affine.w", "params.sides.left.affine.b", "x"}
 
 
+def test_kinks_that_hardly_count_are_no_errors() -> None:
+    """The cotangents of a relu under a pool are of all sizes; an entry beside 0 bends the slope of its group by a billionth."""
+    sizes = 10.0 ** -np.arange(0, 12, 12 / 96)
+    scale = Op(lambda x: (x * sizes, sizes), name="scale")
+    scale.pullback(lambda s, dy: (dy * s,))
+    net = pn.chain(affine=pn.affine, relu=pn.relu, scale=scale, sum=pn.sum)
+    params = {"affine": {"w": GENERATOR.normal(size=(60, 96)) / 8, "b": GENERATOR.normal(size=96)}}
+    rows = rows_of(net, params, GENERATOR.normal(size=(200, 60)))
+    assert {name for name, row in rows.items() if not row.passed} == set()
+
+
 def test_tied_parameters_are_checked_in_each_use() -> None:
     net = pn.tied(pn.chain(first=pn.affine, tanh=pn.tanh, again=pn.affine), again="first")
     params = {"first": {"w": GENERATOR.normal(size=(52, 52)) / 7, "b": GENERATOR.normal(size=52)}}
