@@ -1,18 +1,30 @@
 """Says whether a hand-written gradient is right, with two witnesses: central differences and JAX.
 
->>> import numpy as np
+>>> import numpy as np, oracle
 >>> def cube(x):
 ...     return x**3, x
 >>> def cube_bwd(x, dy):
 ...     return (2 * x**2 * dy,)
->>> row = verify((cube, cube_bwd), np.array([1.0, 2.0])).rows[0]
+>>> row = oracle.verify((cube, cube_bwd), np.array([1.0, 2.0])).rows[0]
 >>> print(row.verdict, row.diagnosis.split(" everywhere")[0])
 FAIL constant factor: x is 0.666667 times the true gradient
+
+Each name is imported when it is first used. So `import oracle` costs nothing, which every start of pytest does to find the
+fixture `verify_gradient`, and works where the extra `purenet[oracle]` is not installed; the first use of a name then says so.
 """
 
-from oracle.row import Row, Verdict
-from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed, library
-from oracle.verification import Verification, verify, verify_case
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from oracle import extra
+
+if TYPE_CHECKING:
+    from oracle import adapters as adapters
+    from oracle import trajectory as trajectory
+    from oracle import vectors as vectors
+    from oracle.row import Row, Verdict
+    from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed, library
+    from oracle.verification import Verification, verify, verify_case
 
 __all__ = [
     "Case",
@@ -29,3 +41,29 @@ __all__ = [
     "verify",
     "verify_case",
 ]
+
+_NAMES = {
+    "oracle.row": ("Row", "Verdict"),
+    "oracle.spec": ("Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
+    "oracle.verification": ("Verification", "verify", "verify_case"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = ("adapters", "trajectory", "vectors")
+
+if not TYPE_CHECKING:  # a type checker that sees this function takes any name for known
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            extra.check()
+            value = getattr(import_module(_HOME[name]), name)
+        elif name in _MODULES:
+            extra.check()
+            value = import_module(f"oracle.{name}")
+        else:
+            raise AttributeError(f"module 'oracle' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from oracle import campaign, failures
+from oracle import campaign, extra, failures
 from oracle.campaign import DTYPES
 from oracle.journal import NAME
 from oracle.listing import list_catalogue, show_op
@@ -67,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.PASS)
+    except ModuleNotFoundError as error:
+        print(extra.line(str(error.name)), file=sys.stderr)
+        return int(Exit.USAGE)
     except Exception:  # not what the user did: the traceback is wanted
         traceback.print_exc()
         print("oracle: internal error; the last reports are unchanged", file=sys.stderr)
