@@ -8,9 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from purenet.op import Array
+from purenet.op import Array, boolean
 
-__all__ = ["axes", "choice", "factors", "fields", "indices", "mask", "number", "one_axis", "same_shape"]
+__all__ = [
+    "array_of",
+    "axes",
+    "boolean",
+    "booleans",
+    "choice",
+    "factors",
+    "fields",
+    "indices",
+    "integer",
+    "mask",
+    "number",
+    "one_axis",
+    "same_shape",
+]
 
 
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
@@ -20,7 +34,7 @@ def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ())
         if all(name in names for name in params) and all(name in params for name in required):
             values = [params.get(name) for name in names]
             for name, value in zip(names, values, strict=True):
-                if not (value is None or hasattr(value, "shape")):
+                if not (hasattr(value, "shape") or (value is None and name in optional)):
                     raise TypeError(f"{op}: params.{name} must be an array, got {type(value).__name__}")
             return values
     expected = ", ".join((*required, *(f"{name} (optional)" for name in optional)))
@@ -30,19 +44,56 @@ def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ())
 
 
 def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
+    """Raise unless `value` is one of `choices`, of its type: 1 is not True."""
+    value = bool(value) if isinstance(value, np.bool_) else value
+    if not any(isinstance(value, type(one)) and value == one for one in choices):
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def number(op: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """`value` as a Python float, which leaves the dtype of arrays alone; raise unless it is finite and in [low, high]."""
+def number(
+    op: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: float | None = None
+) -> float:
+    """`value` as a Python float, which leaves the dtype of arrays alone; raise unless it is finite and in [low, high].
+
+    With `above` it must be greater than that.
+    """
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
         raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
-    if not (math.isfinite(value) and low <= value <= high):
-        bounds = f"in [{low}, {high}]" if math.isfinite(high) else f"finite and at least {low}"
-        raise ValueError(f"{op}: {name} must be {bounds}, got {value}")
-    return float(value)
+    try:
+        finite = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        finite = math.inf
+    if not (math.isfinite(finite) and low <= finite <= high and (above is None or finite > above)):
+        least = f"at least {low}" if above is None else f"greater than {above}"
+        bounds = f"in {'[' if above is None else '('}{low if above is None else above}, {high}]"
+        raise ValueError(f"{op}: {name} must be {bounds if math.isfinite(high) else f'finite and {least}'}, got {value}")
+    return finite
+
+
+def booleans(op: str, **values: Any) -> None:
+    """Raise unless all of these are booleans."""
+    for name, value in values.items():
+        boolean(op, name, value)
+
+
+def integer(op: str, name: str, value: Any, low: float = -math.inf) -> int:
+    """`value` as a Python integer that is at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
+    if value < low:
+        raise ValueError(f"{op}: {name} must be at least {low}, got {value}")
+    return int(value)
+
+
+def array_of(op: str, name: str, value: Any) -> Array:
+    """`value` as an array: a number, an array, or lists of numbers that are as long as each other."""
+    if isinstance(value, np.ma.MaskedArray | Mapping | str | bytes):
+        raise TypeError(f"{op}: {name} must be an array, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: {name} must be an array, got a {type(value).__name__} that is none") from None
+    return array
 
 
 def axes(op: str, axis: Any, x: Array, name: str = "axis") -> tuple[int, ...]:
@@ -61,14 +112,12 @@ def axes(op: str, axis: Any, x: Array, name: str = "axis") -> tuple[int, ...]:
 
 def one_axis(op: str, axis: Any, x: Array, name: str = "axis") -> int:
     """`axis`, an integer, as an axis 0..x.ndim-1."""
-    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
-        raise TypeError(f"{op}: {name} must be an integer, got {axis!r}")
-    return axes(op, axis, x, name)[0]
+    return axes(op, integer(op, name, axis), x, name)[0]
 
 
 def indices(op: str, name: str, value: Any, count: int) -> Array:
     """`value` as an array of integers 0..count-1, our own: a caller may write to his before the pullback."""
-    given = np.asarray(value)
+    given = array_of(op, name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{op}: {name} must be integers, got {given.dtype}")
     wrong = (given < 0) | (given >= count)
@@ -79,7 +128,9 @@ def indices(op: str, name: str, value: Any, count: int) -> Array:
 
 def mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """`value` as an array of booleans of the given shape (broadcast to it)."""
-    kept = np.asarray(value)
+    if isinstance(value, bool | np.bool_):  # True for "a mask is used": what is meant is an array
+        raise TypeError(f"{op}: {name} must be an array of booleans (true = keep), got {value!r}")
+    kept = array_of(op, name, value)
     if kept.dtype != np.bool_:
         raise TypeError(f"{op}: {name} must be an array of booleans (true = keep), got {kept.dtype}")
     return _broadcast(op, name, kept, shape)
@@ -87,7 +138,7 @@ def mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 def factors(op: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """`value` as an array of finite real numbers >= 0 of the given shape (broadcast to it) and dtype."""
-    array = np.asarray(value)
+    array = array_of(op, name, value)
     if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{op}: {name} must be an array of real numbers, got {array.dtype}")
     array = array.astype(dtype)

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import optree
 
-from purenet.op import Op, Residuals, Tree
+from purenet.op import Op, Residuals, Tree, sign
 
 __all__ = ["chain", "parallel", "residual", "tied"]
 
@@ -81,6 +81,7 @@ class Staged(Op):
                 return op.fwd(*positional, **keywords)
             except (TypeError, ValueError) as error:
                 error.add_note(f"in the {self.part} {name!r} of {self.name}")
+                sign(error, self.name, op.name if "(" in op.name else "")
                 raise
 
         return tuple(data), differentiated, run
@@ -223,7 +224,11 @@ class Residual(Wrapped):
         last = self.arguments[-1]
         if not primals and last not in options:
             raise TypeError(f"{self.name}: takes {last}, to which the value is added, got none")
-        value, inner = self.op.fwd(*primals, **options)
+        try:
+            value, inner = self.op.fwd(*primals, **options)
+        except (TypeError, ValueError) as error:
+            sign(error, self.name)
+            raise
         x: Any = options.get(last, self.bound.get(last, primals[-1] if primals else None))
         shape = np.shape(x) if isinstance(x, float) or hasattr(x, "shape") else None
         if inner.structure is not None or shape != inner.shapes[0]:

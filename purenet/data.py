@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from purenet import random
+from purenet.checks import boolean
 from purenet.op import Array, is_floating
 
 __all__ = [
@@ -252,6 +253,7 @@ def batches(key: Array, n: int, size: int, *, partial: bool = False) -> Iterator
     >>> [len(batch) for batch in pn.data.batches(pn.random.key(0), 10, 4, partial=True)]
     [4, 4, 2]
     """
+    boolean("batches", "partial", partial)
     if n < 0 or size < 1:
         raise ValueError(f"batches: n must be at least 0 and size at least 1, got n = {n} and size = {size}")
     random.check_key("batches", key)

@@ -183,7 +183,7 @@ def perplexity(log_probabilities: Any, labels: Any, *, where: Any = None) -> flo
     4.0
     """
     rows = np.asarray(labels)
-    kept = mask("perplexity", "where", True if where is None else where, rows.shape)
+    kept = mask("perplexity", "where", np.array(True) if where is None else where, rows.shape)
     if rows.dtype.kind in "iu":
         rows = np.where(kept, rows, 0)  # what does not count may be out of range
     logs, rows = _scores_and_labels("perplexity", log_probabilities, rows, "log_probabilities")

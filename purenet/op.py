@@ -98,7 +98,10 @@ class Op:
         self.name = name or forward.__name__
         self.bound: dict[str, Any] = {}
         self.arguments = tuple(n for n, p in signature.parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        self.arrays = tuple(signature.parameters[n].annotation in _ARRAY for n in self.arguments)
+        """Which of the arguments are single arrays, as their annotation says: the others may be trees."""
         self.keywords = tuple(n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        self.switches = frozenset(n for n in self.keywords if signature.parameters[n].annotation in ("bool", bool))
         self.required = tuple(n for n in self.keywords if signature.parameters[n].default is inspect.Parameter.empty)
         self.__name__ = self.name
         self.__qualname__ = self.name
@@ -151,7 +154,13 @@ class Op:
         narrow = dtype.itemsize == 2
         if narrow:
             arrays = [_cast(a, np.dtype(np.float32)) for a in arrays]
-        result = self.forward(*arrays, **options)
+        try:
+            result = self.forward(*arrays, **options)
+        except (TypeError, ValueError) as error:
+            sign(error, self.name)
+            raise
+        except OverflowError as error:
+            raise ValueError(f"{self.name}: a number is too large: {error}") from error
         if not isinstance(result, tuple) or len(result) != 2:  # an array of two would unpack silently
             raise TypeError(f"{self.name}: the forward function must return the value and what it saves, (y, saved)")
         y, saved = result
@@ -197,6 +206,8 @@ class Op:
             if name not in self.keywords and name not in self.arguments:
                 known = ", ".join(self.keywords) or "none"
                 raise TypeError(f"{self.name}: unknown keyword argument {name!r} (options: {known})")
+            if name in self.switches:
+                boolean(self.name, name, options[name])
 
     def _arrange(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]]:
         """Every argument in order, those given by keyword taken out of `options`; and which were positional."""
@@ -213,12 +224,14 @@ class Op:
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""
-        dtype = _plain_dtype(values)
+        dtype = _plain_dtype(values, self.arrays)
         if dtype is not None:
             return values, dtype
         first: tuple[str, np.dtype[Any]] | None = None
         arrays: list[Any] = []
-        for name, value in zip(self.arguments, values, strict=True):
+        for name, value, single in zip(self.arguments, values, self.arrays, strict=True):
+            if single and not (isinstance(value, float) or hasattr(value, "__array__")):
+                raise TypeError(f"{self.name}: {name} must be an array, got {type(value).__name__}")
             paths, leaves, structure = optree.tree_flatten_with_path(value)
             for i, path in enumerate(paths):
                 place = ".".join((name, *map(str, path)))
@@ -268,17 +281,27 @@ class Op:
         return leaves[0] if residuals.structure is None else optree.tree_unflatten(residuals.structure, leaves)
 
 
+_ARRAY = ("Array", "np.ndarray", Array, np.ndarray)
+"""The annotations of a single array: a string where annotations are not evaluated."""
+
 _COMMON = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16))
 
 
-def _plain_dtype(values: list[Any]) -> np.dtype[Any] | None:
+def _plain_dtype(values: list[Any], arrays: tuple[bool, ...]) -> np.dtype[Any] | None:
     """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
     dtype = None
-    for value in values:
-        for leaf in value.values() if type(value) is dict else (value,):
-            if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
+    for value, single in zip(values, arrays, strict=True):
+        if type(value) is np.ndarray:
+            if dtype is not None and value.dtype is not dtype:
                 return None
-            dtype = leaf.dtype
+            dtype = value.dtype
+        elif type(value) is dict and not single:
+            for leaf in value.values():
+                if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
+                    return None
+                dtype = leaf.dtype
+        else:
+            return None
     return dtype if any(dtype is common for common in _COMMON) else None
 
 
@@ -297,6 +320,23 @@ def _cast(tree: Tree, dtype: np.dtype[Any]) -> Tree:
         if isinstance(tree, np.ndarray):
             return tree.astype(dtype)
         return optree.tree_map(lambda leaf: np.asarray(leaf).astype(dtype), tree)
+
+
+def boolean(op: str, name: str, value: Any) -> bool:
+    """`value` as a Python boolean; raise unless it is one, or NumPy's: what an `if` takes for true may be meant otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def sign(error: TypeError | ValueError, name: str, inner: str = "") -> None:
+    """Let the message begin with the name of the op that was called, whichever shared core or part has raised it.
+
+    The name of the part, if it is `inner`, is left out: a chain in a block has none that its users know.
+    """
+    said = str(error).removeprefix(f"{inner}: ") if inner else str(error)
+    if len(error.args) == 1 and not said.startswith(f"{name}: "):
+        error.args = (f"{name}: {said}",)
 
 
 def vjp(op: Op, *primals: Any, **options: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

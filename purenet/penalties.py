@@ -297,7 +297,7 @@ def max_norm_projection(weights: Tree, *, max_norm: float, axis: Axis = 0) -> Tr
            [0.8, 0.4]])
     """
     name = "max_norm_projection"
-    max_norm = number(name, "max_norm", max_norm, low=0)
+    max_norm = number(name, "max_norm", max_norm, above=0)
 
     def projected(path: Any, w: Any) -> Array:
         place = ".".join(("weights", *map(str, path)))

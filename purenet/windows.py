@@ -17,6 +17,8 @@ from purenet.op import Array
 __all__ = ["LETTERS", "Axis", "along", "check_image", "integers", "pad_pairs", "slide"]
 
 LETTERS = {1: "L", 2: "H, W", 3: "D, H, W"}
+MOST = 2**31 - 1
+"""The largest size or step of a window: NumPy's integers hold what is computed from a few of them."""
 PADDINGS = ("VALID", "SAME", "SAME_LOWER")
 
 
@@ -102,6 +104,8 @@ def integers(op: str, name: str, value: Any, n: int, low: int = 1) -> tuple[int,
         raise ValueError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
     if min(given, default=low) < low:
         raise ValueError(f"{op}: {name} must be at least {low}, got {value!r}")
+    if max(given, default=low) > MOST:
+        raise ValueError(f"{op}: {name} must be at most {MOST}, got {value!r}")
     return tuple(map(int, given))
 
 

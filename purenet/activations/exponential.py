@@ -61,9 +61,7 @@ def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
     >>> pn.celu(np.array([-1e4, -2 * np.log(4.0), 0.0, 2.0]), alpha=2.0)
     array([-2. , -1.5,  0. ,  2. ])
     """
-    alpha = number("celu", "alpha", alpha, 0)
-    if alpha == 0:
-        raise ValueError("celu: alpha must be above 0, got 0")
+    alpha = number("celu", "alpha", alpha, above=0)
     return bent(x, alpha, alpha), (x, alpha)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import axes, choice, mask
+from purenet.checks import axes, mask
 from purenet.op import Array, Op
 
 __all__ = ["log_softmax", "logsumexp", "softmax", "softmin"]
@@ -131,7 +131,6 @@ def logsumexp(
     array(10000.69314718)
     """
     along = axes("logsumexp", axis, x)
-    choice("logsumexp", "keepdims", keepdims, (True, False))
     empty = None
     if where is not None:
         kept = mask("logsumexp", "where", where, x.shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import fields, number, one_axis
+from purenet.checks import fields, integer, number, one_axis
 from purenet.op import Array, Op
 
 __all__ = ["leaky_relu", "prelu", "relu", "threshold"]
@@ -81,6 +81,7 @@ def prelu(params: dict[str, Array], x: Array, *, axis: int = 1) -> tuple[Array, 
     """
     (a,) = fields("prelu", params, "a")
     others, shape = tuple(range(x.ndim)), (1,) * x.ndim
+    integer("prelu", "axis", axis)
     if a.shape not in ((), (1,)):
         channel = one_axis("prelu", axis, x)
         if a.shape != (x.shape[channel],):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
-from purenet.checks import choice
 from purenet.op import Array, Op
 
 __all__ = [
@@ -239,7 +238,6 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     >>> pn.gelu(np.array([-1e4, 0.0, 1.0]), approximate=False).round(4) + 0.0
     array([0.    , 0.    , 0.8413])
     """
-    choice("gelu", "approximate", approximate, (True, False))
     p = expit(_twice_u(x)) if approximate else ndtr(x)
     return x * p, (x, approximate)
 

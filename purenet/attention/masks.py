@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet.checks import array_of
 from purenet.op import Array
 from purenet.windows import integers
 
@@ -57,7 +58,7 @@ def padding_mask(lengths: Any, size: int) -> Array:
            [1, 1, 1]])
     """
     keys = whole("padding_mask", "size", size)
-    given = np.asarray(lengths)
+    given = array_of("padding_mask", "lengths", lengths)
     if given.dtype.kind not in "iu":
         raise TypeError(f"padding_mask: lengths must be integers, got {given.dtype}")
     if given.ndim != 1:

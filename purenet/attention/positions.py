@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from purenet.attention.masks import sizes, whole
-from purenet.checks import choice, number
+from purenet.checks import array_of, boolean, number
 from purenet.op import Array, Op
 
 __all__ = ["alibi_bias", "alibi_slopes", "rotary_embedding", "rotate", "rotate_back", "sinusoidal_positions"]
@@ -45,11 +45,13 @@ def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, i
     """X rotated by its positions, for any op that has these options."""
     if x.ndim < 3 or x.shape[-1] % 2:
         raise ValueError(f"{op}: x must have shape (..., T, N, H) with an even H, got {x.shape}")
-    choice(op, "interleaved", interleaved, (True, False))
+    boolean(op, "interleaved", interleaved)
     frequencies = _frequencies(op, x.shape[-1], base)
-    places = np.arange(x.shape[-3]) if positions is None else np.asarray(positions)
+    places = np.arange(x.shape[-3]) if positions is None else array_of(op, "positions", positions)
     if places.dtype.kind not in "iuf":
         raise TypeError(f"{op}: positions must be real numbers, got {places.dtype}")
+    if not np.isfinite(places).all():
+        raise ValueError(f"{op}: positions must be finite, got {places[~np.isfinite(places)][0]}")
     try:
         np.broadcast_to(places, x.shape[:-2])
     except ValueError:
@@ -97,7 +99,7 @@ def sinusoidal_positions(
     rows, columns = whole(op, "length", length), whole(op, "width", width)
     if columns % 2:
         raise ValueError(f"{op}: width must be even, got {width}")
-    choice(op, "interleaved", interleaved, (True, False))
+    boolean(op, "interleaved", interleaved)
     angles = np.arange(rows)[:, None] * _frequencies(op, columns, base)
     y = np.empty((rows, columns), dtype)
     first, second = _pairs(y, interleaved)
@@ -142,7 +144,5 @@ def alibi_bias(heads: int, queries: int, keys: int | None = None, *, offset: int
 
 def _frequencies(op: str, width: int, base: Any) -> Array:
     """Radians a position, for each of width / 2 pairs."""
-    value = number(op, "base", base, low=0)
-    if value == 0:
-        raise ValueError(f"{op}: base must be greater than 0, got {base}")
+    value = number(op, "base", base, above=0)
     return np.asarray(value ** (-np.arange(0, width, 2) / max(width, 1)))

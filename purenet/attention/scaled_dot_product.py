@@ -159,9 +159,7 @@ def attend(
         logits = (rows @ k.swapaxes(-1, -2)).reshape(shape)
     capped = None
     if softcap is not None:
-        cap = checks.number(op, "softcap", softcap, low=0)
-        if cap == 0:
-            raise ValueError(f"{op}: softcap must be greater than 0, got {softcap}")
+        cap = checks.number(op, "softcap", softcap, above=0)
         capped = logits / cap if kept is None else np.where(kept, logits, 0) / cap
         logits = cap * np.tanh(capped)
     if added is not None:
@@ -244,7 +242,7 @@ def _named(shape: tuple[Any, ...]) -> str:
 
 
 def _bias(op: str, bias: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    array = np.asarray(bias)
+    array = checks.array_of(op, "bias", bias)
     if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{op}: bias must be an array of real numbers, got {array.dtype}")
     try:
@@ -259,7 +257,6 @@ def _kept(
     op: str, shape: tuple[int, ...], mask: Any, is_causal: bool, local_window_size: Any, bias: Array | None
 ) -> Array | None:
     """The keys that each query may attend to, None for all."""
-    checks.choice(op, "is_causal", is_causal, (True, False))
     masks = []
     if mask is not None:
         masks.append(checks.mask(op, "mask", mask, shape))

@@ -154,9 +154,7 @@ kaiming_uniform = he_uniform
 def _variance_scaling(
     op: str, scale: float, mode: str, distribution: str, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> Initializer:
-    scale = number(op, "scale", scale, low=0)
-    if scale == 0:
-        raise ValueError(f"{op}: scale must be positive, got {scale}")
+    scale = number(op, "scale", scale, above=0)
     choice(op, "mode", mode, ("fan_in", "fan_out", "fan_avg", "fan_geo_avg"))
     choice(op, "distribution", distribution, ("normal", "truncated_normal", "uniform"))
 

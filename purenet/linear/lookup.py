@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from purenet.checks import choice, fields
+from purenet.checks import array_of, choice, fields
 from purenet.losses.binary import sigmoid_binary_cross_entropy, sigmoid_binary_cross_entropy_bwd
 from purenet.losses.reductions import REDUCTIONS, reduce, spread
 from purenet.op import Array, Op
@@ -48,7 +48,7 @@ def embedding(
     (array([5., 6.]), array([2., 2.]))
     """
     w, ids = _table("embedding", params, "ids", ids)
-    padding = None if padding_idx is None else int(_ids("embedding", "padding_idx", padding_idx, len(w)))
+    padding = None if padding_idx is None else _one_id("embedding", "padding_idx", padding_idx, len(w))
     return w[ids], (w.shape, ids, padding, scale_grad_by_freq)
 
 
@@ -179,7 +179,7 @@ def embedding_bag(
     w, ids = _table("embedding_bag", params, "ids", ids)
     ids, bags, count = _bagged(ids, offsets)
     if padding_idx is not None:
-        kept = ids != _ids("embedding_bag", "padding_idx", padding_idx, len(w))
+        kept = ids != _one_id("embedding_bag", "padding_idx", padding_idx, len(w))
         ids, bags = ids[kept], bags[kept]
     if mode == "max":
         rows = w[ids]
@@ -278,8 +278,15 @@ def _ids(op: str, name: str, value: Any, count: int) -> Array:
     return ids.astype(np.intp)
 
 
+def _one_id(op: str, name: str, value: Any, count: int) -> int:
+    """`value` as the number of a row."""
+    if np.ndim(_integers(op, name, value)) != 0:
+        raise TypeError(f"{op}: {name} must be an integer or None, got {type(value).__name__}")
+    return int(_ids(op, name, value, count))
+
+
 def _integers(op: str, name: str, value: Any) -> Array:
-    integers = np.asarray(value)
+    integers = array_of(op, name, value)
     if integers.dtype.kind not in "iu":
         raise TypeError(f"{op}: {name} must be integers, got {integers.dtype}")
     return integers

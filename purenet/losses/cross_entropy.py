@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet.activations.normalized import log_softmax, log_softmax_bwd, shifted, sum_of_others
-from purenet.checks import choice, factors, number, same_shape
+from purenet.checks import array_of, choice, factors, number, same_shape
 from purenet.losses.labels import class_labels
 from purenet.losses.reductions import REDUCTIONS, Reduction, product
 from purenet.op import Array, Op, is_floating
@@ -78,7 +78,7 @@ def softmax_cross_entropy(
     array([0.5  , 0.125])
     """
     name = "softmax_cross_entropy"
-    labels = np.asarray(labels)
+    labels = array_of(name, "labels", labels)
     factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
     if is_floating(labels.dtype):
         _check_probabilities(name, labels, logits)

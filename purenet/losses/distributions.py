@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import choice, number
+from purenet.checks import number
 from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
 from purenet.op import Array, Op
 
@@ -49,7 +49,6 @@ def kl_divergence(
     array([1., 2.])
     """
     name = "kl_divergence"
-    choice(name, "log_targets", log_targets, (False, True))
     by, along, (x, t) = rows_of(name, reduction, weight, where, axis, log_predictions=log_predictions, targets=targets)
     if log_targets:
         log_t, t = t, np.exp(t) if where is None else np.where(where, np.exp(t), 0)
@@ -100,8 +99,6 @@ def poisson_nll_loss(
     array([1., 1.])
     """
     name = "poisson_nll_loss"
-    choice(name, "log_input", log_input, (True, False))
-    choice(name, "full", full, (False, True))
     eps = number(name, "eps", eps, low=0)
     by, (p, t) = paired(name, reduction, weight, where, predictions=predictions, targets=targets)
     if log_input:
@@ -161,7 +158,6 @@ def gaussian_nll_loss(
     array([2., 0.])
     """
     name = "gaussian_nll_loss"
-    choice(name, "full", full, (False, True))
     eps = number(name, "eps", eps, low=0)
     by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=var)
     if (v < 0).any():

@@ -167,7 +167,7 @@ def margin_ranking_loss(
         l   = max(0, margin - t (x1 - x2))
         dx1 = -dl t h,  dx2 = -dx1,  dt = -dl (x1 - x2) h,  h = [l > 0], 1/2 where the maximum is a tie,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a margin that is not finite, a negative weight, or
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative margin or weight, or for
         another reduction; TypeError unless `where` is boolean.
     Source: Herbrich, Graepel, Obermayer (2000). Conventions: torch's, except that the name of the targets is plural here, and
         that a tie has half the slope, as JAX's maximum; torch has all of it.
@@ -178,7 +178,7 @@ def margin_ranking_loss(
     array([0. , 1.5])
     """
     name = "margin_ranking_loss"
-    margin = number(name, "margin", margin)
+    margin = number(name, "margin", margin, low=0)
     by, (x1, x2, t) = paired(name, reduction, weight, where, input1=input1, input2=input2, targets=targets)
     lead = x1 - x2
     missing = margin - t * lead

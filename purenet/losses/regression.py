@@ -128,8 +128,8 @@ def huber_loss(
     Math, of each of N entries, with the error e = p - t:
         l  = e^2 / 2 for |e| <= delta, else delta (|e| - delta/2)
         dp = dl clip(e, -delta, delta),  dt = -dp,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative delta or weight, or for another
-        reduction; TypeError unless `where` is boolean.
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a delta that is not above 0, a negative weight, or
+        another reduction; TypeError unless `where` is boolean.
     Source: Huber (1964). Conventions: as optax, which does not reduce, and torch, whose mean divides by N with weights too.
         smooth_l1_loss is this divided by delta.
 
@@ -137,7 +137,7 @@ def huber_loss(
     >>> pn.huber_loss(np.array([1.0, -5.0]), np.array([0.0, 0.0]), delta=2.0, reduction="none")
     array([0.5, 8. ])
     """
-    delta = number("huber_loss", "delta", delta, low=0)
+    delta = number("huber_loss", "delta", delta, above=0)
     by, (p, t) = paired("huber_loss", reduction, weight, where, predictions=predictions, targets=targets)
     error = p - t
     core, tail = _core_and_tail(error, delta)

@@ -61,8 +61,8 @@ def dice_loss(
         dp = dl (alpha (1 - l) - t (l + (alpha + beta)(1 - l))) / V,  dlogits = p (dp - sum over classes of p dp)
         dt = dl (beta (1 - l) - p (l + (alpha + beta)(1 - l))) / V
         dl = dy w / M for the class weight w;  reduction "sum" has no 1/M, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative number or weight, an `axis` that there is
-        not or that is the last, or another reduction; TypeError unless `where` is boolean.
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative number or weight, alpha and beta both 0,
+        an `axis` that there is not or that is the last, or another reduction; TypeError unless `where` is boolean.
     Source: Milletari et al., V-Net (2016); Salehi et al., Tversky loss (2017). Conventions: optax's, whose reduction is over
         the classes alone; class_weights do not divide the mean, as there. Classes are last (torch's layout has them second).
         optax wants probabilities that sum to 1. An entry outside `where` is in no sum. 0/0 is 0.
@@ -74,9 +74,9 @@ def dice_loss(
     """
     name = "dice_loss"
     choice(name, "reduction", reduction, REDUCTIONS)
-    choice(name, "apply_softmax", apply_softmax, (True, False))
-    choice(name, "ignore_background", ignore_background, (False, True))
     smooth, alpha, beta = (number(name, n, x, low=0) for n, x in (("smooth", smooth), ("alpha", alpha), ("beta", beta)))
+    if alpha + beta == 0:
+        raise ValueError(f"{name}: alpha and beta must not both be 0, where no mistake counts")
     same_shape(name, predictions=predictions, targets=targets)
     if predictions.ndim < 1:
         raise ValueError(f"{name}: predictions must have shape (..., classes), got ()")

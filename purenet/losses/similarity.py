@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from purenet.activations.normalized import logsumexp, logsumexp_bwd
-from purenet.checks import number
+from purenet.checks import array_of, number
 from purenet.losses.reductions import Axis, Mask, Weight, reduction_of, rows_of
 from purenet.op import Array, Op
 
@@ -112,8 +112,8 @@ def triplet_margin_loss(
         l  = max(0, D(a, p) - D(a, n) + margin)
         dp = dl h D(a, p)',  dn = -dl h D(a, n)',  da = -dp - dn,  h = [l > 0], 1/2 where the maximum is a tie
         with D(a, b)' = sign(b - a) (|a - b| / D)^(d-1),  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a degree below 1, a negative eps or weight, an `axis`
-        that there is not, or another reduction; TypeError unless `where` is boolean.
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a degree below 1, a negative margin, eps or
+        weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
     Source: Balntas et al. (2016). Conventions: optax's, which does not reduce and takes no absolute value (an odd degree is no
         distance there). torch adds eps to the differences. The slope of the distance of equal vectors is 0 (JAX without
         eps: NaN).
@@ -124,7 +124,7 @@ def triplet_margin_loss(
     array([4., 0.])
     """
     name = "triplet_margin_loss"
-    degree, margin = number(name, "norm_degree", norm_degree, low=1), number(name, "margin", margin)
+    degree, margin = number(name, "norm_degree", norm_degree, low=1), number(name, "margin", margin, low=0)
     eps = number(name, "eps", eps, low=0)
     arrays = {"anchors": anchors, "positives": positives, "negatives": negatives}
     by, along, (a, p, n) = rows_of(name, reduction, weight, where, axis, **arrays)
@@ -171,7 +171,7 @@ def contrastive_loss(
     array([12.5,  0. ,  2. ])
     """
     name = "contrastive_loss"
-    margin, labels = number(name, "margin", margin, low=0), np.asarray(labels)
+    margin, labels = number(name, "margin", margin, low=0), array_of(name, "labels", labels)
     if labels.dtype.kind not in "iub":
         raise TypeError(f"{name}: labels must be integers or booleans, got {labels.dtype}")
     arrays = {"embeddings1": embeddings1, "embeddings2": embeddings2}
@@ -215,10 +215,8 @@ def ntxent(embeddings: Array, *, labels: Array, temperature: float = 0.07, reduc
            [0.75, 1.  , 1.  ],
            [1.  , 1.  , 1.  ]])
     """
-    name, labels = "ntxent", np.asarray(labels)
-    temperature = number(name, "temperature", temperature, low=0)
-    if temperature == 0:
-        raise ValueError(f"{name}: temperature must be above 0, got 0")
+    name = "ntxent"
+    labels, temperature = array_of(name, "labels", labels), number(name, "temperature", temperature, above=0)
     if embeddings.ndim != 2:
         raise ValueError(f"{name}: embeddings must have shape (batch, features), got {embeddings.shape}")
     if labels.dtype.kind not in "iu":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from purenet.activations import relu
+from purenet.checks import boolean
 from purenet.combinators import chain, named
 from purenet.initializers import layers
 from purenet.linear import affine
@@ -44,7 +45,7 @@ def net(*, last_relu: bool = False) -> Op:
     array([[3., 0.]])
     """
     stages = {"affine1": affine, "relu1": relu, "affine2": affine}
-    if last_relu:
+    if boolean("two_layer_net", "last_relu", last_relu):
         stages["relu2"] = relu
     return named(chain(**stages), net, _NAMES[last_relu])
 

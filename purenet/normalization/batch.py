@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from purenet.checks import number
+from purenet.checks import array_of, boolean, number
 from purenet.normalization.core import (
     Affine,
     Standardized,
@@ -136,6 +136,7 @@ def update_running_statistics(
         raise ValueError(f"{name}: residuals must be those of batch_norm without statistics, which a batch changes")
     old = Statistics(*_checked(name, statistics, residuals.mean.shape))
     momentum = number(name, "momentum", momentum, 0, 1)
+    boolean(name, "unbiased", unbiased)
     count = residuals.per_channel
     if count == 0:
         return Statistics(old.mean.copy(), old.var.copy())
@@ -148,7 +149,7 @@ def _checked(op: str, statistics: Any, shape: tuple[int, ...]) -> tuple[Array, A
     """The mean and the variance of `statistics`."""
     if not isinstance(statistics, tuple | list) or len(statistics) != 2:
         raise TypeError(f"{op}: statistics must be a pair (mean, var) of arrays, got {type(statistics).__name__}")
-    mean, var = (np.asarray(s) for s in statistics)
+    mean, var = (array_of(op, f"statistics.{name}", s) for name, s in zip(Statistics._fields, statistics, strict=True))
     for name, value in (("mean", mean), ("var", var)):
         if not is_floating(value.dtype):
             raise TypeError(f"{op}: statistics.{name} must be a floating-point array, got {value.dtype}")

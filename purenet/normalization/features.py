@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from purenet.checks import number
+from purenet.checks import integer, number
 from purenet.normalization.core import affine, affine_bwd, named_axes, standardize, standardize_bwd
 from purenet.op import Array, Op
 
@@ -94,13 +92,12 @@ def group_norm(params: dict[str, Array], x: Array, *, groups: int, eps: float = 
     >>> pn.group_norm({"beta": np.array([0.0, 0.0, 0.0, 5.0])}, x, groups=2, eps=0.0)
     array([[-1.,  1., -1.,  6.]])
     """
-    if isinstance(groups, bool) or not isinstance(groups, int | np.integer):
-        raise TypeError(f"group_norm: groups must be an integer, got {type(groups).__name__}")
+    groups = integer("group_norm", "groups", groups)
     if x.ndim < 2:
         raise ValueError(f"group_norm: x must have shape (batch, channels, ...), got {x.shape}")
     if groups < 1 or x.shape[1] % groups:
         raise ValueError(f"group_norm: groups must divide the {x.shape[1]} channels of x {x.shape}, got {groups}")
-    return _over_channels("group_norm", params, x, int(groups), eps)
+    return _over_channels("group_norm", params, x, groups, eps)
 
 
 @group_norm.pullback

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from purenet.checks import number
+from purenet.checks import integer, number
 from purenet.op import Array, Op
 
 __all__ = ["local_response_norm"]
@@ -32,18 +32,14 @@ def local_response_norm(x: Array, *, size: int, alpha: float = 1e-4, beta: float
     >>> pn.local_response_norm(np.array([[1.0, 2.0, 3.0]]), size=3, alpha=3.0, beta=1.0, k=1.0).round(4)
     array([[0.1667, 0.1333, 0.2143]])
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer):
-        raise TypeError(f"local_response_norm: size must be an integer, got {type(size).__name__}")
-    if size < 1:
-        raise ValueError(f"local_response_norm: size must be at least 1, got {size}")
+    size = integer("local_response_norm", "size", size, 1)
     if x.ndim < 2:
         raise ValueError(f"local_response_norm: x must have shape (batch, channels, ...), got {x.shape}")
-    alpha = number("local_response_norm", "alpha", alpha, low=0) / int(size)
+    alpha = number("local_response_norm", "alpha", alpha, low=0) / size
     beta = number("local_response_norm", "beta", beta, low=0)
-    if number("local_response_norm", "k", k, low=0) == 0:
-        raise ValueError("local_response_norm: k must be greater than 0, got 0")
-    below, above = int(size) // 2, (int(size) - 1) // 2
-    s = float(k) + alpha * _window_sum(np.square(x), below, above)
+    k = number("local_response_norm", "k", k, above=0)
+    below, above = size // 2, (size - 1) // 2
+    s = k + alpha * _window_sum(np.square(x), below, above)
     power = s**-beta
     return x * power, (x, s, power, alpha * beta, below, above)
 

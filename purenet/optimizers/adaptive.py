@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purenet.checks import number
+from purenet.checks import boolean, booleans, number
 from purenet.op import Array, Tree
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate, not_zero
 from purenet.schedules import ScalarOrSchedule
@@ -65,6 +65,7 @@ def adagrad(
     """
     start = number("adagrad", "initial_accumulator_value", initial_accumulator_value, 0)
     eps = number("adagrad", "eps", eps, 0)
+    boolean("adagrad", "eps_in_sqrt", eps_in_sqrt)
 
     def rule_at(t: int, rate: float) -> Rule:
         def rule(g: Array, s: Array) -> tuple[Array, Array]:
@@ -120,6 +121,8 @@ def rmsprop(
     decay = decay_rate(who, "decay", decay)
     eps, start = number(who, "eps", eps, 0), number(who, "initial_scale", initial_scale, 0)
     not_zero(who, eps=eps)
+    booleans(who, eps_in_sqrt=eps_in_sqrt, centered=centered, nesterov=nesterov)
+    booleans(who, bias_correction=bias_correction, rate_in_velocity=rate_in_velocity)
     if nesterov and momentum is None:
         raise ValueError(f"{who}: nesterov=True needs a momentum")
     keep = None if momentum is None else decay_rate(who, "momentum", momentum)

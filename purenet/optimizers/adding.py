@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet import random
-from purenet.checks import number
+from purenet.checks import boolean, number
 from purenet.op import Array, Tree
 from purenet.optimizers.masks import Mask, mask_of
 from purenet.optimizers.transformation import (
@@ -83,6 +83,7 @@ def trace(decay: float, nesterov: bool = False) -> GradientTransformation:
     array([6.])
     """
     decay = decay_rate("trace", "decay", decay)
+    boolean("trace", "nesterov", nesterov)
 
     def rule(g: Array, v: Array) -> tuple[Array, Array]:
         v = g + decay * v
@@ -115,6 +116,7 @@ def ema(decay: float, debias: bool = True) -> GradientTransformation:
     (array([5.]), array([1.5]))
     """
     decay = decay_rate("ema", "decay", decay)
+    boolean("ema", "debias", debias)
 
     def init(params: Tree) -> EmaState:
         return EmaState(step_count(), init_slots("ema", params))

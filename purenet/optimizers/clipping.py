@@ -20,7 +20,7 @@ def clip(max_delta: float) -> GradientTransformation:
     Math:
         u = min(max(g, -max_delta), max_delta)
     State: nothing
-    Errors: ValueError for a negative or infinite max_delta.
+    Errors: ValueError unless max_delta is finite and above 0.
     Source: optax.clip.
 
     >>> import numpy as np, purenet as pn
@@ -28,7 +28,7 @@ def clip(max_delta: float) -> GradientTransformation:
     >>> limit.update(np.array([-3.0, 0.5]), limit.init(np.zeros(2)))[0]
     array([-1. ,  0.5])
     """
-    limit = number("clip", "max_delta", max_delta, 0)
+    limit = number("clip", "max_delta", max_delta, above=0)
     return stateless("clip", lambda grads: lambda g: (np.clip(g, -limit, limit),))
 
 
@@ -38,10 +38,10 @@ def clip_by_global_norm(max_norm: float, eps: float = 0.0) -> GradientTransforma
     Math, with N the root of the sum of the squares of all entries of the tree:
         u = g min(1, max_norm / (N + eps))
     State: nothing
-    Errors: ValueError for negative or infinite max_norm or eps.
+    Errors: ValueError unless max_norm is finite and above 0, and eps finite and not negative.
     Source: Pascanu et al. (2013). Conventions: as optax; torch's clip_grad_norm_ and the book's clip_grads have eps=1e-6, so
-        that a clipped gradient is a little shorter. max_norm=0 gives zeros, where optax gives NaN for zero gradients. A
-        gradient with NaN or inf makes NaN of what it reaches, as in optax and torch: see `apply_if_finite`.
+        that a clipped gradient is a little shorter. A gradient with NaN or inf makes NaN of what it reaches, as in optax and
+        torch: see `apply_if_finite`.
 
     >>> import numpy as np, purenet as pn
     >>> limit = pn.optimizers.clip_by_global_norm(1.0)
@@ -50,7 +50,7 @@ def clip_by_global_norm(max_norm: float, eps: float = 0.0) -> GradientTransforma
     {'w': array([0.6]), 'b': array([0.8])}
     """
     who = "clip_by_global_norm"
-    limit, eps = number(who, "max_norm", max_norm, 0), number(who, "eps", eps, 0)
+    limit, eps = number(who, "max_norm", max_norm, above=0), number(who, "eps", eps, 0)
 
     def rule_for(grads: Tree) -> Rule:
         norm = norm_of_all(g.astype(working_dtype(g.dtype), copy=False) for g in leaves_of(who, "grads", grads)[0]) + eps
@@ -66,8 +66,8 @@ def clip_by_block_rms(threshold: float) -> GradientTransformation:
     Math, for each array of n entries with norm N:
         u = g min(1, threshold / (N / sqrt(n)))
     State: nothing
-    Errors: ValueError for a negative or infinite threshold.
-    Source: Shazeer and Stern (2018), section 6; optax.clip_by_block_rms, which gives NaN for threshold 0 and zero gradients.
+    Errors: ValueError unless the threshold is finite and above 0.
+    Source: Shazeer and Stern (2018), section 6; optax.clip_by_block_rms.
 
     >>> import numpy as np, purenet as pn
     >>> limit = pn.optimizers.clip_by_block_rms(1.0)
@@ -75,7 +75,7 @@ def clip_by_block_rms(threshold: float) -> GradientTransformation:
     >>> limit.update(grads, limit.init(grads))[0]
     {'w': array([0.2, 1.4]), 'b': array([0.5])}
     """
-    limit = number("clip_by_block_rms", "threshold", threshold, 0)
+    limit = number("clip_by_block_rms", "threshold", threshold, above=0)
 
     def rule(g: Array) -> tuple[Array]:
         rms = norm_of(g) / math.sqrt(max(g.size, 1))
@@ -92,7 +92,7 @@ def adaptive_grad_clip(clipping: float, eps: float = 1e-3, axis: int | tuple[int
     A unit is what lies along `axis`. Without one: a vector, or what is one but for axes of length 1, is one unit; a matrix
     (inputs, outputs) has one in each column; an array of more axes (outputs, ...) one in each entry of the first axis.
     State: nothing
-    Errors: ValueError for negative or infinite clipping or eps, without `params`, or where an array lacks the axis.
+    Errors: ValueError unless clipping is finite and above 0, and eps finite and not negative; without `params`, or where an array lacks the axis.
     Source: Brock et al. (2021), section 4; optax.adaptive_grad_clip. Conventions: optax takes arrays of three axes as it
         takes matrices, and of four and five with outputs last, as Flax has them; ours are first, as in torch.
 
@@ -104,7 +104,7 @@ def adaptive_grad_clip(clipping: float, eps: float = 1e-3, axis: int | tuple[int
            [2.5, 0. ]])
     """
     who = "adaptive_grad_clip"
-    clipping, eps = number(who, "clipping", clipping, 0), number(who, "eps", eps, 0)
+    clipping, eps = number(who, "clipping", clipping, above=0), number(who, "eps", eps, 0)
 
     def along(array: Array) -> tuple[int, ...]:
         if axis is not None:

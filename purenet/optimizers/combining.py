@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from purenet.checks import boolean, integer
 from purenet.op import Array, Tree
 from purenet.optimizers.masks import Mask, labels_of, mask_of
 from purenet.optimizers.transformation import (
     GradientTransformation,
     Update,
     init_slots,
-    integer,
     leaves_of,
     state_of,
     step_count,
@@ -210,6 +210,7 @@ def multi_steps(
     update_inner = _checked(who, "opt", opt)
     if not callable(every_k_schedule):
         integer(who, "every_k_schedule", every_k_schedule, 1)
+    boolean(who, "use_grad_mean", use_grad_mean)
 
     def init(params: Tree) -> MultiStepsState:
         return MultiStepsState(step_count(), step_count(), opt.init(params), init_slots(who, params))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from purenet.checks import boolean, booleans
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.masks import Mask
@@ -50,6 +51,7 @@ def sgd(learning_rate: ScalarOrSchedule, momentum: float | None = None, nesterov
     >>> updates, int(state.count)
     ({'w': array([-0.2])}, 1)
     """
+    boolean("sgd", "nesterov", nesterov)
     if momentum is not None:
         return _with_velocity("sgd", "momentum", learning_rate, momentum, nesterov, rate_in_velocity=False)
     if nesterov:
@@ -124,6 +126,7 @@ def _with_velocity(
     who: str, decay_name: str, learning_rate: ScalarOrSchedule, decay: float, nesterov: bool, *, rate_in_velocity: bool
 ) -> GradientTransformation:
     decay = decay_rate(who, decay_name, decay)
+    booleans(who, nesterov=nesterov, rate_in_velocity=rate_in_velocity)
 
     def rule_at(t: int, rate: float) -> Rule:
         def rule(g: Array, v: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from purenet.checks import choice, number
+from purenet.checks import booleans, choice, number
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.masks import Mask
@@ -172,9 +172,7 @@ def radam(
     array([-2.   ,  0.125])
     """
     adam_at = adam_rule("radam", b1, b2, eps, eps_root, False, False, False)
-    threshold = number("radam", "threshold", threshold)
-    if threshold <= 4:
-        raise ValueError(f"radam: threshold must be more than 4, got {threshold}")
+    threshold = number("radam", "threshold", threshold, above=4)
     limit = 2 / (1 - b2) - 1
 
     def rule_at(t: int, rate: float) -> Rule:
@@ -235,6 +233,7 @@ def adam_rule(
     eps, eps_root = number(who, "eps", eps, 0), number(who, "eps_root", eps_root, 0)
     not_zero(who, eps=eps, eps_root=eps_root)
     choice(who, "amsgrad", amsgrad, (False, True, "raw"))
+    booleans(who, nesterov=nesterov, epsilon_hat=epsilon_hat)
 
     def rule_at(t: int, rate: float) -> Rule:
         mu_share, nu_share = 1 - b1**t, 1 - b2**t  # how much of the averages is gradient, the rest is their start

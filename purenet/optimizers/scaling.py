@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from purenet.checks import axes, number
+from purenet.checks import axes, boolean, integer, number
 from purenet.op import Array, Tree
 from purenet.optimizers.transformation import (
     GradientTransformation,
     by_rule,
-    integer,
     leaves_of,
     state_of,
     stateless,
@@ -115,7 +114,8 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool =
     >>> opt.update(np.array([4.0, 0.5]), opt.init(np.zeros(2)))[0]
     array([-0.5 , -0.25])
     """
-    who, sign = "scale_by_learning_rate", -1 if flip_sign else 1
+    who = "scale_by_learning_rate"
+    sign = -1 if boolean(who, "flip_sign", flip_sign) else 1
     if callable(learning_rate):
         return by_rule(who, ScaleByScheduleState, learning_rate, lambda t, rate: lambda g: (sign * rate * g,))
     factor = sign * number(who, "learning_rate", learning_rate, 0)
@@ -138,8 +138,7 @@ def centralize(axis: int = 0) -> GradientTransformation:
     array([[-1.,  1.],
            [ 0.,  0.]])
     """
-    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
-        raise TypeError(f"centralize: axis must be an integer, got {axis!r}")
+    axis = integer("centralize", "axis", axis)
 
     def rule(g: Array) -> tuple[Array]:
         if g.ndim < 2:

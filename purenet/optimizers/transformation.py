@@ -31,7 +31,6 @@ __all__ = [
     "by_rule",
     "decay_rate",
     "init_slots",
-    "integer",
     "leaves_of",
     "not_zero",
     "state_of",
@@ -203,15 +202,6 @@ def decay_rate(who: str, name: str, value: float) -> float:
     if rate >= 1:
         raise ValueError(f"{who}: {name} must be in [0, 1), got {rate}")
     return rate
-
-
-def integer(who: str, name: str, value: Any, low: int) -> int:
-    """`value` as an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{who}: {name} must be an integer, got {type(value).__name__}")
-    if value < low:
-        raise ValueError(f"{who}: {name} must be at least {low}, got {value}")
-    return int(value)
 
 
 def not_zero(who: str, **values: float) -> None:

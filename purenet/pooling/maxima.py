@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.checks import array_of
 from purenet.op import Array, Op
 from purenet.pooling.parts import check_entries, parts
 from purenet.windows import along, check_image, integers, slide
@@ -194,7 +195,7 @@ def max_unpool(x: Array, *, indices: Any, size: Any) -> tuple[Array, Any]:
     array([[[0., 3., 2., 0.]]])
     """
     sizes = integers("max_unpool", "size", size, len(check_image("max_unpool", x)))
-    indices = np.asarray(indices)
+    indices = array_of("max_unpool", "indices", indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"max_unpool: indices must be integers, got {indices.dtype}")
     if indices.shape != x.shape:

@@ -123,7 +123,7 @@ def global_avg_pool(x: Array, *, keepdims: bool = False) -> tuple[Array, tuple[i
     array([[ 2., -2.]])
     """
     sizes = check_entries("global_avg_pool", x)
-    return x.mean(axis=tuple(range(2, x.ndim)), keepdims=keepdims), sizes
+    return x.mean(axis=tuple(range(2, x.ndim)), keepdims=bool(keepdims)), sizes
 
 
 @global_avg_pool.pullback

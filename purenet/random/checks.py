@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from purenet.checks import array_of
 from purenet.op import Array, is_floating
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -
 
 def checked_parameter(op: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A number or array that broadcasts to `shape`, in `dtype`."""
-    array = np.asarray(value)
+    array = np.asarray(value) if isinstance(value, str) else array_of(op, name, value)
     if array.dtype.kind not in "iu" and not is_floating(array.dtype):
         raise TypeError(f"{op}: {name} must be a real number or an array of them, got {array.dtype}")
     check_broadcast(op, name, array, shape)

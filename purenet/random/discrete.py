@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from purenet.checks import one_axis
+from purenet.checks import array_of, boolean, one_axis
 from purenet.op import Array, is_floating
 from purenet.random.checks import (
     Shape,
@@ -107,7 +107,8 @@ def categorical(
     True
     """
     check_key("categorical", key)
-    x = np.asarray(logits)
+    boolean("categorical", "replace", replace)
+    x = array_of("categorical", "logits", logits)
     if not is_floating(x.dtype):
         raise TypeError(f"categorical: logits must be a floating-point array, got {x.dtype}")
     axis = one_axis("categorical", axis, x)
@@ -150,6 +151,7 @@ def choice(
     [0, 1, 2, 3, 4]
     """
     check_key("choice", key)
+    boolean("choice", "replace", replace)
     shape, array = checked_shape("choice", shape), _entries("choice", "a", a)
     axis = integer("choice", "axis", axis, -array.ndim, array.ndim - 1) % array.ndim
     n, draws = array.shape[axis], math.prod(shape)
@@ -189,7 +191,7 @@ def permutation(key: Array, x: int | Array, axis: int = 0, independent: bool = F
     check_key("permutation", key)
     array = _entries("permutation", "x", x)
     axis = integer("permutation", "axis", axis, -array.ndim, array.ndim - 1) % array.ndim
-    if independent:
+    if boolean("permutation", "independent", independent):
         return np.take_along_axis(array, _order(key, array.shape, axis), axis)
     return np.take(array, _order(key, (array.shape[axis],), 0), axis)
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from purenet.checks import choice
 from purenet.op import Array, Op
 from purenet.recurrent.unrolled import Cell, State, Unrolled, Weights, blocks, one_step, one_step_bwd, unroll, unroll_bwd
 
@@ -83,11 +82,6 @@ def _hidden(weights: Weights, h: Array) -> Array:
     return np.asarray(s)
 
 
-def _cell(op: str, reset_after: bool) -> GRUCell:
-    choice(op, "reset_after", reset_after, (False, True))
-    return GRUCell(reset_after)
-
-
 @Op
 def gru_cell(params: dict[str, Array], x: Array, carry: Array, *, reset_after: bool = True) -> tuple[Array, Unrolled]:
     """One step of the gated recurrent unit; `b` and `bh` may be absent.
@@ -115,7 +109,7 @@ def gru_cell(params: dict[str, Array], x: Array, carry: Array, *, reset_after: b
     >>> pn.gru_cell(params, np.ones((1, 1)), np.ones((1, 1))).round(12)  # half of n = tanh(log 2) = 0.6, half of h
     array([[0.8]])
     """
-    return one_step("gru_cell", _cell("gru_cell", reset_after), params, x, carry)
+    return one_step("gru_cell", GRUCell(reset_after), params, x, carry)
 
 
 @gru_cell.pullback
@@ -153,7 +147,7 @@ def gru(
             [0.25],
             [0.  ]]]), array([[0.25]]))
     """
-    return unroll("gru", _cell("gru", reset_after), params, xs, carry, lengths, reverse)
+    return unroll("gru", GRUCell(reset_after), params, xs, carry, lengths, reverse)
 
 
 @gru.pullback

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import optree
 
-from purenet.checks import choice, fields
+from purenet.checks import array_of, fields
 from purenet.op import Array, Tree
 
 __all__ = ["Cell", "State", "Unrolled", "Weights", "blocks", "one_step", "one_step_bwd", "unroll", "unroll_bwd"]
@@ -84,7 +84,6 @@ def unroll(
         expected = f"(batch, time, {len(weights.wx)}) to match params.wx {weights.wx.shape}"
         raise ValueError(f"{op}: xs must have shape {expected}, got {xs.shape}")
     state = _state(op, cell, weights, "xs", xs, carry)
-    choice(op, "reverse", reverse, (False, True))
     padded = _padding(op, lengths, xs, reverse)
     gates, states = _forward(cell, weights, _time_first(xs, padded, reverse), state, padded)
     hs = states[0][1:] if padded is None else np.where(padded, 0, states[0][1:])
@@ -232,7 +231,7 @@ def _padding(op: str, lengths: Any, xs: Array, reverse: bool) -> Array | None:
     if lengths is None:
         return None
     batch, time = xs.shape[:2]
-    lengths = np.asarray(lengths)
+    lengths = array_of(op, "lengths", lengths)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"{op}: lengths must be integers, got {lengths.dtype}")
     if lengths.shape != (batch,):

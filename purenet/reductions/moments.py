@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import axes
+from purenet.checks import axes, number
 from purenet.op import Array, Op
 from purenet.reductions.over import Axis, count_over, in_a_row, reduced, spread
 
@@ -77,7 +77,7 @@ def var(x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -
         y    = 1/(n - ddof) sum_i (x_i - m)^2
         dx_i = 2/(n - ddof) (x_i - m) dy; what m adds to it is 0, because the deviations from m add up to 0
     Errors: TypeError for another `axis`, or a `ddof` that is no number; ValueError where x has no such axis, one is named
-        twice, or the n entries, 1 or more, are no more than ddof.
+        twice, the n entries, 1 or more, are no more than ddof, or it is negative.
     Source: jax.numpy.var. Conventions: ddof=0 is the variance of what is there, ddof=1 the unbiased estimate; torch's default
         is correction=1, and for n <= ddof JAX and torch give NaN or infinity. The variance of nothing is 0 (JAX, torch: NaN).
 
@@ -198,8 +198,7 @@ def _deviations(op: str, x: Array, axis: Any, ddof: Any) -> tuple[tuple[int, ...
     """The axes, what the sum of squares is divided by, and the deviations from the mean."""
     along = axes(op, axis, x)
     count = count_over(x, along)
-    if isinstance(ddof, bool) or not isinstance(ddof, int | float | np.integer | np.floating):
-        raise TypeError(f"{op}: ddof must be a number, got {ddof!r}")
+    ddof = number(op, "ddof", ddof, low=0)
     if count and not count > ddof:
         raise ValueError(f"{op}: ddof must be less than the {count} entries along axis {axis}, got {ddof}")
     # From the first entry on: so that equal entries deviate by exactly 0, and a large mean costs no digits.

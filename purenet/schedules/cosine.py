@@ -91,7 +91,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
 
 def _cosine(who: str, init: float, steps: float, alpha: float, exponent: float) -> Schedule:
-    init, alpha, exponent = number(who, "init_value", init), number(who, "alpha", alpha), number(who, "exponent", exponent, 0)
+    init, alpha = number(who, "init_value", init), number(who, "alpha", alpha)
+    exponent = number(who, "exponent", exponent, above=0)
     (steps,) = positive(who, decay_steps=steps)
 
     def schedule(count: int) -> float:

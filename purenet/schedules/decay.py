@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from purenet.checks import number
+from purenet.checks import boolean, number
 from purenet.schedules.rates import Schedule, positive
 
 __all__ = [
@@ -53,6 +53,7 @@ def exponential_decay(
     transition_begin = number(who, "transition_begin", transition_begin, 0)
     if end_value is not None:
         end_value = number(who, "end_value", end_value)
+    boolean(who, "staircase", staircase)
     if transition_steps <= 0 or decay_rate <= 0:
         raise ValueError(f"{who}: transition_steps and decay_rate must be positive, got {transition_steps} and {decay_rate}")
 
@@ -100,7 +101,7 @@ def polynomial_schedule(
 
     Math, with p = 1 - (t - transition_begin) / transition_steps, brought to [0, 1]:
         rate(t) = (init_value - end_value) p^power + end_value
-    Errors: TypeError for what is not a number; ValueError unless all are finite, power and transition_begin not negative and
+    Errors: TypeError for what is not a number; ValueError unless all are finite, transition_begin not negative, and power and
         transition_steps positive.
     Source: optax.polynomial_schedule. Conventions: without steps, optax logs a line and stays at init_value. Keras's
         PolynomialDecay and torch's PolynomialLR are this with no beginning, and torch's without an end_value.
@@ -147,6 +148,7 @@ def inverse_time_decay(init_value: float, decay_steps: float, decay_rate: float,
     who = "inverse_time_decay"
     value, rate = number(who, "init_value", init_value), number(who, "decay_rate", decay_rate, 0)
     (steps,) = positive(who, decay_steps=decay_steps)
+    boolean(who, "staircase", staircase)
     return lambda count: value / (1 + rate * (math.floor(count / steps) if staircase else count / steps))
 
 
@@ -186,7 +188,7 @@ def scales(who: str, boundaries_and_scales: Mapping[int, float] | None) -> list[
 
 def _polynomial(who: str, init: float, end: float, power: float, steps: float, begin: float) -> Schedule:
     init, end = number(who, "init_value", init), number(who, "end_value", end)
-    power, begin = number(who, "power", power, 0), number(who, "transition_begin", begin, 0)
+    power, begin = number(who, "power", power, above=0), number(who, "transition_begin", begin, 0)
     (steps,) = positive(who, transition_steps=steps)
 
     def schedule(count: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import mask
+from purenet.checks import array_of, mask
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
@@ -33,7 +33,9 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([1., 9., 9.]), (array([1., 0., 0.]), array(2.)))
     """
-    own = np.array(condition)  # a caller may write to his before the pullback
+    if isinstance(condition, bool | np.bool_):
+        raise TypeError(f"where: condition must be an array of booleans (true = keep), got {condition!r}")
+    own = np.array(array_of("where", "condition", condition))  # a caller may write to his before the pullback
     try:
         shape = np.broadcast_shapes(x.shape, y.shape, own.shape)
     except ValueError:
@@ -100,7 +102,8 @@ def triu(x: Array, *, k: int = 0) -> tuple[Array, int]:
     array([[1., 2.],
            [0., 4.]])
     """
-    return np.triu(x, _diagonal("triu", x, k)), k
+    k = _diagonal("triu", x, k)
+    return np.triu(x, k), k
 
 
 @triu.pullback
@@ -124,7 +127,8 @@ def tril(x: Array, *, k: int = 0) -> tuple[Array, int]:
     array([[0., 0.],
            [3., 0.]])
     """
-    return np.tril(x, _diagonal("tril", x, k)), k
+    k = _diagonal("tril", x, k)
+    return np.tril(x, k), k
 
 
 @tril.pullback

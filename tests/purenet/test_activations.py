@@ -130,7 +130,7 @@ def test_identity_copies() -> None:
 
 
 def test_gelu_refuses_a_name_for_approximate() -> None:
-    with pytest.raises(ValueError, match="gelu: approximate must be one of True, False, got 'none'"):
+    with pytest.raises(TypeError, match="gelu: approximate must be True or False, got 'none'"):
         pn.gelu(np.ones(2), approximate="none")
 
 

@@ -241,7 +241,11 @@ def test_an_offset_continues_a_sequence() -> None:
         (lambda: pn.padding_mask([1.0], 3), TypeError, "padding_mask: lengths must be integers, got float64"),
         (lambda: pn.padding_mask(2, 3), ValueError, r"padding_mask: lengths must have shape \(batch,\), got \(\)"),
         (lambda: pn.sinusoidal_positions(2, 3), ValueError, "sinusoidal_positions: width must be even, got 3"),
-        (lambda: pn.sinusoidal_positions(2, 4, base=0), ValueError, "sinusoidal_positions: base must be greater than 0"),
+        (
+            lambda: pn.sinusoidal_positions(2, 4, base=0),
+            ValueError,
+            "sinusoidal_positions: base must be finite and greater than 0",
+        ),
         (lambda: pn.alibi_slopes(0), ValueError, "alibi_slopes: heads must be at least 1, got 0"),
         (lambda: pn.alibi_bias(2, 3, offset=0.5), TypeError, "alibi_bias: offset must be an integer, got 0.5"),
     ],

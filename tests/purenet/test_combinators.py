@@ -156,8 +156,11 @@ def test_a_bound_op_is_a_stage() -> None:
             lambda op, p: op(p, X, loss=LABELS),
             r"chain\(net, loss\): loss must be a dict of the keywords of that stage, got ndarray",
         ),
-        (lambda op, p: op(p, X), "softmax_cross_entropy: missing the keyword argument 'labels'"),
-        (lambda op, p: op(p, X, loss={"label": LABELS}), "softmax_cross_entropy: unknown keyword argument 'label' "),
+        (lambda op, p: op(p, X), r"chain\(net, loss\): softmax_cross_entropy: missing the keyword argument 'labels'"),
+        (
+            lambda op, p: op(p, X, loss={"label": LABELS}),
+            r"chain\(net, loss\): softmax_cross_entropy: unknown keyword argument 'label' ",
+        ),
         (lambda op, _: op([], X), r"chain\(net, loss\): params must be a dict by stage name \(net\), got list"),
     ],
 )
@@ -333,7 +336,7 @@ def test_params_hold_the_stages_with_parameters_and_no_other(change: Callable[[d
 def test_an_error_names_the_stage_it_came_from() -> None:
     params = {"net": weights(2, 4, 3)}
     params["net"]["affine2"]["w"] = np.ones((5, 3))
-    with pytest.raises(ValueError, match=r"^affine: x must have shape \(\.\.\., 5\)") as caught:
+    with pytest.raises(ValueError, match=r"^chain\(net, loss\): affine: x must have shape \(\.\.\., 5\)") as caught:
         goal()(params, X, loss={"labels": LABELS})
     assert caught.value.__notes__ == [
         "in the stage 'affine2' of chain(affine1, tanh1, affine2)",
@@ -343,7 +346,8 @@ def test_an_error_names_the_stage_it_came_from() -> None:
 
 def test_two_dtypes_are_an_error_of_the_stage_where_they_meet() -> None:
     with pytest.raises(
-        TypeError, match=r"^affine: arguments must share one dtype, .*params\.b is float64 and x is float32\n"
+        TypeError,
+        match=r"^chain\(affine1, tanh1, affine2\): affine: arguments must share one dtype, .*params\.b is float64 and x is float32\n",
     ) as caught:
         net()(weights(2, 4, 3), X.astype(np.float32))
     assert caught.value.__notes__ == ["in the stage 'affine1' of chain(affine1, tanh1, affine2)"]

@@ -309,7 +309,11 @@ def test_the_aliases_are_the_same_functions() -> None:
             TypeError,
             "delta_orthogonal: key must be a NumPy array",
         ),
-        (lambda: initializers.variance_scaling(0, "fan_in", "normal"), ValueError, "variance_scaling: scale must be positive"),
+        (
+            lambda: initializers.variance_scaling(0, "fan_in", "normal"),
+            ValueError,
+            "variance_scaling: scale must be finite and greater than 0",
+        ),
         (
             lambda: initializers.variance_scaling(1.0, "fan", "normal"),
             ValueError,

@@ -229,7 +229,7 @@ def test_a_uniform_distribution_is_as_perplexing_as_it_has_classes() -> None:
 def test_perplexity_counts_what_is_kept() -> None:
     logs = np.log([[0.5, 0.5], [0.125, 0.875], [0.25, 0.75]])
     assert perplexity(logs, [0, -1, 0], where=[True, False, True]) == pytest.approx(np.sqrt(8), rel=1e-14)
-    assert math.isnan(perplexity(logs, [0, 0, 0], where=False))
+    assert math.isnan(perplexity(logs, [0, 0, 0], where=np.array(False)))
     assert math.isnan(perplexity(np.zeros((0, 3)), np.zeros(0, int)))
 
 

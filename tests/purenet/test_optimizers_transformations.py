@@ -174,9 +174,9 @@ def test_params_that_are_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("make", [clip_by_global_norm, clip_by_block_rms, clip, adaptive_grad_clip])
-def test_nothing_is_left_at_limit_zero(make: Any) -> None:
-    for grads in (np.zeros(3), np.array([1.0, -2.0, 0.0])):
-        np.testing.assert_array_equal(after(make(0.0), grads), 0.0)
+def test_a_limit_of_zero_would_leave_nothing(make: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{make.__name__}: \w+ must be finite and greater than 0, got 0.0$"):
+        make(0.0)
 
 
 def test_clip_by_global_norm_as_torch_and_the_book() -> None:
@@ -405,7 +405,7 @@ def test_the_same_key_gives_the_same_noise_as_jax() -> None:
         (lambda: partition({"a": 1}, "a"), TypeError, r"partition: transforms\['a'\] must have init and update, got int"),
         (lambda: after(partition({"a": scale(1.0)}, "b"), tree(0)), ValueError, "param_labels must be among 'a', got 'b'"),
         (lambda: multi_steps(scale(1.0), 0), ValueError, "multi_steps: every_k_schedule must be at least 1, got 0"),
-        (lambda: multi_steps(scale(1.0), 2.0), TypeError, "multi_steps: every_k_schedule must be an integer, got float"),
+        (lambda: multi_steps(scale(1.0), 2.0), TypeError, "multi_steps: every_k_schedule must be an integer, got 2.0"),
         (
             lambda: after(multi_steps(scale(1.0), lambda made: 0), tree(0)),
             ValueError,
@@ -421,7 +421,7 @@ def test_the_same_key_gives_the_same_noise_as_jax() -> None:
         (lambda: lion(0.1, b2=1.0), ValueError, "lion: b2 must be"),
         (lambda: nadam(0.1, b2=1.0), ValueError, "nadam: b2 must be"),
         (lambda: nadam(0.1, momentum_decay=-1.0), ValueError, "nadam: momentum_decay must be"),
-        (lambda: radam(0.1, threshold=4.0), ValueError, "radam: threshold must be more than 4, got 4.0"),
+        (lambda: radam(0.1, threshold=4.0), ValueError, "radam: threshold must be finite and greater than 4, got 4.0"),
         (lambda: adamax(0.1, eps=0.0), ValueError, "adamax: eps must not be 0 in float32, got 0.0"),
         (lambda: rmsprop(0.1, nesterov=True), ValueError, "rmsprop: nesterov=True needs a momentum"),
         (lambda: rmsprop(0.1, eps=1e-60), ValueError, "rmsprop: eps must not be 0 in float32"),

@@ -63,7 +63,13 @@ SPECS = (
         errors=(
             *errors("celu"),
             *bad_alpha("celu"),
-            Error("alpha is 0", lambda draw: (draw.normal(3),), ValueError, "celu: alpha must be above 0", {"alpha": 0}),
+            Error(
+                "alpha is 0",
+                lambda draw: (draw.normal(3),),
+                ValueError,
+                "celu: alpha must be finite and greater than 0",
+                {"alpha": 0},
+            ),
         ),
         tier=2,
     ),

@@ -168,8 +168,8 @@ SPECS = (
             Error(
                 "keepdims by name",
                 lambda draw: (draw.normal(2, 3),),
-                ValueError,
-                "logsumexp: keepdims must be one of True, False, got 'yes'",
+                TypeError,
+                "logsumexp: keepdims must be True or False, got 'yes'",
                 {"keepdims": "yes"},
             ),
         ),

@@ -92,8 +92,8 @@ SPECS = (
             Error(
                 "torch's name of the approximation",
                 lambda draw: (draw.normal(3),),
-                ValueError,
-                "gelu: approximate must be one of True, False, got 'none'",
+                TypeError,
+                "gelu: approximate must be True or False, got 'none'",
                 {"approximate": "none"},
             ),
         ),

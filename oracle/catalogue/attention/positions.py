@@ -72,8 +72,8 @@ SPECS = (
             Error("width 3", normal(2, 1, 3), ValueError, "rotary_embedding: x must have shape (..., T, N, H) with an even H"),
             bad("positions of words", "positions must be real numbers, got <U1", TypeError, positions=["a", "b", "c"]),
             bad("too many positions", "positions must have a shape that broadcasts to (2, 3)", positions=np.arange(4)),
-            bad("base 0", "base must be greater than 0, got 0", base=0),
-            bad("interleaved by name", "interleaved must be one of True, False, got 'yes'", interleaved="yes"),
+            bad("base 0", "base must be finite and greater than 0, got 0", base=0),
+            bad("interleaved by name", "interleaved must be True or False, got 'yes'", TypeError, interleaved="yes"),
         ),
     ),
 )

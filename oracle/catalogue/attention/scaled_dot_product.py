@@ -163,12 +163,12 @@ def option_errors(op: str, arguments: Callable[[Draw], Arguments]) -> tuple[Erro
     return (
         wrong("a mask of numbers", "mask must be an array of booleans", TypeError, mask=np.ones((2, 3))),
         wrong("a mask of another shape", "mask must have a shape that broadcasts to (2, 2, 2, 3), got (3, 2)", mask=HOLES.T),
-        wrong("causal by name", "is_causal must be one of True, False, got 'causal'", is_causal="causal"),
+        wrong("causal by name", "is_causal must be True or False, got 'causal'", TypeError, is_causal="causal"),
         wrong("scale by name", "scale must be a number, got str", TypeError, scale="sqrt"),
         wrong("a window of three", "local_window_size must be an integer or a tuple of 2", local_window_size=(1, 2, 3)),
         wrong("a window below 0", "local_window_size must be at least 0, got -1", local_window_size=-1),
         wrong("half a window", "local_window_size must be an integer", TypeError, local_window_size=0.5),
-        wrong("softcap 0", "softcap must be greater than 0, got 0", softcap=0),
+        wrong("softcap 0", "softcap must be finite and greater than 0, got 0", softcap=0),
     )
 
 

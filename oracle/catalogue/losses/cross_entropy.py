@@ -259,7 +259,7 @@ SPECS = (
             bad_labels(
                 "ignore_index is not an integer",
                 np.array([0, 1, 2]),
-                "ignore_index must be an integer or None, got float",
+                "ignore_index must be an integer, got",
                 TypeError,
                 ignore_index=1.0,
             ),

@@ -168,7 +168,7 @@ SPECS = (
                 "poisson_nll_loss",
                 counts(3),
                 ("negative eps", "eps must be finite and at least 0, got -1.0", ValueError, {"eps": -1.0}),
-                ("log_input is not boolean", "log_input must be one of True, False, got 'no'", ValueError, {"log_input": "no"}),
+                ("log_input is not boolean", "log_input must be True or False, got 'no'", TypeError, {"log_input": "no"}),
             ),
         ),
         tier=2,

@@ -236,7 +236,7 @@ SPECS = (
                 SATURATED,
             ),
         ),
-        strategy=fuzzed(ranked, lambda draw: {"margin": draw.choice([0.0, 0.5, -1.0])}),
+        strategy=fuzzed(ranked, lambda draw: {"margin": draw.choice([0.0, 0.5, 1.0])}),
         errors=(
             *errors_of("margin_ranking_loss", ranked, ("input1", "input2")),
             Error(

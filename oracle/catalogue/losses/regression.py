@@ -91,11 +91,11 @@ def between(op: Op, arguments: Any = pair) -> tuple[Error, ...]:
     return errors_of(op.name, arguments, ("predictions", "targets"))
 
 
-def errors_of_bound(op: Op, name: str) -> tuple[Error, ...]:
+def errors_of_bound(op: Op, name: str, least: str) -> tuple[Error, ...]:
     return bad_options(
         op.name,
         pair(3),
-        ("negative bound", f"{name} must be finite and at least 0, got -1.0", ValueError, {name: -1.0}),
+        ("negative bound", f"{name} must be finite and {least} 0, got -1.0", ValueError, {name: -1.0}),
         ("bound is not a number", f"{name} must be a number, got str", TypeError, {name: "1"}),
     )
 
@@ -158,7 +158,7 @@ SPECS = (
             Case("far apart", far_apart, {"delta": 0.125, "reduction": "none"}, SATURATED),
         ),
         strategy=fuzzed(unequal, lambda draw: {"delta": draw.choice([1.0, 0.25, 3.0])}),
-        errors=(*between(huber_loss), *errors_of_bound(huber_loss, "delta")),
+        errors=(*between(huber_loss), *errors_of_bound(huber_loss, "delta", "greater than")),
         tier=2,
     ),
     Spec(
@@ -171,7 +171,7 @@ SPECS = (
             Case("far apart", far_apart, {"beta": 0.125, "reduction": "none"}, SATURATED),
         ),
         strategy=fuzzed(unequal, lambda draw: {"beta": draw.choice([1.0, 0.25, 3.0])}),
-        errors=(*between(smooth_l1_loss), *errors_of_bound(smooth_l1_loss, "beta")),
+        errors=(*between(smooth_l1_loss), *errors_of_bound(smooth_l1_loss, "beta", "at least")),
         tier=2,
     ),
     Spec(

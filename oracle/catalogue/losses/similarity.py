@@ -319,7 +319,7 @@ SPECS = (
                 ("labels of float type", "labels must be integers, got float64", TypeError, {"labels": np.zeros(3)}),
                 (
                     "no temperature",
-                    "temperature must be above 0, got 0",
+                    "temperature must be finite and greater than 0, got 0",
                     ValueError,
                     {"labels": np.zeros(3, int), "temperature": 0},
                 ),

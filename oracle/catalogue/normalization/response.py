@@ -48,9 +48,9 @@ SPECS = (
         strategy=responses,
         errors=(
             bad("size 0", "size must be at least 1, got 0", 2, 3, size=0),
-            bad("size is no integer", "size must be an integer, got float", 2, 3, by=TypeError, size=3.0),
+            bad("size is no integer", "size must be an integer, got 3.0", 2, 3, by=TypeError, size=3.0),
             bad("a vector", "x must have shape (batch, channels, ...), got (3,)", 3),
-            bad("k of 0", "k must be greater than 0, got 0", 2, 3, k=0),
+            bad("k of 0", "k must be finite and greater than 0, got 0", 2, 3, k=0),
             bad("negative alpha", "alpha must be finite and at least 0, got -1", 2, 3, alpha=-1),
             bad("negative beta", "beta must be finite and at least 0, got -0.5", 2, 3, beta=-0.5),
         ),

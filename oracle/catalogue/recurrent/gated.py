@@ -84,8 +84,8 @@ def errors(name: str, time: int | None) -> tuple[Error, ...]:
         Error(
             "reset by name",
             lambda draw: before(draw, time=time),
-            ValueError,
-            f"{name}: reset_after must be one of False, True, got 'before'",
+            TypeError,
+            f"{name}: reset_after must be True or False, got 'before'",
             {"reset_after": "before"},
         ),
     )

@@ -283,5 +283,5 @@ def sequence_errors(name: str, make: Make, gates: int) -> tuple[Error, ...]:
         wrong("too few lengths", ValueError, "lengths must have shape (3,) to match xs (3, 4, 2), got (2,)", lengths=[1, 2]),
         wrong("lengths that are not integers", TypeError, "lengths must be integers, got float64", lengths=[1.0, 2.0, 3.0]),
         wrong("lengths as a mask", TypeError, "lengths must be integers, got bool", lengths=[True, True, False]),
-        wrong("reverse by name", ValueError, "reverse must be one of False, True, got 'backward'", reverse="backward"),
+        wrong("reverse by name", TypeError, "reverse must be True or False, got 'backward'", reverse="backward"),
     )

@@ -144,7 +144,7 @@ def deviating(name: str) -> tuple[Error, ...]:
     return (
         *errors(name),
         bad(name, "too few", ValueError, "ddof must be less than the 3 entries along axis 1, got 3", axis=1, ddof=3),
-        bad(name, "no number", TypeError, "ddof must be a number, got '1'", ddof="1"),
+        bad(name, "no number", TypeError, "ddof must be a number, got str", ddof="1"),
     )
 
 
