@@ -116,6 +116,10 @@ def truncated_normal(stddev: float = 1e-2, *, lower: float = -2.0, upper: float 
     (True, True)
     """
     stddev = number("truncated_normal", "stddev", stddev, low=0)
+    for name, bound in (("lower", lower), ("upper", upper)):
+        checked_parameter("truncated_normal", name, bound, (), np.dtype(np.float64))
+    if not lower < upper:
+        raise ValueError(f"truncated_normal: lower must be less than upper, got {lower} and {upper}")
 
     def init(key: Array, shape: Shape, dtype: DTypeLike = np.float64) -> Array:
         shape = checked_shape("truncated_normal", shape)

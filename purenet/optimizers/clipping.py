@@ -92,7 +92,8 @@ def adaptive_grad_clip(clipping: float, eps: float = 1e-3, axis: int | tuple[int
     A unit is what lies along `axis`. Without one: a vector, or what is one but for axes of length 1, is one unit; a matrix
     (inputs, outputs) has one in each column; an array of more axes (outputs, ...) one in each entry of the first axis.
     State: nothing
-    Errors: ValueError unless clipping is finite and above 0, and eps finite and not negative; without `params`, or where an array lacks the axis.
+    Errors: ValueError unless clipping is finite and above 0, and eps finite and not negative; without `params`, or where an
+        array lacks the axis.
     Source: Brock et al. (2021), section 4; optax.adaptive_grad_clip. Conventions: optax takes arrays of three axes as it
         takes matrices, and of four and five with outputs last, as Flax has them; ours are first, as in torch.
 

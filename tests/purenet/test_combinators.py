@@ -159,7 +159,7 @@ def test_a_bound_op_is_a_stage() -> None:
         (lambda op, p: op(p, X), r"chain\(net, loss\): softmax_cross_entropy: missing the keyword argument 'labels'"),
         (
             lambda op, p: op(p, X, loss={"label": LABELS}),
-            r"chain\(net, loss\): softmax_cross_entropy: unknown keyword argument 'label' ",
+            r"chain\(net, loss\): softmax_cross_entropy: unknown keyword argument",
         ),
         (lambda op, _: op([], X), r"chain\(net, loss\): params must be a dict by stage name \(net\), got list"),
     ],
@@ -347,7 +347,7 @@ def test_an_error_names_the_stage_it_came_from() -> None:
 def test_two_dtypes_are_an_error_of_the_stage_where_they_meet() -> None:
     with pytest.raises(
         TypeError,
-        match=r"^chain\(affine1, tanh1, affine2\): affine: arguments must share one dtype, .*params\.b is float64 and x is float32\n",
+        match=r"^chain\(affine1, tanh1, affine2\): affine: .* share one dtype, .*params\.b is float64 and x is float32\n",
     ) as caught:
         net()(weights(2, 4, 3), X.astype(np.float32))
     assert caught.value.__notes__ == ["in the stage 'affine1' of chain(affine1, tanh1, affine2)"]
