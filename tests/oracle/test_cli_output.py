@@ -315,13 +315,13 @@ def test_a_place_is_where_the_thing_is(run: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_the_places_of_an_op_of_another_module(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    code, out, _ = run("show", "examples.own_op:mean_squared_error")
+    code, out, _ = run("show", "oracle.examples.own_op:mean_squared_error")
     assert code == Exit.PASS
     for label, text in (("forward", "def mean_squared_error("), ("pullback", "def mean_squared_error_bwd(")):
-        line = re.search(rf"^{label} +examples/own_op\.py:(\d+)$", out, re.MULTILINE)
+        line = re.search(rf"^{label} +oracle/examples/own_op\.py:(\d+)$", out, re.MULTILINE)
         assert line is not None, out
-        assert (ROOT / "examples/own_op.py").read_text().splitlines()[int(line[1]) - 1].startswith(text)
-    assert run("show", "examples.own_op:other")[0] == Exit.USAGE
+        assert (ROOT / "oracle/examples/own_op.py").read_text().splitlines()[int(line[1]) - 1].startswith(text)
+    assert run("show", "oracle.examples.own_op:other")[0] == Exit.USAGE
 
 
 # ---------------------------------------------------------------------------------------------- widths, help

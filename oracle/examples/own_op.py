@@ -1,4 +1,4 @@
-"""Someone else's op, with a mistake. `oracle verify examples.own_op:mean_squared_error` finds it and says what it is."""
+"""Someone else's op, with a mistake. `oracle verify oracle.examples.own_op:mean_squared_error` finds it and says what it is."""
 
 import jax.numpy as jnp
 import numpy as np
