@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oracle.report import document
 from oracle.report.table import plain
-from oracle.repro import INPUTS, PROGRAM, Files
+from oracle.repro import INPUTS, PROGRAM, SOURCE, Files
 
 __all__ = ["folder_name", "prune", "write"]
 
-SAFE = re.compile(r"[A-Za-z0-9_.,=+() -]+")
+SAFE = re.compile(r"[A-Za-z0-9_.,=+()-]+")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # of Windows, with whatever suffix
 LONGEST = 100
 MARK = re.compile(r"# Written by `(.*)`, sha256 ([0-9a-f]{64})\n")
-ALLOWED = {PROGRAM, INPUTS}
+ALLOWED = {PROGRAM, INPUTS, SOURCE}
+PLACE = re.compile(r"^SOURCE = HERE / (.*)$", re.MULTILINE)
 
 
 def folder_name(op: str, case: str, dtype: str = "float64") -> str:
-    """`<op>-<case>`, where that is a name for every file system; else what is left of it, and a hash."""
+    """`<op>-<case>`, with _ for spaces, where that is a name for every file system; else what is left of it, and a hash.
+
+    So that no two cases have one name, a case with an _ of its own has the hash, too.
+    """
     wanted = "-".join(part for part in (op, case, "" if dtype == "float64" else dtype) if part)
+    plain_name = wanted.replace(" ", "_") if " " not in op and "_" not in case else ""
     name = "".join(c if SAFE.fullmatch(c) else "_" for c in wanted)[:LONGEST].strip(" .-")
     if RESERVED.fullmatch(name.split(".")[0].strip()):
         name = f"_{name}"
-    if name == wanted:
+    if name == plain_name:
         return name
     digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{name}-{digest}" if name else digest
@@ -39,10 +46,10 @@ def write(root: Path, name: str, files: Files, command: str) -> Path:
         if not (folder.exists() or folder.is_symlink()) or written_by(folder) is not None:
             break
         folder = root / f"{name}-{n}"
-    if INPUTS not in files:
-        (folder / INPUTS).unlink(missing_ok=True)
-    program = str(files[PROGRAM])
-    mark = f"\n# Written by `{plain(command)}`, sha256 {_digest(folder, program, files.get(INPUTS, b''))}\n"
+    for other in ALLOWED - files.keys():
+        (folder / other).unlink(missing_ok=True)
+    program = PLACE.sub(lambda found: f"SOURCE = HERE / {_relative(ast.literal_eval(found[1]), folder)!a}", str(files[PROGRAM]))
+    mark = f"\n# Written by `{plain(command)}`, sha256 {_digest(folder, program, files)}\n"
     document.write(folder, {**files, PROGRAM: program + mark})
     return folder / PROGRAM
 
@@ -56,12 +63,12 @@ def written_by(folder: Path) -> str | None:
         if any(path.is_symlink() or not path.is_file() for path in there.values()):
             return None
         text = there[PROGRAM].read_text(encoding="utf-8")
-        inputs = there[INPUTS].read_bytes() if INPUTS in there else b""
+        others = {name: path.read_bytes() for name, path in there.items() if name != PROGRAM}
     except (OSError, ValueError):
         return None
     program, newline, last = text.removesuffix("\n").rpartition("\n")
     found = MARK.fullmatch(last + "\n")
-    return found[1] if newline and found and found[2] == _digest(folder, program, inputs) else None
+    return found[1] if newline and found and found[2] == _digest(folder, program, others) else None
 
 
 def prune(root: Path, kept: Iterable[Path], commands: Sequence[str] | None) -> None:
@@ -85,7 +92,18 @@ def prune(root: Path, kept: Iterable[Path], commands: Sequence[str] | None) -> N
             continue
 
 
-def _digest(folder: Path, program: str, inputs: str | bytes) -> str:
+def _digest(folder: Path, program: str, others: Files) -> str:
     """Of the name, too: who has moved a folder wants to keep it."""
-    data = inputs.encode() if isinstance(inputs, str) else inputs
-    return hashlib.sha256(f"{folder.name}\0{program}\0".encode("utf-8", "surrogatepass") + data).hexdigest()
+    digest = hashlib.sha256(f"{folder.name}\0{program}\0".encode("utf-8", "surrogatepass"))
+    for name in (INPUTS, SOURCE):
+        data = others.get(name, b"")
+        digest.update(data.encode() if isinstance(data, str) else data)
+    return digest.hexdigest()
+
+
+def _relative(place: str, folder: Path) -> str:
+    """The way from the folder to a place, so that both can be moved together; the place where there is none."""
+    try:
+        return Path(os.path.relpath(place, folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return place

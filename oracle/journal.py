@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from typing import Any
 from oracle.campaign import Task
 from oracle.report import document
 from oracle.row import Row
+from oracle.sources import own_modules
 from oracle.trajectory import SlotRow
 
 __all__ = ["NAME", "Journal", "key"]
@@ -36,12 +36,8 @@ def key(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sources() -> str:
     """A hash of purenet and oracle, and of all that is imported from outside the installed packages."""
-    installed = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     files = {path for name in ("purenet", "oracle") for path in Path(str(sys.modules[name].__file__)).parent.rglob("*.py")}
-    for module in list(sys.modules.values()):
-        place = getattr(module, "__file__", None)
-        if isinstance(place, str) and not str(Path(place).resolve()).startswith(installed):
-            files.add(Path(place))
+    files.update(own_modules().values())
     digest = hashlib.sha256()
     for path in sorted(path.resolve() for path in files):
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +18,18 @@ from numpy.typing import NDArray
 import purenet
 from oracle.campaign import Task, spec_of
 from oracle.report.table import plain
+from oracle.sources import file_of, folder_of, own_modules
 from oracle.spec import Flag
 from oracle.subject import Subject
 from purenet import Op
 
-__all__ = ["INPUTS", "PROGRAM", "Files", "Words", "drawing", "holding", "running"]
+__all__ = ["INPUTS", "PROGRAM", "SOURCE", "Files", "Words", "drawing", "holding", "running"]
 
 Files = Mapping[str, str | bytes]
 
 PROGRAM = "repro.py"
 INPUTS = "inputs.npz"
+SOURCE = "source.zip"
 
 TEMPLATE = """# {title}
 # {command}
@@ -41,6 +42,15 @@ from oracle.campaign import Task, spec_of
 spec = spec_of({task})
 {body}print(result)
 sys.exit({code})
+"""
+
+FIND = """from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / {folder}
+if not (SOURCE / {file}).exists():  # {module} as it was then
+    SOURCE = HERE / "{copy}"
+sys.path.insert(0, str(SOURCE))
 """
 
 HOLDING = """
@@ -119,19 +129,20 @@ def holding(
         more="".join(f"\n    {line}" for line in more if line),
     )
     imports = {"from pathlib import Path", "import numpy as np", *writer.imports}
-    return {PROGRAM: _program(task, body, words, imports), INPUTS: _npz(writer.arrays)}
+    return {PROGRAM: _program(task, body, words, imports), INPUTS: _npz(writer.arrays), **_copy(task.module)}
 
 
 def drawing(task: Task, words: Words) -> Files:
     """A program that draws the arguments of a case as `oracle verify` does, for those that cannot be written down."""
     body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words))
-    return {PROGRAM: _program(task, body, words, set())}
+    return {PROGRAM: _program(task, body, words, set()), **_copy(task.module)}
 
 
 def running(command: Sequence[str], module: str) -> Files:
     """A program that runs a command again, for what can neither be written down nor drawn by name."""
-    find = f"sys.path.insert(0, {_folder(module)!a})\n" if module else ""
-    return {PROGRAM: f"import sys\n\nfrom oracle.cli import main\n\n{find}sys.exit(main({list(command[1:])!a}))\n"}
+    find = _found(module) if module else ""
+    program = f"import sys\n{find}\nfrom oracle.cli import main\n\nsys.exit(main({list(command[1:])!a}))\n"
+    return {PROGRAM: program, **_copy(module)}
 
 
 def _clock(words: Words) -> str:
@@ -139,7 +150,8 @@ def _clock(words: Words) -> str:
 
 
 def _program(task: Task, body: str, words: Words, imports: set[str]) -> str:
-    modules = set(imports)
+    find = _found(task.module) if task.module else ""
+    modules = imports - {"from pathlib import Path"} if find else set(imports)
     if words.seconds:
         modules.add("import faulthandler")
     if words.dies:
@@ -149,18 +161,48 @@ def _program(task: Task, body: str, words: Words, imports: set[str]) -> str:
         command=plain(words.command),
         imports="".join(f"{line}\n" for line in sorted(modules, key=lambda line: (line.startswith("from"), line))),
         guard=GUARD if words.dies else "",
-        find=f"sys.path.insert(0, {_folder(task.module)!a})\n" if task.module else "",
+        find=find,
         task=f"Task({task.module!a}, {task.op!a}, {task.case!a}, {task.dtype!a})",
         body=body,
         code="42 if result.passed else 1" if words.dies else "not result.passed",
     )
 
 
-def _folder(module: str) -> str:
-    """Where Python has found the package, or the module, of this name."""
-    top = sys.modules.get(module.partition(".")[0]) or import_module(module.partition(".")[0])
-    place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
-    return str(Path(place or ".").resolve().parent)
+def _found(module: str) -> str:
+    """The lines with which a program finds this module: where it was found, or else in the copy beside the program."""
+    file = _file(module)
+    if file is None:
+        return ""
+    folder = folder_of(module)
+    return FIND.format(module=module, folder=ascii(str(folder)), file=ascii(file.relative_to(folder).as_posix()), copy=SOURCE)
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of the user's; None for one that is installed, which every program finds, or has no file."""
+    import_module(module)
+    file = file_of(module)
+    if file is None or module.partition(".")[0] in ("oracle", "purenet"):
+        return None
+    return file if file.is_relative_to(folder_of(module)) else None
+
+
+def _copy(module: str) -> dict[str, bytes]:
+    """An archive that Python imports from: the module, and what else has been imported from the same folder."""
+    if not module or _file(module) is None:
+        return {}
+    folder = folder_of(module)
+    own = {
+        file for name, file in own_modules(folder).items() if name.partition(".")[0] not in ("oracle", "purenet", "__main__")
+    }
+    files = sorted(file.relative_to(folder) for file in own if file.suffix == ".py" and file.is_relative_to(folder))
+    folders = sorted({parent for file in files for parent in file.parents} - {Path()})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for parent in folders:  # without entries of their own Python takes them for no packages
+            archive.writestr(zipfile.ZipInfo(f"{parent.as_posix()}/"), b"")
+        for file in files:
+            archive.writestr(zipfile.ZipInfo(file.as_posix()), (folder / file).read_bytes())
+    return {SOURCE: buffer.getvalue()}
 
 
 # ----------------------------------------------------------------------------------------------------- source

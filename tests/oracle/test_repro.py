@@ -6,6 +6,7 @@ import enum
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -224,6 +225,27 @@ def test_every_failing_case_has_a_program_that_shows_it(run: Run, module: Module
     assert "wrong_layers.Weights(w=inputs['params.w" in held
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_a_folder_that_was_taken_elsewhere_runs_there(run: Run, module: Module, tmp_path: Path) -> None:
+    home, away = tmp_path / "reports", tmp_path / "of another" / "machine"
+    module("mine.wrong_layers", WRONG.replace("import collections", "import collections\nfrom mine.helpers import two"))
+    module("mine.helpers", "two = 2\n")
+    assert run("verify", "mine.wrong_layers:plain", "--case", "../nine rows")[0] == Exit.FAIL
+    (program,) = (home / "failures").glob("*/repro.py")
+    assert " " not in program.parent.name
+    assert str(tmp_path) not in program.read_text()
+    (tmp_path / "mine").rename(tmp_path / "mine as it was")
+    shutil.move(home, away)
+    (there,) = (away / "failures").glob("*/repro.py")
+    done = run_alone(there, away)  # from the copy
+    assert (done.returncode, "batch sum missing" in done.stdout) == (1, True)
+    shutil.move(away, home)
+    shutil.copytree(tmp_path / "mine as it was", tmp_path / "mine")
+    mended = tmp_path / "mine" / "wrong_layers.py"
+    mended.write_text(mended.read_text().replace("db = d[0]", "pass"))
+    assert run_alone(program, tmp_path).returncode == 0  # the module as it is now
+
+
 def test_a_program_shows_a_smaller_use_where_one_is_drawn(
     run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,16 +330,16 @@ def test_what_is_only_printed_needs_no_program(run: Run, module: Module, tmp_pat
 @pytest.mark.parametrize(
     ("op", "case", "dtype", "name"),
     [
-        ("relu", "two dimensions", "float64", "relu-two dimensions"),
-        ("relu", "two dimensions", "float16", "relu-two dimensions-float16"),
-        ("chain(first, second)", "a", "float64", "chain(first, second)-a"),
+        ("relu", "two dimensions", "float64", "relu-two_dimensions"),
+        ("relu", "two dimensions", "float16", "relu-two_dimensions-float16"),
+        ("chain(first, second)", "a", "float64", r"chain\(first,_second\)-a-[0-9a-f]{8}"),
         ("total", "fuzz", "float64", "total-fuzz"),
         ("op", "../../x", "float64", r"op-\.\._\.\._x-[0-9a-f]{8}"),
         ("op", "a/b", "float64", r"op-a_b-[0-9a-f]{8}"),
         ("con", "", "float64", r"_con-[0-9a-f]{8}"),
         ("NUL.x", "a", "float64", r"_NUL\.x-a-[0-9a-f]{8}"),
         ("op", "x" * 300, "float64", r"op-x{97}-[0-9a-f]{8}"),
-        ("op", "ends with a dot.", "float64", r"op-ends with a dot-[0-9a-f]{8}"),
+        ("op", "ends with a dot.", "float64", r"op-ends_with_a_dot-[0-9a-f]{8}"),
         ("-rf", "", "float64", r"rf-[0-9a-f]{8}"),
         ("\ud800", "\x1b", "float64", r"_-_-[0-9a-f]{8}"),
         ("..", "", "float64", "[0-9a-f]{8}"),
@@ -329,7 +351,9 @@ def test_a_folder_has_the_name_of_its_case_if_that_is_safe(op: str, case: str, d
 
 
 def test_names_that_become_alike_stay_apart() -> None:
-    assert len({folder_name("op", case) for case in ("a/b", "a\\b", "a|b", "a_b")}) == 4
+    assert len({folder_name("op", case) for case in ("a/b", "a\\b", "a|b", "a_b", "a b", "a b.")}) == 6
+    assert folder_name("chain(a, b)", "c") != folder_name("chain(a,_b)", "c")
+    assert not any(" " in folder_name(op, "a b") for op in ("relu", "chain(first, second)"))
 
 
 FILES = {"repro.py": "print(1)\n", "inputs.npz": b"npz"}

@@ -1,0 +1,42 @@
+"""The user's own modules: those that Python has imported from outside the installed packages."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+__all__ = ["file_of", "folder_of", "own_modules"]
+
+
+@cache
+def _installed() -> tuple[str, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in names)
+
+
+def own_modules(folder: Path | None = None) -> dict[str, Path]:
+    """The files of all modules that are not installed, or of those below a folder alone, by the names of the modules."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None)
+        if isinstance(place, str) and (folder is None or place.startswith(str(folder))):
+            file = Path(place).resolve()
+            if not str(file).startswith(_installed()):
+                found[name] = file
+    return found
+
+
+def folder_of(module: str) -> Path:
+    """The folder on Python's path in which this imported module was found."""
+    top = sys.modules[module.partition(".")[0]]
+    place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
+    return Path(place or ".").resolve().parent
+
+
+def file_of(module: str) -> Path | None:
+    """The file of an imported module of the user's; None for one that is installed, or has no file of its own."""
+    place = getattr(sys.modules[module], "__file__", None)
+    file = Path(place).resolve() if isinstance(place, str) else None
+    return None if file is None or str(file).startswith(_installed()) else file
