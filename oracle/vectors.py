@@ -10,11 +10,13 @@ A file is NumPy's npz, which holds arrays and nothing that could be executed; a 
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import optree
@@ -31,6 +33,7 @@ from oracle.verification import Verification, verify
 __all__ = ["compare", "read", "write"]
 
 Array = NDArray[Any]
+CHUNK = 1 << 20  # bytes that are read at once
 
 
 def write(path: str | Path, **trees: Any) -> None:
@@ -59,17 +62,38 @@ def read(path: str | Path) -> dict[str, Any]:
     trees: dict[str, Any] = {}
     try:
         with Path(path).open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+            if opened.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it holds one array, not several by name")
-            for name in file.files:
-                array = file[name]
-                if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-                    raise ValueError(f"{name} is no array of numbers")
-                _put(trees, name, array)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            opened.seek(0)
+            with zipfile.ZipFile(opened) as archive:
+                for member in archive.infolist():
+                    name = member.filename.removesuffix(".npy")
+                    if name == member.filename:
+                        raise ValueError(f"{name} is no array of numbers")
+                    with archive.open(member) as stream:
+                        _put(trees, name, _array(stream, name))
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"read: {path} is no npz file of arrays of numbers: {error}") from error
     return trees
+
+
+def _array(stream: IO[bytes], name: str) -> Array:
+    """The array in NumPy's npy format. `np.load` would take memory for what the header promises before it reads the data."""
+    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{name} has version {version} of the format, not (1, 0) or (2, 0)")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)  # type: ignore[no-untyped-call]
+    if dtype.kind not in "fiub" or min(shape, default=0) < 0:
+        raise ValueError(f"{name} is no array of numbers")
+    size = math.prod(shape) * dtype.itemsize
+    data = bytearray()
+    while piece := stream.read(min(CHUNK, size - len(data))):
+        data += piece
+    if len(data) < size or stream.read(1):
+        found = f"{len(data)}" if len(data) < size else "more"
+        raise ValueError(f"{name} must have {size} bytes of data ({shape} of {dtype.name}), found {found}")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _put(trees: dict[str, Any], name: str, array: Array) -> None:
