@@ -79,11 +79,11 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def _array(stream: IO[bytes], name: str) -> Array:
     """The array in NumPy's npy format. `np.load` would take memory for what the header promises before it reads the data."""
-    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+    version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} has version {version} of the format, not (1, 0) or (2, 0)")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)  # type: ignore[no-untyped-call]
+    shape, fortran, dtype = read_header(stream)
     if dtype.kind not in "fiub" or min(shape, default=0) < 0:
         raise ValueError(f"{name} is no array of numbers")
     size = math.prod(shape) * dtype.itemsize

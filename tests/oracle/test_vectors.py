@@ -261,7 +261,7 @@ def test_no_memory_is_taken_for_what_a_header_promises(tmp_path: Path, shape: st
     promising(tmp_path / "port.npz", shape)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="port.npz is no npz file of arrays of numbers: x "):
+        with pytest.raises(ValueError, match=r"port\.npz is no npz file of arrays of numbers: x "):
             vectors.read(tmp_path / "port.npz")
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
