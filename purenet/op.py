@@ -290,12 +290,12 @@ _COMMON = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16))
 def _plain_dtype(values: list[Any], arrays: tuple[bool, ...]) -> np.dtype[Any] | None:
     """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
     dtype = None
-    for value, single in zip(values, arrays, strict=True):
+    for i, value in enumerate(values):
         if type(value) is np.ndarray:
             if dtype is not None and value.dtype is not dtype:
                 return None
             dtype = value.dtype
-        elif type(value) is dict and not single:
+        elif type(value) is dict and not arrays[i]:
             for leaf in value.values():
                 if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
                     return None
