@@ -81,7 +81,7 @@ class Staged(Op):
                 return op.fwd(*positional, **keywords)
             except (TypeError, ValueError) as error:
                 error.add_note(f"in the {self.part} {name!r} of {self.name}")
-                sign(error, self.name, op.name if "(" in op.name else "")
+                sign(error, self.name, _made_up(op))
                 raise
 
         return tuple(data), differentiated, run
@@ -213,6 +213,14 @@ class Wrapped(Op):
         bound.bound = bound.op.bound
         return bound
 
+    def _run(self, primals: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, Residuals]:
+        """The value of the Op and its residuals; an error of it begins with the name of the whole."""
+        try:
+            return self.op.fwd(*primals, **options)
+        except (TypeError, ValueError) as error:
+            sign(error, self.name, _made_up(self.op))
+            raise
+
 
 class Residual(Wrapped):
     """An Op whose value is added to its last argument; made by `residual`."""
@@ -224,11 +232,7 @@ class Residual(Wrapped):
         last = self.arguments[-1]
         if not primals and last not in options:
             raise TypeError(f"{self.name}: takes {last}, to which the value is added, got none")
-        try:
-            value, inner = self.op.fwd(*primals, **options)
-        except (TypeError, ValueError) as error:
-            sign(error, self.name)
-            raise
+        value, inner = self._run(primals, options)
         x: Any = options.get(last, self.bound.get(last, primals[-1] if primals else None))
         shape = np.shape(x) if isinstance(x, float) or hasattr(x, "shape") else None
         if inner.structure is not None or shape != inner.shapes[0]:
@@ -258,6 +262,11 @@ def _put(value: Any, names: list[str], varies: bool, positional: list[Any], keyw
         positional.append(value)
     else:
         keywords[names[0]] = value
+
+
+def _made_up(op: Op) -> str:
+    """The name of an Op if it only tells what it was made of, which nobody has to read twice; else nothing."""
+    return op.name if "(" in op.name else ""
 
 
 def _has_parameters(op: Op) -> bool:

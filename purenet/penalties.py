@@ -219,7 +219,7 @@ class Penalized(Wrapped):
         return dict(getattr(self.op, "stages", {}))
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
-        value, inner = self.op.fwd(*primals, **options)
+        value, inner = self._run(primals, options)
         if inner.structure is not None or inner.shapes[0] != ():
             got = "a tree" if inner.structure is not None else f"the shape {inner.shapes[0]}"
             raise ValueError(f"{self.name}: the value of {self.op.name} must be a scalar, to add a penalty to, got {got}")

@@ -17,7 +17,7 @@ import numpy as np
 import optree
 
 from purenet import activations, normalization
-from purenet.checks import choice, number
+from purenet.checks import boolean, choice, number
 from purenet.combinators import chain, named
 from purenet.initializers import Scheme, layers
 from purenet.linear import affine
@@ -59,6 +59,7 @@ def net(sizes: Sequence[int] = SIZES, *, activation: str = "relu", batch_norm: b
     sizes = _checked("net", sizes)
     choice("multi_layer_net", "activation", activation, ACTIVATIONS)
     number("multi_layer_net", "dropout_rate", dropout_rate, 0, 1)
+    boolean("multi_layer_net", "batch_norm", batch_norm)
     stages: dict[str, Op] = {}
     for i in range(1, len(sizes) - 1):
         stages[f"affine{i}"] = affine
@@ -118,6 +119,7 @@ def init(
     {'affine2': [(50, 20), (20,)], 'batch_norm2': [(20,), (20,)]}
     """
     sizes = _checked("init", sizes)
+    boolean("multi_layer_net.init", "batch_norm", batch_norm)
     shapes = {f"affine{i}": pair for i, pair in enumerate(pairwise(sizes), start=1)}
     params = {}
     for i, (name, own) in enumerate(layers(key, shapes, initializer=initializer, dtype=dtype).items(), start=1):

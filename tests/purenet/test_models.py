@@ -267,14 +267,14 @@ def test_descent_learns_with_batch_norm_dropout_and_penalties() -> None:
 )
 def test_images_of_another_shape_are_an_error_that_names_the_net_and_the_stage(name: str, shape: Any, match: str) -> None:
     _, net, params = made(name)
-    with pytest.raises(ValueError, match=f"^{match}") as caught:
+    with pytest.raises(ValueError, match=f"^{name}: {match}") as caught:
         net(params, np.zeros(shape))
     assert caught.value.__notes__ == [f"in the stage 'image' of {name}"]
 
 
 def test_a_wrong_label_is_an_error_of_the_loss() -> None:
     module, _, params = made("lenet")
-    with pytest.raises(ValueError, match=r"^softmax_cross_entropy: labels must be in 0\.\.9, got 10") as caught:
+    with pytest.raises(ValueError, match=r"^lenet_goal: softmax_cross_entropy: labels must be in 0\.\.9, got 10") as caught:
         module.goal()({"net": params}, np.zeros((1, 1, 28, 28)), loss={"labels": np.array([10])})
     assert caught.value.__notes__ == ["in the stage 'loss' of lenet_goal"]
 
@@ -284,7 +284,7 @@ def test_parameters_of_another_net_are_an_error_of_the_stage() -> None:
     with pytest.raises(ValueError, match=r"^deep_convnet: params must hold the stages conv1, .*, got conv1, affine1, affine2"):
         models.deep_convnet.net()(params, np.zeros((1, 1, 28, 28)))
     params["affine2"] = params["affine1"]
-    with pytest.raises(ValueError, match=r"^affine: x must have shape \(\.\.\., 4320\)") as caught:
+    with pytest.raises(ValueError, match=r"^simple_convnet: affine: x must have shape \(\.\.\., 4320\)") as caught:
         models.simple_convnet.net()(params, np.zeros((1, 1, 28, 28)))
     assert caught.value.__notes__ == ["in the stage 'affine2' of simple_convnet"]
 
