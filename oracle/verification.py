@@ -37,6 +37,7 @@ from oracle.probe import RAISED, quiet, random_cotangent
 from oracle.report.table import count, digits, render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
+from oracle.stages import has_stages
 from oracle.subject import Leaf, Subject, check_primals, leaves_of, narrowest
 from oracle.surroundings import kept
 from oracle.verdict import Judgement, judge, measured
@@ -346,8 +347,12 @@ class _Run:
 
     @cached_property
     def large(self) -> bool:
-        """Whether some argument has so many elements that evaluations are counted for each argument."""
-        return max(np.size(leaf.array) for leaf in self.leaves) > max(LARGE, self.limit)
+        """Whether some argument has so many elements that evaluations are counted for each argument.
+
+        In a chain that is sooner so, because its stages are looked at one by one.
+        """
+        most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
+        return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.limit)
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
