@@ -51,6 +51,7 @@ from purenet.recurrent import *
 from purenet.reductions import *
 from purenet.shaping import *
 from purenet.stochastic import *
+from purenet.tuples import first
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "apply_updates",
     "chain",
     "data",
+    "first",
     "initializers",
     "metrics",
     "models",

@@ -99,10 +99,6 @@ class Staged(Op):
                 grads[owner] = _sum(grads[owner], found) if owner in grads else found
         return cotangents[-1] if cotangents else None
 
-    def _check_residuals(self, residuals: Residuals) -> None:
-        if not isinstance(residuals, Residuals) or residuals.op != self.name:
-            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {type(residuals).__name__}")
-
     def _merge(self, options: Mapping[str, Any]) -> dict[str, Any]:
         merged = dict(self.bound)
         for name, given in options.items():
@@ -242,8 +238,7 @@ class Residual(Wrapped):
         return y, Residuals(self.name, inner, inner.dtype, None, inner.shapes, inner.differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
-        if not isinstance(residuals, Residuals) or residuals.op != self.name:
-            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {type(residuals).__name__}")
+        self._check_residuals(residuals)
         cotangents = self.op.bwd(residuals.saved, dy)
         if len(self.arguments) - 1 not in residuals.differentiated:
             return cotangents

@@ -177,9 +177,7 @@ class Op:
         """The cotangents of the positional arguments, given the cotangent `dy` of the value."""
         if self.backward is None:
             raise TypeError(f"{self.name}: no pullback is defined; decorate one with @{self.name}.pullback")
-        if not isinstance(residuals, Residuals) or residuals.op != self.name:
-            what = f"those of {residuals.op}" if isinstance(residuals, Residuals) else type(residuals).__name__
-            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {what}")
+        self._check_residuals(residuals)
         dy = self._cotangent(residuals, dy)
         dtype = residuals.dtype
         if dtype.itemsize == 2:
@@ -253,6 +251,11 @@ class Op:
                 f"{self.name}: {path} must be a floating-point array (float64, float32, float16 or bfloat16), got {array.dtype}"
             )
         return _native(array)
+
+    def _check_residuals(self, residuals: Any) -> None:
+        if not isinstance(residuals, Residuals) or residuals.op != self.name:
+            what = f"those of {residuals.op}" if isinstance(residuals, Residuals) else type(residuals).__name__
+            raise TypeError(f"{self.name}: residuals must be those of {self.name}.fwd, got {what}")
 
     def _cotangent(self, residuals: Residuals, dy: Any) -> Any:
         """`dy` as arrays, of the value's structure, shapes and dtype; a Python number stands for a scalar."""

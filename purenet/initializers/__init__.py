@@ -18,6 +18,7 @@ The fans of a shape are those of weights [in, out], as in `affine`; convolution 
 `layers` knows both, and gives the weights and biases of a whole net.
 """
 
+from purenet.initializers.cells import recurrent
 from purenet.initializers.core import Initializer
 from purenet.initializers.entries import constant, normal, ones, truncated_normal, uniform, zeros
 from purenet.initializers.fans import (
@@ -54,6 +55,7 @@ __all__ = [
     "normal",
     "ones",
     "orthogonal",
+    "recurrent",
     "truncated_normal",
     "uniform",
     "variance_scaling",

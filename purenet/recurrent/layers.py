@@ -1,4 +1,4 @@
-"""Recurrent layers made of recurrent layers: one in each direction, several on top of each other."""
+"""Recurrent layers made of recurrent layers: one in each direction, several on top of each other, or of ids."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from purenet.linear.lookup import embedding
 from purenet.op import Array, Op, Residuals, Tree
 
-__all__ = ["bidirectional", "stacked"]
+__all__ = ["bidirectional", "embedded", "stacked"]
 
 
 def bidirectional(layer: Op) -> Op:
@@ -104,6 +105,50 @@ def stacked(**layers: Op) -> Op:
 
     op = Op(forward, name=name)
     op.__doc__ = f"{', '.join(layer.name for layer in layers.values())} on top of each other, in this order."
+    op.pullback(backward)
+    return op
+
+
+def embedded(layer: Op) -> Op:
+    """A layer that reads words, or characters, by their number: its inputs are the rows of an embedding that these name.
+
+    Shapes: params {"embedding": {w (V, E)}, "layer": as layer}, carry as layer, ids (B, T) -> ys (B, T, H) and carry as it came
+    Math:
+        ys, carry' = f(w[ids], carry),  f the layer with its own params
+        dw and the cotangents of the layer's params and carry are those of embedding and of the layer
+    Errors: TypeError unless `layer` is an Op of (params, xs, carry) whose `lengths` are free; ValueError where params do not
+        hold both parts, or ids do not have two dimensions; those of embedding and of the layer.
+    Source: Bengio et al., A neural probabilistic language model (2003). Conventions: ids are not differentiated, so the carry
+        is what a chain hands on: `chain(rnn=embedded(lstm), affine=first(affine))(params, carry, rnn={"ids": ids})`.
+
+    >>> import numpy as np, purenet as pn
+    >>> layer = pn.embedded(pn.rnn.bind(activation="relu"))
+    >>> adds = {"wx": np.ones((1, 1)), "wh": np.ones((1, 1))}
+    >>> params = {"embedding": {"w": np.array([[10.0], [1.0]])}, "layer": adds}
+    >>> ys, carry = layer(params, np.zeros((1, 1)), ids=np.array([[1, 0, 1]]))  # the sum of 1, 10 and 1
+    >>> ys.ravel(), carry
+    (array([ 1., 11., 12.]), array([[12.]]))
+    """
+    _check_layer("embedded", "layer", layer, "lengths")
+    name = f"embedded({layer.name})"
+    parts = {"embedding": embedding, "layer": layer}
+
+    def forward(params: Tree, carry: Tree, *, ids: Array, lengths: Any = None) -> tuple[Any, Any]:
+        own = _by_part(name, "params", params, parts)
+        if np.ndim(ids) != 2:
+            raise ValueError(f"{name}: ids must have shape (batch, time), got {np.shape(ids)}")
+        saved = {}
+        xs, saved["embedding"] = embedding.fwd(own["embedding"], ids=ids)
+        y, saved["layer"] = _run(name, "layer", layer, (own, {"layer": carry}), xs, lengths=lengths)
+        return y, saved
+
+    def backward(saved: dict[str, Residuals], dy: tuple[Array, Tree]) -> tuple[Any, ...]:
+        of_layer, dxs, dcarry = layer.bwd(saved["layer"], dy)
+        (of_embedding,) = embedding.bwd(saved["embedding"], dxs)
+        return {"embedding": of_embedding, "layer": of_layer}, dcarry
+
+    op = Op(forward, name=name)
+    op.__doc__ = f"{layer.name} whose inputs are rows of an embedding."
     op.pullback(backward)
     return op
 

@@ -1,4 +1,4 @@
-"""Layers in both directions and on top of each other: references, cases, strategies."""
+"""Layers in both directions, on top of each other, and of ids: references, cases, strategies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from oracle.catalogue.recurrent.long_short_term import lstm_by_equinox
 from oracle.catalogue.recurrent.sequences import Arguments, Make, Params, flagged, lengths, sizes
 from oracle.catalogue.recurrent.simple import rnn_by_scan
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed
-from purenet.recurrent import bidirectional, lstm, rnn, stacked
+from purenet.recurrent import bidirectional, embedded, lstm, rnn, stacked
 
 BOTH_WAYS = bidirectional(lstm)
 PYRAMID = stacked(low=bidirectional(rnn), high=lstm)
+READER = embedded(lstm)
 
 
 def both_ways(params: Params, xs: Any, carry: Any, *, layer: Any = lstm_by_equinox, **options: Any) -> Any:
@@ -30,6 +31,10 @@ def pyramid(params: Params, xs: Any, carry: Any, **options: Any) -> Any:
     return zs, {"low": low, "high": high}
 
 
+def reader(params: Params, carry: Any, *, ids: Any, **options: Any) -> Any:
+    return lstm_by_equinox(params["layer"], jnp.take(params["embedding"]["w"], ids, axis=0), carry, **options)
+
+
 def make_both_ways(draw: Draw, make: Make = long_short_term.make, **own: Any) -> Arguments:
     forward, xs, first = make(draw, **own)
     backward, _, last = make(draw, **own)
@@ -42,6 +47,29 @@ def make_pyramid(draw: Draw, **own: Any) -> Arguments:
     low, xs, first = make_both_ways(draw, simple.make, hidden=hidden, **own)
     high, _, second = long_short_term.make(draw, **own | {"features": 2 * hidden, "hidden": hidden + 1})
     return {"low": low, "high": high}, xs, {"low": first, "high": second}
+
+
+WORDS = 3
+
+
+def make_reader(draw: Draw, **own: Any) -> Arguments:
+    """Parameters and a carry; the embedding has WORDS rows."""
+    layer, xs, carry = long_short_term.make(draw, **own)
+    return {"embedding": {"w": draw.normal(WORDS, xs.shape[2])}, "layer": layer}, carry
+
+
+def reads(name: str, ids: Any, *flags: Flag, lengths: Any = None) -> Case:
+    options = {"ids": np.array(ids)} | ({} if lengths is None else {"lengths": np.array(lengths)})
+    return Case(name, lambda draw: make_reader(draw, batch=len(ids), features=1), options, flagged(*flags))
+
+
+def random_reader(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
+    own, time = sizes(draw), draw.between(1, 3)
+    return make_reader(draw, **own), {"ids": draw.labels(WORDS, own["batch"], time), **lengths(draw, own["batch"], time)}
+
+
+def misread(what: str, exception: type[Exception], match: str, ids: Any) -> Error:
+    return Error(what, make_reader, exception, match, {"ids": ids})
 
 
 def cases(make: Make) -> tuple[Case, ...]:
@@ -105,5 +133,35 @@ SPECS = (
         cases=cases(make_pyramid),
         strategy=layers(make_pyramid),
         errors=errors(PYRAMID.name, make_pyramid, "low", "high"),
+    ),
+    Spec(
+        READER,
+        reference=reader,
+        source=composed("rows by jax.numpy.take, equinox.nn.LSTMCell in jax.lax.scan"),
+        cases=(
+            reads("three sequences", [[0, 2], [1, 1], [2, 0]], Flag.REPEATED),
+            reads("lengths, one of them 0", [[0, 2], [1, 1], [2, 0]], Flag.MASKED, lengths=[1, 0, 2]),
+            reads("one word", [[2]], Flag.BATCH_OF_ONE),
+            Case(
+                "no sequences",
+                lambda draw: make_reader(draw, batch=0),
+                {"ids": np.zeros((0, 2), np.int64)},
+                flagged(Flag.EMPTY_BATCH),
+            ),
+        ),
+        strategy=random_reader,
+        errors=(
+            misread("one sequence without a batch", ValueError, "ids must have shape (batch, time), got (2,)", [0, 1]),
+            misread("an unknown word", ValueError, "embedding: ids must be in 0..2, got 3", [[0], [3], [0]]),
+            misread("ids that are numbers", TypeError, "embedding: ids must be integers, got float64", [[0.0], [1.0], [0.0]]),
+            misread("another batch", ValueError, "lstm: carry.h must have shape (batch, hidden) = (2, 2) to match", [[0], [1]]),
+            Error(
+                "params of the layer alone",
+                lambda draw: (make_reader(draw)[0]["layer"], make_reader(draw)[1]),
+                ValueError,
+                "embedded(lstm): params must hold embedding, layer, got wx, wh, b",
+                {"ids": [[0], [1], [0]]},
+            ),
+        ),
     ),
 )
