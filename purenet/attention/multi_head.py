@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from purenet.attention.positions import rotary_embedding, rotate, rotate_back
-from purenet.attention.scaled_dot_product import Attended, attend, attend_bwd
+from purenet.attention.scaled_dot_product import Attended, attend, attend_bwd, checked_dropout
 from purenet.checks import fields
 from purenet.linear.products import affine, affine_bwd
 from purenet.op import Array, Op
@@ -40,6 +40,8 @@ def multi_head_attention(
     local_window_size: int | tuple[int, int] | None = None,
     softcap: float | None = None,
     rotary: Mapping[str, Any] | None = None,
+    rate: float = 0.0,
+    key: Array | None = None,
 ) -> tuple[Array, Any]:
     """Attention of N heads, between affine maps to queries, keys and values, and from the heads to the output.
 
@@ -54,7 +56,8 @@ def multi_head_attention(
         each other; TypeError unless x is an array or a pair, and `rotary` None or a dict of keywords of rotary_embedding.
     Source: Vaswani et al. (2017); Shazeer (2019) for multi-query, Ainslie et al. (2023) for grouped attention. Conventions:
         weights are [in, heads, size], as in flax; torch stacks those of q, k, v as [3 D, D], equinox has [heads * size, in].
-        With `rotary={}` queries and keys, not values, are rotated by rotary_embedding with these keywords.
+        With `rotary={}` queries and keys, not values, are rotated by rotary_embedding with these keywords. `key` is the
+        dropout_key of dot_product_attention: with it the weights of the attention are dropped with probability `rate`.
 
     >>> import numpy as np, purenet as pn
     >>> eye = np.eye(2)
@@ -64,6 +67,7 @@ def multi_head_attention(
            [ 5.,  5.]])
     """
     op = "multi_head_attention"
+    dropping = checked_dropout(op, rate, "key", key)
     xq, xkv = _query_and_rest(op, x)
     own = dict(zip(SHAPES, fields(op, params, "wq", "wk", "wv", "wo", optional=("bq", "bk", "bv", "bo")), strict=True))
     _check_shapes(op, own, xq, xkv)
@@ -80,7 +84,7 @@ def multi_head_attention(
         rotations = turned, turned_key
     y, attended = attend(
         op, heads["q"], heads["k"], heads["v"], mask=mask, bias=bias, is_causal=is_causal, scale=scale,
-        local_window_size=local_window_size, softcap=softcap,
+        local_window_size=local_window_size, softcap=softcap, dropping=dropping,
     )  # fmt: skip
     wo = own["wo"]
     width = math.prod(wo.shape[:2])

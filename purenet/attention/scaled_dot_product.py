@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,9 +17,14 @@ from purenet.activations.smooth import tanh_bwd
 from purenet.attention.masks import causal_mask, within
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
+from purenet.random import check_key
+from purenet.stochastic import dropout, dropout_bwd
 from purenet.windows import integers
 
-__all__ = ["attend", "attend_bwd", "dot_product_attention", "dot_product_attention_with_bias"]
+__all__ = ["attend", "attend_bwd", "checked_dropout", "dot_product_attention", "dot_product_attention_with_bias"]
+
+Dropping: TypeAlias = tuple[float, Array] | None
+"""The rate and key of the dropout of weights, None where none is dropped."""
 
 
 @Op
@@ -34,6 +39,8 @@ def dot_product_attention(
     scale: float | None = None,
     local_window_size: int | tuple[int, int] | None = None,
     softcap: float | None = None,
+    rate: float = 0.0,
+    dropout_key: Array | None = None,
 ) -> tuple[Array, Any]:
     """Attention: for each query and head the mean of the values, weighted by how well their keys match.
 
@@ -43,12 +50,15 @@ def dot_product_attention(
         y_t  = sum_s p_ts v_s,  p = softmax(l) over s,  l_ts = scale q_t k_s + bias_ts
         dv_s = sum_t p_ts dy_t;  dl = p (dp - sum_s p dp),  dp_ts = dy_t v_s
         dq_t = scale sum_s dl_ts k_s,  dk_s = scale sum_t dl_ts q_t;  dk and dv are sums over the heads that share them
+        With a `dropout_key`, y and dv have dropout(p) in place of p, and dp passes through dropout.
     Errors: ValueError where the shapes do not match, K does not divide N, or for a bad option; TypeError unless `mask` is
-        boolean, `bias` and `scale` are numbers and `local_window_size` integers.
+        boolean, `bias` and `scale` are numbers and `local_window_size` integers; those of dropout for rate and key.
     Source: Vaswani et al. (2017); grouped heads: Ainslie et al. (2023). Conventions: as jax.nn, scale is 1 / sqrt(H), and with
         T != S causal is aligned at the first query and key, and so are windows (left, right). A query without keys gives 0 and
         has no gradient, as in torch; JAX gives the mean of all values. A bias of -inf masks; a bias is a constant here, see
         dot_product_attention_with_bias. softcap comes before bias and mask, as in Gemma 2. jax.nn rounds to float32 inside.
+        `rate` and `dropout_key` are dropout's rate and key, of the weights (B, N, T, S); flax calls them dropout_rate and
+        dropout_rng.
 
     >>> import numpy as np, purenet as pn
     >>> query, key = np.array([[[0.0]], [[np.log(3.0)]]]), np.array([[[0.0]], [[1.0]]])
@@ -58,9 +68,10 @@ def dot_product_attention(
     >>> pn.dot_product_attention(query, key, value, is_causal=True).ravel().round(12)
     array([10. , 17.5])
     """
+    dropping = checked_dropout("dot_product_attention", rate, "dropout_key", dropout_key)
     return attend(
         "dot_product_attention", query, key, value, mask=mask, bias=bias, is_causal=is_causal, scale=scale,
-        local_window_size=local_window_size, softcap=softcap,
+        local_window_size=local_window_size, softcap=softcap, dropping=dropping,
     )  # fmt: skip
 
 
@@ -81,6 +92,8 @@ def dot_product_attention_with_bias(
     scale: float | None = None,
     local_window_size: int | tuple[int, int] | None = None,
     softcap: float | None = None,
+    rate: float = 0.0,
+    dropout_key: Array | None = None,
 ) -> tuple[Array, Any]:
     """Attention whose bias is differentiated too: a learned one, for instance of relative positions.
 
@@ -97,9 +110,10 @@ def dot_product_attention_with_bias(
     >>> y.ravel().round(12), pullback(np.ones((2, 1, 1)))[3].round(12)
     (array([17.5, 17.5]), array([[-3.75,  3.75]]))
     """
+    dropping = checked_dropout("dot_product_attention_with_bias", rate, "dropout_key", dropout_key)
     return attend(
         "dot_product_attention_with_bias", query, key, value, mask=mask, bias=bias, is_causal=is_causal, scale=scale,
-        local_window_size=local_window_size, softcap=softcap,
+        local_window_size=local_window_size, softcap=softcap, dropping=dropping,
     )  # fmt: skip
 
 
@@ -122,7 +136,9 @@ class Attended(NamedTuple):
     value: Array
     """(B, K, S, V)"""
     weights: Array
-    """(B, K, G T, S)"""
+    """(B, K, G T, S), before dropout."""
+    dropped: Any
+    """What the pullback of dropout needs, None where nothing can be dropped."""
     capped: Array | None
     """What entered the tanh of softcap."""
     scale: float
@@ -142,6 +158,7 @@ def attend(
     scale: float | None = None,
     local_window_size: Any = None,
     softcap: float | None = None,
+    dropping: Dropping = None,
 ) -> tuple[Array, Attended]:
     """The attention of queries to keys, for any op that has these options."""
     _check_shapes(op, query, key, value)
@@ -166,19 +183,25 @@ def attend(
         logits = logits + added
     weights, _ = probabilities(op, logits, -1, kept)
     weights = weights.reshape((*rows.shape[:3], keys))
-    y = _ungrouped(_weighted(weights, v), heads)
-    saved = Attended(rows, k, v, weights, capped, factor, query.shape, None if added is None else np.shape(bias))
+    applied, dropped = weights, None
+    if dropping is not None:
+        applied, dropped = dropout.forward(weights, rate=dropping[0], key=dropping[1])
+    y = _ungrouped(_weighted(applied, v), heads)
+    saved = Attended(rows, k, v, weights, dropped, capped, factor, query.shape, None if added is None else np.shape(bias))
     return y.reshape(*query.shape[:-1], value.shape[-1]), saved
 
 
 def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     """The cotangents of query, key, value and, in full size, the bias."""
-    rows, key, value, weights, capped, scale, query_shape, _ = saved
+    rows, key, value, weights, dropped, capped, scale, query_shape, _ = saved
     heads, unbatched = query_shape[-2], len(query_shape) == 3
     dy = _grouped(dy[None] if unbatched else dy, key.shape[1])
-    dvalue = _weighted(weights.swapaxes(-1, -2), dy)
+    applied = weights if dropped is None else dropout_bwd(dropped, weights)[0]
+    dvalue = _weighted(applied.swapaxes(-1, -2), dy)
     with np.errstate(over="ignore", invalid="ignore"):
-        dweights = np.where(weights == 0, 0, dy @ value.swapaxes(-1, -2))
+        dweights = np.where(applied == 0, 0, dy @ value.swapaxes(-1, -2))
+    if dropped is not None:
+        (dweights,) = dropout_bwd(dropped, dweights)
     (dlogits,) = softmax_bwd((weights, (-1,)), dweights)
     shape = (len(rows), heads, query_shape[-3], key.shape[2])
     dbias = dlogits.reshape(shape)
@@ -251,6 +274,14 @@ def _bias(op: str, bias: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> A
         raise ValueError(f"{op}: bias must have a shape that broadcasts to {shape}, got {array.shape}") from None
     with np.errstate(over="ignore"):  # below what the dtype holds is -inf, which masks
         return array.astype(dtype)
+
+
+def checked_dropout(op: str, rate: Any, name: str, key: Any) -> Dropping:
+    """The rate and the key of a dropout of weights, whose key is the argument `name` of `op`; None where nothing is dropped."""
+    rate = checks.number(op, "rate", rate, 0, 1)
+    if key is not None:
+        check_key(op, key, name)
+    return None if key is None or rate == 0 else (rate, key)
 
 
 def _kept(

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from purenet.activations.smooth import gelu, silu, silu_bwd
 from purenet.attention.multi_head import multi_head_attention, optional_affine
-from purenet.checks import fields
+from purenet.checks import fields, number
 from purenet.combinators import Chain, chain, named, residual
 from purenet.linear.products import affine, affine_bwd
 from purenet.normalization import layer_norm
 from purenet.op import Array, Op
+from purenet.stochastic import dropout
 
 __all__ = ["feed_forward", "post_norm_block", "pre_norm_block", "swiglu_block"]
 
@@ -103,17 +104,21 @@ def feed_forward(activation: Op = gelu) -> Chain:
     return named(chain(up=affine, activation=activation, down=affine), feed_forward)
 
 
-def pre_norm_block(*, norm: Op = layer_norm, attention: Op = multi_head_attention, net: Op | None = None) -> Chain:
+def pre_norm_block(
+    *, norm: Op = layer_norm, attention: Op = multi_head_attention, net: Op | None = None, rate: float = 0.0
+) -> Chain:
     """A block of a transformer with its norms inside of the residual branches, as in GPT-2 and Llama.
 
     Shapes: params {attention: {norm, attention}, net: {norm, net}}, each as that op takes them, x (B, T, D) -> y (B, T, D)
     Math:
         h = x + attention(norm(x)),  y = h + net(norm'(h)); the cotangents pass through both residuals in reverse
-    Errors: those of the parts, and of residual where a part changes the shape.
+        With a `rate` other than 0, what attention and net give passes through dropout before it is added.
+    Errors: those of the parts, of dropout for the rate, and of residual where a part changes the shape.
     Source: Xiong et al. (2020); Radford et al. (2019). Conventions: keywords go by stage,
         `block(params, x, attention={"attention": {"is_causal": True}})`, or are bound to a part. Llama's block is
         `pre_norm_block(norm=rms_norm, attention=multi_head_attention.bind(is_causal=True, rotary={}), net=swiglu_block)`. A
-        norm follows the last block.
+        norm follows the last block. Nothing is dropped without a key, `attention={"dropout": {"key": key}}`; weights of the
+        attention are dropped by an attention that is bound to a rate and gets a key.
 
     >>> import numpy as np, purenet as pn
     >>> eye = np.eye(2)[:, None]
@@ -123,10 +128,10 @@ def pre_norm_block(*, norm: Op = layer_norm, attention: Op = multi_head_attentio
     >>> block({"attention": attention, "net": net}, np.array([[3.0, 5.0]]))  # 1 from attention, 10 from the net
     array([[ 2., 16.]])
     """
-    inner = feed_forward() if net is None else net
+    last = {"dropout": dropout.bind(rate=number("pre_norm_block", "rate", rate, 0, 1))} if rate != 0 else {}
     block = chain(
-        attention=residual(chain(norm=norm, attention=attention)),
-        net=residual(chain(norm=norm, net=inner)),
+        attention=residual(chain(norm=norm, attention=attention, **last)),
+        net=residual(chain(norm=norm, net=feed_forward() if net is None else net, **last)),
     )
     return named(block, pre_norm_block)
 
@@ -139,7 +144,8 @@ def post_norm_block(*, norm: Op = layer_norm, attention: Op = multi_head_attenti
         h = norm1(x + attention(x)),  y = norm2(h + net(h)); the cotangents pass through norms and residuals in reverse
     Errors: those of the parts, and of residual where a part changes the shape.
     Source: Vaswani et al. (2017). Conventions: keywords go by stage, `block(params, x, attention={"mask": kept})`. Parts are
-        layer_norm, multi_head_attention and feed_forward() with gelu, as in BERT; the paper has relu.
+        layer_norm, multi_head_attention and feed_forward() with gelu, as in BERT; the paper has relu. A part with the paper's
+        dropout is a chain, such as `net=chain(net=feed_forward(), dropout=dropout.bind(rate=0.1))`.
 
     >>> import numpy as np, purenet as pn
     >>> eye = np.eye(2)[:, None]

@@ -51,8 +51,8 @@ def any_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
         raise TypeError(f"{op}: dtype must be a NumPy dtype, got {dtype!r}") from None
 
 
-def check_key(op: str, key: Any) -> None:
-    """Raise unless `key` is a key, in the name of the function `op` that was given it.
+def check_key(op: str, key: Any, name: str = "key") -> None:
+    """Raise unless `key` is a key, in the name of the function `op` whose argument `name` it is.
 
     Errors: TypeError unless it is a NumPy array of dtype uint32, ValueError unless its shape is (2,).
 
@@ -65,13 +65,13 @@ def check_key(op: str, key: Any) -> None:
     """
     if not isinstance(key, np.ndarray):
         raise TypeError(
-            f"{op}: key must be a NumPy array of dtype uint32 and shape (2,), got {type(key).__name__} "
+            f"{op}: {name} must be a NumPy array of dtype uint32 and shape (2,), got {type(key).__name__} "
             "(of a JAX key, take np.asarray(jax.random.key_data(key)))"
         )
     if key.dtype != np.uint32:
-        raise TypeError(f"{op}: key must have dtype uint32, got {key.dtype}")
+        raise TypeError(f"{op}: {name} must have dtype uint32, got {key.dtype}")
     if key.shape != (2,):
-        raise ValueError(f"{op}: key must have shape (2,), got {key.shape}")
+        raise ValueError(f"{op}: {name} must have shape (2,), got {key.shape}")
 
 
 def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -> int:

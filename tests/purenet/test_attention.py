@@ -63,6 +63,64 @@ def test_a_batch_is_no_more_than_its_sequences() -> None:
         np.testing.assert_allclose(pn.dot_product_attention(query[b], key[b], value[b], is_causal=True), whole[b], rtol=1e-13)
 
 
+# ---------------------------------------------------------------------------------------------- dropout of weights
+
+KEY = pn.random.key(5)
+
+
+@pytest.mark.parametrize("options", [{"rate": 0.7}, {"rate": 0.0, "dropout_key": KEY}, {"dropout_key": KEY}])
+def test_without_a_key_or_a_rate_nothing_is_dropped(options: dict[str, Any]) -> None:
+    primals = arguments()
+    np.testing.assert_array_equal(
+        pn.dot_product_attention(*primals, **options, is_causal=True), pn.dot_product_attention(*primals, is_causal=True)
+    )
+
+
+def test_a_key_drops_what_dropout_drops_of_the_weights() -> None:
+    query, key, value = arguments(shared=4)
+    logits = np.einsum("btnh,bsnh->bnts", query, key) / np.sqrt(3)
+    weights = pn.dropout(pn.softmax(logits), rate=0.25, key=KEY)
+    assert 0.1 < (weights == 0).mean() < 0.4
+    y = pn.dot_product_attention(query, key, value, rate=0.25, dropout_key=KEY)
+    np.testing.assert_allclose(y, np.einsum("bnts,bsnv->btnv", weights, value), rtol=1e-12)
+
+
+def test_the_same_key_drops_the_same_in_every_dtype() -> None:
+    wide, narrow = (
+        pn.dot_product_attention(*arguments(dtype=dtype), rate=0.5, dropout_key=KEY) for dtype in (np.float64, np.float32)
+    )
+    assert narrow.dtype == np.float32
+    np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-6)
+
+
+def test_at_rate_1_nothing_is_left() -> None:
+    primals = arguments()
+    y, pullback = pn.vjp(pn.dot_product_attention, *primals, rate=1, dropout_key=KEY)
+    assert not y.any()
+    assert not any(d.any() for d in pullback(np.ones_like(y)))
+
+
+def test_what_a_dropped_value_holds_reaches_nothing() -> None:
+    query, key, value = (x[:1, :, :1] for x in arguments(shared=1))
+    kept = pn.dropout(np.ones((1, 1, 5, 7)), rate=0.5, key=KEY)[0, 0] != 0
+    value[0, 2] = np.nan
+    y, pullback = pn.vjp(pn.dot_product_attention, query, key, value, rate=0.5, dropout_key=KEY)
+    np.testing.assert_array_equal(np.isnan(y[0]).any(axis=(1, 2)), kept[:, 2])
+    dy = np.where(np.isnan(y), 0, 1.0)
+    dquery = pullback(dy)[0]
+    assert np.isfinite(dquery[0][~kept[:, 2]]).all()
+
+
+def test_heads_drop_weights_by_the_same_key() -> None:
+    generator = np.random.default_rng(6)
+    x = generator.normal(size=(2, 3, 4))
+    params = {name: generator.normal(size=(4, 2, 2)) for name in ("wq", "wk", "wv")} | {"wo": generator.normal(size=(2, 2, 4))}
+    q, k, v = (np.einsum("btd,dnh->btnh", x, params[name]) for name in ("wq", "wk", "wv"))
+    inner = pn.dot_product_attention(q, k, v, rate=0.5, dropout_key=KEY)
+    y = pn.multi_head_attention(params, x, rate=0.5, key=KEY)
+    np.testing.assert_allclose(y, np.einsum("btnv,nvo->bto", inner, params["wo"]), rtol=1e-12)
+
+
 # ---------------------------------------------------------------------------------------------- what is masked
 
 

@@ -73,6 +73,19 @@ def test_a_causal_block_does_not_see_the_future() -> None:
     assert (before[:, 2] != after[:, 2]).all()
 
 
+def test_a_block_drops_what_it_adds_and_nothing_without_a_key() -> None:
+    params, x = pre_norm()
+    block, plain = pn.pre_norm_block(rate=0.5), pn.pre_norm_block()
+    np.testing.assert_array_equal(block(params, x), plain(params, x))
+    keys = {"attention": {"dropout": {"key": pn.random.key(1)}}, "net": {"dropout": {"key": pn.random.key(2)}}}
+    attended = pn.chain(norm=pn.layer_norm, attention=pn.multi_head_attention)(params["attention"], x)
+    h = x + pn.dropout(attended, rate=0.5, key=pn.random.key(1))
+    fed = pn.chain(norm=pn.layer_norm, net=pn.feed_forward())(params["net"], h)
+    np.testing.assert_allclose(block(params, x, **keys), h + pn.dropout(fed, rate=0.5, key=pn.random.key(2)), rtol=1e-13)
+    with pytest.raises(ValueError, match=r"pre_norm_block: rate must be in \[0, 1\], got 2"):
+        pn.pre_norm_block(rate=2)
+
+
 def test_residuals_are_read_by_stage() -> None:
     params, x = pre_norm()
     _, residuals = pn.pre_norm_block().fwd(params, x)

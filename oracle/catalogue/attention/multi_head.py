@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from oracle.catalogue.attention.positions import rotary_by_complex, rotary_options
-from oracle.catalogue.attention.scaled_dot_product import HOLES, attention_by_queries, kept_keys, masking, option_errors
+from oracle.catalogue.attention.scaled_dot_product import (
+    HOLES,
+    attention_by_queries,
+    dropping,
+    kept_keys,
+    masking,
+    option_errors,
+)
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.attention import multi_head_attention
 
@@ -19,21 +26,23 @@ Arguments = tuple[Any, ...]
 Params = dict[str, Any]
 
 
-def multi_head_by_equinox(params: Params, x: Any, *, bias: Any = None, softcap: float | None = None, **options: Any) -> Any:
-    """By equinox, whose heads have keys of their own; with a bias or softcap, which it lacks, one query at a time."""
+def multi_head_by_equinox(params: Params, x: Any, **options: Any) -> Any:
+    """By equinox, whose heads have keys of their own; with what it lacks, or drops by other bits, one query at a time."""
     xq, xkv = x if isinstance(x, tuple | list) else (x, x)
     if xq.ndim == 2:
-        return multi_head_by_equinox(params, (xq[None], xkv[None]), bias=bias, softcap=softcap, **options)[0]
+        return multi_head_by_equinox(params, (xq[None], xkv[None]), **options)[0]
+    lacking = {"bias": "bias", "softcap": "softcap", "rate": "rate", "key": "dropout_key"}
+    own: dict[str, Any] = {theirs: options.pop(name) for name, theirs in lacking.items() if name in options}
     rotary = options.pop("rotary", None)
 
     def turn(heads: Any) -> Any:
         return heads if rotary is None else rotary_by_complex(heads, **rotary)
 
-    if bias is None and softcap is None:
+    if not own:
         return by_equinox(params, xq, xkv, turn, **options)
     heads = {name: jnp.einsum("btd,dnh->btnh", x, params[f"w{name}"]) for name, x in (("q", xq), ("k", xkv), ("v", xkv))}
     heads = {name: head + params.get(f"b{name}", 0) for name, head in heads.items()}
-    y = attention_by_queries(turn(heads["q"]), turn(heads["k"]), heads["v"], bias=bias, softcap=softcap, **options)
+    y = attention_by_queries(turn(heads["q"]), turn(heads["k"]), heads["v"], **own, **options)
     return jnp.einsum("btnv,nvo->bto", y, params["wo"]) + params.get("bo", 0)
 
 
@@ -165,7 +174,7 @@ SPECS = (
         multi_head_attention,
         tier=2,
         reference=multi_head_by_equinox,
-        source=library("equinox.nn.MultiheadAttention; with a bias or softcap, jax.nn.softmax of one query at a time"),
+        source=library("equinox.nn.MultiheadAttention; with a bias, softcap or dropout, jax.nn.softmax of one query at a time"),
         cases=(
             Case("two heads", heads_of(2, 3, 3, wide=3)),
             Case("of another sequence, no biases", heads_of(2, 2, 3, keys=(2, 3, 2), biases="")),
@@ -176,6 +185,7 @@ SPECS = (
             ),
             Case("one key head, no batch, a bias", heads_of(2, 3, shared=1), {"bias": np.arange(-4.0, 4.0).reshape(2, 2, 2)}),
             Case("holes", SMALL, {"mask": HOLES, "scale": 1.5}, MASKED),
+            Case("dropout, rotated", heads_of(2, 3, 2, heads=2, shared=1), dropping("key", rate=0.25, rotary={"base": 100.0})),
             Case("equal tokens", equal_tokens, flags=REPEATED),
             Case("rotated, of a longer sequence", heads_of(2, 2, 2, keys=(2, 3, 2)), {"rotary": {"base": 100.0}}),
             Case("a list of two sequences", listed),
@@ -184,7 +194,7 @@ SPECS = (
         ),
         strategy=multi_heads,
         errors=(
-            *option_errors("multi_head_attention", SMALL),
+            *option_errors("multi_head_attention", SMALL, "key"),
             misfit("no wo", " must hold wq, wk, wv, wo, bq (optional)", wo=None),
             misfit("queries of another width", ".wq must have shape (3, N, H) to match x (2, 3, 3), (2, 3, 2)", wq=(2, 2, 2)),
             misfit("keys of another width", ".wk must have shape (2, K, 2) to match x (2, 3, 3), (2, 3, 2)", wk=(2, 2, 3)),

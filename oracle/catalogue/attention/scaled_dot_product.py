@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oracle.catalogue.stochastic import dropout_by_equinox
 from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed
 from purenet.attention import dot_product_attention, dot_product_attention_with_bias
 
@@ -23,28 +24,33 @@ def attention_by_queries(
     bias: Any = None,
     scale: float | None = None,
     softcap: float | None = None,
+    rate: float = 0.0,
+    dropout_key: Any = None,
     **masks: Any,
 ) -> Any:
     """One query of one head at a time; keys and values are repeated for the heads that share them."""
     if query.ndim == 3:
-        whole = attention_by_queries(query[None], key[None], value[None], bias=bias, scale=scale, softcap=softcap, **masks)
-        return whole[0]
+        options = {"bias": bias, "scale": scale, "softcap": softcap, "rate": rate, "dropout_key": dropout_key, **masks}
+        return attention_by_queries(query[None], key[None], value[None], **options)[0]
     batch, queries, heads, width = query.shape
     keys, shared = key.shape[1:3]
     shape = (batch, heads, queries, keys)
     added = jnp.broadcast_to(0.0 if bias is None else bias, shape).astype(query.dtype)
     kept = kept_keys(shape, **masks) & (added > -jnp.inf)
+    drawn = jnp.ones(shape, query.dtype)  # by what dropout multiplies the weights
+    if dropout_key is not None:
+        drawn = dropout_by_equinox(drawn, rate=rate, key=dropout_key)
 
-    def one(q: Any, k: Any, v: Any, keep: Any, add: Any) -> Any:
+    def one(q: Any, k: Any, v: Any, keep: Any, add: Any, factor: Any) -> Any:
         logits = k @ q * (width**-0.5 if scale is None else scale)
         if softcap is not None:
             logits = softcap * jnp.tanh(logits / softcap)
-        return jax.nn.softmax(logits + add, where=keep) @ v
+        return (jax.nn.softmax(logits + add, where=keep) * factor) @ v
 
-    of_head = jax.vmap(one, (0, None, None, 0, 0))
-    of_sequence = jax.vmap(of_head, (1, 1, 1, 0, 0), 1)
+    of_head = jax.vmap(one, (0, None, None, 0, 0, 0))
+    of_sequence = jax.vmap(of_head, (1, 1, 1, 0, 0, 0), 1)
     key, value = (jnp.repeat(x, heads // shared, axis=2) for x in (key, value))
-    return jax.vmap(of_sequence)(query, key, value, kept, jnp.where(kept, added, 0))
+    return jax.vmap(of_sequence)(query, key, value, kept, jnp.where(kept, added, 0), drawn)
 
 
 def kept_keys(shape: tuple[int, ...], *, mask: Any = None, is_causal: bool = False, local_window_size: Any = None) -> Any:
@@ -154,12 +160,18 @@ NO_BATCH = sizes(2, 2, 2, keys=3)
 MASKING = np.array([[[0.5, -1.0, -np.inf], [2.0, -0.5, 1.0]], [[-np.inf, 7.0, -np.inf], [0.0, -1.5, 0.5]]])
 
 
-def option_errors(op: str, arguments: Callable[[Draw], Arguments]) -> tuple[Error, ...]:
+def dropping(name: str, **options: Any) -> Callable[[Draw], dict[str, Any]]:
+    """Draws a key, the option `name`, to go with the others."""
+    return lambda draw: {name: draw.key(), **options}
+
+
+def option_errors(op: str, arguments: Callable[[Draw], Arguments], key: str = "dropout_key") -> tuple[Error, ...]:
     """Calls with options that are wrong for any op with these, where B, N, T, S are 2, 2, 2, 3."""
 
     def wrong(what: str, match: str, by: type[Exception] = ValueError, **options: Any) -> Error:
         return Error(what, arguments, by, f"{op}: {match}", options)
 
+    several = np.zeros((1, 2), np.uint32)
     return (
         wrong("a mask of numbers", "mask must be an array of booleans", TypeError, mask=np.ones((2, 3))),
         wrong("a mask of another shape", "mask must have a shape that broadcasts to (2, 2, 2, 3), got (3, 2)", mask=HOLES.T),
@@ -169,6 +181,9 @@ def option_errors(op: str, arguments: Callable[[Draw], Arguments]) -> tuple[Erro
         wrong("a window below 0", "local_window_size must be at least 0, got -1", local_window_size=-1),
         wrong("half a window", "local_window_size must be an integer", TypeError, local_window_size=0.5),
         wrong("softcap 0", "softcap must be finite and greater than 0, got 0", softcap=0),
+        wrong("a percentage", "rate must be in [0, 1], got 10", rate=10),
+        Error("a seed", arguments, TypeError, f"{op}: {key} must be a NumPy array of dtype uint32", {key: 0, "rate": 0.5}),
+        Error("several keys", arguments, ValueError, f"{op}: {key} must have shape (2,), got (1, 2)", {key: several}),
     )
 
 
@@ -208,6 +223,11 @@ SPECS = (
                 MASKED,
             ),
             Case("no query has keys", SMALL, {"mask": np.zeros((2, 3), np.bool_)}, MASKED | {Flag.ZERO_GRADIENT}),
+            Case(
+                "dropout of grouped heads, causal",
+                sizes(2, 3, 4, 2, keys=3, heads=2),
+                dropping("dropout_key", rate=0.25, is_causal=True),
+            ),
             Case("logits of 1e3", saturated, {"scale": 1.0}, SATURATED),
             Case("a key and a value twice", repeated, flags=REPEATED),
             Case("no heads ask", sizes(2, 3, 0, 2, keys=2, heads=2), flags=frozenset({Flag.ZERO_GRADIENT})),
@@ -245,6 +265,7 @@ SPECS = (
                 {"mask": HOLES, "softcap": 1.5},
                 MASKED,
             ),
+            Case("dropout", biased(2, 2, 3, arguments=SMALL), dropping("dropout_key", rate=0.5)),
             Case("one sequence", one_with_bias, flags=ONE),
             Case("no sequences", biased(2, 3, arguments=sizes(0, 2, 2, 2, keys=3)), flags=NONE),
         ),

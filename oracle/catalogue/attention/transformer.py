@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from oracle.catalogue.attention.multi_head import multi_head_by_equinox, parameters
 from oracle.catalogue.normalization.features import over_features
+from oracle.catalogue.stochastic import dropout_by_equinox
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.attention import feed_forward, multi_head_attention, post_norm_block, pre_norm_block, swiglu_block
 from purenet.normalization import layer_norm, rms_norm
@@ -21,7 +22,7 @@ Params = dict[str, Any]
 FEED_FORWARD = feed_forward()
 EPS = 0.5  # keeps rows of two or three features away from where all are equal, and a norm bends sharply
 LLAMA = pre_norm_block(
-    norm=rms_norm.bind(eps=EPS), attention=multi_head_attention.bind(is_causal=True, rotary={}), net=swiglu_block
+    norm=rms_norm.bind(eps=EPS), attention=multi_head_attention.bind(is_causal=True, rotary={}), net=swiglu_block, rate=0.25
 )
 BERT = post_norm_block(norm=layer_norm.bind(eps=EPS))
 
@@ -45,10 +46,13 @@ def feed_forward_by_mlp(params: Params, x: Any) -> Any:
     return jax.vmap(mlp)(x.reshape(-1, inner)).reshape(*x.shape[:-1], out)
 
 
-def llama_by_equinox(params: Params, x: Any) -> Any:
+def llama_by_equinox(params: Params, x: Any, *, attention: Params | None = None, net: Params | None = None) -> Any:
     one, two = params["attention"], params["net"]
-    x += multi_head_by_equinox(one["attention"], rms_norm_by_equinox(one["norm"], x, eps=EPS), is_causal=True, rotary={})
-    return x + swiglu_by_jax(two["net"], rms_norm_by_equinox(two["norm"], x, eps=EPS))
+    options = {"is_causal": True, "rotary": {}, **(attention or {}).get("attention", {})}
+    attended = multi_head_by_equinox(one["attention"], rms_norm_by_equinox(one["norm"], x, eps=EPS), **options)
+    x += dropout_by_equinox(attended, rate=0.25, **(attention or {}).get("dropout", {}))
+    gated = swiglu_by_jax(two["net"], rms_norm_by_equinox(two["norm"], x, eps=EPS))
+    return x + dropout_by_equinox(gated, rate=0.25, **(net or {}).get("dropout", {}))
 
 
 def bert_by_equinox(params: Params, x: Any, *, attention: Params | None = None) -> Any:
@@ -107,6 +111,14 @@ def llamas(*x: int) -> Callable[[Draw], Arguments]:
         return {"attention": attention, "net": net}, draw.normal(*x)
 
     return make
+
+
+def dropped(draw: Draw) -> dict[str, Any]:
+    """Keys of the dropout of weights, and of what is added to x."""
+    return {
+        "attention": {"attention": {"rate": 0.25, "key": draw.key()}, "dropout": {"key": draw.key()}},
+        "net": {"dropout": {"key": draw.key()}},
+    }
 
 
 def berts(*x: int, hidden: int = 2) -> Callable[[Draw], Arguments]:
@@ -207,6 +219,7 @@ SPECS = (
         cases=(
             Case("two sequences", llamas(2, 2, 2)),
             Case("no batch", llamas(3, 2)),
+            Case("dropout in three places", llamas(2, 3, 2), dropped),
             Case("one sequence", llamas(1, 2, 2), flags=ONE),
             Case("no sequences", llamas(0, 2, 2), flags=NONE),
         ),
