@@ -2,7 +2,7 @@
 
 from purenet.attention.masks import causal_mask, padding_mask, sliding_window_mask
 from purenet.attention.multi_head import multi_head_attention
-from purenet.attention.positions import alibi_bias, alibi_slopes, rotary_embedding, sinusoidal_positions
+from purenet.attention.positions import alibi_bias, alibi_slopes, learned_positions, rotary_embedding, sinusoidal_positions
 from purenet.attention.scaled_dot_product import dot_product_attention, dot_product_attention_with_bias
 from purenet.attention.transformer import feed_forward, post_norm_block, pre_norm_block, swiglu_block
 
@@ -13,6 +13,7 @@ __all__ = [
     "dot_product_attention",
     "dot_product_attention_with_bias",
     "feed_forward",
+    "learned_positions",
     "multi_head_attention",
     "padding_mask",
     "post_norm_block",

@@ -1,4 +1,4 @@
-"""Where a token stands: rotations of queries and keys, sinusoids to be added, and biases that grow with the distance."""
+"""Where a token stands: rotations of queries and keys, vectors to be added, learned or of sinusoids, and biases."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 
 from purenet.attention.masks import sizes, whole
-from purenet.checks import array_of, boolean, number
+from purenet.checks import array_of, boolean, fields, number
 from purenet.op import Array, Op
 
-__all__ = ["alibi_bias", "alibi_slopes", "rotary_embedding", "rotate", "rotate_back", "sinusoidal_positions"]
+__all__ = [
+    "alibi_bias",
+    "alibi_slopes",
+    "learned_positions",
+    "rotary_embedding",
+    "rotate",
+    "rotate_back",
+    "sinusoidal_positions",
+]
 
 
 @Op
@@ -39,6 +47,41 @@ def rotary_embedding(x: Array, *, positions: Any = None, base: float = 10000.0, 
 @rotary_embedding.pullback
 def rotary_embedding_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     return (rotate_back(residuals, dy),)
+
+
+@Op
+def learned_positions(params: dict[str, Array], x: Array) -> tuple[Array, Any]:
+    """A learned vector for each position, added to x.
+
+    Shapes: w (P, D), x (..., T, D), T at most P -> y (..., T, D)
+    Math, with t the position:
+        y_t  = x_t + w_t
+        dx_t = dy_t,  dw_t = the sum of dy_t over the leading dimensions, 0 for the positions from T on
+    Errors: ValueError where x has more positions than w, or another width.
+    Source: Gehring et al. (2017); Radford et al., GPT-2 (2019). Conventions: the first token stands at position 0.
+
+    >>> import numpy as np, purenet as pn
+    >>> w = np.array([[1.0], [2.0], [3.0]])
+    >>> y, pullback = pn.vjp(pn.learned_positions, {"w": w}, np.array([[[10.0], [20.0]], [[30.0], [40.0]]]))
+    >>> y[..., 0], pullback(y)[0]["w"][:, 0]
+    (array([[11., 22.],
+           [31., 42.]]), array([42., 64.,  0.]))
+    """
+    op = "learned_positions"
+    (w,) = fields(op, params, "w")
+    if w.ndim != 2:
+        raise ValueError(f"{op}: params.w must have shape (positions, width), got {w.shape}")
+    if x.ndim < 2 or x.shape[-1] != w.shape[1] or x.shape[-2] > len(w):
+        wanted = f"(..., T, {w.shape[1]}) with T at most {len(w)}"
+        raise ValueError(f"{op}: x must have shape {wanted} to match params.w {w.shape}, got {x.shape}")
+    return x + w[: x.shape[-2]], w.shape
+
+
+@learned_positions.pullback
+def learned_positions_bwd(shape: tuple[int, ...], dy: Array) -> tuple[dict[str, Array], Array]:
+    dw = np.zeros(shape, dy.dtype)
+    dw[: dy.shape[-2]] = dy.reshape(math.prod(dy.shape[:-2]), *dy.shape[-2:]).sum(axis=0)
+    return {"w": dw}, dy.copy()
 
 
 def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, interleaved: bool = False) -> tuple[Array, Any]:

@@ -1,6 +1,6 @@
 """Linear and multilinear maps, and tables of vectors looked up by integers."""
 
-from purenet.linear.lookup import embedding, embedding_bag, embedding_dot, negative_sampling_loss, one_hot
+from purenet.linear.lookup import embedding, embedding_bag, embedding_dot, negative_sampling_loss, one_hot, unembedding
 from purenet.linear.products import affine, bilinear, einsum, matmul
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "matmul",
     "negative_sampling_loss",
     "one_hot",
+    "unembedding",
 ]

@@ -20,7 +20,7 @@ from purenet.op import Array, Op
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["embedding", "embedding_bag", "embedding_dot", "negative_sampling_loss", "one_hot"]
+__all__ = ["embedding", "embedding_bag", "embedding_dot", "negative_sampling_loss", "one_hot", "unembedding"]
 
 MODES = ("sum", "mean", "max")
 
@@ -99,6 +99,35 @@ def embedding_dot_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Arra
         ids, dy = ids[..., None], dy[..., None]
     dh = (dy[..., None, :] @ w[ids])[..., 0, :]
     return {"w": _gathered(dy[..., None] * h[..., None, :], ids, w.shape)}, dh
+
+
+@Op
+def unembedding(params: dict[str, Array], h: Array) -> tuple[Array, Any]:
+    """The inner products of h with all rows of a table: the logits of every word, with the table that embeds them.
+
+    Shapes: w (V, D), h (..., D) -> y (..., V)
+    Math, sums over the leading dimensions:
+        y  = h w^T
+        dh = dy w,  dw = sum of dy^T h
+    Errors: ValueError where h or w has another shape.
+    Source: Press and Wolf, Using the output embedding to improve language models (2017). Conventions: the parameters are those
+        of embedding, so that both can be tied, `pn.tied(net, head="embedding")`. flax calls it Embed.attend.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.unembedding({"w": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}, np.array([[1.0, 10.0]]))
+    array([[21., 43., 65.]])
+    """
+    (w,) = fields("unembedding", params, "w")
+    _check_table("unembedding", w)
+    _check_hidden("unembedding", w, h)
+    return h @ w.T, (w, h)
+
+
+@unembedding.pullback
+def unembedding_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
+    w, h = residuals
+    rows = math.prod(h.shape[:-1])
+    return {"w": dy.reshape(rows, len(w)).T @ h.reshape(rows, w.shape[1])}, dy @ w
 
 
 @Op
@@ -264,9 +293,13 @@ def _bagged(ids: Array, offsets: Any) -> tuple[Array, Array, int]:
 def _table(op: str, params: Any, name: str, ids: Any) -> tuple[Array, Array]:
     """The table and the ids."""
     (w,) = fields(op, params, "w")
+    _check_table(op, w)
+    return w, _ids(op, name, ids, len(w))
+
+
+def _check_table(op: str, w: Array) -> None:
     if w.ndim != 2:
         raise ValueError(f"{op}: params.w must have shape (rows, width), got {w.shape}")
-    return w, _ids(op, name, ids, len(w))
 
 
 def _ids(op: str, name: str, value: Any, count: int) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed
-from purenet.attention import rotary_embedding
+from purenet.attention import learned_positions, rotary_embedding
 
 
 def rotary_by_complex(x: Any, *, positions: Any = None, base: float = 1e4, interleaved: bool = False) -> Any:
@@ -25,6 +25,22 @@ def rotary_by_complex(x: Any, *, positions: Any = None, base: float = 1e4, inter
     parts = jnp.stack([z.real, z.imag], axis=-1)
     y = parts if interleaved else jnp.moveaxis(parts, -1, -2)
     return y.reshape(x.shape).astype(x.dtype)
+
+
+def positions_by_one_hot(params: dict[str, Any], x: Any) -> Any:
+    places = jax.nn.one_hot(jnp.arange(x.shape[-2]), len(params["w"]), dtype=x.dtype)
+    return x + jnp.einsum("tp,pd->td", places, params["w"])
+
+
+def placed(count: int, *x: int) -> Callable[[Draw], tuple[Any, ...]]:
+    """A table of `count` positions, and x."""
+    return lambda draw: ({"w": draw.normal(count, x[-1])}, draw.normal(*x))
+
+
+def random_places(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    time = draw.between(1, 3)
+    x = (*draw.shape(0, 2, 3), time, draw.between(1, 3))
+    return placed(time + draw.between(0, 2), *x)(draw), {}
 
 
 def normal(*shape: int) -> Callable[[Draw], tuple[Any, ...]]:
@@ -74,6 +90,34 @@ SPECS = (
             bad("too many positions", "positions must have a shape that broadcasts to (2, 3)", positions=np.arange(4)),
             bad("base 0", "base must be finite and greater than 0, got 0", base=0),
             bad("interleaved by name", "interleaved must be True or False, got 'yes'", TypeError, interleaved="yes"),
+        ),
+    ),
+    Spec(
+        learned_positions,
+        tier=2,
+        reference=positions_by_one_hot,
+        source=composed("products of one-hot vectors with the table"),
+        cases=(
+            Case("two sequences", placed(4, 2, 3, 2)),
+            Case("as long as the table", placed(3, 3, 2)),
+            Case("one sequence", placed(3, 1, 2, 3), flags=frozenset({Flag.BATCH_OF_ONE})),
+            Case("no sequences", placed(3, 0, 2, 3), flags=frozenset({Flag.EMPTY_BATCH})),
+        ),
+        strategy=random_places,
+        errors=(
+            Error(
+                "a longer sequence",
+                placed(2, 4, 3, 2),
+                ValueError,
+                "learned_positions: x must have shape (..., T, 2) with T at most 2 to match params.w (2, 2), got (4, 3, 2)",
+            ),
+            Error(
+                "a vector", lambda draw: ({"w": draw.normal(3, 2)}, draw.normal(2)), ValueError, "x must have shape (..., T, 2)"
+            ),
+            Error(
+                "a vector for all", lambda draw: ({"w": draw.normal(2)}, draw.normal(3, 2)), ValueError, "params.w must have sh"
+            ),
+            Error("a list", lambda draw: ([], draw.normal(3, 2)), TypeError, "learned_positions: params must be a dict with w"),
         ),
     ),
 )

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed, library
-from purenet.linear import embedding, embedding_bag, embedding_dot, negative_sampling_loss
+from purenet.linear import embedding, embedding_bag, embedding_dot, negative_sampling_loss, unembedding
 
 
 def embedding_by_indexing(
@@ -30,6 +30,10 @@ def embedding_by_indexing(
 def dot_by_one_hot(params: dict[str, Any], h: Any, *, ids: Any) -> Any:
     chosen = jax.nn.one_hot(jnp.asarray(ids), params["w"].shape[0], dtype=h.dtype)
     return jnp.einsum("...kv,...v->...k" if np.ndim(ids) == h.ndim else "...v,...v->...", chosen, h @ params["w"].T)
+
+
+def unembedding_by_rows(params: dict[str, Any], h: Any) -> Any:
+    return jnp.stack([jnp.einsum("...d,d->...", h, row) for row in params["w"]], axis=-1)
 
 
 def sampling_by_optax(params: dict[str, Any], h: Any, *, targets: Any, negatives: Any, reduction: str = "mean") -> Any:
@@ -192,6 +196,34 @@ SPECS = (
                 "h must have shape (..., 3) to match params.w (5, 3), got (2, 4)",
                 {"ids": np.array([0, 1])},
             ),
+        ),
+    ),
+    Spec(
+        unembedding,
+        tier=2,
+        reference=unembedding_by_rows,
+        source=composed("jnp.einsum, one row of the table at a time"),
+        cases=(
+            Case("two leading dimensions", table_and_h(5, 2, 3, 2)),
+            Case("no leading dimension", table_and_h(4, 3)),
+            Case("batch of one", table_and_h(2, 1, 3), flags=ONE),
+            Case("no rows", table_and_h(4, 0, 3), flags=NONE),
+        ),
+        strategy=lambda draw: (table_and_h(draw.between(1, 4), *draw.shape(0, 2), draw.between(1, 3))(draw), {}),
+        errors=(
+            Error(
+                "h of another width",
+                lambda draw: ({"w": draw.normal(5, 3)}, draw.normal(2, 4)),
+                ValueError,
+                "unembedding: h must have shape (..., 3) to match params.w (5, 3), got (2, 4)",
+            ),
+            Error(
+                "a table of scalars",
+                lambda draw: ({"w": draw.normal(5)}, draw.normal(2, 4)),
+                ValueError,
+                "unembedding: params.w must have shape (rows, width), got (5,)",
+            ),
+            Error("a list", lambda draw: ([], draw.normal(3)), TypeError, "unembedding: params must be a dict with w"),
         ),
     ),
     Spec(
