@@ -97,8 +97,9 @@ def parameters(draw: Draw, options: Params, *, bias_of_keys: bool = False) -> Ar
             return draw.uniform(*shape, low=0.5, high=1.5)
         if name[0] == "b":
             return draw.normal(*shape, scale=0.3)
-        inputs = {"embedding": 1, "positions": 4}.get(path[0]) or (np.prod(shape[:2]) if name == "wo" else shape[0])
-        return draw.normal(*shape, scale=float(inputs) ** -0.5)
+        if path[0] in ("embedding", "positions"):  # so that their products, the logits, are near 1
+            return draw.normal(*shape, scale=shape[1] ** -0.5)
+        return draw.normal(*shape, scale=float(np.prod(shape[:2]) if name == "wo" else shape[0]) ** -0.5)
 
     tree: Any = gpt.shapes(**options)
     params: Any = optree.tree_map_with_path(drawn, tree, is_leaf=lambda node: isinstance(node, tuple))
@@ -185,11 +186,24 @@ def spec(name: str, options: Params, own: tuple[Case, ...], errors: tuple[Error,
 
 
 def gpt2(draw: Draw) -> Arguments:
-    """GPT-2 small as it is initialized, but for the norms and biases: those of 1 and 0 would hide what multiplies them."""
+    """All parameters of GPT-2 small, a bias of the keys too, whose gradient is 0 but for rounding."""
     return parameters(draw, gpt.GPT2_SMALL, bias_of_keys=True)
+
+
+def gpt2_words(draw: Draw) -> dict[str, Any]:
+    ids = draw.labels(gpt.GPT2_SMALL["vocabulary"], 1, 65)
+    return words(ids[:, :-1], ids[:, 1:])
 
 
 SPECS = (
     spec("gpt_goal", LIKE_GPT2, cases(LIKE_GPT2), ERRORS),
     spec("gpt_llama_goal", LIKE_LLAMA, cases(LIKE_LLAMA)[:1], LLAMA_ERRORS),
+    Spec(
+        named(gpt.goal(**gpt.GPT2_SMALL), gpt.goal, "gpt2"),
+        tier=2,
+        reference=goal_by_jax,
+        source=library("equinox.nn.LayerNorm, jax.nn.softmax, jax.nn.gelu, optax's cross entropy"),
+        cases=(Case("one sequence of 64 words", gpt2, gpt2_words, frozenset({Flag.BATCH_OF_ONE, Flag.ZERO_GRADIENT})),),
+        on_request=True,
+    ),
 )
