@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from purenet.linear.lookup import embedding
 from purenet.op import Array, Op, Residuals, Tree
 
-__all__ = ["bidirectional", "embedded", "stacked"]
+__all__ = ["bidirectional", "by_part", "embedded", "stacked"]
 
 
 def bidirectional(layer: Op) -> Op:
@@ -42,7 +42,7 @@ def bidirectional(layer: Op) -> Op:
 
     def forward(params: Tree, xs: Array, carry: Tree, *, lengths: Any = None) -> tuple[Any, Any]:
         ys, states, saved = [], {}, {}
-        own = _by_part(name, "params", params, directions), _by_part(name, "carry", carry, directions)
+        own = by_part(name, "params", params, directions), by_part(name, "carry", carry, directions)
         for part, reverse in directions.items():
             (y, states[part]), saved[part] = _run(name, part, layer, own, xs, lengths=lengths, reverse=reverse)
             ys.append(y)
@@ -91,7 +91,7 @@ def stacked(**layers: Op) -> Op:
 
     def forward(params: Tree, xs: Array, carry: Tree, *, lengths: Any = None) -> tuple[Any, Any]:
         ys, states, saved = xs, {}, {}
-        own = _by_part(name, "params", params, layers), _by_part(name, "carry", carry, layers)
+        own = by_part(name, "params", params, layers), by_part(name, "carry", carry, layers)
         for part, layer in layers.items():
             (ys, states[part]), saved[part] = _run(name, part, layer, own, ys, lengths=lengths)
         return (ys, states), saved
@@ -134,7 +134,7 @@ def embedded(layer: Op) -> Op:
     parts = {"embedding": embedding, "layer": layer}
 
     def forward(params: Tree, carry: Tree, *, ids: Array, lengths: Any = None) -> tuple[Any, Any]:
-        own = _by_part(name, "params", params, parts)
+        own = by_part(name, "params", params, parts)
         if np.ndim(ids) != 2:
             raise ValueError(f"{name}: ids must have shape (batch, time), got {np.shape(ids)}")
         saved = {}
@@ -173,7 +173,8 @@ def _check_layer(op: str, part: str, layer: Any, *options: str) -> None:
         raise TypeError(f"{op}: {part} must be {expected}, got {layer!r}")
 
 
-def _by_part(op: str, name: str, tree: Any, parts: Mapping[str, Any]) -> Mapping[str, Any]:
+def by_part(op: str, name: str, tree: Any, parts: Iterable[str]) -> Mapping[str, Any]:
+    """`tree`, after it has been seen to be a dict with just these parts."""
     if not isinstance(tree, Mapping):
         raise TypeError(f"{op}: {name} must be a dict with {', '.join(parts)}, got {type(tree).__name__}")
     if set(tree) != set(parts):

@@ -70,6 +70,18 @@ def block(params: Params, x: Any, *, rotary: bool, keys: Params | None = None) -
     return x + dropout_by_equinox(inner, rate=RATE, **dropped["net"].get("dropout", {}))
 
 
+def all_blocks(own: Params, x: Any, keys: Params) -> Any:
+    """One block after the other; without keys in a scan, which compiles one block instead of twelve."""
+    names = [f"block{i + 1}" for i in range(sum(name.startswith("block") for name in own))]  # JAX sorts block10 before block2
+    rotary = "positions" not in own
+    if any(name in keys for name in names):
+        for name in names:
+            x = block(own[name], x, rotary=rotary, keys=keys.get(name))
+        return x
+    stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *(own[name] for name in names))
+    return jax.lax.scan(lambda x, params: (block(params, x, rotary=rotary), None), x, stacked)[0]
+
+
 def goal_by_jax(params: Params, *, net: Params, loss: Params) -> Any:
     own = params["net"]
     table = own["embedding"]["w"]
@@ -77,8 +89,7 @@ def goal_by_jax(params: Params, *, net: Params, loss: Params) -> Any:
     if "positions" in own:
         x += own["positions"]["w"][: x.shape[1]]
     x = dropout_by_equinox(x, rate=RATE, **net.get("dropout", {}))
-    for name in (name for name in own if name.startswith("block")):
-        x = block(own[name], x, rotary="positions" not in own, keys=net.get(name))
+    x = all_blocks(own, x, net)
     x = normalized(own["norm"], x)
     logits = jnp.dot(x, own["head"]["w"]) if "head" in own else jnp.einsum("btd,vd->btv", x, table)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, loss["labels"])
