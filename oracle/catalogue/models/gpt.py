@@ -146,8 +146,9 @@ def cases(options: Params) -> tuple[Case, ...]:
 
 def sequences(options: Params) -> Any:
     def strategy(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
-        ids = draw.labels(options["vocabulary"], draw.between(1, 2), draw.between(3, 4))
-        return parameters(draw, options), words(ids[:, :-1], ids[:, 1:])
+        own = {**options, "vocabulary": draw.between(3, 5), "hidden": draw.between(2, 4)}
+        ids = draw.labels(own["vocabulary"], draw.between(1, 2), draw.between(3, 4))
+        return parameters(draw, own), words(ids[:, :-1], ids[:, 1:])
 
     return strategy
 

@@ -72,7 +72,7 @@ def dialogues(draw: Draw, *, attention: bool) -> tuple[Arguments, dict[str, Any]
     return params, dialogue(questions, answers[:, :-1], answers[:, 1:])
 
 
-TWO = dialogue([[0, 3, 1], [2, 2, 0]], [[0, 2], [0, 3]], [[2, 1], [3, 3]])
+TWO = dialogue([[0, 3], [2, 0]], [[0, 2], [0, 3]], [[2, 1], [3, 3]])
 NOTHING = np.zeros((0, 2), np.int64)
 
 
