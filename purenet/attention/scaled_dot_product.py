@@ -196,10 +196,12 @@ def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     rows, key, value, weights, dropped, capped, scale, query_shape, _ = saved
     heads, unbatched = query_shape[-2], len(query_shape) == 3
     dy = _grouped(dy[None] if unbatched else dy, key.shape[1])
-    applied = weights if dropped is None else dropout_bwd(dropped, weights)[0]
+    applied = weights
+    if dropped is not None:
+        (applied,) = dropout_bwd(dropped, weights)
     dvalue = _weighted(applied.swapaxes(-1, -2), dy)
     with np.errstate(over="ignore", invalid="ignore"):
-        dweights = np.where(applied == 0, 0, dy @ value.swapaxes(-1, -2))
+        dweights = np.where(weights == 0, 0, dy @ value.swapaxes(-1, -2))
     if dropped is not None:
         (dweights,) = dropout_bwd(dropped, dweights)
     (dlogits,) = softmax_bwd((weights, (-1,)), dweights)

@@ -109,6 +109,14 @@ def test_without_keys_nothing_is_dropped_and_each_key_drops_something() -> None:
     np.testing.assert_array_equal(found[0], logits(params, options, **places[0]))
 
 
+def test_no_sequences_give_a_loss_of_0_without_gradient() -> None:
+    params, nothing = {"net": model.init(pn.random.key(0), **SMALL)}, np.zeros((0, 3), int)
+    value, residuals = model.goal(**SMALL).fwd(params, net={"embedding": {"ids": nothing}}, loss={"labels": nothing})
+    (grads,) = model.goal(**SMALL).bwd(residuals, 1.0)
+    assert value == 0
+    assert not any(gradient.any() for gradient in optree.tree_leaves(grads))
+
+
 def test_it_learns_a_sequence() -> None:
     options = {**SMALL, "layers": 1}
     params, goal, optimizer = {"net": model.init(pn.random.key(0), **options)}, model.goal(**options), pn.optimizers.adam(0.02)

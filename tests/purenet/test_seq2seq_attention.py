@@ -63,6 +63,15 @@ def test_gradients_are_like_the_parameters(attention: bool, dtype: Any) -> None:
         assert gradient.any()
 
 
+def test_no_questions_give_a_loss_of_0_without_gradient() -> None:
+    params, nothing = {"net": small()}, np.zeros((0, 3), int)
+    ids = {"encoder": {"ids": nothing}, "decoder": {"ids": nothing}}
+    value, residuals = model.goal().fwd(params, net=ids, loss={"labels": nothing})
+    (grads,) = model.goal().bwd(residuals, 1.0)
+    assert value == 0
+    assert not any(gradient.any() for gradient in optree.tree_leaves(grads))
+
+
 def test_it_learns_to_turn_words_round() -> None:
     questions = np.array([[a, b] for a in range(3) for b in range(3)])
     answers = np.concatenate([np.full((9, 1), 3), questions[:, ::-1]], axis=1)

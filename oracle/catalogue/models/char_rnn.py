@@ -9,8 +9,8 @@ from typing import Any
 import equinox
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from oracle.catalogue.models.parts import cross_entropy
 from oracle.catalogue.recurrent.sequences import Make, arguments, equinox_cell, scanned
 from oracle.catalogue.recurrent.simple import row_cell
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
@@ -32,8 +32,7 @@ def goal_by_scan(cell: Callable[[Params], Any], params: Params, carry: Any, *, n
     for name, layer in own["rnn"]["layer"].items():
         y, states[name] = scanned(cell(layer), y, carry[name])
     logits = jnp.dot(y, own["affine"]["w"]) + own["affine"]["b"]
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, loss["labels"])
-    return losses.sum() / max(losses.size, 1), states
+    return cross_entropy(logits, loss["labels"]), states
 
 
 def lstm_goal(params: Params, carry: Any, **options: Any) -> Any:
