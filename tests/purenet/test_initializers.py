@@ -405,3 +405,16 @@ def test_a_wrong_option_of_layers_is_named(options: dict[str, Any], error: type[
 def test_layers_refuse_weights_of_one_axis() -> None:
     with pytest.raises(ValueError, match=r"^layers: the weights of norm must have at least two axes, got the shape \(3,\)"):
         initializers.layers(KEY, {"norm": (3,)})
+
+
+def test_recurrent_weights_have_the_spread_of_their_inputs() -> None:
+    params = initializers.recurrent(random.key(0), "gru", 400, 100, dtype=np.float32)
+    assert {name: p.shape for name, p in params.items()} == {"wx": (400, 300), "wh": (100, 300), "b": (300,), "bh": (100,)}
+    assert abs(params["wx"].std() * 20 - 1) < 0.01
+    assert abs(params["wh"].std() * 10 - 1) < 0.02
+    assert not params["b"].any()
+    assert {p.dtype for p in params.values()} == {np.dtype(np.float32)}
+    with pytest.raises(ValueError, match="recurrent: cell must be one of 'rnn', 'lstm', 'gru', got 'mgu'"):
+        initializers.recurrent(random.key(0), "mgu", 2, 2)
+    with pytest.raises(ValueError, match="recurrent: hidden must be at least 1, got 0"):
+        initializers.recurrent(random.key(0), "rnn", 2, 0)
