@@ -140,9 +140,7 @@ def sample(key: Array, params: Tree, prompt: Array, length: int, *, cell: str = 
     array([3, 3, 3, 3, 3, 3])
     """
     op, model = "char_rnn.sample", net(cell=cell, layers=len(params["rnn"]["layer"]))
-    length, temperature = integer(op, "length", length, 0), number(op, "temperature", temperature, low=0)
-    if temperature == 0:
-        raise ValueError(f"{op}: temperature must be greater than 0, got 0")
+    length, temperature = integer(op, "length", length, 0), number(op, "temperature", temperature, above=0)
     ids = indices(op, "prompt", prompt, len(params["rnn"]["embedding"]["w"]))
     if ids.ndim != 1 or not ids.size:
         raise ValueError(f"{op}: prompt must have shape (length,), at least one character, got {ids.shape}")

@@ -17,7 +17,7 @@ import optree
 
 from purenet import initializers, random
 from purenet.attention import feed_forward, learned_positions, multi_head_attention, pre_norm_block, swiglu_block
-from purenet.checks import choice, number
+from purenet.checks import booleans, choice, number
 from purenet.combinators import chain, named, tied
 from purenet.linear import affine, embedding, unembedding
 from purenet.losses import softmax_cross_entropy
@@ -217,8 +217,7 @@ def _options(name: str, given: dict[str, Any]) -> Options:
     choice(name, "positions", o.positions, ("learned", "rotary"))
     choice(name, "norm", o.norm, tuple(NORMS))
     choice(name, "activation", o.activation, ("gelu", "swiglu"))
-    choice(name, "bias", o.bias, (True, False))
-    choice(name, "tied", o.tied, (True, False))
+    booleans(name, bias=o.bias, tied=o.tied)
     number(name, "dropout", o.dropout, 0, 1)
     if o.width % o.heads:
         raise ValueError(f"{name}: heads must divide width, got {o.heads} heads and width {o.width}")

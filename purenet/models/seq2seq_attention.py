@@ -17,7 +17,7 @@ import numpy as np
 
 from purenet import initializers, random
 from purenet.attention.scaled_dot_product import dot_product_attention, dot_product_attention_bwd
-from purenet.checks import choice, fields, indices
+from purenet.checks import boolean, fields, indices
 from purenet.combinators import chain, named
 from purenet.linear import affine
 from purenet.losses import softmax_cross_entropy
@@ -112,7 +112,7 @@ def net(*, attention: bool = True) -> Op:
     >>> logits.shape
     (1, 2, 5)
     """
-    choice("seq2seq_attention", "attention", attention, (True, False))
+    boolean("seq2seq_attention", "attention", attention)
     looking = {"attention": _attention} if attention else {"state": _last_state_alone}
     return named(chain(encoder=_encoder, decoder=_decoder, **looking, affine=affine), net, "seq2seq_attention")
 
@@ -152,7 +152,7 @@ def init(
     ((16, 512), (256, 13))
     """
     op = "seq2seq_attention.init"
-    choice(op, "attention", attention, (True, False))
+    boolean(op, "attention", attention)
     vocabulary, width = integer(op, "vocabulary", vocabulary, 1), integer(op, "embedding", embedding, 1)
     *keys, last = random.split(key, 5)
     params: dict[str, Any] = {}

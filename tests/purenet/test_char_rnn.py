@@ -100,14 +100,18 @@ def test_a_sample_is_that_of_its_key() -> None:
         ({"prompt": np.array([], int)}, r"char_rnn.sample: prompt must have shape \(length,\), at least one character"),
         ({"prompt": np.array([5])}, "char_rnn.sample: prompt must be in 0..4, got 5"),
         ({"length": -1}, "char_rnn.sample: length must be at least 0, got -1"),
-        ({"temperature": 0.0}, "char_rnn.sample: temperature must be greater than 0, got 0"),
-        ({"cell": "gru"}, r"gru: params.wh must have shape \(hidden, 3 hidden\)"),
+        ({"temperature": 0.0}, "char_rnn.sample: temperature must be finite and greater than 0, got 0"),
     ],
 )
 def test_what_sample_refuses(options: dict[str, Any], message: str) -> None:
     given: Any = {"prompt": np.array([0]), "length": 3, **options}
     with pytest.raises(ValueError, match=message):
         model.sample(pn.random.key(0), small(), **given)
+
+
+def test_parameters_of_another_cell_are_refused() -> None:
+    with pytest.raises(TypeError, match="gru: carry must be an array, got LSTMCarry"):
+        model.sample(pn.random.key(0), small(), np.array([0]), 3, cell="gru")
 
 
 def test_an_error_says_which_net_and_stage() -> None:

@@ -100,7 +100,7 @@ def test_what_is_refused() -> None:
         model.decode(params, QUESTIONS, start=5, length=1)
     with pytest.raises(ValueError, match=r"seq2seq_attention\.decode: length must be at least 0, got -1"):
         model.decode(params, QUESTIONS, start=0, length=-1)
-    with pytest.raises(ValueError, match="seq2seq_attention: attention must be one of True, False, got 'dot'"):
+    with pytest.raises(TypeError, match="seq2seq_attention: attention must be True or False, got 'dot'"):
         model.net(attention="dot")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"embedding: ids must be in 0\.\.4, got 9") as caught:
         logits(params, np.array([[9]]), np.array([[0]]))
