@@ -34,6 +34,7 @@ from purenet import (
     schedules,
     shaping,
     stochastic,
+    training,
 )
 from purenet.activations import *
 from purenet.attention import *
@@ -72,6 +73,7 @@ __all__ = [
     "residual",
     "schedules",
     "tied",
+    "training",
     "vjp",
 ]
 __all__ += activations.__all__

@@ -88,7 +88,7 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
     """
     if not transforms:
         raise ValueError("chain: at least one transformation is needed")
-    updates_of = [_checked("chain", f"transforms[{i}]", transform) for i, transform in enumerate(transforms)]
+    updates_of = [update_of("chain", f"transforms[{i}]", transform) for i, transform in enumerate(transforms)]
 
     def init(params: Tree) -> tuple[Any, ...]:
         return tuple(transform.init(params) for transform in transforms)
@@ -121,7 +121,7 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformation:
     >>> only_w.update(grads, only_w.init(grads))[0]
     {'w': array([10.]), 'b': array([1.])}
     """
-    update_inner = _checked("masked", "inner", inner)
+    update_inner = update_of("masked", "inner", inner)
 
     def init(params: Tree) -> MaskedState:
         return MaskedState(inner.init(_hidden(params, mask_of("masked", mask, params))))
@@ -156,7 +156,7 @@ def partition(
         raise TypeError(f"partition: transforms must be a dict of transformations, got {type(transforms).__name__}")
     if not transforms:
         raise ValueError("partition: at least one transformation is needed")
-    updates_of = {label: _checked("partition", f"transforms[{label!r}]", one) for label, one in transforms.items()}
+    updates_of = {label: update_of("partition", f"transforms[{label!r}]", one) for label, one in transforms.items()}
 
     def labels(tree: Tree) -> list[Any]:
         found = labels_of("partition", "param_labels", param_labels, tree)
@@ -207,7 +207,7 @@ def multi_steps(
     (array([0.]), array([-2.]))
     """
     who = "multi_steps"
-    update_inner = _checked(who, "opt", opt)
+    update_inner = update_of(who, "opt", opt)
     if not callable(every_k_schedule):
         integer(who, "every_k_schedule", every_k_schedule, 1)
     boolean(who, "use_grad_mean", use_grad_mean)
@@ -249,7 +249,7 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: int) 
     (array([0., 0.]), 1, 0)
     """
     who = "apply_if_finite"
-    update_inner, most = _checked(who, "inner", inner), integer(who, "max_consecutive_errors", max_consecutive_errors, 0)
+    update_inner, most = update_of(who, "inner", inner), integer(who, "max_consecutive_errors", max_consecutive_errors, 0)
 
     def init(params: Tree) -> ApplyIfFiniteState:
         return ApplyIfFiniteState(step_count(), np.asarray(True), step_count(), inner.init(params))
@@ -272,7 +272,7 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: int) 
 # ------------------------------------------------------------------------------------------------------ the parts
 
 
-def _checked(who: str, name: str, transform: Any) -> Update:
+def update_of(who: str, name: str, transform: Any) -> Update:
     """The update of `transform`, which is given of all extra arguments those that it takes."""
     if not (hasattr(transform, "init") and hasattr(transform, "update")):
         raise TypeError(f"{who}: {name} must have init and update, got {type(transform).__name__}")

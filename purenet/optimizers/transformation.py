@@ -44,6 +44,8 @@ Rule: TypeAlias = Callable[..., Sequence[Array]]
 """`rule(g, *read, *slots)` gives the update of an array, then each slot anew."""
 
 
+_COMMON = frozenset(np.dtype(t) for t in (np.float64, np.float32, np.float16))
+
 _Flat: TypeAlias = tuple[str, Tree, list[Array], optree.PyTreeSpec]
 """The name of a tree, the tree, its leaves and its structure."""
 
@@ -227,6 +229,8 @@ def leaves_of(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTr
     leaves: list[Any]
     leaves, structure = optree.tree_flatten(tree)
     for i, leaf in enumerate(leaves):
+        if type(leaf) is np.ndarray and leaf.dtype in _COMMON:  # by far the most common, and every update asks many times
+            continue
         if isinstance(leaf, np.ma.MaskedArray) or not (isinstance(leaf, float) or hasattr(leaf, "__array__")):
             raise TypeError(f"{who}: {_paths(name, tree)[i]} must be a floating-point array, got {type(leaf).__name__}")
         array = np.asarray(leaf)
