@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "indices",
     "integer",
     "mask",
+    "nearest",
     "number",
     "one_axis",
     "same_shape",
@@ -48,6 +50,12 @@ def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
     value = bool(value) if isinstance(value, np.bool_) else value
     if not any(isinstance(value, type(one)) and value == one for one in choices):
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What may have been meant by a name that is not known."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
 def number(

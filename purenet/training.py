@@ -248,7 +248,8 @@ def make_evaluation(
             for path in normalized:
                 if statistics := state.statistics.get("/".join(path)):
                     options = _with(options, path, "statistics", statistics)
-            loss, carry, residuals = _forward(goal, state, options)
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss, carry, residuals = _forward(goal, state, options)
             state = state._replace(carry=carry)
             for name, value in _measured(measures, loss, residuals).items():
                 totals[name] = totals.get(name, 0.0) + size * value

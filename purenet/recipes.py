@@ -1,0 +1,93 @@
+"""How each net is trained: its form of data, its options, and what turned out to work.
+
+A net without a recipe here, such as a new one, is trained as DEFAULT says: on images of digits.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from purenet import optimizers
+from purenet.optimizers import GradientTransformation
+from purenet.schedules import cosine_decay_schedule
+from purenet.tasks import Setting, Task, characters, digits
+
+__all__ = ["DEFAULT", "RECIPES", "Recipe", "optimizer_names", "optimizer_of", "recipe_of"]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Recipe(NamedTuple):
+    """How to train a net."""
+
+    task: Callable[..., Task] = digits
+    data: Mapping[str, Any] = NOTHING
+    """Keywords of the task."""
+    options: Mapping[str, Any] = NOTHING
+    """Keywords of the net's `goal`."""
+    init: Mapping[str, Any] = NOTHING
+    """Keywords of its `init`."""
+    optimizer: str = "adam"
+    rate: float = 1e-3
+    """At the start; it goes to 0 along half a period of a cosine."""
+    clip: float | None = None
+    """The largest norm of all gradients together; None for any."""
+    batch: int = 100
+    steps: int = 1000
+    full_steps: int = 3000
+    """With data of one's own, `--data`."""
+
+    def task_for(self, setting: Setting) -> Task:
+        return self.task(setting, **self.data)
+
+
+DEFAULT = Recipe()
+
+RECIPES = {
+    "two_layer_net": Recipe(data={"rows": True}, rate=2e-3, full_steps=9000),
+    "multi_layer_net": Recipe(
+        data={"rows": True},
+        options={"batch_norm": True},
+        init={"batch_norm": True},
+        rate=2e-3,
+        full_steps=6000,
+    ),
+    "lenet": Recipe(rate=2e-3, full_steps=4800),
+    "simple_convnet": Recipe(rate=1e-3, full_steps=3000),
+    "deep_convnet": Recipe(rate=1e-3, steps=200, full_steps=2400),
+    "char_rnn": Recipe(task=characters, data={"window": 32}, rate=2e-3, clip=5.0, batch=32, steps=600, full_steps=600),
+}
+
+RATES = {"adadelta": 1.0, "adagrad": 1e-2, "lion": 1e-4, "momentum": 1e-2, "sgd": 0.1}
+"""Where another optimizer is chosen than the recipe's, the rate to start with; 1e-3 for those not named."""
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a net."""
+    return RECIPES.get(name, DEFAULT)
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """The optimizers that are made by a learning rate alone."""
+    return tuple(sorted(name for name in optimizers.__all__ if _by_rate(getattr(optimizers, name))))
+
+
+def _by_rate(value: Any) -> bool:
+    if not inspect.isfunction(value) or value is optimizers.scale_by_learning_rate:  # a part of optimizers
+        return False
+    first, *others = inspect.signature(value).parameters.values() or (None,)
+    return first is not None and first.name == "learning_rate" and all(p.default is not p.empty for p in others)
+
+
+def default_rate(recipe: Recipe, optimizer: str) -> float:
+    """The rate of an optimizer for which nobody has said one."""
+    return recipe.rate if optimizer == recipe.optimizer else RATES.get(optimizer, 1e-3)
+
+
+def optimizer_of(name: str, rate: float, steps: int, clip: float | None) -> GradientTransformation:
+    """The optimizer of a run: after `steps` updates its rate is 0."""
+    optimizer: GradientTransformation = getattr(optimizers, name)(cosine_decay_schedule(rate, steps))
+    return optimizer if clip is None else optimizers.chain(optimizers.clip_by_global_norm(clip), optimizer)
