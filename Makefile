@@ -25,9 +25,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# MNIST=folder trains on the full set in that folder
+# NET=lenet trains another net, DATA=folder on the full MNIST in that folder
+NET ?= two_layer_net
 train: $(READY)
-	$(BIN)/python examples/train_mnist.py
+	$(BIN)/python -m purenet train $(NET) $(if $(DATA),--data "$(DATA)")
 
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or newer, or set PYTHON=..." >&2; exit 1; }

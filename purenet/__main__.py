@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--data",
         metavar="PLACE",
-        help="the folder with the four IDX files of MNIST, or a text file (default: what packages bring)",
+        help="the folder with MNIST's four IDX files, or a text file (default: what packages bring)",
     )
     train.add_argument("--steps", type=_positive(int), metavar="N", help="mini-batches")
     train.add_argument("--resume", metavar="FILE", help="the checkpoint to go on from")

@@ -4,10 +4,10 @@
     checkpoints.save("lenet.safetensors", state, about)
     state = checkpoints.load("lenet.safetensors", like=state, about=about)
 
-The format is safetensors: a header in JSON, then the numbers. Reading one runs no code, and other libraries read it too. Arrays
-are named by their place in the state, `params/net/affine1/w` or `optimizer/mu/net/affine1/w`; the header says what they belong to,
-`about`. A file does not hold the structure of the state: that comes from one like it, such as the state before the first step. A
-file is there as a whole or not at all: it is written beside its place, and moved there when it is on the disk.
+The format is safetensors: a header in JSON, then the numbers. Reading one runs no code, and other libraries read it too.
+Arrays are named by their place in the state, `params/net/affine1/w` or `optimizer/mu/net/affine1/w`; the header says what they
+belong to, `about`. A file does not hold the structure of the state: that comes from one like it, such as the state before the
+first step. A file is there as a whole or not at all: it is written beside its place, and moved there when it is on the disk.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def load(path: FilePath, like: State, about: Mapping[str, Any]) -> State:
                 raise ValueError(f"{path}: expected a checkpoint with {name} {_told(value)}, found {_told(found.get(name))}")
         names = set(file.keys())
         statistics = _statistics(path, file, sorted(name for name in names if name.startswith("statistics/")))
-        like = like._replace(statistics=statistics)
-        expected = dict(_named_leaves(like))
+        shaped: Tree = like._replace(statistics=statistics)
+        expected = dict(_named_leaves(shaped))
         lacking, unknown = sorted(expected.keys() - names), sorted(names - expected.keys())
         if lacking or unknown:
             what = [f"{word} {_some(some)}" for word, some in (("lacks", lacking), ("has in addition", unknown)) if some]
@@ -100,8 +100,8 @@ def load(path: FilePath, like: State, about: Mapping[str, Any]) -> State:
                 f"{path}: expected a checkpoint with the arrays of this net and optimizer; it {' and '.join(what)}"
             )
         leaves = [_restored(path, file, name, leaf) for name, leaf in expected.items()]
-        restored: State = optree.tree_unflatten(optree.tree_structure(like), leaves)
-        return restored
+        restored: Tree = optree.tree_unflatten(optree.tree_structure(shaped), leaves)
+        return State(*restored)
 
 
 # ----------------------------------------------------------------------------------------------------------- the parts
@@ -139,7 +139,7 @@ def _opened(path: FilePath) -> Iterator[tuple[Any, dict[str, Any]]]:
         yield file, about
 
 
-def _named_leaves(state: State) -> Iterator[tuple[str, Any]]:
+def _named_leaves(state: Tree) -> Iterator[tuple[str, Any]]:
     """Every leaf with its name, which is unique: what a key could be confused by is escaped."""
     accessors = optree.tree_accessors(state)
     for accessor, leaf in zip(accessors, optree.tree_leaves(state), strict=True):

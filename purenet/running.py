@@ -1,7 +1,7 @@
 """A run of training, from its settings to a trained net: what `python -m purenet train` does.
 
-`prepare` makes everything, and finds what is wrong with it; `run` trains, tests and saves. However a run ends early, the last good
-checkpoint stays: by a loss or a parameter that is not finite, an interrupt, the end of the process.
+`prepare` makes everything, and finds what is wrong with it; `run` trains, tests and saves. When a run ends early, by a loss
+that is not finite, an interrupt or the end of the process, the last good checkpoint stays.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 
 from purenet import random
 from purenet.data import mnist_digits, mnist_folder, scaled, split
-from purenet.op import Array, Tree
+from purenet.op import Array
 from purenet.training import Batch, shuffled
 
 __all__ = ["Setting", "Task", "characters", "digits"]
@@ -162,10 +162,6 @@ def _check_batch(batch: int, n: int, what: str) -> None:
 def _checksum(*arrays: Array) -> int:
     total = 0
     for array in arrays:
-        total = zlib.crc32(np.ascontiguousarray(array), total)
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
 
-
-def first_carry(module: Any, params: Tree, task: Task, batch: int) -> Tree:
-    """The carry before the first batch; None where the net has none."""
-    return module.carry(params, batch) if task.recurrent else None
