@@ -202,7 +202,7 @@ def _statistics(path: FilePath, file: Any, names: list[str]) -> dict[str, Statis
 
 
 def _told(value: Tree) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text if len(text) <= 60 and text.isprintable() else f"{text[:40]!r}... ({len(text)} characters)"
 
 

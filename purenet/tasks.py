@@ -164,4 +164,3 @@ def _checksum(*arrays: Array) -> int:
     for array in arrays:
         total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
-
