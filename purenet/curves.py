@@ -63,8 +63,9 @@ def draw(path: Path, title: str, rows: list[Row]) -> bool:
     except ImportError:
         return False
     kinds = [kind for kind in ("loss", "accuracy") if any(kind in row for row in rows)]
-    figure = Figure(figsize=(4.8 * max(len(kinds), 1), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.8 * max(len(kinds), 1), 3.6))
     figure.suptitle(title)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.14, top=0.88, wspace=0.25)
     for i, kind in enumerate(kinds, 1):
         axes = figure.add_subplot(1, len(kinds), i)
         points = [(row["step"], row[kind]) for row in rows if kind in row]
