@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ import optree
 from purenet import checkpoints, curves, models, random
 from purenet.checks import nearest
 from purenet.combinators import parameter_count
-from purenet.recipes import Recipe, default_rate, optimizer_names, optimizer_of, recipe_of
+from purenet.recipes import Recipe, default_rate, optimizer_names, optimizer_of, recipes_of
 from purenet.tasks import Setting, Task
 from purenet.training import Batch, Metrics, NotFinite, State, make_evaluation, make_step, start
 
@@ -82,13 +83,28 @@ class Run(NamedTuple):
 # ------------------------------------------------------------------------------------------------------------- before
 
 
+class DoesNotFit(ValueError):
+    """The net does not take the data."""
+
+
 def prepare(settings: Settings) -> Run:
     """The run of these settings, and its first checkpoint.
 
     Errors: ValueError or OSError for what cannot be read, trained or written, with a line for people; ImportError for a missing
         package; MemoryError.
     """
-    module, recipe = _module_of(settings.net), recipe_of(settings.net)
+    first, *others = recipes_of(settings.net)
+    try:
+        return _prepared(settings, first)
+    except DoesNotFit:
+        for recipe in others:
+            with suppress(DoesNotFit):
+                return _prepared(settings, recipe)
+        raise
+
+
+def _prepared(settings: Settings, recipe: Recipe) -> Run:
+    module = _module_of(settings.net)
     told = checkpoints.read_about(settings.resume) if settings.resume else {}
     if told and told.get("net") != settings.net:
         raise ValueError(f"{settings.resume}: expected a checkpoint with net {settings.net}, found {told.get('net')}")
@@ -101,8 +117,8 @@ def prepare(settings: Settings) -> Run:
     params = {"net": module.init(init_key, **recipe.init, **task.init, dtype=dtype)}
     first_carry = module.carry(params["net"], about["batch"]) if task.recurrent else None
     optimizer = optimizer_of(about["optimizer"], about["rate"], about["steps"], recipe.clip)
-    state = start(optimizer, params, key, first_carry)
-    checkpoint, rows = _place(settings), []
+    state, rows = start(optimizer, params, key, first_carry), []
+    checkpoint = _place(settings)
     if settings.resume:
         fixed = {name: value for name, value in about.items() if name not in FREE}
         state = checkpoints.load(settings.resume, state, fixed)
@@ -120,7 +136,7 @@ def prepare(settings: Settings) -> Run:
         evaluate(state, [(1, next(task.batches(state.key, int(state.step))))])
     except (TypeError, ValueError) as error:
         notes = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
-        raise ValueError(f"{settings.net}: {error}{notes}") from error
+        raise DoesNotFit(f"{settings.net}: {error}{notes}") from error
     checkpoints.save(checkpoint, state, about)
     title = (
         f"{settings.net}, {parameter_count(params):,} parameters; {task.title}; {about['optimizer']}, rate {about['rate']:g}, "

@@ -154,6 +154,13 @@ def test_a_new_net_trains_without_a_recipe(folder: Path, run: Run) -> None:
     assert {"statistics/net~1norm/mean", "statistics/net~1norm/var"} < set(arrays(Path("runs/newcomer.safetensors")))
 
 
+def test_a_new_net_may_take_rows(folder: Path, run: Run, newcomer: Path) -> None:
+    newcomer.write_text(NEWCOMER.replace("pool=pn.avg_pool2d.bind(window=4), flatten=pn.flatten, ", "").replace("49", "784"))
+    status, stdout, stderr = run("train", "newcomer", "--data", folder, "--steps", 3, "--batch", 20)
+    assert (status, stderr) == (0, "")
+    assert "3 steps, " in stdout
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_other_dtypes_train(folder: Path, run: Run, dtype: str) -> None:
     assert run("train", "two_layer_net", "--data", folder, "--steps", 3, "--batch", 20, "--dtype", dtype)[0] == 0
@@ -297,7 +304,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(folder: Path, run: Ru
 
 
 def test_images_that_do_not_fit_the_net_are_one_clear_line(folder: Path, run: Run, newcomer: Path) -> None:
-    newcomer.write_text(NEWCOMER.replace("window=4", "window=7"))
+    newcomer.write_text(NEWCOMER.replace("(49,", "(50,"))
     status, stdout, stderr = run("train", "newcomer", "--data", folder)
     assert (status, stdout) == (2, "")
     assert re.fullmatch(r"purenet: newcomer: batch_norm: .*, in the stage 'norm' of .*\n", stderr)

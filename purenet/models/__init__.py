@@ -10,10 +10,11 @@ Modules are found by their place, and imported when they are first used: a new f
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import Any
+
+from purenet.checks import nearest
 
 __all__ = ["names"]
 
@@ -31,9 +32,7 @@ def names() -> tuple[str, ...]:
 def __getattr__(name: str) -> Any:
     """The module of that name, imported."""
     if name.startswith("_") or name not in names():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
-        raise AttributeError(f"purenet.models has no net named {name!r}; {hint}")
+        raise AttributeError(f"purenet.models has no net named {name!r}; {nearest(name, names())}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
