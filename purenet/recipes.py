@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from purenet import optimizers
 from purenet.optimizers import GradientTransformation
 from purenet.schedules import cosine_decay_schedule
-from purenet.tasks import Setting, Task, characters, digits
+from purenet.tasks import Setting, Task, digits
+from purenet.texts import passages, readers
 
 __all__ = ["DEFAULTS", "RECIPES", "Recipe", "default_rate", "optimizer_names", "optimizer_of", "recipes_of"]
 
@@ -57,9 +58,14 @@ RECIPES = {
         full_steps=6000,
     ),
     "lenet": Recipe(rate=2e-3, full_steps=4800),
-    "simple_convnet": Recipe(rate=1e-3, full_steps=3000),
-    "deep_convnet": Recipe(rate=1e-3, steps=200, full_steps=2400),
-    "char_rnn": Recipe(task=characters, data={"window": 32}, rate=2e-3, clip=5.0, batch=32, steps=600, full_steps=600),
+    "simple_convnet": Recipe(init={"initializer": "he"}, rate=2e-3, full_steps=3000),
+    "deep_convnet": Recipe(rate=2e-3, steps=200, full_steps=1800),
+    "char_rnn": Recipe(
+        task=readers, data={"stage": "rnn", "window": 32}, rate=2e-3, clip=5.0, batch=32, steps=600, full_steps=600
+    ),
+    "gpt": Recipe(
+        task=passages, data={"stage": "embedding", "window": 64}, rate=2e-3, clip=1.0, batch=32, steps=300, full_steps=3000
+    ),
 }
 
 RATES = {"adadelta": 1.0, "adagrad": 1e-2, "lion": 1e-4, "momentum": 1e-2, "sgd": 0.1}

@@ -16,6 +16,7 @@ step; what each batch_norm saw goes into running statistics, which the evaluatio
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, islice
@@ -114,11 +115,20 @@ def stage_key(key: Array, step: int, path: Path) -> Array:
     return random.fold_in(random.fold_in(random.fold_in(key, 1), step), zlib.crc32("/".join(path).encode()))
 
 
-def _taking(goal: Op, keyword: str, name: str | None = None) -> list[Path]:
-    """The paths of the stages that take this keyword, are of this name, and do not have it bound."""
-    return [
-        path for path, op in leaf_stages(goal) if keyword in op.keywords and keyword not in op.bound and name in (None, op.name)
-    ]
+def _taking(goal: Op, keyword: str) -> list[tuple[Path, Op]]:
+    """The stages that take this keyword and do not have it bound, with their paths."""
+    return [(path, op) for path, op in leaf_stages(goal) if keyword in op.keywords and keyword not in op.bound]
+
+
+def _normalized(goal: Op) -> list[Path]:
+    """The paths of the stages that have running statistics."""
+    return [path for path, op in _taking(goal, "statistics") if op.name == "batch_norm"]
+
+
+def _rate(op: Op) -> Any:
+    """With which probability a stage drops; where it is 0, a key would cost random numbers and change nothing."""
+    parameter = inspect.signature(op).parameters.get("rate")
+    return op.bound.get("rate", parameter.default if parameter else None)
 
 
 def _with(options: Batch, path: Path, keyword: str, value: Any) -> Batch:
@@ -178,8 +188,8 @@ def make_step(
     ({'loss': 6.0}, array([[2.]]), 1)
     """
     update = update_of("make_step", "optimizer", optimizer)
-    random_stages = _taking(goal, "key")
-    normalized = _taking(goal, "statistics", "batch_norm")
+    random_stages = [path for path, op in _taking(goal, "key") if _rate(op) != 0]
+    normalized = _normalized(goal)
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         number = int(state.step)
@@ -238,7 +248,7 @@ def make_evaluation(
     >>> pn.training.make_evaluation(goal)(state, batches)
     {'loss': 3.0}
     """
-    normalized = _taking(goal, "statistics", "batch_norm")
+    normalized = _normalized(goal)
 
     def evaluate(state: State, batches: Iterable[tuple[int, Batch]]) -> Metrics:
         totals: Metrics = {}

@@ -79,6 +79,16 @@ def test_a_key_that_is_bound_or_in_the_batch_stays() -> None:
     assert seen == [(0, 1), (0, 2), None]
 
 
+def test_a_stage_that_drops_nothing_costs_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    goal = pn.chain(
+        a=pn.dropout.bind(rate=0.0), b=pn.dropout.bind(rate=0.25), c=pn.gaussian_noise.bind(stddev=1.0), loss=pn.sum
+    )
+    keys: list[Any] = []
+    monkeypatch.setattr(training, "stage_key", lambda key, step, path: keys.append(path) or pn.random.key(0))
+    training.make_step(goal, SGD)(training.start(SGD, {}, KEY), {"x": np.ones(3)})
+    assert keys == [("b",), ("c",)]
+
+
 def test_a_stage_keeps_its_key_where_others_are_added() -> None:
     seen: list[Any] = []
     noted = recorder(seen)
