@@ -14,7 +14,7 @@ from purenet import optimizers
 from purenet.optimizers import GradientTransformation
 from purenet.schedules import cosine_decay_schedule
 from purenet.tasks import Setting, Task, digits
-from purenet.texts import passages, readers
+from purenet.texts import passages, readers, sums, words
 
 __all__ = ["DEFAULTS", "RECIPES", "Recipe", "default_rate", "optimizer_names", "optimizer_of", "recipes_of"]
 
@@ -49,7 +49,7 @@ DEFAULTS = (Recipe(), Recipe(data={"rows": True}))
 """What is tried for a net that has no recipe."""
 
 RECIPES = {
-    "two_layer_net": Recipe(data={"rows": True}, rate=2e-3, full_steps=9000),
+    "two_layer_net": Recipe(data={"rows": True}, init={"sizes": (784, 100, 10)}, rate=2e-3, full_steps=6000),
     "multi_layer_net": Recipe(
         data={"rows": True},
         options={"batch_norm": True},
@@ -66,6 +66,10 @@ RECIPES = {
     "gpt": Recipe(
         task=passages, data={"stage": "embedding", "window": 64}, rate=2e-3, clip=1.0, batch=32, steps=300, full_steps=3000
     ),
+    "word2vec": Recipe(
+        task=words, data={"window": 4, "negatives": 5, "least": 5}, init={"std": 0.1}, rate=5e-3, batch=200, steps=3000
+    ),
+    "seq2seq_attention": Recipe(task=sums, data={"below": 100}, rate=5e-3, clip=5.0, batch=100, steps=1500),
 }
 
 RATES = {"adadelta": 1.0, "adagrad": 1e-2, "lion": 1e-4, "momentum": 1e-2, "sgd": 0.1}

@@ -21,7 +21,7 @@ from purenet.checks import nearest
 from purenet.combinators import parameter_count
 from purenet.recipes import Recipe, default_rate, optimizer_names, optimizer_of, recipes_of
 from purenet.tasks import Setting, Task
-from purenet.training import Batch, Metrics, NotFinite, State, make_evaluation, make_step, start
+from purenet.training import MEASURES, Batch, Metrics, NotFinite, State, make_evaluation, make_step, start
 
 __all__ = ["Run", "Settings", "Teller", "prepare", "run"]
 
@@ -127,7 +127,8 @@ def _prepared(settings: Settings, recipe: Recipe) -> Run:
             raise ValueError(f"{settings.resume}: has made {int(state.step)} steps already, more than --steps {about['steps']}")
 
     goal = module.goal(**recipe.options)
-    evaluate = make_evaluation(goal)
+    measures = {**MEASURES, **task.measures}
+    evaluate = make_evaluation(goal, measures=measures)
 
     def test(state: State) -> Metrics:
         return evaluate(state._replace(carry=first_carry), task.tests())
@@ -142,7 +143,7 @@ def _prepared(settings: Settings, recipe: Recipe) -> Run:
         f"{settings.net}, {parameter_count(params):,} parameters; {task.title}; {about['optimizer']}, rate {about['rate']:g}, "
         f"batch {about['batch']}, {about['dtype']}, {about['steps']} steps"
     )
-    return Run(title, state, make_step(goal, optimizer), test, task, about, rows, checkpoint)
+    return Run(title, state, make_step(goal, optimizer, measures=measures), test, task, about, rows, checkpoint)
 
 
 def _module_of(net: str) -> Any:

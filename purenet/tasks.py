@@ -6,7 +6,8 @@ A task has the data in the form that a goal takes: `digits`, images with labels,
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from purenet import random
 from purenet.data import mnist_digits, mnist_folder, scaled, split
 from purenet.op import Array
-from purenet.training import Batch, shuffled
+from purenet.training import Batch, Measure, shuffled
 
 __all__ = ["Setting", "Task", "Tests", "check_batch", "checksum", "digits"]
 
@@ -52,6 +53,8 @@ class Task(NamedTuple):
     """What the parameters depend on, such as the size of the vocabulary, as keywords of the net's `init`."""
     recurrent: bool = False
     """Whether a carry goes from one batch to the next: `carry(params, batch)` of the net's module is the first."""
+    measures: Mapping[str, Measure] = MappingProxyType({})
+    """What to measure of it beside the usual."""
 
 
 def digits(setting: Setting, *, rows: bool = False) -> Task:

@@ -35,10 +35,13 @@ from purenet.optimizers.combining import update_of
 from purenet.optimizers.transformation import GradientTransformation, apply_updates
 
 __all__ = [
+    "MEASURES",
     "Batch",
+    "Measure",
     "Metrics",
     "NotFinite",
     "State",
+    "answer_accuracy",
     "label_accuracy",
     "leaf_stages",
     "make_evaluation",
@@ -152,6 +155,25 @@ def _residuals_at(residuals: Residuals, path: Path) -> Residuals:
 
 def label_accuracy(residuals: Residuals) -> float | None:
     """The part of the labels that got the highest score, where the stage `loss` is a cross entropy at integer labels."""
+    if (found := _right(residuals)) is None:
+        return None
+    right, counted = found
+    return float(right[counted].mean()) if counted.any() else None
+
+
+def answer_accuracy(residuals: Residuals) -> float | None:
+    """The part of the sequences of labels in which each that counts got the highest score.
+
+    So many answers are right, too, when a decoder reads what it has said itself: up to a mistake it is the same.
+    """
+    if (found := _right(residuals)) is None:
+        return None
+    right, counted = found
+    return float((right | ~counted).all(axis=-1).mean()) if right.size else None
+
+
+def _right(residuals: Residuals) -> tuple[Array, Array] | None:
+    """Which labels got the highest score, and which count."""
     try:
         saved = _residuals_at(residuals, ("loss",)).saved
     except (LookupError, TypeError):  # the goal has no such stage
@@ -159,8 +181,7 @@ def label_accuracy(residuals: Residuals) -> float | None:
     if not isinstance(saved, AtLabels):
         return None
     right = saved.probabilities.argmax(axis=-1) == saved.labels
-    counted = right if saved.by.factor is None else right[saved.by.factor != 0]
-    return float(counted.mean()) if counted.size else None
+    return right, np.broadcast_to(True if saved.by.factor is None else saved.by.factor != 0, right.shape)
 
 
 MEASURES: Mapping[str, Measure] = {"accuracy": label_accuracy}
