@@ -48,28 +48,30 @@ class Recipe(NamedTuple):
 DEFAULTS = (Recipe(), Recipe(data={"rows": True}))
 """What is tried for a net that has no recipe."""
 
+SMALL_ALEXNET = {"image_size": 28, "channels": 1, "stride": 1}
+
 RECIPES = {
     "two_layer_net": Recipe(data={"rows": True}, init={"sizes": (784, 100, 10)}, rate=2e-3, full_steps=6000),
     "multi_layer_net": Recipe(
-        data={"rows": True},
-        options={"batch_norm": True},
-        init={"batch_norm": True},
-        rate=2e-3,
-        full_steps=6000,
+        data={"rows": True}, options={"batch_norm": True}, init={"batch_norm": True}, rate=2e-3, full_steps=6000
     ),
     "lenet": Recipe(rate=2e-3, full_steps=4800),
-    "simple_convnet": Recipe(init={"initializer": "he"}, rate=2e-3, full_steps=3000),
+    "simple_convnet": Recipe(init={"initializer": "he"}, rate=2e-3, steps=600, full_steps=3000),
     "deep_convnet": Recipe(rate=2e-3, steps=200, full_steps=1800),
-    "char_rnn": Recipe(
-        task=readers, data={"stage": "rnn", "window": 32}, rate=2e-3, clip=5.0, batch=32, steps=600, full_steps=600
+    "alexnet": Recipe(
+        options=SMALL_ALEXNET,
+        init={**SMALL_ALEXNET, "classes": 10, "width": 0.125, "initializer": "he"},
+        steps=300,
+        full_steps=1800,
     ),
+    "char_rnn": Recipe(task=readers, data={"stage": "rnn", "window": 32}, rate=5e-3, clip=5.0, batch=32, full_steps=1000),
     "gpt": Recipe(
-        task=passages, data={"stage": "embedding", "window": 64}, rate=2e-3, clip=1.0, batch=32, steps=300, full_steps=3000
+        task=passages, data={"stage": "embedding", "window": 64}, rate=2e-3, clip=1.0, batch=32, steps=300, full_steps=300
     ),
     "word2vec": Recipe(
         task=words, data={"window": 4, "negatives": 5, "least": 5}, init={"std": 0.1}, rate=5e-3, batch=200, steps=3000
     ),
-    "seq2seq_attention": Recipe(task=sums, data={"below": 100}, rate=5e-3, clip=5.0, batch=100, steps=1500),
+    "seq2seq_attention": Recipe(task=sums, data={"below": 100}, rate=5e-3, clip=5.0, steps=1500),
 }
 
 RATES = {"adadelta": 1.0, "adagrad": 1e-2, "lion": 1e-4, "momentum": 1e-2, "sgd": 0.1}
