@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("jax", "jaxlib", "optax", "equinox", "ml_dtypes", "mlxtend", "tabulate", "tqdm", "matplotlib", "jinja2")
+HEAVY = ("jax", "jaxlib", "optax", "equinox", "ml_dtypes", "mlxtend", "tabulate", "tqdm", "matplotlib", "jinja2", "safetensors")
 
 
 def loaded(code: str) -> set[str]:
@@ -28,6 +28,10 @@ def test_importing_purenet_loads_what_it_computes_with_alone() -> None:
     names = loaded("import purenet")
     assert {"purenet", "numpy", "scipy", "optree"} <= names
     assert not names & {"oracle", *HEAVY}
+
+
+def test_the_command_loads_what_only_shows_or_saves_when_it_is_needed() -> None:
+    assert not loaded("import purenet.__main__") & {"oracle", *HEAVY}
 
 
 def test_using_purenet_loads_nothing_more() -> None:

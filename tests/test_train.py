@@ -74,7 +74,7 @@ def test_it_trains_prints_a_line_per_epoch_and_writes_what_it_measured(
     assert (status, stderr) == (0, "")  # no progress bar where there is no terminal
     head, *epochs, last, wrote = stdout.splitlines()
     assert head == (
-        "two_layer_net, 39,760 parameters; 300 digits to train on, 60 to test; adam, rate 0.005, batch 20, float32, 100 steps"
+        "two_layer_net, 79,510 parameters; 300 digits to train on, 60 to test; adam, rate 0.005, batch 20, float32, 100 steps"
     )
     assert [int(line.split()[3]) for line in epochs] == [15, 30, 45, 60, 75, 90, 100]
     assert all(re.search(r"  \d+ samples/s$", line) for line in epochs)
