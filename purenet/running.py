@@ -237,12 +237,14 @@ def _save(prepared: Run, state: State) -> None:
     """The checkpoint and the metrics so far, unless the state is one that no run can go on from."""
     if not all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(state.params)):
         raise NotFinite(int(state.step), "a parameter is not finite")
-    checkpoints.save(prepared.checkpoint, state, prepared.about)
+    # The metrics first: rows after the step of the checkpoint are left out when a run goes on, missing ones would stay missing.
     curves.write(prepared.checkpoint.with_suffix(".csv"), [row for row in prepared.rows if row["step"] <= int(state.step)])
+    checkpoints.save(prepared.checkpoint, state, prepared.about)
 
 
 def _mean(seen: list[Metrics]) -> Metrics:
-    return {name: sum(metrics[name] for metrics in seen) / len(seen) for name in seen[0]}
+    names = dict.fromkeys(name for metrics in seen for name in metrics)
+    return {name: float(np.mean([metrics[name] for metrics in seen if name in metrics])) for name in names}
 
 
 def _line(step: int, epoch: float, metrics: Metrics, tests: Metrics, rate: float) -> str:

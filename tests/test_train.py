@@ -223,6 +223,27 @@ def test_an_interrupted_run_keeps_its_last_step(folder: Path, run: Run, monkeypa
     assert len(Path("runs/two_layer_net.csv").read_text().splitlines()) == 101
 
 
+def test_a_disk_that_is_full_keeps_the_last_checkpoint_and_its_metrics(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = checkpoints.save, iter(range(9))
+
+    def full(*arguments: Any) -> None:
+        if next(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save(*arguments)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    arguments = ("train", "two_layer_net", "--data", folder)
+    status, _, stderr = run(*arguments, "--steps", 45, "--batch", 20)
+    assert (status, stderr) == (2, "purenet: [Errno 28] No space left on device\n")
+    path = Path("runs/two_layer_net.safetensors")
+    assert arrays(path)["step"] == np.int64(11).tobytes()  # a quarter of the run is less than an epoch
+    assert run(*arguments, "--resume", path)[0] == 0
+    rows = list(csv.DictReader(path.with_suffix(".csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(1, 46))
+
+
 def test_a_run_that_diverges_says_so_and_keeps_a_good_state(folder: Path, run: Run) -> None:
     status, _, stderr = run("train", "two_layer_net", "--data", folder, "--rate", "1e20", "--batch", 20, "--optimizer", "sgd")
     assert status == 1
