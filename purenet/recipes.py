@@ -53,7 +53,11 @@ SMALL_ALEXNET = {"image_size": 28, "channels": 1, "stride": 1}
 RECIPES = {
     "two_layer_net": Recipe(data={"rows": True}, init={"sizes": (784, 100, 10)}, rate=2e-3, full_steps=6000),
     "multi_layer_net": Recipe(
-        data={"rows": True}, options={"batch_norm": True}, init={"batch_norm": True}, rate=2e-3, full_steps=6000
+        data={"rows": True},
+        options={"sizes": (784, 200, 100, 10), "batch_norm": True},
+        init={"sizes": (784, 200, 100, 10), "batch_norm": True},
+        rate=2e-3,
+        full_steps=6000,
     ),
     "lenet": Recipe(rate=2e-3, full_steps=4800),
     "simple_convnet": Recipe(init={"initializer": "he"}, rate=2e-3, steps=600, full_steps=3000),
