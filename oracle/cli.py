@@ -353,11 +353,11 @@ def _seeds(options: argparse.Namespace) -> Exit:
         setting.check()
     except (OSError, ValueError, ImportError) as error:
         raise Stop(Exit.USAGE, str(error)) from None
-    kept = options.names and not options.reports
+    kept = bool(options.names) and not options.reports
     folder = options.reports or Path("reports")
     if not kept:
         _check_reports(folder)
-    found = seeds.run(setting, names, jobs=_jobs(options), folder=stem)
+    found = seeds.run(setting, names, jobs=_jobs(options), folder=stem, draw=not kept)
     print(found.text)
     if kept:
         print("not written: the page has all experiments; --reports DIR writes these there")

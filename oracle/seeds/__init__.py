@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from oracle import campaign
-from oracle.seeds import descent, facts, gradient_check, initialization, section, valley
+from oracle.seeds import (
+    convolutional_nets,
+    dense_nets,
+    descent,
+    facts,
+    gradient_check,
+    initialization,
+    regularization,
+    section,
+    valley,
+)
 from oracle.seeds.experiment import Experiment, Setting, three_digits
 
 __all__ = ["EXPERIMENTS", "Found", "Setting", "chosen", "run", "three_digits"]
@@ -19,6 +29,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "facts": facts.EXPERIMENT,
     "activations": initialization.EXPERIMENT,
     "valley": valley.EXPERIMENT,
+    "initializers": dense_nets.INITIALIZERS,
+    "optimizers": dense_nets.OPTIMIZERS,
+    "rates": dense_nets.RATES,
+    "batch_norm": regularization.BATCH_NORM,
+    "overfitting": regularization.OVERFITTING,
+    "random_search": regularization.RANDOM_SEARCH,
+    "convolutional_nets": convolutional_nets.EXPERIMENT,
 }
 """By name, in the order of the page."""
 
@@ -50,15 +67,17 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [name for name in EXPERIMENTS if name in names or not names]
 
 
-def run(setting: Setting, names: Sequence[str] = (), *, jobs: int = 1, folder: str = "seeds", quiet: bool = False) -> Found:
-    """The experiments of these names, or all; `jobs` processes do the work. The pictures of the page lie in `folder`."""
+def run(
+    setting: Setting, names: Sequence[str] = (), *, jobs: int = 1, folder: str = "seeds", draw: bool = True, quiet: bool = False
+) -> Found:
+    """The experiments of these names, or all; `jobs` processes do the work. The page looks for its pictures in `folder`."""
     pieces = {name: EXPERIMENTS[name].pieces(setting) for name in chosen(names)}
     results = iter(_performed([Task(name, piece) for name, own in pieces.items() for piece in own], jobs, quiet))
     sections = [said for name, own in pieces.items() for said in EXPERIMENTS[name].sections(own, [next(results) for _ in own])]
     return Found(
         section.text(sections),
         section.page(sections, folder),
-        section.pictures(sections),
+        section.pictures(sections) if draw else {},
         all(s.passed for s in sections),
     )
 

@@ -54,7 +54,7 @@ PARAMETERS = {
 H = 1e-4  # of the plain differences that the notes take
 INSIDE_THE_LOG = 1e-7  # what the book adds to a probability before it takes the logarithm
 SLICE = 2048  # elements, at most: some seconds of work
-EVERY = 17  # elements of which a quick run differentiates one in a large parameter: prime to 50 units, so that all have a turn
+EVERY = 53  # elements of which a quick run differentiates one in a large parameter: prime to 50 units, so that all have a turn
 LARGE = 2048  # elements
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from oracle.seeds.section import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = ["Panel", "curves", "drawing", "grid", "histograms", "images", "smoothed", "written"]
@@ -33,7 +35,6 @@ RULES: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "legend.frameon": False,
     "text.parse_math": False,
-    "axes.formatter.use_mathtext": False,
     "path.simplify_threshold": 0.3,
 }
 POINTS = 120  # of a drawn line, at most: a picture is some kilobytes, and more could not be told apart
@@ -66,6 +67,10 @@ def drawing() -> Iterator[None]:
 
 def curves(name: str, words: str, panels: Sequence[Panel], *, columns: int = 3, size: tuple[float, float] = PANEL) -> Picture:
     """Lines in panels beside and below each other; one legend where all panels have the same lines."""
+    return Picture(name, words, partial(_curves, list(panels), columns, size))
+
+
+def _curves(panels: Sequence[Panel], columns: int, size: tuple[float, float]) -> str:
     with drawing():
         figure, frames = grid(len(panels), columns, size)
         for axes, panel in zip(frames, panels, strict=True):
@@ -75,49 +80,70 @@ def curves(name: str, words: str, panels: Sequence[Panel], *, columns: int = 3, 
             axes.set_title(panel.title)
             axes.set_xlabel(panel.x_label)
             axes.set_ylabel(panel.y_label)
-            if panel.log_x:
-                axes.set_xscale("log")
-            if panel.log_y:
-                axes.set_yscale("log")
-            axes.minorticks_off()
             if panel.limits:
                 axes.set_ylim(*panel.limits)
+            axes.set_xscale("log" if panel.log_x else "linear")
+            axes.set_yscale("log" if panel.log_y else "linear")
+            _scaled(axes.xaxis, logarithmic=panel.log_x, integer=True)
+            _scaled(axes.yaxis, logarithmic=panel.log_y, integer=False)
         names = [list(panel.lines) for panel in panels]
         same = all(own == names[0] for own in names)
         for axes in frames[:1] if same else frames:
             if len(axes.lines) > 1:
                 axes.legend()
-        return Picture(name, words, written(figure))
+        return written(figure)
+
+
+def _scaled(axis: Axis, *, logarithmic: bool, integer: bool) -> None:
+    """Few ticks, with plain numbers."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+    if not logarithmic:
+        axis.set_major_locator(MaxNLocator(5, integer=integer))
+        return
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def histograms(name: str, words: str, rows: Mapping[str, Sequence[Array]], limits: tuple[float, float]) -> Picture:
     """A row of histograms for each name, one for each layer; values outside the limits count at the ends."""
+    heights = {label: [np.histogram(np.clip(a, *limits), BINS, limits)[0] for a in arrays] for label, arrays in rows.items()}
+    return Picture(name, words, partial(_histograms, heights, limits))
+
+
+def _histograms(rows: Mapping[str, Sequence[Array]], limits: tuple[float, float]) -> str:
     with drawing():
         figure, frames = grid(len(rows), 1, (6.0, 0.9))
-        for axes, (label, arrays) in zip(frames, rows.items(), strict=True):
-            for place, array in enumerate(arrays):
-                counts, edges = np.histogram(np.clip(array, *limits), BINS, limits)
-                across = place + 0.9 * (edges - limits[0]) / (limits[1] - limits[0])
-                axes.stairs(_rounded(counts / counts.max()), across, fill=True, color=f"C{place}")
+        count = max(map(len, rows.values()))
+        across = np.linspace(0, 0.9, BINS + 1)
+        for axes, (label, heights) in zip(frames, rows.items(), strict=True):
+            for place, height in enumerate(heights):
+                axes.stairs(_rounded(height / height.max()), place + across, fill=True, color=f"C{place}")
             axes.set_yticks([])
             axes.set_ylabel(label, rotation=0, horizontalalignment="right", verticalalignment="center")
             axes.set_xticks([])
-        ends = [place + end for place in range(len(arrays)) for end in (0.0, 0.9)]
-        axes.set_xticks(ends, [f"{limit:g}" for _ in arrays for limit in limits])
-        for place in range(len(arrays)):
+        ends = [place + end for place in range(count) for end in (0.0, 0.9)]
+        frames[-1].set_xticks(ends, [f"{limit:g}" for limit in limits] * count)
+        for place in range(count):
             frames[0].text(place + 0.45, 1.05, f"layer {place + 1}", horizontalalignment="center")
-        return Picture(name, words, written(figure))
+        return written(figure)
 
 
 def images(name: str, words: str, rows: Mapping[str, Array], *, columns: int = 15) -> Picture:
     """Small grey images (N, H, W) in a mosaic for each name, each image from black, its least value, to white, its largest."""
+    return Picture(name, words, partial(_images, dict(rows), columns))
+
+
+def _images(rows: Mapping[str, Array], columns: int) -> str:
     with drawing():
         figure, frames = grid(len(rows), 1, (5.0, 1.0))
         for axes, (label, stack) in zip(frames, rows.items(), strict=True):
             axes.imshow(_mosaic(stack, columns), cmap="gray", interpolation="none", vmin=0.0, vmax=1.0)
             axes.set_title(label)
             axes.set_axis_off()
-        return Picture(name, words, written(figure))
+        return written(figure)
 
 
 def written(figure: Figure) -> str:

@@ -105,7 +105,7 @@ def section(found: Mapping[tuple[str, str], Layers]) -> Section:
             *pictures,
             """The norm of the gradient of a cross entropy in each layer, as a share of that in the last one; and, in layer 1,
             how many of its entries are below a hundredth of their root mean square (quiet):""",
-            Table(("", *(f"layer {i + 1}" for i in range(DEPTH)), "quiet"), tuple(rows)),
+            Table(("", *(f"layer\n{i + 1}" for i in range(DEPTH)), "quiet"), tuple(rows)),
             norms,
         ),
         (*_about_activations(found), *_about_gradients(found)),

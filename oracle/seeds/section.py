@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tabulate import tabulate
@@ -37,7 +37,8 @@ class Picture:
     name: str
     """Of the file, without a folder: `valley.svg`."""
     words: str
-    svg: str = field(repr=False)
+    draw: Callable[[], str] = field(repr=False)
+    """Gives the SVG. It takes a second, which is not spent where nobody looks."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Claim:
 
     @property
     def passed(self) -> bool:
-        return self.holds is not False or bool(self.because)
+        return self.holds is None or bool(self.holds) or bool(self.because)
 
     @property
     def status(self) -> str:
@@ -89,7 +90,7 @@ def text(sections: Sequence[Section]) -> str:
         blocks.append(f"{section.title}\n{'=' * len(section.title)}")
         blocks += [_text(part) for part in section.parts if not isinstance(part, Picture)]
         blocks.append("\n".join(_claim_text(claim) for claim in section.claims))
-    return "\n\n".join([*blocks, _totals(sections)])
+    return "\n\n".join([*blocks, _filled(_totals(sections), "")])
 
 
 def page(sections: Sequence[Section], folder: str = "seeds") -> str:
@@ -103,9 +104,9 @@ def page(sections: Sequence[Section], folder: str = "seeds") -> str:
 
 
 def pictures(sections: Sequence[Section]) -> dict[str, str]:
-    """All drawings by the names of their files."""
+    """All pictures, drawn, by the names of their files."""
     found = [part for section in sections for part in section.parts if isinstance(part, Picture)]
-    return {picture.name: picture.svg for picture in found}
+    return {picture.name: picture.draw() for picture in found}
 
 
 def _claim_text(claim: Claim) -> str:
@@ -154,9 +155,11 @@ def _totals(sections: Sequence[Section]) -> str:
     claims = [claim for section in sections for claim in section.claims]
     false = sum(not claim.passed for claim in claims)
     small = sum(claim.holds is None for claim in claims)
-    refuted = sum(claim.holds is False for claim in claims) - false
+    refuted = sum(claim.passed and claim.holds is not None and not claim.holds for claim in claims)
     rest = [f"{false} do not hold"] if false else []
-    rest += [f"{refuted} of the notes' {'is' if refuted == 1 else 'are'} refuted, with reasons"] if refuted else []
+    rest += (
+        [f"{refuted} published {'claim does' if refuted == 1 else 'claims do'} not hold here, for a reason"] if refuted else []
+    )
     rest += [f"{small} {'is' if small == 1 else 'are'} not asserted at this size"] if small else []
     words = "; ".join(rest if false else [f"all {'others ' if rest else ''}hold", *rest])
     return f"{len(claims)} claims about the published notes: {words}"
