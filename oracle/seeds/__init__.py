@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 
 from oracle import campaign
 from oracle.seeds import (
+    addition,
     convolutional_nets,
     dense_nets,
     descent,
     facts,
     gradient_check,
     initialization,
+    recurrent_nets,
     regularization,
     section,
+    singular_values,
     valley,
+    word_vectors,
 )
 from oracle.seeds.experiment import Experiment, Setting, three_digits
 
@@ -36,6 +40,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "overfitting": regularization.OVERFITTING,
     "random_search": regularization.RANDOM_SEARCH,
     "convolutional_nets": convolutional_nets.EXPERIMENT,
+    "char_rnn": recurrent_nets.CHAR_RNN,
+    "singular_values": singular_values.EXPERIMENT,
+    "addition": addition.EXPERIMENT,
+    "word_vectors": word_vectors.EXPERIMENT,
 }
 """By name, in the order of the page."""
 
