@@ -115,15 +115,16 @@ def run(op: Op, primals: Sequence[Any], options: Mapping[str, Any], dy: Any) -> 
 
 
 def _observed(op: Op, path: str, route: tuple[tuple[str, int], ...], calls: list[Stage]) -> Op:
-    stages = getattr(op, "stages", None)
-    if not stages:
+    inner, stages = getattr(op, "op", None), getattr(op, "stages", None)
+    if not isinstance(inner, Op) and not stages:
         return _Observed(op, path, route, calls)
     made = copy(op)
-    kind = getattr(op, "kind", "wrapper")
-    seen = {}
-    for i, (name, stage) in enumerate(stages.items()):
-        # The one part of a wrapper such as `residual` has no name of its own in params.
-        below = f"{path}.{name}".strip(".") if kind != "wrapper" else path
-        seen[name] = _observed(stage, below, (*route, (kind, i)), calls)
-    vars(made)["stages"] = seen
+    if isinstance(inner, Op):  # a wrapper, such as `residual`: what it wraps has its parameters under the same names
+        vars(made)["op"] = _observed(inner, path, route, calls)
+        return made
+    kind = getattr(op, "kind", "")
+    vars(made)["stages"] = {
+        name: _observed(stage, f"{path}.{name}".strip("."), (*route, (kind, i)), calls)
+        for i, (name, stage) in enumerate(dict(stages or {}).items())
+    }
     return made

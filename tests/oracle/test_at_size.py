@@ -296,14 +296,15 @@ def test_what_is_added_beside_the_stages_is_part_of_the_gradient() -> None:
 
         def __init__(self, op: Op) -> None:
             super().__init__(op.forward, name="penalized")
+            self.op = op
             self.stages = {"op": op}
 
         def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Any]:
-            y, residuals = self.stages["op"].fwd(*primals, **options)
+            y, residuals = self.op.fwd(*primals, **options)
             return y + (primals[0]["w"] ** 2).sum(), (residuals, primals[0]["w"])
 
         def bwd(self, residuals: Any, dy: Any) -> tuple[Any, ...]:
-            params, dx = self.stages["op"].bwd(residuals[0], dy)
+            params, dx = self.op.bwd(residuals[0], dy)
             return {**params, "w": params["w"] + 2 * residuals[1] * np.sum(dy)}, dx
 
     rows = rows_of(Penalized(pn.affine), MATRIX, ROWS)
