@@ -26,6 +26,7 @@ STAIRS = 4  # steps of a staircase that make it noise rather than a function wit
 POINTS = 12  # that are looked at with each
 FEW_POINTS = 4  # of a staircase that are enough to see it, where evaluations are counted
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
+SAMPLED = 2**16  # elements by which the typical size of more of them is told
 UNLIKE = 2.0**10  # times as large as another array of the same value
 FLOAT32 = 2.0**-20  # of a value: coarser than what is computed in float32
 CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
@@ -170,15 +171,24 @@ class Probe:
 
         Elements at 0 go at a share of it.
         """
+        # Where evaluations are counted the largest arguments stay where they are: the others move every output as well.
+        most = max(x.size for x in self.origin)
+        still = most if self.creeps < CREEPS and any(0 < x.size < most for x in self.origin) else np.inf
+        moved = [x.size < still for x in self.origin]
         paces = [
             np.where(x == 0, at_zero * size_of(x), np.abs(x))
             * generator.choice([-1, 1], x.shape)
             * generator.uniform(0.5, 1, x.shape)
             * pace
-            for x in self.origin
+            if moves
+            else np.zeros(())
+            for x, moves in zip(self.origin, moved, strict=True)
         ]
-        paces = [(x + p) - x for x, p in zip(self.origin, paces, strict=True)]
-        places = ([np.asarray(x + j * p, x.dtype) for x, p in zip(self.origin, paces, strict=True)] for j in range(points))
+        paces = [(x + p) - x if moves else p for x, p, moves in zip(self.origin, paces, moved, strict=True)]
+        places = (
+            [np.asarray(x + j * p, x.dtype) if moves else x for x, p, moves in zip(self.origin, paces, moved, strict=True)]
+            for j in range(points)
+        )
         return np.stack([vector(self.function(*structure.unflatten(place))) for place in places])
 
     def secant(self, leaf: int) -> float:
@@ -285,6 +295,9 @@ def _norm(a: Array) -> float:
 
 def size_of(x: Array) -> float:
     """The typical size of an argument, 1 if it is all zeros: elements at 0 are displaced by a fraction of this."""
+    if x.size > SAMPLED:  # of millions of elements some thousands tell it as well
+        some = x.reshape(-1)[:: x.size // SAMPLED]
+        x = some if some.any() else x
     magnitudes = np.abs(x[x != 0])
     return float(np.median(magnitudes)) if magnitudes.size else 1.0
 
