@@ -17,14 +17,28 @@ becomes a step of any size up to the learning rate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.measures import differences, eps_of, largest, relative
+from oracle.measures import differences, eps_of, fit_scale, largest, relative
 
-__all__ = ["AUTODIFF", "NUMERICAL", "SHADOWS", "Gap", "Record", "allowance"]
+__all__ = [
+    "AUTODIFF",
+    "NUMERICAL",
+    "SHADOWS",
+    "Distance",
+    "Gap",
+    "Record",
+    "allowance",
+    "allowed",
+    "errors",
+    "factor",
+    "fractions",
+]
 
 Array = NDArray[Any]
 Record = dict[str, Array]
@@ -36,15 +50,39 @@ SHADOWS, SLACK, ROUNDINGS = 4, 4.0, 4
 
 def allowance(slot: str, hand: list[Record], shadows: list[list[Record]]) -> Array:
     """How far this slot may be off after each step."""
-    strayed, sizes = np.zeros(len(hand)), np.array([largest(record[slot]) for record in hand])
-    if hand[0][slot].dtype.kind != "f":
-        return strayed
+    strayed = np.zeros(len(hand))
     for shadow in shadows:
         for step, (ours, theirs) in enumerate(zip(hand, shadow, strict=False)):
-            strayed[step] = np.fmax(strayed[step], np.max(differences(ours[slot], theirs[slot]), initial=0.0))
-    rounding = ROUNDINGS * eps_of(hand[0][slot].dtype) * np.arange(1, len(hand) + 1) * np.maximum.accumulate(sizes)
-    allowed: Array = SLACK * np.maximum.accumulate(strayed) + rounding
-    return allowed
+            strayed[step] = np.fmax(strayed[step], Distance.between(ours[slot], theirs[slot]).gap)
+    return allowed(strayed, [largest(record[slot]) for record in hand], hand[0][slot].dtype)
+
+
+def allowed(strayed: Sequence[float] | Array, sizes: Sequence[float], dtype: np.dtype[Any]) -> Array:
+    """The same from how far the shadows have been off after each step, and the slot's largest entry there."""
+    if dtype.kind != "f":
+        return np.zeros(len(sizes))
+    rounding = ROUNDINGS * eps_of(dtype) * np.arange(1, len(sizes) + 1) * np.maximum.accumulate(sizes)
+    both: Array = SLACK * np.maximum.accumulate(strayed) + rounding
+    return both
+
+
+class Distance(NamedTuple):
+    """How far two runs are apart in one slot after one step."""
+
+    gap: float
+    """The largest difference; NaN where it cannot be said."""
+    size: float
+    """The largest entry of both."""
+    entry: tuple[int, ...] | None
+    """Where the difference is largest; None in a slot without entries."""
+
+    @classmethod
+    def between(cls, ours: Array, theirs: Array) -> Distance:
+        gaps = differences(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
+        if not gaps.size:
+            return cls(0.0, 0.0, None)
+        entry = np.unravel_index(np.argmax(gaps), gaps.shape)
+        return cls(float(gaps[entry]), largest(ours, theirs), tuple(map(int, entry)))
 
 
 class Gap(NamedTuple):
@@ -63,15 +101,38 @@ class Gap(NamedTuple):
 
     @classmethod
     def between(cls, slot: str, ours: list[Record], theirs: list[Record], allowance: Array) -> Gap:
-        first, error, used, worst, entry, size = None, 0.0, 0.0, 1, None, 0.0
-        for step, (one, other, allowed) in enumerate(zip(ours, theirs, allowance, strict=False), start=1):
-            gaps = differences(one[slot].astype(np.float64), other[slot].astype(np.float64))
-            fraction = relative(gaps, allowed)
-            if first is None and fraction > 1:
-                first = step
-            size = max(size, largest(one[slot], other[slot]))
-            error = max(error, relative(gaps, size))
-            if entry is None or fraction > used:
-                used, worst = fraction, step
-                entry = tuple(map(int, np.unravel_index(np.argmax(gaps), gaps.shape))) if gaps.size else None
-        return cls(first, error, used, worst, entry)
+        return cls.of([Distance.between(one[slot], other[slot]) for one, other in zip(ours, theirs, strict=False)], allowance)
+
+    @classmethod
+    def of(cls, distances: Sequence[Distance], allowance: Array) -> Gap:
+        used = fractions(distances, allowance)
+        worst = used.index(max(used))
+        first = next((step for step, fraction in enumerate(used, start=1) if fraction > 1), None)
+        return cls(first, max(errors(distances)), used[worst], worst + 1, distances[worst].entry)
+
+
+def errors(distances: Sequence[Distance]) -> list[float]:
+    """Each relative to the slot's largest entry so far."""
+    sizes = accumulate((distance.size for distance in distances), max)
+    return [_share(distance.gap, size) for distance, size in zip(distances, sizes, strict=True)]
+
+
+def fractions(distances: Sequence[Distance], allowance: Array) -> list[float]:
+    """Each as a fraction of what is allowed at its step."""
+    return [_share(distance.gap, float(most)) for distance, most in zip(distances, allowance, strict=False)]
+
+
+def _share(gap: float, whole: float) -> float:
+    return relative(np.array(gap), whole)
+
+
+def factor(slot: str, ours: Sequence[Record], theirs: Sequence[Record], whose: str) -> str:
+    """By which factor a slot is off, or a parameter's change, from the records before and after a step; empty if by none."""
+    (before, one), (other_before, other) = ([record[slot].astype(np.float64) for record in run] for run in (ours, theirs))
+    what = "which"
+    if slot.startswith("params."):
+        one, other, what = one - before, other - other_before, "whose change"
+    fit = fit_scale(one, other)
+    if fit is None or one.size < 2 or np.sum((one - fit.scale * other) ** 2) > 1e-4 * np.sum((one - other) ** 2):
+        return ""
+    return f", {what} is {fit.scale:.10g} times {whose}"

@@ -11,7 +11,7 @@ another one; if it parts from both others, the gradient is wrong. How far apart 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,17 +20,18 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import romberg
-from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance
+from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance, factor
 from oracle.exhibits import Exhibit
 from oracle.exhibits.making import descent_of
-from oracle.measures import differences, eps_of, fit_scale, largest, relative
+from oracle.measures import differences, eps_of, largest, relative
 from oracle.row import Row, Verdict
+from oracle.runs import Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
 from oracle.spec import Draw, Source
 from oracle.subject import Subject
 from purenet.op import Op
-from purenet.optimizers import GradientTransformation, apply_updates
+from purenet.optimizers import GradientTransformation
 
-__all__ = ["Problem", "Reference", "ScheduleSpec", "SlotRow", "Trajectory", "TrajectorySpec", "run", "run_schedule"]
+__all__ = ["Problem", "ScheduleSpec", "SlotRow", "Trajectory", "TrajectorySpec", "run", "run_schedule"]
 
 Array = NDArray[Any]
 Tree = Any
@@ -47,17 +48,8 @@ class Problem:
     """An Op, or a pair (fwd, bwd) that follows its protocol."""
     draw: Callable[[Draw], tuple[Tree, Array, Mapping[str, Any]]]
     """The initial parameters, x and the options."""
-    gradient: Callable[[Tree, Array, Mapping[str, Any]], Tree]
-    """`gradient(params, x, options)` with respect to the parameters, by other means; NumPy in, NumPy out."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An optimizer of another library, NumPy in and out: `step(grads, state, params)` gives the next (params, state)."""
-
-    source: Source
-    init: Callable[[Tree], Any]
-    step: Callable[[Tree, Any, Tree], tuple[Tree, Any]]
+    gradient: Gradient
+    """By other means."""
 
 
 @dataclass(frozen=True)
@@ -190,49 +182,24 @@ class _Runs(NamedTuple):
         return sorted(self.origin, key=lambda slot: not slot.startswith("state."))
 
 
-class _Disturbance:
-    """An error of one size and of random signs: the same at every step, or others at each.
-
-    Its measure is the largest entry so far: where a gradient vanishes, at a minimum, the terms that cancel there do not.
-    """
-
-    def __init__(self, level: float, params: Tree, *seed: int, persistent: bool) -> None:
-        self.generator = np.random.default_rng([*seed, 0x736861])
-        self.level = level
-        self.persistent = persistent
-        self.largest: Tree = optree.tree_map(lambda p: 0.0, params)
-        self.of_gradient, self.of_update = self._signs(params), self._signs(params)
-
-    def _signs(self, like: Tree) -> Tree:
-        return optree.tree_map(lambda a: self.generator.choice([-1.0, 1.0], size=np.shape(a)), like)
-
-    def gradient(self, grads: Tree) -> Tree:
-        if not self.persistent:
-            self.of_gradient, self.of_update = self._signs(grads), self._signs(grads)
-        self.largest = optree.tree_map(lambda g, before: max(largest(g), before), grads, self.largest)
-        return optree.tree_map(lambda g, size, sign: g + self.level * size * sign, grads, self.largest, self.of_gradient)
-
-    def update(self, updates: Tree) -> Tree:
-        return optree.tree_map(lambda u, sign: u * (1 + self.level * sign), updates, self.of_update)
-
-
 def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
     params, x, options = spec.problem.draw(Draw("trajectory", spec.problem.name, seed))
     loss = Subject.of(spec.problem.loss, options)
+    batches = [(x, options)] * steps
 
-    def by_hand(params: Tree) -> Tree:
+    def by_hand(params: Tree, *_: Any) -> Tree:
         value, residuals = loss.fwd(params, x)
         return loss.bwd(residuals, np.ones_like(value))[0]
 
-    def by_differences(params: Tree) -> Tree:
+    def by_differences(params: Tree, *_: Any) -> Tree:
         return romberg.gradient(lambda p: loss.value(p, x), params)
 
-    def descend(gradient: Callable[[Tree], Tree], disturb: _Disturbance | None = None) -> list[Record]:
-        return list(_descend(spec.optimizer, gradient, params, steps, disturb))
+    def ours(gradient: Gradient, disturb: Disturbance | None = None) -> list[Record]:
+        return list(descend(spec.optimizer, gradient, params, batches, disturb))
 
-    origin, hand = _record(params, spec.optimizer.init(params)), descend(by_hand)
-    reference = list(_follow(spec, params, x, options, steps))
-    parameters, structure = [path for path, _ in _leaves("params", params)], optree.tree_structure(params)
+    origin, hand = recorded(params, spec.optimizer.init(params)), ours(by_hand)
+    reference = list(follow(spec.reference, spec.slots, spec.problem.gradient, params, batches))
+    parameters, structure = [path for path, _ in leaves("params", params)], optree.tree_structure(params)
     exhibit = descent_of(
         lambda record: loss.value(structure.unflatten([record[path] for path in parameters]), x),
         [origin, *hand],
@@ -241,69 +208,16 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
     runs = _Runs(
         origin,
         hand,
-        descend(by_differences),
+        ours(by_differences),
         reference,
         {
-            level: [descend(by_hand, _Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
+            level: [ours(by_hand, Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
             for level in (NUMERICAL, AUTODIFF)
         },
         exhibit,
     )
-    _check_slots(spec, runs.hand[0], runs.reference[0])
+    check_slots(spec.name, runs.hand[0], runs.reference[0])
     return runs
-
-
-def _descend(
-    optimizer: GradientTransformation,
-    gradient: Callable[[Tree], Tree],
-    params: Tree,
-    steps: int,
-    disturb: _Disturbance | None,
-) -> Iterator[Record]:
-    """The records of our optimizer with these gradients; they end early with numbers that are not finite."""
-    state = optimizer.init(params)
-    for _ in range(steps):
-        grads = gradient(params)
-        updates, state = optimizer.update(disturb.gradient(grads) if disturb else grads, state, params)
-        params = apply_updates(params, disturb.update(updates) if disturb else updates)
-        yield _record(params, state)
-        if not all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(params)):
-            return
-
-
-def _follow(spec: TrajectorySpec, params: Tree, x: Array, options: Mapping[str, Any], steps: int) -> Iterator[Record]:
-    """The records of the reference."""
-    state = spec.reference.init(params)
-    for _ in range(steps):
-        params, state = spec.reference.step(spec.problem.gradient(params, x, options), state, params)
-        record = dict(_leaves("params", params))
-        for slot, select in spec.slots.items():
-            record.update(_leaves(f"state.{slot}", select(state)))
-        yield record
-
-
-def _record(params: Tree, state: Any) -> Record:
-    return {**dict(_leaves("params", params)), **dict(_leaves("state", state))}
-
-
-def _leaves(name: str, tree: Tree) -> Iterator[tuple[str, Array]]:
-    """A copy of every leaf with its path, in which the fields of a NamedTuple have their names."""
-    accessors, leaves, _ = optree.tree_flatten_with_accessor(tree)
-    for accessor, leaf in zip(accessors, leaves, strict=True):
-        parts = [entry.field if isinstance(entry, optree.NamedTupleEntry) else entry.entry for entry in accessor]
-        yield ".".join((name, *map(str, parts))), np.array(leaf)
-
-
-def _check_slots(spec: TrajectorySpec, ours: Record, theirs: Record) -> None:
-    if ours.keys() != theirs.keys():
-        uncovered, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
-        raise ValueError(
-            f"run: the slots of {spec.name} must name every slot of its state and no other "
-            f"(not named: {', '.join(uncovered) or 'none'}; unknown: {', '.join(unknown) or 'none'})"
-        )
-    for name, array in ours.items():
-        if array.shape != theirs[name].shape:
-            raise ValueError(f"run: {name} of {spec.name} has shape {array.shape}, the reference's has {theirs[name].shape}")
 
 
 # ------------------------------------------------------------------------------------------- the comparison
@@ -366,18 +280,9 @@ def _diagnosis(spec: TrajectorySpec, runs: _Runs, gaps: Mapping[str, _Gaps], fir
 
 def _evidence(slot: str, step: int, ours: list[Record], theirs: list[Record], whose: str) -> str:
     """What can be said of the slot where the runs part: that it stands still, or by which factor it is off."""
-    one, other = ours[step][slot].astype(np.float64), theirs[step][slot].astype(np.float64)
-    if not np.isfinite(one).all():
-        return ""
-    if all(np.array_equal(record[slot], ours[0][slot]) for record in ours):
+    if np.isfinite(ours[step][slot]).all() and all(np.array_equal(record[slot], ours[0][slot]) for record in ours):
         return ", which is never updated"
-    what = "which"
-    if slot.startswith("params."):
-        one, other, what = one - ours[step - 1][slot], other - theirs[step - 1][slot], "whose change"
-    fit = fit_scale(one, other)
-    if fit is None or one.size < 2 or np.sum((one - fit.scale * other) ** 2) > 1e-4 * np.sum((one - other) ** 2):
-        return ""
-    return f", {what} is {fit.scale:.10g} times {whose}"
+    return factor(slot, ours[step - 1 : step + 1], theirs[step - 1 : step + 1], whose)
 
 
 def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: str, seconds: float) -> SlotRow:
