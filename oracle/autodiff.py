@@ -14,7 +14,16 @@ import jax
 import numpy as np
 import optree
 
-__all__ = ["Pullback", "StructureError", "differentiable", "forget", "quick_to_compile", "use_compilation_cache", "vjp"]
+__all__ = [
+    "Pullback",
+    "StructureError",
+    "differentiable",
+    "forget",
+    "known",
+    "quick_to_compile",
+    "use_compilation_cache",
+    "vjp",
+]
 
 MOST = 256  # programs, and references, that are kept
 EXECUTABLES: dict[Any, Any] = {}
@@ -119,18 +128,20 @@ def _compiled(lowered: Any) -> Any:
     return EXECUTABLES[question]
 
 
-@cache
 def quick_to_compile(**more: Any) -> dict[str, Any]:
-    """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there.
+    """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there."""
+    return known(**OPTIONS, **more)
 
-    They belong to XLA's compiler, not to JAX's interface, so only those that this version knows.
-    """
-    known: dict[str, Any] = {}
-    for option, value in (OPTIONS | more).items():
+
+@cache
+def known(**options: Any) -> dict[str, Any]:
+    """Those of these options that this version of XLA knows: they belong to its compiler, not to JAX's interface."""
+    found: dict[str, Any] = {}
+    for option, value in options.items():
         with suppress(Exception):
             jax.jit(lambda: 0.0, compiler_options={option: value})()
-            known[option] = value
-    return known
+            found[option] = value
+    return found
 
 
 @lru_cache(maxsize=MOST)

@@ -91,7 +91,7 @@ class Task:
 
 
 def dtypes_of(record: Any) -> tuple[str, ...]:
-    """The dtypes that a record is verified in: all for an op; trajectories and schedules are followed in float64."""
+    """The dtypes that a record is verified in: all for an op; what is followed step by step, in float64."""
     return DTYPES if isinstance(record, Spec) else DTYPES[:1]
 
 
@@ -178,7 +178,7 @@ def _attempt(work: Callable[[], T]) -> T | BaseException:
 
 def perform(task: Task) -> tuple[Row, ...]:
     """One task, in whichever process."""
-    from oracle import trajectory, verification  # a worker imports JAX, the command line need not
+    from oracle import training, trajectory, verification  # a worker imports JAX, the command line need not
 
     record = spec_of(task)
     if getattr(record, "reference", None) is not None:
@@ -189,6 +189,8 @@ def perform(task: Task) -> tuple[Row, ...]:
             return trajectory.run(record, seed=task.seed).rows
         if isinstance(record, trajectory.ScheduleSpec):
             return trajectory.run_schedule(record).rows
+        if isinstance(record, training.TrainingSpec):
+            return training.run(record, seed=task.seed).rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             rows = verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
     return (*(_failed(task, what, rows[0]) for what in conduct.said()), *rows)

@@ -38,6 +38,7 @@ __all__ = [
     "errors",
     "factor",
     "fractions",
+    "multiple",
 ]
 
 Array = NDArray[Any]
@@ -132,7 +133,13 @@ def factor(slot: str, ours: Sequence[Record], theirs: Sequence[Record], whose: s
     what = "which"
     if slot.startswith("params."):
         one, other, what = one - before, other - other_before, "whose change"
+    scale = multiple(one, other)
+    return "" if scale is None else f", {what} is {scale:.10g} times {whose}"
+
+
+def multiple(one: Array, other: Array) -> float | None:
+    """The number by which `other` must be multiplied to give `one`, if that explains how they differ."""
     fit = fit_scale(one, other)
     if fit is None or one.size < 2 or np.sum((one - fit.scale * other) ** 2) > 1e-4 * np.sum((one - other) ** 2):
-        return ""
-    return f", {what} is {fit.scale:.10g} times {whose}"
+        return None
+    return fit.scale

@@ -17,6 +17,8 @@ from oracle.campaign import DTYPES
 from oracle.report import table
 from oracle.selection import Exit, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
+from oracle.subject import Subject
+from oracle.training import TrainingSpec
 
 __all__ = ["list_catalogue", "show_op"]
 
@@ -72,6 +74,13 @@ def show_op(options: argparse.Namespace) -> Exit:
 
 
 def _written(record: Any) -> list[tuple[str, str]]:
+    if isinstance(record, TrainingSpec):
+        return [
+            ("forward", _place(Subject.of(record.goal, {}).forward)),
+            ("update", _place(record.optimizer.update)),
+            ("parameters and batches", _place(record.draw)),
+            ("reference", f"{_place(record.value_and_gradient)}  {record.source}"),
+        ]
     if not isinstance(record, Spec):
         return [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
     return [

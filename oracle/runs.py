@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,19 @@ def recorded(params: Tree, state: Any) -> Record:
 
 def leaves(name: str, tree: Tree) -> Iterator[tuple[str, Array]]:
     """A copy of every leaf with its path, in which the fields of a NamedTuple have their names."""
-    accessors, arrays, _ = optree.tree_flatten_with_accessor(tree)
-    for accessor, leaf in zip(accessors, arrays, strict=True):
-        parts = [entry.field if isinstance(entry, optree.NamedTupleEntry) else entry.entry for entry in accessor]
-        yield ".".join((name, *map(str, parts))), np.array(leaf)
+    arrays, structure = optree.tree_flatten(tree)
+    for path, leaf in zip(_paths(name, structure), arrays, strict=True):
+        yield path, np.array(leaf)
+
+
+@lru_cache(maxsize=64)
+def _paths(name: str, structure: optree.PyTreeSpec) -> list[str]:
+    """The path of each leaf; they are the same at every step."""
+
+    def part(entry: Any) -> str:
+        return str(entry.field if isinstance(entry, optree.NamedTupleEntry) else entry.entry)
+
+    return [".".join((name, *map(part, accessor))) for accessor in structure.accessors()]
 
 
 def check_slots(name: str, ours: Record, theirs: Record) -> None:

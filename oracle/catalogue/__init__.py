@@ -1,6 +1,6 @@
 """The catalogue: one module per module of `purenet`, of the same name, with the reference and the cases of each op.
 
-Modules are found by their place: one that defines `SPECS`, `TRAJECTORIES` or `SCHEDULES` is part of the catalogue.
+Modules are found by their place: one that defines `SPECS`, `TRAJECTORIES`, `SCHEDULES` or `TRAININGS` is part of the catalogue.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import importlib
 import pkgutil
 from functools import cache
 from types import ModuleType
+from typing import TypeAlias
 
 import purenet
 from oracle.spec import Spec
+from oracle.training import TrainingSpec
 from oracle.trajectory import ScheduleSpec, TrajectorySpec
 from purenet import Op
 
 __all__ = ["find", "modules", "on_request", "specs", "trajectories"]
+
+
+Followed: TypeAlias = TrajectorySpec | ScheduleSpec | TrainingSpec
+FOLLOWED = ("TRAJECTORIES", "SCHEDULES", "TRAININGS")
 
 
 @cache
@@ -41,12 +47,12 @@ def _every_spec() -> tuple[Spec, ...]:
     return tuple(spec for module in modules() for spec in getattr(module, "SPECS", ()))
 
 
-def trajectories() -> tuple[TrajectorySpec | ScheduleSpec, ...]:
-    """Every optimizer and schedule, which are followed step by step."""
-    return tuple(s for module in modules() for name in ("TRAJECTORIES", "SCHEDULES") for s in getattr(module, name, ()))
+def trajectories() -> tuple[Followed, ...]:
+    """Every optimizer, schedule and whole training, which are followed step by step."""
+    return tuple(s for module in modules() for name in FOLLOWED for s in getattr(module, name, ()))
 
 
-def find(name: str) -> Spec | TrajectorySpec | ScheduleSpec:
+def find(name: str) -> Spec | Followed:
     """The record of that name, for a net that of its goal; a KeyError that suggests the nearest name."""
     known = {record.name: record for record in (*_every_spec(), *trajectories())}
     op = getattr(purenet, name, None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Descent", "ErrorMap", "Exhibit", "StepCurve"]
+__all__ = ["Descent", "ErrorMap", "Exhibit", "Parting", "StepCurve"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,23 @@ class StepCurve:
 
 @dataclass(frozen=True)
 class Descent:
-    """The loss before each step of an optimizer and after the last: of our run and of the reference's."""
+    """The loss before each step of an optimizer: of our run and of the reference's.
+
+    Where all steps are on the same data, it ends with the loss after the last.
+    """
 
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """How far a training is from the reference's after each step."""
+
+    parameters: tuple[float, ...]
+    """The largest difference of any parameter, relative to its largest entry so far."""
+    used: tuple[float, ...]
+    """The largest of all that is compared, as a fraction of what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class Exhibit:
     error_map: ErrorMap | None = None
     step_curve: StepCurve | None = None
     descent: Descent | None = None
+    parting: Parting | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +80,6 @@ class Exhibit:
     @classmethod
     def of(cls, packed: Mapping[str, Any]) -> Exhibit:
         """The inverse of `as_dict`."""
-        kinds = {"error_map": ErrorMap, "step_curve": StepCurve, "descent": Descent}
+        kinds = {"error_map": ErrorMap, "step_curve": StepCurve, "descent": Descent, "parting": Parting}
         parts = {name: packed[name] for name in kinds}
         return cls(**{name: None if part is None else kinds[name](**part) for name, part in parts.items()})

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oracle.exhibits import Descent, ErrorMap, StepCurve
+from oracle.exhibits import Descent, ErrorMap, Parting, StepCurve
 from oracle.report import pictures
-from oracle.report.table import count, digits, totals
+from oracle.report.table import count, digits, totals, trainings
 from oracle.row import Row, Verdict, worst_first
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
             "overview": [*_overview(passes, failures)] if many else [],
             "narrowest": [*_narrowest(passes)] if many else [],
             "descents": [*_descents(ordered)] if many else [],
+            "partings": [*_partings(ordered)] if many else [],
         }
     counts = Counter(row.verdict for row in rows)
     return _template().render(
@@ -96,6 +97,8 @@ def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
             runs.add((row.op, row.case))
             said = f"Thin: ours, wide: the reference's; {_apart(d)}."
             figures.append(Figure("The loss, step by step", pictures.descent(d, f"descent-{i}"), said))
+            if p := exhibit.parting:
+                figures.append(Figure("Where the runs part", pictures.parting(p, f"parting-{i}"), _parting_in_words(p)))
         yield figures
 
 
@@ -139,6 +142,14 @@ def _curve_in_words(c: StepCurve) -> str:
 def _apart(d: Descent) -> str:
     apart = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
     return f"at most {digits(apart)} apart"
+
+
+def _parting_in_words(p: Parting) -> str:
+    return (
+        f"After each of {count(len(p.parameters), 'step')}: the largest difference of any parameter, relative to its largest "
+        f"entry, at most {digits(max(p.parameters, default=0.0))}; used: the largest of all that is compared, as a fraction of "
+        f"what is allowed, at most {_short(max(p.used, default=0.0))}."
+    )
 
 
 # ------------------------------------------------------------------------------------------------- all rows
@@ -193,6 +204,11 @@ def _descents(ordered: Sequence[Row]) -> Iterator[Figure]:
     for i, (row, descent) in enumerate(found[key] for key in sorted(found)):
         said = f"{row.case}, {row.reference}; {_apart(descent)}"
         yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), said)
+
+
+def _partings(ordered: Sequence[Row]) -> Iterator[Figure]:
+    for i, (row, parting) in enumerate(trainings(ordered)):
+        yield Figure(row.op, pictures.parting(parting, f"training-{i}"), f"{row.case}. {_parting_in_words(parting)}")
 
 
 # ------------------------------------------------------------------------------------------------- tables

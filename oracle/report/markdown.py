@@ -9,7 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle.report.table import digits, plain, totals, wrong_places
+from oracle.exhibits import Parting
+from oracle.report.table import digits, plain, totals, trainings, wrong_places
 from oracle.row import Row, worst_first
 
 __all__ = ["escape", "markdown"]
@@ -28,6 +29,12 @@ ACCURACY = """\
 At every smooth entry of a float64 gradient that both witnesses have seen: how often the differences are further from JAX than
 they state (*understated*, beyond 4 ULP of the natural scale, which is how exact JAX is taken to be), and the uncertainty that
 they state, as the largest of each gradient relative to its largest entry."""
+
+
+TRAININGS = """\
+Both runs begin at the same parameters and get the same batches. *difference*: the largest of any parameter from the reference's
+after so many steps, relative to the parameter's largest entry. *used*: the largest of the loss, of all parameters and of the
+state of the optimizer, as a fraction of what is allowed at that step."""
 
 
 def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
@@ -55,7 +62,21 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         kinks = [row for row in mine if row.passed and row.diagnosis]
         if kinks:
             parts.append("\n".join(f"- {escape(row.label)}: {escape(row.diagnosis)}" for row in kinks))
+        if trained := trainings(mine):
+            parts += ["### Whole trainings", TRAININGS, _trainings([(row.op, parting) for row, parting in trained])]
     return "\n\n".join(parts) + "\n"
+
+
+def _trainings(trained: Sequence[tuple[str, Parting]]) -> str:
+    """Two lines for each training, of steps that are ever further apart, and of the last."""
+    longest = max(len(parting.used) for _, parting in trained)
+    steps = [step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if step < longest] + [longest]
+    lines = []
+    for name, parting in trained:
+        for what, numbers in (("difference", parting.parameters), ("used", parting.used)):
+            shown = (digits(numbers[step - 1]) if step <= len(numbers) else "-" for step in steps)
+            lines.append((escape(name), what, *shown))
+    return tabulate(lines, ("training", "step", *map(str, steps)), tablefmt="github", disable_numparse=True)
 
 
 def _accuracy(rows: Sequence[Row]) -> str:

@@ -16,14 +16,14 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.exhibits import Descent, ErrorMap, StepCurve
+from oracle.exhibits import Descent, ErrorMap, Parting, StepCurve
 from oracle.report.table import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "descent", "drawing", "error_map", "step_curve", "ulp_histogram"]
+__all__ = ["calibration", "descent", "drawing", "error_map", "parting", "step_curve", "ulp_histogram"]
 
 # Stand-ins for what the style sheet decides, by whether the page is light or dark.
 INK, FAINT, UNKNOWN, OURS, DIFFERENCES, JAX = (f"#0102{n:02x}" for n in range(6))
@@ -198,7 +198,20 @@ def descent(d: Descent, name: str, *, small: bool = False) -> str:
     axes.locator_params(nbins=5)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    return _svg(figure, name, f"loss of {count(len(d.ours) - 1, 'step')}, ours and the reference's")
+    return _svg(figure, name, "loss by step, ours and the reference's")
+
+
+def parting(p: Parting, name: str) -> str:
+    """How far a training is from the reference's, step by step."""
+    decades = _Decades.of([*p.parameters, *p.used])
+    figure, axes = _axes(2.4, left=0.7, bottom=0.45, right=0.1, top=0.35)
+    steps = range(1, len(p.parameters) + 1)
+    for numbers, label, colour, style in ((p.parameters, "difference", OURS, "-"), (p.used, "used", DIFFERENCES, "--")):
+        axes.plot(steps, [decades(number) for number in numbers], style, color=colour, label=label)
+    _logarithmic(axes, decades)
+    axes.set_xlabel("step")
+    figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
+    return _svg(figure, name, f"difference from the reference's run after each of {count(len(p.parameters), 'step')}")
 
 
 # ------------------------------------------------------------------------------------------------- axes

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from oracle.exhibits import Parting
 from oracle.row import Row, Verdict, worst_first
 
 __all__ = ["command_line", "count", "digits", "failure", "plain", "render", "totals", "wrong_places"]
@@ -90,6 +91,15 @@ def _escaped(part: str) -> str:
 def count(n: int, one: str, many: str = "") -> str:
     """`1 case`, `2 cases`."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def trainings(rows: Sequence[Row]) -> list[tuple[Row, Parting]]:
+    """A row for each whole training among them, and how far it is from the reference's."""
+    found: dict[tuple[str, str], tuple[Row, Parting]] = {}
+    for row in rows:
+        if row.exhibit and row.exhibit.parting:
+            found.setdefault((row.op, row.case), (row, row.exhibit.parting))
+    return sorted(found.values(), key=lambda pair: pair[0].op)
 
 
 def digits(value: float | None) -> str:

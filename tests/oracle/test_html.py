@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
+from oracle.exhibits import Descent, ErrorMap, Exhibit, Parting, StepCurve
 from oracle.report import html, pictures
 from oracle.row import Row, Verdict
 from oracle.verification import verify
@@ -34,6 +34,7 @@ MAP = ErrorMap(((0.5, -2.0, 0.0), (1e9, math.nan, 1.0)), (1, 0), (0,), (1,), (2,
 EXHIBIT = Exhibit(MAP, CURVE)
 MANY = [row(op=f"op {i}", exhibit=Exhibit(None, CURVE)) for i in range(html.FEW)]
 RUN = row(family="optimizers", op="adam", exhibit=Exhibit(descent=Descent((3.0, 2.0, 1.0), (3.0, 2.0, 1.5))))
+TRAINED = row(family="models", op="training", exhibit=Exhibit(parting=Parting((0.0, 1e-15, 0.5), (0.0, 1e-3, 1e12))))
 
 
 def page(*rows: Row, **environment: Any) -> str:
@@ -76,7 +77,7 @@ class Parsed(HTMLParser):
         return [text for tag, text in self.texts if tag in tags]
 
 
-FULL = page(*MANY, failing(exhibit=EXHIBIT), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN)
+FULL = page(*MANY, failing(exhibit=EXHIBIT), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN, TRAINED)
 
 # ---------------------------------------------------------------------------------------------- a whole page
 
@@ -307,6 +308,7 @@ def test_whatever_the_numbers_there_is_a_picture(data: st.DataObject) -> None:
             pictures.error_map(error_map, "c"),
             pictures.ulp_histogram([error for _, error in pairs], "d"),
             pictures.descent(Descent(data.draw(several), data.draw(several)), "e"),
+            pictures.parting(Parting(data.draw(several), data.draw(several)), "f"),
         ):
             assert drawn(text).all("svg")
 

@@ -42,7 +42,7 @@ def falling(rate: float) -> Callable[[int], float]:
 
 
 def _in_numpy(leaf: Any) -> Any:
-    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+    return np.asarray(leaf) if isinstance(leaf.dtype, np.dtype) else leaf  # a key of JAX has a dtype of its own
 
 
 def by_optax(source: Source, optimizer: optax.GradientTransformation) -> Reference:
@@ -58,7 +58,8 @@ def by_optax(source: Source, optimizer: optax.GradientTransformation) -> Referen
 
     def init(params: Tree) -> Any:
         with jax.enable_x64(True):
-            return optree.tree_map(_in_numpy, optimizer.init(optree.tree_map(jnp.asarray, params)))
+            begin = jax.jit(optimizer.init, compiler_options=quick_to_compile())  # one by one, each shape would be compiled
+            return optree.tree_map(_in_numpy, begin(params))
 
     def step(grads: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
         with jax.enable_x64(True):

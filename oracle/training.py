@@ -1,0 +1,250 @@
+"""A whole training, step by step: a net with its loss and an optimizer, on another batch at each step, beside JAX.
+
+    ours        hand-written gradients and our optimizer
+    reference   JAX's gradients of an independently written loss, and the optimizer of another library
+
+Both begin at the same parameters and get the same batches. The loss before each step, every parameter and every slot of the
+state after it are compared. How far apart is too far, `divergence` says. Where the runs part, both gradients are taken at our
+parameters, on the batch of that step: if they agree there, the optimizer is another one. The runs go side by side and their
+records are let go of, since those of a hundred steps of a net with 60,000 parameters would fill gigabytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.divergence import AUTODIFF, Distance, Gap, Record, allowed, errors, factor, fractions, multiple
+from oracle.exhibits import Descent, Exhibit, Parting
+from oracle.measures import differences, largest, relative
+from oracle.row import Verdict
+from oracle.runs import Batch, Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
+from oracle.spec import Draw, Source
+from oracle.subject import Subject
+from oracle.trajectory import SlotRow, Trajectory
+from purenet.op import Op
+from purenet.optimizers import GradientTransformation
+
+__all__ = ["TrainingSpec", "run"]
+
+Array = NDArray[Any]
+Tree = Any
+Both = Callable[[Tree, Any, Mapping[str, Any]], tuple[Any, Tree]]
+
+SHADOWS = 2
+"""One whose error persists and one whose error is new at each step. In a tensor of thousands of entries some have the worst
+signs, so two say what four say of the few entries of a small loss."""
+CONTRADICTED = 4 * AUTODIFF
+"""The error of a gradient, relative to its largest entry, from which on it is to blame for runs that part."""
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """A net with its loss, an optimizer, what both must agree with, and on what."""
+
+    family: ClassVar[str] = "models"
+    name: str
+    case: str
+    """On what and how it is trained."""
+    goal: Op | tuple[Callable[..., Any], Callable[..., Any]]
+    """A loss of (params, *arguments) and options: an Op, or a pair (fwd, bwd) that follows its protocol."""
+    draw: Callable[[Draw, int], tuple[Tree, Sequence[Batch]]]
+    """The initial parameters, and the (arguments, options) of so many steps."""
+    optimizer: GradientTransformation
+    value_and_gradient: Both
+    """Of (params, arguments, options) by other means: the loss and its gradient with respect to the parameters."""
+    reference: Reference
+    """The optimizer of another library."""
+    slots: Mapping[str, Callable[[Any], Tree]]
+    """For each slot of our state the tree it must equal, out of the state of the reference."""
+    source: Source
+    steps: int = 100
+    tier: int = 2
+
+
+def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajectory:
+    """Both runs and their comparison, a row for the loss and for each slot."""
+    steps = spec.steps if steps is None else steps
+    if steps < 1:
+        raise ValueError(f"run: steps must be at least 1, got {steps}")
+    start = time.perf_counter()
+    params, batches = spec.draw(Draw("training", spec.name, seed), steps)
+    runs = _Runs(spec, params, batches)
+    compared = _compared(runs, seed)
+    gaps = {slot: Gap.of(c.distances, c.allowance) for slot, c in compared.items()}
+    first = min(((gap.first, slot) for slot, gap in gaps.items() if gap.first), key=lambda pair: pair[0], default=None)
+    diagnosis = _diagnosis(runs, *first, still=not compared[first[1]].moved) if first else ""
+    exhibit = Exhibit(descent=_descent(compared["loss"]), parting=_parting(compared))
+    seconds = (time.perf_counter() - start) / len(gaps)
+    rows = [
+        replace(_row(spec, slot, c, gaps[slot], diagnosis), seconds=seconds, exhibit=exhibit) for slot, c in compared.items()
+    ]
+    return Trajectory(spec.name, tuple(rows), first, diagnosis)
+
+
+# ------------------------------------------------------------------------------------------------- the runs
+
+
+class _Runs:
+    """Both runs, and shadows of ours, from the beginning as often as they are asked for."""
+
+    def __init__(self, spec: TrainingSpec, params: Tree, batches: Sequence[Batch]) -> None:
+        self.spec = spec
+        self.params = params
+        self.batches = batches
+        self.origin: Record = {"loss": np.array(np.nan), **recorded(params, spec.optimizer.init(params))}
+        self.parameters = [path for path, _ in leaves("params", params)]
+
+    def by_hand(self, params: Tree, arguments: Any, options: Mapping[str, Any]) -> tuple[Any, Tree]:
+        goal = Subject.of(self.spec.goal, options)
+        value, residuals = goal.fwd(params, *arguments)
+        return value, goal.bwd(residuals, np.ones_like(value))[0]
+
+    def ours(self, disturb: Disturbance | None = None) -> Iterator[Record]:
+        spec = self.spec
+        error = disturb.level if disturb else 0.0
+        return _with_losses(
+            lambda gradient: descend(spec.optimizer, gradient, self.params, self.batches, disturb), self.by_hand, error
+        )
+
+    def reference(self) -> Iterator[Record]:
+        spec = self.spec
+        return _with_losses(
+            lambda gradient: follow(spec.reference, spec.slots, gradient, self.params, self.batches), spec.value_and_gradient
+        )
+
+    def gradients(self, record: Record, step: int) -> tuple[Record, Record]:
+        """Ours and the reference's at the parameters of this record, on the batch of this step."""
+        params = optree.tree_structure(self.params).unflatten([record[path] for path in self.parameters])
+        x, options = self.batches[step - 1]
+        ours, theirs = (both(params, x, options)[1] for both in (self.by_hand, self.spec.value_and_gradient))
+        return dict(leaves("params", ours)), dict(leaves("params", theirs))
+
+
+def _with_losses(run: Callable[[Gradient], Iterator[Record]], both: Both, error: float = 0.0) -> Iterator[Record]:
+    """The records of a run, each with the loss before its step, which may be off by a share of itself."""
+    losses = []
+
+    def gradient(params: Tree, x: Any, options: Mapping[str, Any]) -> Tree:
+        loss, grads = both(params, x, options)
+        losses.append(float(loss) * (1 + error))
+        return grads
+
+    for record in run(gradient):
+        yield {"loss": np.array(losses[-1]), **record}
+
+
+# ------------------------------------------------------------------------------------------- the comparison
+
+
+@dataclass
+class _Compared:
+    """What is kept of a slot, step by step."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    distances: list[Distance] = field(default_factory=list)
+    strayed: list[float] = field(default_factory=list)
+    """How far the shadows are off."""
+    values: list[tuple[float, float]] = field(default_factory=list)
+    """Ours and the reference's in the entry where they are furthest apart."""
+    moved: bool = False
+
+    def add(self, before: Array, ours: Array, theirs: Array, shadows: Sequence[Array]) -> None:
+        distance = Distance.between(ours, theirs)
+        entry = distance.entry
+        self.distances.append(distance)
+        self.strayed.append(float(np.fmax.reduce([0.0, *(np.max(differences(ours, s), initial=0.0) for s in shadows)])))
+        self.values.append((np.nan, np.nan) if entry is None else (float(ours[entry]), float(theirs[entry])))
+        self.moved = self.moved or not np.array_equal(before, ours)
+
+    @property
+    def allowance(self) -> Array:
+        return allowed(self.strayed, [distance.size for distance in self.distances], self.dtype)
+
+
+def _compared(runs: _Runs, seed: int) -> dict[str, _Compared]:
+    """Each slot of all steps: the loss, the state, which makes the update, then the parameters."""
+    origin = runs.origin
+    order = {"loss": 0, "state": 1, "params": 2}
+    slots = sorted(origin, key=lambda slot: order[slot.split(".")[0]])
+    found = {slot: _Compared(origin[slot].dtype, origin[slot].shape) for slot in slots}
+    shadows = [runs.ours(Disturbance(AUTODIFF, runs.params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
+    for step, (ours, theirs) in enumerate(zip(runs.ours(), runs.reference(), strict=False)):
+        if step == 0:
+            check_slots(runs.spec.name, ours, theirs)
+        strayed = [record for shadow in shadows if (record := next(shadow, None)) is not None]
+        for slot, compared in found.items():
+            compared.add(origin[slot], ours[slot], theirs[slot], [record[slot] for record in strayed])
+    return found
+
+
+def _descent(loss: _Compared) -> Descent:
+    ours, theirs = zip(*loss.values, strict=True)
+    return Descent(ours, theirs)
+
+
+def _parting(compared: Mapping[str, _Compared]) -> Parting:
+    of_parameters = [errors(c.distances) for slot, c in compared.items() if slot.startswith("params.")]
+    used = [fractions(c.distances, c.allowance) for c in compared.values()]
+    return Parting(tuple(map(max, zip(*of_parameters, strict=True))), tuple(map(max, zip(*used, strict=True))))
+
+
+def _diagnosis(runs: _Runs, step: int, slot: str, *, still: bool) -> str:
+    """Which part of the training is another than the reference's, from both runs up to the step where they part."""
+    spec = runs.spec
+    ours, theirs = ([runs.origin, *islice(run, step)][-2:] for run in (runs.ours(), runs.reference()))
+    where = f"; first at step {step} in {slot}"
+    if not np.isfinite(ours[1][slot]).all():
+        return f"{spec.name} leaves the finite numbers{where}"
+    wrong = _contradicted(*runs.gradients(ours[0], step))
+    if wrong:
+        return f"the hand-written gradient is wrong: at the same parameters that of {', '.join(wrong)}{where}"
+    if slot == "loss":
+        return f"the loss is another function than {spec.source.what}, though the gradients agree at the same parameters{where}"
+    said = ", which is never updated" if still else factor(slot, ours, theirs, "the reference's")
+    agree = "the gradients agree at the same parameters"
+    return f"the optimizer is another than {spec.reference.source.what}: {agree}{where}{said}"
+
+
+def _contradicted(ours: Record, theirs: Record) -> list[str]:
+    """Which gradients differ, and by which factor, if by one."""
+    found = []
+    for path, one in ours.items():
+        other = theirs[path]
+        if relative(differences(one, other), largest(other)) > CONTRADICTED:
+            scale = multiple(one, other)
+            found.append(f"{path} differs from JAX's" if scale is None else f"{path} is {scale:.13g} times JAX's")
+    return found
+
+
+def _row(spec: TrainingSpec, slot: str, compared: _Compared, gap: Gap, diagnosis: str) -> SlotRow:
+    verdict = Verdict.FAIL if gap.first else Verdict.PASS if compared.moved else Verdict.VACUOUS
+    said = {Verdict.FAIL: diagnosis, Verdict.VACUOUS: "it never changes: nothing was checked"}
+    values = (None, None) if gap.entry is None else compared.values[gap.step - 1]
+    return SlotRow(
+        family=spec.family,
+        op=spec.name,
+        case=spec.case,
+        dtype=compared.dtype.name,
+        parameter=slot,
+        shape=compared.shape,
+        reference=str(spec.source),
+        evidence=f"autodiff at {len(compared.distances)} steps",
+        verdict=verdict,
+        diagnosis=said.get(verdict, ""),
+        autodiff_error=gap.error,
+        used=gap.used,
+        worst_index=gap.entry,
+        analytic=values[0],
+        autodiff=values[1],
+        steps=len(compared.distances),
+        first_autodiff=gap.first,
+    )
