@@ -205,9 +205,9 @@ class AtSize(Witnesses):
         """What the rounding of a stage's own arguments does to its cotangent, where that is contradicted."""
         return stage.blur(k, e.scale, self.seed) if judge(e).verdict is Verdict.FAIL else 0.0
 
-    @property
+    @cached_property
     def broken(self) -> list[tuple[Stage, Evidence]]:
-        """The stages that hand back a wrong cotangent."""
+        """The stages that hand back a wrong cotangent, once the differences have seen all of them."""
         return [(stage, e) for stage, e in self.links if judge(e).verdict is Verdict.FAIL]
 
     def broken_before(self, i: int) -> str:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from oracle import campaign
 from oracle.campaign import DTYPES
 from oracle.report import table
-from oracle.selection import Exit, catalogued, foreign
+from oracle.selection import Exit, at_size, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.training import TrainingSpec
@@ -40,6 +40,9 @@ def list_catalogue(options: argparse.Namespace) -> Exit:
         rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, said, cases))
     headers = ("family", "op", "tier", "reference", "dtypes", "cases")
     print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
+    named = [record.name for record in at_size() if options.family in (None, record.family)]
+    if named:
+        print(f"only when named, at their real size: {', '.join(named)}")
     print(f"{len(rows)} in {table.count(len({row[0] for row in rows}), 'family', 'families')}")
     return Exit.PASS
 

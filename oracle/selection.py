@@ -16,7 +16,7 @@ from oracle import campaign
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Exit", "Stop", "cannot_write", "catalogued", "foreign"]
+__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign"]
 
 
 class Exit(IntEnum):
@@ -60,6 +60,13 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
         near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
         raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")
     return [record for record in chosen if record.family == family]
+
+
+def at_size() -> tuple[Spec, ...]:
+    """The records of nets at their real size, which are verified only when they are named."""
+    from oracle import catalogue
+
+    return catalogue.on_request()
 
 
 def _did_you_mean(near: Sequence[str]) -> str:
