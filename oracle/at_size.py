@@ -243,6 +243,7 @@ class AtSize(Witnesses):
         if contribution.size <= GROUPS and reading.keys == contribution.size:
             return np.arange(contribution.size)
         keys = np.sort(generator.choice(reading.keys, min(reading.keys, GROUPS), replace=False))
+        keys = np.setdiff1d(keys, reading.keys_of(leading))  # else one more displacement would be needed
         chosen = reading.entry(keys, generator)
         for _ in range(DRAWS):
             still = contribution[chosen] == 0

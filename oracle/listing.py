@@ -6,6 +6,7 @@ import argparse
 import inspect
 import re
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def list_catalogue(options: argparse.Namespace) -> Exit:
     print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
     named = [record.name for record in at_size() if options.family in (None, record.family)]
     if named:
-        print(f"only when named, at their real size: {', '.join(named)}")
+        width = shutil.get_terminal_size((100, 24)).columns
+        print(textwrap.fill(f"only when named, at their real size: {', '.join(named)}", width, break_on_hyphens=False))
     print(f"{len(rows)} in {table.count(len({row[0] for row in rows}), 'family', 'families')}")
     return Exit.PASS
 

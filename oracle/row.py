@@ -53,6 +53,8 @@ class Row:
     """The largest error as a fraction of what is allowed."""
     resolution: float | None = None
     """The smallest error of a single entry that would have been noticed; of an argument too large to be seen entry by entry."""
+    peak_memory: int | None = None
+    """The most bytes that the process has held so far, where an argument is that large."""
     compared: int = 0
     """Smooth entries of a float64 gradient about which both the differences and JAX have spoken."""
     understated: int = 0

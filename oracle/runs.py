@@ -98,6 +98,7 @@ def follow(
 
 
 def recorded(params: Tree, state: Any) -> Record:
+    """The parameters and the state after one step, by path."""
     return {**dict(leaves("params", params)), **dict(leaves("state", state))}
 
 

@@ -33,6 +33,7 @@ class Stage:
     op: Op
     primals: tuple[Any, ...]
     options: Mapping[str, Any]
+    residuals: Any
     dy: Any = None
     cotangents: tuple[Any, ...] = field(default=())
 
@@ -80,24 +81,13 @@ class _Observed(Op):
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Any]:
         y, residuals = self.observed.fwd(*primals, **options)
-        stage = Stage(self.path, self.route, self.observed, primals, options)
-        self.calls.append(stage)
-        return y, _Held(stage, residuals)
+        self.calls.append(Stage(self.path, self.route, self.observed, primals, options, residuals))
+        return y, residuals
 
     def bwd(self, residuals: Any, dy: Any) -> tuple[Any, ...]:
-        stage, inner = residuals.stage, residuals.residuals
-        stage.dy, stage.cotangents = dy, self.observed.bwd(inner, dy)
+        stage = next(call for call in self.calls if call.residuals is residuals)
+        stage.dy, stage.cotangents = dy, self.observed.bwd(residuals, dy)
         return tuple(stage.cotangents)
-
-
-class _Held:
-    """The residuals of a stage, with the call that they are of; it reads like the residuals themselves."""
-
-    def __init__(self, stage: Stage, residuals: Any) -> None:
-        self.stage, self.residuals = stage, residuals
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.residuals, name)
 
 
 def has_stages(op: Any) -> bool:
@@ -110,7 +100,7 @@ def run(op: Op, primals: Sequence[Any], options: Mapping[str, Any], dy: Any) -> 
     calls: list[Stage] = []
     observed = _observed(op, "", (), calls)
     _, residuals = observed.fwd(*primals, **options)
-    cotangents = observed.bwd(residuals, dy)
+    cotangents = type(observed).bwd(observed, residuals, dy)  # that of the combinator, whatever is planted into this one
     return [stage for stage in calls if stage.cotangents], cotangents
 
 

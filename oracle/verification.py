@@ -33,6 +33,7 @@ from oracle.contract import (
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
 from oracle.exhibits.making import exhibit_of
+from oracle.memory import check_memory, peak_memory
 from oracle.probe import RAISED, quiet, random_cotangent
 from oracle.report.table import count, digits, render
 from oracle.row import Row, Verdict, worst_first
@@ -152,7 +153,8 @@ def verify(
     started = time.perf_counter()
     rows = run.rows()
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
-    return Verification(tuple(worst_first(replace(row, seconds=seconds) for row in rows)))
+    peak = peak_memory(native)
+    return Verification(tuple(worst_first(replace(row, seconds=seconds, peak_memory=peak) for row in rows)))
 
 
 def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0) -> Verification:
@@ -212,8 +214,9 @@ class _Run:
                 y, dy, cotangents = self._run_op()
             with quiet():  # what it warns of has been said
                 self._judge_all(rows, y, dy, cotangents)
-        except Trouble as trouble:
-            rows.append(self._row("", (), Verdict.FAIL if trouble.wrong else Verdict.ERROR, str(trouble)))
+        except (Trouble, MemoryError) as trouble:
+            wrong = isinstance(trouble, Trouble) and trouble.wrong
+            rows.append(self._row("", (), Verdict.FAIL if wrong else Verdict.ERROR, str(trouble)))
         return rows
 
     def _judge_all(self, rows: list[Row], y: Any, dy: Any, cotangents: Any) -> None:
@@ -229,6 +232,8 @@ class _Run:
         breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         rows += self._breached(breach for breach in breaches if IGNORED not in breach.what)
+        if self.large:
+            check_memory(self.primals)
         # The witnesses must see arguments and values as they were given, whatever the op does to them.
         writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
         subject = self.subject.on_copies() if writes else self.subject

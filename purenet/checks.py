@@ -136,7 +136,7 @@ def indices(op: str, name: str, value: Any, count: int) -> Array:
 
 def mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """`value` as an array of booleans of the given shape (broadcast to it)."""
-    if isinstance(value, bool | np.bool_):  # True for "a mask is used": what is meant is an array
+    if isinstance(value, bool):  # True for "a mask is used": what is meant is an array
         raise TypeError(f"{op}: {name} must be an array of booleans (true = keep), got {value!r}")
     kept = array_of(op, name, value)
     if kept.dtype != np.bool_:

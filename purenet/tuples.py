@@ -18,6 +18,7 @@ class First(Wrapped):
 
     def __init__(self, op: Op) -> None:
         super().__init__(op, f"first({op.name})", f"{op.name} of the first entry of a tuple; the others pass.")
+        self.arrays = (*self.arrays[:-1], False)
 
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
         last = self.arguments[-1]
@@ -36,7 +37,7 @@ class First(Wrapped):
             given[last] = x
         else:
             primals = (*primals[:-1], x)
-        value, inner = self.op.fwd(*primals, **given)
+        value, inner = self._run(primals, given)
         y: Any = (value, *(self._passing(entry, i, inner.dtype) for i, entry in enumerate(others, start=1)))
         leaves, structure = optree.tree_flatten(y)
         shapes = tuple(leaf.shape for leaf in leaves)

@@ -71,7 +71,9 @@ def totals(rows: Sequence[Row]) -> str:
     counts = Counter(row.verdict for row in rows)
     parts = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
     ops, cases = len({row.op for row in rows}), len({(row.op, row.case, row.dtype) for row in rows})
-    return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}"
+    peak = max((row.peak_memory or 0 for row in rows), default=0)
+    memory = f"; at most {peak / 2**30:.1f} GiB of memory" if peak else ""
+    return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}{memory}"
 
 
 def plain(text: str, keep: str = "") -> str:

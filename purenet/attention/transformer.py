@@ -128,7 +128,8 @@ def pre_norm_block(
     >>> block({"attention": attention, "net": net}, np.array([[3.0, 5.0]]))  # 1 from attention, 10 from the net
     array([[ 2., 16.]])
     """
-    last = {"dropout": dropout.bind(rate=number("pre_norm_block", "rate", rate, 0, 1))} if rate != 0 else {}
+    rate = number("pre_norm_block", "rate", rate, 0, 1)
+    last = {"dropout": dropout.bind(rate=rate)} if rate else {}
     block = chain(
         attention=residual(chain(norm=norm, attention=attention, **last)),
         net=residual(chain(norm=norm, net=feed_forward() if net is None else net, **last)),

@@ -33,8 +33,6 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([1., 9., 9.]), (array([1., 0., 0.]), array(2.)))
     """
-    if isinstance(condition, bool | np.bool_):
-        raise TypeError(f"where: condition must be an array of booleans (true = keep), got {condition!r}")
     own = np.array(array_of("where", "condition", condition))  # a caller may write to his before the pullback
     try:
         shape = np.broadcast_shapes(x.shape, y.shape, own.shape)
