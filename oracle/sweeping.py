@@ -76,14 +76,16 @@ class _Directions(_Grouped):
     def kinks(self) -> Array:
         """How much the outputs of each group bend over some shorter step, beyond what a smooth function would there.
 
-        The slopes of two sides that differ in one entry of many differ by too little of the whole to be called a kink.
+        The slopes of two sides that differ in one entry of many differ by too little of the whole to be called a kink. What
+        bends by less than the noise of the second step may be one, too, unless not even the first step shows that much.
         """
         bends, noise = self.table(self.bends), self.table(self.noise)
         powers = RATIO ** np.arange(bends.shape[1])
         curved = np.where(np.isfinite(bends), bends * powers, np.inf)  # the same at every step where it is smooth
         least, second = np.sort(curved, axis=1)[:, :2].T[..., None]
         smooth = STRAIGHT * np.where(curved == least, second, least) / powers + NOISY * noise
-        return np.asarray(np.where(bends > smooth, bends, 0.0).max(axis=1))
+        unseen = np.fmin(bends[:, 0], NOISY * noise[:, 1])
+        return np.asarray(np.fmax(np.where(bends > smooth, bends, 0.0).max(axis=1), unseen))
 
     def _differences(self, index: Array, h: Array) -> Difference:
         steps = np.zeros(self.reading.groups)
