@@ -134,7 +134,9 @@ class AtSize(Witnesses):
             moving = self._moving(contribution)
             reading = reading_of(probe, k, shape, moving)
             if i is None and stage is not None:
-                some = self._chosen(reading, contribution, _top(np.abs(contribution), 1))
+                some = _top(np.abs(contribution), 1)
+                if self.reference is None:  # else every gradient that is made of it is known entry by entry
+                    some = self._chosen(reading, contribution, some)
                 self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:

@@ -259,7 +259,7 @@ class _Run:
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)
             self._add_links(rows, those)
-        if not rows or all(row.passed for row in rows):
+        if not self.large and all(row.passed for row in rows):
             rows += self._breached(check_contract(setting, [is_still_the_same]))
 
     def _add_links(self, rows: list[Row], witnesses: Witnesses) -> None:
