@@ -9,6 +9,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export JAX_PLATFORMS ?= cpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Every process of a run imports these sources: without bytecode on the disk it compiles them first, for a second.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: verify test lint train clean
 
