@@ -25,6 +25,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed_use.py
 	$(BIN)/lint-imports --no-cache
 
 # NET=lenet trains another net, DATA=folder on the full MNIST in that folder

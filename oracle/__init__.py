@@ -66,4 +66,5 @@ if not TYPE_CHECKING:  # a type checker that sees this function takes any name f
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    """What is meant to be used: the modules behind these names are no part of the interface."""
+    return sorted({name for name in globals() if name.startswith("__")} | {*__all__, *_MODULES})

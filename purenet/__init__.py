@@ -17,6 +17,7 @@ The protocol is explained in `purenet.op`; read it first. Every public op of eve
 from purenet import (
     activations,
     attention,
+    checkpoints,
     convolution,
     data,
     initializers,
@@ -62,6 +63,7 @@ __all__ = [
     "accuracy",
     "apply_updates",
     "chain",
+    "checkpoints",
     "data",
     "first",
     "initializers",
@@ -88,3 +90,8 @@ __all__ += recurrent.__all__
 __all__ += reductions.__all__
 __all__ += shaping.__all__
 __all__ += stochastic.__all__
+
+
+def __dir__() -> list[str]:
+    """What is meant to be used: the modules behind these names are no part of the interface."""
+    return sorted({name for name in globals() if name.startswith("__")} | {*__all__})

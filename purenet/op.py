@@ -24,11 +24,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 import numpy as np
 import optree
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # only type checkers need the defaults, which Python has from 3.13 on: `Op` alone is `Op[..., Any]`
+    from typing_extensions import ParamSpec, TypeVar
+
+    P = ParamSpec("P", default=...)
+    Y = TypeVar("Y", default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    P, Y = ParamSpec("P"), TypeVar("Y")
 
 __all__ = ["ALL", "Array", "Op", "Residuals", "Tree", "vjp"]
 
@@ -84,10 +94,13 @@ class Residuals:
         return f"Residuals(op={self.op!r}, saved={self.saved!r})"
 
 
-class Op:
-    """A pure function of arrays with a hand-written pullback (see the module's first lines)."""
+class Op(Generic[P, Y]):
+    """A pure function of arrays with a hand-written pullback (see the module's first lines).
 
-    def __init__(self, forward: Callable[..., tuple[Any, Any]], *, name: str | None = None) -> None:
+    To a type checker it has the signature of its forward function, so that an editor completes its arguments and options.
+    """
+
+    def __init__(self, forward: Callable[P, tuple[Y, Any]], *, name: str | None = None) -> None:
         signature = inspect.signature(forward)
         for p in signature.parameters.values():
             if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
@@ -130,7 +143,7 @@ class Op:
         self.selective = "wanted" in inspect.signature(backward).parameters
         return backward
 
-    def bind(self, **options: Any) -> Op:
+    def bind(self, **options: Any) -> Op[..., Y]:
         """The same Op with these keywords fixed: `conv2d.bind(stride=2)`."""
         self._check_keywords(options)
         op = object.__new__(type(self))
@@ -138,24 +151,25 @@ class Op:
         op.bound = self._merge(options)
         return op
 
-    def __call__(self, *primals: Any, **options: Any) -> Any:
+    def __call__(self, *primals: P.args, **options: P.kwargs) -> Y:
         """The value alone."""
         return self.fwd(*primals, **options)[0]
 
-    def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Residuals]:
+    def fwd(self, *primals: P.args, **options: P.kwargs) -> tuple[Y, Residuals]:
         """The value, and the residuals that `bwd` takes."""
         self._check_keywords(options)
-        options = self._merge(options)
-        values, differentiated = self._arrange(primals, options)
+        merged = self._merge(options)
+        values, differentiated = self._arrange(primals, merged)
         for name in self.required:
-            if name not in options:
+            if name not in merged:
                 raise TypeError(f"{self.name}: missing the keyword argument {name!r}")
         arrays, dtype = self._floating(values)
         narrow = dtype.itemsize == 2
+        forward: Callable[..., Any] = self.forward
         if narrow:
             arrays = [_cast(a, np.dtype(np.float32)) for a in arrays]
         try:
-            result = self.forward(*arrays, **options)
+            result: Any = forward(*arrays, **merged)
         except (TypeError, ValueError) as error:
             sign(error, self.name)
             raise
@@ -169,7 +183,8 @@ class Op:
         if isinstance(y, np.ndarray | np.generic):
             structure, shapes = None, (y.shape,)
         else:
-            leaves, structure = optree.tree_flatten(y)
+            tree: Any = y
+            leaves, structure = optree.tree_flatten(tree)
             shapes = tuple(leaf.shape for leaf in leaves)
         return y, Residuals(self.name, saved, dtype, structure, shapes, differentiated)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import oracle
+import purenet
+
 ROOT = Path(__file__).parent.parent
 HEAVY = ("jax", "jaxlib", "optax", "equinox", "ml_dtypes", "mlxtend", "tabulate", "tqdm", "matplotlib", "jinja2", "safetensors")
 
@@ -57,3 +60,11 @@ def test_verifying_without_a_reference_loads_no_jax() -> None:
 import numpy as np, oracle, purenet as pn
 assert oracle.verify(pn.tanh, np.array([0.5, -1.0])).passed"""
     assert not loaded(code) & {"jax", "jaxlib", "optax", "equinox"}
+
+
+def test_dir_has_what_is_meant_to_be_used_alone() -> None:
+    for module in (oracle, purenet):
+        names = [name for name in dir(module) if not name.startswith("__")]
+        assert set(module.__all__) <= set(names)
+        assert not {"op", "windows", "checks", "tuples", "extra", "import_module", "Any"} & set(names)
+        assert all(getattr(module, name) is not None for name in names)

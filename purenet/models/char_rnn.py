@@ -25,7 +25,7 @@ from purenet.tuples import first
 
 __all__ = ["carry", "goal", "init", "net", "sample"]
 
-CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
+CELLS: dict[str, Op] = {"rnn": rnn, "lstm": lstm, "gru": gru}
 
 
 def net(*, cell: str = "lstm", layers: int = 1) -> Op:

@@ -44,7 +44,7 @@ def net(*, last_relu: bool = False) -> Op:
     >>> model.net(last_relu=True)(params, np.array([[3.0, 0.5]]))
     array([[3., 0.]])
     """
-    stages = {"affine1": affine, "relu1": relu, "affine2": affine}
+    stages: dict[str, Op] = {"affine1": affine, "relu1": relu, "affine2": affine}
     if boolean("two_layer_net", "last_relu", last_relu):
         stages["relu2"] = relu
     return named(chain(**stages), net, _NAMES[last_relu])
