@@ -278,11 +278,11 @@ def test_a_long_name_is_folded_where_a_word_ends(run: Run, monkeypatch: pytest.M
     assert re.search(r"softmax_cross_entropy_ .*\n +with_probabilities\n", out)
 
 
-def test_the_table_of_families_is_the_one_in_the_readme(run: Run) -> None:
+def test_the_table_of_families_is_the_one_in_the_docs(run: Run) -> None:
     code, out, _ = run("list", "--families")
     assert code == Exit.PASS
     assert out.startswith("| family ")
-    assert out in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert out in (ROOT / "docs" / "purenet.md").read_text(encoding="utf-8")
 
 
 RECORDS = [*catalogue.specs(), *catalogue.trajectories()]

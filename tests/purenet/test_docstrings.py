@@ -88,10 +88,15 @@ def test_the_ops_of_the_package_are_found() -> None:
     assert {op.name for op in exported} == set(OPS)
 
 
-def test_the_readme_names_every_public_function() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    words = set(re.findall(r"\w+", readme))
-    exported = [name for name in purenet.__all__ if isinstance(getattr(purenet, name), types.FunctionType | Op)]
+@pytest.mark.parametrize(
+    "module",
+    [purenet, purenet.optimizers, purenet.schedules, purenet.random, purenet.initializers, purenet.metrics],
+    ids=lambda module: module.__name__,
+)
+def test_the_docs_name_every_public_function(module: types.ModuleType) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "purenet.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", page))
+    exported = [name for name in module.__all__ if isinstance(getattr(module, name), types.FunctionType | Op)]
     assert [name for name in exported if name not in words] == []
 
 

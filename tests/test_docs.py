@@ -1,0 +1,82 @@
+"""README.md, PACKAGE.md and docs/ are true: their code runs, prints what they show, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import oracle
+from oracle.pytest_plugin import VerifyGradient
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "PACKAGE.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "tests" / "README.md"]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
+
+
+def named(pages: list[Path]) -> Any:
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def words(printed: str) -> list[str]:
+    """What was printed without its numbers, whose last digits another machine rounds otherwise, and without its layout."""
+    return [word for word in NUMBER.sub("#", printed).split() if not set(word) <= {"-"}]
+
+
+@named(PAGES)
+def test_the_code_of_a_page_runs_and_prints_what_it_shows(
+    page: Path,
+    verify_gradient: VerifyGradient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The blocks of Python of a page run one after the other; a block of text shows what the one before it has printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    names: dict[str, Any] = {"__name__": page.stem}
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            capsys.readouterr()
+            exec(compile(block, page.name, "exec"), names)  # noqa: S102 - our own page
+        elif language == "text":
+            assert words(capsys.readouterr().out) == words(block)
+    for name, value in names.items():
+        if name.startswith("test_"):
+            value(verify_gradient)
+        elif isinstance(value, oracle.Spec):
+            for case in value.cases:
+                oracle.verify_case(value, case).raise_for_failures()
+            if value.strategy is not None:
+                arguments, options = value.strategy(oracle.Draw("page"))
+                oracle.verify(value.op, *arguments, options=options, reference=value.reference).raise_for_failures()
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@named(LINKED)
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://")):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place) if place else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()} - linked == set()
