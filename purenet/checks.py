@@ -21,12 +21,16 @@ __all__ = [
     "fields",
     "indices",
     "integer",
+    "integers",
     "mask",
     "nearest",
     "number",
     "one_axis",
     "same_shape",
 ]
+
+MOST = 2**31 - 1
+"""The largest that `integers` takes, sizes and steps of windows: NumPy's integers hold what is computed from a few of them."""
 
 
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
@@ -91,6 +95,21 @@ def integer(op: str, name: str, value: Any, low: float = -math.inf) -> int:
     if value < low:
         raise ValueError(f"{op}: {name} must be at least {low}, got {value}")
     return int(value)
+
+
+def integers(op: str, name: str, value: Any, n: int, low: int = 1) -> tuple[int, ...]:
+    """`value`, an integer or one for each of n axes, as a tuple of integers that are at least `low`."""
+    given = tuple(value) if isinstance(value, tuple | list) else (value,) * n
+    for v in given:
+        if isinstance(v, bool) or not isinstance(v, int | np.integer):
+            raise TypeError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
+    if len(given) != n:
+        raise ValueError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
+    if min(given, default=low) < low:
+        raise ValueError(f"{op}: {name} must be at least {low}, got {value!r}")
+    if max(given, default=low) > MOST:
+        raise ValueError(f"{op}: {name} must be at most {MOST}, got {value!r}")
+    return tuple(map(int, given))
 
 
 def array_of(op: str, name: str, value: Any) -> Array:

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.checks import integers
 from purenet.op import Array
 
-__all__ = ["LETTERS", "Axis", "along", "check_image", "integers", "pad_pairs", "slide"]
+__all__ = ["LETTERS", "Axis", "along", "check_image", "pad_pairs", "slide"]
 
 LETTERS = {1: "L", 2: "H, W", 3: "D, H, W"}
-MOST = 2**31 - 1
-"""The largest size or step of a window: NumPy's integers hold what is computed from a few of them."""
 PADDINGS = ("VALID", "SAME", "SAME_LOWER")
 
 
@@ -92,21 +91,6 @@ def slide(
             )
         axes.append(Axis(size, out, k, s, d, low, high))
     return tuple(axes)
-
-
-def integers(op: str, name: str, value: Any, n: int, low: int = 1) -> tuple[int, ...]:
-    """`value`, an integer or one for each of n axes, as a tuple of integers that are at least `low`."""
-    given = tuple(value) if isinstance(value, tuple | list) else (value,) * n
-    for v in given:
-        if isinstance(v, bool) or not isinstance(v, int | np.integer):
-            raise TypeError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
-    if len(given) != n:
-        raise ValueError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
-    if min(given, default=low) < low:
-        raise ValueError(f"{op}: {name} must be at least {low}, got {value!r}")
-    if max(given, default=low) > MOST:
-        raise ValueError(f"{op}: {name} must be at most {MOST}, got {value!r}")
-    return tuple(map(int, given))
 
 
 def pad_pairs(op: str, padding: Any, n: int) -> list[tuple[int, int]]:

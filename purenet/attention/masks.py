@@ -6,16 +6,14 @@ first key, and offset = keys - queries lets the last query meet the last key.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from purenet.checks import array_of
+from purenet.checks import array_of, integer, integers
 from purenet.op import Array
-from purenet.windows import integers
 
-__all__ = ["causal_mask", "padding_mask", "sizes", "sliding_window_mask", "whole", "within"]
+__all__ = ["causal_mask", "padding_mask", "sizes", "sliding_window_mask", "within"]
 
 
 def causal_mask(queries: int, keys: int | None = None, *, offset: int = 0) -> Array:
@@ -29,7 +27,7 @@ def causal_mask(queries: int, keys: int | None = None, *, offset: int = 0) -> Ar
     array([[1, 1, 0],
            [1, 1, 1]])
     """
-    return np.tri(*sizes("causal_mask", queries, keys), whole("causal_mask", "offset", offset, -math.inf), dtype=np.bool_)
+    return np.tri(*sizes("causal_mask", queries, keys), integer("causal_mask", "offset", offset), dtype=np.bool_)
 
 
 def sliding_window_mask(queries: int, keys: int | None = None, *, window: int | tuple[int, int], offset: int = 0) -> Array:
@@ -45,7 +43,7 @@ def sliding_window_mask(queries: int, keys: int | None = None, *, window: int | 
            [0, 0, 1, 1]])
     """
     op = "sliding_window_mask"
-    shift = whole(op, "offset", offset, -math.inf)
+    shift = integer(op, "offset", offset)
     return within(*sizes(op, queries, keys), integers(op, "window", window, 2, 0), shift)
 
 
@@ -57,7 +55,7 @@ def padding_mask(lengths: Any, size: int) -> Array:
     array([[1, 0, 0],
            [1, 1, 1]])
     """
-    keys = whole("padding_mask", "size", size)
+    keys = integer("padding_mask", "size", size, 0)
     given = array_of("padding_mask", "lengths", lengths)
     if given.dtype.kind not in "iu":
         raise TypeError(f"padding_mask: lengths must be integers, got {given.dtype}")
@@ -77,13 +75,4 @@ def within(queries: int, keys: int, window: tuple[int, ...], offset: int = 0) ->
 
 def sizes(op: str, queries: Any, keys: Any) -> tuple[int, int]:
     """How many queries and keys there are, as many keys as queries unless told."""
-    return whole(op, "queries", queries), whole(op, "keys", queries if keys is None else keys)
-
-
-def whole(op: str, name: str, value: Any, low: float = 0) -> int:
-    """`value`, an integer that is at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{op}: {name} must be at least {low}, got {value}")
-    return int(value)
+    return integer(op, "queries", queries, 0), integer(op, "keys", queries if keys is None else keys, 0)

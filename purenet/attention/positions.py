@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from purenet.attention.masks import sizes, whole
-from purenet.checks import array_of, boolean, fields, number
+from purenet.attention.masks import sizes
+from purenet.checks import array_of, boolean, fields, integer, number
 from purenet.op import Array, Op
 
 __all__ = [
@@ -139,7 +139,7 @@ def sinusoidal_positions(
            [0.8415, 0.5403, 0.01  , 1.    ]])
     """
     op = "sinusoidal_positions"
-    rows, columns = whole(op, "length", length), whole(op, "width", width)
+    rows, columns = integer(op, "length", length, 0), integer(op, "width", width, 0)
     if columns % 2:
         raise ValueError(f"{op}: width must be even, got {width}")
     boolean(op, "interleaved", interleaved)
@@ -160,7 +160,7 @@ def alibi_slopes(heads: int) -> Array:
     >>> pn.alibi_slopes(4)
     array([0.25      , 0.0625    , 0.015625  , 0.00390625])
     """
-    count = whole("alibi_slopes", "heads", heads, 1)
+    count = integer("alibi_slopes", "heads", heads, 1)
     lower = 2 ** int(math.log2(count))
     exponents = [-8 * (i + 1) / lower for i in range(lower)] + [-4 * (2 * i + 1) / lower for i in range(count - lower)]
     return np.asarray(np.exp2(exponents))
@@ -180,7 +180,7 @@ def alibi_bias(heads: int, queries: int, keys: int | None = None, *, offset: int
     """
     slopes = alibi_slopes(heads)
     rows, columns = sizes("alibi_bias", queries, keys)
-    shift = whole("alibi_bias", "offset", offset, -math.inf)
+    shift = integer("alibi_bias", "offset", offset)
     ahead = np.arange(columns) - np.arange(rows)[:, None] - shift
     return np.asarray((slopes[:, None, None] * -np.abs(ahead)).astype(dtype))
 

@@ -15,11 +15,11 @@ from purenet import checks
 from purenet.activations.normalized import probabilities, softmax_bwd
 from purenet.activations.smooth import tanh_bwd
 from purenet.attention.masks import causal_mask, within
+from purenet.checks import integers
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.random import check_key
 from purenet.stochastic import dropout, dropout_bwd
-from purenet.windows import integers
 
 __all__ = ["attend", "attend_bwd", "checked_dropout", "dot_product_attention", "dot_product_attention_with_bias"]
 

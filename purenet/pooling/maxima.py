@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from purenet.checks import array_of
+from purenet.checks import array_of, integers
 from purenet.op import Array, Op
 from purenet.pooling.parts import check_entries, parts
-from purenet.windows import along, check_image, integers, slide
+from purenet.windows import along, check_image, slide
 
 __all__ = ["adaptive_max_pool", "global_max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool"]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from purenet.checks import integers
 from purenet.op import Array
-from purenet.windows import check_image, integers
+from purenet.windows import check_image
 
 __all__ = ["check_entries", "parts"]
 

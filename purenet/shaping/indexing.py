@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import indices as checked_indices
-from purenet.checks import one_axis
+from purenet.checks import integers, one_axis
 from purenet.op import Array, Op
 from purenet.shaping.selection import along, choosing
-from purenet.windows import integers
 
 __all__ = ["gather", "slice", "take_along_axis"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import choice, number
+from purenet.checks import choice, integers, number
 from purenet.op import Array, Op
 from purenet.shaping.selection import along, weighing
-from purenet.windows import check_image, integers
+from purenet.windows import check_image
 
 __all__ = ["interpolate"]
 

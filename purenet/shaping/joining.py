@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import one_axis
+from purenet.checks import integers, one_axis
 from purenet.op import Array, Op
 from purenet.shaping.layout import new_axes
-from purenet.windows import integers
 
 __all__ = ["concat", "split", "stack", "tile"]
 

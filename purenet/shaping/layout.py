@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import axes as checked_axes
-from purenet.checks import one_axis
+from purenet.checks import integers, one_axis
 from purenet.op import Array, Op
-from purenet.windows import integers
 
 __all__ = ["ensure_shape", "expand_dims", "flatten", "flip", "new_axes", "pixel_shuffle", "reshape", "transpose"]
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import array_of, mask
+from purenet.checks import array_of, integers, mask
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
-from purenet.windows import integers
 
 __all__ = ["clip", "tril", "triu", "where"]
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import choice
+from purenet.checks import choice, integers
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
 from purenet.shaping.selection import along, choosing
-from purenet.windows import integers
 
 __all__ = ["pad"]
 
