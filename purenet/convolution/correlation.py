@@ -1,63 +1,19 @@
-"""Convolutions in one, two and three dimensions, by channel, separable and causal: one implementation."""
+"""The other convolutions: in one and three dimensions, causal, by channel, separable. See `conv2d` for the sums."""
 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from purenet.checks import fields
-from purenet.convolution.trilinear import inputs, outputs, weights
+from purenet.checks import fields, integers
+from purenet.convolution.conv2d import Convolved, checked
+from purenet.convolution.matrix_products import inputs, outputs, weights
 from purenet.op import ALL, Array, Op
-from purenet.windows import LETTERS, Axis, check_image, integers, slide
+from purenet.windows import check_image
 
-__all__ = ["causal_conv1d", "conv1d", "conv2d", "conv3d", "depthwise_conv2d", "separable_conv2d"]
-
-
-class Convolved(NamedTuple):
-    """Residuals of every convolution."""
-
-    x: Array
-    w: Array
-    axes: tuple[Axis, ...]
-    groups: int
-    has_bias: bool
-
-
-@Op
-def conv2d(
-    params: dict[str, Array], x: Array, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> tuple[Array, Convolved]:
-    """The convolution of images with filters, without a bias if `params` has no `b`.
-
-    `stride`, `padding` and `dilation` are one integer, or one for each of H and W. `padding` may also hold pairs
-    (before, after), or be "VALID" (none), "SAME" (ceil(size / stride) windows, the odd entry after the image) or "SAME_LOWER"
-    (the odd entry before it). The channels of x and the filters come in `groups`, which do not see each other.
-
-    Shapes: params.w (O, C / groups, KH, KW), params.b (O,), x (N, C, H, W) -> y (N, O, OH, OW),
-        OH = (H + before + after - dilation (KH - 1) - 1) // stride + 1
-    Math, with h(i, k) = stride i + dilation k - before, v(j, l) alike, c over o's group, and x = 0 outside the image:
-        y[n, o, i, j]  = b[o] + sum_ckl w[o, c, k, l] x[n, c, h(i, k), v(j, l)]
-        dw[o, c, k, l] = sum_nij dy[n, o, i, j] x[n, c, h(i, k), v(j, l)]
-        dx[n, c, h, v] = sum of dy[n, o, i, j] w[o, c, k, l] over all o, i, j, k, l with h(i, k) = h and v(j, l) = v
-        db[o]          = sum_nij dy[n, o, i, j]
-    Errors: TypeError for options that are not integers; ValueError where the channels do not match or `groups` divides neither
-        C nor O, where no window fits, and for options that are negative, zero (padding may be) or of another length.
-    Source: LeCun et al., Gradient-based learning applied to document recognition (1998). Conventions: cross-correlation (the
-        filter is not flipped), NCHW and OIHW, as torch and jax.lax.conv_general_dilated; keras and flax have NHWC and HWIO.
-
-    >>> import numpy as np, purenet as pn
-    >>> x = np.array([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
-    >>> pn.conv2d({"w": np.array([[[[1.0, 0.0], [0.0, 10.0]]]])}, x)
-    array([[[[51., 62.]]]])
-    """
-    return convolve("conv2d", params, x, 2, stride, padding, dilation, groups)
-
-
-@conv2d.pullback
-def conv2d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
-    return convolve_bwd(residuals, dy, wanted)
+__all__ = ["causal_conv1d", "conv1d", "conv3d", "depthwise_conv2d", "separable_conv2d"]
 
 
 @Op
@@ -210,16 +166,7 @@ def convolve(
     op: str, params: Any, x: Array, n: int, stride: Any, padding: Any, dilation: Any, groups: Any, name: str = "w"
 ) -> tuple[Array, Convolved]:
     """The convolution over n axes, for ops of any name; `name` is that of their weights."""
-    w, b = fields(op, params, "w", optional=("b",))
-    sizes = check_image(op, x, n)
-    (groups,) = integers(op, "groups", groups, 1)
-    check_filters(op, name, w, b, n, groups)
-    if x.shape[1] != groups * w.shape[1]:
-        raise ValueError(
-            f"{op}: x has {x.shape[1]} channels, {name} expects {groups * w.shape[1]} "
-            f"(params.{name} {w.shape}, groups {groups})"
-        )
-    axes = slide(op, sizes, w.shape[2:], stride, padding, dilation)
+    w, b, axes, groups = checked(op, params, x, n, stride, padding, dilation, groups, name)
     y = outputs(x, w, axes, groups)
     if b is not None:
         y += b.reshape(-1, *[1] * n)
@@ -231,22 +178,5 @@ def convolve_bwd(residuals: Convolved, dy: Array, wanted: Container[int] = ALL) 
     x, w, axes, groups, has_bias = residuals
     dparams = {"w": weights(x, dy, axes, groups)}
     if has_bias:
-        dparams["b"] = bias_cotangent(dy)
+        dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, *range(2, dy.ndim)))
     return dparams, inputs(dy, w, axes, groups) if 1 in wanted else None
-
-
-def bias_cotangent(dy: Array) -> Array:
-    """The sum over all but the channels."""
-    return np.asarray(np.ascontiguousarray(dy).sum(axis=(0, *range(2, dy.ndim))))
-
-
-def check_filters(op: str, name: str, w: Array, b: Array | None, n: int, groups: int, *, transposed: bool = False) -> None:
-    """Raise unless weights and bias have the right axes and come in groups; `transposed` weights have the inputs first."""
-    letters = f"({'I, O' if transposed else 'O, C'} / groups, K{LETTERS[n].replace(', ', ', K')})"
-    if w.ndim != n + 2 or min(w.shape) < 1:
-        raise ValueError(f"{op}: params.{name} must have shape {letters}, none of them 0, got {w.shape}")
-    if w.shape[0] % groups:
-        raise ValueError(f"{op}: params.{name} {w.shape} must have a multiple of {groups} filters, one for each group")
-    channels = groups * w.shape[1] if transposed else w.shape[0]
-    if b is not None and b.shape != (channels,):
-        raise ValueError(f"{op}: params.b must have shape ({channels},) to match params.{name} {w.shape}, got {b.shape}")

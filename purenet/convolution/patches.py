@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from purenet.checks import integers
 from purenet.convolution.unfolding import columns, image
 from purenet.op import Array, Op
-from purenet.windows import Axis, check_image, integers, slide
+from purenet.windows import Axis, check_image, slide
 
 __all__ = ["col2im", "im2col"]
 

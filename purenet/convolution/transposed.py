@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from purenet.checks import fields
-from purenet.convolution.correlation import Convolved, bias_cotangent, check_filters
-from purenet.convolution.trilinear import inputs, outputs, weights
+import numpy as np
+
+from purenet.checks import fields, integers
+from purenet.convolution.conv2d import Convolved, check_filters
+from purenet.convolution.matrix_products import inputs, outputs, weights
 from purenet.op import Array, Op
-from purenet.windows import Axis, check_image, integers, pad_pairs
+from purenet.windows import Axis, check_image, pad_pairs
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -132,5 +134,5 @@ def transpose_bwd(residuals: Convolved, dy: Array) -> tuple[dict[str, Array], Ar
     x, w, axes, groups, has_bias = residuals
     dparams = {"w": weights(dy, x, axes, groups)}
     if has_bias:
-        dparams["b"] = bias_cotangent(dy)
+        dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, *range(2, dy.ndim)))
     return dparams, outputs(dy, w, axes, groups)
