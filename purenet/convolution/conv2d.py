@@ -19,11 +19,11 @@ from purenet.windows import LETTERS, Axis, check_image, slide
 
 __all__ = ["Convolved", "check_filters", "checked", "conv2d"]
 
-PLAIN = 2_000
+PLAIN = 500
 """Up to so many multiplications conv2d takes its sums one by one.
 
-Measured forward and backward with filters of 3 x 3, in units of what the products of matrices take: 0.8 times at 100
-multiplications, 1.6 at 2,700, 3.6 at 14,000, 4 to 8 from 100,000 on.
+Measured forward and backward, in units of what the products of matrices take: 0.8 at 100 multiplications, 1.6 at 2,700, 3.6
+at 14,000, 4 to 9 from 100,000 on.
 """
 
 

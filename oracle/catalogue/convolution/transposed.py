@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from oracle.catalogue.convolution.correlation import IMAGE, SHAPE, WINDOW, conv_by_lax
+from oracle.catalogue.convolution.conv2d import IMAGE, SHAPE, WINDOW, conv_by_lax
 from oracle.catalogue.windows import option_errors, pairs, per_axis
 from oracle.spec import Case, Draw, Error, Flag, Spec, Strategy, library
 from purenet.convolution import conv_transpose1d, conv_transpose2d, conv_transpose3d

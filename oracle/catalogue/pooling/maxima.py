@@ -242,6 +242,7 @@ SPECS = (
             Case("SAME, padding on one side", lambda draw: (-distinct(draw, 2, 1, 5, 4),), {"window": 3, "padding": "SAME"}),
             Case("dilated", lambda draw: (distinct(draw, 1, 2, 5, 6),), {"window": 2, "stride": 1, "dilation": (2, 3)}),
             Case("ties", (TIES,), {"window": (3, 2)}, TIED),
+            Case("large windows", lambda draw: (distinct(draw, 2, 1, 7, 7),), {"window": 4, "stride": 1}),
             Case("no images", lambda draw: (draw.normal(0, 2, 4, 3),), {"window": 2}, EMPTY_BATCH),
         ),
         strategy=max_pools(2),
