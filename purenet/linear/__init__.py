@@ -1,6 +1,6 @@
 """Linear and multilinear maps, and tables of vectors looked up by integers."""
 
-from purenet.linear.lookup import embedding, embedding_bag, embedding_dot, negative_sampling_loss, one_hot, unembedding
+from purenet.linear.lookup import embedding, embedding_bag, embedding_dot, one_hot, unembedding
 from purenet.linear.products import affine, bilinear, einsum, matmul
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "embedding_bag",
     "embedding_dot",
     "matmul",
-    "negative_sampling_loss",
     "one_hot",
     "unembedding",
 ]

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from purenet.checks import array_of, choice, fields
-from purenet.losses.binary import sigmoid_binary_cross_entropy, sigmoid_binary_cross_entropy_bwd
-from purenet.losses.reductions import REDUCTIONS, reduce, spread
+from purenet.checks import array_of, choice, fields, indices
 from purenet.op import Array, Op
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["embedding", "embedding_bag", "embedding_dot", "negative_sampling_loss", "one_hot", "unembedding"]
+__all__ = ["embedding", "embedding_bag", "embedding_dot", "one_hot", "unembedding"]
 
 MODES = ("sum", "mean", "max")
 
@@ -47,7 +45,7 @@ def embedding(
     >>> y[0], pullback(np.ones((3, 2)))[0]["w"][2]
     (array([5., 6.]), array([2., 2.]))
     """
-    w, ids = _table("embedding", params, "ids", ids)
+    w, ids = table_and_ids("embedding", params, "ids", ids)
     padding = None if padding_idx is None else _one_id("embedding", "padding_idx", padding_idx, len(w))
     return w[ids], (w.shape, ids, padding, scale_grad_by_freq)
 
@@ -79,8 +77,8 @@ def embedding_dot(params: dict[str, Array], h: Array, *, ids: Array) -> tuple[Ar
     >>> pn.embedding_dot({"w": w}, np.array([[1.0, 10.0]]), ids=np.array([[2, 0]]))
     array([[65., 21.]])
     """
-    w, ids = _table("embedding_dot", params, "ids", ids)
-    _check_hidden("embedding_dot", w, h)
+    w, ids = table_and_ids("embedding_dot", params, "ids", ids)
+    check_hidden("embedding_dot", w, h)
     leading = h.shape[:-1]
     if ids.shape[: len(leading)] != leading or ids.ndim > len(leading) + 1:
         raise ValueError(
@@ -119,7 +117,7 @@ def unembedding(params: dict[str, Array], h: Array) -> tuple[Array, Any]:
     """
     (w,) = fields("unembedding", params, "w")
     _check_table("unembedding", w)
-    _check_hidden("unembedding", w, h)
+    check_hidden("unembedding", w, h)
     return h @ w.T, (w, h)
 
 
@@ -128,55 +126,6 @@ def unembedding_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]
     w, h = residuals
     rows = math.prod(h.shape[:-1])
     return {"w": dy.reshape(rows, len(w)).T @ h.reshape(rows, w.shape[1])}, dy @ w
-
-
-@Op
-def negative_sampling_loss(
-    params: dict[str, Array], h: Array, *, targets: Array, negatives: Array, reduction: str = "mean"
-) -> tuple[Array, Any]:
-    """The loss of telling the target row of a table from K sampled ones by their inner products with h.
-
-    Shapes: w (V, D), h (..., D), targets (...), negatives (..., K) -> y (), or (...) without reduction
-    Math, of each of the N rows of h, with the sigmoid s and the inner products z of embedding_dot:
-        l  = -log s(z_target) - sum_k log s(-z_k)
-        dz_target = -dl s(-z_target),  dz_k = dl s(z_k),  dl = dy / N, and on as in embedding_dot
-        reduction "sum" has no 1/N, "none" no sum either
-    Errors: TypeError unless targets and negatives are integers; ValueError for one outside 0..V-1, where the shapes do not
-        match, or for another reduction.
-    Source: Mikolov et al., Distributed representations of words and phrases (2013). Conventions: the sampled rows are inputs,
-        and one that happens to be the target counts; the original program leaves it out.
-
-    >>> import numpy as np, purenet as pn
-    >>> w, h = np.log([[3.0], [7.0], [1.0]]), np.array([[1.0]])
-    >>> loss = pn.negative_sampling_loss({"w": w}, h, targets=np.array([0]), negatives=np.array([[1, 2]]))
-    >>> float(np.exp(-loss).round(12)), 3 / 4 * 1 / 8 * 1 / 2
-    (0.046875, 0.046875)
-    """
-    name = "negative_sampling_loss"
-    choice(name, "reduction", reduction, REDUCTIONS)
-    w, targets = _table(name, params, "targets", targets)
-    negatives = _ids(name, "negatives", negatives, len(w))
-    _check_hidden(name, w, h)
-    leading = h.shape[:-1]
-    if targets.shape != leading:
-        raise ValueError(f"{name}: targets must have shape {leading} to match h {h.shape}, got {targets.shape}")
-    if negatives.shape[:-1] != leading or negatives.ndim != h.ndim:
-        raise ValueError(f"{name}: negatives must have shape (*{leading}, k) to match h {h.shape}, got {negatives.shape}")
-    ids = np.concatenate([targets[..., None], negatives], axis=-1)
-    scores, for_scores = embedding_dot.forward(params, h, ids=ids)
-    labels = np.zeros_like(scores)
-    labels[..., 0] = 1
-    terms, for_terms = sigmoid_binary_cross_entropy.forward(scores, labels, reduction="none")
-    losses = terms.sum(axis=-1)
-    return reduce(losses, reduction, losses.size), (for_scores, for_terms, losses.size, reduction)
-
-
-@negative_sampling_loss.pullback
-def negative_sampling_loss_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
-    for_scores, for_terms, total, reduction = residuals
-    dl = spread(dy, reduction, total)
-    dscores, _ = sigmoid_binary_cross_entropy_bwd(for_terms, dl[..., None])
-    return embedding_dot_bwd(for_scores, dscores)
 
 
 @Op
@@ -205,7 +154,7 @@ def embedding_bag(
            [3., 4.]])
     """
     choice("embedding_bag", "mode", mode, MODES)
-    w, ids = _table("embedding_bag", params, "ids", ids)
+    w, ids = table_and_ids("embedding_bag", params, "ids", ids)
     ids, bags, count = _bagged(ids, offsets)
     if padding_idx is not None:
         kept = ids != _one_id("embedding_bag", "padding_idx", padding_idx, len(w))
@@ -290,11 +239,11 @@ def _bagged(ids: Array, offsets: Any) -> tuple[Array, Array, int]:
 # ------------------------------------------------------------------------------------------------- checks
 
 
-def _table(op: str, params: Any, name: str, ids: Any) -> tuple[Array, Array]:
+def table_and_ids(op: str, params: Any, name: str, ids: Any) -> tuple[Array, Array]:
     """The table and the ids."""
     (w,) = fields(op, params, "w")
     _check_table(op, w)
-    return w, _ids(op, name, ids, len(w))
+    return w, indices(op, name, ids, len(w))
 
 
 def _check_table(op: str, w: Array) -> None:
@@ -302,20 +251,11 @@ def _check_table(op: str, w: Array) -> None:
         raise ValueError(f"{op}: params.w must have shape (rows, width), got {w.shape}")
 
 
-def _ids(op: str, name: str, value: Any, count: int) -> Array:
-    """`value` as an array of numbers of rows, our own: a caller may write to his before the pullback."""
-    ids = _integers(op, name, value)
-    wrong = (ids < 0) | (ids >= count)
-    if wrong.any():
-        raise ValueError(f"{op}: {name} must be in 0..{count - 1}, got {ids[wrong][0]}")
-    return ids.astype(np.intp)
-
-
 def _one_id(op: str, name: str, value: Any, count: int) -> int:
     """`value` as the number of a row."""
     if np.ndim(_integers(op, name, value)) != 0:
         raise TypeError(f"{op}: {name} must be an integer or None, got {type(value).__name__}")
-    return int(_ids(op, name, value, count))
+    return int(indices(op, name, value, count))
 
 
 def _integers(op: str, name: str, value: Any) -> Array:
@@ -325,6 +265,6 @@ def _integers(op: str, name: str, value: Any) -> Array:
     return integers
 
 
-def _check_hidden(op: str, w: Array, h: Array) -> None:
+def check_hidden(op: str, w: Array, h: Array) -> None:
     if h.ndim < 1 or h.shape[-1] != w.shape[1]:
         raise ValueError(f"{op}: h must have shape (..., {w.shape[1]}) to match params.w {w.shape}, got {h.shape}")

@@ -2,7 +2,7 @@
 
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the right
 one, `margins` a score with a bound, `distributions` two distributions or a number and a distribution, `similarity` vectors,
-`segmentation` sets.
+`segmentation` sets, `sampling` one row of a table with a few drawn ones.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of what counts, and a mean over
@@ -29,6 +29,7 @@ from purenet.losses.regression import (
     squared_error,
     sum_squared_error,
 )
+from purenet.losses.sampling import negative_sampling_loss
 from purenet.losses.segmentation import dice_loss
 from purenet.losses.similarity import contrastive_loss, cosine_distance, cosine_similarity, ntxent, triplet_margin_loss
 
@@ -47,6 +48,7 @@ __all__ = [
     "margin_ranking_loss",
     "mse",
     "multiclass_hinge_loss",
+    "negative_sampling_loss",
     "nll_loss",
     "ntxent",
     "perceptron_loss",

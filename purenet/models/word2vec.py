@@ -16,7 +16,8 @@ import numpy as np
 from purenet import initializers, random
 from purenet.checks import number
 from purenet.combinators import chain, named
-from purenet.linear import embedding_bag, negative_sampling_loss
+from purenet.linear import embedding_bag
+from purenet.losses import negative_sampling_loss
 from purenet.op import Array, Op
 from purenet.random.checks import integer
 from purenet.reductions import mean

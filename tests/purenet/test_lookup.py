@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purenet.linear import embedding, embedding_bag, embedding_dot, negative_sampling_loss, one_hot
+from purenet.linear import embedding, embedding_bag, one_hot
 from purenet.op import vjp
 
 W = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
@@ -93,18 +93,6 @@ def test_a_bag_of_padding_alone_is_empty() -> None:
     options = {"ids": np.array([[1, 1], [1, 2]]), "padding_idx": 1}
     for mode in ("sum", "mean", "max"):
         np.testing.assert_array_equal(embedding_bag({"w": W}, mode=mode, **options), [[0, 0], W[2]])
-
-
-def test_negative_sampling_is_its_parts() -> None:
-    h, targets, negatives = np.array([[1.0, -1.0], [0.5, 2.0]]), np.array([0, 2]), np.array([[1, 2], [0, 0]])
-    right = embedding_dot({"w": W}, h, ids=targets)
-    wrong = embedding_dot({"w": W}, h, ids=negatives)
-    expected = np.log1p(np.exp(-right)) + np.log1p(np.exp(wrong)).sum(axis=1)
-    given_ids = {"targets": targets, "negatives": negatives}
-    none = negative_sampling_loss({"w": W}, h, reduction="none", **given_ids)
-    np.testing.assert_allclose(none, expected, rtol=1e-14)
-    assert negative_sampling_loss({"w": W}, h, **given_ids) == pytest.approx(expected.mean(), rel=1e-14)
-    assert negative_sampling_loss({"w": W}, h, reduction="sum", **given_ids) == pytest.approx(expected.sum(), rel=1e-14)
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1, -2])

@@ -434,3 +434,16 @@ def test_a_target_by_keyword_is_a_constant() -> None:
     assert value == 2.5
     (dp,) = pn.squared_error.bwd(residuals, 1.0)
     np.testing.assert_array_equal(dp, [1.0, -2.0])
+
+
+def test_negative_sampling_is_its_parts() -> None:
+    w = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
+    h, targets, negatives = np.array([[1.0, -1.0], [0.5, 2.0]]), np.array([0, 2]), np.array([[1, 2], [0, 0]])
+    right = pn.embedding_dot({"w": w}, h, ids=targets)
+    wrong = pn.embedding_dot({"w": w}, h, ids=negatives)
+    expected = np.log1p(np.exp(-right)) + np.log1p(np.exp(wrong)).sum(axis=1)
+    given_ids = {"targets": targets, "negatives": negatives}
+    none = pn.negative_sampling_loss({"w": w}, h, reduction="none", **given_ids)
+    np.testing.assert_allclose(none, expected, rtol=1e-14)
+    assert pn.negative_sampling_loss({"w": w}, h, **given_ids) == pytest.approx(expected.mean(), rel=1e-14)
+    assert pn.negative_sampling_loss({"w": w}, h, reduction="sum", **given_ids) == pytest.approx(expected.sum(), rel=1e-14)

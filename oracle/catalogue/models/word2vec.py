@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from oracle.catalogue.linear.lookup import sampling_by_optax
+from oracle.catalogue.losses.sampling import sampling_by_optax
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.models import word2vec
 
