@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,12 +12,21 @@ import numpy as np
 from purenet.checks import booleans, choice, number
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
+from purenet.optimizers.in_place import adam_in_place
 from purenet.optimizers.masks import Mask
 from purenet.optimizers.norms import norm_of
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate, not_zero
 from purenet.schedules import ScalarOrSchedule
 
 __all__ = ["AdamState", "adam", "adam_rule", "adamax", "adamw", "lamb", "radam"]
+
+
+PLAIN = 10_000
+"""Arrays of up to so many parameters take Adam's rule as it is written.
+
+Measured, in units of what the rule takes that reuses its memory: 1.1 to 1.2 up to 10,000 parameters in float64, 1.7 from
+30,000 on, where fresh memory is most of the cost; in float32 1.2, and 1.6 at a million.
+"""
 
 
 class AdamState(NamedTuple):
@@ -65,6 +75,47 @@ def adam(
     """
     rule_at = adam_rule("adam", b1, b2, eps, eps_root, nesterov, amsgrad, epsilon_hat)
     return by_rule("adam", AdamState, learning_rate, rule_at, _slots(amsgrad))
+
+
+def adam_rule(
+    who: str, b1: float, b2: float, eps: float, eps_root: float, nesterov: bool, amsgrad: object, epsilon_hat: bool
+) -> Callable[[int, float], Rule]:
+    """The rule of Adam at each count t, from 1, and rate."""
+    b1, b2 = decay_rate(who, "b1", b1), decay_rate(who, "b2", b2)
+    eps, eps_root = number(who, "eps", eps, 0), number(who, "eps_root", eps_root, 0)
+    not_zero(who, eps=eps, eps_root=eps_root)
+    choice(who, "amsgrad", amsgrad, (False, True, "raw"))
+    booleans(who, nesterov=nesterov, epsilon_hat=epsilon_hat)
+
+    def rule_at(t: int, rate: float) -> Rule:
+        eps_t = eps / math.sqrt(1 - b2**t) if epsilon_hat else eps
+        fast = partial(
+            adam_in_place, t=t, rate=rate, b1=b1, b2=b2, eps=eps_t, eps_root=eps_root, nesterov=nesterov, amsgrad=amsgrad
+        )
+
+        def rule(g: Array, mu: Array, nu: Array, *nu_max: Array) -> tuple[Array, ...]:
+            if g.size > PLAIN:
+                return fast(g, mu, nu, *nu_max)
+            mu = b1 * mu + (1 - b1) * g
+            nu = b2 * nu + (1 - b2) * (g * g)
+            m, n = mu / (1 - b1**t), nu / (1 - b2**t)
+            if nesterov:
+                m = b1 * mu / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+            if amsgrad == "raw":
+                nu_max = (np.maximum(nu_max[0], nu),)
+                n = nu_max[0] / (1 - b2**t)
+            elif amsgrad:
+                nu_max = (np.maximum(nu_max[0], n),)
+                n = nu_max[0]
+            return -rate * m / (np.sqrt(n + eps_root) + eps_t), mu, nu, *nu_max
+
+        return rule
+
+    return rule_at
+
+
+def _slots(amsgrad: object) -> tuple[str, ...]:
+    return ("mu", "nu", "nu_max") if amsgrad else ("mu", "nu")
 
 
 def adamw(
@@ -219,51 +270,3 @@ def adamax(learning_rate: ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, 
         return rule
 
     return by_rule("adamax", AdamState, learning_rate, rule_at, ("mu", "nu"))
-
-
-def _slots(amsgrad: object) -> tuple[str, ...]:
-    return ("mu", "nu", "nu_max") if amsgrad else ("mu", "nu")
-
-
-def adam_rule(
-    who: str, b1: float, b2: float, eps: float, eps_root: float, nesterov: bool, amsgrad: object, epsilon_hat: bool
-) -> Callable[[int, float], Rule]:
-    """The rule of Adam at each count, from 1, and rate."""
-    b1, b2 = decay_rate(who, "b1", b1), decay_rate(who, "b2", b2)
-    eps, eps_root = number(who, "eps", eps, 0), number(who, "eps_root", eps_root, 0)
-    not_zero(who, eps=eps, eps_root=eps_root)
-    choice(who, "amsgrad", amsgrad, (False, True, "raw"))
-    booleans(who, nesterov=nesterov, epsilon_hat=epsilon_hat)
-
-    def rule_at(t: int, rate: float) -> Rule:
-        mu_share, nu_share = 1 - b1**t, 1 - b2**t  # how much of the averages is gradient, the rest is their start
-        eps_now = eps / math.sqrt(nu_share) if epsilon_hat else eps
-
-        def rule(g: Array, mu: Array, nu: Array, *nu_max: Array) -> tuple[Array, ...]:
-            part = (1 - b1) * g
-            mu = b1 * mu
-            mu += part
-            np.multiply(g, g, out=part)  # for a network of any size the time goes into fresh memory, not into arithmetic
-            part *= 1 - b2
-            nu = b2 * nu
-            nu += part
-            if amsgrad:
-                seen = np.maximum(nu_max[0], nu / (1.0 if amsgrad == "raw" else nu_share))
-                nu_max = (seen,)
-                np.divide(seen, nu_share if amsgrad == "raw" else 1.0, out=part)
-            else:
-                np.divide(nu, nu_share, out=part)
-            part += eps_root
-            root = np.sqrt(part, out=part)
-            root += eps_now
-            if nesterov:
-                step = (-rate * b1 / (1 - b1 ** (t + 1))) * mu
-                step += (-rate * (1 - b1) / mu_share) * g
-            else:
-                step = (-rate / mu_share) * mu
-            step /= root
-            return step, mu, nu, *nu_max
-
-        return rule
-
-    return rule_at

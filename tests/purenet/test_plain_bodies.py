@@ -12,6 +12,8 @@ import optree
 import pytest
 
 from oracle import Case, Draw, Spec, catalogue
+from oracle.trajectory import TrajectorySpec
+from purenet.optimizers import moments
 
 SAME = 1e-13  # of the largest entry, in float64
 DRAWN = 25  # arguments and options at random, of each op
@@ -120,3 +122,33 @@ def test_the_catalogue_has_cases_of_both(name: str, monkeypatch: pytest.MonkeyPa
         computed(spec.op, arguments, options)
         fast.add(bool(taken))
     assert fast == {True, False}
+
+
+# ------------------------------------------------------------------------------------------------------ optimizers
+
+OTHERS = ("adamax", "nadam, momentum_decay")  # which have rules of their own
+ADAMS = [t for t in catalogue.trajectories() if t.name.startswith(("adam", "lamb", "radam", "nadam")) and t.name not in OTHERS]
+
+
+def followed(spec: TrajectorySpec, plain: int, steps: int = 8) -> list[Any]:
+    """All updates and states of an optimizer, for gradients at random."""
+    params, seen = spec.problem.draw(Draw(spec.name))[0], []
+    state, draw = spec.optimizer.init(params), Draw(spec.name, "gradients")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moments, "PLAIN", plain)
+        for _ in range(steps):
+            grads = optree.tree_map(lambda p: draw.normal(*p.shape), params)
+            updates, state = spec.optimizer.update(grads, state, params)
+            seen += optree.tree_leaves((updates, state))
+    return seen
+
+
+def agree(spec: TrajectorySpec) -> bool:
+    return all(alike(a, b) for a, b in zip(followed(spec, 10**18), followed(spec, -1), strict=True))
+
+
+@pytest.mark.parametrize("spec", ADAMS, ids=lambda spec: spec.name)
+def test_adam_in_place_is_the_plain_rule(spec: TrajectorySpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert agree(spec)
+    monkeypatch.setattr(moments, "adam_in_place", slightly_wrong(moments.adam_in_place))
+    assert not agree(spec)
