@@ -1,89 +1,38 @@
-"""The gated recurrent unit, whose reset gate acts after the product of state and weights, or before."""
+"""The gated recurrent unit, whose reset gate acts after the product of state and weights, or before.
+
+`gru_cell` is one step as its docstring has it; `gru` takes the same step over whole sequences, see `fused` and `unrolled`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 from purenet.op import Array, Op
-from purenet.recurrent.unrolled import Cell, State, Unrolled, Weights, blocks, one_step, one_step_bwd, unroll, unroll_bwd
+from purenet.recurrent.arguments import Weights, step_of
+from purenet.recurrent.fused import FusedGRU
+from purenet.recurrent.unrolled import Unrolled, unroll, unroll_bwd
 
 __all__ = ["gru", "gru_cell"]
 
 
-class GRUCell(Cell):
-    """h' = (1 - z) n + z h, where r decides how much of h reaches n."""
+class GRUStep(NamedTuple):
+    """Residuals of gru_cell."""
 
-    gates = 3
-
-    def __init__(self, reset_after: bool) -> None:
-        self.reset_after = reset_after
-        self.biases = ("b", "bh") if reset_after else ("b",)
-
-    def step(self, weights: Weights, a: Array, state: State) -> State:
-        (h,) = state
-        w_rz, w_n = _parts(weights.wh)
-        rz, n = _parts(a)
-        rz += h @ w_rz
-        expit(rz, out=rz)
-        r, z = blocks(rz, 2)
-        n += r * _hidden(weights, h) if self.reset_after else (r * h) @ w_n
-        np.tanh(n, out=n)
-        return ((1 - z) * n + z * h,)
-
-    def factors(self, weights: Weights, gates: Array, states: State) -> tuple[Array, ...]:
-        r, z, n = blocks(gates, 3)
-        (hs,) = states
-        h = hs[:-1]
-        slopes = np.empty_like(gates)
-        of_r, of_z, of_n = blocks(slopes, 3)
-        np.multiply(r * (1 - r), _hidden(weights, h) if self.reset_after else h, out=of_r)
-        np.multiply(z * (1 - z), h - n, out=of_z)
-        np.multiply((1 - n) * (1 + n), 1 - z, out=of_n)
-        return slopes, r, z
-
-    def step_bwd(self, weights: Weights, factors: Sequence[Array], dstate: State) -> State:
-        (da, r, z), (dh,) = factors, dstate
-        w_rz, w_n = _parts(weights.wh)
-        of_r, of_z, of_n = blocks(da, 3)
-        of_n *= dh
-        of_z *= dh
-        if self.reset_after:
-            of_r *= of_n
-            through_n = (r * of_n) @ w_n.T
-        else:
-            through_n = of_n @ w_n.T
-            of_r *= through_n
-            through_n *= r
-        return (z * dh + through_n + _parts(da)[0] @ w_rz.T,)
-
-    def hidden_bwd(self, gates: Array, h: Array, da: Array) -> dict[str, Array]:
-        r, (da_rz, da_n) = blocks(gates, 3)[0], _parts(da)
-        if self.reset_after:
-            ds = r * da_n
-            return {"wh": h.T @ np.concatenate([da_rz, ds], axis=1), "bh": ds.sum(axis=0)}
-        return {"wh": np.concatenate([h.T @ da_rz, (r * h).T @ da_n], axis=1)}
-
-
-def _parts(a: Array) -> tuple[Array, Array]:
-    """The columns of r and z together, and those of n."""
-    width = a.shape[-1] // 3
-    return a[..., : 2 * width], a[..., 2 * width :]
-
-
-def _hidden(weights: Weights, h: Array) -> Array:
-    """What the state gives n, h wn + bh, of one step or all at once."""
-    s = h @ _parts(weights.wh)[1]
-    if weights.bh is not None:
-        s += weights.bh
-    return np.asarray(s)
+    weights: Weights
+    x: Array
+    h: Array
+    r: Array
+    z: Array
+    n: Array
+    q: Array | None
+    """None where the reset acts before."""
 
 
 @Op
-def gru_cell(params: dict[str, Array], x: Array, carry: Array, *, reset_after: bool = True) -> tuple[Array, Unrolled]:
+def gru_cell(params: dict[str, Array], x: Array, carry: Array, *, reset_after: bool = True) -> tuple[Array, GRUStep]:
     """One step of the gated recurrent unit; `b` and `bh` may be absent.
 
     Shapes: wx (F, 3H), wh (H, 3H), b (3H,), bh (H,), x (B, F), carry h (B, H) -> h' (B, H)
@@ -109,12 +58,42 @@ def gru_cell(params: dict[str, Array], x: Array, carry: Array, *, reset_after: b
     >>> pn.gru_cell(params, np.ones((1, 1)), np.ones((1, 1))).round(12)  # half of n = tanh(log 2) = 0.6, half of h
     array([[0.8]])
     """
-    return one_step("gru_cell", GRUCell(reset_after), params, x, carry)
+    biases = ("b", "bh") if reset_after else ("b",)
+    weights, x, (h,) = step_of("gru_cell", params, x, carry, gates=3, biases=biases)
+    wx, wh, b, bh = weights
+    wh_r, wh_z, wh_n = np.split(wh, 3, axis=1)
+    a_r, a_z, a_n = np.split(x @ wx if b is None else x @ wx + b, 3, axis=1)
+    r, z = expit(a_r + h @ wh_r), expit(a_z + h @ wh_z)
+    if reset_after:
+        q = h @ wh_n if bh is None else h @ wh_n + bh
+        n = np.tanh(a_n + r * q)
+    else:
+        q = None
+        n = np.tanh(a_n + (r * h) @ wh_n)
+    return (1 - z) * n + z * h, GRUStep(weights, x, h, r, z, n, q)
 
 
 @gru_cell.pullback
-def gru_cell_bwd(residuals: Unrolled, dy: Array) -> tuple[dict[str, Array], Array, Any]:
-    return one_step_bwd(residuals, dy)
+def gru_cell_bwd(residuals: GRUStep, dy: Array) -> tuple[dict[str, Array], Array, Any]:
+    (wx, wh, b, bh), x, h, r, z, n, q = residuals
+    wh_r, wh_z, wh_n = np.split(wh, 3, axis=1)
+    dh = np.ascontiguousarray(dy)
+    da_n = dh * (1 - z) * (1 - n) * (1 + n)
+    da_z = dh * (h - n) * z * (1 - z)
+    if q is not None:
+        da_r, dq = da_n * q * r * (1 - r), r * da_n
+        through_n, dwh_n = dq @ wh_n.T, h.T @ dq
+    else:
+        p = da_n @ wh_n.T
+        da_r = p * h * r * (1 - r)
+        through_n, dwh_n = r * p, (r * h).T @ da_n
+    da = np.concatenate([da_r, da_z, da_n], axis=1)
+    dparams = {"wx": x.T @ da, "wh": np.concatenate([h.T @ da_r, h.T @ da_z, dwh_n], axis=1)}
+    if b is not None:
+        dparams["b"] = da.sum(axis=0)
+    if bh is not None:
+        dparams["bh"] = dq.sum(axis=0)
+    return dparams, da @ wx.T, z * dh + da_r @ wh_r.T + da_z @ wh_z.T + through_n
 
 
 @Op
@@ -147,7 +126,7 @@ def gru(
             [0.25],
             [0.  ]]]), array([[0.25]]))
     """
-    return unroll("gru", GRUCell(reset_after), params, xs, carry, lengths, reverse)
+    return unroll("gru", FusedGRU(reset_after), params, xs, carry, lengths, reverse)
 
 
 @gru.pullback

@@ -1,15 +1,20 @@
-"""Long short-term memory: a cell state that gates write to and read from."""
+"""Long short-term memory: a cell state that gates write to and read from.
+
+`lstm_cell` is one step as its docstring has it. `lstm` takes the same step over whole sequences, with the gates side by side
+in one array (`fused`) and all that needs no loop taken out of it (`unrolled`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from purenet.op import Array, Op
-from purenet.recurrent.unrolled import Cell, State, Unrolled, Weights, blocks, one_step, one_step_bwd, unroll, unroll_bwd
+from purenet.op import Array, Op, Tree
+from purenet.recurrent.arguments import Weights, as_given, step_of
+from purenet.recurrent.fused import FusedLSTM
+from purenet.recurrent.unrolled import Unrolled, unroll, unroll_bwd
 
 __all__ = ["LSTMCarry", "lstm", "lstm_cell"]
 
@@ -21,48 +26,25 @@ class LSTMCarry(NamedTuple):
     c: Array
 
 
-class LSTMCell(Cell):
-    """c' = f c + i g,  h' = o tanh(c')."""
+class LSTMStep(NamedTuple):
+    """Residuals of lstm_cell."""
 
-    state = ("h", "c")
-    gates = 4
-
-    def step(self, weights: Weights, a: Array, state: State) -> State:
-        h, c = state
-        a += h @ weights.wh
-        i, f, g, o = blocks(a, 4)
-        expit(i, out=i)
-        expit(f, out=f)
-        np.tanh(g, out=g)
-        expit(o, out=o)
-        c = f * c + i * g
-        return o * np.tanh(c), c
-
-    def factors(self, weights: Weights, gates: Array, states: State) -> tuple[Array, ...]:
-        i, f, g, o = blocks(gates, 4)
-        c = states[1]
-        slopes, seen = np.empty_like(gates), np.tanh(c[1:])
-        of_i, of_f, of_g, of_o = blocks(slopes, 4)
-        np.multiply(i * (1 - i), g, out=of_i)
-        np.multiply(f * (1 - f), c[:-1], out=of_f)
-        np.multiply((1 - g) * (1 + g), i, out=of_g)
-        np.multiply(o * (1 - o), seen, out=of_o)
-        return slopes, o * (1 - seen) * (1 + seen), f
-
-    def step_bwd(self, weights: Weights, factors: Sequence[Array], dstate: State) -> State:
-        da, of_c, f = factors
-        dh, dc = dstate
-        dc = dc + dh * of_c
-        of_i, of_f, of_g, of_o = blocks(da, 4)
-        of_i *= dc
-        of_f *= dc
-        of_g *= dc
-        of_o *= dh
-        return da @ weights.wh.T, f * dc
+    weights: Weights
+    x: Array
+    h: Array
+    c: Array
+    i: Array
+    f: Array
+    g: Array
+    o: Array
+    tanh_c: Array
+    """Of the new c."""
+    carry: Tree
+    """As it came in, for its structure."""
 
 
 @Op
-def lstm_cell(params: dict[str, Array], x: Array, carry: tuple[Array, Array]) -> tuple[Any, Unrolled]:
+def lstm_cell(params: dict[str, Array], x: Array, carry: tuple[Array, Array]) -> tuple[Any, LSTMStep]:
     """One step of long short-term memory; `b` may be absent.
 
     Shapes: wx (F, 4H), wh (H, 4H), b (4H,), x (B, F), carry (h (B, H), c (B, H)) -> carry (h' (B, H), c' (B, H))
@@ -84,12 +66,31 @@ def lstm_cell(params: dict[str, Array], x: Array, carry: tuple[Array, Array]) ->
     >>> c / np.log(2.0), h.round(12)  # every gate is half open, g is 0, and tanh(log 2) is 0.6
     (array([[1.]]), array([[0.3]]))
     """
-    return one_step("lstm_cell", LSTMCell(), params, x, carry)
+    weights, x, (h, c) = step_of("lstm_cell", params, x, carry, gates=4, state=("h", "c"))
+    a = x @ weights.wx + h @ weights.wh
+    if weights.b is not None:
+        a += weights.b
+    a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
+    i, f, g, o = expit(a_i), expit(a_f), np.tanh(a_g), expit(a_o)
+    new_c = f * c + i * g
+    tanh_c = np.tanh(new_c)
+    return as_given(carry, o * tanh_c, new_c), LSTMStep(weights, x, h, c, i, f, g, o, tanh_c, carry)
 
 
 @lstm_cell.pullback
-def lstm_cell_bwd(residuals: Unrolled, dy: tuple[Array, Array]) -> tuple[dict[str, Array], Array, Any]:
-    return one_step_bwd(residuals, dy)
+def lstm_cell_bwd(residuals: LSTMStep, dy: tuple[Array, Array]) -> tuple[dict[str, Array], Array, Any]:
+    weights, x, h, c, i, f, g, o, tanh_c, carry = residuals
+    dh, dc = (np.ascontiguousarray(d) for d in dy)
+    e = dc + dh * o * (1 - tanh_c) * (1 + tanh_c)
+    da_i = e * g * i * (1 - i)
+    da_f = e * c * f * (1 - f)
+    da_g = e * i * (1 - g) * (1 + g)
+    da_o = dh * tanh_c * o * (1 - o)
+    da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
+    dparams = {"wx": x.T @ da, "wh": h.T @ da}
+    if weights.b is not None:
+        dparams["b"] = da.sum(axis=0)
+    return dparams, da @ weights.wx.T, as_given(carry, da @ weights.wh.T, f * e)
 
 
 @Op
@@ -122,7 +123,7 @@ def lstm(
     (array([[[0.4412],
             [0.3   ]]]), array([[1.]]))
     """
-    return unroll("lstm", LSTMCell(), params, xs, carry, lengths, reverse)
+    return unroll("lstm", FusedLSTM(), params, xs, carry, lengths, reverse)
 
 
 @lstm.pullback

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from purenet.checks import choice
 from purenet.op import Array, Op
-from purenet.recurrent.unrolled import Cell, State, Unrolled, Weights, one_step, one_step_bwd, unroll, unroll_bwd
+from purenet.recurrent.arguments import State, Weights, step_of
+from purenet.recurrent.unrolled import Cell, Unrolled, unroll, unroll_bwd
 
 __all__ = ["rnn", "rnn_cell"]
+
+
+ACTIVATIONS = ("tanh", "relu")
 
 
 class SimpleCell(Cell):
@@ -38,13 +42,18 @@ class SimpleCell(Cell):
         return (da @ weights.wh.T,)
 
 
-def _cell(op: str, activation: str) -> SimpleCell:
-    choice(op, "activation", activation, ("tanh", "relu"))
-    return SimpleCell(activation)
+class RNNStep(NamedTuple):
+    """Residuals of rnn_cell."""
+
+    weights: Weights
+    x: Array
+    h: Array
+    y: Array
+    activation: str
 
 
 @Op
-def rnn_cell(params: dict[str, Array], x: Array, carry: Array, *, activation: str = "tanh") -> tuple[Array, Unrolled]:
+def rnn_cell(params: dict[str, Array], x: Array, carry: Array, *, activation: str = "tanh") -> tuple[Array, RNNStep]:
     """One step of the simple recurrent network: h' = tanh(x wx + h wh + b), or relu instead of tanh; `b` may be absent.
 
     Shapes: wx (F, H), wh (H, H), b (H,), x (B, F), carry h (B, H) -> h' (B, H)
@@ -61,12 +70,23 @@ def rnn_cell(params: dict[str, Array], x: Array, carry: Array, *, activation: st
     >>> pn.rnn_cell(params, np.array([[3.0]]), np.array([[4.0]]), activation="relu")
     array([[7.]])
     """
-    return one_step("rnn_cell", _cell("rnn_cell", activation), params, x, carry)
+    choice("rnn_cell", "activation", activation, ACTIVATIONS)
+    weights, x, (h,) = step_of("rnn_cell", params, x, carry, gates=1)
+    a = x @ weights.wx + h @ weights.wh
+    if weights.b is not None:
+        a += weights.b
+    y = np.tanh(a) if activation == "tanh" else np.maximum(a, 0)
+    return y, RNNStep(weights, x, h, y, activation)
 
 
 @rnn_cell.pullback
-def rnn_cell_bwd(residuals: Unrolled, dy: Array) -> tuple[dict[str, Array], Array, Any]:
-    return one_step_bwd(residuals, dy)
+def rnn_cell_bwd(residuals: RNNStep, dy: Array) -> tuple[dict[str, Array], Array, Any]:
+    weights, x, h, y, activation = residuals
+    da = np.ascontiguousarray(dy) * ((1 - y) * (1 + y) if activation == "tanh" else y > 0)
+    dparams = {"wx": x.T @ da, "wh": h.T @ da}
+    if weights.b is not None:
+        dparams["b"] = da.sum(axis=0)
+    return dparams, da @ weights.wx.T, da @ weights.wh.T
 
 
 @Op
@@ -98,7 +118,8 @@ def rnn(
     >>> ys[0, :, 0], carry
     (array([5.  , 2.5 , 2.25]), array([[2.25]]))
     """
-    return unroll("rnn", _cell("rnn", activation), params, xs, carry, lengths, reverse)
+    choice("rnn", "activation", activation, ACTIVATIONS)
+    return unroll("rnn", SimpleCell(activation), params, xs, carry, lengths, reverse)
 
 
 @rnn.pullback

@@ -1,4 +1,4 @@
-"""A recurrent cell over the steps of a sequence, forward and backward, whatever the cell.
+"""A recurrent cell over the steps of a sequence, forward and backward, whatever the cell: the step of its Op, made fast.
 
 Only the state passes from step to step, so only the product of state and `wh` is left to the loop. The inputs of all steps are
 projected by one product before it, the slopes of all steps come from one pass over the gates before the loop back, and the
@@ -10,27 +10,15 @@ another order where they are not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
-from purenet.checks import array_of, fields
 from purenet.op import Array, Tree
+from purenet.recurrent.arguments import State, Weights, padding_of, state_of, weights_of
 
-__all__ = ["Cell", "State", "Unrolled", "Weights", "blocks", "one_step", "one_step_bwd", "unroll", "unroll_bwd"]
-
-State: TypeAlias = tuple[Array, ...]
-"""One array (B, H) for each name in `Cell.state`; the first is the output of the layer."""
-
-
-class Weights(NamedTuple):
-    """The parameters of a cell whose gates are G blocks of columns: wx (F, GH), wh (H, GH), b (GH,), bh (H,)."""
-
-    wx: Array
-    wh: Array
-    b: Array | None
-    bh: Array | None
+__all__ = ["Cell", "Unrolled", "blocks", "unroll", "unroll_bwd"]
 
 
 class Cell:
@@ -79,12 +67,12 @@ def unroll(
     op: str, cell: Cell, params: Any, xs: Array, carry: Tree, lengths: Any, reverse: bool
 ) -> tuple[tuple[Array, Tree], Unrolled]:
     """The outputs of all steps and the state after the last, of the structure of `carry`; and the residuals."""
-    weights = _weights(op, cell, params)
+    weights = weights_of(op, params, cell.gates, cell.biases)
     if xs.ndim != 3 or xs.shape[2] != len(weights.wx):
         expected = f"(batch, time, {len(weights.wx)}) to match params.wx {weights.wx.shape}"
         raise ValueError(f"{op}: xs must have shape {expected}, got {xs.shape}")
-    state = _state(op, cell, weights, "xs", xs, carry)
-    padded = _padding(op, lengths, xs, reverse)
+    state = state_of(op, cell.state, weights, "xs", xs, carry)
+    padded = padding_of(op, lengths, xs, reverse)
     gates, states = _forward(cell, weights, _time_first(xs, padded, reverse), state, padded)
     hs = states[0][1:] if padded is None else np.where(padded, 0, states[0][1:])
     structure = optree.tree_structure(carry)
@@ -98,26 +86,6 @@ def unroll_bwd(saved: Unrolled, dy: tuple[Array, Tree]) -> tuple[dict[str, Array
     xs, dhs = (_time_first(a, saved.padded, saved.reverse) for a in (saved.xs, dys))
     dparams, dxs, dstate = _backward(saved, xs, tuple(optree.tree_leaves(dcarry)), dhs)
     return dparams, _swapped(dxs, saved.reverse), optree.tree_unflatten(saved.carry, dstate)
-
-
-def one_step(op: str, cell: Cell, params: Any, x: Array, carry: Tree) -> tuple[Tree, Unrolled]:
-    """The next state, of the structure of `carry`, and the residuals: a sequence of one step."""
-    weights = _weights(op, cell, params)
-    if x.ndim != 2 or x.shape[1] != len(weights.wx):
-        expected = f"(batch, {len(weights.wx)}) to match params.wx {weights.wx.shape}"
-        raise ValueError(f"{op}: x must have shape {expected}, got {x.shape}")
-    state = _state(op, cell, weights, "x", x, carry)
-    x = np.ascontiguousarray(x)
-    gates, states = _forward(cell, weights, x[None], state, None)
-    structure = optree.tree_structure(carry)
-    last = optree.tree_unflatten(structure, [s[-1].copy() for s in states])
-    return last, Unrolled(cell, weights, x[None], gates, states, structure, None, False)
-
-
-def one_step_bwd(saved: Unrolled, dcarry: Tree) -> tuple[dict[str, Array], Array, Tree]:
-    """The cotangents of params, x and carry."""
-    dparams, dxs, dstate = _backward(saved, saved.xs, tuple(optree.tree_leaves(dcarry)), None)
-    return dparams, dxs[0], optree.tree_unflatten(saved.carry, dstate)
 
 
 def blocks(a: Array, count: int) -> list[Array]:
@@ -183,61 +151,3 @@ def _time_first(a: Array, padded: Array | None, reverse: bool) -> Array:
     a = a.swapaxes(0, 1)
     a = a[::-1] if reverse else a
     return np.ascontiguousarray(a if padded is None else np.where(padded, 0, a))
-
-
-# --------------------------------------------------------------------------------------------- what can be wrong
-
-
-def _weights(op: str, cell: Cell, params: Any) -> Weights:
-    found: list[Any] = [
-        p if p is None else np.asarray(p, order="C") for p in fields(op, params, "wx", "wh", optional=cell.biases)
-    ]
-    weights = Weights(*found, *(None,) * (4 - len(found)))
-    wx, wh, *biases = weights
-    columns = "hidden" if cell.gates == 1 else f"{cell.gates} hidden"
-    if wh.ndim != 2 or wh.shape[1] != cell.gates * wh.shape[0]:
-        raise ValueError(f"{op}: params.wh must have shape (hidden, {columns}), got {wh.shape}")
-    hidden, width = wh.shape
-    if wx.ndim != 2 or wx.shape[1] != width:
-        raise ValueError(f"{op}: params.wx must have shape (features, {width}) to match params.wh {wh.shape}, got {wx.shape}")
-    for name, bias, size in zip(("b", "bh"), biases, (width, hidden), strict=True):
-        if bias is not None and bias.shape != (size,):
-            raise ValueError(f"{op}: params.{name} must have shape ({size},) to match params.wh {wh.shape}, got {bias.shape}")
-    return weights
-
-
-def _state(op: str, cell: Cell, weights: Weights, of: str, xs: Array, carry: Tree) -> State:
-    names = cell.state
-    if len(names) == 1:
-        state = (carry,)
-    elif isinstance(carry, tuple) and len(carry) == len(names):
-        state = carry
-    else:
-        got = f"a tuple of {len(carry)}" if isinstance(carry, tuple) else type(carry).__name__
-        raise TypeError(f"{op}: carry must be a tuple ({', '.join(names)}) of arrays, got {got}")
-    shape = (len(xs), len(weights.wh))
-    for name, s in zip(names, state, strict=True):
-        where = "carry" if len(names) == 1 else f"carry.{name}"
-        if not hasattr(s, "shape"):
-            raise TypeError(f"{op}: {where} must be an array, got {type(s).__name__}")
-        if s.shape != shape:
-            expected = f"(batch, hidden) = {shape} to match {of} {xs.shape} and params.wh {weights.wh.shape}"
-            raise ValueError(f"{op}: {where} must have shape {expected}, got {s.shape}")
-    return state
-
-
-def _padding(op: str, lengths: Any, xs: Array, reverse: bool) -> Array | None:
-    """Which steps lie beyond the end of their sequence, (T, B, 1), in the order they are taken; None without lengths."""
-    if lengths is None:
-        return None
-    batch, time = xs.shape[:2]
-    lengths = array_of(op, "lengths", lengths)
-    if lengths.dtype.kind not in "iu":
-        raise TypeError(f"{op}: lengths must be integers, got {lengths.dtype}")
-    if lengths.shape != (batch,):
-        raise ValueError(f"{op}: lengths must have shape ({batch},) to match xs {xs.shape}, got {lengths.shape}")
-    wrong = (lengths < 0) | (lengths > time)
-    if wrong.any():
-        raise ValueError(f"{op}: lengths must be in 0..{time} to match xs {xs.shape}, got {lengths[wrong][0]}")
-    steps = np.arange(time)[:, None, None]
-    return np.asarray((steps[::-1] if reverse else steps) >= lengths[:, None])

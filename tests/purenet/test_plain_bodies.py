@@ -13,7 +13,9 @@ import pytest
 
 from oracle import Case, Draw, Spec, catalogue
 from oracle.trajectory import TrajectorySpec
+from purenet import recurrent
 from purenet.optimizers import moments
+from purenet.recurrent import fused
 
 SAME = 1e-13  # of the largest entry, in float64
 DRAWN = 25  # arguments and options at random, of each op
@@ -41,10 +43,16 @@ def uses(spec: Spec) -> Iterator[tuple[str, Any, Any]]:
         yield f"drawn, {seed}", *spec.strategy(Draw(spec.name, "plain", seed))
 
 
+def cotangent(op: Any, y: Any) -> Any:
+    """That of a value, the same whichever body is taken."""
+    draw = Draw(op.name, "dy")
+    return optree.tree_map(lambda a: draw.normal(*a.shape), y)
+
+
 def computed(op: Any, arguments: Any, options: Any) -> list[Any]:
-    """The value and the gradients, for a cotangent that is the same whichever body is taken."""
+    """The value and the gradients."""
     y, residuals = op.fwd(*arguments, **options)
-    dy = Draw(op.name, "dy").normal(*y.shape)
+    dy = cotangent(op, y)
     return optree.tree_leaves((y, op.bwd(residuals, dy)))
 
 
@@ -80,7 +88,7 @@ def slightly_wrong(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def wrong(*arguments: Any, **options: Any) -> Any:
         result = function(*arguments, **options)
-        y = result[0] if isinstance(result, tuple) else result
+        y = optree.tree_leaves(result)[0]
         if y.size:
             y.reshape(-1)[0] += 1e-12 * np.abs(y).max()
         return result
@@ -122,6 +130,61 @@ def test_the_catalogue_has_cases_of_both(name: str, monkeypatch: pytest.MonkeyPa
         computed(spec.op, arguments, options)
         fast.add(bool(taken))
     assert fast == {True, False}
+
+
+# --------------------------------------------------------------------------------------------------- whole sequences
+
+CELLS = {"lstm": recurrent.lstm_cell, "gru": recurrent.gru_cell}
+STEPS = {"lstm": fused.FusedLSTM, "gru": fused.FusedGRU}
+
+
+def step_by_step(spec: Spec, arguments: Any, options: dict[str, Any]) -> list[Any]:
+    """What `computed` gives, by the plain cell: one row after another, one step after another."""
+    params, xs, carry = arguments
+    lengths, reverse = options.get("lengths", [xs.shape[1]] * len(xs)), options.get("reverse", False)
+    cell = CELLS[spec.name].bind(**{n: v for n, v in options.items() if n not in ("lengths", "reverse")})
+    dys, dlast = cotangent(spec.op, spec.op(*arguments, **options))
+    ys, dxs = np.zeros_like(dys), np.zeros_like(xs)
+    last, dcarry, dparams = (optree.tree_map(np.zeros_like, tree) for tree in (carry, carry, params))
+    for n, length in enumerate(lengths):
+        state, ds = (optree.tree_map(lambda a, n=n: a[n : n + 1], tree) for tree in (carry, dlast))
+        saved = []
+        for t in reversed(range(length)) if reverse else range(length):
+            state, residuals = cell.fwd(params, xs[n : n + 1, t], state)
+            ys[n, t] = optree.tree_leaves(state)[0]
+            saved.append((t, residuals))
+        for t, residuals in reversed(saved):
+            optree.tree_leaves(ds := optree.tree_map(np.copy, ds))[0][...] += dys[n, t]
+            dstep, dxs[n, t], ds = cell.bwd(residuals, ds)
+            optree.tree_map(lambda total, d: np.add(total, d, out=total), dparams, dstep)
+        for whole, row in ((last, state), (dcarry, ds)):
+            optree.tree_map(lambda a, b, n=n: a.__setitem__(n, b[0]), whole, row)
+    return optree.tree_leaves(((ys, last), (dparams, dxs, dcarry)))
+
+
+def sequence_differences(spec: Spec) -> list[str]:
+    found = []
+    for name, arguments, options in uses(spec):
+        plain, fast = step_by_step(spec, arguments, options), computed(spec.op, arguments, options)
+        if not all(alike(a, b) for a, b in zip(plain, fast, strict=True)):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_sequence_is_the_plain_cell_step_by_step(name: str) -> None:
+    spec = catalogue.find(name)
+    assert isinstance(spec, Spec)
+    assert sequence_differences(spec) == []
+
+
+@pytest.mark.parametrize("method", ["step", "factors", "step_bwd", "hidden_bwd"])
+@pytest.mark.parametrize("name", CELLS)
+def test_an_error_in_a_fused_step_is_found(name: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = catalogue.find(name)
+    assert isinstance(spec, Spec)
+    monkeypatch.setattr(STEPS[name], method, slightly_wrong(getattr(STEPS[name], method)))
+    assert spec.cases[0].name in sequence_differences(spec)
 
 
 # ------------------------------------------------------------------------------------------------------ optimizers
