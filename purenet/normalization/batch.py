@@ -7,17 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet.checks import array_of, boolean, number
-from purenet.normalization.core import (
-    Affine,
-    Standardized,
-    affine,
-    affine_bwd,
-    divisor,
-    named_axes,
-    size_over,
-    standardize,
-    standardize_bwd,
-)
+from purenet.normalization.core import Axes, average, divisor, named_axes, scale_and_offset, size_over
 from purenet.op import Array, Op, Residuals, is_floating
 
 __all__ = ["Statistics", "batch_norm", "update_running_statistics"]
@@ -39,8 +29,14 @@ class BatchNormalized(NamedTuple):
     """Of each channel, about its own mean: over the number of values, not one less."""
     per_channel: int | None
     """The number of values that a channel has in the batch; None where statistics were given."""
-    standardized: Standardized
-    affine: Affine
+    x_hat: Array
+    inverse: Array
+    """1 / sigma."""
+    gamma: Array | None
+    """In a shape that broadcasts to x."""
+    has_beta: bool
+    along: Axes
+    """The axes of the batch."""
 
 
 @Op
@@ -75,35 +71,70 @@ def batch_norm(
            [ 3.,  0.]])
     """
     eps = number("batch_norm", "eps", eps, low=0)
-    if axes is None:
-        if x.ndim < 2:
-            raise ValueError(f"batch_norm: x must have shape (batch, channels, ...), got {x.shape}")
-        axes = (0, *range(2, x.ndim))
-    along = named_axes("batch_norm", axes, x)
-    own = tuple(a for a in range(x.ndim) if a not in along)
-    shape = tuple(x.shape[a] for a in own)
+    along = _batch_axes(axes, x)
+    channels, wide = _channels(x, along)
+    gamma, beta = scale_and_offset("batch_norm", params, x, channels, wide)
     if statistics is None:
-        count = size_over(x, along)
-        if count == 1:
-            raise ValueError(f"batch_norm: x {x.shape} has one value per channel, which has no variance; give statistics")
-        standardized, mean, var = standardize(x, along, eps)
+        count = _per_channel(x, along)
+        mean = average(x, along)
+        centered = x - mean
+        rest = average(centered, along)  # the rounding of the mean, which would stay in every entry of the value
+        centered -= rest
+        mean, var = mean + rest, average(np.square(centered), along)
     else:
         count = None
-        wide = tuple(1 if a in along else n for a, n in enumerate(x.shape))
-        mean, var = (s.astype(x.dtype).reshape(wide) for s in _checked("batch_norm", statistics, shape))
-        inverse = 1 / divisor(np.sqrt(var + eps))
-        standardized = Standardized((x - mean) * inverse, inverse, along, False)
-    y, saved = affine("batch_norm", params, standardized.normalized, own)
-    return y, BatchNormalized(mean.reshape(shape), var.reshape(shape), count, standardized, saved)
+        mean, var = (s.astype(x.dtype).reshape(wide) for s in _checked("batch_norm", statistics, channels))
+        centered = x - mean
+    inverse = 1 / divisor(np.sqrt(var + eps))
+    x_hat = np.multiply(centered, inverse, out=centered)  # in its memory: it is not needed any more
+    y = x_hat.copy() if gamma is None else gamma * x_hat
+    if beta is not None:
+        y += beta
+    saved = BatchNormalized(
+        mean.reshape(channels), var.reshape(channels), count, x_hat, inverse, gamma, beta is not None, along
+    )
+    return y, saved
 
 
 @batch_norm.pullback
 def batch_norm_bwd(residuals: BatchNormalized, dy: Array) -> tuple[dict[str, Array], Array]:
-    standardized = residuals.standardized
-    dparams, dnormalized = affine_bwd(residuals.affine, standardized.normalized, dy)
+    x_hat, gamma, along = residuals.x_hat, residuals.gamma, residuals.along
+    dparams = {}
+    if gamma is not None:
+        dparams["gamma"] = (dy * x_hat).sum(axis=along).reshape(residuals.mean.shape)
+    if residuals.has_beta:
+        dparams["beta"] = dy.sum(axis=along).reshape(residuals.mean.shape)
+    dx_hat = dy if gamma is None else gamma * dy
     if residuals.per_channel is None:
-        return dparams, dnormalized * standardized.inverse
-    return dparams, standardize_bwd(standardized, dnormalized)
+        return dparams, dx_hat * residuals.inverse
+    dx = x_hat * -average(dx_hat * x_hat, along)
+    dx += dx_hat
+    dx -= average(dx_hat, along)
+    dx *= residuals.inverse
+    return dparams, dx
+
+
+def _batch_axes(axes: Any, x: Array) -> Axes:
+    """The axes that are averaged over, all but axis 1 unless given."""
+    if axes is None:
+        if x.ndim < 2:
+            raise ValueError(f"batch_norm: x must have shape (batch, channels, ...), got {x.shape}")
+        axes = (0, *range(2, x.ndim))
+    return named_axes("batch_norm", axes, x)
+
+
+def _channels(x: Array, along: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape of what has one number per channel, and the one in which it broadcasts to x."""
+    own = tuple(n for a, n in enumerate(x.shape) if a not in along)
+    return own, tuple(1 if a in along else n for a, n in enumerate(x.shape))
+
+
+def _per_channel(x: Array, along: Axes) -> int:
+    """The number of values of a channel in the batch."""
+    count = size_over(x, along)
+    if count == 1:
+        raise ValueError(f"batch_norm: x {x.shape} has one value per channel, which has no variance; give statistics")
+    return count
 
 
 def update_running_statistics(

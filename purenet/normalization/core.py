@@ -25,6 +25,7 @@ __all__ = [
     "average",
     "divisor",
     "named_axes",
+    "scale_and_offset",
     "size_over",
     "standardize",
     "standardize_bwd",
@@ -96,17 +97,27 @@ class Affine(NamedTuple):
 
 def affine(op: str, params: Any, normalized: Array, own: Axes) -> tuple[Array, Affine]:
     """The value gamma * normalized + beta, with parameters of the shape that `normalized` has on its `own` axes."""
-    gamma, beta = fields(op, params, optional=("gamma", "beta"))
     shape = tuple(normalized.shape[a] for a in own)
     wide = tuple(n if a in own else 1 for a, n in enumerate(normalized.shape))
-    for name, value in (("gamma", gamma), ("beta", beta)):
-        if value is not None and value.shape != shape:
-            raise ValueError(f"{op}: params.{name} must have shape {shape} to match x {normalized.shape}, got {value.shape}")
+    gamma, beta = scale_and_offset(op, params, normalized, shape, wide)
     others = tuple(a for a in range(normalized.ndim) if a not in own)
-    y = normalized.copy() if gamma is None else normalized * gamma.reshape(wide)
+    y = normalized.copy() if gamma is None else normalized * gamma
     if beta is not None:
-        y += beta.reshape(wide)
-    return y, Affine(None if gamma is None else gamma.reshape(wide), beta is not None, shape, others)
+        y += beta
+    return y, Affine(gamma, beta is not None, shape, others)
+
+
+def scale_and_offset(
+    op: str, params: Any, x: Array, shape: tuple[int, ...], wide: tuple[int, ...]
+) -> tuple[Array | None, Array | None]:
+    """Gamma and beta, which must have this shape, in the shape `wide` in which they broadcast to x; None for an absent one."""
+    found: list[Array | None] = []
+    for name, value in zip(("gamma", "beta"), fields(op, params, optional=("gamma", "beta")), strict=True):
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{op}: params.{name} must have shape {shape} to match x {x.shape}, got {value.shape}")
+        found.append(None if value is None else value.reshape(wide))
+    gamma, beta = found
+    return gamma, beta
 
 
 def affine_bwd(saved: Affine, normalized: Array, dy: Array) -> tuple[dict[str, Array], Array]:

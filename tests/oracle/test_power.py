@@ -137,8 +137,8 @@ def test_every_edit_is_another_program_and_only_that_function_changes() -> None:
 
 
 def test_what_a_pullback_calls_is_found_wherever_it_is() -> None:
-    assert {"purenet.normalization.batch:batch_norm_bwd", "purenet.normalization.core:standardize_bwd"} <= set(
-        reached(catalogue.find("batch_norm"))  # type: ignore[arg-type]
+    assert {"purenet.normalization.features:layer_norm_bwd", "purenet.normalization.core:standardize_bwd"} <= set(
+        reached(catalogue.find("layer_norm"))  # type: ignore[arg-type]
     )
     loss = reached(catalogue.find("huber_loss"))  # type: ignore[arg-type]
     assert "purenet.losses.reductions:Reduction.cotangent" in loss
@@ -160,7 +160,7 @@ def test_a_function_that_both_passes_share_is_wrong_in_the_backward_pass_alone()
 def test_two_names_of_one_array_are_not_taken_for_each_other() -> None:
     found = reached(catalogue.find("batch_norm"))  # type: ignore[arg-type]
     alike = found["purenet.normalization.batch:batch_norm_bwd"].alike()
-    assert "residuals.standardized" not in alike("standardized", 10**6)
+    assert "residuals.x_hat" not in alike("x_hat", 10**6)
     assert "residuals.mean" in alike("residuals.var", 10**6)
 
 
