@@ -81,39 +81,35 @@ def softmax_cross_entropy(
     labels = array_of(name, "labels", labels)
     factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
     if is_floating(labels.dtype):
-        _check_probabilities(name, labels, logits)
-        if ignore_index is not None:
-            raise ValueError(f"{name}: ignore_index needs integer labels, got probabilities ({labels.dtype})")
+        _check_probabilities(name, labels, logits, ignore_index)
         return _over_classes(logits, labels.astype(logits.dtype), factor, smoothing, reduction)
-
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
-    labels, kept = class_labels(name, labels, ignore_index, logits=logits)
-    weights = factor[labels] * kept
-    by = Reduction(reduction, weights, weights.sum())
-    if not kept.all():  # an ignored row may hold anything
-        logits = np.where(kept[..., None], logits, 0)
+    t, kept = class_labels(name, labels, ignore_index, logits=logits)
+    w_t = factor[t] * kept
+    by = Reduction(reduction, w_t, w_t.sum())
+    x = logits if kept.all() else np.where(kept[..., None], logits, 0)  # an ignored row may hold anything
     if smoothing:
-        one_hot = (labels[..., None] == np.arange(logits.shape[-1])).astype(logits.dtype)
-        return _over_classes(logits, one_hot, factor * kept[..., None], smoothing, reduction, by.total)
+        one_hot = (t[..., None] == np.arange(x.shape[-1])).astype(x.dtype)
+        return _over_classes(x, one_hot, factor * kept[..., None], smoothing, reduction, by.total)
 
-    z = shifted(logits, (-1,))
+    z = shifted(x, (-1,))  # x less its largest entry
     e = np.exp(z)
-    others = sum_of_others(e, (-1,))
-    e /= 1 + others
-    log_probability = (np.take_along_axis(z, labels[..., None], axis=-1) - np.log1p(others))[..., 0]
-    return by.value(-log_probability), AtLabels(e, log_probability, labels, by)
+    others = sum_of_others(e, (-1,))  # of e, without the 1 of the largest entry
+    p = np.divide(e, 1 + others, out=e)
+    log_p_t = (np.take_along_axis(z, t[..., None], axis=-1) - np.log1p(others))[..., 0]
+    return by.value(-log_p_t), AtLabels(p, log_p_t, t, by)
 
 
 @softmax_cross_entropy.pullback
 def softmax_cross_entropy_bwd(residuals: AtLabels | OverClasses, dy: Array) -> tuple[Array]:
     if isinstance(residuals, OverClasses):
         return softmax_cross_entropy_with_probabilities_bwd(residuals, dy)[:1]
-    p, log_probability, labels, by = residuals
-    dl = by.cotangent(dy, (-1,))
-    dlogits = dl * p
-    np.put_along_axis(dlogits, labels[..., None], dl * np.expm1(log_probability)[..., None], axis=-1)
-    return (dlogits,)
+    p, log_p_t, t, by = residuals
+    dl = by.cotangent(dy, (-1,))  # times w_t
+    dx = dl * p
+    np.put_along_axis(dx, t[..., None], dl * np.expm1(log_p_t)[..., None], axis=-1)  # p_t - 1, with all its digits
+    return (dx,)
 
 
 @Op
@@ -227,11 +223,12 @@ def _options(
     return factor, number(name, "label_smoothing", label_smoothing, 0, 1)
 
 
-def _check_probabilities(name: str, labels: Array, logits: Array) -> None:
-    if labels.shape == logits.shape:
-        return
-    message = (
-        f"{name}: labels must be integers of shape {logits.shape[:-1]} or probabilities of shape {logits.shape}, "
-        f"got {labels.dtype} of shape {labels.shape}"
-    )
-    raise TypeError(message) if labels.shape == logits.shape[:-1] else ValueError(message)
+def _check_probabilities(name: str, labels: Array, logits: Array, ignore_index: Any) -> None:
+    if labels.shape != logits.shape:
+        message = (
+            f"{name}: labels must be integers of shape {logits.shape[:-1]} or probabilities of shape {logits.shape}, "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+        raise TypeError(message) if labels.shape == logits.shape[:-1] else ValueError(message)
+    if ignore_index is not None:
+        raise ValueError(f"{name}: ignore_index needs integer labels, got probabilities ({labels.dtype})")
