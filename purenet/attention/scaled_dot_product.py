@@ -127,21 +127,23 @@ def dot_product_attention_with_bias_bwd(saved: Any, dy: Array) -> tuple[Array, .
 
 
 class Attended(NamedTuple):
-    """What the pullback of `attend` needs; K key heads, each of which serves G query heads."""
+    """What the pullback of `attend` needs; the keys and values of a head that is shared are repeated for all that share it."""
 
     query: Array
-    """Scaled, (B, K, G T, H): the queries of all heads that share a key head are rows of one matrix."""
+    """Scaled, (B, N, T, H)."""
     key: Array
-    """(B, K, S, H)"""
+    """(B, N, S, H)"""
     value: Array
-    """(B, K, S, V)"""
+    """(B, N, S, V)"""
     weights: Array
-    """(B, K, G T, S), before dropout."""
+    """(B, N, T, S), before dropout."""
     dropped: Any
     """What the pullback of dropout needs, None where nothing can be dropped."""
     capped: Array | None
     """What entered the tanh of softcap."""
     scale: float
+    shared: int
+    """The number K of key heads."""
     query_shape: tuple[int, ...]
     bias_shape: tuple[int, ...] | None
 
@@ -162,74 +164,56 @@ def attend(
 ) -> tuple[Array, Attended]:
     """The attention of queries to keys, for any op that has these options."""
     _check_shapes(op, query, key, value)
-    q, k, v = (x if x.ndim == 4 else x[None] for x in (query, key, value))
-    batch, queries, heads, width = q.shape
-    keys, shared = k.shape[1:3]
-    factor = 1 / math.sqrt(max(width, 1)) if scale is None else checks.number(op, "scale", scale)
-    shape = (batch, heads, queries, keys)
+    scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else checks.number(op, "scale", scale)
+    cap = None if softcap is None else checks.number(op, "softcap", softcap, above=0)
+    shape = (len(query) if query.ndim == 4 else 1, query.shape[-2], query.shape[-3], key.shape[-3])  # (B, N, T, S)
     added = None if bias is None else _bias(op, bias, shape, query.dtype)
     kept = _kept(op, shape, mask, is_causal, local_window_size, added)
 
-    rows = _grouped(q, shared) * factor
-    k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
+    shared = key.shape[-2]
+    q, k, v = scale * _by_head(query, 1), _by_head(key, shape[1] // shared), _by_head(value, shape[1] // shared)
     with np.errstate(over="ignore", invalid="ignore"):  # what is masked may hold anything
-        logits = (rows @ k.swapaxes(-1, -2)).reshape(shape)
+        logits = q @ k.swapaxes(-1, -2)
     capped = None
-    if softcap is not None:
-        cap = checks.number(op, "softcap", softcap, above=0)
-        capped = logits / cap if kept is None else np.where(kept, logits, 0) / cap
+    if cap is not None:
+        capped = (logits if kept is None else np.where(kept, logits, 0)) / cap
         logits = cap * np.tanh(capped)
-    if added is not None:
-        logits = logits + added
-    weights, _ = probabilities(op, logits, -1, kept)
-    weights = weights.reshape((*rows.shape[:3], keys))
-    applied, dropped = weights, None
-    if dropping is not None:
-        applied, dropped = dropout.forward(weights, rate=dropping[0], key=dropping[1])
-    y = _ungrouped(_weighted(applied, v), heads)
-    saved = Attended(rows, k, v, weights, dropped, capped, factor, query.shape, None if added is None else np.shape(bias))
-    return y.reshape(*query.shape[:-1], value.shape[-1]), saved
+    p, _ = probabilities(op, logits if added is None else logits + added, -1, kept)
+    applied, dropped = (p, None) if dropping is None else dropout.forward(p, rate=dropping[0], key=dropping[1])
+    y = _weighted(applied, v).swapaxes(1, 2).reshape(*query.shape[:-1], value.shape[-1])
+    return y, Attended(q, k, v, p, dropped, capped, scale, shared, query.shape, None if added is None else np.shape(bias))
 
 
 def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     """The cotangents of query, key, value and, in full size, the bias."""
-    rows, key, value, weights, dropped, capped, scale, query_shape, _ = saved
-    heads, unbatched = query_shape[-2], len(query_shape) == 3
-    dy = _grouped(dy[None] if unbatched else dy, key.shape[1])
-    applied = weights
-    if dropped is not None:
-        (applied,) = dropout_bwd(dropped, weights)
-    dvalue = _weighted(applied.swapaxes(-1, -2), dy)
+    q, k, v, p, dropped, capped, scale, shared, query_shape, _ = saved
+    dy = _by_head(dy, 1)
+    applied = p if dropped is None else dropout_bwd(dropped, p)[0]
+    dv = _weighted(applied.swapaxes(-1, -2), dy)
     with np.errstate(over="ignore", invalid="ignore"):
-        dweights = np.where(weights == 0, 0, dy @ value.swapaxes(-1, -2))
+        dp = np.where(p == 0, 0, dy @ v.swapaxes(-1, -2))
     if dropped is not None:
-        (dweights,) = dropout_bwd(dropped, dweights)
-    (dlogits,) = softmax_bwd((weights, (-1,)), dweights)
-    shape = (len(rows), heads, query_shape[-3], key.shape[2])
-    dbias = dlogits.reshape(shape)
-    if capped is not None:
-        (dproduct,) = tanh_bwd(capped, dbias)
-        dlogits = dproduct.reshape(dlogits.shape)
-    dquery = _ungrouped(_weighted(dlogits, key), heads) * scale
-    dkey = _weighted(dlogits.swapaxes(-1, -2), rows)
-    dkey, dvalue = dkey.swapaxes(1, 2), dvalue.swapaxes(1, 2)
-    if unbatched:
-        dkey, dvalue = dkey[0], dvalue[0]
-    return dquery.reshape(query_shape), dkey, dvalue, dbias
+        (dp,) = dropout_bwd(dropped, dp)
+    (dlogits,) = softmax_bwd((p, (-1,)), dp)
+    (dproduct,) = (dlogits,) if capped is None else tanh_bwd(capped, dlogits)
+    dq = scale * _weighted(dproduct, k)
+    dk = _weighted(dproduct.swapaxes(-1, -2), q)
+    leading = query_shape[:-3]
+    return dq.swapaxes(1, 2).reshape(query_shape), _summed(dk, shared, leading), _summed(dv, shared, leading), dlogits
 
 
-def _grouped(x: Array, shared: int) -> Array:
-    """(B, T, N, H) as (B, K, G T, H): one matrix product serves all the heads that share keys."""
-    batch, time, heads, width = x.shape
-    apart = x.reshape(batch, time, shared, heads // shared, width).transpose(0, 2, 3, 1, 4)
-    return apart.reshape(batch, shared, heads // shared * time, width)
+def _by_head(x: Array, group: int) -> Array:
+    """(B, S, K, H) or (S, K, H) as (B, N, S, H): each head `group` times, as the heads of the queries count them."""
+    heads = (x if x.ndim == 4 else x[None]).swapaxes(1, 2)
+    return heads if group == 1 else np.repeat(heads, group, axis=1)
 
 
-def _ungrouped(x: Array, heads: int) -> Array:
-    """(B, K, G T, H) as (B, T, K, G, H)."""
-    batch, shared, rows, width = x.shape
-    group = heads // shared
-    return x.reshape(batch, shared, group, rows // max(group, 1), width).transpose(0, 3, 1, 2, 4)
+def _summed(d: Array, shared: int, leading: tuple[int, ...]) -> Array:
+    """The adjoint of `_by_head`: (B, N, S, H) as (B, S, K, H), or without B, the sum over the heads that share a key head."""
+    batch, heads, keys, width = d.shape
+    if heads != shared:
+        d = d.reshape(batch, shared, heads // shared, keys, width).sum(axis=2)
+    return d.swapaxes(1, 2).reshape(*leading, keys, shared, width)
 
 
 def _weighted(weights: Array, x: Array) -> Array:
