@@ -52,10 +52,13 @@ def rnn_by_scan(params: Params, xs: Any, carry: Any, *, activation: str = "tanh"
 
 def sums(op: Op, arguments: Arguments, **options: Any) -> Array:
     """What enters relu at each step, in the order in which the steps are taken; time comes first."""
-    (params, xs, _), states = arguments, op.fwd(*arguments, **options)[1].states[0]
-    xs = xs[None] if xs.ndim == 2 else xs.swapaxes(0, 1)
-    xs = xs[::-1] if options.get("reverse") else xs
-    return np.asarray(xs @ params["wx"] + states[:-1] @ params["wh"] + params.get("b", 0.0))
+    params, xs, carry = arguments
+    if op is rnn_cell:
+        xs, before = xs[None], carry[None]
+    else:
+        before = op.fwd(*arguments, **options)[1].states[0][:-1]
+        xs = xs.swapaxes(0, 1)[::-1] if options.get("reverse") else xs.swapaxes(0, 1)
+    return np.asarray(xs @ params["wx"] + before @ params["wh"] + params.get("b", 0.0))
 
 
 def clear(op: Op, draw_again: Callable[[], Arguments], **options: Any) -> Arguments:
