@@ -171,7 +171,7 @@ def attend(
     kept = _kept(op, shape, mask, is_causal, local_window_size, added)
 
     shared = key.shape[-2]
-    q, k, v = scale * _by_head(query, 1), _by_head(key, shape[1] // shared), _by_head(value, shape[1] // shared)
+    q, k, v = scale * _by_head(query), _repeated(_by_head(key), shape[1]), _repeated(_by_head(value), shape[1])
     with np.errstate(over="ignore", invalid="ignore"):  # what is masked may hold anything
         logits = q @ k.swapaxes(-1, -2)
     capped = None
@@ -187,7 +187,7 @@ def attend(
 def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     """The cotangents of query, key, value and, in full size, the bias."""
     q, k, v, p, dropped, capped, scale, shared, query_shape, _ = saved
-    dy = _by_head(dy, 1)
+    dy = _by_head(dy)
     applied = p if dropped is None else dropout_bwd(dropped, p)[0]
     dv = _weighted(applied.swapaxes(-1, -2), dy)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -202,18 +202,22 @@ def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     return dq.swapaxes(1, 2).reshape(query_shape), _summed(dk, shared, leading), _summed(dv, shared, leading), dlogits
 
 
-def _by_head(x: Array, group: int) -> Array:
-    """(B, S, K, H) or (S, K, H) as (B, N, S, H): each head `group` times, as the heads of the queries count them."""
-    heads = (x if x.ndim == 4 else x[None]).swapaxes(1, 2)
-    return heads if group == 1 else np.repeat(heads, group, axis=1)
+def _by_head(x: Array) -> Array:
+    """(B, T, N, H), or (T, N, H), as (B, N, T, H)."""
+    batched = x if x.ndim == 4 else x[None]
+    return batched.swapaxes(1, 2)
+
+
+def _repeated(x: Array, heads: int) -> Array:
+    """(B, K, S, H) as (B, N, S, H): each head N / K times, for the query heads that share it."""
+    return x if x.shape[1] == heads else np.repeat(x, heads // x.shape[1], axis=1)
 
 
 def _summed(d: Array, shared: int, leading: tuple[int, ...]) -> Array:
-    """The adjoint of `_by_head`: (B, N, S, H) as (B, S, K, H), or without B, the sum over the heads that share a key head."""
+    """Of keys or values (B, N, S, H) as they came, (B, S, K, H) or without B: the sum over the heads that share one."""
     batch, heads, keys, width = d.shape
-    if heads != shared:
-        d = d.reshape(batch, shared, heads // shared, keys, width).sum(axis=2)
-    return d.swapaxes(1, 2).reshape(*leading, keys, shared, width)
+    total = d.reshape(batch, shared, heads // shared, keys, width).sum(axis=2)
+    return np.asarray(total.swapaxes(1, 2).reshape(*leading, keys, shared, width))
 
 
 def _weighted(weights: Array, x: Array) -> Array:

@@ -78,19 +78,18 @@ def conv2d(
 @conv2d.pullback
 def conv2d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
     x, w, axes, groups, has_bias = residuals
-    db = {"b": np.ascontiguousarray(dy).sum(axis=(0, 2, 3))} if has_bias else {}
     if _multiplications(x, w, axes) > PLAIN:
-        return {"w": weights(x, dy, axes, groups), **db}, inputs(dy, w, axes, groups) if 1 in wanted else None
-
-    w_g, x_g = _by_group(w, groups), _under_taps(x, axes, groups)
-    dy_g = np.ascontiguousarray(dy).reshape(*x_g.shape[:2], w_g.shape[1], *dy.shape[2:])
-    dw = np.einsum("ngoij,ngcijkl->gockl", dy_g, x_g).reshape(w.shape)
-    if 1 not in wanted:
-        return {"w": dw, **db}, None
-    dx_g = np.einsum("ngoij,gockl->ngcijkl", dy_g, w_g)  # what each window gives to the entries under its taps
-    dx = np.zeros(_padded_shape(x, axes), dy.dtype)
-    np.add.at(dx, _places(axes), dx_g.reshape(*x.shape[:2], *dx_g.shape[3:]))
-    return {"w": dw, **db}, dx[_image(axes)].copy()
+        dw = weights(x, dy, axes, groups)
+        dx = inputs(dy, w, axes, groups) if 1 in wanted else None
+    else:
+        w_g, x_g = _by_group(w, groups), _under_taps(x, axes, groups)
+        dy_g = np.ascontiguousarray(dy).reshape(len(x), groups, len(w) // groups, *dy.shape[2:])
+        dw = np.einsum("ngoij,ngcijkl->gockl", dy_g, x_g).reshape(w.shape)
+        dx = _at_their_places(np.einsum("ngoij,gockl->ngcijkl", dy_g, w_g), x, axes) if 1 in wanted else None
+    dparams = {"w": dw}
+    if has_bias:
+        dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, 2, 3))
+    return dparams, dx
 
 
 # ------------------------------------------------------------------------------------ the indices n, g o, g c, i j, k l
@@ -107,6 +106,13 @@ def _under_taps(x: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     padded[_image(axes)] = x
     entries = np.asarray(padded[_places(axes)])
     return entries.reshape(len(x), groups, x.shape[1] // groups, *entries.shape[2:])
+
+
+def _at_their_places(d: Array, x: Array, axes: tuple[Axis, ...]) -> Array:
+    """The adjoint of `_under_taps`: the sum of all that the windows give to each entry of x."""
+    padded = np.zeros(_padded_shape(x, axes), d.dtype)
+    np.add.at(padded, _places(axes), d.reshape(*x.shape[:2], *d.shape[3:]))
+    return np.array(padded[_image(axes)])
 
 
 def _places(axes: tuple[Axis, ...]) -> tuple[Any, ...]:
@@ -126,7 +132,7 @@ def _image(axes: tuple[Axis, ...]) -> tuple[Any, ...]:
 
 def _multiplications(x: Array, w: Array, axes: tuple[Axis, ...]) -> int:
     """How many products a convolution sums: one for each weight, window and image."""
-    return len(x) * math.prod(w.shape) * math.prod(a.out for a in axes)
+    return math.prod((len(x), *w.shape, *(a.out for a in axes)))
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses

@@ -45,7 +45,7 @@ def step_of(
 
 
 def as_given(carry: Tree, *state: Array) -> Tree:
-    """The arrays of a state in the structure of the carry that came in."""
+    """The arrays of a state in the structure of a carry."""
     return optree.tree_unflatten(optree.tree_structure(carry), state)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from purenet.op import Array, Op, Tree
+from purenet.op import Array, Op
 from purenet.recurrent.arguments import Weights, as_given, step_of
 from purenet.recurrent.fused import FusedLSTM
 from purenet.recurrent.unrolled import Unrolled, unroll, unroll_bwd
@@ -39,8 +39,6 @@ class LSTMStep(NamedTuple):
     o: Array
     tanh_c: Array
     """Of the new c."""
-    carry: Tree
-    """As it came in, for its structure."""
 
 
 @Op
@@ -74,12 +72,12 @@ def lstm_cell(params: dict[str, Array], x: Array, carry: tuple[Array, Array]) ->
     i, f, g, o = expit(a_i), expit(a_f), np.tanh(a_g), expit(a_o)
     new_c = f * c + i * g
     tanh_c = np.tanh(new_c)
-    return as_given(carry, o * tanh_c, new_c), LSTMStep(weights, x, h, c, i, f, g, o, tanh_c, carry)
+    return as_given(carry, o * tanh_c, new_c), LSTMStep(weights, x, h, c, i, f, g, o, tanh_c)
 
 
 @lstm_cell.pullback
 def lstm_cell_bwd(residuals: LSTMStep, dy: tuple[Array, Array]) -> tuple[dict[str, Array], Array, Any]:
-    weights, x, h, c, i, f, g, o, tanh_c, carry = residuals
+    weights, x, h, c, i, f, g, o, tanh_c = residuals
     dh, dc = (np.ascontiguousarray(d) for d in dy)
     e = dc + dh * o * (1 - tanh_c) * (1 + tanh_c)
     da_i = e * g * i * (1 - i)
@@ -90,7 +88,7 @@ def lstm_cell_bwd(residuals: LSTMStep, dy: tuple[Array, Array]) -> tuple[dict[st
     dparams = {"wx": x.T @ da, "wh": h.T @ da}
     if weights.b is not None:
         dparams["b"] = da.sum(axis=0)
-    return dparams, da @ weights.wx.T, as_given(carry, da @ weights.wh.T, f * e)
+    return dparams, da @ weights.wx.T, as_given(dy, da @ weights.wh.T, f * e)
 
 
 @Op

@@ -113,9 +113,7 @@ def _forward(cell: Cell, weights: Weights, xs: Array, state: State, padded: Arra
     return gates if cell.keeps_gates else None, states
 
 
-def _backward(
-    saved: Unrolled, xs: Array, dstate: State, dhs: Array | None
-) -> tuple[dict[str, Array], Array, tuple[Array, ...]]:
+def _backward(saved: Unrolled, xs: Array, dstate: State, dhs: Array) -> tuple[dict[str, Array], Array, tuple[Array, ...]]:
     """The cotangents of params, of xs with time first, and of the state that came in."""
     cell, weights, padded = saved.cell, saved.weights, saved.padded
     factors = cell.factors(weights, saved.gates, saved.states)
@@ -123,7 +121,7 @@ def _backward(
     if padded is not None:
         np.copyto(da, 0, where=padded)
     for t in reversed(range(len(xs))):
-        after = dstate if dhs is None else (dstate[0] + dhs[t], *dstate[1:])
+        after = (dstate[0] + dhs[t], *dstate[1:])
         dstate = cell.step_bwd(weights, [f[t] for f in factors], after)
         if padded is not None:
             dstate = tuple(np.where(padded[t], d, before) for d, before in zip(after, dstate, strict=True))
