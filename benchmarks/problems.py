@@ -11,14 +11,13 @@ import optree
 
 import purenet as pn
 from oracle import catalogue
+from oracle.arrays import copied_arrays, random_cotangent
 from oracle.power.equivalent import judged
 from oracle.power.mutants import Fate, Mutant, Outcome, plan
 from oracle.power.performing import Point, time_limit
 from oracle.power.reach import backward, compiled, forward, function_named, reached, with_code
 from oracle.power.smallest import plant
-from oracle.probe import random_cotangent
 from oracle.spec import Flag, Spec
-from oracle.subject import copied_arrays
 from tests.zoo.test_zoo import BUGS
 
 __all__ = ["Entry", "NotApplicable", "Problem", "Sampled", "entries", "mutants", "sample", "zoo"]

@@ -24,15 +24,16 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import stages, sweeping
+from oracle.arrays import RAISED, flat, size_of, vector, widened
 from oracle.diagnosis import Situation
 from oracle.evidence import MULTIPLE, NOTHING, Allowance, Comparison, Evidence, Swept, best_known, ratio, reported_scale
 from oracle.grouping import GROUPS, Reading, reading_of
 from oracle.measures import EPSILON, differences, largest
 from oracle.numerical import Estimate, chosen, replaced
-from oracle.probe import RAISED, Probe, size_of, vector
+from oracle.probe import Probe
 from oracle.row import Verdict
 from oracle.stages import Stage
-from oracle.subject import BLURRING, blur, flat, widened
+from oracle.subject import BLURRING, blur
 from oracle.verdict import judge
 from oracle.witnesses import Witnesses, grossly_wrong
 

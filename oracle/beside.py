@@ -17,9 +17,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.arrays import quiet, size_of, vector
 from oracle.directions import slope_along
 from oracle.evidence import MULTIPLE, Elsewhere
-from oracle.probe import quiet, size_of, vector
 from oracle.row import Verdict
 from oracle.verdict import judge
 

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from oracle import workers
-from oracle.report.table import command_line, plain
 from oracle.row import Row, Verdict
 from oracle.spec import Spec
 from oracle.surroundings import apart, kept
+from oracle.text import command_line, plain
 from oracle.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
 
 __all__ = [

@@ -23,6 +23,7 @@ from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
 from oracle.selection import Exit, Stop, cannot_write, catalogued, foreign
 from oracle.spec import Spec
+from oracle.text import command_line, count, plain
 from oracle.verifying import Run
 
 __all__ = ["Exit", "main"]
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(given)
-        options.command = table.command_line(["oracle", *given])
+        options.command = command_line(["oracle", *given])
         return int(options.run(options))
     except Stop as stop:
-        print("oracle:", *map(table.plain, str(stop).splitlines()), file=sys.stderr)
+        print("oracle:", *map(plain, str(stop).splitlines()), file=sys.stderr)
         return int(stop.code)
     except KeyboardInterrupt:
         print(f"oracle: {UNCHANGED}", file=sys.stderr)
@@ -194,7 +195,7 @@ def _verify(options: argparse.Namespace) -> Exit:
         if not run.rows:
             raise Stop(*((Exit.INTERRUPTED, UNCHANGED) if run.interrupted else (Exit.NOTHING, "nothing was checked")))
         if run.interrupted:
-            env["unfinished"] = f"interrupted when {len(run.found)} of {table.count(len(tasks), 'case')} were done"
+            env["unfinished"] = f"interrupted when {len(run.found)} of {count(len(tasks), 'case')} were done"
         _report(run, env, sources, None if kept else folder, options)
         said = [f"not written: {kept}; --reports DIR writes there" if kept else _written(folder)]
         if not run.interrupted:
@@ -327,8 +328,8 @@ def _fuzz(options: argparse.Namespace) -> Exit:
     for outcome in outcomes:
         counts.update(dict(outcome.verdicts))
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    uses = table.count(sum(counts.values()), "random use")
-    print(f"{uses} of {table.count(len(outcomes), 'op')} ({', '.join(dtypes)}): {said}")
+    uses = count(sum(counts.values()), "random use")
+    print(f"{uses} of {count(len(outcomes), 'op')} ({', '.join(dtypes)}): {said}")
     return Exit.FAIL if any(outcome.failure for outcome in outcomes) else Exit.PASS
 
 

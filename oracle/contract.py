@@ -17,21 +17,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.arrays import RAISED, Leaf, copied_arrays, flat, leaves_of, narrowest, vector, widened
 from oracle.measures import eps_of, largest
-from oracle.probe import RAISED, vector
-from oracle.subject import (
-    BLURRING,
-    Leaf,
-    Subject,
-    blur,
-    conditioning,
-    copied_arrays,
-    flat,
-    leaves_of,
-    narrowest,
-    natural_sizes,
-    widened,
-)
+from oracle.subject import BLURRING, Subject, blur, conditioning, natural_sizes
 from oracle.surroundings import kept
 
 __all__ = ["CHECKS", "FEW_CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]

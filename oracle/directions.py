@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.probe import Difference, Probe, quiet, size_of
+from oracle.arrays import quiet, size_of
+from oracle.probe import Difference, Probe
 from oracle.search import FIRST_STEP, Search, lengths
 
 __all__ = ["Block", "Directional", "differentiate_along", "slope_along"]

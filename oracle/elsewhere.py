@@ -15,9 +15,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.arrays import quiet, size_of
 from oracle.evidence import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known
 from oracle.measures import EPSILON, differences
-from oracle.probe import quiet, size_of
 from oracle.row import Verdict
 from oracle.verdict import judge
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oracle.report import document
-from oracle.report.table import plain
 from oracle.repro import INPUTS, PROGRAM, SOURCE, Files
+from oracle.text import plain
 
 __all__ = ["folder_name", "prune", "write"]
 

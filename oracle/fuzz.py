@@ -17,11 +17,11 @@ import numpy as np
 import optree
 
 from oracle import campaign, repro, workers
-from oracle.report.table import command_line, plain
 from oracle.repro import Files, Words
 from oracle.row import Verdict
 from oracle.spec import Draw, Spec
 from oracle.surroundings import kept
+from oracle.text import command_line, plain
 from oracle.verification import dtype_named, verify
 
 __all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "search", "task_of"]

@@ -20,7 +20,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.probe import Probe, size_of
+from oracle.arrays import size_of
+from oracle.probe import Probe
 from oracle.search import FIRST_STEP
 
 __all__ = ["GROUPS", "Reading", "reading_of", "rounds"]

@@ -15,10 +15,10 @@ from tabulate import tabulate
 
 from oracle import campaign
 from oracle.campaign import DTYPES
-from oracle.report import table
 from oracle.selection import Exit, at_size, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
+from oracle.text import count
 from oracle.training import TrainingSpec
 
 __all__ = ["list_catalogue", "show_op"]
@@ -45,7 +45,7 @@ def list_catalogue(options: argparse.Namespace) -> Exit:
     if named:
         width = shutil.get_terminal_size((100, 24)).columns
         print(textwrap.fill(f"only when named, at their real size: {', '.join(named)}", width, break_on_hyphens=False))
-    print(f"{len(rows)} in {table.count(len({row[0] for row in rows}), 'family', 'families')}")
+    print(f"{len(rows)} in {count(len({row[0] for row in rows}), 'family', 'families')}")
     return Exit.PASS
 
 

@@ -31,7 +31,8 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.probe import Function, Probe, quiet, size_of
+from oracle.arrays import quiet, size_of
+from oracle.probe import Function, Probe
 from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
 
 __all__ = ["DROWNED", "SMALL", "Estimate", "better", "chosen", "confirm", "differentiate", "estimated", "gradient", "replaced"]

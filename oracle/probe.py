@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from math import comb, fsum
 from typing import Any, NamedTuple
 
@@ -12,12 +10,13 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-__all__ = ["RAISED", "Difference", "Function", "Probe", "quiet", "random_cotangent", "size_of", "unvector", "vector"]
+from oracle.arrays import RAISED, quiet, size_of, vector
+
+__all__ = ["Difference", "Function", "Probe"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
 
-RAISED = (Exception, SystemExit)  # what may come of running someone else's function; an interrupt is ours
 
 # Of the displacements that measure noise, in units of each element: some float32 numbers; less; and what moves all values.
 PACES = (2.0**-22, 2.0**-36, 2.0**-6)
@@ -26,37 +25,9 @@ STAIRS = 4  # steps of a staircase that make it noise rather than a function wit
 POINTS = 12  # that are looked at with each
 FEW_POINTS = 4  # of a staircase that are enough to see it, where evaluations are counted
 ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
-SAMPLED = 2**16  # elements by which the typical size of more of them is told
-UNLIKE = 2.0**10  # times as large as another array of the same value
 FLOAT32 = 2.0**-20  # of a value: coarser than what is computed in float32
 CREEPS = 3  # the steps of a staircase, such as a function that computes in float32, can look equal at one pace
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
-
-
-def random_cotangent(y: Any, seed: int = 0) -> Any:
-    """A tree like `y` of numbers of random sign between 1/2 and 3/2: no ones, no zeros, no two alike."""
-    generator = np.random.default_rng([seed, 0x6F7261])
-
-    def draw(leaf: Any) -> Array:
-        leaf = np.asarray(leaf)
-        sign = generator.choice([-1.0, 1.0], size=leaf.shape)
-        return np.asarray((sign * generator.uniform(0.5, 1.5, size=leaf.shape)).astype(leaf.dtype))
-
-    return _balanced(optree.tree_map(draw, y), y)
-
-
-def _balanced(cotangent: Any, y: Any) -> Any:
-    """The same, but for arrays of values that are far smaller than others: what comes of them would vanish beside those."""
-    leaves, structure = optree.tree_flatten(cotangent)
-    values = [np.asarray(leaf) for leaf in optree.tree_leaves(y)]
-    if len(leaves) < 2 or any(value.dtype != np.float64 for value in values):
-        return cotangent
-    sizes = [size_of(value) for value in values]
-    if not np.isfinite(sizes).all():
-        return cotangent
-    ratios = [max(sizes) / size for size in sizes]
-    factors = [2.0 ** np.round(np.log2(ratio)) if UNLIKE < ratio < UNLIKE**8 else 1.0 for ratio in ratios]
-    return structure.unflatten([np.asarray(leaf * factor) for leaf, factor in zip(leaves, factors, strict=True)])
 
 
 class Difference(NamedTuple):
@@ -293,38 +264,6 @@ def _norm(a: Array) -> float:
     return size * float(np.sqrt(np.square(a / size).sum())) if size > 0 else 0.0
 
 
-def size_of(x: Array) -> float:
-    """The typical size of an argument, 1 if it is all zeros: elements at 0 are displaced by a fraction of this."""
-    if x.size > SAMPLED:  # of millions of elements some thousands tell it as well
-        some = x.reshape(-1)[:: x.size // SAMPLED]
-        x = some if some.any() else x
-    magnitudes = np.abs(x[x != 0])
-    return float(np.median(magnitudes)) if magnitudes.size else 1.0
-
-
-def vector(tree: Any) -> Array:
-    """All outputs in one float64 vector."""
-    if isinstance(tree, np.ndarray):
-        return np.asarray(tree, np.float64).reshape(-1)
-    leaves = [np.asarray(leaf, np.float64).reshape(-1) for leaf in optree.tree_leaves(tree)]
-    return np.concatenate(leaves) if leaves else np.zeros(0)
-
-
-def unvector(flat: Array, like: Any) -> Any:
-    """The inverse of `vector`: a float64 tree of the structure and shapes of `like`."""
-    leaves, structure = optree.tree_flatten(like)
-    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
-    return structure.unflatten([part.reshape(np.shape(leaf)) for part, leaf in zip(np.split(flat, ends), leaves, strict=True)])
-
-
 def _digits(dtype: np.dtype[Any]) -> int:
     """Bits of the significand after the leading one."""
     return {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}.get(dtype.name, 52)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Steps may leave a function's domain; the search then shrinks them, and nobody needs to read of it."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield

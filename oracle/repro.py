@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 import purenet
 from oracle.campaign import Task, spec_of
-from oracle.report.table import plain
 from oracle.sources import file_of, folder_of, own_modules
 from oracle.spec import Flag
 from oracle.subject import Subject
+from oracle.text import plain
 from purenet import Op
 
 __all__ = ["INPUTS", "PROGRAM", "SOURCE", "Files", "Words", "drawing", "holding", "running"]

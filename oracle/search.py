@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.probe import Difference, quiet
+from oracle.arrays import quiet
+from oracle.probe import Difference
 
 __all__ = ["FIRST_STEP", "RATIO", "SURVEYED", "Search", "lengths", "rounded"]
 

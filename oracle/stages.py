@@ -15,7 +15,8 @@ from typing import Any
 import optree
 from numpy.typing import NDArray
 
-from oracle.subject import blur, conditioning, flat
+from oracle.arrays import flat
+from oracle.subject import blur, conditioning
 from purenet import Op
 
 __all__ = ["Stage", "has_stages", "run"]

@@ -15,8 +15,8 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.probe import RAISED, quiet, size_of, unvector, vector
-from oracle.subject import Subject, flat, narrowed
+from oracle.arrays import RAISED, flat, narrowed, quiet, size_of, unvector, vector
+from oracle.subject import Subject
 
 __all__ = ["excess"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,27 +12,20 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import KINDS, adapted
-from oracle.measures import EPSILON, differences, eps_of, largest
-from oracle.probe import RAISED, quiet, vector
+from oracle.arrays import RAISED, Leaf, copied_arrays, flat, leaves_of, narrowed, quiet, vector, widened
+from oracle.measures import EPSILON, differences, largest
 from purenet import Op
 from purenet.optimizers import GradientTransformation
 
 __all__ = [
     "BLURRING",
     "NUDGES",
-    "Leaf",
     "Subject",
     "blur",
     "check_primals",
     "conditioning",
-    "copied_arrays",
-    "flat",
-    "leaves_of",
-    "narrowed",
-    "narrowest",
     "natural_sizes",
     "nearby",
-    "widened",
 ]
 
 Array = NDArray[Any]
@@ -128,13 +121,6 @@ class Subject:
         return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))
 
 
-def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options, their arrays copied."""
-    tree: Any = dict(options)
-    copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
-    return dict(copies)
-
-
 def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, ...]:
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -142,44 +128,6 @@ def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tup
         return ()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(p.name for p in parameters if p.kind in kinds and p.name not in options)
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One array among the arguments: its path, such as `params.w`, and itself."""
-
-    path: str
-    array: Array
-
-
-def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
-    """All arrays of the trees, in order, each with its path."""
-    leaves = []
-    for name, tree in zip(names, trees, strict=True):
-        for accessor, array in zip(optree.tree_accessors(tree), optree.tree_leaves(tree), strict=True):
-            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # a NamedTuple's fields by name
-            leaves.append(Leaf(".".join((name, *path)), array))
-    return leaves
-
-
-def widened(tree: Any) -> Any:
-    """The same tree in float64."""
-    return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
-
-
-def narrowest(leaves: Iterable[Leaf]) -> np.dtype[Any]:
-    """The dtype of the fewest digits among these arrays: by it the gradients of all of them are rounded."""
-    return max((np.asarray(leaf.array).dtype for leaf in leaves), key=eps_of)
-
-
-def narrowed(tree: Any, like: Any) -> Any:
-    """The same tree in the dtypes of another."""
-    return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
-
-
-def flat(tree: Any) -> list[Array]:
-    """The leaves of a tree as flat float64 arrays."""
-    return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
 
 
 def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.arrays import quiet
 from oracle.evidence import Swept
 from oracle.grouping import Reading, rounds
 from oracle.numerical import DROWNED, SMALL, Estimate, better, estimated
-from oracle.probe import Difference, Probe, quiet
+from oracle.probe import Difference, Probe
 from oracle.search import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]

@@ -22,9 +22,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.divergence import AUTODIFF, Distance, Gap, Record, allowed, errors, factor, fractions, multiple
-from oracle.exhibits import Descent, Exhibit, Parting
 from oracle.measures import differences, largest, relative
-from oracle.row import Verdict
+from oracle.row import Descent, Exhibit, Parting, Verdict
 from oracle.runs import Batch, Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
 from oracle.spec import Draw, Source
 from oracle.subject import Subject

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from oracle import romberg
 from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance, factor
-from oracle.exhibits import Exhibit
-from oracle.exhibits.making import descent_of
 from oracle.measures import differences, eps_of, largest, relative
-from oracle.row import Row, Verdict
+from oracle.report.exhibits import descent_of
+from oracle.row import Exhibit, Row, Verdict
 from oracle.runs import Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
 from oracle.spec import Draw, Source
 from oracle.subject import Subject

@@ -23,11 +23,11 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import Pair, named
+from oracle.arrays import leaves_of, random_cotangent, vector
 from oracle.evidence import Allowance
 from oracle.measures import differences, eps_of, largest, relative
-from oracle.probe import random_cotangent, vector
 from oracle.row import Row, Verdict, worst_first
-from oracle.subject import Subject, leaves_of
+from oracle.subject import Subject
 from oracle.verification import Verification, verify
 
 __all__ = ["compare", "read", "write"]

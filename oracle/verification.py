@@ -17,6 +17,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.arrays import RAISED, Leaf, leaves_of, narrowest, quiet, random_cotangent
 from oracle.at_size import LARGE, AtSize, resolution
 from oracle.contract import (
     CHECKS,
@@ -32,15 +33,15 @@ from oracle.contract import (
 )
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
-from oracle.exhibits.making import exhibit_of
 from oracle.memory import check_memory, peak_memory
-from oracle.probe import RAISED, quiet, random_cotangent
-from oracle.report.table import count, digits, render
+from oracle.report.exhibits import exhibit_of
+from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.stages import has_stages
-from oracle.subject import Leaf, Subject, check_primals, leaves_of, narrowest
+from oracle.subject import Subject, check_primals
 from oracle.surroundings import kept
+from oracle.text import count, digits
 from oracle.verdict import Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses
 from purenet import Op

@@ -14,27 +14,15 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import beside, directions, elsewhere, numerical, subgradients, ties
+from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.numerical import Estimate
-from oracle.probe import RAISED, Probe, vector
+from oracle.probe import Probe
 from oracle.row import Verdict
 from oracle.spec import Flag
-from oracle.subject import (
-    BLURRING,
-    NUDGES,
-    Leaf,
-    Subject,
-    blur,
-    conditioning,
-    flat,
-    leaves_of,
-    narrowed,
-    natural_sizes,
-    nearby,
-    widened,
-)
+from oracle.subject import BLURRING, NUDGES, Subject, blur, conditioning, natural_sizes, nearby
 from oracle.verdict import along_errors, judge
 
 if TYPE_CHECKING:

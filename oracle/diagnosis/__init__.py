@@ -30,6 +30,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from oracle.arrays import quiet
 from oracle.diagnosis import fits, halving, orders, others, outputs, places, terms, uses
 from oracle.diagnosis.fits import explain_factor
 from oracle.diagnosis.jacobian import Budget
@@ -37,7 +38,6 @@ from oracle.diagnosis.questions import Questions
 from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
 from oracle.diagnosis.situation import Cause, Situation, View
 from oracle.evidence import Evidence
-from oracle.probe import quiet
 from oracle.verdict import Judgement
 
 __all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]

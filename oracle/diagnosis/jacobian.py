@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.situation import Array
 from oracle.measures import EPSILON
-from oracle.probe import quiet, size_of, vector
 
 __all__ = ["Budget", "Derivative", "differentiated", "leaves_in", "placed"]
 

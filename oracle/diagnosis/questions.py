@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
 from oracle.diagnosis.situation import Array, named_axes
-from oracle.probe import quiet, size_of, vector
 
 __all__ = ["Questions", "Supposed"]
 

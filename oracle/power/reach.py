@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from oracle.arrays import random_cotangent
 from oracle.power.edits import CHECKING, Alike, function_of
-from oracle.probe import random_cotangent
 from oracle.spec import Spec
 from purenet import Op
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import optree
 
+from oracle.arrays import leaves_of, random_cotangent
 from oracle.power.reach import backward, forward, with_backward
-from oracle.probe import random_cotangent
 from oracle.spec import Case, Flag, Spec
-from oracle.subject import Subject, leaves_of
+from oracle.subject import Subject
 from oracle.verification import verify
 
 __all__ = ["Smallest", "plant", "smallest"]

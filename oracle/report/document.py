@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.exhibits import Exhibit
-from oracle.row import Row, Verdict
+from oracle.row import Exhibit, Row, Verdict
 
 __all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oracle.exhibits import Descent, ErrorMap, Parting, StepCurve
 from oracle.report import pictures
-from oracle.report.table import count, digits, totals, trainings
-from oracle.row import Row, Verdict, worst_first
+from oracle.report.table import totals, trainings
+from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
+from oracle.text import count, digits
 
 if TYPE_CHECKING:
     import jinja2

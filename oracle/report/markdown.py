@@ -9,9 +9,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle.exhibits import Parting
-from oracle.report.table import digits, plain, totals, trainings, wrong_places
-from oracle.row import Row, worst_first
+from oracle.report.table import totals, trainings, wrong_places
+from oracle.row import Parting, Row, worst_first
+from oracle.text import digits, plain
 
 __all__ = ["escape", "markdown"]
 

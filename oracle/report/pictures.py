@@ -16,8 +16,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.exhibits import Descent, ErrorMap, Parting, StepCurve
-from oracle.report.table import count
+from oracle.row import Descent, ErrorMap, Parting, StepCurve
+from oracle.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

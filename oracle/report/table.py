@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import shutil
 import textwrap
 from collections import Counter
@@ -11,15 +9,13 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from oracle.exhibits import Parting
-from oracle.row import Row, Verdict, worst_first
+from oracle.row import Parting, Row, Verdict, worst_first
+from oracle.text import count, digits, plain
 
-__all__ = ["command_line", "count", "digits", "failure", "plain", "render", "totals", "wrong_places"]
+__all__ = ["failure", "render", "totals", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
 INDENT = "      "
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves a cursor, ends a line, turns the direction of writing, or is no character at all."""
 MANY = 60  # rows beyond which the terminal shows one line for each op
 
 
@@ -76,25 +72,6 @@ def totals(rows: Sequence[Row]) -> str:
     return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}{memory}"
 
 
-def plain(text: str, keep: str = "") -> str:
-    """What a user's module named, so that a terminal only shows it: control characters as escapes."""
-    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
-
-
-def command_line(parts: Sequence[str]) -> str:
-    """What a shell reads as these parts, on one line."""
-    return " ".join(shlex.quote(part) if plain(part) == part else f"$'{_escaped(part)}'" for part in parts)
-
-
-def _escaped(part: str) -> str:
-    return plain(part.replace("\\", "\\\\").replace("'", "\\'"))
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """`1 case`, `2 cases`."""
-    return f"{n} {one if n == 1 else many or one + 's'}"
-
-
 def trainings(rows: Sequence[Row]) -> list[tuple[Row, Parting]]:
     """A row for each whole training among them, and how far it is from the reference's."""
     found: dict[tuple[str, str], tuple[Row, Parting]] = {}
@@ -102,11 +79,6 @@ def trainings(rows: Sequence[Row]) -> list[tuple[Row, Parting]]:
         if row.exhibit and row.exhibit.parting:
             found.setdefault((row.op, row.case), (row, row.exhibit.parting))
     return sorted(found.values(), key=lambda pair: pair[0].op)
-
-
-def digits(value: float | None) -> str:
-    """An error in two digits; `-` where there is none."""
-    return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
 
 
 def _used(value: float | None) -> str:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 import purenet as pn
 from oracle import numerical
+from oracle.arrays import Leaf, flat, leaves_of
 from oracle.diagnosis import Situation, diagnose
 from oracle.evidence import Allowance, Evidence
 from oracle.measures import differences, largest, relative
 from oracle.numerical import Estimate
 from oracle.probe import Probe
-from oracle.subject import Leaf, flat, leaves_of
 from oracle.verdict import Judgement, judge
 from oracle.witnesses import surveyed
 from purenet.data import Digits, scaled

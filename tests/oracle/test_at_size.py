@@ -133,7 +133,7 @@ def test_what_is_said_to_be_noticed_is_noticed() -> None:
     x = GENERATOR.normal(size=(55, 55))
     right = rows_of(pn.softmax, x)["x"]
     assert right.resolution is not None
-    size = np.abs(pn.vjp(pn.softmax, x)[1](oracle.probe.random_cotangent(x, 0))[0]).max()
+    size = np.abs(pn.vjp(pn.softmax, x)[1](oracle.arrays.random_cotangent(x, 0))[0]).max()
     for at in ((7, 40), (50, 3)):
 
         def off(dx: Any, at: tuple[int, int] = at) -> Any:

@@ -20,11 +20,11 @@ import pytest
 
 import oracle
 from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue, verification
+from oracle.arrays import leaves_of, random_cotangent
 from oracle.power.smallest import NOT_SMOOTH, plant
-from oracle.probe import random_cotangent
 from oracle.report.document import row_of
 from oracle.row import Row
-from oracle.subject import Subject, leaves_of
+from oracle.subject import Subject
 from purenet import Op
 
 SPECS = {spec.name: spec for spec in catalogue.specs()}

@@ -241,7 +241,7 @@ def test_an_ignored_cotangent_of_a_loss_is_no_factor(witness: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_an_ignored_cotangent_is_a_failure_even_where_the_numbers_agree(seed: int) -> None:
     """The loss of a scalar: its own seed happens to be the cotangent."""
-    from oracle.probe import random_cotangent
+    from oracle.arrays import random_cotangent
 
     v = float(np.asarray(random_cotangent(np.zeros(()), seed)))
     verdict, diagnosis = found((lambda x: ((x**3).sum(), x.copy()), lambda x, dy: (3 * v * x**2,)), X, seed=seed)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from oracle import catalogue
-from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
-from oracle.exhibits.making import SIDE
-from oracle.row import Verdict
+from oracle.report.exhibits import SIDE
+from oracle.row import Descent, ErrorMap, Exhibit, StepCurve, Verdict
 from oracle.trajectory import TrajectorySpec, run
 from oracle.verification import verify
 from purenet import optimizers

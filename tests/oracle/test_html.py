@@ -18,9 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.exhibits import Descent, ErrorMap, Exhibit, Parting, StepCurve
 from oracle.report import html, pictures
-from oracle.row import Row, Verdict
+from oracle.row import Descent, ErrorMap, Exhibit, Parting, Row, StepCurve, Verdict
 from oracle.verification import verify
 from tests.oracle.planted import cube, signed
 from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row

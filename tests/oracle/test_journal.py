@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 
-from oracle import exhibits
 from oracle.campaign import Task
 from oracle.journal import NAME, Journal, key
 from oracle.report import document
-from oracle.row import Row
+from oracle.row import Descent, ErrorMap, Exhibit, Row, StepCurve
 from oracle.trajectory import SlotRow
 from tests.oracle.rows import failing, row
 
 TASKS = [Task("", "relu", case, "float64", 3) for case in ("one", "two\n\x1b", "three\ud800")]
-EXHIBIT = exhibits.Exhibit(
-    error_map=exhibits.ErrorMap(((float("nan"), -1e9), (0.1, float("inf"))), (0, 1), (0,), (1,), (2, 2), (0, 1), (1, 1)),
-    step_curve=exhibits.StepCurve((1e-2, 1e-3), (1.0, float("-inf")), 1.0, 1e-12, 1 / 3, None, 2.0),
-    descent=exhibits.Descent((1.0, 0.5), (1.0, 0.1 + 0.2)),
+EXHIBIT = Exhibit(
+    error_map=ErrorMap(((float("nan"), -1e9), (0.1, float("inf"))), (0, 1), (0,), (1,), (2, 2), (0, 1), (1, 1)),
+    step_curve=StepCurve((1e-2, 1e-3), (1.0, float("-inf")), 1.0, 1e-12, 1 / 3, None, 2.0),
+    descent=Descent((1.0, 0.5), (1.0, 0.1 + 0.2)),
 )
 ROWS: list[tuple[Row, ...]] = [
     (row(), failing(numerical_error=0.1 + 0.2, used=float("inf"), diagnosis="<&>\x1b", seconds=1.25)),

@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from oracle.arrays import random_cotangent
 from oracle.directions import Directional, differentiate_along
 from oracle.numerical import Estimate, confirm, differentiate, gradient
-from oracle.probe import Probe, random_cotangent
+from oracle.probe import Probe
 from tests.oracle.planted import Array, Function, normal, signed
 
 EPS = 2.0**-52

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from oracle.probe import Probe, random_cotangent, size_of, unvector, vector
+from oracle.arrays import random_cotangent, size_of, unvector, vector
+from oracle.probe import Probe
 from tests.oracle.planted import Array, normal
 
 EPS = 2.0**-52

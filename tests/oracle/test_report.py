@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.exhibits import Descent, Exhibit
 from oracle.report import document, table
 from oracle.report.markdown import escape, markdown
-from oracle.row import Row, Verdict, worst_first
+from oracle.row import Descent, Exhibit, Row, Verdict, worst_first
+from oracle.text import digits
 from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
 
 # ---------------------------------------------------------------------------------------------- the terminal
@@ -99,7 +99,7 @@ def test_totals_count_every_verdict() -> None:
     ("value", "text"), [(None, "-"), (0.0, "0"), (1.234e-13, "1.2e-13"), (float("inf"), "inf"), (float("nan"), "nan")]
 )
 def test_errors_have_two_digits(value: float | None, text: str) -> None:
-    assert table.digits(value) == text
+    assert digits(value) == text
 
 
 def test_failures_are_sorted_by_kind_and_by_how_much_was_used() -> None:

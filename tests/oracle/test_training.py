@@ -23,10 +23,9 @@ from oracle.catalogue.optimizers.problems import TWO_LAYERS, draw_two_layers, tw
 from oracle.catalogue.optimizers.references import by_optax
 from oracle.cli import Exit
 from oracle.divergence import AUTODIFF
-from oracle.exhibits import Exhibit, Parting
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
-from oracle.row import Row, Verdict
+from oracle.row import Exhibit, Parting, Row, Verdict
 from oracle.spec import Draw
 from oracle.training import TrainingSpec, run
 from oracle.trajectory import SlotRow, Trajectory

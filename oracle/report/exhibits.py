@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from oracle.diagnosis import Situation
 from oracle.diagnosis.situation import View
 from oracle.evidence import Evidence
-from oracle.exhibits import Descent, ErrorMap, Exhibit, StepCurve
 from oracle.measures import largest
+from oracle.row import Descent, ErrorMap, Exhibit, StepCurve
 from oracle.search import RATIO
 from oracle.verdict import Judgement
 

@@ -1,0 +1,140 @@
+"""Trees of arrays: their leaves by name, as vectors, in other dtypes; a cotangent for a tree of values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.measures import eps_of
+
+__all__ = [
+    "RAISED",
+    "Leaf",
+    "copied_arrays",
+    "flat",
+    "leaves_of",
+    "narrowed",
+    "narrowest",
+    "quiet",
+    "random_cotangent",
+    "size_of",
+    "unvector",
+    "vector",
+    "widened",
+]
+
+Array = NDArray[Any]
+
+RAISED = (Exception, SystemExit)  # what may come of running someone else's function; an interrupt is ours
+SAMPLED = 2**16  # elements by which the typical size of more of them is told
+UNLIKE = 2.0**10  # times as large as another array of the same value
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array among the arguments: its path, such as `params.w`, and itself."""
+
+    path: str
+    array: Array
+
+
+def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
+    """All arrays of the trees, in order, each with its path."""
+    leaves = []
+    for name, tree in zip(names, trees, strict=True):
+        for accessor, array in zip(optree.tree_accessors(tree), optree.tree_leaves(tree), strict=True):
+            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # a NamedTuple's fields by name
+            leaves.append(Leaf(".".join((name, *path)), array))
+    return leaves
+
+
+def flat(tree: Any) -> list[Array]:
+    """The leaves of a tree as flat float64 arrays."""
+    return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
+
+
+def widened(tree: Any) -> Any:
+    """The same tree in float64."""
+    return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
+
+
+def narrowed(tree: Any, like: Any) -> Any:
+    """The same tree in the dtypes of another."""
+    return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
+
+
+def narrowest(leaves: Iterable[Leaf]) -> np.dtype[Any]:
+    """The dtype of the fewest digits among these arrays: by it the gradients of all of them are rounded."""
+    return max((np.asarray(leaf.array).dtype for leaf in leaves), key=eps_of)
+
+
+def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, their arrays copied."""
+    tree: Any = dict(options)
+    copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
+    return dict(copies)
+
+
+def vector(tree: Any) -> Array:
+    """All outputs in one float64 vector."""
+    if isinstance(tree, np.ndarray):
+        return np.asarray(tree, np.float64).reshape(-1)
+    leaves = [np.asarray(leaf, np.float64).reshape(-1) for leaf in optree.tree_leaves(tree)]
+    return np.concatenate(leaves) if leaves else np.zeros(0)
+
+
+def unvector(flat: Array, like: Any) -> Any:
+    """The inverse of `vector`: a float64 tree of the structure and shapes of `like`."""
+    leaves, structure = optree.tree_flatten(like)
+    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
+    return structure.unflatten([part.reshape(np.shape(leaf)) for part, leaf in zip(np.split(flat, ends), leaves, strict=True)])
+
+
+def size_of(x: Array) -> float:
+    """The typical size of an argument, 1 if it is all zeros: elements at 0 are displaced by a fraction of this."""
+    if x.size > SAMPLED:  # of millions of elements some thousands tell it as well
+        some = x.reshape(-1)[:: x.size // SAMPLED]
+        x = some if some.any() else x
+    magnitudes = np.abs(x[x != 0])
+    return float(np.median(magnitudes)) if magnitudes.size else 1.0
+
+
+def random_cotangent(y: Any, seed: int = 0) -> Any:
+    """A tree like `y` of numbers of random sign between 1/2 and 3/2: no ones, no zeros, no two alike."""
+    generator = np.random.default_rng([seed, 0x6F7261])
+
+    def draw(leaf: Any) -> Array:
+        leaf = np.asarray(leaf)
+        sign = generator.choice([-1.0, 1.0], size=leaf.shape)
+        return np.asarray((sign * generator.uniform(0.5, 1.5, size=leaf.shape)).astype(leaf.dtype))
+
+    return _balanced(optree.tree_map(draw, y), y)
+
+
+def _balanced(cotangent: Any, y: Any) -> Any:
+    """The same, but for arrays of values that are far smaller than others: what comes of them would vanish beside those."""
+    leaves, structure = optree.tree_flatten(cotangent)
+    values = [np.asarray(leaf) for leaf in optree.tree_leaves(y)]
+    if len(leaves) < 2 or any(value.dtype != np.float64 for value in values):
+        return cotangent
+    sizes = [size_of(value) for value in values]
+    if not np.isfinite(sizes).all():
+        return cotangent
+    ratios = [max(sizes) / size for size in sizes]
+    factors = [2.0 ** np.round(np.log2(ratio)) if UNLIKE < ratio < UNLIKE**8 else 1.0 for ratio in ratios]
+    return structure.unflatten([np.asarray(leaf * factor) for leaf, factor in zip(leaves, factors, strict=True)])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Steps may leave a function's domain; the search then shrinks them, and nobody needs to read of it."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
