@@ -24,10 +24,10 @@ from tabulate import tabulate
 
 from benchmarks import problems
 from benchmarks.peers import CHECKERS, SCIPY_NOTICES, Checker, present
-from oracle import campaign
 from oracle.power.performing import time_limit
 from oracle.report import document
 from oracle.report.markdown import escape
+from oracle.running import campaign
 
 HALF_DECADES = 26  # from an error of 1 down to 1e-13
 TIME_LIMIT = 60.0

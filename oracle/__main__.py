@@ -14,9 +14,9 @@ def main() -> int:
     said = extra.missing()
     if not said:
         try:
-            from oracle import cli
+            from oracle.cli.main import main as command
 
-            return cli.main()
+            return command()
         except ModuleNotFoundError as error:  # what one of the required packages needs itself
             said = extra.line(str(error.name))
     print(said, file=sys.stderr)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
-from oracle import campaign, repro, workers
+from oracle import repro
 from oracle.repro import Files, Words
 from oracle.row import Verdict
+from oracle.running import campaign, workers
 from oracle.spec import Draw, Spec
 from oracle.surroundings import kept
 from oracle.text import command_line, plain

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet
-from oracle.campaign import Task, spec_of
+from oracle.running.campaign import Task, spec_of
 from oracle.sources import file_of, folder_of, own_modules
 from oracle.spec import Flag
 from oracle.subject import Subject
@@ -37,7 +37,7 @@ TEMPLATE = """# {title}
 import sys
 {find}{imports}
 import oracle
-from oracle.campaign import Task, spec_of
+from oracle.running.campaign import Task, spec_of
 {guard}
 spec = spec_of({task})
 {body}print(result)
@@ -141,7 +141,7 @@ def drawing(task: Task, words: Words) -> Files:
 def running(command: Sequence[str], module: str) -> Files:
     """A program that runs a command again, for what can neither be written down nor drawn by name."""
     find = _found(module) if module else ""
-    program = f"import sys\n{find}\nfrom oracle.cli import main\n\nsys.exit(main({list(command[1:])!a}))\n"
+    program = f"import sys\n{find}\nfrom oracle.cli.main import main\n\nsys.exit(main({list(command[1:])!a}))\n"
     return {PROGRAM: program, **_copy(module)}
 
 

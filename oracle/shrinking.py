@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle import campaign, fuzz, repro, workers
-from oracle.campaign import Task
+from oracle import fuzz, repro
 from oracle.repro import Files, Words
 from oracle.row import Row, Verdict, worst_first
+from oracle.running import campaign, workers
+from oracle.running.campaign import Task
+from oracle.running.workers import Died, Lost, TimedOut
 from oracle.spec import Spec
 from oracle.surroundings import apart, kept
 from oracle.verification import dtype_named
-from oracle.workers import Died, Lost, TimedOut
 
 __all__ = ["Failing", "failing", "program_of", "programs"]
 

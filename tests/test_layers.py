@@ -48,7 +48,9 @@ optimizer.update(goal.bwd(residuals, 1.0)[0], optimizer.init(params), params)"""
     assert not loaded(code) & {"oracle", *HEAVY}
 
 
-@pytest.mark.parametrize("module", ["oracle", "oracle.cli", "oracle.campaign", "oracle.trajectory", "oracle.report.html"])
+@pytest.mark.parametrize(
+    "module", ["oracle", "oracle.cli.main", "oracle.running.campaign", "oracle.trajectory", "oracle.report.html"]
+)
 def test_importing_the_oracle_loads_no_jax(module: str) -> None:
     names = loaded(f"import oracle, {module}\nassert oracle.verify")
     assert {"oracle", "purenet"} <= names

@@ -10,7 +10,7 @@ from typing import Any
 from oracle.power import report
 from oracle.power.measuring import Measured, alarms, measure
 from oracle.report import document
-from oracle.selection import Exit, Stop
+from oracle.running.selection import Exit, Stop
 from oracle.spec import Spec
 
 __all__ = ["perform"]

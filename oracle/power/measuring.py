@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from oracle import campaign
 from oracle.power.equivalent import judged
 from oracle.power.mutants import Fate, Mutant, Outcome, plan
 from oracle.power.performing import Findings, Work, perform, written
 from oracle.power.reach import pullback_of, reached
 from oracle.power.smallest import Smallest
+from oracle.running import campaign
 from oracle.spec import Spec
 
 __all__ = ["Alarms", "Measured", "alarms", "measure"]

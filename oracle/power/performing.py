@@ -19,13 +19,13 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import campaign
 from oracle.arrays import copied_arrays, random_cotangent
 from oracle.contract import Setting, check_contract
 from oracle.power.mutants import Fate, Mutant, Outcome
 from oracle.power.reach import backward, compiled, forward, function_named, with_code
 from oracle.power.smallest import Smallest, smallest
 from oracle.row import Verdict, worst_first
+from oracle.running import campaign
 from oracle.spec import Case, Spec
 from oracle.subject import Subject
 from oracle.verification import Verification, verify

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from oracle import campaign
+from oracle.running import campaign
 from oracle.seeds import (
     addition,
     convolutional_nets,

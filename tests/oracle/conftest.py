@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import pytest
 
-from oracle import autodiff, cli
+from oracle import autodiff
+from oracle.cli import main as cli
 from oracle.report import document
 
 ROOT = Path(__file__).parents[2]

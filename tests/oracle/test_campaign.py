@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from oracle import Case, Spec, Verdict, campaign, catalogue
-from oracle.campaign import DTYPES, Task, executor, few_threads, progress, run, specs_in, tasks_of
+from oracle import Case, Spec, Verdict, catalogue
+from oracle.running import campaign
+from oracle.running.campaign import DTYPES, Task, executor, few_threads, progress, run, specs_in, tasks_of
 
 RELU = catalogue.find("relu")
 SCHEDULE = catalogue.find("exponential_decay")

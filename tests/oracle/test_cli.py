@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from oracle import campaign
-from oracle.cli import Exit
+from oracle.cli.main import Exit
+from oracle.running import campaign
 from tests.interrupts import interruptible
 from tests.oracle.conftest import OLD, OWN, ROOT, Module, Run, command, environment
 

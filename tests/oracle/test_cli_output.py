@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from oracle import Spec, Verdict, campaign, catalogue, cli
-from oracle.cli import Exit
+from oracle import Spec, Verdict, catalogue
+from oracle.cli.main import Exit, main
+from oracle.running import campaign
 from tests.oracle.conftest import OWN, ROOT, Module, Run, command, environment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -363,7 +364,7 @@ def test_what_is_printed_fits_the_terminal(
 
 def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["--help"])
+        main(["--help"])
     assert end.value.code == 0
     out = capsys.readouterr().out
     for text in ("verify", "list", "show", "seeds", "5 nothing checked"):

@@ -12,9 +12,10 @@ import pytest
 
 import oracle
 import purenet as pn
-from oracle import Case, Draw, Spec, Verdict, campaign, fuzz
-from oracle.campaign import Task
-from oracle.cli import Exit
+from oracle import Case, Draw, Spec, Verdict, fuzz
+from oracle.cli.main import Exit
+from oracle.running import campaign
+from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run, environment
 
 WRONG_FOR_ROWS = """

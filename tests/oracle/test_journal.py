@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from oracle.campaign import Task
-from oracle.journal import NAME, Journal, key
 from oracle.report import document
 from oracle.row import Descent, ErrorMap, Exhibit, Row, StepCurve
+from oracle.running.campaign import Task
+from oracle.running.journal import NAME, Journal, key
 from oracle.trajectory import SlotRow
 from tests.oracle.rows import failing, row
 

@@ -16,7 +16,6 @@ import pytest
 
 import purenet as pn
 from oracle import Spec, catalogue
-from oracle.campaign import Task
 from oracle.power import equivalent
 from oracle.power.edits import edits, function_of
 from oracle.power.measuring import Measured, _after, measure
@@ -26,6 +25,7 @@ from oracle.power.reach import compiled, function_named, pullback_of, reached, s
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
 from oracle.report import document
+from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run
 
 # ----------------------------------------------------------------------------------------------------- edits

@@ -21,10 +21,10 @@ import pytest
 
 import purenet as pn
 from oracle import Flag, failures, repro, shrinking
-from oracle.campaign import Task
-from oracle.cli import Exit
+from oracle.cli.main import Exit
 from oracle.failures import folder_name, prune, write, written_by
 from oracle.repro import Words
+from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run, environment
 
 TASK = Task("", "affine", "one row", "float64")

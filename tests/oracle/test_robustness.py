@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oracle.cli import Exit
+from oracle.cli.main import Exit
 from oracle.report import document
 from tests.interrupts import interruptible
 from tests.oracle.conftest import OLD, ROOT, Module, Run, command, environment

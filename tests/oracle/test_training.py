@@ -15,17 +15,17 @@ import pytest
 
 from oracle import catalogue
 from oracle.autodiff import quick_to_compile
-from oracle.campaign import DTYPES, Task, tasks_of
 from oracle.catalogue.models import trainings
 from oracle.catalogue.models.trainings import ADAM, TRAININGS, by_jax
 from oracle.catalogue.optimizers.moments import MOMENTS
 from oracle.catalogue.optimizers.problems import TWO_LAYERS, draw_two_layers, two_layers
 from oracle.catalogue.optimizers.references import by_optax
-from oracle.cli import Exit
+from oracle.cli.main import Exit
 from oracle.divergence import AUTODIFF
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
 from oracle.row import Exhibit, Parting, Row, Verdict
+from oracle.running.campaign import DTYPES, Task, tasks_of
 from oracle.spec import Draw
 from oracle.training import TrainingSpec, run
 from oracle.trajectory import SlotRow, Trajectory

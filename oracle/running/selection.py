@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from oracle import campaign
+from oracle.running import campaign
 from oracle.spec import Spec
 from purenet import Op
 

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from oracle.campaign import Task
 from oracle.report import document
 from oracle.row import Row
+from oracle.running.campaign import Task
 from oracle.sources import own_modules
 from oracle.trajectory import SlotRow
 

@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from oracle import campaign, failures, shrinking
-from oracle.campaign import Task
-from oracle.journal import Journal, key
+from oracle import failures, shrinking
 from oracle.row import Row
-from oracle.selection import cannot_write
-from oracle.workers import Lost
+from oracle.running import campaign
+from oracle.running.campaign import Task
+from oracle.running.journal import Journal, key
+from oracle.running.selection import cannot_write
+from oracle.running.workers import Lost
 
 __all__ = ["Run"]
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 STARTING = 300.0  # seconds in which a process must have imported what it needs, before its clock starts: a machine may be slow
 LOOK = 0.5  # seconds after which processes are looked at even if they say nothing
-ENGINE = str(Path(__file__).parent) + os.sep
+ENGINE = str(Path(__file__).parent.parent) + os.sep  # the package `oracle`
 
 
 class Lost(Exception):

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from oracle import workers
 from oracle.row import Row, Verdict
+from oracle.running import workers
+from oracle.running.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
 from oracle.spec import Spec
 from oracle.surroundings import apart, kept
 from oracle.text import command_line, plain
-from oracle.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
 
 __all__ = [
     "DTYPES",

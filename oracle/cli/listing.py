@@ -13,9 +13,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle import campaign
-from oracle.campaign import DTYPES
-from oracle.selection import Exit, at_size, catalogued, foreign
+from oracle.running import campaign
+from oracle.running.campaign import DTYPES
+from oracle.running.selection import Exit, at_size, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count

@@ -15,16 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from oracle import campaign, extra, failures
-from oracle.campaign import DTYPES
-from oracle.journal import NAME
-from oracle.listing import list_catalogue, show_op
+from oracle import extra, failures
+from oracle.cli.listing import list_catalogue, show_op
+from oracle.cli.verify import Run
 from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
-from oracle.selection import Exit, Stop, cannot_write, catalogued, foreign
+from oracle.running import campaign
+from oracle.running.campaign import DTYPES
+from oracle.running.journal import NAME
+from oracle.running.selection import Exit, Stop, cannot_write, catalogued, foreign
 from oracle.spec import Spec
 from oracle.text import command_line, count, plain
-from oracle.verifying import Run
 
 __all__ = ["Exit", "main"]
 
