@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from oracle import extra, failures
+from oracle import extra
 from oracle.cli.listing import list_catalogue, show_op
 from oracle.cli.verify import Run
+from oracle.counterexamples import folder as failures
 from oracle.report import document, html, markdown, table
 from oracle.row import Row, Verdict
 from oracle.running import campaign
@@ -304,10 +305,10 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _fuzz(options: argparse.Namespace) -> Exit:
     try:
-        from oracle import fuzz
+        from oracle.counterexamples import search
     except ImportError as error:
         raise Stop(Exit.USAGE, f"fuzz needs hypothesis: {error}") from None
-    tasks = [fuzz.task_of(record, options.seed, module) for module, record in _chosen(options) if fuzz.can(record)]
+    tasks = [search.task_of(record, options.seed, module) for module, record in _chosen(options) if search.can(record)]
     if not tasks:
         raise Stop(Exit.NOTHING, f"nothing to draw: no op with a strategy fits {_selection(options)}")
     _check_reports(options.reports)
@@ -315,7 +316,7 @@ def _fuzz(options: argparse.Namespace) -> Exit:
     root = options.reports / "failures"
     written: list[Path] = []
 
-    def tell(outcome: fuzz.Outcome) -> None:
+    def tell(outcome: search.Outcome) -> None:
         if outcome.failure:
             try:
                 written.append(failures.write(root, failures.folder_name(outcome.op, "fuzz"), outcome.failure, outcome.command))
@@ -323,7 +324,7 @@ def _fuzz(options: argparse.Namespace) -> Exit:
                 raise Stop(Exit.USAGE, f"cannot write to {root}: {error.strerror or error}") from None
             print(f"{outcome.report}\n      reproduce: python {shlex.quote(str(written[-1]))}\n", flush=True)
 
-    outcomes = fuzz.run(tasks, options.examples, dtypes, _jobs(options), tell, timeout=_timeout(options))
+    outcomes = search.run(tasks, options.examples, dtypes, _jobs(options), tell, timeout=_timeout(options))
     failures.prune(root, written, [outcome.command for outcome in outcomes])
     counts: Counter[Verdict] = Counter()
     for outcome in outcomes:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from oracle import failures, shrinking
+from oracle.counterexamples import folder, shrink
 from oracle.row import Row
 from oracle.running import campaign
 from oracle.running.campaign import Task
@@ -79,13 +79,13 @@ class Run:
 
         Of all earlier failures, if the report is replaced (`whole`); else of the same cases alone.
         """
-        failing = shrinking.failing(self.found, self.lost)
-        files = shrinking.programs(failing, self.jobs, quiet=self.quiet, timeout=self.timeout)
+        failing = shrink.failing(self.found, self.lost)
+        files = shrink.programs(failing, self.jobs, quiet=self.quiet, timeout=self.timeout)
         written = []
         for case, program in zip(failing, files, strict=True):
-            name = failures.folder_name(case.task.op, case.task.case, case.task.dtype)
-            written.append(failures.write(root, name, program, case.task.command))
-        failures.prune(root, written, None if whole else [task.command for task in self.found])
+            name = folder.folder_name(case.task.op, case.task.case, case.task.dtype)
+            written.append(folder.write(root, name, program, case.task.command))
+        folder.prune(root, written, None if whole else [task.command for task in self.found])
         return written
 
     def finish(self) -> None:

@@ -143,13 +143,13 @@ def _after(error: BaseException, work: Work, fates: tuple[Fate, ...]) -> tuple[t
 
 def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, jobs: int, seed: int = 0) -> Measured:
     """The same, and about `uses` random uses of these ops, as many of each: right ones, none of which may be accused."""
-    from oracle import fuzz
+    from oracle.counterexamples import search
     from oracle.row import Verdict
 
-    tasks = [fuzz.task_of(spec, seed, module) for module, spec in records if fuzz.can(spec)]
+    tasks = [search.task_of(spec, seed, module) for module, spec in records if search.can(spec)]
     if not tasks or not uses:
         return measured
-    outcomes = fuzz.run(tasks, -(-uses // len(tasks)), campaign.DTYPES, jobs, lambda outcome: None)
+    outcomes = search.run(tasks, -(-uses // len(tasks)), campaign.DTYPES, jobs, lambda outcome: None)
     counts: dict[Verdict, int] = defaultdict(int)
     for outcome in outcomes:
         for verdict, count in outcome.verdicts:

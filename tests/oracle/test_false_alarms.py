@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import oracle
 from oracle import Spec, Verdict, catalogue
-from oracle.fuzz import Example, draw_example
+from oracle.counterexamples.search import Example, draw_example
 
 SPECS = {spec.name: spec for spec in catalogue.specs()}
 

@@ -12,8 +12,9 @@ import pytest
 
 import oracle
 import purenet as pn
-from oracle import Case, Draw, Spec, Verdict, fuzz
+from oracle import Case, Draw, Spec, Verdict
 from oracle.cli.main import Exit
+from oracle.counterexamples import search
 from oracle.running import campaign
 from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run, environment
@@ -66,7 +67,7 @@ def test_the_same_seed_makes_the_same_choices(module: Module, monkeypatch: pytes
     module("rows_of_again", WRONG_FOR_ROWS)
     monkeypatch.syspath_prepend(tmp_path)
     task = Task("rows_of_again", "total", "", "float64", 4)
-    first, second = (fuzz.fuzz(task, 30, ("float64",)) for _ in range(2))
+    first, second = (search.fuzz(task, 30, ("float64",)) for _ in range(2))
     assert first == second
     assert dict(first.verdicts)[Verdict.FAIL] == 1
 
@@ -108,7 +109,7 @@ def test_a_strategy_that_draws_what_the_op_refuses_is_an_error(
 ) -> None:
     spec = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=strategy)
     monkeypatch.setattr(campaign, "spec_of", lambda task: spec)
-    outcome = fuzz.fuzz(Task("", "relu", "", ""), 5, ("float64",))
+    outcome = search.fuzz(Task("", "relu", "", ""), 5, ("float64",))
     assert dict(outcome.verdicts) == {Verdict.ERROR: 1}
     assert said in outcome.report
 
@@ -120,8 +121,8 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
     good = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=lambda draw: ((draw.normal(2),), {}))
     bad = Spec(pn.tanh, cases=(Case("one", (np.ones(2),)),), strategy=broken)
     monkeypatch.setattr(campaign, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
-    told: list[fuzz.Outcome] = []
-    lost, kept = fuzz.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, told.append)
+    told: list[search.Outcome] = []
+    lost, kept = search.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, told.append)
     assert told == [lost, kept]
     assert lost.verdicts == ((Verdict.ERROR, 1),)
     assert "RuntimeError: no idea" in lost.report
@@ -131,7 +132,7 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
 
 def test_no_strategy_no_example() -> None:
     with pytest.raises(ValueError, match="fuzz: the Spec of relu has no strategy"):
-        fuzz.draw_example(oracle.Spec(pn.relu, cases=(Case("one", (np.ones(2),)),)), ("float64",), lambda low, high: low)
+        search.draw_example(oracle.Spec(pn.relu, cases=(Case("one", (np.ones(2),)),)), ("float64",), lambda low, high: low)
 
 
 HANGS_FOR_ROWS = """

@@ -20,10 +20,13 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from oracle import Flag, failures, repro, shrinking
+from oracle import Flag
 from oracle.cli.main import Exit
-from oracle.failures import folder_name, prune, write, written_by
-from oracle.repro import Words
+from oracle.counterexamples import folder as failures
+from oracle.counterexamples import program as repro
+from oracle.counterexamples import shrink
+from oracle.counterexamples.folder import folder_name, prune, write, written_by
+from oracle.counterexamples.program import Words
 from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run, environment
 
@@ -249,7 +252,7 @@ def test_a_folder_that_was_taken_elsewhere_runs_there(run: Run, module: Module, 
 def test_a_program_shows_a_smaller_use_where_one_is_drawn(
     run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shrinking, "SECONDS", float("inf"))  # however slow this machine is
+    monkeypatch.setattr(shrink, "SECONDS", float("inf"))  # however slow this machine is
     module("wrong_layers", WRONG)
     run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1, "--timeout", 0)
     (program,) = (tmp_path / "reports" / "failures").glob("*/repro.py")

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
-from oracle import repro
-from oracle.repro import Files, Words
+from oracle.counterexamples import program
+from oracle.counterexamples.program import Files, Words
 from oracle.row import Verdict
 from oracle.running import campaign, workers
 from oracle.spec import Draw, Spec
@@ -121,7 +121,7 @@ def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> O
     report = f"ERROR  {task.op}: {plain(workers.said(error))}"
     picks = getattr(error, "note", None)
     command = _command(task)
-    files = repro.running(command, task.module)
+    files = program.running(command, task.module)
     if picks is not None:
         words = Words(
             title=f"A random use of {task.op}: {workers.said(error)}",
@@ -146,8 +146,8 @@ def _command(task: campaign.Task) -> list[str]:
 
 
 def _program(task: campaign.Task, example: Example, words: Words) -> Files:
-    files = repro.holding(task, example.arguments, example.options, words, seed=example.seed)
-    return files or repro.running(_command(task), task.module)
+    files = program.holding(task, example.arguments, example.options, words, seed=example.seed)
+    return files or program.running(_command(task), task.module)
 
 
 def fuzz(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:

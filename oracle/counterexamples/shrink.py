@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle import fuzz, repro
-from oracle.repro import Files, Words
+from oracle.counterexamples import program, search
+from oracle.counterexamples.program import Files, Words
 from oracle.row import Row, Verdict, worst_first
 from oracle.running import campaign, workers
 from oracle.running.campaign import Task
@@ -47,7 +47,7 @@ def failing(results: Mapping[Task, Sequence[Row]], lost: Mapping[Task, Lost]) ->
         wrong = worst_first(row for row in rows if not (row.passed or campaign.conducts(row)))
         if not wrong or not (task.case or task.module):  # what is followed step by step is shown by the command
             continue
-        first = task not in lost and wrong[0].verdict in fuzz.WRONG and task.name not in shrunk and len(shrunk) < OPS
+        first = task not in lost and wrong[0].verdict in search.WRONG and task.name not in shrunk and len(shrunk) < OPS
         if first:
             shrunk.add(task.name)
         found.append(Failing(task, wrong[0].verdict, _words(task, wrong[0], lost.get(task)), first))
@@ -63,7 +63,7 @@ def programs(cases: Sequence[Failing], jobs: int, *, quiet: bool, timeout: float
     for i, files in zip(again, campaign.each(program_of, plain, jobs, "", "", quiet=True, timeout=limit), strict=True):
         found[i] = files
     return [
-        repro.drawing(case.task, case.words) if isinstance(files, BaseException) else files
+        program.drawing(case.task, case.words) if isinstance(files, BaseException) else files
         for case, files in zip(cases, found, strict=True)
     ]
 
@@ -86,18 +86,18 @@ def _as_it_is(case: Failing, spec: Spec) -> Files:
         if task.dtype != "float64":
             given = optree.tree_map(lambda a: np.asarray(a).astype(dtype_named(task.dtype)), given)
     except Exception:  # that is what is wrong: the program shows it
-        return repro.drawing(task, case.words)
-    files = repro.holding(task, given, options, case.words, seed=task.seed, flags=drawn.flags)
-    return files or repro.drawing(task, case.words)
+        return program.drawing(task, case.words)
+    files = program.holding(task, given, options, case.words, seed=task.seed, flags=drawn.flags)
+    return files or program.drawing(task, case.words)
 
 
 def _smaller(case: Failing, spec: Spec) -> Files | None:
     """A smaller use of the op with the same verdict, if its strategy draws one soon."""
     task = case.task
-    if not (case.shrink and fuzz.can(spec)):
+    if not (case.shrink and search.can(spec)):
         return None
     try:
-        found = fuzz.search(task, EXAMPLES, (task.dtype,), (case.verdict,), Counter(), SECONDS)
+        found = search.search(task, EXAMPLES, (task.dtype,), (case.verdict,), Counter(), SECONDS)
         whole = _size(spec.case(task.case).draw(spec.name, task.seed)[0])
     except Exception:  # its strategy raises, say: the case itself is shown
         return None
@@ -105,7 +105,7 @@ def _smaller(case: Failing, spec: Spec) -> Files | None:
         return None
     title = f"The smallest random use of {task.op} found that is not right either: {case.verdict}"
     words = replace(case.words, title=title)
-    return repro.holding(task, found.example.arguments, found.example.options, words, seed=found.example.seed)
+    return program.holding(task, found.example.arguments, found.example.options, words, seed=found.example.seed)
 
 
 def _size(tree: Any) -> int:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from oracle.counterexamples.program import INPUTS, PROGRAM, SOURCE, Files
 from oracle.report import document
-from oracle.repro import INPUTS, PROGRAM, SOURCE, Files
 from oracle.text import plain
 
 __all__ = ["folder_name", "prune", "write"]
