@@ -18,7 +18,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of, vector
-from oracle.directions import slope_along
+from oracle.differences.directional import slope_along
 from oracle.evidence import MULTIPLE, Elsewhere
 from oracle.row import Verdict
 from oracle.verdict import judge

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.directions import Directional
+from oracle.differences.directional import Directional
+from oracle.differences.partials import Estimate
 from oracle.measures import EPSILON, differences, largest
-from oracle.numerical import Estimate
 from oracle.spec import Flag
 from oracle.subject import BLURRING
 

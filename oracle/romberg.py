@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle import numerical
+from oracle.differences import partials
 from oracle.measures import largest
 
 __all__ = ["gradient"]
@@ -42,6 +42,6 @@ def gradient(loss: Callable[[Tree], Any], params: Tree) -> Tree:
         for order in range(1, len(STEPS)):
             before, table = table[-1], (4**order * table[1:] - table[:-1]) / (4**order - 1)
         if not largest(table[0] - before) <= AGREE * largest(table[0]):
-            return numerical.gradient(loss, params)[0]
+            return partials.gradient(loss, params)[0]
         found.append(table[0].reshape(leaf.shape))
     return structure.unflatten(found)

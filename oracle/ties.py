@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.directions import slope_along
+from oracle.differences.directional import slope_along
+from oracle.differences.evaluation import Probe
 from oracle.evidence import MULTIPLE, Evidence
-from oracle.probe import Probe
 from oracle.verdict import judge
 
 __all__ = ["joint", "tied"]

@@ -18,8 +18,10 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, leaves_of, narrowest, quiet, random_cotangent
-from oracle.at_size import LARGE, AtSize, resolution
-from oracle.contract import (
+from oracle.at_size.measurements import LARGE, AtSize, resolution
+from oracle.at_size.memory import check_memory, peak_memory
+from oracle.at_size.stages import has_stages
+from oracle.contract.checks import (
     CHECKS,
     FEW_CHECKS,
     GLOBAL,
@@ -31,16 +33,14 @@ from oracle.contract import (
     check_contract,
     is_still_the_same,
 )
+from oracle.contract.process_state import kept
 from oracle.diagnosis import Situation, diagnose, shape_cause
 from oracle.evidence import Evidence
-from oracle.memory import check_memory, peak_memory
 from oracle.report.exhibits import exhibit_of
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
-from oracle.stages import has_stages
 from oracle.subject import Subject, check_primals
-from oracle.surroundings import kept
 from oracle.text import count, digits
 from oracle.verdict import Judgement, judge, measured
 from oracle.witnesses import Trouble, Witnesses

@@ -13,13 +13,14 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import beside, directions, elsewhere, numerical, subgradients, ties
+from oracle import beside, elsewhere, subgradients, ties
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
 from oracle.diagnosis import Budget, Questions, Situation
+from oracle.differences import directional, partials
+from oracle.differences.evaluation import Probe
+from oracle.differences.partials import Estimate
 from oracle.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
 from oracle.measures import EPSILON, differences, largest, relative
-from oracle.numerical import Estimate
-from oracle.probe import Probe
 from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import BLURRING, NUDGES, Subject, blur, conditioning, natural_sizes, nearby
@@ -55,7 +56,7 @@ def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
     known = np.zeros(0, dtype=np.intp)
     few = FEW
     while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
-        evidence = replace(evidence, estimate=numerical.confirm(probe, leaf, evidence.estimate, todo))
+        evidence = replace(evidence, estimate=partials.confirm(probe, leaf, evidence.estimate, todo))
         if np.isin(todo, doubted(evidence, only_contradicted=True)).any():
             break
         known, few = np.union1d(known, todo), 2 * few
@@ -137,10 +138,10 @@ class Witnesses:
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
         if index is None and ours.size > self.limit:
-            along = directions.differentiate_along(self.probe, i, BLOCKS, self.seed)
+            along = directional.differentiate_along(self.probe, i, BLOCKS, self.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = self.estimates.get(i) if index is None else None
-        estimate = estimate or numerical.differentiate(self.probe, i, index, steps=self.step)
+        estimate = estimate or partials.differentiate(self.probe, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
         secant = self.probe.secant(i)
         scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from oracle.contract.process_state import kept
 from oracle.counterexamples import program
 from oracle.counterexamples.program import Files, Words
 from oracle.row import Verdict
 from oracle.running import campaign, workers
 from oracle.spec import Draw, Spec
-from oracle.surroundings import kept
 from oracle.text import command_line, plain
 from oracle.verification import dtype_named, verify
 

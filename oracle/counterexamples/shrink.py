@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from oracle.contract.process_state import apart, kept
 from oracle.counterexamples import program, search
 from oracle.counterexamples.program import Files, Words
 from oracle.row import Row, Verdict, worst_first
@@ -18,7 +19,6 @@ from oracle.running import campaign, workers
 from oracle.running.campaign import Task
 from oracle.running.workers import Died, Lost, TimedOut
 from oracle.spec import Spec
-from oracle.surroundings import apart, kept
 from oracle.verification import dtype_named
 
 __all__ = ["Failing", "failing", "program_of", "programs"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from oracle.diagnosis import Situation
 from oracle.diagnosis.situation import View
+from oracle.differences.stepsize import RATIO
 from oracle.evidence import Evidence
 from oracle.measures import largest
 from oracle.row import Descent, ErrorMap, Exhibit, StepCurve
-from oracle.search import RATIO
 from oracle.verdict import Judgement
 
 __all__ = ["descent_of", "exhibit_of"]

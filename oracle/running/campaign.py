@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from oracle.contract.process_state import apart, kept
 from oracle.row import Row, Verdict
 from oracle.running import workers
 from oracle.running.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
 from oracle.spec import Spec
-from oracle.surroundings import apart, kept
 from oracle.text import command_line, plain
 
 __all__ = [

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet as pn
-from oracle import numerical
 from oracle.arrays import Leaf, flat, leaves_of
 from oracle.diagnosis import Situation, diagnose
+from oracle.differences import partials
+from oracle.differences.evaluation import Probe
+from oracle.differences.partials import Estimate
 from oracle.evidence import Allowance, Evidence
 from oracle.measures import differences, largest, relative
-from oracle.numerical import Estimate
-from oracle.probe import Probe
 from oracle.verdict import Judgement, judge
 from oracle.witnesses import surveyed
 from purenet.data import Digits, scaled
@@ -169,7 +169,7 @@ def perform(task: Slice) -> Differences:
     leaf = _number(task)
     # Strides, not blocks: the pixels at the edges are 0 in all images, so blocks would be unequal work.
     chosen = np.arange(0, probe.origin[leaf].size, task.point.every(task.parameter))
-    estimate = numerical.differentiate(probe, leaf, chosen[task.part :: task.parts])
+    estimate = partials.differentiate(probe, leaf, chosen[task.part :: task.parts])
     # What moves nothing over the longer steps of the search moves nothing over H.
     moving = np.flatnonzero((estimate.value != 0) | (estimate.uncertainty != 0) | estimate.kink)
     central, one_sided, book = np.zeros(estimate.index.size), np.zeros(estimate.index.size), np.zeros(0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet as pn
-from oracle import numerical
+from oracle.differences import partials
 from oracle.measures import largest
 from oracle.seeds.experiment import in_one_piece, three_digits
 from oracle.seeds.section import Claim, Section
@@ -40,7 +40,7 @@ def _sigmoid() -> Claim:
 
 
 def _square_of_a_sum() -> Claim:
-    slope = float(numerical.gradient(lambda x, y: (x + y) ** 2, np.array(3.0), np.array(2.0))[0])
+    slope = float(partials.gradient(lambda x, y: (x + y) ** 2, np.array(3.0), np.array(2.0))[0])
     return Claim(f"d/dx (x + y)^2 = 2 (x + y): {slope:.12g} at (3, 2)", abs(slope - 10) < 1e-9)
 
 
@@ -52,7 +52,7 @@ def _penalties() -> list[Claim]:
         (pn.l2_penalty, "lambda W", STRENGTH * w),
     ):
         (ours,) = pn.vjp(op, w, strength=STRENGTH)[1](1.0)
-        (differences,) = numerical.gradient(lambda w, op=op: op(w, strength=STRENGTH), w)
+        (differences,) = partials.gradient(lambda w, op=op: op(w, strength=STRENGTH), w)
         error = largest(ours - expected, ours - differences) / largest(expected)
         claims.append(Claim(f"the gradient of {op.name} is {words}, to {PENALTY:g}", error < PENALTY))
     return claims

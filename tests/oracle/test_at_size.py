@@ -164,11 +164,11 @@ def test_float32_is_judged_by_its_formula_and_by_its_rounding() -> None:
 def test_memory_is_said_and_what_there_is_not_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     x = GENERATOR.normal(size=(55, 55))
     assert oracle.verify(pn.tanh, x).rows[0].peak_memory is None
-    monkeypatch.setattr("oracle.memory.WORTH_SAYING", SMALL)
+    monkeypatch.setattr("oracle.at_size.memory.WORTH_SAYING", SMALL)
     result = oracle.verify(pn.tanh, x)
     assert result.rows[0].peak_memory is not None
     assert "GiB of memory" in str(result).splitlines()[-1]
-    monkeypatch.setattr("oracle.memory.available", lambda: 100_000)
+    monkeypatch.setattr("oracle.at_size.memory.available", lambda: 100_000)
     (row,) = oracle.verify(pn.tanh, x).rows
     assert row.verdict is Verdict.ERROR
     assert row.diagnosis == "about 0.0 GiB of memory are needed at this size, 0.0 GiB are available"

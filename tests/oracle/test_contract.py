@@ -13,7 +13,7 @@ from scipy import special
 import purenet as pn
 from oracle import Verdict, verify
 from oracle.arrays import random_cotangent
-from oracle.contract import CHECKS, Breach, Setting, check_contract
+from oracle.contract.checks import CHECKS, Breach, Setting, check_contract
 from oracle.subject import Subject
 from tests.oracle.planted import Array, Pair, cube, dense, normal, row, signed
 

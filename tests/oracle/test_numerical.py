@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import special
 
 from oracle.arrays import random_cotangent
-from oracle.directions import Directional, differentiate_along
-from oracle.numerical import Estimate, confirm, differentiate, gradient
-from oracle.probe import Probe
+from oracle.differences.directional import Directional, differentiate_along
+from oracle.differences.evaluation import Probe
+from oracle.differences.partials import Estimate, confirm, differentiate, gradient
 from tests.oracle.planted import Array, Function, normal, signed
 
 EPS = 2.0**-52

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oracle.arrays import random_cotangent, size_of, unvector, vector
-from oracle.probe import Probe
+from oracle.differences.evaluation import Probe
 from tests.oracle.planted import Array, normal
 
 EPS = 2.0**-52

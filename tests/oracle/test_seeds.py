@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from oracle import numerical, seeds
+from oracle import seeds
+from oracle.differences import partials
 from oracle.row import Verdict
 from oracle.seeds import descent, facts, section
 from oracle.seeds.comparison import EVERY, PARAMETERS, Differences, Gradient, H, Point, compare, perform, slices
@@ -158,13 +159,13 @@ def test_a_wrong_pullback_fails() -> None:
 
 
 def test_wrong_differences_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = numerical._searched  # in the first look and in surveys
+    right = partials._searched  # in the first look and in surveys
 
     def half(*arguments: Any, **options: Any) -> Any:
         estimate = right(*arguments, **options)
         return replace(estimate, value=estimate.value / 2)
 
-    monkeypatch.setattr(numerical, "_searched", half)
+    monkeypatch.setattr(partials, "_searched", half)
     assert all(g.judgement.verdict is Verdict.FAIL for g in checked(small()).values())
 
 

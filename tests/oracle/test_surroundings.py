@@ -17,7 +17,7 @@ import pytest
 
 import oracle
 from oracle import Verdict
-from oracle.surroundings import SETTINGS, apart, kept
+from oracle.contract.process_state import SETTINGS, apart, kept
 
 X = np.array([1.0, -2.0, 3.0])
 

@@ -16,9 +16,9 @@ from scipy import special
 
 import purenet as pn
 from oracle import Flag, Verdict, verify
-from oracle.directions import Block, Directional
+from oracle.differences.directional import Block, Directional
+from oracle.differences.partials import Estimate
 from oracle.evidence import Allowance, Evidence
-from oracle.numerical import Estimate
 from oracle.verdict import judge
 from oracle.verification import Verification
 from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed

@@ -32,8 +32,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.probe import Function, Probe
-from oracle.search import FIRST_STEP, SURVEYED, Search, lengths, rounded
+from oracle.differences.evaluation import Function, Probe
+from oracle.differences.stepsize import FIRST_STEP, SURVEYED, Search, lengths, rounded
 
 __all__ = ["DROWNED", "SMALL", "Estimate", "better", "chosen", "confirm", "differentiate", "estimated", "gradient", "replaced"]
 

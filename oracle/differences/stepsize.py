@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
-from oracle.probe import Difference
+from oracle.differences.evaluation import Difference
 
 __all__ = ["FIRST_STEP", "RATIO", "SURVEYED", "Search", "lengths", "rounded"]
 

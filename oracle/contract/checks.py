@@ -18,9 +18,9 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, copied_arrays, flat, leaves_of, narrowest, vector, widened
+from oracle.contract.process_state import kept
 from oracle.measures import eps_of, largest
 from oracle.subject import BLURRING, Subject, blur, conditioning, natural_sizes
-from oracle.surroundings import kept
 
 __all__ = ["CHECKS", "FEW_CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
 

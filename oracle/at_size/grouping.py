@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import size_of
-from oracle.probe import Probe
-from oracle.search import FIRST_STEP
+from oracle.differences.evaluation import Probe
+from oracle.differences.stepsize import FIRST_STEP
 
 __all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
 

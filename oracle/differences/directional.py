@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.probe import Difference, Probe
-from oracle.search import FIRST_STEP, Search, lengths
+from oracle.differences.evaluation import Difference, Probe
+from oracle.differences.stepsize import FIRST_STEP, Search, lengths
 
 __all__ = ["Block", "Directional", "differentiate_along", "slope_along"]
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
+from oracle.at_size.grouping import Reading, rounds
+from oracle.differences.evaluation import Difference, Probe
+from oracle.differences.partials import DROWNED, SMALL, Estimate, better, estimated
+from oracle.differences.stepsize import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
 from oracle.evidence import Swept
-from oracle.grouping import Reading, rounds
-from oracle.numerical import DROWNED, SMALL, Estimate, better, estimated
-from oracle.probe import Difference, Probe
-from oracle.search import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
 

@@ -23,16 +23,16 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import stages, sweeping
 from oracle.arrays import RAISED, flat, size_of, vector, widened
+from oracle.at_size import stages, sweep
+from oracle.at_size.grouping import GROUPS, Reading, reading_of
+from oracle.at_size.stages import Stage
 from oracle.diagnosis import Situation
+from oracle.differences.evaluation import Probe
+from oracle.differences.partials import Estimate, chosen, replaced
 from oracle.evidence import MULTIPLE, NOTHING, Allowance, Comparison, Evidence, Swept, best_known, ratio, reported_scale
-from oracle.grouping import GROUPS, Reading, reading_of
 from oracle.measures import EPSILON, differences, largest
-from oracle.numerical import Estimate, chosen, replaced
-from oracle.probe import Probe
 from oracle.row import Verdict
-from oracle.stages import Stage
 from oracle.subject import BLURRING, blur
 from oracle.verdict import judge
 from oracle.witnesses import Witnesses, grossly_wrong
@@ -154,28 +154,28 @@ class AtSize(Witnesses):
         """
         x = probe.origin[k].reshape(-1)
         size = size_of(x)
-        estimate = sweeping.entries(probe, k, reading, index, size)
+        estimate = sweep.entries(probe, k, reading, index, size)
         estimate = _resolved(probe, k, reading, contribution, estimate, size)
         if estimate.index.size == x.size:
             return estimate, ()
         swept = []
-        direction = sweeping.signs(x, size, self.seed, reading)
+        direction = sweep.signs(x, size, self.seed, reading)
         zero = x == 0
         parts: list[tuple[bool, Array | None]] = [(True, None)]
         if zero.any() and not zero.all():
             parts = [(True, ~zero), (False, zero)][: 1 + zeros]
         for usual, there in parts:
             some = direction if there is None else np.where(there, direction, 0.0)
-            one = sweeping.sweep(probe, k, reading, contribution, some, usual=usual)
+            one = sweep.sweep(probe, k, reading, contribution, some, usual=usual)
             swept.append(one)
             scale = max(largest(contribution), largest(estimate.value))
             off = ratio(differences(one.ours, one.value), _allowed(one, scale))
             wrong = np.flatnonzero((off > 1) & ~one.blind)
             if wrong.size:
                 worst = wrong[np.argsort(-off[wrong])][:WRONG_GROUPS]
-                more = np.setdiff1d(sweeping.located(probe, k, reading, contribution, some, worst), estimate.index)
+                more = np.setdiff1d(sweep.located(probe, k, reading, contribution, some, worst), estimate.index)
                 if more.size:
-                    estimate = sweeping.joined([estimate, sweeping.entries(probe, k, reading, more, size)])
+                    estimate = sweep.joined([estimate, sweep.entries(probe, k, reading, more, size)])
         return estimate, tuple(swept)
 
     def _about_link(self, stage: Stage, probe: Probe, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
@@ -326,7 +326,7 @@ def _resolved(probe: Probe, k: int, reading: Reading, contribution: Array, estim
     doubt = np.flatnonzero(((c.numerical_used > 1) | c.uncertain) & ~estimate.frozen)
     if not doubt.size:
         return estimate
-    other = sweeping.again(probe, k, reading, estimate.index[doubt], size)
+    other = sweep.again(probe, k, reading, estimate.index[doubt], size)
     at = np.searchsorted(estimate.index, other.index)
     better = np.flatnonzero((other.uncertainty < estimate.uncertainty[at]) & ~estimate.kink[at])
     return replaced(estimate, other, at[better], better)

@@ -1,0 +1,1 @@
+"""What a pair of pure functions owes its caller beside the right numbers."""

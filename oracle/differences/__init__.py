@@ -1,0 +1,1 @@
+"""The first witness: central differences that know their own uncertainty."""
