@@ -35,15 +35,15 @@ from oracle.contract.checks import (
 )
 from oracle.contract.process_state import kept
 from oracle.diagnosis import Situation, diagnose, shape_cause
-from oracle.evidence import Evidence
+from oracle.judging.evidence import Evidence
+from oracle.judging.measurements import Trouble, Witnesses
+from oracle.judging.verdict import Judgement, judge, measured
 from oracle.report.exhibits import exhibit_of
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject, check_primals
 from oracle.text import count, digits
-from oracle.verdict import Judgement, judge, measured
-from oracle.witnesses import Trouble, Witnesses
 from purenet import Op
 
 __all__ = ["Label", "Verification", "dtype_named", "verify", "verify_case"]

@@ -12,7 +12,7 @@ from oracle.at_size.grouping import Reading, rounds
 from oracle.differences.evaluation import Difference, Probe
 from oracle.differences.partials import DROWNED, SMALL, Estimate, better, estimated
 from oracle.differences.stepsize import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
-from oracle.evidence import Swept
+from oracle.judging.evidence import Swept
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
 

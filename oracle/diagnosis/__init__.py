@@ -31,67 +31,67 @@ from contextlib import suppress
 import numpy as np
 
 from oracle.arrays import quiet
-from oracle.diagnosis import fits, halving, orders, others, outputs, places, terms, uses
-from oracle.diagnosis.fits import explain_factor
+from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, shape_cause, unexplained
+from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
+from oracle.diagnosis.causes.fits import explain_factor
+from oracle.diagnosis.hypotheses import Questions
 from oracle.diagnosis.jacobian import Budget
-from oracle.diagnosis.questions import Questions
-from oracle.diagnosis.said import BY_REASON, another_function, convention, shape_cause, unexplained
-from oracle.diagnosis.situation import Cause, Situation, View
-from oracle.evidence import Evidence
-from oracle.verdict import Judgement
+from oracle.diagnosis.view import Cause, Situation, View
+from oracle.judging.evidence import Evidence
+from oracle.judging.verdict import Judgement
 
 __all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
 
 CAUSES: tuple[Cause, ...] = (
-    others.of_another_value,
+    wrong_inputs.of_another_value,
     fits.zero,
     fits.truncated,
-    outputs.ignored_cotangent,
-    orders.transposed,
-    orders.reversed_or_shifted,
-    orders.reshaped,
+    cotangents.ignored_cotangent,
+    permutations.transposed,
+    permutations.reversed_or_shifted,
+    permutations.reshaped,
     fits.factor,
     fits.signs_lost,
     fits.limited,
     fits.narrow,
-    orders.transposed_and_scaled,
-    places.one_entry,
-    halving.localized,
-    places.mask_not_applied,
-    places.constant_missing,
-    places.rows_exchanged,
-    places.block,
-    places.rows_explained,
-    places.borders_explained,
-    places.zero_where_it_should_not_be,
-    others.of_another_argument,
-    outputs.own,
-    outputs.of_some_arrays,
-    uses.overwritten,
-    outputs.some_outputs,
-    others.multiplied_too_late,
-    outputs.untransposed,
-    outputs.other_cotangents,
-    others.with_other_options,
-    others.at_other_points,
-    orders.permuted,
-    outputs.permuted_cotangent,
+    permutations.transposed_and_scaled,
+    regions.one_entry,
+    bisection.localized,
+    regions.mask_not_applied,
+    regions.constant_missing,
+    regions.rows_exchanged,
+    regions.block,
+    regions.rows_explained,
+    regions.borders_explained,
+    regions.zero_where_it_should_not_be,
+    wrong_inputs.of_another_argument,
+    cotangents.own,
+    cotangents.of_some_arrays,
+    accumulation.overwritten,
+    cotangents.some_outputs,
+    wrong_inputs.multiplied_too_late,
+    cotangents.untransposed,
+    cotangents.other_cotangents,
+    wrong_inputs.with_other_options,
+    wrong_inputs.at_other_points,
+    permutations.permuted,
+    cotangents.permuted_cotangent,
     terms.one_product,
-    others.at_constants,
-    others.scaled,
-    uses.partly_lost,
+    wrong_inputs.at_constants,
+    wrong_inputs.scaled,
+    accumulation.partly_lost,
     terms.factor_along_an_axis,
-    outputs.weighted_outputs,
+    cotangents.weighted_outputs,
     terms.term_along_axes,
     terms.two_products,
     terms.only_one_term,
     fits.noise_of_a_narrow_float,
-    places.borders,
-    places.rows,
+    regions.borders,
+    regions.rows,
 )
 
 
-OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, places.one_entry)
+OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, regions.one_entry)
 """Those that look once at each entry of an argument and ask nothing of the forward pass."""
 
 OF_DY = {""}  # what the verdict says by slopes, which are those of one cotangent

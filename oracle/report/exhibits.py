@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.diagnosis import Situation
-from oracle.diagnosis.situation import View
+from oracle.diagnosis.view import View
 from oracle.differences.stepsize import RATIO
-from oracle.evidence import Evidence
+from oracle.judging.evidence import Evidence
+from oracle.judging.verdict import Judgement
 from oracle.measures import largest
 from oracle.row import Descent, ErrorMap, Exhibit, StepCurve
-from oracle.verdict import Judgement
 
 __all__ = ["descent_of", "exhibit_of"]
 

@@ -19,10 +19,10 @@ from oracle.diagnosis import Situation, diagnose
 from oracle.differences import partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
-from oracle.evidence import Allowance, Evidence
+from oracle.judging.evidence import Allowance, Evidence
+from oracle.judging.measurements import surveyed
+from oracle.judging.verdict import Judgement, judge
 from oracle.measures import differences, largest, relative
-from oracle.verdict import Judgement, judge
-from oracle.witnesses import surveyed
 from purenet.data import Digits, scaled
 from purenet.models import two_layer_net
 

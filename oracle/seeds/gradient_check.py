@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet as pn
-from oracle.evidence import Evidence
+from oracle.judging.evidence import Evidence
+from oracle.judging.verdict import judge
 from oracle.measures import Fit, fit_scale, largest
 from oracle.row import Verdict
 from oracle.seeds.comparison import PARAMETERS, Differences, Gradient, H, Point, Slice, compare, perform, slices
 from oracle.seeds.experiment import Experiment, three_digits
 from oracle.seeds.section import Claim, Quote, Section, Table, below
 from oracle.text import digits as shown
-from oracle.verdict import judge
 from purenet.data import Digits
 from purenet.models import two_layer_net
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oracle.beside import generic, is_special
+from oracle.judging.generic_point import generic, is_special
+from oracle.judging.subdifferential import excess
 from oracle.row import Verdict
-from oracle.subgradients import excess
 from oracle.subject import Subject
 from oracle.verification import verify
 from tests.oracle.planted import Pair, cube, elementwise, normal, row

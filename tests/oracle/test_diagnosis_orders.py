@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oracle import Verdict, verify
-from oracle.diagnosis.constants import named_constant
+from oracle.diagnosis.causes.known_constants import named_constant
 from tests.oracle.planted import Array, cube, elementwise, found, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])

@@ -15,6 +15,7 @@ import pytest
 import purenet as pn
 from oracle import seeds
 from oracle.differences import partials
+from oracle.judging.verdict import judge
 from oracle.row import Verdict
 from oracle.seeds import descent, facts, section
 from oracle.seeds.comparison import EVERY, PARAMETERS, Differences, Gradient, H, Point, compare, perform, slices
@@ -31,7 +32,6 @@ from oracle.seeds.gradient_check import (
     usual_halves,
 )
 from oracle.seeds.section import Claim, Quote, Section, Table
-from oracle.verdict import judge
 from purenet.data import Digits
 
 DIGITS = seeds.three_digits(None)

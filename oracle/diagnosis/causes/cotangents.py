@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import optree
 
-from oracle.diagnosis.fits import number
-from oracle.diagnosis.situation import AGREE, Array, Asked, View, counted, explains
+from oracle.diagnosis.causes.fits import number
+from oracle.diagnosis.view import AGREE, Array, Asked, View, counted, explains
 
 __all__ = [
     "contributions",

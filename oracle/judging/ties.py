@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from oracle.differences.directional import slope_along
 from oracle.differences.evaluation import Probe
-from oracle.evidence import MULTIPLE, Evidence
-from oracle.verdict import judge
+from oracle.judging.evidence import MULTIPLE, Evidence
+from oracle.judging.verdict import judge
 
 __all__ = ["joint", "tied"]
 

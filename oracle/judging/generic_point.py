@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
-from oracle.evidence import MULTIPLE, Elsewhere
+from oracle.judging.evidence import MULTIPLE, Elsewhere
+from oracle.judging.verdict import judge
 from oracle.row import Verdict
-from oracle.verdict import judge
 
 if TYPE_CHECKING:
-    from oracle.witnesses import Witnesses
+    from oracle.judging.measurements import Witnesses
 
 __all__ = ["generic", "is_special", "seek", "witnesses"]
 

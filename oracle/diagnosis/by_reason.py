@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.diagnosis.situation import Array, Situation, View, at, explains
-from oracle.evidence import Evidence, reported_scale
+from oracle.diagnosis.view import Array, Situation, View, at, explains
+from oracle.judging.evidence import Evidence, reported_scale
+from oracle.judging.verdict import Judgement
 from oracle.measures import fit_scale
 from oracle.spec import Flag
-from oracle.verdict import Judgement
 
 __all__ = ["BY_REASON", "another_function", "convention", "shape_cause", "unexplained"]
 

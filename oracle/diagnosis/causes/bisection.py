@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oracle.diagnosis.questions import Questions
-from oracle.diagnosis.situation import LEFT, Array, View, at, counted
-from oracle.evidence import MULTIPLE
+from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.view import LEFT, Array, View, at, counted
+from oracle.judging.evidence import MULTIPLE
 from oracle.measures import fit_scale
 
 __all__ = ["beyond_the_sample", "localized"]

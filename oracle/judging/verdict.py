@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.differences.partials import chosen
-from oracle.evidence import MULTIPLE, Comparison, Evidence, best_known, ratio, reported_scale
+from oracle.judging.evidence import MULTIPLE, Comparison, Evidence, best_known, ratio, reported_scale
 from oracle.measures import EPSILON, differences, fit_scale, largest, relative, ulps
 from oracle.row import Verdict
 from oracle.spec import Flag

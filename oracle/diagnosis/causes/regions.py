@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 
-from oracle.diagnosis.fits import constant_in, number
-from oracle.diagnosis.halving import beyond_the_sample
-from oracle.diagnosis.situation import AGREE, Array, View, along, at, counted, named_axes
+from oracle.diagnosis.causes.bisection import beyond_the_sample
+from oracle.diagnosis.causes.fits import constant_in, number
+from oracle.diagnosis.view import AGREE, Array, View, along, at, counted, named_axes
 from oracle.measures import fit_scale
 
 __all__ = [

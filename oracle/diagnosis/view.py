@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.evidence import Evidence
+from oracle.judging.evidence import Evidence
 from oracle.measures import eps_of, largest
 
 if TYPE_CHECKING:
-    from oracle.diagnosis.questions import Questions
+    from oracle.diagnosis.hypotheses import Questions
 
 __all__ = ["AGREE", "LEFT", "Array", "Cause", "Situation", "View", "along", "at", "counted", "explains", "named_axes"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from oracle.arrays import vector
-from oracle.diagnosis.fits import explain_factor, number
-from oracle.diagnosis.questions import Questions, Supposed
-from oracle.diagnosis.situation import AGREE, SOUND, View
+from oracle.diagnosis.causes.fits import explain_factor, number
+from oracle.diagnosis.hypotheses import Questions, Supposed
+from oracle.diagnosis.view import AGREE, SOUND, View
 from oracle.measures import differences, eps_of, fit_scale, largest
 
 __all__ = [

@@ -16,13 +16,13 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.evidence import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known
+from oracle.judging.evidence import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known
+from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences
 from oracle.row import Verdict
-from oracle.verdict import judge
 
 if TYPE_CHECKING:
-    from oracle.witnesses import Witnesses
+    from oracle.judging.measurements import Witnesses
 
 __all__ = ["seek"]
 

@@ -13,18 +13,18 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import beside, elsewhere, subgradients, ties
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
 from oracle.diagnosis import Budget, Questions, Situation
 from oracle.differences import directional, partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
-from oracle.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
+from oracle.judging import generic_point, rescaled_point, subdifferential, ties
+from oracle.judging.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
+from oracle.judging.verdict import along_errors, judge
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import BLURRING, NUDGES, Subject, blur, conditioning, natural_sizes, nearby
-from oracle.verdict import along_errors, judge
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
@@ -121,13 +121,13 @@ class Witnesses:
         doubtful = self._hidden(i, evidence)
         judgement = judge(evidence)
         if doubtful.size and (judgement.verdict.passes or judgement.reason in OPEN):
-            found, those = elsewhere.seek(self, i, evidence, doubtful)
+            found, those = rescaled_point.seek(self, i, evidence, doubtful)
             return replace(evidence, elsewhere=found), those
         if evidence.autodiff is None and judgement.verdict is Verdict.KINK:
             evidence = replace(evidence, excess=self._excess(i, evidence))
             judgement = judge(evidence)
         if judgement.verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
-            wrong = beside.seek(self._beside, i)
+            wrong = generic_point.seek(self._beside, i)
             if wrong is not None:
                 return replace(evidence, elsewhere=wrong), self._beside
         return evidence, self
@@ -191,11 +191,11 @@ class Witnesses:
 
     def _excess(self, i: int, e: Evidence) -> float:
         kinks = e.estimate.index[e.estimate.kink]
-        return subgradients.excess(self.subject, self.wide, widened(self.dy), i, kinks, self.seed)
+        return subdifferential.excess(self.subject, self.wide, widened(self.dy), i, kinks, self.seed)
 
     @cached_property
     def _beside(self) -> Witnesses | None:
-        return beside.witnesses(self)
+        return generic_point.witnesses(self)
 
     def _hidden(self, i: int, e: Evidence) -> Array:
         found = hidden(e)
