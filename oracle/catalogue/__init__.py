@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import purenet
 from oracle.spec import Spec
-from oracle.training import TrainingSpec
 from oracle.trajectory import ScheduleSpec, TrajectorySpec
+from oracle.trajectory.spec import TrainingSpec
 from purenet import Op
 
 __all__ = ["find", "modules", "on_request", "specs", "trajectories"]

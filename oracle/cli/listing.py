@@ -19,7 +19,7 @@ from oracle.running.selection import Exit, at_size, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count
-from oracle.training import TrainingSpec
+from oracle.trajectory.spec import TrainingSpec
 
 __all__ = ["list_catalogue", "show_op"]
 

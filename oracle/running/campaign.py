@@ -183,7 +183,9 @@ def _attempt(work: Callable[[], T]) -> T | BaseException:
 
 def perform(task: Task) -> tuple[Row, ...]:
     """One task, in whichever process."""
-    from oracle import training, trajectory, verification  # a worker imports JAX, the command line need not
+    from oracle import trajectory, verification  # a worker imports JAX, the command line need not
+    from oracle.trajectory import training
+    from oracle.trajectory.spec import TrainingSpec
 
     record = spec_of(task)
     if getattr(record, "reference", None) is not None:
@@ -194,7 +196,7 @@ def perform(task: Task) -> tuple[Row, ...]:
             return trajectory.run(record, seed=task.seed).rows
         if isinstance(record, trajectory.ScheduleSpec):
             return trajectory.run_schedule(record).rows
-        if isinstance(record, training.TrainingSpec):
+        if isinstance(record, TrainingSpec):
             return training.run(record, seed=task.seed).rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             rows = verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows

@@ -20,7 +20,7 @@ from oracle.report import document
 from oracle.row import Row
 from oracle.running.campaign import Task
 from oracle.sources import own_modules
-from oracle.trajectory import SlotRow
+from oracle.trajectory.spec import SlotRow
 
 __all__ = ["NAME", "Journal", "key"]
 

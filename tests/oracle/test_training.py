@@ -21,14 +21,15 @@ from oracle.catalogue.optimizers.moments import MOMENTS
 from oracle.catalogue.optimizers.problems import TWO_LAYERS, draw_two_layers, two_layers
 from oracle.catalogue.optimizers.references import by_optax
 from oracle.cli.main import Exit
-from oracle.divergence import AUTODIFF
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
 from oracle.row import Exhibit, Parting, Row, Verdict
 from oracle.running.campaign import DTYPES, Task, tasks_of
 from oracle.spec import Draw
-from oracle.training import TrainingSpec, run
 from oracle.trajectory import SlotRow, Trajectory
+from oracle.trajectory.spec import TrainingSpec
+from oracle.trajectory.tolerance import AUTODIFF
+from oracle.trajectory.training import run
 from purenet import Op
 from purenet.optimizers import adam, apply_updates
 from tests.oracle.conftest import Run

@@ -14,10 +14,10 @@ import pytest
 from oracle import catalogue
 from oracle.catalogue.optimizers.problems import NESTED, TWO_LAYERS
 from oracle.catalogue.optimizers.references import CONSTANT, by_optax, decaying
-from oracle.divergence import AUTODIFF, NUMERICAL, Gap, allowance
 from oracle.row import Verdict
 from oracle.spec import Draw, library
 from oracle.trajectory import Problem, ScheduleSpec, Trajectory, TrajectorySpec, run, run_schedule
+from oracle.trajectory.tolerance import AUTODIFF, NUMERICAL, Gap, allowance
 from purenet.optimizers import AdamState, GradientTransformation, MomentumState, adam, momentum, sgd
 from purenet.schedules import exponential_decay
 

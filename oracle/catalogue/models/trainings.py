@@ -17,9 +17,8 @@ from oracle.catalogue.models.lenet import SHAPES, lenet_by_equinox
 from oracle.catalogue.models.parts import weights
 from oracle.catalogue.optimizers.moments import MOMENTS
 from oracle.catalogue.optimizers.references import by_optax
-from oracle.runs import Batch
 from oracle.spec import Draw, library
-from oracle.training import Both, TrainingSpec
+from oracle.trajectory.spec import Batch, Both, TrainingSpec
 from purenet.data import mnist_digits, scaled
 from purenet.models import gpt, lenet
 from purenet.optimizers import adam

@@ -14,9 +14,9 @@ import optree
 
 from oracle.autodiff import quick_to_compile
 from oracle.catalogue.optimizers.problems import LAYER
-from oracle.runs import Reference
 from oracle.spec import Source, library
 from oracle.trajectory import Problem, TrajectorySpec
+from oracle.trajectory.spec import Reference
 from purenet import optimizers, schedules
 
 __all__ = ["CONSTANT", "DECAY", "by_optax", "decaying", "falling", "follows", "slot"]

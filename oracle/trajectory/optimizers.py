@@ -11,98 +11,29 @@ another one; if it parts from both others, the gradient is wrong. How far apart 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import romberg
-from oracle.divergence import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance, factor
 from oracle.measures import differences, eps_of, largest, relative
 from oracle.report.exhibits import descent_of
-from oracle.row import Exhibit, Row, Verdict
-from oracle.runs import Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
-from oracle.spec import Draw, Source
+from oracle.row import Exhibit, Verdict
+from oracle.spec import Draw
 from oracle.subject import Subject
-from purenet.op import Op
-from purenet.optimizers import GradientTransformation
+from oracle.trajectory import gradient as romberg
+from oracle.trajectory.runs import Disturbance, check_slots, descend, follow, leaves, recorded
+from oracle.trajectory.spec import Gradient, ScheduleSpec, SlotRow, Trajectory, TrajectorySpec
+from oracle.trajectory.tolerance import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance, factor
 
-__all__ = ["Problem", "ScheduleSpec", "SlotRow", "Trajectory", "TrajectorySpec", "run", "run_schedule"]
+__all__ = ["run", "run_schedule"]
 
 Array = NDArray[Any]
 Tree = Any
 
 ULPS = 16  # of a scheduled rate: a power and a product, rounded here and there
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A loss to be minimized, a function of (params, x) and options, and JAX's gradient of the same loss."""
-
-    name: str
-    loss: Op | tuple[Callable[..., Any], Callable[..., Any]]
-    """An Op, or a pair (fwd, bwd) that follows its protocol."""
-    draw: Callable[[Draw], tuple[Tree, Array, Mapping[str, Any]]]
-    """The initial parameters, x and the options."""
-    gradient: Gradient
-    """By other means."""
-
-
-@dataclass(frozen=True)
-class TrajectorySpec:
-    """An optimizer, what it must agree with, and where."""
-
-    family: ClassVar[str] = "optimizers"
-    name: str
-    optimizer: GradientTransformation
-    reference: Reference
-    slots: Mapping[str, Callable[[Any], Tree]]
-    """For each slot of our state (`mu`; `1.mu` in a chain) the tree it must equal, out of the state of the reference."""
-    problem: Problem
-    tier: int = 1
-
-
-@dataclass(frozen=True)
-class ScheduleSpec:
-    """A schedule and the function of the count that it must equal."""
-
-    family: ClassVar[str] = "schedules"
-    name: str
-    schedule: Callable[[int], float]
-    reference: Callable[[int], float]
-    source: Source
-    size: float = 0.0
-    """Of what is rounded, where a rate is a small difference of large numbers, as at the end of a cosine."""
-    tier: int = 1
-
-
-@dataclass(frozen=True)
-class SlotRow(Row):
-    """The evidence about one slot, over all steps. Values and index are from the step where it used most of its allowance."""
-
-    steps: int = 0
-    first_numerical: int | None = None
-    """The first step at which it differs from the run with central differences by more than is allowed."""
-    first_autodiff: int | None = None
-    """The same for the reference. Steps count from 1, and a schedule's counts from 0."""
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """What came of the runs, a row for each slot."""
-
-    name: str
-    rows: tuple[SlotRow, ...]
-    first: tuple[int, str] | None
-    """The first step at which a slot is off, and that slot."""
-    diagnosis: str
-
-    @property
-    def passed(self) -> bool:
-        return all(row.passed for row in self.rows)
 
 
 def run(spec: TrajectorySpec, steps: int = 50, seed: int = 0) -> Trajectory:

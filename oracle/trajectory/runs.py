@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,29 +10,15 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.divergence import Record
 from oracle.measures import largest
-from oracle.spec import Source
+from oracle.trajectory.spec import Batch, Gradient, Reference
+from oracle.trajectory.tolerance import Record
 from purenet.optimizers import GradientTransformation, apply_updates
 
-__all__ = ["Batch", "Disturbance", "Gradient", "Reference", "check_slots", "descend", "follow", "leaves", "recorded"]
+__all__ = ["Disturbance", "check_slots", "descend", "follow", "leaves", "recorded"]
 
 Array = NDArray[Any]
 Tree = Any
-
-Batch = tuple[Any, Mapping[str, Any]]
-"""What a loss is asked about at one step: x, and options."""
-Gradient = Callable[[Tree, Any, Mapping[str, Any]], Tree]
-"""`gradient(params, x, options)` with respect to the parameters, NumPy in and out."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An optimizer of another library, NumPy in and out: `step(grads, state, params)` gives the next (params, state)."""
-
-    source: Source
-    init: Callable[[Tree], Any]
-    step: Callable[[Tree, Any, Tree], tuple[Tree, Any]]
 
 
 class Disturbance:

@@ -15,57 +15,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.divergence import AUTODIFF, Distance, Gap, Record, allowed, errors, factor, fractions, multiple
 from oracle.measures import differences, largest, relative
 from oracle.row import Descent, Exhibit, Parting, Verdict
-from oracle.runs import Batch, Disturbance, Gradient, Reference, check_slots, descend, follow, leaves, recorded
-from oracle.spec import Draw, Source
+from oracle.spec import Draw
 from oracle.subject import Subject
-from oracle.trajectory import SlotRow, Trajectory
-from purenet.op import Op
-from purenet.optimizers import GradientTransformation
+from oracle.trajectory.runs import Disturbance, check_slots, descend, follow, leaves, recorded
+from oracle.trajectory.spec import Batch, Both, Gradient, SlotRow, TrainingSpec, Trajectory
+from oracle.trajectory.tolerance import AUTODIFF, Distance, Gap, Record, allowed, errors, factor, fractions, multiple
 
-__all__ = ["TrainingSpec", "run"]
+__all__ = ["run"]
 
 Array = NDArray[Any]
 Tree = Any
-Both = Callable[[Tree, Any, Mapping[str, Any]], tuple[Any, Tree]]
 
 SHADOWS = 2
 """One whose error persists and one whose error is new at each step. In a tensor of thousands of entries some have the worst
 signs, so two say what four say of the few entries of a small loss."""
 CONTRADICTED = 4 * AUTODIFF
 """The error of a gradient, relative to its largest entry, from which on it is to blame for runs that part."""
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """A net with its loss, an optimizer, what both must agree with, and on what."""
-
-    family: ClassVar[str] = "models"
-    name: str
-    case: str
-    """On what and how it is trained."""
-    goal: Op | tuple[Callable[..., Any], Callable[..., Any]]
-    """A loss of (params, *arguments) and options: an Op, or a pair (fwd, bwd) that follows its protocol."""
-    draw: Callable[[Draw, int], tuple[Tree, Sequence[Batch]]]
-    """The initial parameters, and the (arguments, options) of so many steps."""
-    optimizer: GradientTransformation
-    value_and_gradient: Both
-    """Of (params, arguments, options) by other means: the loss and its gradient with respect to the parameters."""
-    reference: Reference
-    """The optimizer of another library."""
-    slots: Mapping[str, Callable[[Any], Tree]]
-    """For each slot of our state the tree it must equal, out of the state of the reference."""
-    source: Source
-    steps: int = 100
-    tier: int = 2
 
 
 def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajectory:
