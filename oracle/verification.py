@@ -21,20 +21,11 @@ from oracle.arrays import RAISED, Leaf, leaves_of, narrowest, quiet, random_cota
 from oracle.at_size.measurements import LARGE, AtSize, resolution
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
-from oracle.contract.checks import (
-    CHECKS,
-    FEW_CHECKS,
-    GLOBAL,
-    IGNORED,
-    SHARED,
-    WRITES,
-    Breach,
-    Setting,
-    check_contract,
-    is_still_the_same,
-)
+from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_the_same
+from oracle.contract.form import well_formed
 from oracle.contract.process_state import kept
-from oracle.diagnosis import Situation, diagnose, shape_cause
+from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
+from oracle.diagnosis import Situation, diagnose
 from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Trouble, Witnesses
 from oracle.judging.verdict import Judgement, judge, measured
@@ -222,7 +213,7 @@ class _Run:
 
     def _judge_all(self, rows: list[Row], y: Any, dy: Any, cotangents: Any) -> None:
         """The rows of everything that the op gave are added to `rows`, one by one, since a witness may not answer."""
-        breaches = self._well_formed(cotangents, batch := _batch(self.leaves, y))
+        breaches = well_formed(cotangents, self.names, self.primals, batch := _batch(self.leaves, y))
         if breaches:
             rows += self._breached(breaches)
             return
@@ -311,35 +302,6 @@ class _Run:
         return [
             self._row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches
         ]
-
-    def _well_formed(self, cotangents: Any, batch: int | None) -> list[Breach]:
-        """What is wrong with the form of the cotangents: number, structure, shape, dtype."""
-        if not isinstance(cotangents, tuple) or len(cotangents) != len(self.primals):
-            got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
-            expected = f"a tuple of {len(self.primals)}, one for each argument"
-            return [Breach("", f"the backward pass returned {got}, expected {expected}")]
-        breaches = []
-        for name, primal, cotangent in zip(self.names, self.primals, cotangents, strict=True):
-            if cotangent is None:
-                breaches.append(Breach(name, "the backward pass returned None: no gradient is not a zero gradient"))
-                continue
-            ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
-            if ours != theirs:
-                breaches.append(Breach(name, f"the cotangent has the structure {ours}, the argument {theirs}"))
-                continue
-            for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
-                primal_leaf = np.asarray(leaf.array)
-                if isinstance(array, float) and primal_leaf.shape == () and primal_leaf.dtype == np.float64:
-                    continue  # a number for a number
-                if not hasattr(array, "dtype"):
-                    breaches.append(Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array"))
-                elif array.shape != primal_leaf.shape:
-                    breaches.append(Breach(leaf.path, shape_cause(array.shape, primal_leaf.shape, batch)))
-                elif array.dtype != primal_leaf.dtype:
-                    kind = "integer dtype: " if array.dtype.kind in "iu" else ""
-                    what = f"{kind}the cotangent is {array.dtype}, the argument {primal_leaf.dtype}"
-                    breaches.append(Breach(leaf.path, what))
-        return breaches
 
     # ----------------------------------------------------------------------------------------- the point
 

@@ -8,140 +8,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.arrays import RAISED, Leaf, copied_arrays, flat, leaves_of, narrowest, vector, widened
+from oracle.arrays import RAISED, copied_arrays
+from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import kept
-from oracle.measures import eps_of, largest
-from oracle.subject import BLURRING, Subject, blur, conditioning, natural_sizes
+from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, same_bits, tolerant
 
-__all__ = ["CHECKS", "FEW_CHECKS", "Breach", "Setting", "check_contract", "is_still_the_same"]
+__all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
-
-
-WRITES = "writes to"
-GLOBAL = "changes what is global"
-SHARED = "shared buffer"
-IGNORED = "cotangent ignored"
-ONCE = "bwd can be called only once"
-NARROW_BLUR = 2.0**-8  # of a gradient's size: no more is forgiven in a narrow dtype
-ROOM = 2.0**-80
-FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
-MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
-
-
-class Breach(NamedTuple):
-    """`parameter` is the path of the argument or cotangent concerned, or '' for the op as a whole."""
-
-    parameter: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the checks look at: the subject at a point, with the cotangent and what it gave."""
-
-    subject: Subject
-    primals: tuple[Any, ...]
-    dy: Any
-    y: Any
-    cotangents: tuple[Any, ...]
-    views: bool
-    """Whether the value may be a view of an argument, by declaration."""
-    aliases: bool = False
-    """Whether a cotangent may share memory with dy, an argument or another, by declaration."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.subject.names(len(self.primals))
-
-    def gradient(self, primals: Sequence[Any], dy: Any) -> tuple[Any, ...]:
-        _, residuals = self.subject.fwd(*primals)
-        return tuple(self.subject.bwd(residuals, dy))
-
-    def leaves(self, trees: Sequence[Any]) -> list[Leaf]:
-        return leaves_of(self.names, trees)
-
-    def results(self) -> tuple[Any, list[Leaf]]:
-        """The value and each cotangent. The layout of the arguments is kept: a matrix product rounds by it."""
-        y, residuals = self.subject.fwd(*self.primals)
-        return _copied(y), self.leaves(_copied(self.subject.bwd(residuals, self.dy)))
-
-    @cached_property
-    def sizes(self) -> list[float]:
-        """The natural size of each cotangent: what its rounding is measured by."""
-        return natural_sizes(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
-
-    @cached_property
-    def blur(self) -> list[float]:
-        """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums."""
-
-        def gradient(primals: Any) -> list[Array]:
-            return flat(self.gradient(primals, widened(self.dy)))
-
-        dtype = narrowest(self.leaves(self.primals)).name
-        try:
-            moved = conditioning(gradient, widened(self.primals), dtype=dtype)
-        except RAISED:  # it does not take float64
-            return [0.0] * len(self.sizes)
-        if dtype == "float64":
-            return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
-        return [min(BLURRING * largest(m), NARROW_BLUR * size) for m, size in zip(moved, self.sizes, strict=True)]
-
-    def is_close(self, i: int, one: Array, two: Array) -> bool:
-        """Whether two gradients of argument `i` are the same but for the order of operations."""
-        a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
-        if a.shape != b.shape or largest(a, b) <= self.rounding[i]:
-            return a.shape == b.shape
-        return self.forgives(i, largest(a - b), 256 * eps_of(one.dtype) * max(self.sizes[i], largest(a)))
-
-    def forgives(self, i: int, apart: float, allowed: float) -> bool:
-        """Whether two gradients of argument `i` may be so far apart: by their own rounding, or by that of the arguments."""
-        return not apart > allowed or not apart > allowed + self.blur[i]
-
-    @property
-    def far(self) -> tuple[float, ...]:
-        """Factors of dy, in the dtype of the value."""
-        dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(self.dy)]
-        power = min((FAR.get(dtype, 0) for dtype in dtypes), default=0)
-        return (2.0**power, -(2.0**-power)) if power else ()
-
-    @cached_property
-    def rounding(self) -> list[float]:
-        """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
-        value = largest(vector(self.y))
-        return [
-            64 * eps_of(np.asarray(leaf.array).dtype) * value / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
-            for leaf in self.leaves(self.primals)
-        ]
-
-
-def _same_bits(one: Any, two: Any) -> bool:
-    """Whether two trees hold the same bits, without a copy of them."""
-    ones, twos = ([np.asarray(a) for a in optree.tree_leaves(tree)] for tree in (one, two))
-    if [(a.shape, a.dtype) for a in ones] != [(a.shape, a.dtype) for a in twos]:
-        return False
-    return all(np.array_equal(_bytes(a), _bytes(b)) for a, b in zip(ones, twos, strict=True))
-
-
-def _bytes(a: Array) -> Array:
-    return np.ascontiguousarray(a).reshape(-1).view(np.uint8)
-
-
-def _array_bits(option: Any) -> list[bytes]:
-    return [leaf.tobytes() for leaf in optree.tree_leaves(option) if isinstance(leaf, np.ndarray)]
-
-
-def _copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
-    return optree.tree_map(lambda a: change(np.asarray(a)), tree)
 
 
 def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
@@ -153,7 +34,7 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
         warnings.resetwarnings()
         np.random.seed(0x676C6F62)  # noqa: NPY002 - an op may seed the global generator
         with kept() as changed:
-            replace(s, subject=s.subject.on_copies()).gradient(s.primals, _copied(s.dy))
+            replace(s, subject=s.subject.on_copies()).gradient(s.primals, copied(s.dy))
             found = changed()
     if found:
         yield Breach("", f"{GLOBAL}: {', '.join(found)}")
@@ -161,28 +42,28 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
     """Neither pass writes to an argument, nor the backward pass to its cotangent or its residuals."""
-    primals, dy, options = _copied(s.primals), _copied(s.dy), copied_arrays(s.subject.options)
+    primals, dy, options = copied(s.primals), copied(s.dy), copied_arrays(s.subject.options)
     _, residuals = s.subject.forward(*primals, **options)
     for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
-        if not _same_bits(before.array, after.array):
+        if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the forward pass {WRITES} its argument")
-    given = _copied(primals)  # as the forward pass left them
-    first = _copied(s.subject.bwd(residuals, dy))
+    given = copied(primals)  # as the forward pass left them
+    first = copied(s.subject.bwd(residuals, dy))
     for before, after in zip(s.leaves(given), s.leaves(primals), strict=True):
-        if not _same_bits(before.array, after.array):
+        if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
     for name, before in s.subject.options.items():
-        if _array_bits(before) != _array_bits(options[name]):
+        if array_bits(before) != array_bits(options[name]):
             yield Breach("", f"the op {WRITES} its keyword argument {name}")
-    if not _same_bits(dy, s.dy):
+    if not same_bits(dy, s.dy):
         yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
         return
     try:
-        again = s.subject.bwd(residuals, _copied(s.dy))
+        again = s.subject.bwd(residuals, copied(s.dy))
     except RAISED as error:
         yield Breach("", f"{ONCE}: with the same residuals again it raises {type(error).__name__}: {error}")
         return
-    if not _same_bits(again, first):
+    if not same_bits(again, first):
         yield Breach("", "bwd called twice with the same residuals gives two results: it changes its residuals")
 
 
@@ -195,7 +76,7 @@ def shares_memory(s: Setting) -> Iterator[Breach]:
                 yield Breach(leaf.path, "the value shares memory with this argument: return a copy, or declare views")
     if s.aliases:
         return
-    dy = _copied(s.dy)
+    dy = copied(s.dy)
     results = s.leaves(s.subject.bwd(residuals, dy))
     for i, result in enumerate(results):
         others = [("the caller's dy, who may change it", d) for d in optree.tree_leaves(dy)]
@@ -213,12 +94,12 @@ def _overlap(a: Any, b: Any) -> bool:
 
 def gives_memory_away(s: Setting) -> Iterator[Breach]:
     """Two calls never return the same memory, so that the second does not overwrite what the first returned."""
-    (y, residuals), (again, others) = (s.subject.fwd(*_copied(s.primals)) for _ in range(2))
+    (y, residuals), (again, others) = (s.subject.fwd(*copied(s.primals)) for _ in range(2))
     if any(_overlap(a, b) for a, b in zip(optree.tree_leaves(y), optree.tree_leaves(again), strict=True)):
         yield Breach("", f"{SHARED}: two forward passes return the same memory")
-    first = s.leaves(s.subject.bwd(residuals, _copied(s.dy)))
+    first = s.leaves(s.subject.bwd(residuals, copied(s.dy)))
     for same, call in ((residuals, "with the same residuals"), (others, "of two forward passes")):
-        found = [one.path for one, two in zip(first, s.leaves(s.subject.bwd(same, _copied(s.dy))), strict=True)
+        found = [one.path for one, two in zip(first, s.leaves(s.subject.bwd(same, copied(s.dy))), strict=True)
                  if _overlap(one.array, two.array)]  # fmt: skip
         if found:
             yield from (Breach(path, f"{SHARED}: two backward passes {call} return the same memory") for path in found)
@@ -228,10 +109,10 @@ def gives_memory_away(s: Setting) -> Iterator[Breach]:
 def is_deterministic(s: Setting) -> Iterator[Breach]:
     """The same input gives the same bits."""
     (first, cotangents), (second, again) = (s.results() for _ in range(2))
-    if not _same_bits(first, second):
+    if not same_bits(first, second):
         yield Breach("", "two forward passes with the same arguments give different values")
     for one, two in zip(cotangents, again, strict=True):
-        if not _same_bits(one.array, two.array):
+        if not same_bits(one.array, two.array):
             yield Breach(one.path, "two backward passes with the same arguments give different cotangents")
 
 
@@ -240,13 +121,13 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     _, cotangents = s.results()
     for change in ELSEWHERE:
         _, residuals = s.subject.fwd(*s.primals)
-        with _tolerant():
+        with tolerant():
             try:
-                s.subject.fwd(*_copied(s.primals, change))
+                s.subject.fwd(*copied(s.primals, change))
             except RAISED:  # another point may be outside the op's domain
                 continue
         pairs = zip(s.leaves(s.subject.bwd(residuals, s.dy)), cotangents, strict=True)
-        stale = [leaf.path for leaf, before in pairs if not _same_bits(leaf.array, before.array)]
+        stale = [leaf.path for leaf, before in pairs if not same_bits(leaf.array, before.array)]
         yield from (
             Breach(path, "stale or shared buffer: another forward pass in between changes the cotangent") for path in stale
         )
@@ -261,69 +142,6 @@ ELSEWHERE: tuple[Callable[[Array], Array], ...] = (
     lambda a: np.flip(a).copy(),
     lambda a: a[:1].copy() if a.ndim else a,
 )
-
-
-def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
-    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2); also where parts of a cotangent are 0."""
-    _, residuals = s.subject.fwd(*s.primals)
-    generator = np.random.default_rng(0)
-    base = s.leaves(s.cotangents)
-
-    def pulled(dy: Any) -> list[Leaf]:
-        return s.leaves(_copied(s.subject.bwd(residuals, dy)))
-
-    other = _copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
-    alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
-    doubled, none = (pulled(_copied(s.dy, _times(factor))) for factor in (2, 0))
-    parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.dy, generator)]
-    far = {factor: pulled(_copied(s.dy, _times(factor))) for factor in s.far}
-    for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
-        if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
-            continue  # another breach says so
-        a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
-        sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in parts]
-        allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
-        apart = max(_apart(a2, 2 * a), *(_apart(*pair) / 4 for pair in ((ab, a + b), *((total, a) for total in sums))))
-        if np.array_equal(a, a2) and largest(a) > 0:
-            yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
-        elif largest(np.asarray(g0.array, np.float64)) > 0:
-            yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
-        elif largest(a, b, ab, *sums) <= s.rounding[i]:
-            continue
-        elif not s.forgives(i, apart, allowed):
-            yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
-        elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
-            for factor, leaves in far.items():
-                if _apart(np.asarray(leaves[i].array, np.float64) / factor, a) > allowed:
-                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy): clipped, or compared with a fixed number?"
-                    yield Breach(g.path, f"not linear in its cotangent: {what}")
-                    break
-
-
-def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
-    """Cotangents that add up to `dy`, those that callers pass among them.
-
-    With zeros at random places; ones and the rest; a single element and the others; and each array by itself.
-    """
-    mask = _copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
-    single = _copied(dy, lambda a: np.asarray(np.arange(a.size).reshape(a.shape) == generator.integers(a.size or 1), a.dtype))
-    ones = _copied(dy, np.ones_like)
-    sums = [[optree.tree_map(lambda a, m: a * m, dy, some), optree.tree_map(lambda a, m: a * (1 - m), dy, some)]
-            for some in (mask, single)]  # fmt: skip
-    sums.append([ones, optree.tree_map(lambda a, one: np.asarray(a - one), dy, ones)])
-    leaves, structure = optree.tree_flatten(dy)
-    if 1 < len(leaves) <= MOST_ARRAYS:
-        sums.append([structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))])
-    return sums
-
-
-def _apart(a: Array, b: Array) -> float:
-    """The largest distance, infinite where the first is no number but should be; what overflows a narrow dtype is left out."""
-    return float("inf") if (np.isfinite(b) & np.isnan(a)).any() else largest(a - b)
-
-
-def _times(factor: float) -> Callable[[Array], Array]:
-    return lambda a: np.asarray(a * a.dtype.type(factor))
 
 
 def accepts_any_layout(s: Setting) -> Iterator[Breach]:
@@ -341,7 +159,7 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
             return a
 
         try:
-            found = s.leaves(s.gradient(_copied(s.primals, laid_out), _copied(s.dy, laid_out)))
+            found = s.leaves(s.gradient(copied(s.primals, laid_out), copied(s.dy, laid_out)))
         except RAISED as error:
             yield Breach("", f"arguments in {name}, read-only, raise {type(error).__name__}: {error}")
             continue
@@ -388,15 +206,8 @@ def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterat
         if any(WRITES in breach.what or ONCE in breach.what for breach in breaches):
             break
         try:
-            with _tolerant():  # the op has run without a warning before, where it should
+            with tolerant():  # the op has run without a warning before, where it should
                 breaches += check(setting)
         except RAISED as error:
             breaches.append(Breach("", f"{check.__name__.replace('_', ' ')}: raised {type(error).__name__}: {error}"))
     return breaches
-
-
-@contextmanager
-def _tolerant() -> Iterator[None]:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield

@@ -31,7 +31,7 @@ from contextlib import suppress
 import numpy as np
 
 from oracle.arrays import quiet
-from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, shape_cause, unexplained
+from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
 from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
 from oracle.diagnosis.causes.fits import explain_factor
 from oracle.diagnosis.hypotheses import Questions
@@ -40,7 +40,7 @@ from oracle.diagnosis.view import Cause, Situation, View
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement
 
-__all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor", "shape_cause"]
+__all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor"]
 
 CAUSES: tuple[Cause, ...] = (
     wrong_inputs.of_another_value,

@@ -12,7 +12,7 @@ from oracle.judging.verdict import Judgement
 from oracle.measures import fit_scale
 from oracle.spec import Flag
 
-__all__ = ["BY_REASON", "another_function", "convention", "shape_cause", "unexplained"]
+__all__ = ["BY_REASON", "another_function", "convention", "unexplained"]
 
 
 def _not_finite(e: Evidence, j: Judgement) -> str:
@@ -202,23 +202,6 @@ def _at_kinks(e: Evidence) -> str:
         f"{e.estimate.kink.sum()} of {e.estimate.index.size} elements at a kink; at {at(e, first)} the slopes are "
         f"{left:.6g} and {right:.6g}, the gradient is {e.analytic[first]:.6g}"
     )
-
-
-def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | None) -> str:
-    """What a cotangent of the wrong shape suggests."""
-    extra = len(found) - len(expected)
-    broadcast = extra >= 0 and all(n in (m, 1) for m, n in zip(found[extra:], expected, strict=True))
-    if extra == 0 and sorted(found) == sorted(expected):
-        why = ": transposed?"
-    elif extra == 1 and found[1:] == expected and found[0] == batch:
-        why = f": batch sum missing (one gradient for each of {batch} samples)"
-    elif extra > 0 and found == (1,) * extra + expected:
-        why = ": a dimension of size 1 too many (keepdims?)"
-    elif broadcast:
-        why = ": not summed back over the broadcast dimensions"
-    else:
-        why = ""
-    return f"the cotangent has shape {found}, the argument {expected}{why}"
 
 
 def another_function(e: Evidence, j: Judgement) -> str:

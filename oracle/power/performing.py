@@ -20,7 +20,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import copied_arrays, random_cotangent
-from oracle.contract.checks import Setting, check_contract
+from oracle.contract.checks import check_contract
+from oracle.contract.setting import Setting
 from oracle.power.mutants import Fate, Mutant, Outcome
 from oracle.power.reach import backward, compiled, forward, function_named, with_code
 from oracle.power.smallest import Smallest, smallest

@@ -13,7 +13,8 @@ from scipy import special
 import purenet as pn
 from oracle import Verdict, verify
 from oracle.arrays import random_cotangent
-from oracle.contract.checks import CHECKS, Breach, Setting, check_contract
+from oracle.contract.checks import CHECKS, check_contract
+from oracle.contract.setting import Breach, Setting
 from oracle.subject import Subject
 from tests.oracle.planted import Array, Pair, cube, dense, normal, row, signed
 

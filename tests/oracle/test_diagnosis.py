@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from oracle import Flag, Verdict, verify
-from oracle.diagnosis import explain_factor, shape_cause
+from oracle.contract.form import shape_cause
+from oracle.diagnosis import explain_factor
 from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed
 
 X = signed(6)

@@ -1,0 +1,65 @@
+"""The form of the cotangents: their number, structure, shapes and dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.arrays import Leaf, leaves_of
+from oracle.contract.setting import Breach
+
+__all__ = ["shape_cause", "well_formed"]
+
+
+def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], batch: int | None) -> list[Breach]:
+    """What is wrong with the form of the cotangents, one for each argument; `batch` is how many samples there are."""
+    if not isinstance(cotangents, tuple) or len(cotangents) != len(primals):
+        got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
+        expected = f"a tuple of {len(primals)}, one for each argument"
+        return [Breach("", f"the backward pass returned {got}, expected {expected}")]
+    breaches = []
+    for name, primal, cotangent in zip(names, primals, cotangents, strict=True):
+        if cotangent is None:
+            breaches.append(Breach(name, "the backward pass returned None: no gradient is not a zero gradient"))
+            continue
+        ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
+        if ours != theirs:
+            breaches.append(Breach(name, f"the cotangent has the structure {ours}, the argument {theirs}"))
+            continue
+        for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
+            breaches += _of_one_array(leaf, array, batch)
+    return breaches
+
+
+def _of_one_array(leaf: Leaf, array: Any, batch: int | None) -> Iterator[Breach]:
+    """What is wrong with the cotangent of one array."""
+    primal = np.asarray(leaf.array)
+    if isinstance(array, float) and primal.shape == () and primal.dtype == np.float64:
+        return  # a number for a number
+    if not hasattr(array, "dtype"):
+        yield Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array")
+    elif array.shape != primal.shape:
+        yield Breach(leaf.path, shape_cause(array.shape, primal.shape, batch))
+    elif array.dtype != primal.dtype:
+        kind = "integer dtype: " if array.dtype.kind in "iu" else ""
+        yield Breach(leaf.path, f"{kind}the cotangent is {array.dtype}, the argument {primal.dtype}")
+
+
+def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | None) -> str:
+    """What a cotangent of the wrong shape suggests."""
+    extra = len(found) - len(expected)
+    broadcast = extra >= 0 and all(n in (m, 1) for m, n in zip(found[extra:], expected, strict=True))
+    if extra == 0 and sorted(found) == sorted(expected):
+        why = ": transposed?"
+    elif extra == 1 and found[1:] == expected and found[0] == batch:
+        why = f": batch sum missing (one gradient for each of {batch} samples)"
+    elif extra > 0 and found == (1,) * extra + expected:
+        why = ": a dimension of size 1 too many (keepdims?)"
+    elif broadcast:
+        why = ": not summed back over the broadcast dimensions"
+    else:
+        why = ""
+    return f"the cotangent has shape {found}, the argument {expected}{why}"

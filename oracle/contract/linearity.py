@@ -1,0 +1,84 @@
+"""Whether the backward pass is linear in its cotangent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import optree
+from numpy.typing import NDArray
+
+from oracle.arrays import Leaf
+from oracle.contract.setting import IGNORED, Breach, Setting, copied
+from oracle.measures import eps_of, largest
+
+__all__ = ["is_linear_in_dy"]
+
+Array = NDArray[Any]
+
+ROOM = 2.0**-80
+MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
+
+
+def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
+    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2); also where parts of a cotangent are 0."""
+    _, residuals = s.subject.fwd(*s.primals)
+    generator = np.random.default_rng(0)
+    base = s.leaves(s.cotangents)
+
+    def pulled(dy: Any) -> list[Leaf]:
+        return s.leaves(copied(s.subject.bwd(residuals, dy)))
+
+    other = copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
+    alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
+    doubled, none = (pulled(copied(s.dy, _times(factor))) for factor in (2, 0))
+    parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.dy, generator)]
+    far = {factor: pulled(copied(s.dy, _times(factor))) for factor in s.far}
+    for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
+        if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
+            continue  # another breach says so
+        a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
+        sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in parts]
+        allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
+        apart = max(_apart(a2, 2 * a), *(_apart(*pair) / 4 for pair in ((ab, a + b), *((total, a) for total in sums))))
+        if np.array_equal(a, a2) and largest(a) > 0:
+            yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
+        elif largest(np.asarray(g0.array, np.float64)) > 0:
+            yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
+        elif largest(a, b, ab, *sums) <= s.rounding[i]:
+            continue
+        elif not s.forgives(i, apart, allowed):
+            yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
+        elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
+            for factor, leaves in far.items():
+                if _apart(np.asarray(leaves[i].array, np.float64) / factor, a) > allowed:
+                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy): clipped, or compared with a fixed number?"
+                    yield Breach(g.path, f"not linear in its cotangent: {what}")
+                    break
+
+
+def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
+    """Cotangents that add up to `dy`, those that callers pass among them.
+
+    With zeros at random places; ones and the rest; a single element and the others; and each array by itself.
+    """
+    mask = copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
+    single = copied(dy, lambda a: np.asarray(np.arange(a.size).reshape(a.shape) == generator.integers(a.size or 1), a.dtype))
+    ones = copied(dy, np.ones_like)
+    sums = [[optree.tree_map(lambda a, m: a * m, dy, some), optree.tree_map(lambda a, m: a * (1 - m), dy, some)]
+            for some in (mask, single)]  # fmt: skip
+    sums.append([ones, optree.tree_map(lambda a, one: np.asarray(a - one), dy, ones)])
+    leaves, structure = optree.tree_flatten(dy)
+    if 1 < len(leaves) <= MOST_ARRAYS:
+        sums.append([structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))])
+    return sums
+
+
+def _apart(a: Array, b: Array) -> float:
+    """The largest distance, infinite where the first is no number but should be; what overflows a narrow dtype is left out."""
+    return float("inf") if (np.isfinite(b) & np.isnan(a)).any() else largest(a - b)
+
+
+def _times(factor: float) -> Callable[[Array], Array]:
+    return lambda a: np.asarray(a * a.dtype.type(factor))
