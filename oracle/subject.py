@@ -12,29 +12,17 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import KINDS, adapted
-from oracle.arrays import RAISED, Leaf, copied_arrays, flat, leaves_of, narrowed, quiet, vector, widened
-from oracle.measures import EPSILON, differences, largest
+from oracle.arrays import Leaf, copied_arrays, leaves_of
+from oracle.measures import EPSILON
 from purenet import Op
 from purenet.optimizers import GradientTransformation
 
 __all__ = [
-    "BLURRING",
-    "NUDGES",
     "Subject",
-    "blur",
     "check_primals",
-    "conditioning",
-    "natural_sizes",
-    "nearby",
 ]
 
 Array = NDArray[Any]
-
-NUDGES = 4  # by which conditioning is measured
-BLURRING = 16.0  # times what the nudges move, another order of the same operations may
-BLURRED = 2.0**-30  # of a gradient's size: no more is forgiven
-JUMPING = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
-ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
 @dataclass(frozen=True)
@@ -151,68 +139,3 @@ def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:
     if first is None:
         raise ValueError(f"verify: the arguments of {subject.name} hold no arrays")
     return np.result_type(*(np.asarray(leaf.array).dtype for leaf in leaves_of(subject.names(len(primals)), primals)))
-
-
-def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
-    """The size of the value and of each gradient, here and on the way to the origin: what their rounding is measured by."""
-    path = [[largest(vector(y)), *(largest(a) for a in flat(cotangents))]]
-    for t in ON_THE_WAY:
-        with quiet():
-            try:
-                value, residuals = subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), widened(primals)))
-                there = flat(subject.bwd(residuals, narrowed(dy, value)))
-            except RAISED:  # outside the domain, or float64 is not taken: no such point
-                break
-        path.append([largest(vector(value)), *(largest(a) for a in there)])
-    size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
-    return size, scales
-
-
-def conditioning(
-    gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0, dtype: str = "float64", nudges: int = NUDGES
-) -> list[Array]:
-    """How far each entry of each gradient (or value) moves when every entry of the arguments moves by its rounding.
-
-    Where large terms cancel, as in 2 (p - t) for p near t, no computation in `dtype` is more exact than that.
-    """
-    with quiet():
-        here = gradient(primals)
-
-        def moved(given: Any) -> list[Array]:
-            return [np.nan_to_num(differences(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
-
-        try:
-            return nearby(moved, primals, seed, dtype, nudges)
-        except RAISED:  # the end of the op's domain: nothing is known
-            return [np.zeros(np.shape(g)) for g in here]
-
-
-def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, nudges: int = NUDGES) -> list[Array]:
-    """The largest of what `errors` says at some points that rounding cannot tell from this one."""
-    generator = np.random.default_rng([seed, 0x636F6E64])
-    most: list[Array] | None = None
-    for _ in range(nudges):
-        signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
-        nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
-        with quiet():
-            found = errors(nudged)
-        most = list(found) if most is None else [np.maximum(*pair) for pair in zip(most, found, strict=True)]
-    return most or []
-
-
-def blur(moved: float, size: float) -> float:
-    """What the rounding of the arguments may do to a gradient of this size that they move so far."""
-    return min(BLURRING * moved, BLURRED * size) if moved <= JUMPING * size else 0.0
-
-
-def _natural(sizes: Sequence[float]) -> float:
-    """The largest of the sizes on the way to the origin, unless they only show a singularity there.
-
-    Where a function is saturated its size grows by less and less towards the origin, where 1 / x**3 grows by the same
-    factor with every step: its size there says nothing of its rounding here.
-    """
-    if len(sizes) > len(ON_THE_WAY) and min(sizes) > 0:
-        here, first, *_, before, last = sizes
-        if last > 2 * before and last / before > 0.5 * first / here:
-            return here
-    return max(sizes)

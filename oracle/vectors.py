@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from oracle.adapters import Pair, named
 from oracle.arrays import leaves_of, random_cotangent, vector
-from oracle.judging.evidence import Allowance
+from oracle.judging.error_budget import Allowance
 from oracle.measures import differences, eps_of, largest, relative
 from oracle.row import Row, Verdict, worst_first
 from oracle.subject import Subject

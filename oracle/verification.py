@@ -28,7 +28,8 @@ from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Set
 from oracle.diagnosis import Situation, diagnose
 from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Trouble, Witnesses
-from oracle.judging.verdict import Judgement, judge, measured
+from oracle.judging.reported_errors import measured
+from oracle.judging.verdict import Judgement, judge
 from oracle.report.exhibits import exhibit_of
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first

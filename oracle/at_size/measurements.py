@@ -30,12 +30,14 @@ from oracle.at_size.stages import Stage
 from oracle.diagnosis import Situation
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate, chosen, replaced
-from oracle.judging.evidence import MULTIPLE, NOTHING, Allowance, Comparison, Evidence, Swept, best_known, ratio, reported_scale
+from oracle.judging.comparison import Comparison, best_known, ratio, reported_scale
+from oracle.judging.conditioning import BLURRING, blur
+from oracle.judging.error_budget import MULTIPLE, NOTHING, Allowance
+from oracle.judging.evidence import Evidence, Swept
 from oracle.judging.measurements import Witnesses, grossly_wrong
 from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences, largest
 from oracle.row import Verdict
-from oracle.subject import BLURRING, blur
 
 __all__ = ["LARGE", "AtSize", "resolution"]
 

@@ -16,7 +16,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import flat
-from oracle.subject import blur, conditioning
+from oracle.judging.conditioning import blur, conditioning
 from purenet import Op
 
 __all__ = ["Stage", "has_stages", "run"]

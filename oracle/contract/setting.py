@@ -14,8 +14,9 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowest, vector, widened
+from oracle.judging.conditioning import BLURRING, blur, conditioning, natural_sizes
 from oracle.measures import eps_of, largest
-from oracle.subject import BLURRING, Subject, blur, conditioning, natural_sizes
+from oracle.subject import Subject
 
 __all__ = [
     "GLOBAL",

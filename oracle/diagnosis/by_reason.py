@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from oracle.diagnosis.view import Array, Situation, View, at, explains
-from oracle.judging.evidence import Evidence, reported_scale
+from oracle.judging.comparison import reported_scale
+from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement
 from oracle.measures import fit_scale
 from oracle.spec import Flag

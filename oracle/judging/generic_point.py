@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
-from oracle.judging.evidence import MULTIPLE, Elsewhere
+from oracle.judging.error_budget import MULTIPLE
+from oracle.judging.evidence import Elsewhere
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
 

@@ -19,12 +19,15 @@ from oracle.differences import directional, partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
 from oracle.judging import generic_point, rescaled_point, subdifferential, ties
-from oracle.judging.evidence import NOTHING, Allowance, Evidence, best_known, doubted, hidden
+from oracle.judging.comparison import best_known, doubted, hidden
+from oracle.judging.conditioning import BLURRING, NUDGES, blur, conditioning, natural_sizes, nearby
+from oracle.judging.error_budget import NOTHING, Allowance
+from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import along_errors, judge
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.row import Verdict
 from oracle.spec import Flag
-from oracle.subject import BLURRING, NUDGES, Subject, blur, conditioning, natural_sizes, nearby
+from oracle.subject import Subject
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback

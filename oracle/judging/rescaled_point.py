@@ -16,7 +16,9 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.judging.evidence import AUTODIFF_ROUNDING, MULTIPLE, Elsewhere, Evidence, best_known
+from oracle.judging.comparison import best_known
+from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE
+from oracle.judging.evidence import Elsewhere, Evidence
 from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences
 from oracle.row import Verdict

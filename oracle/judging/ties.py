@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from oracle.differences.directional import slope_along
 from oracle.differences.evaluation import Probe
-from oracle.judging.evidence import MULTIPLE, Evidence
+from oracle.judging.error_budget import MULTIPLE
+from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import judge
 
 __all__ = ["joint", "tied"]

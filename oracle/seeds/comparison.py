@@ -19,7 +19,8 @@ from oracle.diagnosis import Situation, diagnose
 from oracle.differences import partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
-from oracle.judging.evidence import Allowance, Evidence
+from oracle.judging.error_budget import Allowance
+from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import surveyed
 from oracle.judging.verdict import Judgement, judge
 from oracle.measures import differences, largest, relative

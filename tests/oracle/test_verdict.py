@@ -18,7 +18,8 @@ import purenet as pn
 from oracle import Flag, Verdict, verify
 from oracle.differences.directional import Block, Directional
 from oracle.differences.partials import Estimate
-from oracle.judging.evidence import Allowance, Evidence
+from oracle.judging.error_budget import Allowance
+from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import judge
 from oracle.verification import Verification
 from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed

@@ -14,7 +14,7 @@ import numpy as np
 
 from oracle.diagnosis.hypotheses import Questions
 from oracle.diagnosis.view import LEFT, Array, View, at, counted
-from oracle.judging.evidence import MULTIPLE
+from oracle.judging.error_budget import MULTIPLE
 from oracle.measures import fit_scale
 
 __all__ = ["beyond_the_sample", "localized"]

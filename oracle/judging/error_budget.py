@@ -1,0 +1,48 @@
+"""How far rounding lets a gradient be off, and the constants of what is forgiven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.measures import EPSILON
+
+__all__ = ["AUTODIFF_ROUNDING", "KNOWN", "MULTIPLE", "NOTHING", "ROUNDING", "Allowance"]
+
+Array = NDArray[Any]
+
+MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it in every function tried
+ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
+AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
+NARROW = 8.0  # ULP, and times what the arguments' own rounding does, for a dtype below float64 without a reference
+NOTHING = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
+KNOWN = 0.1  # of an error: what is known better than that speaks against it
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What rounding alone may do, as absolute errors, against each witness."""
+
+    numerical: float
+    autodiff: float
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, moved: float | None = None) -> Allowance:
+        """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, and as the arguments are exact.
+
+        `moved` is how far the gradient moves when they move by their rounding; nothing of it may be known.
+        """
+        eps = EPSILON["float64"]
+        if dtype.name == "float64":
+            return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
+        ulp = EPSILON[dtype.name] * scale
+        alone = 64 * ulp if moved is None else NARROW * (moved + ulp)
+        narrow = alone if by_jax is None else max(4 * (by_jax + ulp), NARROW / 2 * (moved or 0.0))
+        return cls(narrow, narrow)
+
+    def beside(self, blur: float) -> Allowance:
+        """The same, and the rounding that the arguments themselves carry into the gradient."""
+        return Allowance(self.numerical + blur, self.autodiff + blur)
