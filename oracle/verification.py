@@ -25,7 +25,9 @@ from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_
 from oracle.contract.form import well_formed
 from oracle.contract.process_state import kept
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
-from oracle.diagnosis import Situation, diagnose
+from oracle.diagnosis import diagnose
+from oracle.diagnosis.context import Contexts, Situation
+from oracle.judging.escalation import escalated
 from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Trouble, Witnesses
 from oracle.judging.reported_errors import measured
@@ -245,8 +247,9 @@ class _Run:
             self.step,
             self.limit,
         )
-        for i, e, those in witnesses.evidence():
-            situation = those.situation(i, batch, ignores_cotangent=e.parameter in ignored)
+        contexts = Contexts(batch, large=self.large)
+        for i, e, those in witnesses.evidence() if isinstance(witnesses, AtSize) else escalated(witnesses):
+            situation = contexts.of(those, i, ignores_cotangent=e.parameter in ignored)
             row = self._judged(e, situation, witnesses.forward_error)
             if row.passed and e.parameter in ignored:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")

@@ -27,14 +27,14 @@ from oracle.arrays import RAISED, flat, size_of, vector, widened
 from oracle.at_size import stages, sweep
 from oracle.at_size.grouping import GROUPS, Reading, reading_of
 from oracle.at_size.stages import Stage
-from oracle.diagnosis import Situation
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate, chosen, replaced
 from oracle.judging.comparison import Comparison, best_known, ratio, reported_scale
 from oracle.judging.conditioning import BLURRING, blur
 from oracle.judging.error_budget import MULTIPLE, NOTHING, Allowance
+from oracle.judging.escalation import grossly_wrong
 from oracle.judging.evidence import Evidence, Swept
-from oracle.judging.measurements import Witnesses, grossly_wrong
+from oracle.judging.measurements import Witnesses
 from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences, largest
 from oracle.row import Verdict
@@ -62,7 +62,7 @@ class AtSize(Witnesses):
 
     def evidence(self) -> Iterator[tuple[int, Evidence, Witnesses]]:
         """The evidence about each argument, and the witnesses who can say more."""
-        wide = self._in_float64
+        wide = self.in_float64
         formula = wide if isinstance(wide, AtSize) else self
         seen = formula.differences_of_all()
         for i, leaf in enumerate(self.leaves):
@@ -75,14 +75,14 @@ class AtSize(Witnesses):
             yield i, self.about_seen(i, *seen[i], formula.broken_before(i)), self
 
     @cached_property
-    def _in_float64(self) -> Witnesses | None:
+    def in_float64(self) -> Witnesses | None:
         if self.dtype.name == "float64":
             return None
         try:
             wide = replace(self.at(self.wide, widened(self.dy)), dtype=np.dtype(np.float64), narrow=self.gradients, links=[])
         except RAISED:
             return None
-        vars(wide).update(jax=self.jax, _natural=self._natural)
+        vars(wide).update(jax=self.jax, natural=self.natural)
         return wide
 
     # ------------------------------------------------------------------------------------------ stages
@@ -262,7 +262,7 @@ class AtSize(Witnesses):
         ours, leaf = self.gradients[i], self.leaves[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         secant = largest(vector(self.y)) / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
-        scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        scale = max(self.natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         evidence = Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
@@ -284,17 +284,12 @@ class AtSize(Witnesses):
         if self.dtype.name == "float64" and not evidence.link and judge(evidence).contradicted.size:
             error = largest(differences(ours, best_known(evidence))[judge(evidence).contradicted])
             if blur(error / BLURRING, scale):  # so small that the rounding of the arguments may do it
-                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
+                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self.moved[1 + i]), scale)))
         return evidence
 
     @property
     def _value_noise(self) -> float:
         return 0.0
-
-    def situation(self, i: int, batch: int | None, *, ignores_cotangent: bool) -> Situation:
-        """What a diagnosis may ask for: nothing that costs more than looking at what is there."""
-        sizes = {} if batch is None else {"batch": batch}
-        return Situation(sizes, ignores_cotangent=ignores_cotangent, large=True)
 
 
 def resolution(e: Evidence) -> float | None:

@@ -33,14 +33,12 @@ import numpy as np
 from oracle.arrays import quiet
 from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
 from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
-from oracle.diagnosis.causes.fits import explain_factor
-from oracle.diagnosis.hypotheses import Questions
-from oracle.diagnosis.jacobian import Budget
-from oracle.diagnosis.view import Cause, Situation, View
+from oracle.diagnosis.context import Situation
+from oracle.diagnosis.view import Cause, View
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement
 
-__all__ = ["Budget", "Questions", "Situation", "diagnose", "explain_factor"]
+__all__ = ["diagnose"]
 
 CAUSES: tuple[Cause, ...] = (
     wrong_inputs.of_another_value,

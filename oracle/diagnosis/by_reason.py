@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.diagnosis.view import Array, Situation, View, at, explains
+from oracle.diagnosis.context import Situation
+from oracle.diagnosis.view import View, explains
+from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement

@@ -16,7 +16,7 @@ import optree
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
-from oracle.diagnosis.view import Array, named_axes
+from oracle.diagnosis.words import Array, named_axes
 
 __all__ = ["Questions", "Supposed"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import optree
 
 from oracle.arrays import quiet, size_of, vector
-from oracle.diagnosis.view import Array
+from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 
 __all__ = ["Budget", "Derivative", "differentiated", "leaves_in", "placed"]

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from oracle.diagnosis.context import Situation
+from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.words import Array
 from oracle.judging.evidence import Evidence
 from oracle.measures import eps_of, largest
 
-if TYPE_CHECKING:
-    from oracle.diagnosis.hypotheses import Questions
+__all__ = ["AGREE", "LEFT", "Cause", "View", "along", "explains"]
 
-__all__ = ["AGREE", "LEFT", "Array", "Cause", "Situation", "View", "along", "at", "counted", "explains", "named_axes"]
-
-Array: TypeAlias = NDArray[Any]
 
 LEFT = 1e-3  # a cause explains an error if it leaves less than this share of it
 AGREE = 1e-6  # how exactly a fitted number must be a known one
 
 SOUND = 1e-6  # of the largest entry: how near plain differences must come to the true gradient to be asked elsewhere
 ENOUGH = 3  # entries by which another gradient is recognized
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is known beside the evidence."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Named numbers that a gradient may be multiplied or divided by: `batch`, `number of outputs`..."""
-    numbers: dict[str, float] = field(default_factory=dict)
-    """The keywords that are numbers."""
-    ignores_cotangent: bool = False
-    large: bool = False
-    """Whether the argument is so large that only what one look at its entries shows is said."""
-    questions: Questions | None = None
-    """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
 
 
 @dataclass(frozen=True)
@@ -183,25 +166,8 @@ def explains(supposed: Array, ours: Array, truth: Array, dtype: np.dtype[Any]) -
     return bool(left < max(LEFT, eps_of(dtype)) * error)
 
 
-def at(e: Evidence, index: int | None) -> str:
-    """An entry by its name, such as `params.w[0, 3]`."""
-    place: Sequence[Any] = np.unravel_index(index, e.shape) if index is not None and e.shape else ()
-    return f"{e.parameter}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter
-
-
-def counted(indices: Sequence[int] | Array, most: int = 6) -> str:
-    """`0, 3, 4`, or the first few and how many there are."""
-    shown = ", ".join(str(int(i)) for i in indices[:most])
-    return shown if len(indices) <= most else f"{shown}, ... ({len(indices)} of them)"
-
-
 def along(v: View, axis: int, chosen: Array) -> Array:
     """The entries at these indices of an axis, flat."""
     shape = [1] * len(v.shape)
     shape[axis] = -1
     return np.broadcast_to(chosen.reshape(shape), v.shape).ravel()
-
-
-def named_axes(axes: tuple[int, ...]) -> str:
-    """`axis 1`, or `axes 0 and 2`."""
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optree
@@ -21,11 +21,10 @@ from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
 from oracle.judging.error_budget import MULTIPLE
 from oracle.judging.evidence import Elsewhere
+from oracle.judging.measurements import Witnesses
+from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
-
-if TYPE_CHECKING:
-    from oracle.judging.measurements import Witnesses
 
 __all__ = ["generic", "is_special", "seek", "witnesses"]
 
@@ -90,7 +89,7 @@ def seek(there: Witnesses, i: int) -> Elsewhere | None:
         terms = ours * direction
         if slope is None or not abs(terms.sum() - slope[0]) > GROSS * np.abs(terms).sum() + MULTIPLE * slope[1]:
             return None
-        evidence = there.about(i)
+        evidence = settled(there, i)
         judgement = judge(evidence)
         if judgement.verdict is Verdict.FAIL:
             return Elsewhere(judgement.contradicted, right=False, where=WHERE, evidence=evidence, beside=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,25 +13,20 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
-from oracle.diagnosis import Budget, Questions, Situation
 from oracle.differences import directional, partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
-from oracle.judging import generic_point, rescaled_point, subdifferential, ties
-from oracle.judging.comparison import best_known, doubted, hidden
-from oracle.judging.conditioning import BLURRING, NUDGES, blur, conditioning, natural_sizes, nearby
+from oracle.judging.conditioning import NUDGES, blur, conditioning, natural_sizes, nearby
 from oracle.judging.error_budget import NOTHING, Allowance
 from oracle.judging.evidence import Evidence
-from oracle.judging.verdict import along_errors, judge
 from oracle.measures import EPSILON, differences, largest, relative
-from oracle.row import Verdict
 from oracle.spec import Flag
 from oracle.subject import Subject
 
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
 
-__all__ = ["Trouble", "Witnesses", "grossly_wrong", "surveyed"]
+__all__ = ["Trouble", "Witnesses"]
 
 Array = NDArray[Any]
 
@@ -40,10 +34,7 @@ SAMPLED = 64  # elements of a large argument: random ones, those where JAX disag
 BLOCKS = 32  # and a random direction in each of so many blocks of all its elements
 ROUNDED = 2.0**-13  # of a gradient's scale: the most that intermediate numbers of a narrow dtype may lose
 TINY = float(np.finfo(np.float64).tiny)  # XLA takes what is smaller for 0
-OPEN = ("nothing", "differences-contradict")  # reasons that another point may answer
 NOISE = 16.0  # times the noise of the values
-NO_ROUNDING = 64.0  # ULP of an entry: no op of a dtype rounds so
-FEW = 4  # elements that are surveyed before the verdict is asked again
 
 
 class Trouble(Exception):
@@ -52,34 +43,6 @@ class Trouble(Exception):
     def __init__(self, what: str, *, wrong: bool = False) -> None:
         super().__init__(what)
         self.wrong = wrong
-
-
-def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
-    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them is still contradicted."""
-    known = np.zeros(0, dtype=np.intp)
-    few = FEW
-    while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
-        evidence = replace(evidence, estimate=partials.confirm(probe, leaf, evidence.estimate, todo))
-        if np.isin(todo, doubted(evidence, only_contradicted=True)).any():
-            break
-        known, few = np.union1d(known, todo), 2 * few
-    return evidence
-
-
-def grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
-    """Whether a gradient in float64 is wrong by more than an op that computes in `dtype` would round, by its own size."""
-    judgement = judge(e)
-    if judgement.verdict is not Verdict.FAIL:
-        return False
-    if e.elsewhere is not None and e.elsewhere.evidence is not None:
-        e = e.elsewhere.evidence
-    if judgement.reason == "along":
-        return bool((along_errors(e) > NO_ROUNDING * EPSILON[dtype.name] * e.scale).any())
-    wrong = judgement.contradicted
-    ours, truth = e.analytic[wrong], best_known(e)[wrong]
-    with np.errstate(invalid="ignore"):
-        gross = np.abs(ours - truth) > NO_ROUNDING * EPSILON[dtype.name] * np.maximum(np.abs(ours), np.abs(truth))
-    return bool(gross.any())
 
 
 @dataclass
@@ -107,36 +70,8 @@ class Witnesses:
     nudges: ClassVar[int] = NUDGES
     """Points nearby at which the gradient is taken to see how exact it can be."""
 
-    def evidence(self) -> Iterator[tuple[int, Evidence, Witnesses]]:
-        """The evidence about each argument, by its number, and the witnesses who can say more: these, or others."""
-        for i, leaf in enumerate(self.leaves):
-            if self._in_float64 is not None:
-                # Of a narrow dtype's rounding much must be forgiven, of the formula nothing.
-                evidence, those = self._in_float64.seen(i)
-                if grossly_wrong(evidence, np.asarray(leaf.array).dtype):
-                    yield i, evidence, those
-                    continue
-            yield (i, *self.seen(i))
-
-    def seen(self, i: int) -> tuple[Evidence, Witnesses]:
-        """The evidence about argument `i`, also from elsewhere if it needs that."""
-        evidence = self.about(i)
-        doubtful = self._hidden(i, evidence)
-        judgement = judge(evidence)
-        if doubtful.size and (judgement.verdict.passes or judgement.reason in OPEN):
-            found, those = rescaled_point.seek(self, i, evidence, doubtful)
-            return replace(evidence, elsewhere=found), those
-        if evidence.autodiff is None and judgement.verdict is Verdict.KINK:
-            evidence = replace(evidence, excess=self._excess(i, evidence))
-            judgement = judge(evidence)
-        if judgement.verdict.passes and self._beside is not None and Flag.NOT_THE_DERIVATIVE not in self.flags:
-            wrong = generic_point.seek(self._beside, i)
-            if wrong is not None:
-                return replace(evidence, elsewhere=wrong), self._beside
-        return evidence, self
-
-    def about(self, i: int, index: Array | None = None) -> Evidence:
-        """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
+    def measured(self, i: int, index: Array | None = None) -> Evidence:
+        """What both say of argument `i` at first; the differences of the entries `index` alone, if given."""
         ours, leaf = self.gradients[i], self.leaves[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
@@ -147,8 +82,8 @@ class Witnesses:
         estimate = estimate or partials.differentiate(self.probe, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
         secant = self.probe.secant(i)
-        scale = max(self._natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
-        evidence = Evidence(
+        scale = max(self.natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        return Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
             dtype=self.dtype,
@@ -164,18 +99,6 @@ class Witnesses:
             overflows=not np.isfinite(vector(self.y)).all(),
             rounding=NOTHING * EPSILON["float64"] * secant,
         )
-        if self.step is None:
-            evidence = surveyed(evidence, self.probe, i)
-        if judge(evidence).contradicted.size and self.dtype.name == "float64" and not evidence.estimate.kink.any():
-            evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self._moved[1 + i]), scale)))
-        if judge(evidence).reason == "another-function" and self.dtype.name == "float64":
-            evidence = replace(evidence, blurred=BLURRING * largest(self._moved[1 + i]))
-        evidence = replace(evidence, tied=ties.tied(self.probe, i, evidence))
-        if theirs is None and evidence.tied.size:
-            evidence = replace(evidence, joint=ties.joint(self.probe, i, evidence))
-        if along is None and index is None:
-            self.estimates[i] = evidence.estimate
-        return evidence
 
     def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
         if self.dtype.name == "float64":
@@ -192,25 +115,13 @@ class Witnesses:
     def _moves(self, i: int) -> float | None:
         return None if self._moved_narrow is None else largest(self._moved_narrow[i])
 
-    def _excess(self, i: int, e: Evidence) -> float:
-        kinks = e.estimate.index[e.estimate.kink]
-        return subdifferential.excess(self.subject, self.wide, widened(self.dy), i, kinks, self.seed)
-
-    @cached_property
-    def _beside(self) -> Witnesses | None:
-        return generic_point.witnesses(self)
-
-    def _hidden(self, i: int, e: Evidence) -> Array:
-        found = hidden(e)
-        return hidden(e, self._moved[1 + i]) if found.size else found
-
     @cached_property
     def gradients(self) -> list[Array]:
         """What the pullback gave, flat and in float64."""
         return flat(self.cotangents)
 
     @cached_property
-    def _moved(self) -> list[Array]:
+    def moved(self) -> list[Array]:
         """How exact the values and each gradient can be: by JAX, if it is there to ask."""
 
         def all_of(given: Any) -> list[Array]:
@@ -256,7 +167,7 @@ class Witnesses:
             return [np.zeros(1) for _ in self.leaves]
 
     @cached_property
-    def _in_float64(self) -> Witnesses | None:
+    def in_float64(self) -> Witnesses | None:
         """The same op and arguments in float64, if they are narrower and it takes that."""
         if self.dtype.name == "float64":
             return None
@@ -296,7 +207,7 @@ class Witnesses:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
     @cached_property
-    def _natural(self) -> tuple[float, list[float]]:
+    def natural(self) -> tuple[float, list[float]]:
         """The largest value and the largest entry of each gradient, here and on the way to the origin."""
         return natural_sizes(self.subject, self.primals, self.dy, self.y, self.cotangents)
 
@@ -346,11 +257,11 @@ class Witnesses:
                 rounded = theirs.astype(self.dtype).astype(np.float64)
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # what this dtype cannot hold is rightly infinite
         error = differences(ours, theirs)
-        scale = max(self._natural[0], largest(theirs))
+        scale = max(self.natural[0], largest(theirs))
         noise = NOISE * self._value_noise if self.dtype.name == "float64" else 0.0
         allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + noise + TINY
         if self.dtype.name == "float64" and not largest(error) <= allowed:
-            allowed += blur(largest(self._moved[0]), scale)
+            allowed += blur(largest(self.moved[0]), scale)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
     @property
@@ -361,39 +272,3 @@ class Witnesses:
     def forward_error(self) -> float | None:
         """The error of the values, relative to the largest."""
         return self._values[0]
-
-    # ------------------------------------------------------------------------------------------ for the diagnosis
-
-    @cached_property
-    def _budget(self) -> Budget:
-        return Budget()
-
-    def situation(self, i: int, batch: int | None, *, ignores_cotangent: bool) -> Situation:
-        """What a diagnosis of argument `i` may ask for."""
-        outputs, elements = self.probe.cotangent.size, self.probe.origin[i].size
-        sizes = {} if batch is None else {"batch": batch}
-        sizes |= {"number of outputs": outputs, "number of elements": elements}
-        products: dict[str, int] = {}
-        value = leaves_of(("the value",), (self.y,))
-        for leaf in (*self.leaves, *value):
-            sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
-        for leaf in (*value, *self.leaves):  # a mean over several axes is mostly one of the cotangent
-            shape = np.shape(leaf.array)
-            for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
-                words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"
-                products[f"dimensions {words} of {leaf.path}"] = int(np.prod([shape[d] for d in few]))
-        paths = [leaf.path for leaf in self.leaves]
-        questions = Questions(
-            lambda *primals, **options: self.subject.forward(*primals, **options)[0],
-            self.wide,
-            paths,
-            i,
-            widened(self.dy),
-            self.subject.options,
-            self.subject.defaults(len(self.primals)),
-            lambda primals: flat(self.subject.bwd(self.subject.fwd(*primals)[1], widened(self.dy)))[i],
-            self._budget,
-            self._budget.reserved(len(self.leaves) - i - 1),
-            value_by_rule=getattr(self.subject.forward, "value_by_rule", None),
-        )
-        return Situation(sizes | products, questions.numbers, ignores_cotangent, questions=questions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optree
@@ -19,12 +19,11 @@ from oracle.arrays import quiet, size_of
 from oracle.judging.comparison import best_known
 from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE
 from oracle.judging.evidence import Elsewhere, Evidence
+from oracle.judging.measurements import Witnesses
+from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences
 from oracle.row import Verdict
-
-if TYPE_CHECKING:
-    from oracle.judging.measurements import Witnesses
 
 __all__ = ["seek"]
 
@@ -50,7 +49,7 @@ def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> tuple[E
     for where, primals in _points(witnesses):
         with quiet(), suppress(Exception):  # what raises is outside the op's domain
             others = witnesses.at(primals)
-            there = others.about(i, unknown)
+            there = settled(others, i, unknown)
             judgement = judge(there)
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.diagnosis import Situation
+from oracle.diagnosis.context import Situation
 from oracle.diagnosis.view import View
 from oracle.differences.stepsize import RATIO
 from oracle.judging.evidence import Evidence

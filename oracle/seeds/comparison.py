@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 import purenet as pn
 from oracle.arrays import Leaf, flat, leaves_of
-from oracle.diagnosis import Situation, diagnose
+from oracle.diagnosis import diagnose
+from oracle.diagnosis.context import Situation
 from oracle.differences import partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import Allowance
 from oracle.judging.evidence import Evidence
-from oracle.judging.measurements import surveyed
+from oracle.judging.settling import surveyed
 from oracle.judging.verdict import Judgement, judge
 from oracle.measures import differences, largest, relative
 from purenet.data import Digits, scaled

@@ -13,7 +13,7 @@ import pytest
 
 from oracle import Flag, Verdict, verify
 from oracle.contract.form import shape_cause
-from oracle.diagnosis import explain_factor
+from oracle.diagnosis.causes.fits import explain_factor
 from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed
 
 X = signed(6)

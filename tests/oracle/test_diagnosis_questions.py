@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from oracle import verify
-from oracle.diagnosis import Budget
-from oracle.diagnosis.jacobian import BUDGET
+from oracle.diagnosis.jacobian import BUDGET, Budget
 from tests.oracle.planted import Array, Pair, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])

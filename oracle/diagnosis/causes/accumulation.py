@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from oracle.diagnosis.causes.cotangents import contributions
-from oracle.diagnosis.view import SOUND, Array, Asked, View, at, counted
+from oracle.diagnosis.view import SOUND, Asked, View
+from oracle.diagnosis.words import Array, at, counted
 from oracle.measures import largest
 
 __all__ = ["overwritten", "partly_lost"]

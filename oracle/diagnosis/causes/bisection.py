@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from oracle.diagnosis.hypotheses import Questions
-from oracle.diagnosis.view import LEFT, Array, View, at, counted
+from oracle.diagnosis.view import LEFT, View
+from oracle.diagnosis.words import Array, at, counted
 from oracle.judging.error_budget import MULTIPLE
 from oracle.measures import fit_scale
 

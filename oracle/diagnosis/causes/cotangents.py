@@ -9,7 +9,8 @@ import numpy as np
 import optree
 
 from oracle.diagnosis.causes.fits import number
-from oracle.diagnosis.view import AGREE, Array, Asked, View, counted, explains
+from oracle.diagnosis.view import AGREE, Asked, View, explains
+from oracle.diagnosis.words import Array, counted
 
 __all__ = [
     "contributions",

@@ -8,7 +8,8 @@ from math import isclose, sqrt
 import numpy as np
 
 from oracle.diagnosis.causes.known_constants import EXACTLY, named_constant
-from oracle.diagnosis.view import AGREE, Array, View
+from oracle.diagnosis.view import AGREE, View
+from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON, eps_of, fit_scale, largest
 
 __all__ = [

@@ -8,7 +8,8 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from oracle.diagnosis.causes.fits import number
-from oracle.diagnosis.view import LEFT, Array, View, along, at, named_axes
+from oracle.diagnosis.view import LEFT, View, along
+from oracle.diagnosis.words import Array, at, named_axes
 from oracle.measures import eps_of, fit_scale
 
 __all__ = ["permuted", "reshaped", "reversed_or_shifted", "transposed", "transposed_and_scaled"]

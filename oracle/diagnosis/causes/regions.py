@@ -9,7 +9,8 @@ import numpy as np
 
 from oracle.diagnosis.causes.bisection import beyond_the_sample
 from oracle.diagnosis.causes.fits import constant_in, number
-from oracle.diagnosis.view import AGREE, Array, View, along, at, counted, named_axes
+from oracle.diagnosis.view import AGREE, View, along
+from oracle.diagnosis.words import Array, at, counted, named_axes
 from oracle.measures import fit_scale
 
 __all__ = [

@@ -7,7 +7,8 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from oracle.diagnosis.view import LEFT, Array, View
+from oracle.diagnosis.view import LEFT, View
+from oracle.diagnosis.words import Array
 from oracle.measures import fit_scale
 
 __all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]

@@ -1,0 +1,75 @@
+"""What is known beside the evidence, and what a diagnosis may still ask of the forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from oracle.arrays import flat, leaves_of, widened
+from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.jacobian import Budget
+from oracle.judging.measurements import Witnesses
+
+__all__ = ["Contexts", "Situation"]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known beside the evidence."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Named numbers that a gradient may be multiplied or divided by: `batch`, `number of outputs`..."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """The keywords that are numbers."""
+    ignores_cotangent: bool = False
+    large: bool = False
+    """Whether the argument is so large that only what one look at its entries shows is said."""
+    questions: Questions | None = None
+    """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
+
+
+class Contexts:
+    """The contexts of one verification. All that is asked at one point comes out of one budget."""
+
+    def __init__(self, batch: int | None, *, large: bool) -> None:
+        self.batch = batch
+        self.large = large
+        self.budgets: dict[int, tuple[Witnesses, Budget]] = {}
+
+    def of(self, w: Witnesses, i: int, *, ignores_cotangent: bool) -> Situation:
+        """What a diagnosis of argument `i` may ask for; of large ones only what looking costs."""
+        sizes = {} if self.batch is None else {"batch": self.batch}
+        if self.large:
+            return Situation(sizes, ignores_cotangent=ignores_cotangent, large=True)
+        _, budget = self.budgets.setdefault(id(w), (w, Budget()))  # with the witnesses, so that no others get their number
+        questions = Questions(
+            lambda *primals, **options: w.subject.forward(*primals, **options)[0],
+            w.wide,
+            [leaf.path for leaf in w.leaves],
+            i,
+            widened(w.dy),
+            w.subject.options,
+            w.subject.defaults(len(w.primals)),
+            lambda primals: flat(w.subject.bwd(w.subject.fwd(*primals)[1], widened(w.dy)))[i],
+            budget,
+            budget.reserved(len(w.leaves) - i - 1),
+            value_by_rule=getattr(w.subject.forward, "value_by_rule", None),
+        )
+        return Situation(sizes | _sizes(w, i), questions.numbers, ignores_cotangent, questions=questions)
+
+
+def _sizes(w: Witnesses, i: int) -> dict[str, int]:
+    """Named numbers that a gradient may be multiplied or divided by: of outputs, of elements, dimensions, their products."""
+    sizes = {"number of outputs": w.probe.cotangent.size, "number of elements": w.probe.origin[i].size}
+    products: dict[str, int] = {}
+    value = leaves_of(("the value",), (w.y,))
+    for leaf in (*w.leaves, *value):
+        sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
+    for leaf in (*value, *w.leaves):  # a mean over several axes is mostly one of the cotangent
+        shape = np.shape(leaf.array)
+        for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
+            words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"
+            products[f"dimensions {words} of {leaf.path}"] = int(np.prod([shape[d] for d in few]))
+    return sizes | products

@@ -1,0 +1,32 @@
+"""How entries, indices and axes are named in a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.judging.evidence import Evidence
+
+__all__ = ["Array", "at", "counted", "named_axes"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+def at(e: Evidence, index: int | None) -> str:
+    """An entry by its name, such as `params.w[0, 3]`."""
+    place: Sequence[Any] = np.unravel_index(index, e.shape) if index is not None and e.shape else ()
+    return f"{e.parameter}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter
+
+
+def counted(indices: Sequence[int] | Array, most: int = 6) -> str:
+    """`0, 3, 4`, or the first few and how many there are."""
+    shown = ", ".join(str(int(i)) for i in indices[:most])
+    return shown if len(indices) <= most else f"{shown}, ... ({len(indices)} of them)"
+
+
+def named_axes(axes: tuple[int, ...]) -> str:
+    """`axis 1`, or `axes 0 and 2`."""
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"

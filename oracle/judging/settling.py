@@ -1,0 +1,55 @@
+"""What is done about a measurement whose verdict is open, at the point itself: sweeps, conditioning, and equal elements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.differences import partials
+from oracle.differences.evaluation import Probe
+from oracle.judging import ties
+from oracle.judging.comparison import doubted
+from oracle.judging.conditioning import BLURRING, blur
+from oracle.judging.evidence import Evidence
+from oracle.judging.measurements import Witnesses
+from oracle.judging.verdict import judge
+from oracle.measures import largest
+
+__all__ = ["settled", "surveyed"]
+
+Array = NDArray[Any]
+
+FEW = 4  # elements that are surveyed before the verdict is asked again
+
+
+def settled(w: Witnesses, i: int, index: Array | None = None) -> Evidence:
+    """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
+    evidence = w.measured(i, index)
+    if w.step is None:
+        evidence = surveyed(evidence, w.probe, i)
+    if judge(evidence).contradicted.size and w.dtype.name == "float64" and not evidence.estimate.kink.any():
+        forgiven = blur(largest(w.moved[1 + i]), evidence.scale)
+        evidence = replace(evidence, allowance=evidence.allowance.beside(forgiven))
+    if judge(evidence).reason == "another-function" and w.dtype.name == "float64":
+        evidence = replace(evidence, blurred=BLURRING * largest(w.moved[1 + i]))
+    evidence = replace(evidence, tied=ties.tied(w.probe, i, evidence))
+    if evidence.autodiff is None and evidence.tied.size:
+        evidence = replace(evidence, joint=ties.joint(w.probe, i, evidence))
+    if evidence.along is None and index is None:
+        w.estimates[i] = evidence.estimate
+    return evidence
+
+
+def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
+    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them is still contradicted."""
+    known = np.zeros(0, dtype=np.intp)
+    few = FEW
+    while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
+        evidence = replace(evidence, estimate=partials.confirm(probe, leaf, evidence.estimate, todo))
+        if np.isin(todo, doubted(evidence, only_contradicted=True)).any():
+            break
+        known, few = np.union1d(known, todo), 2 * few
+    return evidence
