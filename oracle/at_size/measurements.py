@@ -116,14 +116,14 @@ class AtSize(Witnesses):
         """Each use of an argument, and each input of a stage: with its contribution to the gradient, or its cotangent."""
         arguments = {(id(stage), k): i for i, several in enumerate(self._uses) for stage, k in several}
         for stage in self._run[0]:
-            probe = Probe(stage.value, stage.primals, stage.dy, creeps=1)
+            probe = Probe(stage.value, stage.primals, stage.dy, noise_tables=1)
             for k in range(len(stage.leaves)):
                 i = arguments.get((id(stage), k))
                 if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self.wide)):
                     yield stage, probe, k, i, stage.contributions[k]
         left = [i for i, several in enumerate(self._uses) if not several]
         if left:
-            probe = Probe(self.subject.value, self.wide, widened(self.dy), creeps=1)
+            probe = Probe(self.subject.value, self.wide, widened(self.dy), noise_tables=1)
             for i in left:
                 yield None, probe, i, i, self.gradients[i]
 

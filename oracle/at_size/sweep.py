@@ -11,7 +11,8 @@ from oracle.arrays import quiet
 from oracle.at_size.grouping import Reading, rounds
 from oracle.differences.evaluation import Difference, Probe
 from oracle.differences.partials import DROWNED, SMALL, Estimate, better, estimated
-from oracle.differences.stepsize import FIRST_STEP, RATIO, SURVEYED, Search, lengths, rounded
+from oracle.differences.richardson import RATIO
+from oracle.differences.stepsize import FIRST_STEP, SURVEYED, Search, lengths, rounded
 from oracle.judging.evidence import Swept
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]

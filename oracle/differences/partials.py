@@ -137,7 +137,7 @@ def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estima
     x = np.abs(probe.origin[leaf].reshape(-1)[estimate.index[at]])
     x = np.where(x > 0, x, estimate.step[at] / FIRST_STEP)
     # Over long steps even a staircase has a slope, which it has nowhere.
-    steps = rounded((1.0 if probe.staircase else SURVEYED[0]) * estimate.step[at])
+    steps = rounded((1.0 if probe.quantized else SURVEYED[0]) * estimate.step[at])
     survey = _searched(probe, leaf, estimate.index[at], steps, x, estimate.frozen[at], survey=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]
     with quiet():

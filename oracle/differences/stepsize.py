@@ -1,8 +1,4 @@
-"""Romberg's table at shrinking steps, and what can be made of it: the engine of the differences of `numerical`.
-
-D(h) = (s(h) - s(-h)) / 2h = s'(0) + c2 h^2 + c4 h^4 + ...
-T[k, 0] = D(h / 4^k),    T[k, m] = T[k+1, m-1] + (T[k+1, m-1] - T[k, m-1]) / (16^m - 1)
-"""
+"""Step-size control: differences at shrinking steps, as long as that gains, and what is made of them (`richardson`)."""
 
 from __future__ import annotations
 
@@ -14,24 +10,18 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet
 from oracle.differences.evaluation import Difference
+from oracle.differences.one_sided import SHARP, Jumps, is_diverging, is_growing, jumps
+from oracle.differences.richardson import LEVELS, RATIO, Extrapolated, most_certain, tableau
 
-__all__ = ["FIRST_STEP", "RATIO", "SURVEYED", "Search", "lengths", "rounded"]
+__all__ = ["FIRST_STEP", "SURVEYED", "Search", "lengths", "rounded"]
 
 Array = NDArray[Any]
 
-LEVELS = 4  # steps of one table
-RATIO = 4.0  # of two neighbouring steps
 FIRST_STEP = 0.125  # in units of the argument's size: h^8 f^(9) stays below the noise of h/64 for most functions
 SMALLEST_STEP = 2.0**-30  # in units of the element, or of the argument's size for an element at 0
-CHANCE = 2.0**-12  # the least by which one more column of the table is believed to gain
 AS_NOISE = 2.0  # times the noise that was measured, which is its root mean square
 TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good enough to stop at once
-JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
-GROWING = 3.0  # times as large two steps on: no slope
-SHRINKING = 8.0  # times as much as the next: h^2 shrinks to a sixteenth from step to step, h to a quarter
-SETTLING = 0.75  # of what the step before has changed: a slope that has a limit changes by a quarter, or half near a root
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
-SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
 SHORT = 2.0**-26  # of the argument's size: the last look
 TOGETHER = 32  # elements, at most, that it is taken at at once
 SURVEYED = (
@@ -50,16 +40,6 @@ def rounded(steps: Array) -> Array:
     """Steps of six binary digits: they and their quarters lie on the grid of x, so that x + h is just h away from it."""
     fraction, exponent = np.frexp(steps)
     return np.asarray(np.ldexp(np.round(fraction * 64) / 64, exponent))
-
-
-class Jumps(NamedTuple):
-    """The slopes of the two sides, and whether they differ."""
-
-    suspected: Array
-    confirmed: Array
-    left: Array
-    right: Array
-    uncertainty: Array
 
 
 class Search:
@@ -119,7 +99,7 @@ class Search:
             value, uncertainty = self._this_side(value, uncertainty)
             uncertainty = self._looked_at_closely(value, uncertainty)
             uncertainty = np.where(self._bends(), np.inf, uncertainty)
-            return value, np.where(self._diverging(), np.inf, uncertainty)
+            return value, np.where(self._diverges(), np.inf, uncertainty)
 
     def survey(self, at_zero: Array) -> tuple[Array, Array]:
         """At all steps, down to the shortest; of the table's entries that no shorter step contradicts, the most certain.
@@ -135,7 +115,7 @@ class Search:
             self.unrefuted[:] = True
             value, uncertainty, _ = self._best()
             value, uncertainty = self._this_side(value, uncertainty)
-            return value, np.where(self._diverging() | self._bends(), np.inf, uncertainty)
+            return value, np.where(self._diverges() | self._bends(), np.inf, uncertainty)
 
     def _not_denied(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
         """Where more than a table was needed, what no shorter step denies: long ones may agree, on a slope of another scale."""
@@ -194,11 +174,11 @@ class Search:
         A bend that is sharper than the shortest step is gone where steps are shorter by far; and at a jump of the value
         itself the slopes of both sides grow without end.
         """
-        jumps = self.jumps()
-        forward, backward = (self._growing(self.table(side)) for side in (self.forward, self.backward))
-        self.bent = jumps.suspected & (forward | backward)
-        jump = np.abs(jumps.right - jumps.left)
-        left = np.flatnonzero(jumps.confirmed)
+        sides = self.jumps()
+        forward, backward = (is_growing(self.table(side), self.table(self.noise)) for side in (self.forward, self.backward))
+        self.bent = sides.suspected & (forward | backward)
+        jump = np.abs(sides.right - sides.left)
+        left = np.flatnonzero(sides.confirmed)
         for share in DEEPER:
             if not left.size:
                 break
@@ -209,43 +189,15 @@ class Search:
             left = left[told & ~gone]
         return self.bent
 
-    def _growing(self, slopes: Array) -> Array:
-        """Whether a slope of one side has no limit."""
-        last = slopes.shape[1] - 1 - np.isfinite(slopes)[:, ::-1].argmax(axis=1)[:, None]
-        before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
-        with quiet():
-            factor = np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0)
-        return np.asarray(np.abs(factor) > GROWING) | self._steady(slopes)
-
-    def _steady(self, slopes: Array) -> Array:
-        """Whether a slope changes by the same again and again, as log h does, as long as that is seen above the noise."""
-        change, noise = np.abs(np.diff(slopes, axis=1)), 8 * self.table(self.noise)[:, 1:]
-
-        def at(table: Array, where: Array) -> Array:
-            return np.take_along_axis(table, np.clip(where, 0, table.shape[1] - 1), axis=1)[:, 0]
-
-        with quiet():
-            seen = (change > noise) & (change > SHARP * np.abs(slopes[:, 1:]))
-            seen[:, :2] = False
-            last = change.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)[:, None]
-            one, two, three = (at(change, last - k) for k in (2, 1, 0))
-            settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < SETTLING * three)
-            return np.asarray(seen.any(axis=1) & ~settled & (two > SETTLING * one) & (three > SETTLING * two))
-
-    def _diverging(self) -> Array:
-        """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
-        central, noise = self.table(self.central), self.table(self.noise)
-        last = central.shape[1] - 1 - np.isfinite(central)[:, ::-1].argmax(axis=1)[:, None]
-        a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
-        certain = c > 8 * np.take_along_axis(noise, last, axis=1)[:, 0]
-        return np.asarray(certain & (c > 1.5 * b) & (b > 1.5 * a)) | self._steady(central)
+    def _diverges(self) -> Array:
+        return is_diverging(self.table(self.central), self.table(self.noise))
 
     def _this_side(self, value: Array, uncertainty: Array) -> tuple[Array, Array]:
         """Beside a kink only steps shorter than its distance count: longer ones agree, on a slope that is of neither side."""
-        jumps = self.jumps()
-        low, high = np.minimum(jumps.left, jumps.right), np.maximum(jumps.left, jumps.right)
-        outside = np.maximum(low - value, value - high) > 8 * (uncertainty + jumps.uncertainty)
-        near = outside | (jumps.suspected & ~jumps.confirmed)
+        sides = self.jumps()
+        low, high = np.minimum(sides.left, sides.right), np.maximum(sides.left, sides.right)
+        outside = np.maximum(low - value, value - high) > 8 * (uncertainty + sides.uncertainty)
+        near = outside | (sides.suspected & ~sides.confirmed)
         if not near.any():
             return value, uncertainty
         slopes_apart = np.abs(self.table(self.forward) - self.table(self.backward))
@@ -294,9 +246,9 @@ class Search:
         """By h^2, or where that fails by h: next to a jump of the second derivative the odd powers are there too."""
         central = self.table(self.central) if central is None else central
         noise = self.table(self.noise)
-        tables = [_entries(central, noise, factor) for factor in (RATIO**2, RATIO)]
+        tables = [tableau(central, noise, factor) for factor in (RATIO**2, RATIO)]
         unrefuted = self.unrefuted if unrefuted is None else unrefuted
-        return _most_certain([entry for entries in tables for entry in entries], unrefuted)
+        return most_certain([entry for entries in tables for entry in entries], unrefuted)
 
     def _parted(self, value: Array, uncertainty: Array) -> Array:
         """Where the shortest step contradicts the answer: two entries of the table agreed by chance."""
@@ -304,25 +256,8 @@ class Search:
         return np.asarray(np.abs(value - last) > np.abs(last - before) + 8 * noise + uncertainty)
 
     def jumps(self) -> Jumps:
-        """Whether the slopes of the two sides differ, as far as the steps tell.
-
-        A kink *near* the point looks the same until the steps are shorter than its distance, and so does a bend that is
-        sharper than the steps. So the search goes on shrinking where a kink is suspected; it is confirmed where the shortest
-        step that still resolves the jump shows it whole.
-        """
-        noise = 2 * self.table(self.noise)
-        forward, backward = self.table(self.forward), self.table(self.backward)
-        right, above, _ = _most_certain(_entries(forward, noise, RATIO), self.unrefuted)
-        left, below, _ = _most_certain(_entries(backward, noise, RATIO), self.unrefuted)
-        jump = right - left
-        resolves = np.abs(jump)[:, None] > 8 * noise
-        shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
-        seen = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
-        size = np.maximum(np.abs(left), np.abs(right))
-        suspected = np.abs(jump) > 8 * (above + below) + JUMP * size
-        return Jumps(
-            suspected, suspected & ~self.bent & (np.abs(seen - jump) < 0.25 * np.abs(jump)), left, right, above + below
-        )
+        """Whether the slopes of the two sides differ, as far as the steps tell."""
+        return jumps(self.table(self.forward), self.table(self.backward), self.table(self.noise), self.unrefuted, self.bent)
 
 
 class Slopes(NamedTuple):
@@ -338,58 +273,3 @@ class Slopes(NamedTuple):
     def gap(self) -> Array:
         """Between the two sides: of the contraction, or of all outputs."""
         return np.asarray(np.maximum(np.abs(self.forward - self.backward), self.bend))
-
-
-class Extrapolated(NamedTuple):
-    """The limits, what each states as its uncertainty, and how much of that is noise."""
-
-    value: Array
-    uncertainty: Array
-    noise: Array
-
-
-def _entries(differences: Array, noise: Array, factor: float) -> list[Extrapolated]:
-    """The columns of Richardson's table along axis 1: the last entry of each belongs to the shortest step."""
-    columns = []
-    column, amplified = differences, noise
-    before = odd = np.zeros(differences.shape)
-    for m in range(1, LEVELS):
-        weight = 1 / (factor**m - 1)
-        coarse, fine = column[:, :-1], column[:, 1:]
-        odd = odd[:, 1:]
-        if factor > RATIO:
-            odd = np.maximum(odd, _odd(fine - coarse, amplified[:, 1:]))
-        column = fine + (fine - coarse) * weight
-        amplified = amplified[:, 1:] * (1 + weight) + amplified[:, :-1] * weight
-        # Neighbours may agree by chance, where powers of h cancel: they state no less than a share of those before them.
-        apart = np.maximum(np.abs(column - fine), CHANCE * before[:, 1:])
-        before = apart
-        stated = np.maximum(apart, odd) + amplified
-        stated[~np.isfinite(stated)] = np.inf
-        columns.append(Extrapolated(column, stated, amplified))
-    return columns
-
-
-def _odd(changes: Array, noise: Array) -> Array:
-    """What a table that removes powers of h^2 alone leaves of odd ones: these show in changes that shrink as h does."""
-    change = np.abs(changes)
-    odd = (change[:, 1:] > 8 * noise[:, 1:]) & (change[:, :-1] < SHRINKING * change[:, 1:])
-    return np.pad(np.where(odd, change[:, 1:] / (RATIO - 1), 0.0), ((0, 0), (1, 0)))
-
-
-def _most_certain(columns: list[Extrapolated], unrefuted: Array) -> Extrapolated:
-    """Of all entries of some tables the one that states the least; where asked, of those that no shorter step contradicts."""
-    count, length = columns[0].value.shape
-    tables = np.full((3, count, len(columns), length), np.inf)
-    for k, column in enumerate(columns):  # the last entry of each belongs to the shortest step
-        for table, part in zip(tables, column, strict=True):
-            table[:, k, length - part.shape[1] :] = part
-    value, stated, amplified = tables.reshape(3, count, len(columns) * length)
-    if unrefuted.any():
-        shortest = np.tile(np.arange(length), len(columns))
-        for row in map(int, np.flatnonzero(unrefuted)):  # the table of all against all, of one element at a time
-            apart = np.abs(value[row][:, None] - value[row])
-            denied = (apart > 4 * (stated[row][:, None] + stated[row])) & (shortest[:, None] < shortest)
-            stated[row, denied.any(axis=1)] = np.inf
-    everything, chosen = np.arange(count), stated.argmin(axis=1)
-    return Extrapolated(value[everything, chosen], stated[everything, chosen], amplified[everything, chosen])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oracle.diagnosis.context import Situation
 from oracle.diagnosis.view import View
-from oracle.differences.stepsize import RATIO
+from oracle.differences.richardson import RATIO
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement
 from oracle.measures import largest
