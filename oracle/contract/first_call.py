@@ -1,0 +1,51 @@
+"""The op itself, run once: what it raises, in words and with its place, and whether its value is made of real numbers."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.arrays import RAISED, leaves_of, random_cotangent
+from oracle.judging.measurements import Trouble
+from oracle.subject import Subject
+
+__all__ = ["first_call"]
+
+ENGINE = Path(__file__).parent.parent  # the package `oracle`
+
+
+def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict: bool) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The value, a random cotangent and what the pullback gives for it; where `strict`, a warning is an error."""
+    subject = subject.on_copies()
+    with warnings.catch_warnings():
+        if strict:
+            warnings.simplefilter("error")
+        try:
+            y, residuals = subject.fwd(*primals)
+            dy = random_cotangent(y, seed)
+        except RAISED as error:
+            raise Trouble(f"the forward pass raised {_said(error)}") from error
+        for leaf in leaves_of(("the value",), (y,)):
+            dtype = np.asarray(leaf.array).dtype
+            if dtype.kind not in "fiub" and dtype.name != "bfloat16":
+                raise Trouble(f"the forward pass returned {dtype}, not real numbers, in {leaf.path}")
+        try:
+            cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
+        except RAISED as error:
+            raise Trouble(f"the backward pass raised {_said(error)}") from error
+    return y, dy, cotangents
+
+
+def _said(error: BaseException) -> str:
+    """What was raised, and where: in the innermost code that is of no installed package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith((sys.base_prefix, str(ENGINE)))]
+    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    counts = ", and a warning counts as an error" if isinstance(error, Warning) else ""
+    return f"{type(error).__name__}: {error}{where}{counts}"

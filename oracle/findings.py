@@ -1,0 +1,121 @@
+"""What was found, as rows: breaches of the contract, and evidence with its verdict, its errors and its cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import Leaf, leaves_of, narrowest
+from oracle.at_size.measurements import resolution
+from oracle.contract.setting import Breach
+from oracle.diagnosis import diagnose
+from oracle.diagnosis.context import Situation
+from oracle.judging.evidence import Evidence
+from oracle.judging.reported_errors import measured
+from oracle.judging.verdict import Judgement, judge
+from oracle.report.exhibits import exhibit_of
+from oracle.row import Row, Verdict
+from oracle.text import count, digits
+
+__all__ = ["Findings", "Label", "batch_of"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where the rows of one verification belong."""
+
+    family: str
+    op: str
+    case: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The rows of one verification, which all belong to the same label."""
+
+    label: Label
+    leaves: tuple[Leaf, ...]
+    has_reference: bool
+    large: bool
+    """Whether evaluations are counted for each argument, not for each of its elements."""
+
+    def row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
+        return Row(
+            family=self.label.family,
+            op=self.label.op,
+            case=self.label.case,
+            dtype=narrowest(self.leaves).name,
+            parameter=parameter,
+            shape=shape,
+            reference=self.label.source if self.has_reference else "none",
+            evidence=measures.pop("evidence", ""),
+            verdict=verdict,
+            diagnosis=diagnosis,
+            **measures,
+        )
+
+    def breached(self, breaches: Iterable[Breach]) -> list[Row]:
+        shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
+        return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
+
+    def judged(self, e: Evidence, context: Situation, forward_error: float | None) -> Row:
+        """The verdict is that on all evidence; the numbers are those of the point at which it was found."""
+        where, verdict = "", judge(e).verdict
+        if e.elsewhere is not None and e.elsewhere.evidence is not None:
+            where, e = f"{e.elsewhere.where}{' ' if e.elsewhere.beside else ', '}", e.elsewhere.evidence
+        judgement = judge(e)
+        noticed = resolution(e) if self.large else None
+        at = np.flatnonzero(e.estimate.index == judgement.worst)
+        return self.row(
+            e.parameter,
+            e.shape,
+            verdict,
+            where + diagnose(e, judgement, context),
+            evidence=_compared(e, noticed),
+            forward_error=forward_error,
+            used=judgement.used,
+            resolution=noticed,
+            worst_index=_place(judgement, e.shape),
+            analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
+            numerical=float(e.estimate.value[at[0]]) if at.size else None,
+            autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
+            exhibit=exhibit_of(e, judgement),
+            **measured(e),
+        )
+
+
+def _compared(e: Evidence, noticed: float | None) -> str:
+    """How many elements were compared with each witness; and the smallest error that would have been noticed."""
+    compared = f"numerical {e.estimate.index.size}/{e.analytic.size}"
+    if e.along is not None:
+        compared += f" and {count(len(e.along.blocks), 'direction')}"
+    if e.swept:
+        compared += f" and {count(len(e.swept), 'direction')} in {sum(s.ours.size for s in e.swept)} parts"
+    if e.autodiff is not None:
+        compared += f", autodiff {e.analytic.size}/{e.analytic.size}"
+    if noticed is not None:
+        compared += f"; a single entry that is off by {digits(noticed)} of the largest would be noticed"
+    return compared
+
+
+def _place(judgement: Judgement, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    if judgement.worst is None:
+        return None
+    return tuple(int(n) for n in np.unravel_index(judgement.worst, shape)) if shape else ()
+
+
+def batch_of(leaves: Sequence[Leaf], y: Any) -> int | None:
+    """How many samples there are: the first dimension of most of the data, and of the value; a vector has elements."""
+    data = [np.shape(leaf.array) for leaf in leaves if not leaf.path.startswith("params.")]
+    if max(map(len, data), default=0) < 2 and len(data) < 2:
+        return None
+    counts = Counter(shape[0] for shape in data if shape)
+    rows = {np.shape(leaf.array)[0] for leaf in leaves_of(("the value",), (y,)) if np.ndim(leaf.array)}
+    shared = {n: count for n, count in counts.items() if not rows or n in rows}
+    most = [n for n, count in shared.items() if count == max(shared.values())]
+    return int(most[0]) if len(most) == 1 else None
