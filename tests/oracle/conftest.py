@@ -12,6 +12,7 @@ import pytest
 
 from oracle import autodiff
 from oracle.cli import main as cli
+from oracle.cli import options
 from oracle.report import document
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without processes for each case, which take seconds to start: for tests of what is said, not of what an op may do."""
-    monkeypatch.setattr(cli, "TIMEOUT", 0)
+    monkeypatch.setattr(options, "TIMEOUT", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
