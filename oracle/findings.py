@@ -13,7 +13,7 @@ from oracle.arrays import Leaf, leaves_of, narrowest
 from oracle.at_size.measurements import resolution
 from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
-from oracle.diagnosis.context import Situation
+from oracle.diagnosis.context import Context
 from oracle.judging.evidence import Evidence
 from oracle.judging.reported_errors import measured
 from oracle.judging.verdict import Judgement, judge
@@ -63,7 +63,7 @@ class Findings:
         shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
         return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
 
-    def judged(self, e: Evidence, context: Situation, forward_error: float | None) -> Row:
+    def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict is that on all evidence; the numbers are those of the point at which it was found."""
         where, verdict = "", judge(e).verdict
         if e.elsewhere is not None and e.elsewhere.evidence is not None:

@@ -21,7 +21,7 @@ from oracle.contract.first_call import first_call
 from oracle.contract.form import well_formed
 from oracle.contract.process_state import kept
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
-from oracle.diagnosis.context import Contexts, Situation
+from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of
 from oracle.judging.escalation import escalated
 from oracle.judging.measurements import Trouble, Witnesses
@@ -236,7 +236,7 @@ class _Run:
             yield row
             for _, link in those.broken if isinstance(those, AtSize) else ():  # each stage that is wrong, once
                 if all(row.parameter != link.parameter for row in rows):
-                    rows.append(found.judged(link, Situation(large=True), None))
+                    rows.append(found.judged(link, Context(large=True), None))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
             yield from found.breached(check_contract(setting, [is_still_the_same]))

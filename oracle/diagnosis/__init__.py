@@ -33,7 +33,7 @@ import numpy as np
 from oracle.arrays import quiet
 from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
 from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
-from oracle.diagnosis.context import Situation
+from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import Cause, View
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import Judgement
@@ -95,21 +95,21 @@ OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, regions.one_entry)
 OF_DY = {""}  # what the verdict says by slopes, which are those of one cotangent
 
 
-def diagnose(e: Evidence, judgement: Judgement, situation: Situation) -> str:
+def diagnose(e: Evidence, judgement: Judgement, context: Context) -> str:
     """The cause in words. Empty for a pass without anything to say."""
     with quiet():  # numbers that are off may be off by any power of ten
-        return _diagnosed(e, judgement, situation)
+        return _diagnosed(e, judgement, context)
 
 
-def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
-    view = View.of(e, situation)
+def _diagnosed(e: Evidence, judgement: Judgement, context: Context) -> str:
+    view = View.of(e, context)
     for_dy = view.for_dy if view is not None else ""
     said = BY_REASON.get(judgement.reason)
     if said is not None:
         words = said(e, judgement)
         return words + for_dy if words and judgement.reason in OF_DY else words
     if judgement.reason == "convention":
-        return convention(e, judgement, situation) + for_dy
+        return convention(e, judgement, context) + for_dy
     if judgement.reason == "another-function":
         return another_function(e, judgement) + for_dy
     found = _explanations(view) if view is not None else iter(())
@@ -117,6 +117,6 @@ def _diagnosed(e: Evidence, judgement: Judgement, situation: Situation) -> str:
 
 
 def _explanations(view: View) -> Iterator[str]:
-    for cause in OF_LARGE if view.situation.large else CAUSES:
+    for cause in OF_LARGE if view.context.large else CAUSES:
         with suppress(np.linalg.LinAlgError, ArithmeticError):  # numbers that no fit can be made of: the verdict stands
             yield from cause(view)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.diagnosis.context import Situation
+from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import View, explains
 from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
@@ -21,18 +21,18 @@ __all__ = ["BY_REASON", "another_function", "convention", "unexplained"]
 def _not_finite(e: Evidence, j: Judgement) -> str:
     bad = e.analytic[~np.isfinite(e.analytic)]
     what = "NaN" if np.isnan(bad).any() else "infinity"
-    view = View.of(e, Situation())
+    view = View.of(e, Context())
     known = view is not None and np.isfinite(view.truth[np.isin(view.index, j.contradicted)]).all()
     where = ", where the witnesses are finite" if known else ""
     return f"{what} in {bad.size} of {e.analytic.size} entries, first at {at(e, j.worst)}{where}"
 
 
-def convention(e: Evidence, j: Judgement, situation: Situation) -> str:
+def convention(e: Evidence, j: Judgement, context: Context) -> str:
     """Another value between the slopes of the two sides than the reference's."""
     left, right = _sides(e, j.worst)
     assert e.autodiff is not None
     assert j.worst is not None
-    tied = _tied(e, j.contradicted, situation)
+    tied = _tied(e, j.contradicted, context)
     if tied is not None:
         ours, theirs = (", ".join(f"{g:.6g}" for g in gradient[tied][:4]) for gradient in (e.analytic, e.autodiff))
         return f"ties: {at(e, int(tied[0]))} and {tied.size - 1} more are equal; they get {ours}, by the reference {theirs}"
@@ -42,11 +42,11 @@ def convention(e: Evidence, j: Judgement, situation: Situation) -> str:
     )
 
 
-def _tied(e: Evidence, contradicted: Array, situation: Situation) -> Array | None:
+def _tied(e: Evidence, contradicted: Array, context: Context) -> Array | None:
     """Equal elements among which another share of the same slope is dealt out, or all of it to each."""
-    if situation.questions is None or e.autodiff is None:
+    if context.forward is None or e.autodiff is None:
         return None
-    x = situation.questions.arguments[situation.questions.leaf].ravel()
+    x = context.forward.arguments[context.forward.leaf].ravel()
     for value in np.unique(x[contradicted]):
         tied = np.flatnonzero(x == value)
         tied = tied[np.isin(tied, e.estimate.index[e.estimate.kink])]

@@ -8,15 +8,15 @@ from itertools import combinations
 import numpy as np
 
 from oracle.arrays import flat, leaves_of, widened
-from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.jacobian import Budget
 from oracle.judging.measurements import Witnesses
 
-__all__ = ["Contexts", "Situation"]
+__all__ = ["Context", "Contexts"]
 
 
 @dataclass(frozen=True)
-class Situation:
+class Context:
     """What is known beside the evidence."""
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Situation:
     ignores_cotangent: bool = False
     large: bool = False
     """Whether the argument is so large that only what one look at its entries shows is said."""
-    questions: Questions | None = None
+    forward: ForwardPass | None = None
     """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
 
 
@@ -38,13 +38,13 @@ class Contexts:
         self.large = large
         self.budgets: dict[int, tuple[Witnesses, Budget]] = {}
 
-    def of(self, w: Witnesses, i: int, *, ignores_cotangent: bool) -> Situation:
+    def of(self, w: Witnesses, i: int, *, ignores_cotangent: bool) -> Context:
         """What a diagnosis of argument `i` may ask for; of large ones only what looking costs."""
         sizes = {} if self.batch is None else {"batch": self.batch}
         if self.large:
-            return Situation(sizes, ignores_cotangent=ignores_cotangent, large=True)
+            return Context(sizes, ignores_cotangent=ignores_cotangent, large=True)
         _, budget = self.budgets.setdefault(id(w), (w, Budget()))  # with the witnesses, so that no others get their number
-        questions = Questions(
+        forward = ForwardPass(
             lambda *primals, **options: w.subject.forward(*primals, **options)[0],
             w.wide,
             [leaf.path for leaf in w.leaves],
@@ -57,7 +57,7 @@ class Contexts:
             budget.reserved(len(w.leaves) - i - 1),
             value_by_rule=getattr(w.subject.forward, "value_by_rule", None),
         )
-        return Situation(sizes | _sizes(w, i), questions.numbers, ignores_cotangent, questions=questions)
+        return Context(sizes | _sizes(w, i), forward.numbers, ignores_cotangent, forward=forward)
 
 
 def _sizes(w: Witnesses, i: int) -> dict[str, int]:

@@ -1,364 +1,149 @@
-"""What the gradient would be if: the forward pass is differentiated elsewhere, or its outputs count otherwise.
+"""Other gradients that a pullback may have computed instead, kind by kind, the likely first.
 
-The likely is asked first: where a budget ends (see `Budget`), the rest is not asked.
+They are those of the forward pass with another argument, at another point or with another keyword. Where the budget of
+`forward_pass` ends, the rest is not evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from itertools import combinations, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import optree
 
-from oracle.arrays import quiet, size_of, vector
-from oracle.diagnosis.jacobian import Budget, Derivative, differentiated, leaves_in, placed
+from oracle.diagnosis.forward_pass import ForwardPass, Supposed
+from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.words import Array, named_axes
 
-__all__ = ["Questions", "Supposed"]
+__all__ = [
+    "at_constants",
+    "at_other_points",
+    "multiplied_too_late",
+    "of_other_arguments",
+    "with_exchanged_options",
+    "with_other_options",
+]
 
-MOST = 256  # entries of an argument about which anything is asked
-FEW = 32  # of these, about which other points and keywords are asked
-GLANCE = 4  # by which most others are seen to be none of ours
-FAR = 0.05  # of their size
-FEWEST = 3
-QUESTIONS = 24  # of one kind
-SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
-SHORT = 2.0**-17  # of an element: truncation and rounding of a plain central difference are then alike
-DEAR = 16  # evaluations: more is not asked for a slope of a large argument, whose verification has taken thousands
-PLACES = {"": False, ", the cotangent in its middle": True}
-NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
+MOST = 24  # of one kind
 
 
-class Supposed(NamedTuple):
-    """What may have been done instead, in words, and the gradient that it would give at the entries asked about."""
+def _remembered(kind: Callable[[ForwardPass], Iterator[Supposed]]) -> Callable[[ForwardPass], tuple[Supposed, ...]]:
+    """The first hypotheses of one kind, kept for causes that look again."""
 
-    words: str
-    gradient: Array
+    @wraps(kind)
+    def answers(forward: ForwardPass) -> tuple[Supposed, ...]:
+        if kind.__name__ not in forward.answers:
+            forward.answers[kind.__name__] = tuple(islice(kind(forward), MOST))
+        return forward.answers[kind.__name__]
 
-
-def _answered(ask: Callable[[Questions], Iterator[Supposed]]) -> cached_property[tuple[Supposed, ...]]:
-    """The first answers to questions of one kind, kept for causes that look again."""
-
-    def answers(self: Questions) -> tuple[Supposed, ...]:
-        return tuple(islice(ask(self), QUESTIONS))
-
-    answers.__doc__ = ask.__doc__
-    return cached_property(answers)
+    return answers
 
 
-@dataclass(frozen=True)
-class Questions:
-    """About argument number `leaf` of `function(*primals, **options)`, all in float64, with the cotangent `dy`."""
+@_remembered
+def of_other_arguments(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients of the other arguments of the same shape."""
+    shape = forward.arguments[forward.leaf].shape
+    for i, path in enumerate(forward.paths):
+        if i != forward.leaf and forward.arguments[i].shape == shape:
+            yield from (Supposed(path, gradient) for _, gradient in forward.candidates(i, forward.primals, forward.options))
 
-    function: Callable[..., Any]
-    primals: tuple[Any, ...]
-    paths: Sequence[str]
-    leaf: int
-    dy: Any
-    options: Mapping[str, Any]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of all keywords that have one."""
 
-    pull: Callable[[Any], Array] | None = None
-    """What the pullback itself gives for this argument at a point, flat."""
+@_remembered
+def at_other_points(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients where one argument has the value of something else of its shape, or its own in another order."""
+    for i in sorted(range(len(forward.paths)), key=lambda i: i != forward.leaf):
+        path, shape = forward.paths[i], forward.arguments[i].shape
+        instead = {name: t for name, t in forward.like(shape).items() if name != path}
+        order = sorted(instead, key=lambda name: name != "the value")
+        for name in order:
+            yield from _at(forward, f"{path} is {name}", {i: instead[name]})
+        for a, b in combinations(range(len(shape)), 2):
+            if shape[a] == shape[b] > 1:
+                transposed = "transposed" if len(shape) == 2 else f"transposed (axes {a} and {b})"
+                yield from _at(forward, f"{path} is {transposed}", {i: np.swapaxes(forward.arguments[i], a, b)})
+        for axes in _reversible(shape):
+            yield from _at(forward, f"{path} is reversed along {named_axes(axes)}", {i: np.flip(forward.arguments[i], axes)})
+        for axis, n in enumerate(shape):
+            for by in (k for k in range(2, n // 2 + 1) if n % k == 0):
+                yield from _at(
+                    forward, f"axis {axis} of {path} is dealt out by turns to {by}", {i: _dealt(forward.arguments[i], axis, by)}
+                )
+        for k in range(i + 1, len(forward.paths)):
+            if forward.arguments[k].shape == shape:
+                yield from _at(
+                    forward, f"{path} and {forward.paths[k]} are exchanged", {i: forward.arguments[k], k: forward.arguments[i]}
+                )
 
-    budget: Budget = field(default_factory=Budget)
-    reserved: int = 0
-    """What others must find left of it."""
-    entries: Array = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Those in question, in order: of which the true gradient is known."""
-    doubtful: Array = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Those among them that are wrong."""
-    ours: Array = field(default_factory=lambda: np.zeros(0))
-    """The gradient that is to be recognized, at those in question."""
-    value_by_rule: Callable[..., Any] | None = None
-    """Of a function with a rule of another library: the value that it has while it is differentiated."""
 
-    # ----------------------------------------------------------------------------------------------- the point
+@_remembered
+def at_constants(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients where one argument is one, or zero, throughout."""
+    for i, path in enumerate(forward.paths):
+        yield from _at(forward, f"{path} is 1", {i: np.ones(forward.arguments[i].shape)})
+        yield from _at(forward, f"{path} is 0", {i: np.zeros(forward.arguments[i].shape)})
 
-    @cached_property
-    def keywords(self) -> dict[str, Any]:
-        """The value of every keyword, given or not."""
-        return {**self.defaults, **self.options}
 
-    @cached_property
-    def arguments(self) -> list[Array]:
-        return leaves_in(self.primals)[0]
+@_remembered
+def multiplied_too_late(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients where a smaller argument is one throughout, times that argument."""
+    shape = forward.arguments[forward.leaf].shape
+    for i, path in enumerate(forward.paths):
+        if 1 < forward.arguments[i].size < forward.arguments[forward.leaf].size and _broadcasts(
+            forward.arguments[i].shape, shape
+        ):
+            times = np.broadcast_to(forward.arguments[i], shape).ravel()
+            yield from _at(forward, path, {i: np.ones(forward.arguments[i].shape)}, times)
 
-    @cached_property
-    def value(self) -> Any:
-        with quiet():
-            return self.function(*self.primals, **self.options)
 
-    @cached_property
-    def cotangent(self) -> Array:
-        return vector(self.dy)
+def _at(forward: ForwardPass, words: str, changed: Mapping[int, Array], times: Array | None = None) -> Iterator[Supposed]:
+    leaves, structure = leaves_in(forward.primals)
+    point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
+    found = forward.candidates(forward.leaf, point, forward.options, times)
+    yield from (Supposed(words, gradient) for _, gradient in found)
 
-    @property
-    def outputs(self) -> tuple[int, ...]:
-        """The shape of the value; of several arrays, of all their entries in a row."""
-        leaves = optree.tree_leaves(self.value)
-        return np.shape(leaves[0]) if len(leaves) == 1 else (self.cotangent.size,)
 
-    def like(self, shape: tuple[int, ...]) -> dict[str, Array]:
-        """The arguments, keywords, value and cotangent of this shape, by name."""
-        given = dict(zip(self.paths, self.arguments, strict=True))
-        given |= {k: np.asarray(o, np.float64) for k, o in self.options.items() if isinstance(o, np.ndarray)}
-        if np.size(self.cotangent) == np.prod(self.outputs):
-            given |= {"the value": vector(self.value).reshape(self.outputs), "dy": self.cotangent.reshape(self.outputs)}
-        return {name: np.asarray(t, np.float64) for name, t in given.items() if np.shape(t) == shape}
+@_remembered
+def with_other_options(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients with one keyword at another value, or the values of two exchanged."""
+    for name, value in forward.keywords.items():
+        for other in _instead(forward, name, value):
+            shown = "all ones" if isinstance(other, np.ndarray) else repr(other)
+            yield from _with(forward, f"{name} = {shown}", {name: other})
 
-    # ----------------------------------------------------------------------------------------------- the entries
 
-    @cached_property
-    def asked(self) -> Array:
-        """The entries asked about: as many of those in question as half of what may be spent allows."""
-        most = min(MOST, (self.budget.left - self.reserved) // (8 * self.cost))
-        half = _spread(self.doubtful, most // 2)
-        chosen = np.union1d(half, _spread(self.entries, most - half.size))
-        return chosen if chosen.size >= min(self.entries.size, FEWEST) else np.zeros(0, np.intp)
+@_remembered
+def with_exchanged_options(forward: ForwardPass) -> Iterator[Supposed]:
+    """The gradients with the values of two keywords exchanged, or those of one reversed."""
+    scalars = {k: o for k, o in forward.keywords.items() if not isinstance(o, np.ndarray) and not callable(o)}
+    for name, value in scalars.items():
+        if isinstance(value, tuple | list) and len(value) > 1 and value != value[::-1]:
+            yield from _with(forward, f"{name} = {value[::-1]!r}", {name: value[::-1]})
+    for i, (a, one) in enumerate(scalars.items()):
+        for b, two in list(scalars.items())[i + 1 :]:
+            if type(one) is type(two) and one != two and np.shape(one) == np.shape(two) and not isinstance(one, str):
+                yield from _with(forward, f"{a} and {b} exchanged", {a: two, b: one})
 
-    @property
-    def cost(self) -> int:
-        """Of one evaluation."""
-        return 1 + (sum(a.size for a in self.arguments) + self.cotangent.size) // SMALL
 
-    @cached_property
-    def picked(self) -> Array:
-        """Where among these are the few by which a gradient elsewhere is recognized."""
-        half = _spread(np.flatnonzero(np.isin(self.asked, self.doubtful)), FEW // 2)
-        return np.union1d(half, _spread(np.arange(self.asked.size), FEW - half.size))
+def _instead(forward: ForwardPass, name: str, value: Any) -> Iterator[Any]:
+    """Other values that a backward pass may have assumed for a keyword."""
+    default = forward.defaults.get(name)
+    if name in forward.options and name in forward.defaults and (default is None or (np.ndim(value) == 0 and default != value)):
+        yield default
+    if isinstance(value, bool | np.bool_):
+        yield not value
+    elif isinstance(value, int | np.integer):
+        yield from (n for n in (None, 1, 0, int(value) - 1, int(value) + 1) if n is None or n not in (value, default))
+    elif isinstance(value, float | np.floating):
+        yield from (x for x in (0.0, 1.0) if x not in (value, default))
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "bf":
+        yield np.ones_like(value)
 
-    def sound(self, truth: Array, tolerance: Array) -> Array:
-        """Which of the entries asked about have a gradient that is the forward pass's here, without a kink near.
 
-        The truth, and how far it may be off, are given for all entries in question.
-        """
-        here = self.jacobian
-        if here is None:
-            return np.zeros(0, np.intp)
-        where = np.searchsorted(self.entries, self.asked)
-        return np.flatnonzero(np.abs(here @ self.cotangent - truth[where]) <= tolerance[where])
-
-    # ----------------------------------------------------------------------------------------------- the answers
-
-    @cached_property
-    def jacobian(self) -> Array | None:
-        """The derivative of every output by each entry asked about: one row an entry."""
-        derivative = self._derivative(self.leaf, self.primals, self.options, self.asked)
-        return None if derivative is None else derivative.rows
-
-    @cached_property
-    def here(self) -> Array | None:
-        """The gradient at the few entries, as it should be."""
-        return None if self.jacobian is None else self.jacobian[self.picked] @ self.cotangent
-
-    def slope(self, index: Array, direction: Array) -> tuple[float, Array] | None:
-        """The contracted derivative along a direction of these elements alone, by a plain central difference.
-
-        And the direction that was really taken, since x + h is rounded.
-        """
-        if not self.budget.pay(2 * min(self.cost, DEAR), self.reserved):
-            return None
-        leaves, structure = leaves_in(self.primals)
-        x = leaves[self.leaf].ravel()[index]
-        far = SHORT / float(np.linalg.norm(direction / np.maximum(np.abs(x), size_of(leaves[self.leaf]))))
-        h = float(2.0 ** np.round(np.log2(far)))
-
-        def moved(by: float) -> tuple[Array, Array]:
-            copies = [np.array(leaf) for leaf in leaves]
-            copies[self.leaf].reshape(-1)[index] = x + by * direction
-            value = vector(self.function(*structure.unflatten(copies), **self.options))
-            return value.copy(), copies[self.leaf].reshape(-1)[index]
-
-        with quiet():
-            try:
-                (above, ahead), (below, behind) = moved(h), moved(-h)
-                slope = float(self.cotangent @ (above - below)) / (2 * h)
-                return (slope, (ahead - behind) / (2 * h)) if np.isfinite(slope) else None
-            except Exception:  # outside the domain
-                return None
-
-    def _derivative(
-        self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False
-    ) -> Derivative | None:
-        """None outside the domain, or where it would cost too much."""
-        if not entries.size or not self.budget.pay((2 if roughly else 4) * entries.size * self.cost, self.reserved):
-            return None
-        return differentiated(self.function, primals, options, leaf, entries, roughly=roughly)
-
-    def _pulled(self, derivative: Derivative) -> list[Supposed]:
-        """The gradients that it gives: one, unless the value has another shape, in which the cotangent may lie as it likes."""
-        size = derivative.rows.shape[1]
-        if size == self.cotangent.size:
-            return [Supposed("", derivative.rows @ self.cotangent)]
-        shape, outputs = derivative.shape, self.outputs
-        if shape is None or len(shape) != len(outputs) or not size:
-            return []
-        dy = self.cotangent.reshape(outputs)
-        pulled = {words: derivative.rows @ placed(dy, shape, middle=middle).ravel() for words, middle in PLACES.items()}
-        return [Supposed(words, gradient) for words, gradient in pulled.items()]
-
-    def _gradient(self, leaf: int, primals: Any, options: Mapping[str, Any]) -> Array | None:
-        derivative = self._derivative(leaf, primals, options, self.asked[self.picked])
-        if derivative is None or derivative.rows.shape[1] != self.cotangent.size:
-            return None
-        return derivative.rows @ self.cotangent
-
-    def _candidates(self, leaf: int, primals: Any, options: Mapping[str, Any], times: Array | None = None) -> list[Supposed]:
-        """The gradients, unless a few entries show already that no multiple of them is ours; `times` what is given."""
-        chosen = self.asked[self.picked]
-        first = _spread(chosen, GLANCE)
-        by, by_first = (1.0, 1.0) if times is None else (times[chosen], times[first])
-        glance = self._derivative(leaf, primals, options, first, roughly=True)
-        if glance is None or not any(self._resembles(first, by_first * gradient) for _, gradient in self._pulled(glance)):
-            return []
-        derivative = self._derivative(leaf, primals, options, chosen)
-        return [] if derivative is None else [Supposed(words, by * gradient) for words, gradient in self._pulled(derivative)]
-
-    def _resembles(self, entries: Array, seen: Array) -> bool:
-        """Whether ours may be a multiple of what is seen at these entries."""
-        if not self.ours.size:
-            return True
-        wanted = self.ours[np.searchsorted(self.entries, entries)]
-        square = float(seen @ seen)
-        left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
-        return bool(np.linalg.norm(left) <= FAR * np.linalg.norm(wanted))
-
-    @cached_property
-    def other_value(self) -> Any:
-        """The value while the function is differentiated, if there is such a one."""
-        with quiet():
-            return None if self.value_by_rule is None else self.value_by_rule(*self.primals, **self.options)
-
-    def of_the_other_value(self) -> Array | None:
-        """The gradient of that, at the few entries."""
-        entries = self.asked[self.picked]
-        if self.value_by_rule is None or not self.budget.pay(4 * entries.size * self.cost, self.reserved):
-            return None
-        found = differentiated(self.value_by_rule, self.primals, self.options, self.leaf, entries, roughly=False)
-        return None if found is None or found.rows.shape[1] != self.cotangent.size else found.rows @ self.cotangent
-
-    def error_nearby(self) -> Array | None:
-        """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""
-        if self.pull is None:
-            return None
-        generator = np.random.default_rng(0x6E656172)
-        leaves, structure = leaves_in(self.primals)
-        point = structure.unflatten([a * (1 + NEARBY * generator.choice([-1.0, 1.0], a.shape)) for a in leaves])
-        there = self._gradient(self.leaf, point, self.options)
-        with quiet():
-            try:
-                return None if there is None else self.pull(point)[self.asked[self.picked]] - there
-            except Exception:
-                return None
-
-    @_answered
-    def of_other_arguments(self) -> Iterator[Supposed]:
-        """The gradients of the other arguments of the same shape."""
-        shape = self.arguments[self.leaf].shape
-        for i, path in enumerate(self.paths):
-            if i != self.leaf and self.arguments[i].shape == shape:
-                yield from (Supposed(path, gradient) for _, gradient in self._candidates(i, self.primals, self.options))
-
-    @_answered
-    def at_other_points(self) -> Iterator[Supposed]:
-        """The gradients where one argument has the value of something else of its shape, or its own in another order."""
-        for i in sorted(range(len(self.paths)), key=lambda i: i != self.leaf):
-            path, shape = self.paths[i], self.arguments[i].shape
-            instead = {name: t for name, t in self.like(shape).items() if name != path}
-            order = sorted(instead, key=lambda name: name != "the value")
-            for name in order:
-                yield from self._at(f"{path} is {name}", {i: instead[name]})
-            for a, b in combinations(range(len(shape)), 2):
-                if shape[a] == shape[b] > 1:
-                    transposed = "transposed" if len(shape) == 2 else f"transposed (axes {a} and {b})"
-                    yield from self._at(f"{path} is {transposed}", {i: np.swapaxes(self.arguments[i], a, b)})
-            for axes in _reversible(shape):
-                yield from self._at(f"{path} is reversed along {named_axes(axes)}", {i: np.flip(self.arguments[i], axes)})
-            for axis, n in enumerate(shape):
-                for by in (k for k in range(2, n // 2 + 1) if n % k == 0):
-                    yield from self._at(
-                        f"axis {axis} of {path} is dealt out by turns to {by}", {i: _dealt(self.arguments[i], axis, by)}
-                    )
-            for k in range(i + 1, len(self.paths)):
-                if self.arguments[k].shape == shape:
-                    yield from self._at(
-                        f"{path} and {self.paths[k]} are exchanged", {i: self.arguments[k], k: self.arguments[i]}
-                    )
-
-    @_answered
-    def at_constants(self) -> Iterator[Supposed]:
-        """The gradients where one argument is one, or zero, throughout."""
-        for i, path in enumerate(self.paths):
-            yield from self._at(f"{path} is 1", {i: np.ones(self.arguments[i].shape)})
-            yield from self._at(f"{path} is 0", {i: np.zeros(self.arguments[i].shape)})
-
-    @_answered
-    def multiplied_too_late(self) -> Iterator[Supposed]:
-        """The gradients where a smaller argument is one throughout, times that argument."""
-        shape = self.arguments[self.leaf].shape
-        for i, path in enumerate(self.paths):
-            if 1 < self.arguments[i].size < self.arguments[self.leaf].size and _broadcasts(self.arguments[i].shape, shape):
-                times = np.broadcast_to(self.arguments[i], shape).ravel()
-                yield from self._at(path, {i: np.ones(self.arguments[i].shape)}, times)
-
-    def _at(self, words: str, changed: Mapping[int, Array], times: Array | None = None) -> Iterator[Supposed]:
-        leaves, structure = leaves_in(self.primals)
-        point = structure.unflatten([np.array(changed.get(i, leaf), np.float64) for i, leaf in enumerate(leaves)])
-        found = self._candidates(self.leaf, point, self.options, times)
-        yield from (Supposed(words, gradient) for _, gradient in found)
-
-    @_answered
-    def with_other_options(self) -> Iterator[Supposed]:
-        """The gradients with one keyword at another value, or the values of two exchanged."""
-        for name, value in self.keywords.items():
-            for other in self._instead(name, value):
-                shown = "all ones" if isinstance(other, np.ndarray) else repr(other)
-                yield from self._with(f"{name} = {shown}", {name: other})
-
-    @_answered
-    def with_exchanged_options(self) -> Iterator[Supposed]:
-        """The gradients with the values of two keywords exchanged, or those of one reversed."""
-        scalars = {k: o for k, o in self.keywords.items() if not isinstance(o, np.ndarray) and not callable(o)}
-        for name, value in scalars.items():
-            if isinstance(value, tuple | list) and len(value) > 1 and value != value[::-1]:
-                yield from self._with(f"{name} = {value[::-1]!r}", {name: value[::-1]})
-        for i, (a, one) in enumerate(scalars.items()):
-            for b, two in list(scalars.items())[i + 1 :]:
-                if type(one) is type(two) and one != two and np.shape(one) == np.shape(two) and not isinstance(one, str):
-                    yield from self._with(f"{a} and {b} exchanged", {a: two, b: one})
-
-    def with_number(self, name: str, value: float) -> Array | None:
-        """The gradient with one keyword at this value."""
-        return self._gradient(self.leaf, self.primals, {**self.options, name: value})
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The keywords that are real numbers."""
-        return {k: float(o) for k, o in self.keywords.items() if isinstance(o, float | np.floating)}
-
-    def _instead(self, name: str, value: Any) -> Iterator[Any]:
-        """Other values that a backward pass may have assumed for a keyword."""
-        default = self.defaults.get(name)
-        if name in self.options and name in self.defaults and (default is None or (np.ndim(value) == 0 and default != value)):
-            yield default
-        if isinstance(value, bool | np.bool_):
-            yield not value
-        elif isinstance(value, int | np.integer):
-            yield from (n for n in (None, 1, 0, int(value) - 1, int(value) + 1) if n is None or n not in (value, default))
-        elif isinstance(value, float | np.floating):
-            yield from (x for x in (0.0, 1.0) if x not in (value, default))
-        elif isinstance(value, np.ndarray) and value.dtype.kind in "bf":
-            yield np.ones_like(value)
-
-    def _with(self, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
-        found = self._candidates(self.leaf, self.primals, {**self.options, **changed})
-        yield from (Supposed(words + where, gradient) for where, gradient in found)
+def _with(forward: ForwardPass, words: str, changed: Mapping[str, Any]) -> Iterator[Supposed]:
+    found = forward.candidates(forward.leaf, forward.primals, {**forward.options, **changed})
+    yield from (Supposed(words + where, gradient) for where, gradient in found)
 
 
 def _reversible(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -378,8 +163,3 @@ def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
         return np.broadcast_shapes(shape, onto) == onto
     except ValueError:
         return False
-
-
-def _spread(entries: Array, most: int) -> Array:
-    """At most so many of the entries, spread evenly."""
-    return entries[np.unique(np.linspace(0, entries.size - 1, min(entries.size, max(most, 0))).astype(np.intp))]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from oracle.diagnosis.context import Situation
-from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.context import Context
+from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.words import Array
 from oracle.judging.evidence import Evidence
 from oracle.measures import eps_of, largest
@@ -30,7 +30,7 @@ class View:
     """The gradient of one argument beside the true one, as far as that is known."""
 
     e: Evidence
-    situation: Situation
+    context: Context
     index: Array
     """The flat indices of the entries that are known; all of them if JAX is there or the tensor is small."""
     ours: Array
@@ -39,7 +39,7 @@ class View:
     """How far each entry may be off and still be right."""
 
     @classmethod
-    def of(cls, e: Evidence, situation: Situation) -> View | None:
+    def of(cls, e: Evidence, context: Context) -> View | None:
         """JAX's gradient is the true one, or else the differences, where they were taken; None where nothing is known."""
         if e.autodiff is not None:
             index, truth = np.arange(e.analytic.size), e.autodiff
@@ -54,7 +54,7 @@ class View:
             blurred = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
             with np.errstate(over="ignore"):
                 tolerance = e.allowance.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
-        return cls(e, situation, index, e.analytic[index], truth, tolerance) if index.size else None
+        return cls(e, context, index, e.analytic[index], truth, tolerance) if index.size else None
 
     @property
     def name(self) -> str:
@@ -77,9 +77,9 @@ class View:
     @cached_property
     def unit(self) -> float:
         """The cotangent of a scalar, of which every number is a multiple; else 1."""
-        questions = self.situation.questions
-        one = questions is not None and questions.cotangent.size == 1 and np.isfinite(questions.cotangent).all()
-        return float(questions.cotangent[0]) or 1.0 if questions is not None and one else 1.0
+        forward = self.context.forward
+        one = forward is not None and forward.cotangent.size == 1 and np.isfinite(forward.cotangent).all()
+        return float(forward.cotangent[0]) or 1.0 if forward is not None and one else 1.0
 
     @property
     def for_dy(self) -> str:
@@ -118,35 +118,37 @@ class View:
         return not bool((np.abs(ours - supposed) > np.abs(ours - truth))[differ].any())
 
     @cached_property
-    def asked(self) -> Asked | None:
+    def sampled(self) -> Sampled | None:
         """The entries about which other gradients are asked; None if there are none."""
-        questions = self.situation.questions
-        if questions is None:
+        forward = self.context.forward
+        if forward is None:
             return None
-        questions = replace(questions, entries=self.index, doubtful=self.index[self.wrong], ours=self.ours)
-        rows = questions.sound(self.truth, SOUND * largest(self.truth) + self.tolerance)
-        where = np.isin(self.index, questions.asked[rows])
-        few = np.flatnonzero(np.isin(questions.picked, rows))
-        few_where = np.isin(self.index, questions.asked[questions.picked[few]])
-        return Asked(questions, rows, where, few, few_where) if rows.size else None
+        forward = replace(forward, entries=self.index, doubtful=self.index[self.wrong], ours=self.ours)
+        rows = forward.sound(self.truth, SOUND * largest(self.truth) + self.tolerance)
+        where = np.isin(self.index, forward.sampled[rows])
+        few = np.flatnonzero(np.isin(forward.picked, rows))
+        few_where = np.isin(self.index, forward.sampled[forward.picked[few]])
+        return Sampled(forward, rows, where, few, few_where) if rows.size else None
 
     def is_instead(self, supposed: Array) -> bool:
         """Whether ours is this gradient at the few entries asked about, if they are enough to tell."""
-        if self.asked is None or self.asked.few.size < ENOUGH:
+        if self.sampled is None or self.sampled.few.size < ENOUGH:
             return False
-        return self.fits(supposed[self.asked.few], self.asked.few_where, SOUND * largest(self.truth))
+        return self.fits(supposed[self.sampled.few], self.sampled.few_where, SOUND * largest(self.truth))
 
-    def fits_asked(self, supposed: Array) -> bool:
+    def fits_sampled(self, supposed: Array) -> bool:
         """Whether ours is what is made of the Jacobian, for the sound entries only."""
         return (
-            self.asked is not None and supposed.size > 1 and self.fits(supposed, self.asked.where, SOUND * largest(self.truth))
+            self.sampled is not None
+            and supposed.size > 1
+            and self.fits(supposed, self.sampled.where, SOUND * largest(self.truth))
         )
 
 
-class Asked(NamedTuple):
+class Sampled(NamedTuple):
     """Which rows of the Jacobian, and of an answer about another gradient, are about which of the known entries."""
 
-    questions: Questions
+    forward: ForwardPass
     rows: Array
     where: Array
     few: Array

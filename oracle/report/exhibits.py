@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.diagnosis.context import Situation
+from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import View
 from oracle.differences.richardson import RATIO
 from oracle.judging.evidence import Evidence
@@ -76,7 +76,7 @@ def _floats(values: Array) -> tuple[float, ...]:
 
 
 def _error_map(e: Evidence, reason: str, worst: int) -> ErrorMap | None:
-    view = View.of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Situation())
+    view = View.of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Context())
     if view is None:
         return None
     ratios = np.full(e.analytic.size, np.nan)

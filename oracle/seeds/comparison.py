@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import purenet as pn
 from oracle.arrays import Leaf, flat, leaves_of
 from oracle.diagnosis import diagnose
-from oracle.diagnosis.context import Situation
+from oracle.diagnosis.context import Context
 from oracle.differences import partials
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate
@@ -197,7 +197,7 @@ class Gradient:
 
     @property
     def diagnosis(self) -> str:
-        return diagnose(self.evidence, self.judgement, Situation(sizes={"batch": len(self.point.digits.labels)}))
+        return diagnose(self.evidence, self.judgement, Context(sizes={"batch": len(self.point.digits.labels)}))
 
     @property
     def analytic(self) -> Array:

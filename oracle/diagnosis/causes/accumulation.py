@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from oracle.diagnosis.causes.cotangents import contributions
-from oracle.diagnosis.view import SOUND, Asked, View
+from oracle.diagnosis.view import SOUND, Sampled, View
 from oracle.diagnosis.words import Array, at, counted
 from oracle.measures import largest
 
@@ -23,37 +23,37 @@ CHANCE = 1e-9  # that so many sums of some contributions would be found in any e
 
 def overwritten(v: View) -> Iterator[str]:
     """Of several uses of an entry one counts."""
-    if v.asked is None:
+    if v.sampled is None:
         return
-    for size, uses, used in _uses(v.asked, alike=True):
+    for size, uses, used in _uses(v.sampled, alike=True):
         times = used.sum(axis=1)
         first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         for which, place in (("last", last), ("first", first)):
             counted_ones = np.unravel_index(place[times > 0], size)
             if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
                 continue  # a single sample or step is all that counts
-            if v.fits_asked(uses[np.arange(len(uses)), place]):
+            if v.fits_sampled(uses[np.arange(len(uses)), place]):
                 yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
-        if v.fits_asked(uses.sum(axis=1) / np.maximum(times, 1)):
+        if v.fits_sampled(uses.sum(axis=1) / np.maximum(times, 1)):
             yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
 
 
 def _overwritten_words(v: View, several: Array, what: str) -> str:
-    assert v.asked is not None
-    entries = v.asked.questions.asked[v.asked.rows][several]
+    assert v.sampled is not None
+    entries = v.sampled.forward.sampled[v.sampled.rows][several]
     shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
     return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
 
 
 def partly_lost(v: View) -> Iterator[str]:
     """What each wrong entry lacks is the sum of some of the contributions to it, not of all."""
-    if v.asked is None:
+    if v.sampled is None:
         return
-    error, wrong = v.error[v.asked.where], v.wrong[v.asked.where]
+    error, wrong = v.error[v.sampled.where], v.wrong[v.sampled.where]
     if np.count_nonzero(wrong) < 2:
         return
-    within = v.tolerance[v.asked.where] + SOUND * largest(v.truth)
-    for size, uses, used in _uses(v.asked):
+    within = v.tolerance[v.sampled.where] + SOUND * largest(v.truth)
+    for size, uses, used in _uses(v.sampled):
         if not ((used.sum(axis=1)[wrong] > 1) & (used.sum(axis=1)[wrong] <= MOST)).all():
             continue
         lost = np.zeros(used.shape, bool)
@@ -64,8 +64,8 @@ def partly_lost(v: View) -> Iterator[str]:
             off = np.abs(which @ uses[i, those] + error[i])
             lost[i, those[which[off.argmin()] == 1]] = True
             chance *= min(len(which) * 2 * within[i] / np.abs(uses[i]).sum(), 1.0) if off.min() <= within[i] else np.inf
-        if chance < CHANCE and v.fits_asked((uses * ~lost).sum(axis=1)):
-            yield _lost_words(v, v.asked, size, used, lost)
+        if chance < CHANCE and v.fits_sampled((uses * ~lost).sum(axis=1)):
+            yield _lost_words(v, v.sampled, size, used, lost)
 
 
 @cache
@@ -80,13 +80,13 @@ def _selections(count: int) -> Array:
     return lost
 
 
-def _uses(asked: Asked, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
+def _uses(sampled: Sampled, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
     """What is added to each entry, one column a use: by an output, or by all outputs at one index of some of its axes.
 
     The axes of the uses, each use, and whether there is one; also where all entries are used as often, if `alike`.
     """
-    outputs = asked.questions.outputs
-    each = contributions(asked)
+    outputs = sampled.forward.outputs
+    each = contributions(sampled)
     for count in range(len(outputs), 0, -1):
         for kept in combinations(range(1, len(outputs) + 1), count):
             summed = each.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
@@ -98,8 +98,8 @@ def _uses(asked: Asked, *, alike: bool = False) -> Iterator[tuple[list[int], Arr
             yield [outputs[a - 1] for a in kept], uses, used
 
 
-def _lost_words(v: View, asked: Asked, size: list[int], used: Array, lost: Array) -> str:
-    entries, rows = asked.questions.asked[asked.rows], np.flatnonzero(lost.any(axis=1))
+def _lost_words(v: View, sampled: Sampled, size: list[int], used: Array, lost: Array) -> str:
+    entries, rows = sampled.forward.sampled[sampled.rows], np.flatnonzero(lost.any(axis=1))
     shown = ", ".join(f"{at(v.e, int(entries[i]))} lacks {lost[i].sum()} of {used[i].sum()}" for i in rows[:3])
     what = (
         f"contributions lost: {v.name} lacks some of what the outputs add to its entries ({shown}{', ...' * (rows.size > 3)})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oracle.diagnosis.hypotheses import Questions
+from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.view import LEFT, View
 from oracle.diagnosis.words import Array, at, counted
 from oracle.judging.error_budget import MULTIPLE
@@ -33,10 +33,10 @@ def beyond_the_sample(v: View) -> bool:
 
 def localized(v: View) -> Iterator[str]:
     """Wrong at few places of a large argument, which its sample has missed."""
-    questions = v.situation.questions
-    if v.e.along is None or questions is None or not beyond_the_sample(v):
+    forward = v.context.forward
+    if v.e.along is None or forward is None or not beyond_the_sample(v):
         return
-    halving = _Halving(v, questions)
+    halving = _Halving(v, forward)
     index = _wrong_blocks(v, np.zeros_like(v.wrong))
     promised = sum(_off(v, block.index, block.value) for block in v.e.along.blocks if np.isin(block.index, index).any())
     off = halving.off(index)
@@ -86,7 +86,7 @@ class _Halving:
     """Slopes along parts of the direction of one argument."""
 
     view: View
-    questions: Questions
+    forward: ForwardPass
 
     @property
     def direction(self) -> Array:
@@ -95,7 +95,7 @@ class _Halving:
 
     def off(self, index: Array) -> float | None:
         """How far the gradient is from the slope along these elements."""
-        found = self.questions.slope(index, self.direction[index])
+        found = self.forward.slope(index, self.direction[index])
         if found is None:
             return None
         slope, taken = found

@@ -9,7 +9,7 @@ import numpy as np
 import optree
 
 from oracle.diagnosis.causes.fits import number
-from oracle.diagnosis.view import AGREE, Asked, View, explains
+from oracle.diagnosis.view import AGREE, Sampled, View, explains
 from oracle.diagnosis.words import Array, counted
 
 __all__ = [
@@ -29,28 +29,28 @@ AXIS = 256  # the longest axis of the value whose indices are taken one by one
 
 def ignored_cotangent(v: View) -> Iterator[str]:
     """The cotangent changes nothing."""
-    if v.situation.ignores_cotangent:
+    if v.context.ignores_cotangent:
         as_sum = False
-        if v.asked is not None:
-            ones = _jacobian(v.asked).sum(axis=1)
-            as_sum = explains(ones, v.ours[v.asked.where], v.truth[v.asked.where], v.e.dtype)
+        if v.sampled is not None:
+            ones = _jacobian(v.sampled).sum(axis=1)
+            as_sum = explains(ones, v.ours[v.sampled.where], v.truth[v.sampled.where], v.e.dtype)
         yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
 
 
-def _jacobian(asked: Asked) -> Array:
+def _jacobian(sampled: Sampled) -> Array:
     """One row for each entry, one column for each output."""
-    jacobian = asked.questions.jacobian
+    jacobian = sampled.forward.jacobian
     assert jacobian is not None
-    return jacobian[asked.rows]
+    return jacobian[sampled.rows]
 
 
 def own(v: View) -> Iterator[str]:
     """Each index of an axis, or each entry, has what the same one of the value owes to it, and nothing from the others."""
-    if v.asked is None or v.asked.rows.size < 3:
+    if v.sampled is None or v.sampled.rows.size < 3:
         return
-    outputs = v.asked.questions.outputs
-    each = contributions(v.asked)
-    places = np.stack(np.unravel_index(v.asked.questions.asked[v.asked.rows], v.shape), axis=1)
+    outputs = v.sampled.forward.outputs
+    each = contributions(v.sampled)
+    places = np.stack(np.unravel_index(v.sampled.forward.sampled[v.sampled.rows], v.shape), axis=1)
     common = [a for a in range(min(len(outputs), len(v.shape))) if outputs[a] == v.shape[a] > 1]
     fewest_first = [axes for count in range(1, len(common) + 1) for axes in combinations(common, count)]
     entry_first = [tuple(common)] * (outputs == v.shape)
@@ -60,87 +60,87 @@ def own(v: View) -> Iterator[str]:
             same &= np.expand_dims(np.arange(outputs[a]) == places[:, [a]], [b + 1 for b in range(len(outputs)) if b != a])
         flat = (each * same).reshape(len(places), -1)
         # Where an entry sends nothing to its own place, as in a gather, its place says nothing.
-        if flat.any(axis=1).all() and v.fits_asked(flat.sum(axis=1)):
+        if flat.any(axis=1).all() and v.fits_sampled(flat.sum(axis=1)):
             it = "entry" if [axes] == entry_first else f"index of axis {counted(axes)}"
             yield f"term missing: {v.name} is what each output owes to its own {it}; what it owes to the others is missing"
 
 
 def of_some_arrays(v: View) -> Iterator[str]:
     """Of several arrays in the value some send nothing back."""
-    if v.asked is None:
+    if v.sampled is None:
         return
-    q = v.asked.questions
+    q = v.sampled.forward
     arrays = list(zip(optree.tree_accessors(q.value), optree.tree_leaves(q.value), strict=True))
     if len(arrays) < 2:
         return
     ends = np.cumsum([np.size(array) for _, array in arrays])[:-1]
-    parts = np.stack([p.sum(axis=1) for p in np.split(contributions(v.asked).reshape(-1, q.cotangent.size), ends, axis=1)])
+    parts = np.stack([p.sum(axis=1) for p in np.split(contributions(v.sampled).reshape(-1, q.cotangent.size), ends, axis=1)])
     names = [accessor.codify("the value") for accessor, _ in arrays]
     for name, part in zip(names, parts, strict=True):
-        if v.fits_asked(parts.sum(axis=0) - part):
+        if v.fits_sampled(parts.sum(axis=0) - part):
             yield f"cotangent ignored: that of {name}, from which nothing flows back"
     for name, part in zip(names, parts, strict=True):
-        if v.fits_asked(part):
+        if v.fits_sampled(part):
             yield f"cotangent ignored: those of all but {name}, from which alone something flows back"
 
 
-def contributions(asked: Asked) -> Array:
+def contributions(sampled: Sampled) -> Array:
     """What each output adds to each entry: the shape of the value behind the entries."""
-    return np.asarray((_jacobian(asked) * asked.questions.cotangent).reshape(-1, *asked.questions.outputs))
+    return np.asarray((_jacobian(sampled) * sampled.forward.cotangent).reshape(-1, *sampled.forward.outputs))
 
 
 def untransposed(v: View) -> Iterator[str]:
     """The Jacobian for its transpose: a gather for a scatter, an order that is not reversed."""
-    if v.asked is None or v.asked.rows.size != v.e.analytic.size or np.prod(v.asked.questions.outputs) != v.e.analytic.size:
+    if v.sampled is None or v.sampled.rows.size != v.e.analytic.size or np.prod(v.sampled.forward.outputs) != v.e.analytic.size:
         return
-    if v.asked.rows.size > 2 and v.fits_asked(v.asked.questions.cotangent @ _jacobian(v.asked)):
+    if v.sampled.rows.size > 2 and v.fits_sampled(v.sampled.forward.cotangent @ _jacobian(v.sampled)):
         yield f"transposed: {v.name} is the Jacobian times the cotangent, not its transpose (a gather for a scatter?)"
 
 
-def _along(asked: Asked, axis: int) -> Array:
+def _along(sampled: Sampled, axis: int) -> Array:
     """What each index of an axis of the value contributes to each entry: one column an index."""
-    each = contributions(asked)
+    each = contributions(sampled)
     return np.asarray(each.sum(axis=tuple(a for a in range(1, each.ndim) if a != axis + 1)))
 
 
 def some_outputs(v: View) -> Iterator[str]:
     """Some indices of an axis of the value do not count, or one counts otherwise."""
-    if v.asked is None:
+    if v.sampled is None:
         return
-    for axis, n in enumerate(v.asked.questions.outputs):
+    for axis, n in enumerate(v.sampled.forward.outputs):
         if not 1 < n <= AXIS:
             continue
-        parts = _along(v.asked, axis)
+        parts = _along(v.sampled, axis)
         whole = parts.sum(axis=1)
         for k in (0, n - 1, *range(1, n - 1)):
-            if v.fits_asked(parts[:, k]):
+            if v.fits_sampled(parts[:, k]):
                 if axis == 0:
                     name = {0: "the first of", n - 1: "the last of"}.get(k, f"number {k} (from 0) of")
                     yield f"batch sum missing: this is the gradient of {name} {n} samples alone"
                 yield f"sum missing: this is the gradient of index {k} of {n} along axis {axis} of the value alone"
         for k in range(n):
-            if v.fits_asked(whole - parts[:, k]):
+            if v.fits_sampled(whole - parts[:, k]):
                 yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value does not count"
         weights = _weights(v, parts)
         if weights is None:
             continue
         some = weights > 0.5
-        if not some.all() and v.fits_asked(parts @ some):
+        if not some.all() and v.fits_sampled(parts @ some):
             kind = _kind(axis, n, np.flatnonzero(~some))
             yield f"{kind}: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
         k = int(np.abs(weights - 1).argmax())
-        if v.fits_asked(whole + (weights[k] - 1) * parts[:, k]):
+        if v.fits_sampled(whole + (weights[k] - 1) * parts[:, k]):
             times = number(float(weights[k]))
             yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value counts {times} times"
 
 
 def weighted_outputs(v: View) -> Iterator[str]:
     """Each index of an axis of the value counts with a weight of its own."""
-    if v.asked is None:
+    if v.sampled is None:
         return
-    for axis, n in enumerate(v.asked.questions.outputs):
-        if 1 < n <= AXIS and v.asked.rows.size >= 3 * n:
-            weights = _weights(v, _along(v.asked, axis))
+    for axis, n in enumerate(v.sampled.forward.outputs):
+        if 1 < n <= AXIS and v.sampled.rows.size >= 3 * n:
+            weights = _weights(v, _along(v.sampled, axis))
             if weights is not None:
                 shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
                 kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
@@ -155,23 +155,23 @@ def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "o
 
 def _weights(v: View, parts: Array) -> Array | None:
     """With which weights the contributions add up to ours, if they do and are determined."""
-    assert v.asked is not None
+    assert v.sampled is not None
     count = parts.shape[1]
-    if v.asked.rows.size <= count:
+    if v.sampled.rows.size <= count:
         return None
-    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.asked.where], rcond=1e-8)
-    return solved if rank == count and v.fits_asked(parts @ solved) else None
+    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.sampled.where], rcond=1e-8)
+    return solved if rank == count and v.fits_sampled(parts @ solved) else None
 
 
 def other_cotangents(v: View) -> Iterator[str]:
     """The right pullback of another cotangent: in another order, or averaged."""
-    if v.asked is None or v.asked.rows.size < 3:
+    if v.sampled is None or v.sampled.rows.size < 3:
         return
-    outputs = v.asked.questions.outputs
-    jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent.reshape(outputs)
+    outputs = v.sampled.forward.outputs
+    jacobian, dy = _jacobian(v.sampled), v.sampled.forward.cotangent.reshape(outputs)
 
     def pulled(changed: Array) -> bool:
-        return not np.array_equal(changed, dy) and v.fits_asked(jacobian @ np.broadcast_to(changed, outputs).ravel())
+        return not np.array_equal(changed, dy) and v.fits_sampled(jacobian @ np.broadcast_to(changed, outputs).ravel())
 
     for axis, n in enumerate(outputs):
         if n < 2:
@@ -200,16 +200,16 @@ def other_cotangents(v: View) -> Iterator[str]:
 
 def permuted_cotangent(v: View) -> Iterator[str]:
     """The right pullback of the cotangent in any other order, as far as the Jacobian tells the one that was pulled back."""
-    if v.asked is None or not 3 < (count := v.asked.questions.cotangent.size) <= v.asked.rows.size:
+    if v.sampled is None or not 3 < (count := v.sampled.forward.cotangent.size) <= v.sampled.rows.size:
         return
-    jacobian, dy = _jacobian(v.asked), v.asked.questions.cotangent
-    solved, _, rank, _ = np.linalg.lstsq(jacobian, v.ours[v.asked.where], rcond=1e-8)
+    jacobian, dy = _jacobian(v.sampled), v.sampled.forward.cotangent
+    solved, _, rank, _ = np.linalg.lstsq(jacobian, v.ours[v.sampled.where], rcond=1e-8)
     places, origins = np.argsort(solved, kind="stable"), np.argsort(dy, kind="stable")
     moved = np.flatnonzero(places != origins)
     pulled = np.empty_like(dy)
     pulled[places] = dy[origins]
-    if rank == count and moved.size > 2 and v.fits_asked(jacobian @ pulled):
-        outputs = v.asked.questions.outputs
+    if rank == count and moved.size > 2 and v.fits_sampled(jacobian @ pulled):
+        outputs = v.sampled.forward.outputs
         first = moved[np.argsort(places[moved])][:2]
         shown = ", ".join(f"that of {_place(origins[i], outputs)} at {_place(places[i], outputs)}" for i in first)
         yield f"permuted: the cotangent, of which each entry counts at the place of another ({shown}, ...)"

@@ -46,7 +46,7 @@ def factor(v: View) -> Iterator[str]:
     fit = fit_scale(v.ours, v.truth)
     if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
         return
-    named = explain_factor(fit.scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+    named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.dtype)), v.context.numbers)
     named = named or constant_in(v, fit.scale)
     everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries looked at (of {v.e.analytic.size})"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
@@ -168,8 +168,8 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
 
 def _jitters(v: View) -> bool:
     """Whether the errors are others at a point nearby, as those of rounding are, and a wrong formula's are not."""
-    if v.asked is None:
+    if v.sampled is None:
         return False
-    nearby = v.asked.questions.error_nearby()
-    error = v.error[v.asked.few_where]
-    return nearby is not None and float(np.linalg.norm(nearby[v.asked.few] - error)) > 0.3 * float(np.linalg.norm(error))
+    nearby = v.sampled.forward.error_nearby()
+    error = v.error[v.sampled.few_where]
+    return nearby is not None and float(np.linalg.norm(nearby[v.sampled.few] - error)) > 0.3 * float(np.linalg.norm(error))

@@ -70,10 +70,10 @@ def _one_in_each(v: View) -> int | None:
 
 def _of_its_row(v: View, axis: int | None) -> float | None:
     """What each wrong entry lacks in units of the cotangent at its place beside that axis, if it is one number."""
-    questions = v.situation.questions
-    if axis is None or questions is None or questions.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
+    forward = v.context.forward
+    if axis is None or forward is None or forward.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
         return None
-    dy = questions.cotangent
+    dy = forward.cotangent
     error = np.where(v.wrong, v.error, 0.0).reshape(v.shape).sum(axis=axis).ravel()
     fit = fit_scale(-error, dy)
     exact = fit is not None and dy.size > 2 and (np.abs(error + fit.scale * dy) <= 2 * v.tolerance.max()).all()
@@ -82,7 +82,7 @@ def _of_its_row(v: View, axis: int | None) -> float | None:
 
 def _size_named(v: View, number: float) -> str:
     """Which known size it is, or one over which."""
-    for name, n in v.situation.sizes.items():
+    for name, n in v.context.sizes.items():
         for said, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
             if n > 1 and abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
                 return f", {'-' if number < 0 else ''}{said}"
@@ -159,8 +159,8 @@ def rows_explained(v: View) -> Iterator[str]:
         if axis > 0 and _ends(wrong):
             continue  # a border
         there = _what(v, along(v, axis, wrong))
-        questions = v.situation.questions
-        if there == ZERO and questions is not None and (axis > 0 or questions.outputs[:1] != v.shape[:1]):
+        forward = v.context.forward
+        if there == ZERO and forward is not None and (axis > 0 or forward.outputs[:1] != v.shape[:1]):
             yield f"zero where it should not be: {v.name} is zero at {_indices(wrong)} of axis {axis}; right elsewhere"
         if there:
             yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}: there {there}"

@@ -66,14 +66,14 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
 
 def only_one_term(v: View) -> Iterator[str]:
     """Ours is nothing but a product of the arguments, the value and the cotangent, summed to the shape of the argument."""
-    questions = v.situation.questions
-    if questions is None or not v.whole or v.index.size < SPARE + 1:
+    forward = v.context.forward
+    if forward is None or not v.whole or v.index.size < SPARE + 1:
         return
-    for shape in dict.fromkeys((v.shape, questions.outputs)):
+    for shape in dict.fromkeys((v.shape, forward.outputs)):
         axes = _summed(shape, v.shape)
         if axes is None:
             continue
-        for name, t in _products(questions.like(shape), ratios=True).items():
+        for name, t in _products(forward.like(shape), ratios=True).items():
             summed = t.sum(axis=axes).ravel() if axes else t.ravel()
             fit = fit_scale(v.ours, summed)
             if fit is not None and v.fits(fit.scale * summed):
@@ -97,7 +97,7 @@ def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | 
 
 def _known(v: View) -> dict[str, Array]:
     """Tensors of the shape of the argument that a term may be made of."""
-    return v.situation.questions.like(v.shape) if v.situation.questions is not None else {}
+    return v.context.forward.like(v.shape) if v.context.forward is not None else {}
 
 
 def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Array]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from oracle.arrays import vector
+from oracle.diagnosis import hypotheses
 from oracle.diagnosis.causes.fits import explain_factor, number
-from oracle.diagnosis.hypotheses import Questions, Supposed
+from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.view import AGREE, SOUND, View
 from oracle.measures import differences, eps_of, fit_scale, largest
 
@@ -23,12 +24,15 @@ __all__ = [
 ]
 
 KINDS = {
-    "arguments": ("of_other_arguments", "arguments swapped: this is the gradient of {}"),
-    "exchanged": ("with_exchanged_options", "options swapped: this is the gradient with {}"),
-    "options": ("with_other_options", "option ignored: this is the gradient with {}"),
-    "points": ("at_other_points", "wrong point: this is the gradient where {}"),
-    "late": ("multiplied_too_late", "wrong point: this is the gradient where {0} is 1, times {0}: multiplied too late?"),
-    "constants": ("at_constants", "wrong point: this is the gradient where {}: is it forgotten?"),
+    "arguments": (hypotheses.of_other_arguments, "arguments swapped: this is the gradient of {}"),
+    "exchanged": (hypotheses.with_exchanged_options, "options swapped: this is the gradient with {}"),
+    "options": (hypotheses.with_other_options, "option ignored: this is the gradient with {}"),
+    "points": (hypotheses.at_other_points, "wrong point: this is the gradient where {}"),
+    "late": (
+        hypotheses.multiplied_too_late,
+        "wrong point: this is the gradient where {0} is 1, times {0}: multiplied too late?",
+    ),
+    "constants": (hypotheses.at_constants, "wrong point: this is the gradient where {}: is it forgotten?"),
 }
 ITERATIONS = 10  # towards the value of a keyword
 
@@ -40,7 +44,7 @@ def of_another_argument(v: View) -> Iterator[str]:
 
 def of_another_value(v: View) -> Iterator[str]:
     """What is differentiated is another function than what is called."""
-    q = v.situation.questions
+    q = v.context.forward
     if q is None or q.other_value is None:
         return
     called, ruled = vector(q.value), vector(q.other_value)
@@ -52,7 +56,7 @@ def of_another_value(v: View) -> Iterator[str]:
         return
     i = int(apart.argmax())
     there = f"at output {i} it is {ruled[i]:.6g}, the value of the function {called[i]:.6g}"
-    gradient = None if v.asked is None else v.asked.questions.of_the_other_value()
+    gradient = None if v.sampled is None else v.sampled.forward.of_the_other_value()
     right = "; the gradient is that of the former" if gradient is not None and v.is_instead(gradient) else ""
     yield f"another forward pass: the value that the rule's own returns is not that of the function ({there}){right}"
 
@@ -60,8 +64,8 @@ def of_another_value(v: View) -> Iterator[str]:
 def with_other_options(v: View) -> Iterator[str]:
     """Forward and backward pass disagree about a keyword."""
     yield from _recognized(v, ["exchanged", "options"])
-    if v.asked is not None:
-        q = v.asked.questions
+    if v.sampled is not None:
+        q = v.sampled.forward
         for name, value in q.numbers.items():
             found = _fitted_number(v, q, name, value)
             if found is not None:
@@ -90,48 +94,47 @@ def scaled(v: View) -> Iterator[str]:
 
 def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> Iterator[str]:
     """What is ours among the gradients of these kinds, in words."""
-    if v.asked is None or v.asked.few.size < (5 if by_factor else 3):
+    if v.sampled is None or v.sampled.few.size < (5 if by_factor else 3):
         return
-    q = v.asked.questions
+    q = v.sampled.forward
     for kind in kinds:
-        asked, words = KINDS[kind]
-        answers: tuple[Supposed, ...] = getattr(q, asked)
-        for said, gradient in answers:
+        supposed, words = KINDS[kind]
+        for said, gradient in supposed(q):
             if not by_factor and v.is_instead(gradient):
                 yield words.format(said) + (_given(q, said) if kind == "options" else "")
             elif by_factor:
-                fit = fit_scale(v.ours[v.asked.few_where], gradient[v.asked.few])
+                fit = fit_scale(v.ours[v.sampled.few_where], gradient[v.sampled.few])
                 named = "" if fit is None else _named(v, fit.scale)
                 if fit is not None and named and v.is_instead(fit.scale * gradient):
                     yield f"{words.format(said)}, times {number(fit.scale)} ({named})"
 
 
 def _named(v: View, scale: float) -> str:
-    return explain_factor(scale, v.situation.sizes, max(AGREE, eps_of(v.e.dtype)), v.situation.numbers)
+    return explain_factor(scale, v.context.sizes, max(AGREE, eps_of(v.e.dtype)), v.context.numbers)
 
 
-def _given(q: Questions, said: str) -> str:
+def _given(q: ForwardPass, said: str) -> str:
     """The value of the keyword in the forward pass."""
     value = q.keywords[said.split(" = ", maxsplit=1)[0]]
     return "" if isinstance(value, np.ndarray) else f"; the forward pass has {value!r}"
 
 
-def _fitted_number(v: View, q: Questions, name: str, value: float) -> float | None:
+def _fitted_number(v: View, q: ForwardPass, name: str, value: float) -> float | None:
     """The value of a keyword at which the gradient is ours, by the secant method."""
-    assert v.asked is not None
-    if value == 0 or v.asked.few.size < 4:
+    assert v.sampled is not None
+    if value == 0 or v.sampled.few.size < 4:
         return None
-    goal = v.ours[v.asked.few_where]
+    goal = v.ours[v.sampled.few_where]
     before, here = q.here, q.with_number(name, 1.01 * value)
     last, x = value, 1.01 * value
     for _ in range(ITERATIONS):
         if before is None or here is None or not np.isfinite(here).all():
             return None
-        slope = (here - before)[v.asked.few] / (x - last)
+        slope = (here - before)[v.sampled.few] / (x - last)
         size = float(slope @ slope)
         if size == 0 or not np.isfinite(size):
             return None
-        step = float(slope @ (goal - here[v.asked.few])) / size
+        step = float(slope @ (goal - here[v.sampled.few])) / size
         while value * (x + step) <= 0:  # the other side of zero is another function
             step /= 2
         last, x = x, x + step
