@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import Leaf, leaves_of, narrowest
-from oracle.at_size.measurements import resolution
+from oracle.at_size.resolution import resolution
 from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
 from oracle.diagnosis.context import Context

@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, size_of, vector, widened
 from oracle.at_size import stages, sweep
-from oracle.at_size.grouping import GROUPS, Reading, reading_of
+from oracle.at_size.grouping import Reading, reading_of
+from oracle.at_size.resolution import allowed
+from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entries
 from oracle.at_size.stages import Stage
 from oracle.differences.evaluation import Probe
 from oracle.differences.partials import Estimate, chosen, replaced
-from oracle.judging.comparison import Comparison, best_known, ratio, reported_scale
+from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.conditioning import BLURRING, blur
-from oracle.judging.error_budget import MULTIPLE, NOTHING, Allowance
+from oracle.judging.error_budget import NOTHING, Allowance
 from oracle.judging.escalation import grossly_wrong
 from oracle.judging.evidence import Evidence, Swept
 from oracle.judging.measurements import Witnesses
@@ -39,14 +41,13 @@ from oracle.judging.verdict import judge
 from oracle.measures import EPSILON, differences, largest
 from oracle.row import Verdict
 
-__all__ = ["LARGE", "AtSize", "resolution"]
+__all__ = ["LARGE", "AtSize"]
 
 Array = NDArray[Any]
 
 LARGE = 2**16  # elements of one argument from which on evaluations are counted for each argument
 LEADING = 4  # entries of each kind that are looked at in any case: where JAX or a stage disagrees most, and the largest
 WRONG_GROUPS = 2  # of a direction, in each of which a wrong entry is looked for
-DRAWS = 8  # random entries of which the first with a gradient is taken: most rows of an embedding have none
 SAME = 64.0  # ULP of a gradient's largest entry, by which the contributions of its stages may miss it
 
 
@@ -134,16 +135,16 @@ class AtSize(Witnesses):
         index: dict[int, Array] = {}
         for stage, probe, k, i, contribution in self._parts():
             shape = probe.origin[k].shape
-            moving = self._moving(contribution)
+            moving = moving_entries(contribution, self.seed)
             reading = reading_of(probe, k, shape, moving)
             if i is None and stage is not None:
-                some = _top(np.abs(contribution), 1)
+                some = largest_entries(np.abs(contribution), 1)
                 if self.reference is None:  # else every gradient that is made of it is known entry by entry
-                    some = self._chosen(reading, contribution, some)
+                    some = chosen_entries(reading, contribution, some, self.seed)
                 self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
-                    index[i] = self._chosen(reading, contribution, leading[i])
+                    index[i] = chosen_entries(reading, contribution, leading[i], self.seed)
                 found[i].append(self._looked(probe, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
@@ -171,7 +172,7 @@ class AtSize(Witnesses):
             one = sweep.sweep(probe, k, reading, contribution, some, usual=usual)
             swept.append(one)
             scale = max(largest(contribution), largest(estimate.value))
-            off = ratio(differences(one.ours, one.value), _allowed(one, scale))
+            off = ratio(differences(one.ours, one.value), allowed(one, scale))
             wrong = np.flatnonzero((off > 1) & ~one.blind)
             if wrong.size:
                 worst = wrong[np.argsort(-off[wrong])][:WRONG_GROUPS]
@@ -234,26 +235,7 @@ class AtSize(Witnesses):
             apart.append(differences(ours, self._run[1][i]))
         if self.narrow is not None:
             apart.append(differences(self.narrow[i], flat(self.jax.cotangents)[i] if self.jax else ours))
-        return np.unique(np.concatenate([_top(a, LEADING) for a in apart]))
-
-    def _moving(self, contribution: Array) -> Array:
-        """Random entries, those first that have a gradient."""
-        drawn = np.random.default_rng([self.seed, contribution.size]).integers(0, max(contribution.size, 1), 256)
-        drawn = np.unique(drawn) if contribution.size else np.zeros(0, np.intp)
-        return drawn[np.argsort(contribution[drawn] == 0, kind="stable")]
-
-    def _chosen(self, reading: Reading, contribution: Array, leading: Array) -> Array:
-        """`leading`, and a random entry for each of some sets of outputs, if it can be with a gradient."""
-        generator = np.random.default_rng([self.seed, contribution.size, 1])
-        if contribution.size <= GROUPS and reading.keys == contribution.size:
-            return np.arange(contribution.size)
-        keys = np.sort(generator.choice(reading.keys, min(reading.keys, GROUPS), replace=False))
-        keys = np.setdiff1d(keys, reading.keys_of(leading))  # else one more displacement would be needed
-        chosen = reading.entry(keys, generator)
-        for _ in range(DRAWS):
-            still = contribution[chosen] == 0
-            chosen = np.where(still, reading.entry(keys, generator), chosen)
-        return np.union1d(chosen, leading)
+        return np.unique(np.concatenate([largest_entries(a, LEADING) for a in apart]))
 
     # ------------------------------------------------------------------------------------------ evidence
 
@@ -292,28 +274,6 @@ class AtSize(Witnesses):
         return 0.0
 
 
-def resolution(e: Evidence) -> float | None:
-    """The smallest error of a single entry that would have been noticed, whichever it is, relative to the largest entry.
-
-    None where that cannot be said: of entries that no direction and no reference sees nothing is known.
-    """
-    scale = reported_scale(e)
-    if not scale:
-        return None
-    known = [] if e.autodiff is None else [e.allowance.autodiff]
-    if e.estimate.index.size == e.analytic.size and not e.estimate.kink.any():
-        known.append(MULTIPLE * float(e.estimate.uncertainty.max(initial=0.0)) + e.allowance.numerical)
-    elif e.swept and not any(s.blind.any() for s in e.swept):
-        known.append(max(float(_allowed(s, e.scale, e.allowance.numerical).max(initial=0.0)) / s.least for s in e.swept))
-    return min(known) / scale if known else None
-
-
-def _allowed(s: Swept, scale: float, numerical: float | None = None) -> Array:
-    """How far the gradient may be from the slope of each group."""
-    entry = Allowance.of(np.dtype(np.float64), scale).numerical if numerical is None else numerical
-    return MULTIPLE * s.uncertainty + entry * s.norm
-
-
 def _resolved(probe: Probe, k: int, reading: Reading, contribution: Array, estimate: Estimate, size: float) -> Estimate:
     """The same; what it leaves in doubt, or contradicts, is asked once more, at all steps."""
     scale = max(largest(contribution), largest(estimate.value))
@@ -341,14 +301,3 @@ def _added(several: list[tuple[Estimate, tuple[Swept, ...]]]) -> tuple[Estimate,
         first = Estimate(both, **sums, **either, step=first.step[one], differences=first.differences[one])
         swept = (*swept, *more)
     return first, swept
-
-
-def _top(a: Array, count: int) -> Array:
-    """The indices of the largest of some numbers; NaN is larger than any."""
-    if not a.size:
-        return np.arange(0)
-    width = 4096
-    highest = np.nan_to_num(np.maximum.reduceat(a, np.arange(0, a.size, width)), nan=np.inf)
-    blocks = np.argsort(-highest)[:count]  # no other block holds one of the largest
-    index = np.concatenate([np.arange(b * width, min((b + 1) * width, a.size)) for b in blocks.tolist()])
-    return index[np.argsort(-np.nan_to_num(a[index], nan=np.inf), kind="stable")[:count]]
