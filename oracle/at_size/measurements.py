@@ -5,7 +5,7 @@ What the differences cost is counted in evaluations for each argument, not for e
 - A chain is looked at stage by stage (`stages`): each with its own parameters, its own input and the cotangent that reaches it.
   What a stage hands back to the one before is checked like a gradient, since all gradients before it are made of that.
 - Of each argument one entry for each set of outputs is displaced, all at once (`grouping`); then all entries along a direction
-  that is read off for each set of outputs (`sweeping`); and those that disagree most.
+  that is read off for each set of outputs (`sweep`); and those that disagree most.
 - Where a direction contradicts the gradient, its entries are halved until one is left, which is named.
 
 Entries are judged by the rounding of the largest entry of their gradient, and at these arguments alone: the small cases of an

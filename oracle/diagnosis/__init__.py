@@ -1,21 +1,22 @@
 """What is probably wrong, with the evidence: the first cause, in this order, that explains what was seen.
 
 A cause must explain the error almost whole: it supposes a gradient that leaves less than a thousandth of it. The order goes
-from what is certain to what is fitted, from the special to the general, and from what costs nothing to what must be asked:
+from what is certain to what is fitted, from the special to the general, and from what costs nothing to what must be evaluated:
 
-1. What the verdict itself says: a gradient that is not finite, a convention at a kink, another function (`said`).
-2. What is so whatever else it is: a rule that differentiates another function than is called (`others`), zero everywhere,
-   whole numbers where the true ones are not, a cotangent that bwd never looks at. Of a single output every gradient is a
-   multiple of every other, so this comes before factors.
-3. The true numbers in other places: transposed, reversed, shifted, reshaped (`orders`). Before a factor: a symmetric tensor
-   passes as both.
-4. The true numbers, all changed alike: a factor, with its name (`constants`), lost signs, a limit, a narrow float on the way
-   (`fits`).
+1. What the verdict itself says: a gradient that is not finite, a convention at a kink, another function (`by_reason`).
+2. What is so whatever else it is: a rule that differentiates another function than is called (`wrong_inputs`), zero
+   everywhere, whole numbers where the true ones are not, a cotangent that bwd never looks at. Of a single output every gradient
+   is a multiple of every other, so this comes before factors.
+3. The true numbers in other places: transposed, reversed, shifted, reshaped (`permutations`). Before a factor: a symmetric
+   tensor passes as both.
+4. The true numbers, all changed alike: a factor, with its name (`known_constants`), lost signs, a limit, a narrow float on the
+   way (`fits`).
 5. Places where something definite is wrong, the rest being right: a single entry, a place in an argument too large to be seen
-   whole (`halving`), a mask, the ones of a one-hot, some samples, borders (`places`).
-6. Other gradients, which have nothing fitted in them: of some outputs only (`outputs`), of one use of several (`uses`), of
-   another argument, with another keyword, at another point (`others`). They are asked of the forward pass, and only now, as
-   far as a budget allows. Behind them what they are special cases of: any permutation, any contributions that are lost.
+   whole (`bisection`), a mask, the ones of a one-hot, some samples, borders (`regions`).
+6. Other gradients, which have nothing fitted in them: of some outputs only (`cotangents`), of one use of several
+   (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`). They are evaluated on the
+   forward pass, and only now, as far as a budget allows. Behind them what they are special cases of: any permutation, any
+   contributions that are lost.
 7. What is fitted with the most freedom: a factor for each index of an axis, terms with free coefficients (`terms`).
 8. Places without a known reason: rows, borders.
 

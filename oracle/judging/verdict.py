@@ -18,7 +18,7 @@
 | agree one by one, at kinks | no reference | together no gradient, barely | INCONCLUSIVE |
 
 An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
-rounding alone (`evidence.py`). One that is hidden by larger rounding is asked about elsewhere (`elsewhere.py`).
+rounding alone (`comparison.py`). One that is hidden by larger rounding is asked about elsewhere (`rescaled_point.py`).
 """
 
 from __future__ import annotations

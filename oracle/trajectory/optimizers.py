@@ -5,7 +5,7 @@
     reference   JAX's gradients of an independently written loss, and the optimizer of another library
 
 Parameters and every slot of the state are compared at every step. If ours parts from the reference alone, the optimizer is
-another one; if it parts from both others, the gradient is wrong. How far apart is too far, `divergence` says.
+another one; if it parts from both others, the gradient is wrong. How far apart is too far, `tolerance` says.
 """
 
 from __future__ import annotations

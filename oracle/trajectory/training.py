@@ -4,7 +4,7 @@
     reference   JAX's gradients of an independently written loss, and the optimizer of another library
 
 Both begin at the same parameters and get the same batches. The loss before each step, every parameter and every slot of the
-state after it are compared. How far apart is too far, `divergence` says. Where the runs part, both gradients are taken at our
+state after it are compared. How far apart is too far, `tolerance` says. Where the runs part, both gradients are taken at our
 parameters, on the batch of that step: if they agree there, the optimizer is another one. The runs go side by side and their
 records are let go of, since those of a hundred steps of a net with 60,000 parameters would fill gigabytes.
 """
