@@ -66,8 +66,8 @@ class Findings:
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict is that on all evidence; the numbers are those of the point at which it was found."""
         where, verdict = "", judge(e).verdict
-        if e.elsewhere is not None and e.elsewhere.evidence is not None:
-            where, e = f"{e.elsewhere.where}{' ' if e.elsewhere.beside else ', '}", e.elsewhere.evidence
+        if e.other_point is not None and e.other_point.evidence is not None:
+            where, e = f"{e.other_point.where}{' ' if e.other_point.beside else ', '}", e.other_point.evidence
         judgement = judge(e)
         noticed = resolution(e) if self.large else None
         at = np.flatnonzero(e.estimate.index == judgement.worst)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from oracle.adapters import Pair, named
 from oracle.arrays import leaves_of, random_cotangent, vector
-from oracle.judging.error_budget import Allowance
+from oracle.judging.error_budget import ErrorBudget
 from oracle.measures import differences, eps_of, largest, relative
 from oracle.row import Row, Verdict, worst_first
 from oracle.subject import Subject
@@ -247,7 +247,7 @@ def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
     ours, theirs = vector(y), vector(value)
     error = differences(theirs, ours)
     dtype = max((np.asarray(leaf).dtype for leaf in optree.tree_leaves(y)), key=eps_of)
-    used = relative(error, Allowance.of(dtype, largest(ours), None).autodiff)
+    used = relative(error, ErrorBudget.of(dtype, largest(ours), None).autodiff)
     if used <= 1:
         return []
     worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))

@@ -19,7 +19,7 @@ from oracle.at_size.stages import has_stages
 from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_the_same
 from oracle.contract.first_call import first_call
 from oracle.contract.form import well_formed
-from oracle.contract.process_state import kept
+from oracle.contract.process_state import preserved
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of
@@ -186,7 +186,7 @@ class _Run:
         """One by one, since a witness may not answer."""
         found = Findings(self.label, tuple(self.leaves), has_reference=self.reference is not None, large=self.large)
         try:
-            with kept():  # a change of what is global shows only where it has not been made before
+            with preserved():  # a change of what is global shows only where it has not been made before
                 y, dy, cotangents = first_call(self.subject, self.primals, self.seed, strict=self.strict)
             with quiet():  # what it warns of has been said
                 yield from self._story(found, y, dy, cotangents)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import size_of
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.differences.stepsize import FIRST_STEP
 
 __all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
@@ -111,9 +111,9 @@ class Reading:
         return np.asarray(np.ravel_multi_index(place, self.shape) if place else np.zeros(keys.size), np.intp)
 
 
-def reading_of(probe: Probe, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp]) -> Reading:
+def reading_of(evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp]) -> Reading:
     """What entries move, by displacing a few of `candidates`; nothing is kept where that cannot be told from their index."""
-    x = probe.origin[leaf].reshape(-1)
+    x = evaluator.origin[leaf].reshape(-1)
     size = size_of(x[candidates]) if candidates.size else 1.0
     possible: set[tuple[int, int, int]] | None = None
     moved: set[int] = set()
@@ -121,8 +121,8 @@ def reading_of(probe: Probe, leaf: int, shape: tuple[int, ...], candidates: NDAr
     for i in candidates[:TRIED].tolist():
         where = np.unravel_index(i, shape)
         found = set()
-        start, touched = 0, probe.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size))
-        for k, value in enumerate(probe.shapes):
+        start, touched = 0, evaluator.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size))
+        for k, value in enumerate(evaluator.shapes):
             part = touched[start : start + prod(value)].reshape(value)
             start += prod(value)
             if not part.any():
@@ -139,24 +139,24 @@ def reading_of(probe: Probe, leaf: int, shape: tuple[int, ...], candidates: NDAr
             possible = found if possible is None else possible & found
         if seen == LOOKED_AT:
             break
-    if seen < min(LOOKED_AT, prod(shape)) or _moves_more(probe, leaf, moved, size):
+    if seen < min(LOOKED_AT, prod(shape)) or _moves_more(evaluator, leaf, moved, size):
         possible = None
     pairs = {k: _paired({(b, a) for kk, b, a in possible or () if kk == k and shape[a] > 1}) for k in moved}
     common = set.intersection(*(set(pair.values()) for pair in pairs.values())) if pairs else set()
     kept = tuple(sorted(common))
     at = tuple(
-        tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(probe.shapes))
+        tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(evaluator.shapes))
     )
-    return Reading(shape, kept, probe.shapes, at)
+    return Reading(shape, kept, evaluator.shapes, at)
 
 
-def _moves_more(probe: Probe, leaf: int, moved: set[int], size: float) -> bool:
+def _moves_more(evaluator: Evaluator, leaf: int, moved: set[int], size: float) -> bool:
     """Whether all entries together move an array of the value that none of a few has moved."""
-    if len(moved) == len(probe.shapes):
+    if len(moved) == len(evaluator.shapes):
         return False
-    x = probe.origin[leaf].reshape(-1)
-    touched = probe.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size))
-    ends = np.cumsum([prod(value) for value in probe.shapes])[:-1]
+    x = evaluator.origin[leaf].reshape(-1)
+    touched = evaluator.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size))
+    ends = np.cumsum([prod(value) for value in evaluator.shapes])[:-1]
     return any(part.any() for k, part in enumerate(np.split(touched, ends)) if k not in moved)
 
 

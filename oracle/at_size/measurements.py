@@ -29,11 +29,11 @@ from oracle.at_size.grouping import Reading, reading_of
 from oracle.at_size.resolution import allowed
 from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entries
 from oracle.at_size.stages import Stage
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate, chosen, replaced
 from oracle.judging.comparison import Comparison, best_known, ratio
-from oracle.judging.conditioning import BLURRING, blur
-from oracle.judging.error_budget import NOTHING, Allowance
+from oracle.judging.conditioning import CONDITION_SAFETY, condition_error
+from oracle.judging.error_budget import NUMERICALLY_ZERO, ErrorBudget
 from oracle.judging.escalation import grossly_wrong
 from oracle.judging.evidence import Evidence, Swept
 from oracle.judging.measurements import Witnesses
@@ -57,7 +57,7 @@ class AtSize(Witnesses):
 
     links: list[tuple[Stage, Evidence]] = field(default_factory=list)
     """What each stage hands back to the one before, with the evidence about it."""
-    nudges: ClassVar[int] = 1  # the largest of very many entries is moved as far as any at a few points
+    perturbations: ClassVar[int] = 1  # the largest of very many entries is moved as far as any at a few points
     narrow: list[Array] | None = None
     """The gradients in a narrower dtype, whose worst entries are looked at, too."""
 
@@ -83,7 +83,7 @@ class AtSize(Witnesses):
             wide = replace(self.at(self.wide, widened(self.dy)), dtype=np.dtype(np.float64), narrow=self.gradients, links=[])
         except RAISED:
             return None
-        vars(wide).update(jax=self.jax, natural=self.natural)
+        vars(wide).update(jax=self.jax, roundoff_scale=self.roundoff_scale)
         return wide
 
     # ------------------------------------------------------------------------------------------ stages
@@ -113,52 +113,52 @@ class AtSize(Witnesses):
                 uses[i] = []
         return uses
 
-    def _parts(self) -> Iterator[tuple[Stage | None, Probe, int, int | None, Array]]:
+    def _parts(self) -> Iterator[tuple[Stage | None, Evaluator, int, int | None, Array]]:
         """Each use of an argument, and each input of a stage: with its contribution to the gradient, or its cotangent."""
         arguments = {(id(stage), k): i for i, several in enumerate(self._uses) for stage, k in several}
         for stage in self._run[0]:
-            probe = Probe(stage.value, stage.primals, stage.dy, noise_tables=1)
+            evaluator = Evaluator(stage.value, stage.primals, stage.dy, noise_tables=1)
             for k in range(len(stage.leaves)):
                 i = arguments.get((id(stage), k))
                 if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self.wide)):
-                    yield stage, probe, k, i, stage.contributions[k]
+                    yield stage, evaluator, k, i, stage.contributions[k]
         left = [i for i, several in enumerate(self._uses) if not several]
         if left:
-            probe = Probe(self.subject.value, self.wide, widened(self.dy), noise_tables=1)
+            evaluator = Evaluator(self.subject.value, self.wide, widened(self.dy), noise_tables=1)
             for i in left:
-                yield None, probe, i, i, self.gradients[i]
+                yield None, evaluator, i, i, self.gradients[i]
 
     def differences_of_all(self) -> list[tuple[Estimate, tuple[Swept, ...]]]:
         """What the differences say of each argument, the uses of one argument added up."""
         leading = [self._leading(i) for i in range(len(self.leaves))]
         found: list[list[tuple[Estimate, tuple[Swept, ...]]]] = [[] for _ in self.leaves]
         index: dict[int, Array] = {}
-        for stage, probe, k, i, contribution in self._parts():
-            shape = probe.origin[k].shape
+        for stage, evaluator, k, i, contribution in self._parts():
+            shape = evaluator.origin[k].shape
             moving = moving_entries(contribution, self.seed)
-            reading = reading_of(probe, k, shape, moving)
+            reading = reading_of(evaluator, k, shape, moving)
             if i is None and stage is not None:
                 some = largest_entries(np.abs(contribution), 1)
                 if self.reference is None:  # else every gradient that is made of it is known entry by entry
                     some = chosen_entries(reading, contribution, some, self.seed)
-                self.links.append((stage, self._about_link(stage, probe, k, reading, contribution, some)))
+                self.links.append((stage, self._about_link(stage, evaluator, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
                     index[i] = chosen_entries(reading, contribution, leading[i], self.seed)
-                found[i].append(self._looked(probe, k, reading, contribution, index[i], zeros=True))
+                found[i].append(self._looked(evaluator, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
     def _looked(
-        self, probe: Probe, k: int, reading: Reading, contribution: Array, index: Array, *, zeros: bool
+        self, evaluator: Evaluator, k: int, reading: Reading, contribution: Array, index: Array, *, zeros: bool
     ) -> tuple[Estimate, tuple[Swept, ...]]:
         """Some entries, and a direction of all; where that contradicts the contribution, also the entry that does.
 
         Entries that are 0 have a direction of their own, if they are looked at: there kinks are mostly.
         """
-        x = probe.origin[k].reshape(-1)
+        x = evaluator.origin[k].reshape(-1)
         size = size_of(x)
-        estimate = sweep.entries(probe, k, reading, index, size)
-        estimate = _resolved(probe, k, reading, contribution, estimate, size)
+        estimate = sweep.entries(evaluator, k, reading, index, size)
+        estimate = _resolved(evaluator, k, reading, contribution, estimate, size)
         if estimate.index.size == x.size:
             return estimate, ()
         swept = []
@@ -169,26 +169,26 @@ class AtSize(Witnesses):
             parts = [(True, ~zero), (False, zero)][: 1 + zeros]
         for usual, there in parts:
             some = direction if there is None else np.where(there, direction, 0.0)
-            one = sweep.sweep(probe, k, reading, contribution, some, usual=usual)
+            one = sweep.sweep(evaluator, k, reading, contribution, some, usual=usual)
             swept.append(one)
             scale = max(largest(contribution), largest(estimate.value))
             off = ratio(differences(one.ours, one.value), allowed(one, scale))
             wrong = np.flatnonzero((off > 1) & ~one.blind)
             if wrong.size:
                 worst = wrong[np.argsort(-off[wrong])][:WRONG_GROUPS]
-                more = np.setdiff1d(sweep.located(probe, k, reading, contribution, some, worst), estimate.index)
+                more = np.setdiff1d(sweep.located(evaluator, k, reading, contribution, some, worst), estimate.index)
                 if more.size:
-                    estimate = sweep.joined([estimate, sweep.entries(probe, k, reading, more, size)])
+                    estimate = sweep.joined([estimate, sweep.entries(evaluator, k, reading, more, size)])
         return estimate, tuple(swept)
 
-    def _about_link(self, stage: Stage, probe: Probe, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
+    def _about_link(self, stage: Stage, evaluator: Evaluator, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
         """The evidence about what a stage hands back to the one before."""
         # Which of several gradients a stage has at a kink, which is mostly at 0, is for its own cases to say.
-        index = index[probe.origin[k].reshape(-1)[index] != 0]
-        estimate, swept = self._looked(probe, k, reading, ours, index, zeros=False)
+        index = index[evaluator.origin[k].reshape(-1)[index] != 0]
+        estimate, swept = self._looked(evaluator, k, reading, ours, index, zeros=False)
         estimate = chosen(estimate, ~estimate.kink)
         scale = max(largest(ours), largest(estimate.value[~estimate.kink]))
-        value = largest(probe.value) / (largest(probe.origin[k]) or 1.0)
+        value = largest(evaluator.value) / (largest(evaluator.origin[k]) or 1.0)
         dtype = np.dtype(np.float64)
         found = Evidence(
             parameter=f"the input of {stage.path}" if stage.path else "x",
@@ -199,17 +199,17 @@ class AtSize(Witnesses):
             estimate=estimate,
             along=None,
             scale=scale,
-            allowance=Allowance.of(dtype, scale or value),
-            resolution=4 * float(np.sqrt(probe.eps)),
+            budget=ErrorBudget.of(dtype, scale or value),
+            resolution=4 * float(np.sqrt(evaluator.eps)),
             flags=self.flags,
-            rounding=NOTHING * EPSILON["float64"] * value,
+            rounding=NUMERICALLY_ZERO * EPSILON["float64"] * value,
             swept=swept,
         )
-        return replace(found, allowance=found.allowance.beside(self._blur(stage, k, found)))
+        return replace(found, budget=found.budget.beside(self._condition_error(stage, k, found)))
 
-    def _blur(self, stage: Stage, k: int, e: Evidence) -> float:
+    def _condition_error(self, stage: Stage, k: int, e: Evidence) -> float:
         """What the rounding of a stage's own arguments does to its cotangent, where that is contradicted."""
-        return stage.blur(k, e.scale, self.seed) if judge(e).verdict is Verdict.FAIL else 0.0
+        return stage.condition_error(k, e.scale, self.seed) if judge(e).verdict is Verdict.FAIL else 0.0
 
     @cached_property
     def broken(self) -> list[tuple[Stage, Evidence]]:
@@ -244,7 +244,7 @@ class AtSize(Witnesses):
         ours, leaf = self.gradients[i], self.leaves[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         secant = largest(vector(self.y)) / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
-        scale = max(self.natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        scale = max(self.roundoff_scale[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         evidence = Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
@@ -254,19 +254,21 @@ class AtSize(Witnesses):
             estimate=estimate,
             along=None,
             scale=scale,
-            allowance=self._allowance(i, scale, theirs),
+            budget=self._budget(i, scale, theirs),
             resolution=4 * float(np.sqrt(EPSILON["float64"] / 2)),
             value_error=self._values[1],
             flags=self.flags,
             overflows=not np.isfinite(vector(self.y)).all(),
-            rounding=NOTHING * EPSILON["float64"] * secant,
+            rounding=NUMERICALLY_ZERO * EPSILON["float64"] * secant,
             swept=swept,
             link=link,
         )
         if self.dtype.name == "float64" and not evidence.link and judge(evidence).contradicted.size:
             error = largest(differences(ours, best_known(evidence))[judge(evidence).contradicted])
-            if blur(error / BLURRING, scale):  # so small that the rounding of the arguments may do it
-                evidence = replace(evidence, allowance=evidence.allowance.beside(blur(largest(self.moved[1 + i]), scale)))
+            if condition_error(error / CONDITION_SAFETY, scale):  # so small that the rounding of the arguments may do it
+                evidence = replace(
+                    evidence, budget=evidence.budget.beside(condition_error(largest(self.condition[1 + i]), scale))
+                )
         return evidence
 
     @property
@@ -274,16 +276,16 @@ class AtSize(Witnesses):
         return 0.0
 
 
-def _resolved(probe: Probe, k: int, reading: Reading, contribution: Array, estimate: Estimate, size: float) -> Estimate:
+def _resolved(evaluator: Evaluator, k: int, reading: Reading, contribution: Array, estimate: Estimate, size: float) -> Estimate:
     """The same; what it leaves in doubt, or contradicts, is asked once more, at all steps."""
     scale = max(largest(contribution), largest(estimate.value))
     e = Evidence("", reading.shape, np.dtype(np.float64), contribution, None, estimate, None, scale,
-                 Allowance.of(np.dtype(np.float64), scale), 4 * float(np.sqrt(probe.eps)))  # fmt: skip
+                 ErrorBudget.of(np.dtype(np.float64), scale), 4 * float(np.sqrt(evaluator.eps)))  # fmt: skip
     c = Comparison.of(e)
     doubt = np.flatnonzero(((c.numerical_used > 1) | c.uncertain) & ~estimate.frozen)
     if not doubt.size:
         return estimate
-    other = sweep.again(probe, k, reading, estimate.index[doubt], size)
+    other = sweep.again(evaluator, k, reading, estimate.index[doubt], size)
     at = np.searchsorted(estimate.index, other.index)
     better = np.flatnonzero((other.uncertainty < estimate.uncertainty[at]) & ~estimate.kink[at])
     return replaced(estimate, other, at[better], better)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet
 from oracle.at_size.grouping import Reading, rounds
-from oracle.differences.evaluation import Difference, Probe
+from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.partials import DROWNED, SMALL, Estimate, better, estimated
 from oracle.differences.richardson import RATIO
-from oracle.differences.stepsize import FIRST_STEP, SURVEYED, Search, lengths, rounded
+from oracle.differences.stepsize import FIRST_STEP, FULL_SWEEP, StepControl, lengths, rounded
 from oracle.judging.evidence import Swept
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
@@ -32,12 +32,12 @@ EMPTY: dict[str, Array] = {
 """Of no elements."""
 
 
-class _Grouped(Search):
+class _Grouped(StepControl):
     """Differences of which all are taken at once, each read off from its own outputs."""
 
-    def __init__(self, probe: Probe, leaf: int, reading: Reading, steps: Array, sizes: Array) -> None:
+    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, steps: Array, sizes: Array) -> None:
         super().__init__(_one_by_one, steps, sizes)
-        self.probe, self.leaf, self.reading = probe, leaf, reading
+        self.evaluator, self.leaf, self.reading = evaluator, leaf, reading
 
 
 def _one_by_one(i: int, h: float) -> Difference:
@@ -47,30 +47,30 @@ def _one_by_one(i: int, h: float) -> Difference:
 class _Entries(_Grouped):
     """The differences of entries that move different outputs."""
 
-    def __init__(self, probe: Probe, leaf: int, reading: Reading, index: Array, steps: Array, sizes: Array) -> None:
-        super().__init__(probe, leaf, reading, steps, sizes)
+    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, index: Array, steps: Array, sizes: Array) -> None:
+        super().__init__(evaluator, leaf, reading, steps, sizes)
         self.index, self.keys = index, reading.keys_of(index)
 
     def _differences(self, index: Array, h: Array) -> Difference:
         keys = self.keys[index]
-        return self.probe.readings(self.leaf, self.index[index], h, lambda a: self.reading.by_key(a)[keys], alone=True)
+        return self.evaluator.readings(self.leaf, self.index[index], h, lambda a: self.reading.by_key(a)[keys], alone=True)
 
 
 class _Directions(_Grouped):
     """The differences along one direction of many entries, for each group of outputs."""
 
-    def __init__(self, probe: Probe, leaf: int, reading: Reading, direction: Array) -> None:
+    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, direction: Array) -> None:
         steps = FIRST_STEP * lengths(leaf, np.arange(reading.groups))
-        super().__init__(probe, leaf, reading, steps, np.ones(reading.groups))
+        super().__init__(evaluator, leaf, reading, steps, np.ones(reading.groups))
         self.direction = direction.reshape(reading.shape)
         self.bends: list[Array] = []
         with quiet():
-            share = np.where(direction == 0, 0.0, probe.origin[leaf].reshape(-1) / direction)
+            share = np.where(direction == 0, 0.0, evaluator.origin[leaf].reshape(-1) / direction)
         # x + h d is rounded to the grid of x, element by element: so far is the direction really taken from d.
         self.off = 4 * 2.0**-53 * np.sqrt(reading.of_entries(share**2) * reading.groups / max(share.size, 1))
 
-    def _level(self, alive: Array) -> None:
-        super()._level(alive)
+    def _take_step(self, alive: Array) -> None:
+        super()._take_step(alive)
         bends = np.full(self.count, np.nan)
         bends[alive] = self.bend[alive]
         self.bends.append(bends)
@@ -93,14 +93,14 @@ class _Directions(_Grouped):
         steps = np.zeros(self.reading.groups)
         steps[index] = h
         moves = (self.reading.spread(steps) * self.direction).reshape(-1)
-        taken = self.probe.readings(self.leaf, slice(None), moves, self.reading.by_group, alone=False)
+        taken = self.evaluator.readings(self.leaf, slice(None), moves, self.reading.by_group, alone=False)
         taken = Difference(*(np.asarray(part)[index] for part in taken))
         return taken._replace(growth=taken.growth + np.abs(taken.both) * self.off[index] / h)
 
 
-def entries(probe: Probe, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
+def entries(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
     """The derivative with respect to these elements, in few displacements; those of too many displacements are left out."""
-    x = probe.origin[leaf].reshape(-1)
+    x = evaluator.origin[leaf].reshape(-1)
     parts = []
     for number, some in enumerate(rounds(reading, index)):
         if number == ROUNDS:
@@ -109,25 +109,25 @@ def entries(probe: Probe, leaf: int, reading: Reading, index: Array, size: float
         steps = rounded(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
         with quiet():
             frozen = (x[some] + steps) - (x[some] - steps) == 0
-        estimate = estimated(_Entries(probe, leaf, reading, some, steps, sizes), some, frozen)
+        estimate = estimated(_Entries(evaluator, leaf, reading, some, steps, sizes), some, frozen)
         # Steps of the argument's size are too long for what happens at a tiny element.
         drowned = (estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value))
         own = np.flatnonzero(drowned & (sizes > 0) & (sizes < SMALL * size))
         if own.size:
-            shorter = _Entries(probe, leaf, reading, some[own], rounded(FIRST_STEP * sizes[own]), sizes[own])
+            shorter = _Entries(evaluator, leaf, reading, some[own], rounded(FIRST_STEP * sizes[own]), sizes[own])
             estimate = better(estimate, estimated(shorter, some[own], frozen[own]), own)
         parts.append(estimate)
     return joined(parts)
 
 
-def again(probe: Probe, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
+def again(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
     """The same with all steps from long to short, for elements about which something is in doubt."""
-    x = probe.origin[leaf].reshape(-1)
+    x = evaluator.origin[leaf].reshape(-1)
     some = next(rounds(reading, index))
     sizes = np.where(x[some] == 0, size, np.abs(x[some]))
-    steps = rounded(SURVEYED[0] * FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
-    search = _Entries(probe, leaf, reading, some, steps, sizes)
-    return estimated(search, some, np.zeros(some.size, bool), x[some] == 0)
+    steps = rounded(FULL_SWEEP[0] * FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
+    control = _Entries(evaluator, leaf, reading, some, steps, sizes)
+    return estimated(control, some, np.zeros(some.size, bool), x[some] == 0)
 
 
 def joined(parts: list[Estimate]) -> Estimate:
@@ -148,13 +148,13 @@ def signs(x: Array, size: float, seed: int, reading: Reading) -> Array:
     return np.negative(direction, out=direction, where=generator.integers(0, 2, x.size, dtype=np.uint8).view(np.bool_))
 
 
-def sweep(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array, *, usual: bool) -> Swept:
+def sweep(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array, *, usual: bool) -> Swept:
     """The slopes along a direction, one for each group of outputs, beside those that `contribution`, the gradient, says."""
-    search = _Directions(probe, leaf, reading, direction)
-    value, uncertainty = search.run()
+    control = _Directions(evaluator, leaf, reading, direction)
+    value, uncertainty = control.run()
     with quiet():
-        blind = np.asarray(search.jumps().suspected | search.kinked | ~np.isfinite(uncertainty))
-        kinks = np.where(blind, search.bend, search.kinks())
+        blind = np.asarray(control.jumps().suspected | control.kinked | ~np.isfinite(uncertainty))
+        kinks = np.where(blind, control.bend, control.kinks())
     moving = np.abs(direction[direction != 0])
     return Swept(
         ours=reading.of_entries(contribution * direction),
@@ -168,7 +168,7 @@ def sweep(probe: Probe, leaf: int, reading: Reading, contribution: Array, direct
     )
 
 
-def located(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array, groups: Array) -> Array:
+def located(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array, groups: Array) -> Array:
     """One entry in each of these groups, by halving: of two halves the one along which the gradient is further off."""
     place = np.arange(contribution.size).reshape(reading.shape)
     number = np.broadcast_to(reading.spread(np.arange(reading.groups, dtype=float)), reading.shape)
@@ -181,12 +181,12 @@ def located(probe: Probe, leaf: int, reading: Reading, contribution: Array, dire
         whole = np.zeros(direction.size)
         for index in left.values():
             whole[index] = direction[index]
-        off, rest = (_off(probe, leaf, reading, contribution, d) for d in (some, whole - some))
+        off, rest = (_off(evaluator, leaf, reading, contribution, d) for d in (some, whole - some))
         left = {g: low if not high.size or off[g] >= rest[g] else high for g, (low, high) in halves.items()}
     return np.concatenate(list(left.values()))
 
 
-def _off(probe: Probe, leaf: int, reading: Reading, contribution: Array, direction: Array) -> Array:
+def _off(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array) -> Array:
     """How far the gradient is from the slope of each group."""
-    value, _ = _Directions(probe, leaf, reading, direction).run()
+    value, _ = _Directions(evaluator, leaf, reading, direction).run()
     return np.nan_to_num(np.abs(reading.of_entries(contribution * direction) - value))

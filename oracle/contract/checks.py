@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, copied_arrays
 from oracle.contract.linearity import is_linear_in_dy
-from oracle.contract.process_state import kept
+from oracle.contract.process_state import preserved
 from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, same_bits, tolerant
 
 __all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
@@ -30,10 +30,10 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
 
     Everything is set to what no op would set it to, so that a change is one.
     """
-    with kept(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
+    with preserved(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
         warnings.resetwarnings()
         np.random.seed(0x676C6F62)  # noqa: NPY002 - an op may seed the global generator
-        with kept() as changed:
+        with preserved() as changed:
             replace(s, subject=s.subject.on_copies()).gradient(s.primals, copied(s.dy))
             found = changed()
     if found:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Conduct", "apart", "kept"]
+__all__ = ["Conduct", "apart", "preserved"]
 
 
 class _Setting(NamedTuple):
@@ -112,7 +112,7 @@ def _read(setting: _Setting) -> Any:
 
 
 @contextmanager
-def kept() -> Iterator[Callable[[], list[str]]]:
+def preserved() -> Iterator[Callable[[], list[str]]]:
     """What is global is afterwards as it was before. Gives a function that names what has been changed so far."""
     before = [_read(setting) for setting in SETTINGS]
 

@@ -14,7 +14,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowest, vector, widened
-from oracle.judging.conditioning import BLURRING, blur, conditioning, natural_sizes
+from oracle.judging.conditioning import CONDITION_SAFETY, condition_error, conditioning, roundoff_scales
 from oracle.measures import eps_of, largest
 from oracle.subject import Subject
 
@@ -39,7 +39,7 @@ GLOBAL = "changes what is global"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
 ONCE = "bwd can be called only once"
-NARROW_BLUR = 2.0**-8  # of a gradient's size: no more is forgiven in a narrow dtype
+NARROW_MOST_FORGIVEN = 2.0**-8  # of a gradient's size: no more is forgiven in a narrow dtype
 FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
 
 
@@ -83,10 +83,10 @@ class Setting:
     @cached_property
     def sizes(self) -> list[float]:
         """The natural size of each cotangent: what its rounding is measured by."""
-        return natural_sizes(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
+        return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
 
     @cached_property
-    def blur(self) -> list[float]:
+    def condition_error(self) -> list[float]:
         """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums."""
 
         def gradient(primals: Any) -> list[Array]:
@@ -98,8 +98,10 @@ class Setting:
         except RAISED:  # it does not take float64
             return [0.0] * len(self.sizes)
         if dtype == "float64":
-            return [blur(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
-        return [min(BLURRING * largest(m), NARROW_BLUR * size) for m, size in zip(moved, self.sizes, strict=True)]
+            return [condition_error(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+        return [
+            min(CONDITION_SAFETY * largest(m), NARROW_MOST_FORGIVEN * size) for m, size in zip(moved, self.sizes, strict=True)
+        ]
 
     def is_close(self, i: int, one: Array, two: Array) -> bool:
         """Whether two gradients of argument `i` are the same but for the order of operations."""
@@ -110,7 +112,7 @@ class Setting:
 
     def forgives(self, i: int, apart: float, allowed: float) -> bool:
         """Whether two gradients of argument `i` may be so far apart: by their own rounding, or by that of the arguments."""
-        return not apart > allowed or not apart > allowed + self.blur[i]
+        return not apart > allowed or not apart > allowed + self.condition_error[i]
 
     @property
     def far(self) -> tuple[float, ...]:

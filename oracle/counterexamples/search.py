@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
-from oracle.contract.process_state import kept
+from oracle.contract.process_state import preserved
 from oracle.counterexamples import program
 from oracle.counterexamples.program import Files, Words
 from oracle.row import Verdict
@@ -212,7 +212,7 @@ def search(
             smallest[:] = [Found(example, said)]  # hypothesis ends with the smallest
             raise _WrongError
 
-    with kept(), suppress(_WrongError, _Enough):
+    with preserved(), suppress(_WrongError, _Enough):
         check()
     return smallest[0] if smallest else None
 

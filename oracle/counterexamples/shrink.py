@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.contract.process_state import apart, kept
+from oracle.contract.process_state import apart, preserved
 from oracle.counterexamples import program, search
 from oracle.counterexamples.program import Files, Words
 from oracle.row import Row, Verdict, worst_first
@@ -74,7 +74,7 @@ def program_of(case: Failing) -> Files:
     if spec.reference is not None:
         import_module("oracle.autodiff")
     workers.alive()
-    with kept(), apart():
+    with preserved(), apart():
         return _smaller(case, spec) or _as_it_is(case, spec)
 
 

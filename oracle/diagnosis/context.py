@@ -62,7 +62,7 @@ class Contexts:
 
 def _sizes(w: Witnesses, i: int) -> dict[str, int]:
     """Named numbers that a gradient may be multiplied or divided by: of outputs, of elements, dimensions, their products."""
-    sizes = {"number of outputs": w.probe.cotangent.size, "number of elements": w.probe.origin[i].size}
+    sizes = {"number of outputs": w.evaluator.cotangent.size, "number of elements": w.evaluator.origin[i].size}
     products: dict[str, int] = {}
     value = leaves_of(("the value",), (w.y,))
     for leaf in (*w.leaves, *value):

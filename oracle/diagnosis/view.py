@@ -43,7 +43,7 @@ class View:
         """JAX's gradient is the true one, or else the differences, where they were taken; None where nothing is known."""
         if e.autodiff is not None:
             index, truth = np.arange(e.analytic.size), e.autodiff
-            tolerance = np.full(truth.shape, e.allowance.autodiff)
+            tolerance = np.full(truth.shape, e.budget.autodiff)
         else:
             # At a kink any value between the slopes of the two sides is true.
             low, high = np.minimum(e.estimate.left, e.estimate.right), np.maximum(e.estimate.left, e.estimate.right)
@@ -53,7 +53,7 @@ class View:
             index, truth = e.estimate.index[known], value[known]
             blurred = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
             with np.errstate(over="ignore"):
-                tolerance = e.allowance.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
+                tolerance = e.budget.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
         return cls(e, context, index, e.analytic[index], truth, tolerance) if index.size else None
 
     @property

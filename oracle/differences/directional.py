@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.differences.evaluation import Difference, Probe
-from oracle.differences.stepsize import FIRST_STEP, Search, lengths
+from oracle.differences.evaluation import Difference, Evaluator
+from oracle.differences.stepsize import FIRST_STEP, StepControl, lengths
 
 __all__ = ["Block", "Directional", "differentiate_along", "slope_along"]
 
@@ -47,7 +47,7 @@ class Directional:
     """Elements in no block, since they are to be looked at one by one: at a kink, or of another size than the others."""
 
 
-def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> Directional:
+def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int = 0) -> Directional:
     """The derivative of `probe` along random directions in `blocks` disjoint blocks of the elements of its argument `leaf`.
 
     Every element takes part, with a random sign and in proportion to its size: a wrong element shows whichever it is, at
@@ -55,14 +55,14 @@ def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> 
     too long for one element is for all: where that happens a block is halved, and halved again. Most kinks are at 0 and at
     ties, so these elements have blocks of their own, which may stay blind.
     """
-    x = probe.origin[leaf].reshape(-1)
+    x = evaluator.origin[leaf].reshape(-1)
     generator = np.random.default_rng([seed, leaf, x.size])
     scale = np.maximum(np.abs(x), size_of(x)) / np.sqrt(x.size / blocks)
     direction = generator.choice([-1.0, 1.0], size=x.size) * 2.0 ** np.round(np.log2(scale))
 
     def difference(block: Array, h: float) -> Difference:
         # x + h d is rounded to the grid of x, element by element: so far is the direction really taken from d.
-        taken = probe.difference(leaf, block, h * direction[block])
+        taken = evaluator.difference(leaf, block, h * direction[block])
         off = 4 * 2.0**-53 * np.sqrt(np.mean((x[block] / direction[block]) ** 2)) / h
         return taken._replace(growth=taken.growth + abs(taken.both) * off)
 
@@ -74,10 +74,10 @@ def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> 
     splits = SPLITS
     while todo:
         steps = FIRST_STEP * lengths(leaf, np.arange(len(todo)))
-        search = Search(partial(_of_block, difference, todo), steps, np.ones(len(todo)))
-        value, uncertainty = search.run()
+        control = StepControl(partial(_of_block, difference, todo), steps, np.ones(len(todo)))
+        value, uncertainty = control.run()
         with quiet():
-            kinks, lost = search.jumps().suspected | search.kinked, ~np.isfinite(uncertainty)
+            kinks, lost = control.jumps().suspected | control.kinked, ~np.isfinite(uncertainty)
         halves = []
         for i, (block, usual) in enumerate(todo):
             if (kinks[i] or lost[i]) and len(block) == 1:
@@ -86,7 +86,7 @@ def differentiate_along(probe: Probe, leaf: int, blocks: int, seed: int = 0) -> 
                 splits -= 1
                 halves += [(half, usual) for half in np.array_split(block, 2)]
             else:  # across kinks it is the mean slope of both sides, and a gradient's may be any other between them
-                spread = uncertainty[i] + (search.bend[i] if kinks[i] else 0.0)
+                spread = uncertainty[i] + (control.bend[i] if kinks[i] else 0.0)
                 known.append(Block(block, float(value[i]), float(spread), bool(kinks[i] or lost[i]), usual))
         todo = halves
     return Directional(direction, tuple(known), np.array(alone, np.intp))
@@ -108,7 +108,7 @@ def _split(index: Array, share: float) -> list[Array]:
 
 
 def slope_along(
-    probe: Probe, leaf: int, index: Array, direction: Array | None = None, share: float = 1.0
+    evaluator: Evaluator, leaf: int, index: Array, direction: Array | None = None, share: float = 1.0
 ) -> tuple[float, float] | None:
     """The derivative along `direction` of these elements, with its uncertainty; None if there is a kink that way too.
 
@@ -117,12 +117,12 @@ def slope_along(
     """
     size = 1.0
     if direction is None:
-        size = size_of(probe.origin[leaf])
+        size = size_of(evaluator.origin[leaf])
         direction = np.ones(index.size)
     step = np.full(1, share * FIRST_STEP * size)
-    search = Search(lambda i, h: probe.difference(leaf, index, h * direction), step, np.full(1, size))
-    value, uncertainty = search.run()
+    control = StepControl(lambda i, h: evaluator.difference(leaf, index, h * direction), step, np.full(1, size))
+    value, uncertainty = control.run()
     with quiet():
         # No output may bend there: kinks of several can cancel in the contraction.
-        smooth = not search.jumps().suspected[0] and search.bend[0] <= BENT * abs(value[0]) and np.isfinite(uncertainty[0])
+        smooth = not control.jumps().suspected[0] and control.bend[0] <= BENT * abs(value[0]) and np.isfinite(uncertainty[0])
     return (float(value[0]), float(uncertainty[0])) if smooth else None

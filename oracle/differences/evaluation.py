@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, vector
 from oracle.differences.roundoff import TABLES, Point, output_noise, significand_bits
 
-__all__ = ["Difference", "Function", "Probe"]
+__all__ = ["Difference", "Evaluator", "Function"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
     """How far the middle between the two points is from x, since x + h and x - h are rounded; of a single element."""
 
 
-class Probe:
+class Evaluator:
     """A function at a point, contracted with a cotangent: what is differentiated, element by element.
 
     Two private copies of the arguments are displaced in place, one for x + h and one for x - h, so that even a function that

@@ -32,8 +32,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.differences.evaluation import Function, Probe
-from oracle.differences.stepsize import FIRST_STEP, SURVEYED, Search, lengths, rounded
+from oracle.differences.evaluation import Evaluator, Function
+from oracle.differences.stepsize import FIRST_STEP, FULL_SWEEP, StepControl, lengths, rounded
 
 __all__ = ["DROWNED", "SMALL", "Estimate", "better", "chosen", "confirm", "differentiate", "estimated", "gradient", "replaced"]
 
@@ -63,12 +63,14 @@ class Estimate:
     """The plain central differences, before extrapolation."""
 
 
-def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps: Array | float | None = None) -> Estimate:
+def differentiate(
+    evaluator: Evaluator, leaf: int, index: Array | None = None, *, steps: Array | float | None = None
+) -> Estimate:
     """The derivative of `probe` with respect to elements of its argument number `leaf` (all, unless `index` says which).
 
     `steps` are the first steps, chosen by the size of each element unless given.
     """
-    x = probe.origin[leaf].reshape(-1)
+    x = evaluator.origin[leaf].reshape(-1)
     index = np.arange(x.size) if index is None else np.asarray(index, dtype=np.intp)
     own_steps = steps is None
     if steps is None:
@@ -77,7 +79,7 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
     with np.errstate(over="ignore"):
         frozen = (x[index] + steps.astype(x.dtype)) - (x[index] - steps.astype(x.dtype)) == 0
     sizes = np.abs(x[index])
-    estimate = _searched(probe, leaf, index, steps, sizes, frozen)
+    estimate = _controlled(evaluator, leaf, index, steps, sizes, frozen)
     if own_steps:
         # Steps of the argument's size are too long for what happens at a tiny element; those of a tiny argument drown in the
         # noise of outputs that are not tiny, or move nothing at all.
@@ -85,32 +87,32 @@ def differentiate(probe: Probe, leaf: int, index: Array | None = None, *, steps:
         drowned = still | ((estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value)))
         own = drowned & (sizes > 0) & (sizes < SMALL * size_of(x))
         if own.any():
-            shorter = _searched(probe, leaf, index[own], rounded(FIRST_STEP * sizes[own]), sizes[own], frozen[own])
+            shorter = _controlled(evaluator, leaf, index[own], rounded(FIRST_STEP * sizes[own]), sizes[own], frozen[own])
             estimate = better(estimate, shorter, np.flatnonzero(own))
         if size_of(x) < TINY and drowned.any():
             ones = np.ones(np.count_nonzero(drowned))
-            longer = _searched(probe, leaf, index[drowned], FIRST_STEP * ones, ones, frozen[drowned])
+            longer = _controlled(evaluator, leaf, index[drowned], FIRST_STEP * ones, ones, frozen[drowned])
             estimate = better(estimate, longer, np.flatnonzero(drowned))
     return estimate
 
 
-def _searched(
-    probe: Probe, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, survey: bool = False
+def _controlled(
+    evaluator: Evaluator, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, full_sweep: bool = False
 ) -> Estimate:
-    search = Search(
-        lambda i, h: probe.difference(leaf, int(index[i]), h),
+    control = StepControl(
+        lambda i, h: evaluator.difference(leaf, int(index[i]), h),
         steps,
         sizes,
-        lambda some, moves: probe.difference(leaf, index[some], moves),
+        lambda some, moves: evaluator.difference(leaf, index[some], moves),
     )
-    return estimated(search, index, frozen, probe.origin[leaf].reshape(-1)[index] == 0 if survey else None)
+    return estimated(control, index, frozen, evaluator.origin[leaf].reshape(-1)[index] == 0 if full_sweep else None)
 
 
-def estimated(search: Search, index: Array, frozen: Array, survey: Array | None = None) -> Estimate:
+def estimated(control: StepControl, index: Array, frozen: Array, full_sweep: Array | None = None) -> Estimate:
     """What a search finds of the elements `index`; a survey, if it is told which of them are at 0."""
-    value, uncertainty = search.run() if survey is None else search.survey(survey)
+    value, uncertainty = control.run() if full_sweep is None else control.full_sweep(full_sweep)
     with quiet():
-        jumps = search.jumps()
+        jumps = control.jumps()
     return Estimate(
         index=index,
         value=value,
@@ -120,12 +122,12 @@ def estimated(search: Search, index: Array, frozen: Array, survey: Array | None 
         right=jumps.right,
         slope_uncertainty=jumps.uncertainty,
         frozen=frozen,
-        step=search.steps,
-        differences=search.table(search.central),
+        step=control.steps,
+        differences=control.table(control.central),
     )
 
 
-def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estimate:
+def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -> Estimate:
     """`estimate` with its elements `where` (flat indices) surveyed.
 
     What a survey contradicts by more than both state was deceived. Where they are apart by less than that and more than
@@ -134,21 +136,21 @@ def confirm(probe: Probe, leaf: int, estimate: Estimate, where: Array) -> Estima
     at = np.flatnonzero(np.isin(estimate.index, where) & ~estimate.frozen)
     if not at.size:
         return estimate
-    x = np.abs(probe.origin[leaf].reshape(-1)[estimate.index[at]])
+    x = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
     x = np.where(x > 0, x, estimate.step[at] / FIRST_STEP)
     # Over long steps even a staircase has a slope, which it has nowhere.
-    steps = rounded((1.0 if probe.quantized else SURVEYED[0]) * estimate.step[at])
-    survey = _searched(probe, leaf, estimate.index[at], steps, x, estimate.frozen[at], survey=True)
+    steps = rounded((1.0 if evaluator.quantized else FULL_SWEEP[0]) * estimate.step[at])
+    full_sweep = _controlled(evaluator, leaf, estimate.index[at], steps, x, estimate.frozen[at], full_sweep=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]
     with quiet():
-        apart = np.abs(survey.value - old)
-        deceived = apart > 4 * (survey.uncertainty + spread)
-        chosen = deceived | ~estimate.kink[at] & (survey.uncertainty < spread / 4)
-        lucky = (apart > survey.uncertainty + spread) & ~chosen & ~survey.kink & ~estimate.kink[at]
+        apart = np.abs(full_sweep.value - old)
+        deceived = apart > 4 * (full_sweep.uncertainty + spread)
+        chosen = deceived | ~estimate.kink[at] & (full_sweep.uncertainty < spread / 4)
+        lucky = (apart > full_sweep.uncertainty + spread) & ~chosen & ~full_sweep.kink & ~estimate.kink[at]
     uncertainty = estimate.uncertainty.copy()
     uncertainty[at] = np.where(lucky, apart, spread)
     taken = np.flatnonzero(chosen)
-    return replaced(replace(estimate, uncertainty=uncertainty), survey, at[taken], taken)
+    return replaced(replace(estimate, uncertainty=uncertainty), full_sweep, at[taken], taken)
 
 
 def better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
@@ -191,8 +193,8 @@ def gradient(function: Function, *primals: Any) -> tuple[Any, ...]:
     >>> gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))[0].round(9)
     array([ 3., 12.])
     """
-    probe = Probe(function, primals)
+    evaluator = Evaluator(function, primals)
     tree: Any = primals
     structure = optree.tree_structure(tree)
-    leaves = [differentiate(probe, i).value.reshape(x.shape) for i, x in enumerate(probe.origin)]
+    leaves = [differentiate(evaluator, i).value.reshape(x.shape) for i, x in enumerate(evaluator.origin)]
     return tuple(structure.unflatten(leaves))

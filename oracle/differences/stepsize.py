@@ -13,7 +13,7 @@ from oracle.differences.evaluation import Difference
 from oracle.differences.one_sided import SHARP, Jumps, is_diverging, is_growing, jumps
 from oracle.differences.richardson import LEVELS, RATIO, Extrapolated, most_certain, tableau
 
-__all__ = ["FIRST_STEP", "SURVEYED", "Search", "lengths", "rounded"]
+__all__ = ["FIRST_STEP", "FULL_SWEEP", "StepControl", "lengths", "rounded"]
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ TARGET = 2.0**-42  # an uncertainty of this fraction of the derivative is good e
 DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)  # of the shortest step, at which a kink is looked at
 SHORT = 2.0**-26  # of the argument's size: the last look
 TOGETHER = 32  # elements, at most, that it is taken at at once
-SURVEYED = (
+FULL_SWEEP = (
     2.0**16 * 2 / 3,
     2.0**-46,
     2.0**-80,
@@ -42,7 +42,7 @@ def rounded(steps: Array) -> Array:
     return np.asarray(np.ldexp(np.round(fraction * 64) / 64, exponent))
 
 
-class Search:
+class StepControl:
     """Differences of several derivatives at shrinking steps, and for each the best that can be made of them."""
 
     def __init__(
@@ -72,12 +72,12 @@ class Search:
     def run(self) -> tuple[Array, Array]:
         alive = np.arange(self.count)
         with quiet():
-            self._level(alive)
-            self._level(alive)
+            self._take_step(alive)
+            self._take_step(alive)
             still = [level == 0 for level in (*self.central, *self.forward)]
             alive = alive[~np.logical_and.reduce(still)]  # what neither of two steps moves is flat
             for _ in range(LEVELS - 2):
-                self._level(alive)
+                self._take_step(alive)
             value, uncertainty, noise = self._best()
             while True:
                 # Shorter steps gain nothing where the noise is most of the uncertainty already.
@@ -88,7 +88,7 @@ class Search:
                 alive = alive[wanted[alive]]
                 if not alive.size:
                     break
-                self._level(alive)
+                self._take_step(alive)
                 value, latest, noise = self._best()
                 gained = (latest < 0.9 * uncertainty) | ~np.isfinite(latest)
                 uncertainty = latest
@@ -101,17 +101,17 @@ class Search:
             uncertainty = np.where(self._bends(), np.inf, uncertainty)
             return value, np.where(self._diverges(), np.inf, uncertainty)
 
-    def survey(self, at_zero: Array) -> tuple[Array, Array]:
+    def full_sweep(self, at_zero: Array) -> tuple[Array, Array]:
         """At all steps, down to the shortest; of the table's entries that no shorter step contradicts, the most certain.
 
         Elements `at_zero` lose no digits however short the steps are.
         """
-        smallest = self.smallest * np.where(at_zero, SURVEYED[2], SURVEYED[1]) / SMALLEST_STEP
+        smallest = self.smallest * np.where(at_zero, FULL_SWEEP[2], FULL_SWEEP[1]) / SMALLEST_STEP
         with quiet():
             while (alive := np.flatnonzero(self.steps / RATIO ** len(self.central) > smallest)).size or len(
                 self.central
             ) < LEVELS:
-                self._level(alive)
+                self._take_step(alive)
             self.unrefuted[:] = True
             value, uncertainty, _ = self._best()
             value, uncertainty = self._this_side(value, uncertainty)
@@ -206,7 +206,7 @@ class Search:
         best = self._best(np.where(across, np.nan, self.table(self.central)))
         return np.where(near, best.value, value), np.where(near, best.uncertainty, uncertainty)
 
-    def _level(self, alive: Array) -> None:
+    def _take_step(self, alive: Array) -> None:
         levels = np.full((4, self.count), np.nan)
         if len(alive):
             *levels[:, alive], bend = self._slopes(alive, self.steps[alive] / RATIO ** len(self.central))

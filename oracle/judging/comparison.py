@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.judging.conditioning import BLURRING
+from oracle.judging.conditioning import CONDITION_SAFETY
 from oracle.judging.error_budget import AUTODIFF_ROUNDING, KNOWN, MULTIPLE, ROUNDING
 from oracle.judging.evidence import Evidence
 from oracle.measures import EPSILON, differences, largest
 from oracle.spec import Flag
 
-__all__ = ["Comparison", "best_known", "doubted", "hidden", "ratio", "reported_scale"]
+__all__ = ["Comparison", "below_roundoff", "best_known", "doubted", "ratio", "reported_scale"]
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ class Comparison:
         seen = e.estimate
         ours = e.analytic[seen.index]
         spread = np.where(np.isfinite(seen.uncertainty), seen.uncertainty, np.inf)
-        allowed = MULTIPLE * spread + e.allowance.numerical
+        allowed = MULTIPLE * spread + e.budget.numerical
         error = differences(ours, seen.value)
         # At a kink any value between the slopes of the two sides is a gradient.
         low, high = np.minimum(seen.left, seen.right), np.maximum(seen.left, seen.right)
@@ -45,14 +45,14 @@ class Comparison:
         # But among ties, as of sorted numbers, the slopes of one element alone are not all there are: there JAX decides.
         excused = np.isin(seen.index, e.tied) if e.autodiff is not None else np.zeros(seen.index.shape, bool)
         error = np.where(excused, 0.0, np.where(seen.kink, outside, error))
-        allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.allowance.numerical, allowed)
+        allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.budget.numerical, allowed)
         uncertain = ~seen.kink & ~(spread <= e.resolution * e.scale) & (spread > 0)
         if e.autodiff is None:
             none = np.zeros(seen.index.size)
             return cls(error, ratio(error, allowed), none, none, uncertain)
         theirs = e.autodiff[seen.index]
-        apart = np.where(seen.kink | excused, 0.0, ratio(differences(theirs, seen.value), allowed + e.allowance.autodiff))
-        return cls(error, ratio(error, allowed), ratio(differences(ours, theirs), e.allowance.autodiff), apart, uncertain)
+        apart = np.where(seen.kink | excused, 0.0, ratio(differences(theirs, seen.value), allowed + e.budget.autodiff))
+        return cls(error, ratio(error, allowed), ratio(differences(ours, theirs), e.budget.autodiff), apart, uncertain)
 
 
 def ratio(error: Array, allowed: Array | float) -> Array:
@@ -72,7 +72,7 @@ def doubted(e: Evidence, *, only_contradicted: bool = False) -> Array:
     return np.asarray(e.estimate.index[order])
 
 
-def hidden(e: Evidence, moved: Array | float = 0.0) -> Array:
+def below_roundoff(e: Evidence, moved: Array | float = 0.0) -> Array:
     """Flat indices of the entries whose error is too large for their own size, however small beside the natural scale.
 
     `moved` is how far each entry moves with the rounding of the arguments. An entry is not hidden if the differences know it
@@ -81,7 +81,7 @@ def hidden(e: Evidence, moved: Array | float = 0.0) -> Array:
     if e.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.flags:
         return np.zeros(0, dtype=np.intp)
     seen, eps = e.estimate, EPSILON["float64"]
-    own = BLURRING * np.broadcast_to(moved, e.analytic.shape)
+    own = CONDITION_SAFETY * np.broadcast_to(moved, e.analytic.shape)
     ours = e.analytic[seen.index]
     spread = MULTIPLE * seen.uncertainty + ROUNDING * eps * np.abs(seen.value) + own[seen.index]
     error = differences(ours, seen.value)

@@ -13,18 +13,18 @@ from oracle.arrays import RAISED, flat, narrowed, quiet, vector, widened
 from oracle.measures import EPSILON, differences, largest
 from oracle.subject import Subject
 
-__all__ = ["BLURRING", "NUDGES", "blur", "conditioning", "natural_sizes", "nearby"]
+__all__ = ["CONDITION_SAFETY", "PERTURBATIONS", "condition_error", "conditioning", "nearby", "roundoff_scales"]
 
 Array = NDArray[Any]
 
-NUDGES = 4  # by which conditioning is measured
-BLURRING = 16.0  # times what the nudges move, another order of the same operations may
-BLURRED = 2.0**-30  # of a gradient's size: no more is forgiven
-JUMPING = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
+PERTURBATIONS = 4  # by which conditioning is measured
+CONDITION_SAFETY = 16.0  # times what the nudges move, another order of the same operations may
+MOST_FORGIVEN = 2.0**-30  # of a gradient's size: no more is forgiven
+DISCONTINUOUS = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
 ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
 
 
-def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
+def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
     """The size of the value and of each gradient, here and on the way to the origin: what their rounding is measured by."""
     path = [[largest(vector(y)), *(largest(a) for a in flat(cotangents))]]
     for t in ON_THE_WAY:
@@ -35,11 +35,11 @@ def natural_sizes(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: A
             except RAISED:  # outside the domain, or float64 is not taken: no such point
                 break
         path.append([largest(vector(value)), *(largest(a) for a in there)])
-    size, *scales = [_natural(sizes) for sizes in zip(*path, strict=True)]
+    size, *scales = [_typical(sizes) for sizes in zip(*path, strict=True)]
     return size, scales
 
 
-def _natural(sizes: Sequence[float]) -> float:
+def _typical(sizes: Sequence[float]) -> float:
     """The largest of the sizes on the way to the origin, unless they only show a singularity there.
 
     Where a function is saturated its size grows by less and less towards the origin, where 1 / x**3 grows by the same
@@ -53,7 +53,11 @@ def _natural(sizes: Sequence[float]) -> float:
 
 
 def conditioning(
-    gradient: Callable[[Any], Sequence[Array]], primals: Any, seed: int = 0, dtype: str = "float64", nudges: int = NUDGES
+    gradient: Callable[[Any], Sequence[Array]],
+    primals: Any,
+    seed: int = 0,
+    dtype: str = "float64",
+    perturbations: int = PERTURBATIONS,
 ) -> list[Array]:
     """How far each entry of each gradient (or value) moves when every entry of the arguments moves by its rounding.
 
@@ -66,24 +70,26 @@ def conditioning(
             return [np.nan_to_num(differences(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
 
         try:
-            return nearby(moved, primals, seed, dtype, nudges)
+            return nearby(moved, primals, seed, dtype, perturbations)
         except RAISED:  # the end of the op's domain: nothing is known
             return [np.zeros(np.shape(g)) for g in here]
 
 
-def nearby(errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, nudges: int = NUDGES) -> list[Array]:
+def nearby(
+    errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, perturbations: int = PERTURBATIONS
+) -> list[Array]:
     """The largest of what `errors` says at some points that rounding cannot tell from this one."""
     generator = np.random.default_rng([seed, 0x636F6E64])
     most: list[Array] | None = None
-    for _ in range(nudges):
+    for _ in range(perturbations):
         signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)
-        nudged = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
+        perturbed = optree.tree_map(lambda a, sign: np.asarray(a * (1 + EPSILON[dtype] * sign)), primals, signs)
         with quiet():
-            found = errors(nudged)
+            found = errors(perturbed)
         most = list(found) if most is None else [np.maximum(*pair) for pair in zip(most, found, strict=True)]
     return most or []
 
 
-def blur(moved: float, size: float) -> float:
+def condition_error(moved: float, size: float) -> float:
     """What the rounding of the arguments may do to a gradient of this size that they move so far."""
-    return min(BLURRING * moved, BLURRED * size) if moved <= JUMPING * size else 0.0
+    return min(CONDITION_SAFETY * moved, MOST_FORGIVEN * size) if moved <= DISCONTINUOUS * size else 0.0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oracle.measures import EPSILON
 
-__all__ = ["AUTODIFF_ROUNDING", "KNOWN", "MULTIPLE", "NOTHING", "ROUNDING", "Allowance"]
+__all__ = ["AUTODIFF_ROUNDING", "KNOWN", "MULTIPLE", "NUMERICALLY_ZERO", "ROUNDING", "ErrorBudget"]
 
 Array = NDArray[Any]
 
@@ -18,19 +18,19 @@ MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it i
 ROUNDING = 16.0  # ULP of the natural scale that the differences and the gradient may be apart beside that
 AUTODIFF_ROUNDING = 1024.0  # ULP of the natural scale that JAX may be apart: two routes to the same number, long sums
 NARROW = 8.0  # ULP, and times what the arguments' own rounding does, for a dtype below float64 without a reference
-NOTHING = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
+NUMERICALLY_ZERO = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
 KNOWN = 0.1  # of an error: what is known better than that speaks against it
 
 
 @dataclass(frozen=True)
-class Allowance:
+class ErrorBudget:
     """What rounding alone may do, as absolute errors, against each witness."""
 
     numerical: float
     autodiff: float
 
     @classmethod
-    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, moved: float | None = None) -> Allowance:
+    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, condition: float | None = None) -> ErrorBudget:
         """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, and as the arguments are exact.
 
         `moved` is how far the gradient moves when they move by their rounding; nothing of it may be known.
@@ -39,10 +39,10 @@ class Allowance:
         if dtype.name == "float64":
             return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
         ulp = EPSILON[dtype.name] * scale
-        alone = 64 * ulp if moved is None else NARROW * (moved + ulp)
-        narrow = alone if by_jax is None else max(4 * (by_jax + ulp), NARROW / 2 * (moved or 0.0))
+        alone = 64 * ulp if condition is None else NARROW * (condition + ulp)
+        narrow = alone if by_jax is None else max(4 * (by_jax + ulp), NARROW / 2 * (condition or 0.0))
         return cls(narrow, narrow)
 
-    def beside(self, blur: float) -> Allowance:
+    def beside(self, condition_error: float) -> ErrorBudget:
         """The same, and the rounding that the arguments themselves carry into the gradient."""
-        return Allowance(self.numerical + blur, self.autodiff + blur)
+        return ErrorBudget(self.numerical + condition_error, self.autodiff + condition_error)

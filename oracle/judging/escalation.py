@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from oracle.arrays import widened
 from oracle.judging import generic_point, rescaled_point, subdifferential
-from oracle.judging.comparison import best_known, hidden
+from oracle.judging.comparison import below_roundoff, best_known
 from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Witnesses
 from oracle.judging.settling import settled
-from oracle.judging.verdict import along_errors, judge
+from oracle.judging.verdict import directional_errors, judge
 from oracle.measures import EPSILON
 from oracle.row import Verdict
 from oracle.spec import Flag
@@ -66,21 +66,21 @@ class _Escalation:
     def of(self, i: int) -> Known:
         known = Known(i, settled(self.witnesses, i), self.witnesses)
         for step in (self.rescaled_point, self.subdifferential, self.generic_point):
-            if known.evidence.elsewhere is None:
+            if known.evidence.other_point is None:
                 known = step(known)
         return known
 
     def rescaled_point(self, known: Known) -> Known:
         """Entries that are hidden here are looked at where they would show."""
         i, e, w = known
-        entries = hidden(e)
+        entries = below_roundoff(e)
         if entries.size:
-            entries = hidden(e, w.moved[1 + i])
+            entries = below_roundoff(e, w.condition[1 + i])
         judgement = judge(e)
         if not entries.size or not (judgement.verdict.passes or judgement.reason in OPEN):
             return known
         found, those = rescaled_point.seek(w, i, e, entries)
-        return Known(i, replace(e, elsewhere=found), those)
+        return Known(i, replace(e, other_point=found), those)
 
     def subdifferential(self, known: Known) -> Known:
         """At kinks without a reference all entries are looked at together."""
@@ -97,7 +97,7 @@ class _Escalation:
         if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in w.flags or self.generic is None:
             return known
         wrong = generic_point.seek(self.generic, i)
-        return known if wrong is None else Known(i, replace(e, elsewhere=wrong), self.generic)
+        return known if wrong is None else Known(i, replace(e, other_point=wrong), self.generic)
 
     @cached_property
     def generic(self) -> Witnesses | None:
@@ -109,10 +109,10 @@ def grossly_wrong(e: Evidence, dtype: np.dtype[Any]) -> bool:
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:
         return False
-    if e.elsewhere is not None and e.elsewhere.evidence is not None:
-        e = e.elsewhere.evidence
+    if e.other_point is not None and e.other_point.evidence is not None:
+        e = e.other_point.evidence
     if judgement.reason == "along":
-        return bool((along_errors(e) > NO_ROUNDING * EPSILON[dtype.name] * e.scale).any())
+        return bool((directional_errors(e) > NO_ROUNDING * EPSILON[dtype.name] * e.scale).any())
     wrong = judgement.contradicted
     ours, truth = e.analytic[wrong], best_known(e)[wrong]
     with np.errstate(invalid="ignore"):

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from oracle.differences.directional import Directional
 from oracle.differences.partials import Estimate
-from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE, Allowance
+from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE, ErrorBudget
 from oracle.measures import EPSILON, differences, largest
 from oracle.spec import Flag
 
 __all__ = [
-    "Elsewhere",
     "Evidence",
+    "OtherPoint",
     "Swept",
 ]
 
@@ -40,7 +40,7 @@ class Evidence:
     estimate: Estimate
     along: Directional | None
     scale: float
-    allowance: Allowance
+    budget: ErrorBudget
     resolution: float
     """The largest uncertainty, in units of `scale`, that still decides anything: about half the digits of the function."""
     value_error: float | None = None
@@ -48,24 +48,24 @@ class Evidence:
     flags: frozenset[Flag] = frozenset()
     rounding: float = 0.0
     """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
-    joint: float = 0.0
+    tied_slope: float = 0.0
     """At ties: how far the tied entries' sum is from the slope along all of them, in units of what is allowed."""
     excess: float = 0.0
     """At kinks: how far all entries together are from any gradient, as a share of the slopes of the two sides."""
-    blurred: float = 0.0
+    reference_condition: float = 0.0
     """How far JAX's own gradient may be off by the rounding of the arguments, where it contradicts the others."""
     tied: Array = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
     """Flat indices of the elements at kinks that are equal to another such element."""
     overflows: bool = False
     """Whether the value itself is not finite somewhere."""
-    elsewhere: Elsewhere | None = None
+    other_point: OtherPoint | None = None
     swept: tuple[Swept, ...] = ()
     """Of an argument that is too large to be seen entry by entry."""
     link: str = ""
     """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
 
     @property
-    def nothing(self) -> bool:
+    def numerically_zero(self) -> bool:
         """Whether the gradient, by all that speak of it, is zero but for rounding; unless JAX has the very same digits."""
         seen = ~self.estimate.kink
         slopes, spread = self.estimate.value[seen], self.estimate.uncertainty[seen]
@@ -100,7 +100,7 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherPoint:
     """What was seen of hidden entries at other arguments: `evidence` if they are wrong there, else whether they are right."""
 
     index: Array

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
 from oracle.judging.error_budget import MULTIPLE
-from oracle.judging.evidence import Elsewhere
+from oracle.judging.evidence import OtherPoint
 from oracle.judging.measurements import Witnesses
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
@@ -76,23 +76,23 @@ def _of_its_kind(x: Array, by: Array) -> Array:
     return by
 
 
-def seek(there: Witnesses, i: int) -> Elsewhere | None:
+def seek(there: Witnesses, i: int) -> OtherPoint | None:
     """What contradicts the gradient of argument `i` at the arguments of `there`, if anything does."""
     with quiet(), suppress(Exception):  # what raises is outside the op's domain
-        x, ours = there.probe.origin[i].reshape(-1), there.gradients[i]
+        x, ours = there.evaluator.origin[i].reshape(-1), there.gradients[i]
         generator = np.random.default_rng([there.seed, i, x.size])
         direction = generator.choice([-1.0, 1.0], x.size) * np.maximum(np.abs(x), size_of(x))
         sizes = np.abs(ours * direction)
         usual = np.median(sizes[sizes > 0]) if (sizes > 0).any() else 0.0
         direction = np.where(sizes > usual, direction * usual / np.maximum(sizes, TINY), direction)  # or one hides all others
-        slope = slope_along(there.probe, i, np.arange(x.size), direction, NEAR)
+        slope = slope_along(there.evaluator, i, np.arange(x.size), direction, NEAR)
         terms = ours * direction
         if slope is None or not abs(terms.sum() - slope[0]) > GROSS * np.abs(terms).sum() + MULTIPLE * slope[1]:
             return None
         evidence = settled(there, i)
         judgement = judge(evidence)
         if judgement.verdict is Verdict.FAIL:
-            return Elsewhere(judgement.contradicted, right=False, where=WHERE, evidence=evidence, beside=True)
+            return OtherPoint(judgement.contradicted, right=False, where=WHERE, evidence=evidence, beside=True)
     return None
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
 from oracle.differences import directional, partials
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate
-from oracle.judging.conditioning import NUDGES, blur, conditioning, natural_sizes, nearby
-from oracle.judging.error_budget import NOTHING, Allowance
+from oracle.judging.conditioning import PERTURBATIONS, condition_error, conditioning, nearby, roundoff_scales
+from oracle.judging.error_budget import NUMERICALLY_ZERO, ErrorBudget
 from oracle.judging.evidence import Evidence
 from oracle.measures import EPSILON, differences, largest, relative
 from oracle.spec import Flag
@@ -67,7 +67,7 @@ class Witnesses:
     limit: int
     estimates: dict[int, Estimate] = field(default_factory=dict)
     """What the differences have said of all entries of an argument, which is the same in every dtype."""
-    nudges: ClassVar[int] = NUDGES
+    perturbations: ClassVar[int] = PERTURBATIONS
     """Points nearby at which the gradient is taken to see how exact it can be."""
 
     def measured(self, i: int, index: Array | None = None) -> Evidence:
@@ -76,13 +76,13 @@ class Witnesses:
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
         if index is None and ours.size > self.limit:
-            along = directional.differentiate_along(self.probe, i, BLOCKS, self.seed)
+            along = directional.differentiate_along(self.evaluator, i, BLOCKS, self.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = self.estimates.get(i) if index is None else None
-        estimate = estimate or partials.differentiate(self.probe, i, index, steps=self.step)
+        estimate = estimate or partials.differentiate(self.evaluator, i, index, steps=self.step)
         # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
-        secant = self.probe.secant(i)
-        scale = max(self.natural[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        secant = self.evaluator.secant(i)
+        scale = max(self.roundoff_scale[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         return Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
@@ -92,28 +92,28 @@ class Witnesses:
             estimate=estimate,
             along=along,
             scale=scale,
-            allowance=self._allowance(i, scale, theirs),
-            resolution=4 * float(np.sqrt(self.probe.eps)),
+            budget=self._budget(i, scale, theirs),
+            resolution=4 * float(np.sqrt(self.evaluator.eps)),
             value_error=self._values[1],
             flags=self.flags,
             overflows=not np.isfinite(vector(self.y)).all(),
-            rounding=NOTHING * EPSILON["float64"] * secant,
+            rounding=NUMERICALLY_ZERO * EPSILON["float64"] * secant,
         )
 
-    def _allowance(self, i: int, scale: float, theirs: Array | None) -> Allowance:
+    def _budget(self, i: int, scale: float, theirs: Array | None) -> ErrorBudget:
         if self.dtype.name == "float64":
-            return Allowance.of(self.dtype, scale)
+            return ErrorBudget.of(self.dtype, scale)
         if theirs is not None and self.jax_narrow is not None:
             by_jax = largest(differences(flat(self.jax_narrow.cotangents)[i], theirs))
             # JAX may be lucky at a point; but not in 16 bits, where it and the ops compute in 32.
-            return Allowance.of(self.dtype, scale, by_jax, self._moves(i) if self.dtype.name == "float32" else None)
-        moved = self._moves(i)
-        if moved is not None:
-            moved = max(moved, min(largest(self._rounds_narrow[i]), ROUNDED * scale))
-        return Allowance.of(self.dtype, scale, moved=moved)
+            return ErrorBudget.of(self.dtype, scale, by_jax, self._condition_of(i) if self.dtype.name == "float32" else None)
+        condition = self._condition_of(i)
+        if condition is not None:
+            condition = max(condition, min(largest(self._rounds_narrow[i]), ROUNDED * scale))
+        return ErrorBudget.of(self.dtype, scale, condition=condition)
 
-    def _moves(self, i: int) -> float | None:
-        return None if self._moved_narrow is None else largest(self._moved_narrow[i])
+    def _condition_of(self, i: int) -> float | None:
+        return None if self._condition_narrow is None else largest(self._condition_narrow[i])
 
     @cached_property
     def gradients(self) -> list[Array]:
@@ -121,7 +121,7 @@ class Witnesses:
         return flat(self.cotangents)
 
     @cached_property
-    def moved(self) -> list[Array]:
+    def condition(self) -> list[Array]:
         """How exact the values and each gradient can be: by JAX, if it is there to ask."""
 
         def all_of(given: Any) -> list[Array]:
@@ -134,10 +134,10 @@ class Witnesses:
             return [vector(value), *flat(subject.bwd(residuals, dy))]
 
         numbers = {name: a for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed, nudges=self.nudges)
+        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed, perturbations=self.perturbations)
 
     @cached_property
-    def _moved_narrow(self) -> list[Array] | None:
+    def _condition_narrow(self) -> list[Array] | None:
         """How exact each gradient can be in a narrow dtype; None where the op does not take float64."""
 
         def all_of(given: Any) -> list[Array]:
@@ -145,7 +145,7 @@ class Witnesses:
             return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
 
         try:
-            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.nudges)
+            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.perturbations)
         except RAISED:
             return None
 
@@ -162,7 +162,7 @@ class Witnesses:
             return [differences(a, b) for a, b in zip(narrow, wide, strict=True)]
 
         try:
-            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.nudges)
+            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.perturbations)
         except RAISED:
             return [np.zeros(1) for _ in self.leaves]
 
@@ -175,7 +175,7 @@ class Witnesses:
             wide = replace(self.at(self.wide, widened(self.dy)), dtype=np.dtype(np.float64), estimates=self.estimates)
         except RAISED:
             return None
-        vars(wide).update(probe=self.probe, jax=self.jax)
+        vars(wide).update(evaluator=self.evaluator, jax=self.jax)
         return wide
 
     def at(self, primals: Any, dy: Any = None) -> Self:
@@ -200,16 +200,16 @@ class Witnesses:
         return tuple(widened(self.primals))
 
     @cached_property
-    def probe(self) -> Probe:
+    def evaluator(self) -> Evaluator:
         try:
-            return Probe(self.subject.value, self.wide, widened(self.dy))
+            return Evaluator(self.subject.value, self.wide, widened(self.dy))
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
     @cached_property
-    def natural(self) -> tuple[float, list[float]]:
+    def roundoff_scale(self) -> tuple[float, list[float]]:
         """The largest value and the largest entry of each gradient, here and on the way to the origin."""
-        return natural_sizes(self.subject, self.primals, self.dy, self.y, self.cotangents)
+        return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)
 
     # ------------------------------------------------------------------------------------------ JAX
 
@@ -257,16 +257,16 @@ class Witnesses:
                 rounded = theirs.astype(self.dtype).astype(np.float64)
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # what this dtype cannot hold is rightly infinite
         error = differences(ours, theirs)
-        scale = max(self.natural[0], largest(theirs))
+        scale = max(self.roundoff_scale[0], largest(theirs))
         noise = NOISE * self._value_noise if self.dtype.name == "float64" else 0.0
-        allowed = Allowance.of(self.dtype, scale, by_jax).autodiff + noise + TINY
+        allowed = ErrorBudget.of(self.dtype, scale, by_jax).autodiff + noise + TINY
         if self.dtype.name == "float64" and not largest(error) <= allowed:
-            allowed += blur(largest(self.moved[0]), scale)
+            allowed += condition_error(largest(self.condition[0]), scale)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
     @property
     def _value_noise(self) -> float:
-        return float(np.max(self.probe.noise, initial=0.0))
+        return float(np.max(self.evaluator.noise, initial=0.0))
 
     @property
     def forward_error(self) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from oracle.judging.comparison import reported_scale
 from oracle.judging.evidence import Evidence
-from oracle.judging.verdict import along_errors
+from oracle.judging.verdict import directional_errors
 from oracle.measures import EPSILON, differences, fit_scale, relative, ulps
 from oracle.spec import Flag
 
@@ -30,7 +30,7 @@ def measured(e: Evidence) -> dict[str, Any]:
     report: dict[str, Any] = {"fitted_scale": fit.scale if fit else None}
     if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
         report["numerical_error"] = max(
-            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(along_errors(e), scale)
+            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(directional_errors(e), scale)
         )
         report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
     if e.autodiff is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from oracle.arrays import quiet, size_of
 from oracle.judging.comparison import best_known
 from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE
-from oracle.judging.evidence import Elsewhere, Evidence
+from oracle.judging.evidence import Evidence, OtherPoint
 from oracle.judging.measurements import Witnesses
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
@@ -40,12 +40,12 @@ VISIBLE = 2.0**-10  # of the natural scale
 KNOWN = 1e-3  # of an entry: how exactly the differences must know what they deny
 
 
-def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> tuple[Elsewhere, Witnesses]:
+def seek(witnesses: Witnesses, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Witnesses]:
     """Whether the entries `hidden` of the gradient of argument `i` are wrong somewhere, or right where that would show.
 
     And the witnesses that saw it.
     """
-    unknown = _grossest(here, hidden)
+    unknown = _grossest(here, below_roundoff)
     for where, primals in _points(witnesses):
         with quiet(), suppress(Exception):  # what raises is outside the op's domain
             others = witnesses.at(primals)
@@ -54,13 +54,13 @@ def seek(witnesses: Witnesses, i: int, here: Evidence, hidden: Array) -> tuple[E
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:
                 hides_less = f"at {where}, where rounding hides less"
-                return Elsewhere(wrong, right=False, where=hides_less, evidence=there), others
+                return OtherPoint(wrong, right=False, where=hides_less, evidence=there), others
             if judgement.verdict.passes:
                 unknown = np.setdiff1d(unknown, _visible(there, unknown))
         if not unknown.size:
-            return Elsewhere(unknown, right=True), witnesses
+            return OtherPoint(unknown, right=True), witnesses
     denied = _denied(here, unknown)
-    return Elsewhere(unknown, right=False, denied=bool(denied.any())), witnesses
+    return OtherPoint(unknown, right=False, denied=bool(denied.any())), witnesses
 
 
 def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
@@ -74,12 +74,14 @@ def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
         yield f"{words}, all made of like size", optree.tree_map(lambda a, t=share: np.asarray(a * t), level)
 
 
-def _grossest(e: Evidence, hidden: Array) -> Array:
+def _grossest(e: Evidence, below_roundoff: Array) -> Array:
     """Of these entries some, those whose error is the largest share of them."""
     truth = best_known(e)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = differences(e.analytic[hidden], truth[hidden]) / np.maximum(np.abs(e.analytic[hidden]), np.abs(truth[hidden]))
-    return np.sort(hidden[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
+        share = differences(e.analytic[below_roundoff], truth[below_roundoff]) / np.maximum(
+            np.abs(e.analytic[below_roundoff]), np.abs(truth[below_roundoff])
+        )
+    return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
 
 
 def _visible(e: Evidence, index: Array) -> Array:

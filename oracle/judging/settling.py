@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.differences import partials
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
-from oracle.judging.conditioning import BLURRING, blur
+from oracle.judging.conditioning import CONDITION_SAFETY, condition_error
 from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Witnesses
 from oracle.judging.verdict import judge
 from oracle.measures import largest
 
-__all__ = ["settled", "surveyed"]
+__all__ = ["settled", "swept_fully"]
 
 Array = NDArray[Any]
 
@@ -29,26 +29,26 @@ def settled(w: Witnesses, i: int, index: Array | None = None) -> Evidence:
     """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
     evidence = w.measured(i, index)
     if w.step is None:
-        evidence = surveyed(evidence, w.probe, i)
+        evidence = swept_fully(evidence, w.evaluator, i)
     if judge(evidence).contradicted.size and w.dtype.name == "float64" and not evidence.estimate.kink.any():
-        forgiven = blur(largest(w.moved[1 + i]), evidence.scale)
-        evidence = replace(evidence, allowance=evidence.allowance.beside(forgiven))
+        forgiven = condition_error(largest(w.condition[1 + i]), evidence.scale)
+        evidence = replace(evidence, budget=evidence.budget.beside(forgiven))
     if judge(evidence).reason == "another-function" and w.dtype.name == "float64":
-        evidence = replace(evidence, blurred=BLURRING * largest(w.moved[1 + i]))
-    evidence = replace(evidence, tied=ties.tied(w.probe, i, evidence))
+        evidence = replace(evidence, reference_condition=CONDITION_SAFETY * largest(w.condition[1 + i]))
+    evidence = replace(evidence, tied=ties.tied(w.evaluator, i, evidence))
     if evidence.autodiff is None and evidence.tied.size:
-        evidence = replace(evidence, joint=ties.joint(w.probe, i, evidence))
+        evidence = replace(evidence, tied_slope=ties.tied_slope(w.evaluator, i, evidence))
     if evidence.along is None and index is None:
         w.estimates[i] = evidence.estimate
     return evidence
 
 
-def surveyed(evidence: Evidence, probe: Probe, leaf: int) -> Evidence:
+def swept_fully(evidence: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
     """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them is still contradicted."""
     known = np.zeros(0, dtype=np.intp)
     few = FEW
     while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:
-        evidence = replace(evidence, estimate=partials.confirm(probe, leaf, evidence.estimate, todo))
+        evidence = replace(evidence, estimate=partials.confirm(evaluator, leaf, evidence.estimate, todo))
         if np.isin(todo, doubted(evidence, only_contradicted=True)).any():
             break
         known, few = np.union1d(known, todo), 2 * few

@@ -37,7 +37,7 @@ from oracle.measures import differences, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Judgement", "along_errors", "judge"]
+__all__ = ["Judgement", "directional_errors", "judge"]
 
 Array = NDArray[Any]
 
@@ -74,15 +74,15 @@ def judge(e: Evidence) -> Judgement:
 
 def _wrong(e: Evidence) -> Judgement | None:
     """The verdict if something contradicts the gradient, or the reference's values."""
-    if e.elsewhere is not None and e.elsewhere.evidence is not None:
-        verdict = Verdict.INCONCLUSIVE if e.elsewhere.beside else Verdict.FAIL
-        wrong = e.elsewhere.index
+    if e.other_point is not None and e.other_point.evidence is not None:
+        verdict = Verdict.INCONCLUSIVE if e.other_point.beside else Verdict.FAIL
+        wrong = e.other_point.index
         return Judgement(verdict, "elsewhere", int(wrong[0]) if wrong.size else None, None, wrong)
     if e.link and e.analytic.size:
         apart = None if e.autodiff is None else differences(e.analytic, e.autodiff)
-        if apart is None or not apart.max() <= e.allowance.autodiff:  # JAX may know that it is right all the same
+        if apart is None or not apart.max() <= e.budget.autodiff:  # JAX may know that it is right all the same
             return Judgement(Verdict.FAIL, "link", None if apart is None else int(apart.argmax()))
-    if e.nothing:
+    if e.numerically_zero:
         return None
     contradicted = _contradicted(e, Comparison.of(e))
     if contradicted is not None:
@@ -90,8 +90,8 @@ def _wrong(e: Evidence) -> Judgement | None:
     along = _along(e)
     if along > 1:
         return Judgement(Verdict.FAIL, "along", None, along)
-    if e.joint > 1:
-        return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.joint)
+    if e.tied_slope > 1:
+        return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.tied_slope)
     if e.excess > FAR_OUTSIDE:
         return Judgement(Verdict.FAIL, "no-subgradient", int(e.estimate.index[e.estimate.kink.argmax()]))
     if e.value_error is not None and not e.value_error <= 1:
@@ -105,7 +105,7 @@ def _unseen(e: Evidence) -> Judgement | None:
     declared = e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
     if not declared and not e.analytic.any():
         return replace(passed, verdict=Verdict.VACUOUS, reason="zero" if e.analytic.size else "empty")
-    if e.nothing and not (e.elsewhere and e.elsewhere.right):
+    if e.numerically_zero and not (e.other_point and e.other_point.right):
         return None if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
     if seen.frozen.any():
         worst = int(seen.index[seen.frozen.argmax()])
@@ -118,9 +118,9 @@ def _unseen(e: Evidence) -> Judgement | None:
     blind = [block.blind and block.usual for block in (e.along.blocks if e.along else ())]
     if e.autodiff is None and any([*blind, *(s.usual and bool(s.blind.any()) for s in e.swept)]):
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="blind")
-    if e.elsewhere is not None and e.elsewhere.denied:
-        worst = int(e.elsewhere.index[0])
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="hidden", worst=worst, contradicted=e.elsewhere.index)
+    if e.other_point is not None and e.other_point.denied:
+        worst = int(e.other_point.index[0])
+        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="hidden", worst=worst, contradicted=e.other_point.index)
     return None
 
 
@@ -137,7 +137,7 @@ def _passed(e: Evidence) -> Judgement:
 
 def _by_reference(e: Evidence, reference: Array) -> Judgement:
     """The verdict where the gradient is another than the derivative, by definition."""
-    used = ratio(differences(e.analytic, reference), e.allowance.autodiff)
+    used = ratio(differences(e.analytic, reference), e.budget.autodiff)
     worst, most = (int(used.argmax()), float(used.max())) if used.size else (None, 0.0)
     if most > 1:
         return Judgement(Verdict.FAIL, "pullback", worst, most, np.flatnonzero(used > 1))
@@ -158,7 +158,7 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
     if e.autodiff is None:
         if not by_differences.any():
             return None
-        if e.joint <= 1 and np.isin(e.estimate.index[by_differences], e.tied).all():
+        if e.tied_slope <= 1 and np.isin(e.estimate.index[by_differences], e.tied).all():
             return found(Verdict.INCONCLUSIVE, "tied", by_differences, c.numerical_used)
         return found(Verdict.FAIL, "pullback", by_differences, c.numerical_used)
     both = by_differences & by_jax
@@ -166,7 +166,7 @@ def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
         return found(Verdict.FAIL, "kink" if kink[both].all() else "pullback", both, c.autodiff_used)
     another = by_jax & ((c.apart > 1) | kink)
     if another.any():
-        if 0 < largest(differences(e.analytic, best_known(e))) <= e.blurred:
+        if 0 < largest(differences(e.analytic, best_known(e))) <= e.reference_condition:
             return found(Verdict.INCONCLUSIVE, "reference-rounds", another, c.autodiff_used)
         return found(Verdict.FAIL, "convention" if kink[another].all() else "another-function", another, c.autodiff_used)
     if by_jax.any():
@@ -207,7 +207,7 @@ def _along(e: Evidence) -> float:
     return float(ratio(off, allowed).max(initial=0.0))
 
 
-def along_errors(e: Evidence) -> Array:
+def directional_errors(e: Evidence) -> Array:
     """The error of a single element that would explain what is wrong along each direction that contradicts the gradient."""
     off, allowed, size = _blocks(e)
     return off[off > allowed] / size[off > allowed]
@@ -232,4 +232,4 @@ def _blocks(e: Evidence) -> tuple[Array, Array, Array]:
         )
     ]
     ours, norm, value, uncertainty, size = swept
-    return differences(ours, value), MULTIPLE * uncertainty + e.allowance.numerical * norm, size
+    return differences(ours, value), MULTIPLE * uncertainty + e.budget.numerical * norm, size

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from oracle.contract.process_state import apart, kept
+from oracle.contract.process_state import apart, preserved
 from oracle.row import Row, Verdict
 from oracle.running import workers
 from oracle.running.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
@@ -191,7 +191,7 @@ def perform(task: Task) -> tuple[Row, ...]:
     if getattr(record, "reference", None) is not None:
         import_module("oracle.autodiff")
     workers.alive()  # what takes long to import is imported
-    with kept():
+    with preserved():
         if isinstance(record, trajectory.TrajectorySpec):
             return trajectory.run(record, seed=task.seed).rows
         if isinstance(record, trajectory.ScheduleSpec):

@@ -18,11 +18,11 @@ from oracle.arrays import Leaf, flat, leaves_of
 from oracle.diagnosis import diagnose
 from oracle.diagnosis.context import Context
 from oracle.differences import partials
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate
-from oracle.judging.error_budget import Allowance
+from oracle.judging.error_budget import ErrorBudget
 from oracle.judging.evidence import Evidence
-from oracle.judging.settling import surveyed
+from oracle.judging.settling import swept_fully
 from oracle.judging.verdict import Judgement, judge
 from oracle.measures import differences, largest, relative
 from purenet.data import Digits, scaled
@@ -99,8 +99,8 @@ class Point:
         sizes = {leaf.path: leaf.array.size for leaf in _leaves(self.params)}
         return EVERY if self.quick and sizes[PARAMETERS[parameter]] > LARGE else 1
 
-    def probe(self, function: Callable[[Any], Any]) -> Probe:
-        return Probe(function, (self.params,))
+    def evaluator(self, function: Callable[[Any], Any]) -> Evaluator:
+        return Evaluator(function, (self.params,))
 
     def logits(self) -> Callable[[Any], Any]:
         """The net as a function of the parameters alone, to the bit what the Op gives.
@@ -167,21 +167,21 @@ def slices(point: Point, parameters: Sequence[str] = tuple(PARAMETERS), *, book:
 
 def perform(task: Slice) -> Differences:
     """The differences of one slice, in whichever process."""
-    probe = task.point.probe(task.point.loss())
+    evaluator = task.point.evaluator(task.point.loss())
     leaf = _number(task)
     # Strides, not blocks: the pixels at the edges are 0 in all images, so blocks would be unequal work.
-    chosen = np.arange(0, probe.origin[leaf].size, task.point.every(task.parameter))
-    estimate = partials.differentiate(probe, leaf, chosen[task.part :: task.parts])
+    chosen = np.arange(0, evaluator.origin[leaf].size, task.point.every(task.parameter))
+    estimate = partials.differentiate(evaluator, leaf, chosen[task.part :: task.parts])
     # What moves nothing over the longer steps of the search moves nothing over H.
     moving = np.flatnonzero((estimate.value != 0) | (estimate.uncertainty != 0) | estimate.kink)
     central, one_sided, book = np.zeros(estimate.index.size), np.zeros(estimate.index.size), np.zeros(0)
     for i in moving:
-        difference = probe.difference(leaf, int(estimate.index[i]), H)
+        difference = evaluator.difference(leaf, int(estimate.index[i]), H)
         central[i], one_sided[i] = difference.both / (2 * H), difference.ahead / (2 * H)
     if task.book:
-        probe, book = task.point.probe(task.point.loss_of_the_book()), np.zeros(estimate.index.size)
+        evaluator, book = task.point.evaluator(task.point.loss_of_the_book()), np.zeros(estimate.index.size)
         for i in moving:
-            book[i] = probe.difference(leaf, int(estimate.index[i]), H).both / (2 * H)
+            book[i] = evaluator.difference(leaf, int(estimate.index[i]), H).both / (2 * H)
     return Differences(estimate, central, one_sided, book)
 
 
@@ -223,8 +223,8 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
     value, residuals = point.goal.fwd(params, x, **point.options)
     ours = flat(point.goal.bwd(residuals, 1.0)[0])
     jax_value, theirs = _by_jax(point, params, x)
-    loss = point.probe(point.loss())
-    rounding = Allowance.of(np.dtype(np.float64), abs(jax_value), None).autodiff
+    loss = point.evaluator(point.loss())
+    rounding = ErrorBudget.of(np.dtype(np.float64), abs(jax_value), None).autodiff
     compared = {}
     for number, leaf in enumerate(_leaves(params)):
         names = [name for name, path in PARAMETERS.items() if path == leaf.path and name in found]
@@ -240,11 +240,11 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
                 estimate=whole.estimate,
                 along=None,
                 scale=scale,
-                allowance=Allowance.of(np.dtype(np.float64), scale, None),
+                budget=ErrorBudget.of(np.dtype(np.float64), scale, None),
                 resolution=2.0**-24,  # as `verify` has it
                 value_error=float(abs(value - jax_value) / rounding),
             )
-            evidence = surveyed(evidence, loss, number)
+            evidence = swept_fully(evidence, loss, number)
             compared[name] = Gradient(point, name, evidence, whole, judge(evidence))
     return {name: compared[name] for name in PARAMETERS if name in compared}
 

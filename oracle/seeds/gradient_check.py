@@ -186,7 +186,7 @@ def diagnose_witness(e: Evidence) -> str:
     ours, fit = e.analytic[e.estimate.index], _factor(e)
     if fit is None or abs(fit.scale - 1) < AGREE or e.autodiff is None:
         return ""
-    if largest(e.analytic - e.autodiff) > e.allowance.autodiff:
+    if largest(e.analytic - e.autodiff) > e.budget.autodiff:
         return ""
     error = np.linalg.norm(ours - e.estimate.value)
     if not np.linalg.norm(ours - fit.scale * e.estimate.value) < LEFT * error:
@@ -226,7 +226,7 @@ def halved_section(found: Mapping[str, Gradient], on_scaled_pixels: Mapping[str,
         Claim("the fitted scale is 2 for each, to 6 digits", bool(np.all(np.abs(np.array(scales) - 2) < AGREE))),
         Claim(
             f"hand-written and JAX agree meanwhile: {below(max(agreed), AUTODIFF[-1])} of the largest entry",
-            all(largest(g.analytic - g.autodiff) <= g.evidence.allowance.autodiff for g in found.values()),
+            all(largest(g.analytic - g.autodiff) <= g.evidence.budget.autodiff for g in found.values()),
         ),
     )
     small = {name: float(np.abs(g.analytic).mean()) / 2 for name, g in on_scaled_pixels.items()}

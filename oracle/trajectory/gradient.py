@@ -22,7 +22,7 @@ AGREE = 1e-10  # of the largest entry: how near the last two orders must be
 def gradient(loss: Callable[[Tree], Any], params: Tree) -> Tree:
     """The gradient by Romberg's differences at five steps; where the last two orders disagree, by `partials`.
 
-    Its step-size control measures noise, looks for kinks and shrinks its steps one by one. A smooth loss at 50 points needs none of it.
+    That measures noise, looks for kinks and controls the size of its steps. A smooth loss at 50 points needs none of it.
     """
     leaves, structure = optree.tree_flatten(params)
     moving = [np.array(leaf, np.float64) for leaf in leaves]

@@ -26,7 +26,7 @@ from oracle.subject import Subject
 from oracle.trajectory import gradient as romberg
 from oracle.trajectory.runs import Disturbance, check_slots, descend, follow, leaves, recorded
 from oracle.trajectory.spec import Gradient, ScheduleSpec, SlotRow, Trajectory, TrajectorySpec
-from oracle.trajectory.tolerance import AUTODIFF, NUMERICAL, SHADOWS, Gap, Record, allowance, factor
+from oracle.trajectory.tolerance import AUTODIFF, ENSEMBLE, NUMERICAL, Gap, Record, factor, tolerance
 
 __all__ = ["run", "run_schedule"]
 
@@ -101,7 +101,7 @@ class _Runs(NamedTuple):
     hand: list[Record]
     numerical: list[Record]
     reference: list[Record]
-    shadows: dict[float, list[list[Record]]]
+    ensemble: dict[float, list[list[Record]]]
     """By the size of the error that they suffer."""
     exhibit: Exhibit
     """The loss at every step."""
@@ -141,7 +141,7 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
         ours(by_differences),
         reference,
         {
-            level: [ours(by_hand, Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
+            level: [ours(by_hand, Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(ENSEMBLE)]
             for level in (NUMERICAL, AUTODIFF)
         },
         exhibit,
@@ -167,7 +167,7 @@ class _Gaps(NamedTuple):
 
 
 def _gaps(runs: _Runs, slot: str) -> _Gaps:
-    loose, tight = (allowance(slot, runs.hand, runs.shadows[level]) for level in (NUMERICAL, AUTODIFF))
+    loose, tight = (tolerance(slot, runs.hand, runs.ensemble[level]) for level in (NUMERICAL, AUTODIFF))
     return _Gaps(
         Gap.between(slot, runs.hand, runs.numerical, loose),
         Gap.between(slot, runs.hand, runs.reference, tight),

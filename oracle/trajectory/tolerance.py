@@ -28,17 +28,17 @@ from oracle.measures import differences, eps_of, fit_scale, largest, relative
 
 __all__ = [
     "AUTODIFF",
+    "ENSEMBLE",
     "NUMERICAL",
-    "SHADOWS",
     "Distance",
     "Gap",
     "Record",
-    "allowance",
-    "allowed",
     "errors",
     "factor",
     "fractions",
     "multiple",
+    "tolerance",
+    "tolerance_of",
 ]
 
 Array = NDArray[Any]
@@ -46,19 +46,19 @@ Record = dict[str, Array]
 """The parameters and the state after one step, by path: `params.affine1.w`, `state.mu.affine1.w`, `state.count`."""
 
 NUMERICAL, AUTODIFF = 1e-11, 1e-12  # how exact a gradient must be against either witness, of its tensor's largest entry
-SHADOWS, SLACK, ROUNDINGS = 4, 4.0, 4
+ENSEMBLE, SLACK, ROUNDINGS = 4, 4.0, 4
 
 
-def allowance(slot: str, hand: list[Record], shadows: list[list[Record]]) -> Array:
+def tolerance(slot: str, hand: list[Record], ensemble: list[list[Record]]) -> Array:
     """How far this slot may be off after each step."""
     strayed = np.zeros(len(hand))
-    for shadow in shadows:
-        for step, (ours, theirs) in enumerate(zip(hand, shadow, strict=False)):
+    for member in ensemble:
+        for step, (ours, theirs) in enumerate(zip(hand, member, strict=False)):
             strayed[step] = np.fmax(strayed[step], Distance.between(ours[slot], theirs[slot]).gap)
-    return allowed(strayed, [largest(record[slot]) for record in hand], hand[0][slot].dtype)
+    return tolerance_of(strayed, [largest(record[slot]) for record in hand], hand[0][slot].dtype)
 
 
-def allowed(strayed: Sequence[float] | Array, sizes: Sequence[float], dtype: np.dtype[Any]) -> Array:
+def tolerance_of(strayed: Sequence[float] | Array, sizes: Sequence[float], dtype: np.dtype[Any]) -> Array:
     """The same from how far the shadows have been off after each step, and the slot's largest entry there."""
     if dtype.kind != "f":
         return np.zeros(len(sizes))
@@ -101,12 +101,12 @@ class Gap(NamedTuple):
     """And in which entry of the slot."""
 
     @classmethod
-    def between(cls, slot: str, ours: list[Record], theirs: list[Record], allowance: Array) -> Gap:
-        return cls.of([Distance.between(one[slot], other[slot]) for one, other in zip(ours, theirs, strict=False)], allowance)
+    def between(cls, slot: str, ours: list[Record], theirs: list[Record], tolerance: Array) -> Gap:
+        return cls.of([Distance.between(one[slot], other[slot]) for one, other in zip(ours, theirs, strict=False)], tolerance)
 
     @classmethod
-    def of(cls, distances: Sequence[Distance], allowance: Array) -> Gap:
-        used = fractions(distances, allowance)
+    def of(cls, distances: Sequence[Distance], tolerance: Array) -> Gap:
+        used = fractions(distances, tolerance)
         worst = used.index(max(used))
         first = next((step for step, fraction in enumerate(used, start=1) if fraction > 1), None)
         return cls(first, max(errors(distances)), used[worst], worst + 1, distances[worst].entry)
@@ -118,9 +118,9 @@ def errors(distances: Sequence[Distance]) -> list[float]:
     return [_share(distance.gap, size) for distance, size in zip(distances, sizes, strict=True)]
 
 
-def fractions(distances: Sequence[Distance], allowance: Array) -> list[float]:
+def fractions(distances: Sequence[Distance], tolerance: Array) -> list[float]:
     """Each as a fraction of what is allowed at its step."""
-    return [_share(distance.gap, float(most)) for distance, most in zip(distances, allowance, strict=False)]
+    return [_share(distance.gap, float(most)) for distance, most in zip(distances, tolerance, strict=False)]
 
 
 def _share(gap: float, whole: float) -> float:

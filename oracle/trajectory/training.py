@@ -27,14 +27,14 @@ from oracle.spec import Draw
 from oracle.subject import Subject
 from oracle.trajectory.runs import Disturbance, check_slots, descend, follow, leaves, recorded
 from oracle.trajectory.spec import Batch, Both, Gradient, SlotRow, TrainingSpec, Trajectory
-from oracle.trajectory.tolerance import AUTODIFF, Distance, Gap, Record, allowed, errors, factor, fractions, multiple
+from oracle.trajectory.tolerance import AUTODIFF, Distance, Gap, Record, errors, factor, fractions, multiple, tolerance_of
 
 __all__ = ["run"]
 
 Array = NDArray[Any]
 Tree = Any
 
-SHADOWS = 2
+ENSEMBLE = 2
 """One whose error persists and one whose error is new at each step. In a tensor of thousands of entries some have the worst
 signs, so two say what four say of the few entries of a small loss."""
 CONTRADICTED = 4 * AUTODIFF
@@ -50,7 +50,7 @@ def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajecto
     params, batches = spec.draw(Draw("training", spec.name, seed), steps)
     runs = _Runs(spec, params, batches)
     compared = _compared(runs, seed)
-    gaps = {slot: Gap.of(c.distances, c.allowance) for slot, c in compared.items()}
+    gaps = {slot: Gap.of(c.distances, c.tolerance) for slot, c in compared.items()}
     first = min(((gap.first, slot) for slot, gap in gaps.items() if gap.first), key=lambda pair: pair[0], default=None)
     diagnosis = _diagnosis(runs, *first, still=not compared[first[1]].moved) if first else ""
     exhibit = Exhibit(descent=_descent(compared["loss"]), parting=_parting(compared))
@@ -129,17 +129,17 @@ class _Compared:
     """Ours and the reference's in the entry where they are furthest apart."""
     moved: bool = False
 
-    def add(self, before: Array, ours: Array, theirs: Array, shadows: Sequence[Array]) -> None:
+    def add(self, before: Array, ours: Array, theirs: Array, ensemble: Sequence[Array]) -> None:
         distance = Distance.between(ours, theirs)
         entry = distance.entry
         self.distances.append(distance)
-        self.strayed.append(float(np.fmax.reduce([0.0, *(np.max(differences(ours, s), initial=0.0) for s in shadows)])))
+        self.strayed.append(float(np.fmax.reduce([0.0, *(np.max(differences(ours, s), initial=0.0) for s in ensemble)])))
         self.values.append((np.nan, np.nan) if entry is None else (float(ours[entry]), float(theirs[entry])))
         self.moved = self.moved or not np.array_equal(before, ours)
 
     @property
-    def allowance(self) -> Array:
-        return allowed(self.strayed, [distance.size for distance in self.distances], self.dtype)
+    def tolerance(self) -> Array:
+        return tolerance_of(self.strayed, [distance.size for distance in self.distances], self.dtype)
 
 
 def _compared(runs: _Runs, seed: int) -> dict[str, _Compared]:
@@ -148,11 +148,11 @@ def _compared(runs: _Runs, seed: int) -> dict[str, _Compared]:
     order = {"loss": 0, "state": 1, "params": 2}
     slots = sorted(origin, key=lambda slot: order[slot.split(".")[0]])
     found = {slot: _Compared(origin[slot].dtype, origin[slot].shape) for slot in slots}
-    shadows = [runs.ours(Disturbance(AUTODIFF, runs.params, seed, i, persistent=i % 2 == 0)) for i in range(SHADOWS)]
+    ensemble = [runs.ours(Disturbance(AUTODIFF, runs.params, seed, i, persistent=i % 2 == 0)) for i in range(ENSEMBLE)]
     for step, (ours, theirs) in enumerate(zip(runs.ours(), runs.reference(), strict=False)):
         if step == 0:
             check_slots(runs.spec.name, ours, theirs)
-        strayed = [record for shadow in shadows if (record := next(shadow, None)) is not None]
+        strayed = [record for member in ensemble if (record := next(member, None)) is not None]
         for slot, compared in found.items():
             compared.add(origin[slot], ours[slot], theirs[slot], [record[slot] for record in strayed])
     return found
@@ -165,7 +165,7 @@ def _descent(loss: _Compared) -> Descent:
 
 def _parting(compared: Mapping[str, _Compared]) -> Parting:
     of_parameters = [errors(c.distances) for slot, c in compared.items() if slot.startswith("params.")]
-    used = [fractions(c.distances, c.allowance) for c in compared.values()]
+    used = [fractions(c.distances, c.tolerance) for c in compared.values()]
     return Parting(tuple(map(max, zip(*of_parameters, strict=True))), tuple(map(max, zip(*used, strict=True))))
 
 

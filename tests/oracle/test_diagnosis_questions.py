@@ -195,8 +195,8 @@ def test_diagnoses_of_a_verification_share_one_budget(count: int) -> None:
         assert len(found) == (count if name == "wrong" else 0)
         assert all(said.startswith("no known cause") for said in found.values())
         seen[name] = calls["forward"]
-    surveyed = 4 * 64 * count  # a few of the wrong entries are looked at once more, at all steps
-    assert seen["right"] < seen["wrong"] <= seen["right"] + surveyed + BUDGET + 16 * count
+    swept_fully = 4 * 64 * count  # a few of the wrong entries are looked at once more, at all steps
+    assert seen["right"] < seen["wrong"] <= seen["right"] + swept_fully + BUDGET + 16 * count
 
 
 def test_each_argument_has_a_share_of_what_is_left() -> None:

@@ -13,7 +13,7 @@ from scipy import special
 
 from oracle.arrays import random_cotangent
 from oracle.differences.directional import Directional, differentiate_along
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate, confirm, differentiate, gradient
 from tests.oracle.planted import Array, Function, normal, signed
 
@@ -23,7 +23,7 @@ EPS = 2.0**-52
 def looked_at(function: Function, x: Array, **options: Any) -> tuple[Array, Estimate]:
     """The cotangent of an elementwise function, and the estimate."""
     v = np.asarray(random_cotangent(function(x)))
-    return v.ravel(), differentiate(Probe(function, (x,), v), 0, **options)
+    return v.ravel(), differentiate(Evaluator(function, (x,), v), 0, **options)
 
 
 def too_sure(estimate: Estimate, true: Array) -> Array:
@@ -199,9 +199,9 @@ def test_the_last_look_is_one_for_many() -> None:
         calls.append(0)
         return np.asarray(np.sin(x))
 
-    probe = Probe(function, (x,), np.asarray(random_cotangent(x)))
+    evaluator = Evaluator(function, (x,), np.asarray(random_cotangent(x)))
     calls.clear()
-    assert differentiate(probe, 0).differences.shape[1] == 4
+    assert differentiate(evaluator, 0).differences.shape[1] == 4
     assert len(calls) == 2 * (4 * x.size + 1)
 
 
@@ -412,29 +412,29 @@ def test_what_shorter_steps_deny_is_not_believed() -> None:
     """Over the long steps the bump is not there, and over many of them alike."""
     x = 1 + normal(6) / 2000
     v = np.asarray(random_cotangent(x))
-    assert (too_sure(differentiate(Probe(bump, (x,), v), 0), v * bump_slope(x)) <= 0).all()
+    assert (too_sure(differentiate(Evaluator(bump, (x,), v), 0), v * bump_slope(x)) <= 0).all()
 
 
 @pytest.mark.parametrize("sharpness", [1e4, 1e5])
 def test_a_second_look_unmasks_a_bump_between_the_first_steps(sharpness: float) -> None:
     x = 1 + normal(6) / (2 * sharpness)
     v = np.asarray(random_cotangent(x))
-    probe = Probe(lambda x: bump(x, sharpness), (x,), v)
-    deceived = differentiate(probe, 0)
+    evaluator = Evaluator(lambda x: bump(x, sharpness), (x,), v)
+    deceived = differentiate(evaluator, 0)
     true = v * bump_slope(x, sharpness)
     wrong = np.abs(deceived.value - true) > 0.5 * np.abs(true)
     assert wrong.any()
-    again = confirm(probe, 0, deceived, np.arange(6))
+    again = confirm(evaluator, 0, deceived, np.arange(6))
     assert (too_sure(again, true) <= 0).all()
     assert np.abs(again.value - true).max() <= 1e-8 * np.abs(true).max()
 
 
 def test_a_second_look_leaves_what_nobody_doubts() -> None:
     x = 1 + normal(6) / 2000
-    probe = Probe(bump, (x,), np.asarray(random_cotangent(x)))
-    first = differentiate(probe, 0)
-    assert confirm(probe, 0, first, np.zeros(0, int)) is first
-    again = confirm(probe, 0, first, np.array([2]))
+    evaluator = Evaluator(bump, (x,), np.asarray(random_cotangent(x)))
+    first = differentiate(evaluator, 0)
+    assert confirm(evaluator, 0, first, np.zeros(0, int)) is first
+    again = confirm(evaluator, 0, first, np.array([2]))
     others = np.arange(6) != 2
     assert (again.value == first.value)[others].all()
     assert (again.step == first.step)[others].all()
@@ -444,27 +444,27 @@ def test_a_second_look_leaves_what_nobody_doubts() -> None:
 def test_a_second_look_is_less_sure_of_what_another_table_denies(off: float) -> None:
     x = normal(6)
     v = np.asarray(random_cotangent(x))
-    probe = Probe(np.sin, (x,), v)
-    first = differentiate(probe, 0)
+    evaluator = Evaluator(np.sin, (x,), v)
+    first = differentiate(evaluator, 0)
     lucky = replace(first, value=first.value + off)  # as if neighbours had agreed by chance
-    again = confirm(probe, 0, lucky, np.arange(6))
+    again = confirm(evaluator, 0, lucky, np.arange(6))
     assert (too_sure(again, v * np.cos(x)) <= 0).all()
     assert (again.uncertainty <= 2 * off).all()
 
 
 def test_a_second_look_does_not_spoil_a_good_answer() -> None:
     x = normal(6)
-    probe = Probe(np.sin, (x,), np.asarray(random_cotangent(x)))
-    first = differentiate(probe, 0)
-    again = confirm(probe, 0, first, np.arange(6))
+    evaluator = Evaluator(np.sin, (x,), np.asarray(random_cotangent(x)))
+    first = differentiate(evaluator, 0)
+    again = confirm(evaluator, 0, first, np.arange(6))
     assert (again.value == first.value).all()
 
 
 def test_differences_belong_to_the_steps_that_are_stated_for_them() -> None:
     x = 1 + normal(6) / 2000
     v = np.asarray(random_cotangent(x))
-    probe = Probe(bump, (x,), v)
-    estimate = confirm(probe, 0, differentiate(probe, 0), np.arange(6))
+    evaluator = Evaluator(bump, (x,), v)
+    estimate = confirm(evaluator, 0, differentiate(evaluator, 0), np.arange(6))
     for i in range(6):
         for k in np.flatnonzero(np.isfinite(estimate.differences[i])):
             h = estimate.step[i] / 4.0**k
@@ -485,7 +485,7 @@ def test_directions_agree_with_the_gradient(n: int) -> None:
     function, x, a = quadratic(n)
     v = np.asarray(random_cotangent(x))
     true = v * (2 * a * x + np.roll(x, 1)) + np.roll(v * x, -1)
-    along = differentiate_along(Probe(function, (x,), v), 0, 8, seed=2)
+    along = differentiate_along(Evaluator(function, (x,), v), 0, 8, seed=2)
     assert (np.sort(np.concatenate([block.index for block in along.blocks])) == np.arange(n)).all()
     assert (too_far(along, true) <= 4).all()
     assert all(block.uncertainty <= 1e-8 * np.abs(true).max() and not block.blind for block in along.blocks)
@@ -504,8 +504,8 @@ def too_far(along: Directional, gradient: Array) -> Array:
 
 def test_directions_reach_every_element_and_never_repeat() -> None:
     function, x, _ = quadratic(50)
-    probe = Probe(function, (x,), np.ones(50))
-    one, same, other = (differentiate_along(probe, 0, 4, seed=s) for s in (0, 0, 1))
+    evaluator = Evaluator(function, (x,), np.ones(50))
+    one, same, other = (differentiate_along(evaluator, 0, 4, seed=s) for s in (0, 0, 1))
     assert (one.direction != 0).all()
     assert (one.direction == same.direction).all()
     assert (np.sign(one.direction) != np.sign(other.direction)).any()
@@ -516,7 +516,7 @@ def test_directions_across_kinks_know_that_they_know_little() -> None:
     x = normal(600)
     x[::3] = 0.0
     v = np.asarray(random_cotangent(x))
-    along = differentiate_along(Probe(relu, (x,), v), 0, 16)
+    along = differentiate_along(Evaluator(relu, (x,), v), 0, 16)
     assert {block.blind for block in along.blocks if block.usual} == {False}
     assert {block.blind for block in along.blocks if not block.usual} == {True}
     for convention in (0.0, 0.5, 1.0):
@@ -530,7 +530,7 @@ def test_a_few_kinks_are_found_and_all_other_elements_seen() -> None:
     x = normal(3000)
     kinks = [5, 700, 2999]
     x[kinks] = 1.0, 2.0, 3.0
-    along = differentiate_along(Probe(lambda x: relu(x - np.round(x)), (x,), np.asarray(random_cotangent(x))), 0, 32)
+    along = differentiate_along(Evaluator(lambda x: relu(x - np.round(x)), (x,), np.asarray(random_cotangent(x))), 0, 32)
     assert sorted(along.alone) == kinks
     assert not any(block.blind for block in along.blocks)
     assert sum(block.index.size for block in along.blocks) == 2997
@@ -576,7 +576,7 @@ def test_the_seeds_of_the_project() -> None:
 def test_a_difference_belongs_to_the_middle_of_its_points() -> None:
     """x + h and x - h are rounded, so their middle is not x; here the second derivative is 2,000 times the first."""
     x, target = 0.9824368735019097, 0.981393833319586
-    estimate = differentiate(Probe(lambda p: (p - target) ** 2, (np.array(x),)), 0)
+    estimate = differentiate(Evaluator(lambda p: (p - target) ** 2, (np.array(x),)), 0)
     exact = 2 * (x - target)
     assert abs(estimate.value[0] - exact) <= estimate.uncertainty[0]
     assert estimate.uncertainty[0] <= 1e-13 * exact

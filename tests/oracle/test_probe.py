@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oracle.arrays import random_cotangent, size_of, unvector, vector
-from oracle.differences.evaluation import Probe
+from oracle.differences.evaluation import Evaluator
 from tests.oracle.planted import Array, normal
 
 EPS = 2.0**-52
@@ -74,8 +74,8 @@ def test_the_size_of_an_argument_is_its_median_magnitude_without_zeros(x: list[f
 
 def test_a_difference_is_contracted_after_it_is_taken() -> None:
     """The output that does not move is so large that the sum over outputs would swallow what does."""
-    probe = Probe(lambda x: np.stack([x[0], 1e20 + 0 * x[1]]), (np.array([1.0, 2.0]),), np.array([2.0, 3.0]))
-    difference = probe.difference(0, 0, 0.25)
+    evaluator = Evaluator(lambda x: np.stack([x[0], 1e20 + 0 * x[1]]), (np.array([1.0, 2.0]),), np.array([2.0, 3.0]))
+    difference = evaluator.difference(0, 0, 0.25)
     assert difference.both == 2.0 * 0.5
     assert difference.ahead == 2.0 * 0.25
     assert difference.distance == 1.0
@@ -84,28 +84,28 @@ def test_a_difference_is_contracted_after_it_is_taken() -> None:
 
 def test_the_step_really_taken_is_known() -> None:
     """Near 1e16 neighbouring numbers are 2 apart: a step of 1.5 goes 2 up and 2 down."""
-    probe = Probe(lambda x: 2 * x, (np.array([1e16]),), np.ones(1))
-    difference = probe.difference(0, 0, 1.5)
+    evaluator = Evaluator(lambda x: 2 * x, (np.array([1e16]),), np.ones(1))
+    difference = evaluator.difference(0, 0, 1.5)
     assert difference.distance == pytest.approx(4 / 3)
     assert difference.both / (2 * 1.5 * difference.distance) == pytest.approx(2.0)
 
 
 def test_a_step_below_half_an_ulp_goes_nowhere() -> None:
-    assert Probe(lambda x: x, (np.array([1e16]),), np.ones(1)).difference(0, 0, 0.1).distance == 0.0
+    assert Evaluator(lambda x: x, (np.array([1e16]),), np.ones(1)).difference(0, 0, 0.1).distance == 0.0
 
 
 def test_the_argument_is_back_where_it_was_afterwards() -> None:
-    probe = Probe(lambda x: x**2, (np.array([1 / 3, 0.1]),), np.ones(2))
-    before = probe.difference(0, 0, 1e-3)
-    probe.difference(0, slice(None), np.array([0.7, 0.3]))
-    assert probe.difference(0, 0, 1e-3) == before
+    evaluator = Evaluator(lambda x: x**2, (np.array([1 / 3, 0.1]),), np.ones(2))
+    before = evaluator.difference(0, 0, 1e-3)
+    evaluator.difference(0, slice(None), np.array([0.7, 0.3]))
+    assert evaluator.difference(0, 0, 1e-3) == before
 
 
 def test_a_function_may_return_a_view_of_its_argument() -> None:
     for function in (lambda x: x, lambda x: x.T, lambda x: x[::-1], lambda x: np.broadcast_to(x, (4, 2, 3))):
         x = normal(2, 3)
-        probe = Probe(function, (x,), np.ones_like(function(x)))
-        assert probe.difference(0, 1, 0.5).both == pytest.approx(function(x).size / x.size)
+        evaluator = Evaluator(function, (x,), np.ones_like(function(x)))
+        assert evaluator.difference(0, 1, 0.5).both == pytest.approx(function(x).size / x.size)
 
 
 def test_the_callers_arrays_are_never_displaced() -> None:
@@ -117,7 +117,7 @@ def test_the_callers_arrays_are_never_displaced() -> None:
         seen.append(a)
         return a**2
 
-    Probe(function, (x,), np.ones(4)).difference(0, 2, 0.1)
+    Evaluator(function, (x,), np.ones(4)).difference(0, 2, 0.1)
     assert (x == kept).all()
     assert not any(np.shares_memory(a, x) for a in seen)
 
@@ -127,7 +127,7 @@ def test_a_function_cannot_write_to_a_displaced_argument() -> None:
         x[0] = 7.0
         return x * 2
 
-    difference = Probe(scribble, (np.array([1.0, 2.0]),), np.ones(2)).difference(0, 1, 0.5)
+    difference = Evaluator(scribble, (np.array([1.0, 2.0]),), np.ones(2)).difference(0, 1, 0.5)
     assert np.isnan(difference.both)  # the write is refused, so this displacement says nothing
 
 
@@ -136,14 +136,14 @@ def test_masked_infinities_have_no_slope_and_others_no_number() -> None:
         return np.array([x[0], -np.inf, np.inf])
 
     with np.errstate(invalid="ignore"):
-        difference = Probe(masked, (np.array([1.0]),), np.ones(3)).difference(0, 0, 0.5)
+        difference = Evaluator(masked, (np.array([1.0]),), np.ones(3)).difference(0, 0, 0.5)
     assert difference.both == 1.0
     assert np.isfinite(difference.noise)
 
     def falling(x: Array) -> Array:
         return np.array([x[0] if x[0] < 1.2 else np.inf])
 
-    assert not np.isfinite(Probe(falling, (np.array([1.0]),), np.ones(1)).difference(0, 0, 0.5).both)
+    assert not np.isfinite(Evaluator(falling, (np.array([1.0]),), np.ones(1)).difference(0, 0, 0.5).both)
 
 
 def test_a_function_that_refuses_a_displacement_says_nothing_there() -> None:
@@ -152,10 +152,10 @@ def test_a_function_that_refuses_a_displacement_says_nothing_there() -> None:
             raise ValueError("x must be positive")
         return np.log(x)
 
-    probe = Probe(positive, (np.array([1.0, 1e-3]),), np.ones(2))
-    assert np.isnan(probe.difference(0, 1, 0.1).both)
-    assert probe.difference(0, 1, 1e-5).both == pytest.approx(2e-2, rel=1e-4)
-    assert probe.difference(0, 0, 0.1).both == pytest.approx(np.log(1.1 / 0.9))
+    evaluator = Evaluator(positive, (np.array([1.0, 1e-3]),), np.ones(2))
+    assert np.isnan(evaluator.difference(0, 1, 0.1).both)
+    assert evaluator.difference(0, 1, 1e-5).both == pytest.approx(2e-2, rel=1e-4)
+    assert evaluator.difference(0, 0, 0.1).both == pytest.approx(np.log(1.1 / 0.9))
 
 
 def test_a_function_that_refuses_its_own_point_is_an_error() -> None:
@@ -163,13 +163,13 @@ def test_a_function_that_refuses_its_own_point_is_an_error() -> None:
         raise ValueError("nothing is good enough")
 
     with pytest.raises(ValueError, match="nothing is good enough"):
-        Probe(refuse, (np.ones(2),), np.ones(2))
+        Evaluator(refuse, (np.ones(2),), np.ones(2))
 
 
 def test_only_a_scalar_function_needs_no_cotangent() -> None:
-    assert Probe(np.sum, (np.ones(3),)).cotangent.tolist() == [1.0]
+    assert Evaluator(np.sum, (np.ones(3),)).cotangent.tolist() == [1.0]
     with pytest.raises(ValueError, match="a cotangent is needed: the function has 3 outputs, not one"):
-        Probe(lambda x: x, (np.ones(3),))
+        Evaluator(lambda x: x, (np.ones(3),))
 
 
 # ------------------------------------------------------------------------------------------------- noise
@@ -177,7 +177,7 @@ def test_only_a_scalar_function_needs_no_cotangent() -> None:
 
 def relative_noise(function: Any, x: Array) -> Array:
     y = np.asarray(function(x), np.float64)
-    return Probe(function, (x,), np.ones_like(y)).noise / np.abs(y).ravel()
+    return Evaluator(function, (x,), np.ones_like(y)).noise / np.abs(y).ravel()
 
 
 POINTS = {
@@ -234,8 +234,8 @@ def test_a_sharp_bend_is_not_noise() -> None:
 
 def test_noise_of_tiny_values_does_not_vanish() -> None:
     """Squares of these noises are below the smallest number."""
-    probe = Probe(lambda x: 1e-150 * np.sin(x), (normal(5),), np.ones(5))
-    assert probe.difference(0, slice(None), np.full(5, 0.1)).noise >= 1e-150 * EPS * 0.1
+    evaluator = Evaluator(lambda x: 1e-150 * np.sin(x), (normal(5),), np.ones(5))
+    assert evaluator.difference(0, slice(None), np.full(5, 0.1)).noise >= 1e-150 * EPS * 0.1
 
 
 def test_a_function_that_refuses_to_creep_gets_the_noise_of_its_dtype() -> None:
@@ -244,4 +244,4 @@ def test_a_function_that_refuses_to_creep_gets_the_noise_of_its_dtype() -> None:
             raise ValueError("only one")
         return x
 
-    assert Probe(exactly, (np.ones(1),), np.ones(1)).noise.tolist() == [EPS]
+    assert Evaluator(exactly, (np.ones(1),), np.ones(1)).noise.tolist() == [EPS]

@@ -159,7 +159,7 @@ def test_a_wrong_pullback_fails() -> None:
 
 
 def test_wrong_differences_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = partials._searched  # in the first look and in surveys
+    right = partials._controlled  # in the first look and in surveys
 
     def half(*arguments: Any, **options: Any) -> Any:
         estimate = right(*arguments, **options)

@@ -17,7 +17,7 @@ import pytest
 
 import oracle
 from oracle import Verdict
-from oracle.contract.process_state import SETTINGS, apart, kept
+from oracle.contract.process_state import SETTINGS, apart, preserved
 
 X = np.array([1.0, -2.0, 3.0])
 
@@ -59,8 +59,8 @@ def test_all_that_is_looked_at_is_changed_here() -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_changed_is_named_and_undone(name: str) -> None:
-    with kept() as outer:
-        with kept() as changed:
+    with preserved() as outer:
+        with preserved() as changed:
             assert changed() == []
             CHANGES[name]()
             assert changed() == [name]
@@ -69,7 +69,7 @@ def test_what_is_changed_is_named_and_undone(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_an_op_that_changes_it_breaks_its_contract(name: str) -> None:
-    with kept():
+    with preserved():
         assert verified(CHANGES[name]) == [f"changes what is global: {name}"]
 
 
@@ -96,7 +96,7 @@ def test_a_folder_that_is_gone_is_no_matter(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with kept() as changed:
+    with preserved() as changed:
         assert changed() == []
 
 

@@ -17,7 +17,7 @@ from oracle.catalogue.optimizers.references import CONSTANT, by_optax, decaying
 from oracle.row import Verdict
 from oracle.spec import Draw, library
 from oracle.trajectory import Problem, ScheduleSpec, Trajectory, TrajectorySpec, run, run_schedule
-from oracle.trajectory.tolerance import AUTODIFF, NUMERICAL, Gap, allowance
+from oracle.trajectory.tolerance import AUTODIFF, NUMERICAL, Gap, tolerance
 from purenet.optimizers import AdamState, GradientTransformation, MomentumState, adam, momentum, sgd
 from purenet.schedules import exponential_decay
 
@@ -347,11 +347,11 @@ def test_nan_is_never_equal(other: float) -> None:
 
 def test_allowance_never_shrinks_and_is_zero_for_integers() -> None:
     hand = [record(1.0), record(1.0)]
-    allowed = allowance("x", hand, [[record(1.5), record(1.0)]])
-    assert allowed[0] == pytest.approx(2.0)
-    assert allowed[1] >= allowed[0]
+    tolerance_of = tolerance("x", hand, [[record(1.5), record(1.0)]])
+    assert tolerance_of[0] == pytest.approx(2.0)
+    assert tolerance_of[1] >= tolerance_of[0]
     counts = [{"n": np.array(1)}]
-    assert allowance("n", counts, [counts]).tolist() == [0.0]
+    assert tolerance("n", counts, [counts]).tolist() == [0.0]
 
 
 # ------------------------------------------------------------------------------------------------------ schedules

@@ -18,7 +18,7 @@ import purenet as pn
 from oracle import Flag, Verdict, verify
 from oracle.differences.directional import Block, Directional
 from oracle.differences.partials import Estimate
-from oracle.judging.error_budget import Allowance
+from oracle.judging.error_budget import ErrorBudget
 from oracle.judging.evidence import Evidence
 from oracle.judging.verdict import judge
 from oracle.verification import Verification
@@ -568,7 +568,7 @@ def judged(
         estimate=estimate,
         along=None,
         scale=1.0,
-        allowance=Allowance.of(np.dtype(np.float64), 1.0, None),
+        budget=ErrorBudget.of(np.dtype(np.float64), 1.0, None),
         resolution=1.5e-8,
     )
     judgement = judge(replace(evidence, **changes))
@@ -635,9 +635,9 @@ def test_values_and_directions_count_too() -> None:
 def test_narrow_dtypes_are_judged_by_what_jax_loses() -> None:
     half = np.dtype(np.float16)
     eps = 2.0**-10
-    assert Allowance.of(half, 2.0, 0.0).autodiff == 8 * eps
-    assert Allowance.of(half, 2.0, 0.5).autodiff == 2.0 + 8 * eps
-    assert Allowance.of(half, 2.0, None).numerical == 128 * eps
+    assert ErrorBudget.of(half, 2.0, 0.0).autodiff == 8 * eps
+    assert ErrorBudget.of(half, 2.0, 0.5).autodiff == 2.0 + 8 * eps
+    assert ErrorBudget.of(half, 2.0, None).numerical == 128 * eps
 
 
 # ------------------------------------------------------------------------------------------------- the whole

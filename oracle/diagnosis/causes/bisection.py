@@ -75,7 +75,7 @@ def _wrong_blocks(v: View, known: Array) -> Array:
     for block in v.e.along.blocks:
         direction = v.e.along.direction[block.index]
         off = _off(v, block.index, block.value) - float(direction @ error[block.index])
-        allowed = MULTIPLE * block.uncertainty + v.e.allowance.numerical * float(np.linalg.norm(direction))
+        allowed = MULTIPLE * block.uncertainty + v.e.budget.numerical * float(np.linalg.norm(direction))
         if abs(off) > allowed + float(np.abs(direction) @ blur[block.index]):
             blocks.append(block.index)
     return np.concatenate(blocks)
