@@ -67,7 +67,7 @@ class Findings:
         """The verdict is that on all evidence; the numbers are those of the point at which it was found."""
         where, verdict = "", judge(e).verdict
         if e.other_point is not None and e.other_point.evidence is not None:
-            where, e = f"{e.other_point.where}{' ' if e.other_point.beside else ', '}", e.other_point.evidence
+            where, e = f"{e.other_point.where}{' ' if e.other_point.generic else ', '}", e.other_point.evidence
         judgement = judge(e)
         noticed = resolution(e) if self.large else None
         at = np.flatnonzero(e.estimate.index == judgement.worst)

@@ -205,7 +205,7 @@ class AtSize(Witnesses):
             rounding=NUMERICALLY_ZERO * EPSILON["float64"] * value,
             swept=swept,
         )
-        return replace(found, budget=found.budget.beside(self._condition_error(stage, k, found)))
+        return replace(found, budget=found.budget.with_condition(self._condition_error(stage, k, found)))
 
     def _condition_error(self, stage: Stage, k: int, e: Evidence) -> float:
         """What the rounding of a stage's own arguments does to its cotangent, where that is contradicted."""
@@ -267,7 +267,7 @@ class AtSize(Witnesses):
             error = largest(differences(ours, best_known(evidence))[judge(evidence).contradicted])
             if condition_error(error / CONDITION_SAFETY, scale):  # so small that the rounding of the arguments may do it
                 evidence = replace(
-                    evidence, budget=evidence.budget.beside(condition_error(largest(self.condition[1 + i]), scale))
+                    evidence, budget=evidence.budget.with_condition(condition_error(largest(self.condition[1 + i]), scale))
                 )
         return evidence
 

@@ -82,7 +82,7 @@ class Setting:
 
     @cached_property
     def sizes(self) -> list[float]:
-        """The natural size of each cotangent: what its rounding is measured by."""
+        """The roundoff scale of each cotangent: what its rounding is measured by."""
         return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What is known beside the evidence, and what a diagnosis may still ask of the forward pass."""
+"""What is known besides the evidence, and the forward pass that a diagnosis may evaluate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Context", "Contexts"]
 
 @dataclass(frozen=True)
 class Context:
-    """What is known beside the evidence."""
+    """What is known besides the evidence."""
 
     sizes: dict[str, int] = field(default_factory=dict)
     """Named numbers that a gradient may be multiplied or divided by: `batch`, `number of outputs`..."""
@@ -31,7 +31,7 @@ class Context:
 
 
 class Contexts:
-    """The contexts of one verification. All that is asked at one point comes out of one budget."""
+    """The contexts of one verification. All evaluations at one point come out of one budget."""
 
     def __init__(self, batch: int | None, *, large: bool) -> None:
         self.batch = batch

@@ -1,6 +1,6 @@
-"""What the gradient would be if: the forward pass is differentiated elsewhere, or its outputs count otherwise.
+"""The forward pass within a budget: its Jacobian at a sample of entries, and gradients at other points and keywords.
 
-The likely is asked first: where a budget ends (see `Budget`), the rest is not asked.
+Where the budget ends (see `Budget`), nothing more is evaluated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from oracle.diagnosis.words import Array
 
 __all__ = ["ForwardPass", "Supposed"]
 
-MOST = 256  # entries of an argument about which anything is asked
-FEW = 32  # of these, about which other points and keywords are asked
-GLANCE = 4  # by which most others are seen to be none of ours
+MOST = 256  # entries of an argument that are sampled
+FEW = 32  # of these, for other points and keywords
+SCREENED = 4  # by which most others are seen to be none of ours
 FAR = 0.05  # of their size
 FEWEST = 3
 SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
 SHORT = 2.0**-17  # of an element: truncation and rounding of a plain central difference are then alike
-DEAR = 16  # evaluations: more is not asked for a slope of a large argument, whose verification has taken thousands
+DEAR = 16  # evaluations: more is not counted for a slope of a large argument, whose verification has taken thousands
 PLACES = {"": False, ", the cotangent in its middle": True}
 NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
 
 
 class Supposed(NamedTuple):
-    """What may have been done instead, in words, and the gradient that it would give at the entries asked about."""
+    """What may have been done instead, in words, and the gradient that it would give at the entries sampled."""
 
     words: str
     gradient: Array
@@ -106,7 +106,7 @@ class ForwardPass:
 
     @cached_property
     def sampled(self) -> Array:
-        """The entries asked about: as many of those in question as half of what may be spent allows."""
+        """The entries sampled: as many of those in question as half of what may be spent allows."""
         most = min(MOST, (self.budget.left - self.reserved) // (8 * self.cost))
         half = _spread(self.doubtful, most // 2)
         chosen = np.union1d(half, _spread(self.entries, most - half.size))
@@ -119,12 +119,12 @@ class ForwardPass:
 
     @cached_property
     def picked(self) -> Array:
-        """Where among these are the few by which a gradient elsewhere is recognized."""
+        """Where among these are the few by which another gradient is recognized."""
         half = _spread(np.flatnonzero(np.isin(self.sampled, self.doubtful)), FEW // 2)
         return np.union1d(half, _spread(np.arange(self.sampled.size), FEW - half.size))
 
     def sound(self, truth: Array, tolerance: Array) -> Array:
-        """Which of the entries asked about have a gradient that is the forward pass's here, without a kink near.
+        """Which of the entries sampled have a gradient that is the forward pass's here, without a kink near.
 
         The truth, and how far it may be off, are given for all entries in question.
         """
@@ -138,7 +138,7 @@ class ForwardPass:
 
     @cached_property
     def jacobian(self) -> Array | None:
-        """The derivative of every output by each entry asked about: one row an entry."""
+        """The derivative of every output by each entry sampled: one row an entry."""
         derivative = self._derivative(self.leaf, self.primals, self.options, self.sampled)
         return None if derivative is None else derivative.rows
 
@@ -202,10 +202,10 @@ class ForwardPass:
     def candidates(self, leaf: int, primals: Any, options: Mapping[str, Any], times: Array | None = None) -> list[Supposed]:
         """The gradients, unless a few entries show already that no multiple of them is ours; `times` what is given."""
         chosen = self.sampled[self.picked]
-        first = _spread(chosen, GLANCE)
+        first = _spread(chosen, SCREENED)
         by, by_first = (1.0, 1.0) if times is None else (times[chosen], times[first])
-        glance = self._derivative(leaf, primals, options, first, roughly=True)
-        if glance is None or not any(self._resembles(first, by_first * gradient) for _, gradient in self._pulled(glance)):
+        screened = self._derivative(leaf, primals, options, first, roughly=True)
+        if screened is None or not any(self._resembles(first, by_first * gradient) for _, gradient in self._pulled(screened)):
             return []
         derivative = self._derivative(leaf, primals, options, chosen)
         return [] if derivative is None else [Supposed(words, by * gradient) for words, gradient in self._pulled(derivative)]

@@ -1,4 +1,4 @@
-"""What a cause may look at: the gradient beside the true one, and what else may be asked."""
+"""What a cause may look at: the gradient and the true one, and other gradients at a sample of its entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AGREE", "LEFT", "Cause", "View", "along", "explains"]
 LEFT = 1e-3  # a cause explains an error if it leaves less than this share of it
 AGREE = 1e-6  # how exactly a fitted number must be a known one
 
-SOUND = 1e-6  # of the largest entry: how near plain differences must come to the true gradient to be asked elsewhere
+SOUND = 1e-6  # of the largest entry: how near plain differences must come to the true gradient to be taken at other points
 ENOUGH = 3  # entries by which another gradient is recognized
 
 
@@ -51,9 +51,9 @@ class View:
             value = np.where(e.estimate.kink, between, e.estimate.value)
             known = np.isfinite(value)
             index, truth = e.estimate.index[known], value[known]
-            blurred = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
+            spread = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
             with np.errstate(over="ignore"):
-                tolerance = e.budget.autodiff + 4 * np.nan_to_num(blurred, nan=np.inf)
+                tolerance = e.budget.autodiff + 4 * np.nan_to_num(spread, nan=np.inf)
         return cls(e, context, index, e.analytic[index], truth, tolerance) if index.size else None
 
     @property
@@ -105,21 +105,21 @@ class View:
         where = np.ones(self.ours.shape, bool) if where is None else where
         return explains(supposed, self.ours[where], self.truth[where], self.e.dtype)
 
-    def fits(self, supposed: Array, where: Array | None = None, blur: float = 0.0) -> bool:
+    def fits(self, supposed: Array, where: Array | None = None, uncertainty: float = 0.0) -> bool:
         """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ.
 
-        `blur` is how far off the supposed one may be.
+        `uncertainty` is how far off the supposed one may be.
         """
         where = np.ones(self.ours.shape, bool) if where is None else where
         if not self.explained_by(supposed, where):
             return False
         ours, truth = self.ours[where], self.truth[where]
-        differ = np.abs(supposed - truth) > self.tolerance[where] + blur
+        differ = np.abs(supposed - truth) > self.tolerance[where] + uncertainty
         return not bool((np.abs(ours - supposed) > np.abs(ours - truth))[differ].any())
 
     @cached_property
     def sampled(self) -> Sampled | None:
-        """The entries about which other gradients are asked; None if there are none."""
+        """The entries at which other gradients are evaluated; None if there are none."""
         forward = self.context.forward
         if forward is None:
             return None
@@ -131,7 +131,7 @@ class View:
         return Sampled(forward, rows, where, few, few_where) if rows.size else None
 
     def is_instead(self, supposed: Array) -> bool:
-        """Whether ours is this gradient at the few entries asked about, if they are enough to tell."""
+        """Whether ours is this gradient at the few entries sampled, if they are enough to tell."""
         if self.sampled is None or self.sampled.few.size < ENOUGH:
             return False
         return self.fits(supposed[self.sampled.few], self.sampled.few_where, SOUND * largest(self.truth))

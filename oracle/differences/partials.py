@@ -17,7 +17,7 @@ exactly. The noise of an output is measured (from its jitter under tiny displace
 
 Steps can be deceived: by a function that bends within them, or repeats itself over them. So each element has a first step
 of its own length, no multiple of its neighbour's, and at the end one look at a step so short that only a slope is left. An
-element about which anything is in doubt is surveyed: at all steps from long to short, where the shorter ones are right.
+element about which anything is in doubt gets a full sweep: all steps from long to short, where the shorter ones are right.
 
 One-sided slopes tell kinks: where they differ, and go on differing as h shrinks, the function has no derivative.
 """
@@ -109,7 +109,7 @@ def _controlled(
 
 
 def estimated(control: StepControl, index: Array, frozen: Array, full_sweep: Array | None = None) -> Estimate:
-    """What a search finds of the elements `index`; a survey, if it is told which of them are at 0."""
+    """What step-size control finds of the elements `index`; a full sweep, if it is given which of them are at 0."""
     value, uncertainty = control.run() if full_sweep is None else control.full_sweep(full_sweep)
     with quiet():
         jumps = control.jumps()
@@ -128,9 +128,9 @@ def estimated(control: StepControl, index: Array, frozen: Array, full_sweep: Arr
 
 
 def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -> Estimate:
-    """`estimate` with its elements `where` (flat indices) surveyed.
+    """`estimate` after a full sweep of its elements `where` (flat indices).
 
-    What a survey contradicts by more than both state was deceived. Where they are apart by less than that and more than
+    What a full sweep contradicts by more than both state was deceived. Where they are apart by less than that and more than
     their uncertainties, neighbours in one table have agreed by chance: that distance is the uncertainty.
     """
     at = np.flatnonzero(np.isin(estimate.index, where) & ~estimate.frozen)
@@ -138,7 +138,7 @@ def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -
         return estimate
     x = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
     x = np.where(x > 0, x, estimate.step[at] / FIRST_STEP)
-    # Over long steps even a staircase has a slope, which it has nowhere.
+    # Over long steps even a quantized function has a slope, which it has nowhere.
     steps = rounded((1.0 if evaluator.quantized else FULL_SWEEP[0]) * estimate.step[at])
     full_sweep = _controlled(evaluator, leaf, estimate.index[at], steps, x, estimate.frozen[at], full_sweep=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]

@@ -28,7 +28,7 @@ FULL_SWEEP = (
     2.0**16 * 2 / 3,
     2.0**-46,
     2.0**-80,
-)  # a survey's first step in usual ones, its last in units of the element, and at 0
+)  # a full sweep's first step in usual ones, its last in units of the element, and at 0
 
 
 def lengths(leaf: int, index: Array) -> Array:

@@ -72,16 +72,16 @@ def doubted(e: Evidence, *, only_contradicted: bool = False) -> Array:
     return np.asarray(e.estimate.index[order])
 
 
-def below_roundoff(e: Evidence, moved: Array | float = 0.0) -> Array:
-    """Flat indices of the entries whose error is too large for their own size, however small beside the natural scale.
+def below_roundoff(e: Evidence, condition: Array | float = 0.0) -> Array:
+    """Flat indices of the entries whose error is too large for their own size, however small beside the roundoff scale.
 
-    `moved` is how far each entry moves with the rounding of the arguments. An entry is not hidden if the differences know it
+    `condition` is how far each entry moves with the rounding of the arguments. An entry is not meant if the differences know it
     better than that, and agree.
     """
     if e.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.flags:
         return np.zeros(0, dtype=np.intp)
     seen, eps = e.estimate, EPSILON["float64"]
-    own = CONDITION_SAFETY * np.broadcast_to(moved, e.analytic.shape)
+    own = CONDITION_SAFETY * np.broadcast_to(condition, e.analytic.shape)
     ours = e.analytic[seen.index]
     spread = MULTIPLE * seen.uncertainty + ROUNDING * eps * np.abs(seen.value) + own[seen.index]
     error = differences(ours, seen.value)

@@ -21,7 +21,7 @@ PERTURBATIONS = 4  # by which conditioning is measured
 CONDITION_SAFETY = 16.0  # times what the nudges move, another order of the same operations may
 MOST_FORGIVEN = 2.0**-30  # of a gradient's size: no more is forgiven
 DISCONTINUOUS = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
-ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the natural sizes of values and gradients are looked for
+ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the roundoff scales of values and gradients are looked for
 
 
 def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
@@ -90,6 +90,6 @@ def nearby(
     return most or []
 
 
-def condition_error(moved: float, size: float) -> float:
+def condition_error(condition: float, size: float) -> float:
     """What the rounding of the arguments may do to a gradient of this size that they move so far."""
-    return min(CONDITION_SAFETY * moved, MOST_FORGIVEN * size) if moved <= DISCONTINUOUS * size else 0.0
+    return min(CONDITION_SAFETY * condition, MOST_FORGIVEN * size) if condition <= DISCONTINUOUS * size else 0.0

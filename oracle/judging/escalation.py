@@ -1,9 +1,9 @@
 """Further measurements, in order, as long as what is known leaves the verdict open.
 
-The point itself is settled first (`settling`). Entries whose error only the largest entry forgives are then looked at where
+The point itself is settled first (`settling`). Entries whose error only the largest entry forgives are then tested where
 they would show (`rescaled_point`), kinks without a reference all together (`subdifferential`), and what passes at a point at
-which wrong formulas are right by chance, beside that point (`generic_point`). Each step takes what is known and gives what is
-known then; one that has looked at another point is the last.
+which wrong formulas are right by chance, at a generic one nearby (`generic_point`). Each step takes what is known and gives
+what is known then; one that has measured at another point is the last.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Escalation:
         return known
 
     def rescaled_point(self, known: Known) -> Known:
-        """Entries that are hidden here are looked at where they would show."""
+        """Entries below the roundoff floor are tested where they would show."""
         i, e, w = known
         entries = below_roundoff(e)
         if entries.size:
@@ -92,7 +92,7 @@ class _Escalation:
         return known._replace(evidence=replace(e, excess=excess))
 
     def generic_point(self, known: Known) -> Known:
-        """What passes at a special point is looked at beside it."""
+        """What passes at a special point is tested at a generic one nearby."""
         i, e, w = known
         if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in w.flags or self.generic is None:
             return known

@@ -1,8 +1,7 @@
-"""What is known about the gradient of one parameter, how far rounding lets it be off, and how the witnesses compare.
+"""What is known about the gradient of one parameter.
 
-Rounding is measured in units of the gradient's natural scale: its largest entry here or on the way to the origin, so that a
-saturated function, whose gradient is far below the rounding of its own intermediate values, is not judged by digits that
-nobody can compute. An entry that is right by that scale alone, and not by its own size, has not been seen: it is hidden.
+An entry that is right by the roundoff scale alone (`error_budget`), and not by its own size, lies below the roundoff floor:
+nothing is known of it until it is measured at another point.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class OtherPoint:
-    """What was seen of hidden entries at other arguments: `evidence` if they are wrong there, else whether they are right."""
+    """Entries measured at other arguments: the `evidence` if they are wrong there, else whether they are right."""
 
     index: Array
     """Flat, of the entries: those that are wrong, or those of which nothing was seen."""
@@ -110,5 +109,5 @@ class OtherPoint:
     """Whether the differences here know that they are other numbers."""
     where: str = ""
     evidence: Evidence | None = None
-    beside: bool = False
+    generic: bool = False
     """Whether they are right at these arguments, which are special, and wrong beside them."""

@@ -1,8 +1,8 @@
-"""A point whose entries are 0, whole or alike makes many a wrong formula right: it is asked about beside that point, too.
+"""A point whose entries are 0, whole or alike makes many a wrong formula right: a generic point nearby is measured, too.
 
 At ones x is as good as x**2, for equal arguments the gradient of a is that of b, and at zeros the second term of a sum is
 nothing. So where a gradient passes at such arguments its slope along one random direction is taken at others nearby, at which
-no two entries are alike; if that contradicts it, all of its entries are asked about there. What is wrong there is not certainly
+no two entries are alike; if that contradicts it, all of its entries are measured there. What is wrong there is not certainly
 wrong: a formula may be meant for arguments of a kind. So probabilities go on summing to 1, and a matrix that is symmetric,
 antisymmetric or triangular stays so.
 """
@@ -92,12 +92,12 @@ def seek(there: Witnesses, i: int) -> OtherPoint | None:
         evidence = settled(there, i)
         judgement = judge(evidence)
         if judgement.verdict is Verdict.FAIL:
-            return OtherPoint(judgement.contradicted, right=False, where=WHERE, evidence=evidence, beside=True)
+            return OtherPoint(judgement.contradicted, right=False, where=WHERE, evidence=evidence, generic=True)
     return None
 
 
 def witnesses(here: Witnesses) -> Witnesses | None:
-    """The same witnesses beside a special point; None if it is none, or nothing can be computed there."""
+    """The same witnesses at a generic point near a special one; None if this is none, or nothing can be computed there."""
     if here.dtype.name != "float64" or not is_special(here.wide):
         return None
     for away in AWAY:

@@ -14,7 +14,7 @@ from oracle.spec import Flag
 
 __all__ = ["measured"]
 
-JAX_ROUNDING = 4.0  # ULP of the natural scale: how exact JAX is taken to be where the differences are measured by it
+JAX_ROUNDING = 4.0  # ULP of the roundoff scale: how exact JAX is taken to be where the differences are measured by it
 
 
 def measured(e: Evidence) -> dict[str, Any]:

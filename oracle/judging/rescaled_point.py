@@ -1,4 +1,4 @@
-"""Entries that are hidden here, beside much larger rounding, are asked about where they would show.
+"""Small entries can be wrong by less than the roundoff of larger ones: they are tested again at rescaled arguments.
 
 A gradient may be tiny because the function is saturated, or because an element is: then its error is far below the rounding
 of larger terms, on the way or in the same tensor, and passes whatever it is. But a formula that is wrong here is wrong
@@ -29,19 +29,19 @@ __all__ = ["seek"]
 
 Array = NDArray[Any]
 
-MOST = 16  # entries that are asked about
+MOST = 16  # entries that are tested
 SHARES = {
     1.0: "these arguments",
     0.25: "a quarter of these arguments",
     0.0625: "a sixteenth of these arguments",
     0.015625: "1/64 of these arguments",
 }
-VISIBLE = 2.0**-10  # of the natural scale
+VISIBLE = 2.0**-10  # of the roundoff scale
 KNOWN = 1e-3  # of an entry: how exactly the differences must know what they deny
 
 
 def seek(witnesses: Witnesses, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Witnesses]:
-    """Whether the entries `hidden` of the gradient of argument `i` are wrong somewhere, or right where that would show.
+    """Whether these entries of the gradient of argument `i` are wrong somewhere, or right where that would show.
 
     And the witnesses that saw it.
     """

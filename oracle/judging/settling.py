@@ -22,17 +22,17 @@ __all__ = ["settled", "swept_fully"]
 
 Array = NDArray[Any]
 
-FEW = 4  # elements that are surveyed before the verdict is asked again
+FEW = 4  # elements that are swept fully before the verdict is taken again
 
 
 def settled(w: Witnesses, i: int, index: Array | None = None) -> Evidence:
-    """The evidence about argument `i`; the differences are asked of the entries `index` alone, if given."""
+    """The evidence about argument `i`; the differences take the entries `index` alone, if given."""
     evidence = w.measured(i, index)
     if w.step is None:
         evidence = swept_fully(evidence, w.evaluator, i)
     if judge(evidence).contradicted.size and w.dtype.name == "float64" and not evidence.estimate.kink.any():
         forgiven = condition_error(largest(w.condition[1 + i]), evidence.scale)
-        evidence = replace(evidence, budget=evidence.budget.beside(forgiven))
+        evidence = replace(evidence, budget=evidence.budget.with_condition(forgiven))
     if judge(evidence).reason == "another-function" and w.dtype.name == "float64":
         evidence = replace(evidence, reference_condition=CONDITION_SAFETY * largest(w.condition[1 + i]))
     evidence = replace(evidence, tied=ties.tied(w.evaluator, i, evidence))
@@ -44,7 +44,7 @@ def settled(w: Witnesses, i: int, index: Array | None = None) -> Evidence:
 
 
 def swept_fully(evidence: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
-    """The same, its doubtful elements surveyed: a few, the worst first, and more until one of them is still contradicted."""
+    """The same after full sweeps of its doubtful elements: a few, the worst first, and more until one is still contradicted."""
     known = np.zeros(0, dtype=np.intp)
     few = FEW
     while (todo := (doubt := doubted(evidence))[~np.isin(doubt, known)][:few]).size:

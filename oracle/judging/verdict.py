@@ -11,14 +11,14 @@
 | contradict | no reference | | FAIL |
 | agree | agrees | all zero, undeclared | VACUOUS |
 | too uncertain | agrees, or no reference | | INCONCLUSIVE |
-| agree | agrees | an error that only the natural scale forgives is none where it would show | PASS |
+| agree | agrees | an error that only the roundoff scale forgives is none where it would show | PASS |
 | agree | agrees | it is one there | FAIL: the pullback is wrong there, and so probably here |
 | agree | agrees | at a special point, and not beside it | INCONCLUSIVE |
 | agree one by one, at kinks | no reference | together no gradient, grossly | FAIL |
 | agree one by one, at kinks | no reference | together no gradient, barely | INCONCLUSIVE |
 
 An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
-rounding alone (`comparison.py`). One that is hidden by larger rounding is asked about elsewhere (`rescaled_point.py`).
+rounding alone (`comparison.py`). One below the roundoff floor is measured again at rescaled arguments (`rescaled_point.py`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["Judgement", "directional_errors", "judge"]
 Array = NDArray[Any]
 
 FAR_OUTSIDE = 2.0**-5  # of the slopes of the two sides: beyond them by more, a vector is no gradient at a kink
-GROSS = 1e-6  # of the natural scale: beyond this, differences that contradict both others are believed
+GROSS = 1e-6  # of the roundoff scale: beyond this, differences that contradict both others are accepted
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def judge(e: Evidence) -> Judgement:
 def _wrong(e: Evidence) -> Judgement | None:
     """The verdict if something contradicts the gradient, or the reference's values."""
     if e.other_point is not None and e.other_point.evidence is not None:
-        verdict = Verdict.INCONCLUSIVE if e.other_point.beside else Verdict.FAIL
+        verdict = Verdict.INCONCLUSIVE if e.other_point.generic else Verdict.FAIL
         wrong = e.other_point.index
         return Judgement(verdict, "elsewhere", int(wrong[0]) if wrong.size else None, None, wrong)
     if e.link and e.analytic.size:

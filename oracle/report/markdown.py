@@ -27,7 +27,7 @@ fraction of what is allowed. A dash: not measured, or not meaningful for this ro
 
 ACCURACY = """\
 At every smooth entry of a float64 gradient that both witnesses have seen: how often the differences are further from JAX than
-they state (*understated*, beyond 4 ULP of the natural scale, which is how exact JAX is taken to be), and the uncertainty that
+they state (*understated*, beyond 4 ULP of the roundoff scale, which is how exact JAX is taken to be), and the uncertainty that
 they state, as the largest of each gradient relative to its largest entry."""
 
 

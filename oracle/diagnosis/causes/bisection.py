@@ -69,14 +69,14 @@ def _off(v: View, index: Array, slope: float) -> float:
 def _wrong_blocks(v: View, known: Array) -> Array:
     """The elements of all blocks that are more wrong than the entries that are known to be."""
     assert v.e.along is not None
-    error, blur = np.zeros(v.e.analytic.size), np.zeros(v.e.analytic.size)
-    error[v.index[known]], blur[v.index[known]] = v.error[known], v.tolerance[known]
+    error, spread = np.zeros(v.e.analytic.size), np.zeros(v.e.analytic.size)
+    error[v.index[known]], spread[v.index[known]] = v.error[known], v.tolerance[known]
     blocks = [np.zeros(0, np.intp)]
     for block in v.e.along.blocks:
         direction = v.e.along.direction[block.index]
         off = _off(v, block.index, block.value) - float(direction @ error[block.index])
         allowed = MULTIPLE * block.uncertainty + v.e.budget.numerical * float(np.linalg.norm(direction))
-        if abs(off) > allowed + float(np.abs(direction) @ blur[block.index]):
+        if abs(off) > allowed + float(np.abs(direction) @ spread[block.index]):
             blocks.append(block.index)
     return np.concatenate(blocks)
 
