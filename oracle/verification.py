@@ -24,7 +24,7 @@ from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Set
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of
 from oracle.judging.escalation import escalated
-from oracle.judging.measurements import Trouble, Witnesses
+from oracle.judging.measurements import Plan, Trouble, Witnesses
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
@@ -124,7 +124,8 @@ def verify(
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
         label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
-    run = _Run(subject, native, reference, dict(options or {}), seed, label, flags, views, aliases, step, limit, strict)
+    plan = Plan(reference, dict(options or {}), seed, flags, step, limit)
+    run = _Run(subject, native, plan, label, views, aliases, strict)
     started = time.perf_counter()
     rows = list(run.rows())
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
@@ -171,23 +172,18 @@ class _Run:
 
     subject: Subject
     primals: tuple[Any, ...]
-    reference: Callable[..., Any] | None
-    options: dict[str, Any]
-    seed: int
+    plan: Plan
     label: Label
-    flags: frozenset[Flag]
     views: bool
     aliases: bool
-    step: float | None
-    limit: int
     strict: bool
 
     def rows(self) -> Iterator[Row]:
         """One by one, since a witness may not answer."""
-        found = Findings(self.label, tuple(self.leaves), has_reference=self.reference is not None, large=self.large)
+        found = Findings(self.label, tuple(self.leaves), has_reference=self.plan.reference is not None, large=self.large)
         try:
             with preserved():  # a change of what is global shows only where it has not been made before
-                y, dy, cotangents = first_call(self.subject, self.primals, self.seed, strict=self.strict)
+                y, dy, cotangents = first_call(self.subject, self.primals, self.plan.seed, strict=self.strict)
             with quiet():  # what it warns of has been said
                 yield from self._story(found, y, dy, cotangents)
         except (Trouble, MemoryError) as trouble:
@@ -219,12 +215,7 @@ class _Run:
             y,
             dy,
             cotangents,
-            self.reference,
-            self.options,
-            self.seed,
-            self.flags,
-            self.step,
-            self.limit,
+            self.plan,
         )
         contexts = Contexts(batch, large=self.large)
         for i, e, those in witnesses.evidence() if isinstance(witnesses, AtSize) else escalated(witnesses):
@@ -262,4 +253,4 @@ class _Run:
         In a chain that is sooner so, because its stages are looked at one by one.
         """
         most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
-        return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.limit)
+        return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.plan.limit)

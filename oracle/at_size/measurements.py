@@ -135,16 +135,16 @@ class AtSize(Witnesses):
         index: dict[int, Array] = {}
         for stage, evaluator, k, i, contribution in self._parts():
             shape = evaluator.origin[k].shape
-            moving = moving_entries(contribution, self.seed)
+            moving = moving_entries(contribution, self.plan.seed)
             reading = reading_of(evaluator, k, shape, moving)
             if i is None and stage is not None:
                 some = largest_entries(np.abs(contribution), 1)
-                if self.reference is None:  # else every gradient that is made of it is known entry by entry
-                    some = chosen_entries(reading, contribution, some, self.seed)
+                if self.plan.reference is None:  # else every gradient that is made of it is known entry by entry
+                    some = chosen_entries(reading, contribution, some, self.plan.seed)
                 self.links.append((stage, self._about_link(stage, evaluator, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
-                    index[i] = chosen_entries(reading, contribution, leading[i], self.seed)
+                    index[i] = chosen_entries(reading, contribution, leading[i], self.plan.seed)
                 found[i].append(self._looked(evaluator, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
@@ -162,7 +162,7 @@ class AtSize(Witnesses):
         if estimate.index.size == x.size:
             return estimate, ()
         swept = []
-        direction = sweep.signs(x, size, self.seed, reading)
+        direction = sweep.signs(x, size, self.plan.seed, reading)
         zero = x == 0
         parts: list[tuple[bool, Array | None]] = [(True, None)]
         if zero.any() and not zero.all():
@@ -201,7 +201,7 @@ class AtSize(Witnesses):
             scale=scale,
             budget=ErrorBudget.of(dtype, scale or value),
             resolution=4 * float(np.sqrt(evaluator.eps)),
-            flags=self.flags,
+            flags=self.plan.flags,
             rounding=NUMERICALLY_ZERO * EPSILON["float64"] * value,
             swept=swept,
         )
@@ -209,7 +209,7 @@ class AtSize(Witnesses):
 
     def _condition_error(self, stage: Stage, k: int, e: Evidence) -> float:
         """What the rounding of a stage's own arguments does to its cotangent, where that is contradicted."""
-        return stage.condition_error(k, e.scale, self.seed) if judge(e).verdict is Verdict.FAIL else 0.0
+        return stage.condition_error(k, e.scale, self.plan.seed) if judge(e).verdict is Verdict.FAIL else 0.0
 
     @cached_property
     def broken(self) -> list[tuple[Stage, Evidence]]:
@@ -241,30 +241,11 @@ class AtSize(Witnesses):
 
     def about_seen(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], link: str) -> Evidence:
         """The evidence about argument `i`, of which the differences have seen this."""
-        ours, leaf = self.gradients[i], self.leaves[i]
-        theirs = flat(self.jax.cotangents)[i] if self.jax else None
-        secant = largest(vector(self.y)) / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
-        scale = max(self.roundoff_scale[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
-        evidence = Evidence(
-            parameter=leaf.path,
-            shape=np.shape(leaf.array),
-            dtype=self.dtype,
-            analytic=ours,
-            autodiff=theirs,
-            estimate=estimate,
-            along=None,
-            scale=scale,
-            budget=self._budget(i, scale, theirs),
-            resolution=4 * float(np.sqrt(EPSILON["float64"] / 2)),
-            value_error=self._values[1],
-            flags=self.flags,
-            overflows=not np.isfinite(vector(self.y)).all(),
-            rounding=NUMERICALLY_ZERO * EPSILON["float64"] * secant,
-            swept=swept,
-            link=link,
-        )
+        secant = largest(vector(self.y)) / (largest(np.asarray(self.leaves[i].array, np.float64)) or 1.0)
+        evidence = self.stated(i, estimate, secant=secant, eps=EPSILON["float64"] / 2, swept=swept, link=link)
+        scale = evidence.scale
         if self.dtype.name == "float64" and not evidence.link and judge(evidence).contradicted.size:
-            error = largest(differences(ours, best_known(evidence))[judge(evidence).contradicted])
+            error = largest(differences(evidence.analytic, best_known(evidence))[judge(evidence).contradicted])
             if condition_error(error / CONDITION_SAFETY, scale):  # so small that the rounding of the arguments may do it
                 evidence = replace(
                     evidence, budget=evidence.budget.with_condition(condition_error(largest(self.condition[1 + i]), scale))

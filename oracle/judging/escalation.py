@@ -88,13 +88,13 @@ class _Escalation:
         if e.autodiff is not None or judge(e).verdict is not Verdict.KINK:
             return known
         kinks = e.estimate.index[e.estimate.kink]
-        excess = subdifferential.excess(w.subject, w.wide, widened(w.dy), i, kinks, w.seed)
+        excess = subdifferential.excess(w.subject, w.wide, widened(w.dy), i, kinks, w.plan.seed)
         return known._replace(evidence=replace(e, excess=excess))
 
     def generic_point(self, known: Known) -> Known:
         """What passes at a special point is tested at a generic one nearby."""
         i, e, w = known
-        if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in w.flags or self.generic is None:
+        if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in w.plan.flags or self.generic is None:
             return known
         wrong = generic_point.seek(self.generic, i)
         return known if wrong is None else Known(i, replace(e, other_point=wrong), self.generic)

@@ -80,7 +80,7 @@ def seek(there: Witnesses, i: int) -> OtherPoint | None:
     """What contradicts the gradient of argument `i` at the arguments of `there`, if anything does."""
     with quiet(), suppress(Exception):  # what raises is outside the op's domain
         x, ours = there.evaluator.origin[i].reshape(-1), there.gradients[i]
-        generator = np.random.default_rng([there.seed, i, x.size])
+        generator = np.random.default_rng([there.plan.seed, i, x.size])
         direction = generator.choice([-1.0, 1.0], x.size) * np.maximum(np.abs(x), size_of(x))
         sizes = np.abs(ours * direction)
         usual = np.median(sizes[sizes > 0]) if (sizes > 0).any() else 0.0
@@ -102,7 +102,7 @@ def witnesses(here: Witnesses) -> Witnesses | None:
         return None
     for away in AWAY:
         with quiet(), suppress(Exception):
-            there = replace(here.at(generic(here.wide, here.seed, away)), estimates={})
+            there = replace(here.at(generic(here.wide, here.plan.seed, away)), estimates={})
             if all(np.isfinite(a).all() for a in (vector(there.y), *there.gradients)):
                 return there
     return None

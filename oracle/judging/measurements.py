@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, vector, widened
 from oracle.differences import directional, partials
+from oracle.differences.directional import Directional
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate
 from oracle.judging.conditioning import PERTURBATIONS, condition_error, conditioning, nearby, roundoff_scales
@@ -26,7 +27,7 @@ from oracle.subject import Subject
 if TYPE_CHECKING:
     from oracle.autodiff import Pullback
 
-__all__ = ["Trouble", "Witnesses"]
+__all__ = ["Plan", "Trouble", "Witnesses"]
 
 Array = NDArray[Any]
 
@@ -45,6 +46,24 @@ class Trouble(Exception):
         self.wrong = wrong
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How is measured, at whichever point."""
+
+    reference: Callable[..., Any] | None
+    """The same function for JAX."""
+    options: Mapping[str, Any]
+    """Keywords of the op and of the reference."""
+    seed: int
+    """Of random directions and samples."""
+    flags: frozenset[Flag]
+    """What is special about the point."""
+    step: float | None
+    """The first step of the differences, for all elements; chosen by the size of each if None."""
+    limit: int
+    """The size of an argument up to which every element is differentiated."""
+
+
 @dataclass
 class Witnesses:
     """What they are asked about: the gradient of `subject` at `primals` that its pullback gave for `dy`.
@@ -59,12 +78,7 @@ class Witnesses:
     y: Any
     dy: Any
     cotangents: tuple[Any, ...]
-    reference: Callable[..., Any] | None
-    options: Mapping[str, Any]
-    seed: int
-    flags: frozenset[Flag]
-    step: float | None
-    limit: int
+    plan: Plan
     estimates: dict[int, Estimate] = field(default_factory=dict)
     """What the differences have said of all entries of an argument, which is the same in every dtype."""
     perturbations: ClassVar[int] = PERTURBATIONS
@@ -72,32 +86,42 @@ class Witnesses:
 
     def measured(self, i: int, index: Array | None = None) -> Evidence:
         """What both say of argument `i` at first; the differences of the entries `index` alone, if given."""
-        ours, leaf = self.gradients[i], self.leaves[i]
+        ours = self.gradients[i]
         theirs = flat(self.jax.cotangents)[i] if self.jax else None
         along = None
-        if index is None and ours.size > self.limit:
-            along = directional.differentiate_along(self.evaluator, i, BLOCKS, self.seed)
+        if index is None and ours.size > self.plan.limit:
+            along = directional.differentiate_along(self.evaluator, i, BLOCKS, self.plan.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = self.estimates.get(i) if index is None else None
-        estimate = estimate or partials.differentiate(self.evaluator, i, index, steps=self.step)
-        # A gradient that is zero everywhere is measured by the slope that would change the values by their own size.
-        secant = self.evaluator.secant(i)
+        estimate = estimate or partials.differentiate(self.evaluator, i, index, steps=self.plan.step)
+        return self.stated(i, estimate, secant=self.evaluator.secant(i), eps=self.evaluator.eps, along=along)
+
+    def stated(
+        self, i: int, estimate: Estimate, *, secant: float, eps: float, along: Directional | None = None, **more: Any
+    ) -> Evidence:
+        """What both say of argument `i`, given what the differences do; `eps` is the rounding of the values.
+
+        A gradient that is zero everywhere is measured by `secant`, the slope that would change the values by their own size.
+        """
+        leaf = self.leaves[i]
+        theirs = flat(self.jax.cotangents)[i] if self.jax else None
         scale = max(self.roundoff_scale[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         return Evidence(
             parameter=leaf.path,
             shape=np.shape(leaf.array),
             dtype=self.dtype,
-            analytic=ours,
+            analytic=self.gradients[i],
             autodiff=theirs,
             estimate=estimate,
             along=along,
             scale=scale,
             budget=self._budget(i, scale, theirs),
-            resolution=4 * float(np.sqrt(self.evaluator.eps)),
+            resolution=4 * float(np.sqrt(eps)),
             value_error=self._values[1],
-            flags=self.flags,
+            flags=self.plan.flags,
             overflows=not np.isfinite(vector(self.y)).all(),
             rounding=NUMERICALLY_ZERO * EPSILON["float64"] * secant,
+            **more,
         )
 
     def _budget(self, i: int, scale: float, theirs: Array | None) -> ErrorBudget:
@@ -134,7 +158,7 @@ class Witnesses:
             return [vector(value), *flat(subject.bwd(residuals, dy))]
 
         numbers = {name: a for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.seed, perturbations=self.perturbations)
+        return conditioning(all_of, (self.wide, widened(self.dy), numbers), self.plan.seed, perturbations=self.perturbations)
 
     @cached_property
     def _condition_narrow(self) -> list[Array] | None:
@@ -145,7 +169,7 @@ class Witnesses:
             return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
 
         try:
-            return conditioning(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.perturbations)
+            return conditioning(all_of, (self.wide, widened(self.dy)), self.plan.seed, self.dtype.name, self.perturbations)
         except RAISED:
             return None
 
@@ -162,7 +186,7 @@ class Witnesses:
             return [differences(a, b) for a, b in zip(narrow, wide, strict=True)]
 
         try:
-            return nearby(all_of, (self.wide, widened(self.dy)), self.seed, self.dtype.name, self.perturbations)
+            return nearby(all_of, (self.wide, widened(self.dy)), self.plan.seed, self.dtype.name, self.perturbations)
         except RAISED:
             return [np.zeros(1) for _ in self.leaves]
 
@@ -186,7 +210,7 @@ class Witnesses:
         return replace(self, primals=primals, leaves=leaves, y=value, cotangents=cotangents)
 
     def _sample(self, ours: Array, theirs: Array | None) -> Array:
-        generator = np.random.default_rng([self.seed, ours.size])
+        generator = np.random.default_rng([self.plan.seed, ours.size])
         few = SAMPLED // 4
         chosen = [generator.choice(ours.size, min(SAMPLED, ours.size), replace=False), np.argsort(-np.abs(ours))[:few]]
         if theirs is not None:
@@ -227,11 +251,11 @@ class Witnesses:
     def _differentiable(self) -> Callable[[Any, Any], Pullback]:
         from oracle import autodiff  # JAX is imported where it is needed, not before
 
-        reference: Any = self.reference
-        return autodiff.differentiable(reference, self.options)
+        reference: Any = self.plan.reference
+        return autodiff.differentiable(reference, self.plan.options)
 
     def _pull(self, primals: tuple[Any, ...], dy: Any) -> Pullback | None:
-        if self.reference is None:
+        if self.plan.reference is None:
             return None
         from oracle import autodiff
 

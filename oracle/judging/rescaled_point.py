@@ -65,7 +65,7 @@ def seek(witnesses: Witnesses, i: int, here: Evidence, below_roundoff: Array) ->
 
 def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
     """Nearer and nearer the origin; with the arguments as they are, and with all elements of one about as large."""
-    generator = np.random.default_rng([witnesses.seed, 0x656C73])
+    generator = np.random.default_rng([witnesses.plan.seed, 0x656C73])
     factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), witnesses.wide)
     level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), witnesses.wide, factors)
     for share, words in SHARES.items():

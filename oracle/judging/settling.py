@@ -28,7 +28,7 @@ FEW = 4  # elements that are swept fully before the verdict is taken again
 def settled(w: Witnesses, i: int, index: Array | None = None) -> Evidence:
     """The evidence about argument `i`; the differences take the entries `index` alone, if given."""
     evidence = w.measured(i, index)
-    if w.step is None:
+    if w.plan.step is None:
         evidence = swept_fully(evidence, w.evaluator, i)
     if judge(evidence).contradicted.size and w.dtype.name == "float64" and not evidence.estimate.kink.any():
         forgiven = condition_error(largest(w.condition[1 + i]), evidence.scale)
