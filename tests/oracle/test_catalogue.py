@@ -19,7 +19,7 @@ import optree
 import pytest
 
 import oracle
-from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue, verification
+from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue, findings
 from oracle.arrays import leaves_of, random_cotangent
 from oracle.power.smallest import NOT_SMOOTH, plant
 from oracle.report.document import row_of
@@ -182,7 +182,7 @@ def not_small(spec_name: str, case_name: str, leaf: int) -> list[tuple[int, ...]
 @pytest.fixture
 def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a search for the cause of each error: that has tests of its own, and takes longer than to find the error."""
-    monkeypatch.setattr(verification, "diagnose", lambda *_: "")
+    monkeypatch.setattr(findings, "diagnose", lambda *_: "")
 
 
 @pytest.mark.usefixtures("undiagnosed")
