@@ -165,7 +165,7 @@ def test_wrong_differences_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         estimate = right(*arguments, **options)
         return replace(estimate, value=estimate.value / 2)
 
-    monkeypatch.setattr(partials, "_searched", half)
+    monkeypatch.setattr(partials, "_controlled", half)
     assert all(g.judgement.verdict is Verdict.FAIL for g in checked(small()).values())
 
 

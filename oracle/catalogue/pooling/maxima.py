@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oracle.catalogue.windows import option_errors, padding_errors, pairs, per_axis, slides
+from oracle.catalogue.pooling.errors import adaptive_errors, image_errors, only_padding, whole_errors
+from oracle.catalogue.windows import pairs, per_axis, slides
 from oracle.spec import Case, Draw, Error, Flag, Spec, Strategy, composed, library
 from purenet.pooling import adaptive_max_pool, global_max_pool, max_pool1d, max_pool2d, max_pool3d, max_unpool
 
@@ -133,88 +134,6 @@ def unpoolings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     (x,), _ = images(draw)
     size = tuple(draw.between(1, 4) for _ in x.shape[2:])
     return (x,), {"indices": draw.labels(math.prod(size), *x.shape), "size": size}
-
-
-def image_errors(name: str, n: int) -> tuple[Error, ...]:
-    """What every pool along n axes with windows refuses."""
-    shape = {1: "L", 2: "H, W", 3: "D, H, W"}[n]
-
-    def good(draw: Draw) -> tuple[Any, ...]:
-        return (draw.normal(2, 2, *[4] * n),)
-
-    return (
-        *option_errors(name, n, good, {"window": 2}),
-        *padding_errors(name, n, good, {"window": 2}),
-        Error("window 0", good, ValueError, f"{name}: window must be at least 1, got 0", {"window": 0}),
-        Error("no window", good, TypeError, f"{name}: missing the keyword argument 'window'"),
-        Error(
-            "no batch axis",
-            lambda draw: (draw.normal(2, *[4] * n),),
-            ValueError,
-            f"{name}: x must have shape (N, C, {shape}), got",
-            {"window": 2},
-        ),
-        Error(
-            "integer x",
-            lambda draw: (draw.labels(9, 2, 2, *[4] * n),),
-            TypeError,
-            f"{name}: x must be a floating-point array",
-            {"window": 2},
-        ),
-    )
-
-
-def only_padding(name: str, n: int, **options: Any) -> Error:
-    return Error(
-        "a window of padding alone",
-        lambda draw: (draw.normal(2, 2, *[4] * n),),
-        ValueError,
-        f"{name}: a window holds nothing but padding",
-        {"window": 2, "padding": 2, **options},
-    )
-
-
-def whole_errors(name: str) -> tuple[Error, ...]:
-    return (
-        Error(
-            "no axis behind the channels",
-            lambda draw: (draw.normal(2, 3),),
-            ValueError,
-            f"{name}: x must have shape (N, C, ...), got (2, 3)",
-        ),
-        Error(
-            "no entries",
-            lambda draw: (draw.normal(2, 3, 0, 2),),
-            ValueError,
-            f"{name}: x must have entries in each channel, got (2, 3, 0, 2)",
-        ),
-        Error("integer x", lambda draw: (draw.labels(9, 2, 2, 3),), TypeError, f"{name}: x must be a floating-point array"),
-    )
-
-
-def adaptive_errors(name: str) -> tuple[Error, ...]:
-    def good(draw: Draw) -> tuple[Any, ...]:
-        return (draw.normal(2, 2, 4, 3),)
-
-    return (
-        Error("size 0", good, ValueError, f"{name}: size must be at least 1, got (2, 0)", {"size": (2, 0)}),
-        Error("size of one axis", good, ValueError, f"{name}: size must be an integer or a tuple of 2", {"size": (2,)}),
-        Error("half a size", good, TypeError, f"{name}: size must be an integer or a tuple of 2, got 1.5", {"size": 1.5}),
-        Error(
-            "no axis behind the channels",
-            lambda draw: (draw.normal(2, 3),),
-            ValueError,
-            f"{name}: x must have shape (N, C, ...), got (2, 3)",
-            {"size": 1},
-        ),
-        Error(
-            "no entries",
-            lambda draw: (draw.normal(2, 3, 0),),
-            ValueError,
-            f"{name}: x must have entries in each channel, got (2, 3, 0)",
-            {"size": 1},
-        ),
-    )
 
 
 # Of windows that share an entry, each with a tie, one may give it the gradient and the other not: between the slopes of the two

@@ -7,17 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from oracle.catalogue.pooling.errors import adaptive_errors, image_errors, only_padding, whole_errors
 from oracle.catalogue.pooling.maxima import (
     BATCH_OF_ONE,
     EMPTY_BATCH,
     adaptive,
-    adaptive_errors,
     by_parts,
-    image_errors,
     never_empty,
-    only_padding,
     padded_by_lax,
-    whole_errors,
     wholes,
     windows,
 )
