@@ -69,10 +69,11 @@ def judge(e: Evidence) -> Judgement:
         e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # nothing is wrong there
     if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.flags:
         return _by_reference(e, e.autodiff)
-    return _wrong(e) or _unseen(e) or _passed(e)
+    c, along = Comparison.of(e), _along(e)
+    return _wrong(e, c, along) or _unseen(e, c, _passed(e, c, along))
 
 
-def _wrong(e: Evidence) -> Judgement | None:
+def _wrong(e: Evidence, c: Comparison, along: float) -> Judgement | None:
     """The verdict if something contradicts the gradient, or the reference's values."""
     if e.other_point is not None and e.other_point.evidence is not None:
         verdict = Verdict.INCONCLUSIVE if e.other_point.generic else Verdict.FAIL
@@ -84,10 +85,9 @@ def _wrong(e: Evidence) -> Judgement | None:
             return Judgement(Verdict.FAIL, "link", None if apart is None else int(apart.argmax()))
     if e.numerically_zero:
         return None
-    contradicted = _contradicted(e, Comparison.of(e))
+    contradicted = _contradicted(e, c)
     if contradicted is not None:
         return contradicted
-    along = _along(e)
     if along > 1:
         return Judgement(Verdict.FAIL, "along", None, along)
     if e.tied_slope > 1:
@@ -99,14 +99,14 @@ def _wrong(e: Evidence) -> Judgement | None:
     return None
 
 
-def _unseen(e: Evidence) -> Judgement | None:
-    """The verdict if nothing was checked, or the differences cannot tell."""
-    passed, seen, c = _passed(e), e.estimate, Comparison.of(e)
+def _unseen(e: Evidence, c: Comparison, passed: Judgement) -> Judgement:
+    """`passed`, unless nothing was checked or the differences cannot tell."""
+    seen = e.estimate
     declared = e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
     if not declared and not e.analytic.any():
         return replace(passed, verdict=Verdict.VACUOUS, reason="zero" if e.analytic.size else "empty")
     if e.numerically_zero and not (e.other_point and e.other_point.right):
-        return None if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
+        return passed if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
     if seen.frozen.any():
         worst = int(seen.index[seen.frozen.argmax()])
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="frozen", worst=worst)
@@ -121,15 +121,15 @@ def _unseen(e: Evidence) -> Judgement | None:
     if e.other_point is not None and e.other_point.denied:
         worst = int(e.other_point.index[0])
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="hidden", worst=worst, contradicted=e.other_point.index)
-    return None
+    return passed
 
 
-def _passed(e: Evidence) -> Judgement:
+def _passed(e: Evidence, c: Comparison, along: float) -> Judgement:
     """PASS, or KINK where the slopes of the two sides differ."""
-    seen, c = e.estimate, Comparison.of(e)
+    seen = e.estimate
     used = np.maximum(c.numerical_used, c.autodiff_used)
     worst = int(seen.index[used.argmax()]) if used.size else None
-    most = max(float(used.max(initial=0.0)), _along(e))
+    most = max(float(used.max(initial=0.0)), along)
     if seen.kink.any():
         return Judgement(Verdict.KINK, "", int(seen.index[seen.kink.argmax()]), most)
     return Judgement(Verdict.PASS, "", worst, most)
