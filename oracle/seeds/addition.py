@@ -99,7 +99,7 @@ def practise(task: Learner) -> Learned:
 
 def lessons(setting: Setting) -> list[Learner]:
     """One for each variant."""
-    digits, hidden, steps = (2, 64, 250) if setting.quick else (3, 128, 25 * 386)
+    digits, hidden, steps = (2, 64, 220) if setting.quick else (3, 128, 25 * 386)
     return [Learner(reverse, attention, digits, hidden, steps, steps // 10) for reverse, attention in VARIANTS.values()]
 
 

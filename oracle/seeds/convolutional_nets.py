@@ -18,7 +18,7 @@ __all__ = ["EXPERIMENT", "section", "smoothness"]
 Array = NDArray[Any]
 
 EPOCHS, EPOCH = 20, 600  # of the full MNIST, and the steps of one
-QUICK = {"lenet": 120, "simple_convnet": 100, "deep_convnet": 60}
+QUICK = {"lenet": 100, "simple_convnet": 80, "deep_convnet": 60}
 """Steps of a quick run, with batches of half the size: about one epoch of the embedded digits."""
 NAMES = {"lenet": "LeNet", "simple_convnet": "SimpleConvNet", "deep_convnet": "DeepConvNet"}
 PUBLISHED = {"lenet": 0.989, "simple_convnet": 0.989, "deep_convnet": 0.9935}

@@ -27,7 +27,7 @@ BY_RATE = {"10": 10.0, "0.1": 0.1, "1e-10": 1e-10}
 
 
 def _steps(setting: Setting) -> int:
-    return 300 if setting.quick else 2000
+    return 200 if setting.quick else 2000
 
 
 def _lesson(setting: Setting, optimizer: str, rate: float, initializer: Any = "he") -> Lesson:

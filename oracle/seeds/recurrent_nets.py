@@ -119,7 +119,7 @@ def read(reading: Reading) -> Read:
 
 def readings(setting: Setting) -> list[Reading]:
     """Three cells with Adam; then the simple one with SGD, clipped and not."""
-    characters, hidden, steps, sampled = (100_000, 100, 100, 200) if setting.quick else (450_000, 256, 6000, 500)
+    characters, hidden, steps, sampled = (100_000, 100, 80, 200) if setting.quick else (450_000, 256, 6000, 500)
     read_well = [
         Reading(cell, cell, "Adam", 0.005, 1.0, characters, hidden, steps, sampled * (cell == "gru")) for cell in CELLS
     ]

@@ -130,7 +130,7 @@ def _lesson(setting: Setting, epochs: int, model: str = "multi_layer_net", **opt
 
 def few_digits(setting: Setting) -> list[Lesson]:
     """Without help; with weight decay; with dropout, ours and the book's."""
-    epochs = 120 if setting.quick else 300
+    epochs = 150 if setting.quick else 300
     return [
         _lesson(setting, epochs),
         _lesson(setting, epochs, l2=0.1),
