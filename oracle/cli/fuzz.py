@@ -17,6 +17,7 @@ __all__ = ["fuzz"]
 
 
 def fuzz(options: argparse.Namespace) -> Exit:
+    """`oracle fuzz`: random uses of ops; what fails is made smaller and written as a program."""
     try:
         from oracle.counterexamples import search
     except ImportError as error:

@@ -46,15 +46,18 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
 
 
 def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """The dtypes to verify in, `all` or one."""
     return DTYPES if options.dtype == "all" else (options.dtype,)
 
 
 def selection_of(options: argparse.Namespace) -> str:
+    """The part of the command line that says what is verified: two reports of the same selection are of the same cases."""
     parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype") if (v := getattr(options, k)))]
     return " ".join(parts)
 
 
 def jobs_of(options: argparse.Namespace) -> int:
+    """How many processes: one for each core, unless given."""
     return int(options.jobs or os.cpu_count() or 1)
 
 
@@ -65,17 +68,20 @@ def timeout_of(options: argparse.Namespace, *, at_size: bool = False) -> float |
 
 
 def check_reports(folder: Path) -> None:
+    """Stop with a message unless a report can be written to this folder: before the first case, not after the last."""
     with writing(folder):
         document.check_writable(folder)
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write these files, or stop with a message."""
     with writing(folder):
         document.write(folder, files)
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
+    """A folder that cannot be written to ends the command with a message, not with a traceback."""
     try:
         yield
     except OSError as error:

@@ -26,6 +26,7 @@ SHOWN = 5  # programs that are named
 
 
 def verify(options: argparse.Namespace) -> Exit:
+    """`oracle verify`: the cases that are named, in processes; the table, the reports, the exit code."""
     records = chosen(options)
     tasks = [task for module, record in records for task in campaign.tasks_of(record, dtypes_of(options), options.seed, module)]
     tasks = [task for task in tasks if options.case in (None, task.case)]

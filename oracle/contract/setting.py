@@ -144,15 +144,18 @@ def _bytes(a: Array) -> Array:
 
 
 def array_bits(option: Any) -> list[bytes]:
+    """The bytes of every array in an option, by which it is seen whether they have changed."""
     return [leaf.tobytes() for leaf in optree.tree_leaves(option) if isinstance(leaf, np.ndarray)]
 
 
 def copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
+    """The same tree with each array copied, or changed by `change`."""
     return optree.tree_map(lambda a: change(np.asarray(a)), tree)
 
 
 @contextmanager
 def tolerant() -> Iterator[None]:
+    """Within it, floating-point errors and warnings are nobody's concern."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
