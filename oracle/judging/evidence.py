@@ -64,6 +64,15 @@ class Evidence:
     """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
 
     @property
+    def zero_by_right(self) -> bool:
+        """Whether a gradient in a narrow dtype is declared to be zero, and is in float64 by JAX, but for rounding.
+
+        What a narrow dtype leaves of terms that cancel is then rounding, of which the differences need not know more.
+        """
+        declared = Flag.ZERO_GRADIENT in self.flags and self.dtype.name != "float64"
+        return declared and self.autodiff is not None and largest(self.autodiff) <= self.rounding
+
+    @property
     def numerically_zero(self) -> bool:
         """Whether the gradient, by all that speak of it, is zero but for rounding; unless JAX has the very same digits."""
         seen = ~self.estimate.kink

@@ -107,6 +107,8 @@ def _unseen(e: Evidence, c: Comparison, passed: Judgement) -> Judgement:
         return replace(passed, verdict=Verdict.VACUOUS, reason="zero" if e.analytic.size else "empty")
     if e.numerically_zero and not (e.other_point and e.other_point.right):
         return passed if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
+    if e.zero_by_right:
+        return passed
     if seen.frozen.any():
         worst = int(seen.index[seen.frozen.argmax()])
         return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="frozen", worst=worst)

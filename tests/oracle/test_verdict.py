@@ -543,9 +543,18 @@ EPS = 2.0**-52
 
 
 def judged(
-    error: float = 0.0, of_jax: float | None = 0.0, uncertainty: float = 0.0, *, kink: bool = False, **changes: Any
+    error: float = 0.0,
+    of_jax: float | None = 0.0,
+    uncertainty: float = 0.0,
+    *,
+    kink: bool = False,
+    numbers: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> tuple[Verdict, str]:
-    """The judgement on the gradient (1, 1), whose first entry is off by `error` and JAX's by `of_jax`."""
+    """The judgement on the gradient (1, 1), whose first entry is off by `error` and JAX's by `of_jax`.
+
+    `numbers` are other differences, `changes` other evidence.
+    """
     one, no = np.ones(2), np.zeros(2, bool)
     estimate = Estimate(
         index=np.arange(2),
@@ -571,7 +580,8 @@ def judged(
         budget=ErrorBudget.of(np.dtype(np.float64), 1.0, None),
         resolution=1.5e-8,
     )
-    judgement = judge(replace(evidence, **changes))
+    evidence = replace(evidence, estimate=replace(estimate, **(numbers or {})), **changes)
+    judgement = judge(evidence)
     return judgement.verdict, judgement.reason
 
 
@@ -701,3 +711,27 @@ def test_with_jax_a_narrow_dtype_hides_little(dtype: Any, error: float) -> None:
     only = row(verify(cube(wrong), X.astype(dtype), reference=lambda x: x**3))
     assert only.verdict is Verdict.FAIL
     assert only.worst_index == (2,)
+
+
+def test_a_narrow_gradient_that_is_zero_by_right_need_not_be_known_better() -> None:
+    """A bias of keys before a softmax: in float64 1e-19, in float32 what is left of terms that cancel."""
+    float32 = np.dtype(np.float32)
+    seen = {
+        "dtype": float32,
+        "analytic": np.array([1e-10, -2e-10]),
+        "autodiff": np.array([1e-19, 3e-19]),
+        "budget": ErrorBudget.of(float32, 1e-4, 1e-10),
+        "scale": 1e-4,
+        "rounding": 1e-14,
+        "flags": frozenset({Flag.ZERO_GRADIENT}),
+    }
+    numbers = {"value": np.zeros(2), "uncertainty": np.full(2, 1e-9), "left": np.zeros(2), "right": np.zeros(2)}
+    cases = {
+        "right": ({}, (Verdict.PASS, "")),
+        "not declared": ({"flags": frozenset[Flag]()}, (Verdict.INCONCLUSIVE, "uncertain")),
+        "not zero by JAX": ({"autodiff": np.array([1e-10, -2e-10])}, (Verdict.INCONCLUSIVE, "uncertain")),
+        "without JAX": ({"autodiff": None}, (Verdict.INCONCLUSIVE, "uncertain")),
+        "too large": ({"analytic": np.array([1e-6, 0.0])}, (Verdict.FAIL, "pullback")),
+    }
+    for what, (change, verdict) in cases.items():
+        assert judged(0.0, 0.0, numbers=numbers, **{**seen, **change}) == verdict, what
