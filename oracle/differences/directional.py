@@ -48,7 +48,7 @@ class Directional:
 
 
 def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int = 0) -> Directional:
-    """The derivative of `probe` along random directions in `blocks` disjoint blocks of the elements of its argument `leaf`.
+    """The derivative along random directions in `blocks` disjoint blocks of the elements of argument `leaf`.
 
     Every element takes part, with a random sign and in proportion to its size: a wrong element shows whichever it is, at
     the cost of a few evaluations per block instead of some per element. Across a kink there is no slope, and a step that is

@@ -66,7 +66,7 @@ class Estimate:
 def differentiate(
     evaluator: Evaluator, leaf: int, index: Array | None = None, *, steps: Array | float | None = None
 ) -> Estimate:
-    """The derivative of `probe` with respect to elements of its argument number `leaf` (all, unless `index` says which).
+    """The derivative of the function with respect to elements of its argument number `leaf` (all, unless `index` says which).
 
     `steps` are the first steps, chosen by the size of each element unless given.
     """

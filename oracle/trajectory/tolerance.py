@@ -53,9 +53,10 @@ def tolerance(slot: str, hand: list[Record], ensemble: list[list[Record]]) -> Ar
     """How far this slot may be off after each step."""
     strayed = np.zeros(len(hand))
     for member in ensemble:  # all steps at once
-        ours, theirs = (np.stack([record[slot] for record in run[: len(member)]]) for run in (hand, member))
+        steps = min(len(hand), len(member))
+        ours, theirs = (np.stack([record[slot] for record in run[:steps]]) for run in (hand, member))
         gaps = differences(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
-        strayed[: len(gaps)] = np.fmax(strayed[: len(gaps)], gaps.reshape(len(gaps), -1).max(axis=1, initial=0.0))
+        strayed[:steps] = np.fmax(strayed[:steps], gaps.reshape(steps, -1).max(axis=1, initial=0.0))
     return tolerance_of(strayed, [largest(record[slot]) for record in hand], hand[0][slot].dtype)
 
 
