@@ -1,4 +1,4 @@
-"""What was found, as rows: breaches of the contract, and evidence with its verdict, its errors and its cause."""
+"""From findings to rows: breaches of the contract, and evidence with its verdict, its errors and its cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
 from oracle.diagnosis.context import Context
 from oracle.judging.evidence import Evidence
-from oracle.judging.reported_errors import measured
+from oracle.judging.reported_errors import reported
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.exhibits import exhibit_of
 from oracle.row import Row, Verdict
@@ -64,38 +64,41 @@ class Findings:
         return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
 
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
-        """The verdict is that on all evidence; the numbers are those of the point at which it was found."""
-        where, verdict = "", judge(e).verdict
-        if e.other_point is not None and e.other_point.evidence is not None:
-            where, e = f"{e.other_point.where}{' ' if e.other_point.generic else ', '}", e.other_point.evidence
+        """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
+        overall, other = judge(e), e.other_point
+        e = e.deciding
         judgement = judge(e)
+        where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
         noticed = resolution(e) if self.large else None
-        at = np.flatnonzero(e.estimate.index == judgement.worst)
+        numerical = e.estimate.value[e.estimate.index == judgement.worst]
         return self.row(
-            e.parameter,
-            e.shape,
-            verdict,
+            e.parameter.name,
+            e.parameter.shape,
+            overall.verdict,
             where + diagnose(e, judgement, context),
             evidence=_compared(e, noticed),
             forward_error=forward_error,
             used=judgement.used,
+            reason=overall.reason.value,
             resolution=noticed,
-            worst_index=_place(judgement, e.shape),
+            worst_index=_place(judgement, e.parameter.shape),
             analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
-            numerical=float(e.estimate.value[at[0]]) if at.size else None,
+            numerical=float(numerical[0]) if numerical.size else None,
             autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
-            exhibit=exhibit_of(e, judgement),
-            **measured(e),
+            exhibit=exhibit_of(e, judgement, overall.reason),
+            **reported(e, judgement),
         )
 
 
 def _compared(e: Evidence, noticed: float | None) -> str:
     """How many elements were compared with each witness; and the smallest error that would have been noticed."""
     compared = f"numerical {e.estimate.index.size}/{e.analytic.size}"
-    if e.along is not None:
-        compared += f" and {count(len(e.along.blocks), 'direction')}"
-    if e.swept:
-        compared += f" and {count(len(e.swept), 'direction')} in {sum(s.ours.size for s in e.swept)} parts"
+    if e.directions.along is not None:
+        compared += f" and {count(len(e.directions.along.blocks), 'direction')}"
+    if e.directions.swept:
+        compared += (
+            f" and {count(len(e.directions.swept), 'direction')} in {sum(s.ours.size for s in e.directions.swept)} parts"
+        )
     if e.autodiff is not None:
         compared += f", autodiff {e.analytic.size}/{e.analytic.size}"
     if noticed is not None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Descent", "ErrorMap", "Exhibit", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
+__all__ = ["Descent", "ErrorMap", "Exhibit", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
 
 
 class Verdict(StrEnum):
@@ -85,13 +85,37 @@ class Parting:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """How a verdict arose: the entry that decided, its error budget and its comparisons. Errors are absolute."""
+
+    reason: str
+    """The name of the reason, see `oracle.judging.reasons`."""
+    entry: str
+    """The entry by its name; empty where no single entry decided."""
+    scale: float
+    """The roundoff scale of the gradient."""
+    analytic: float | None
+    numerical: float | None
+    autodiff: float | None
+    steps: tuple[float, ...]
+    """The steps of the differences at that entry."""
+    terms: dict[str, float]
+    """The four terms of the error budget, by name."""
+    comparisons: dict[str, tuple[float, float]]
+    """For each comparison that was made its error and what is allowed."""
+    measurements: tuple[str, ...]
+    """The further measurements that were made, in order."""
+
+
+@dataclass(frozen=True)
 class Exhibit:
-    """All that there is to draw of one row."""
+    """All that there is to draw and to explain of one row."""
 
     error_map: ErrorMap | None = None
     step_curve: StepCurve | None = None
     descent: Descent | None = None
     parting: Parting | None = None
+    explanation: Explanation | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,14 +123,24 @@ class Exhibit:
     @classmethod
     def of(cls, packed: Mapping[str, Any]) -> Exhibit:
         """The inverse of `as_dict`."""
-        kinds = {"error_map": ErrorMap, "step_curve": StepCurve, "descent": Descent, "parting": Parting}
-        parts = {name: packed[name] for name in kinds}
+        kinds = {
+            "error_map": ErrorMap,
+            "step_curve": StepCurve,
+            "descent": Descent,
+            "parting": Parting,
+            "explanation": Explanation,
+        }
+        parts = {name: packed.get(name) for name in kinds}
         return cls(**{name: None if part is None else kinds[name](**part) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)
 class Row:
-    """The evidence about one parameter, and what follows from it. Errors are relative to the tensor's largest entry."""
+    """The evidence about one parameter, and the verdict. Errors are relative to the tensor's largest entry.
+
+    The numbers are those of one entry, the one that decided: its error against each witness, the error estimate of the
+    differences there, and its value by each. Where a direction of many entries decided, they are those of the direction.
+    """
 
     family: str
     op: str
@@ -127,7 +161,9 @@ class Row:
     autodiff_error: float | None = None
     autodiff_ulp: float | None = None
     used: float | None = None
-    """The largest error as a fraction of what is allowed."""
+    """Its error as a fraction of what is allowed; no entry uses more."""
+    reason: str = ""
+    """Why the verdict is what it is, see `oracle.judging.reasons`; empty where the contract or an exception decided."""
     resolution: float | None = None
     """The smallest error of a single entry that would have been noticed; of an argument too large to be seen entry by entry."""
     peak_memory: int | None = None

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from oracle.adapters import Pair, named
 from oracle.arrays import leaves_of, random_cotangent, vector
-from oracle.judging.error_budget import ErrorBudget
+from oracle.judging.error_budget import ErrorBudget, narrow_dtype
 from oracle.measures import differences, eps_of, largest, relative
 from oracle.row import Row, Verdict, worst_first
 from oracle.subject import Subject
@@ -221,6 +221,7 @@ class _Ported:
             trees: Any = (self.cotangents, here, self.ours, rest)
             return optree.tree_map(sum_of, *trees)
 
+        vars(fwd)["of_one_dtype"] = True  # the port's gradients are known in their own dtype only
         return named(fwd, bwd, op[0] if isinstance(op, tuple) else op)
 
     def _parts(self, d: Any) -> tuple[float, Any]:
@@ -247,7 +248,9 @@ def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
     ours, theirs = vector(y), vector(value)
     error = differences(theirs, ours)
     dtype = max((np.asarray(leaf).dtype for leaf in optree.tree_leaves(y)), key=eps_of)
-    used = relative(error, ErrorBudget.of(dtype, largest(ours), None).autodiff)
+    scale = largest(ours)
+    budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale))
+    used = relative(error, budget.against_reference)
     if used <= 1:
         return []
     worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))

@@ -1,4 +1,15 @@
-"""One op at one point, through both witnesses, the contract, the verdict and the diagnosis: `verify`."""
+"""The story of one check: `verify`, and `_Run._story`, which every verification goes through.
+
+1. The op is run once (`contract.first_call`), and the form of its cotangents is checked (`contract.form`).
+2. The contract is checked: purity, linearity, determinism, memory (`contract.checks`).
+3. Both witnesses measure each gradient at this point (`judging.measurements`): central differences with their error estimates
+   (`differences`), and the reference by automatic differentiation (`autodiff`).
+4. The measurement is compared with the error budget (`judging.comparison`, `judging.error_budget`): truncation and noise,
+   roundoff, conditioning, dtype. A table gives the verdict (`judging.verdict`) with its reason (`judging.reasons`).
+5. As long as the verdict is open, further measurements are made, in order (`judging.escalation`): a full sweep of steps, tied
+   elements, rescaled arguments, kinks taken together, a generic point nearby.
+6. A wrong gradient is explained (`diagnosis`), and all that was found becomes rows (`findings`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +23,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.arrays import Leaf, leaves_of, narrowest, quiet
+from oracle.arrays import Leaf, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
@@ -24,7 +35,8 @@ from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Set
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of
 from oracle.judging.escalation import escalated
-from oracle.judging.measurements import Plan, Trouble, Witnesses
+from oracle.judging.measurements import Measurements, Plan
+from oracle.judging.point import Point, Trouble
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
@@ -168,7 +180,7 @@ def _native(array: Any) -> Any:
 
 @dataclass
 class _Run:
-    """One verification: its question, and the story of how it is answered."""
+    """One verification: what is verified and how, and the story of it."""
 
     subject: Subject
     primals: tuple[Any, ...]
@@ -179,19 +191,19 @@ class _Run:
     strict: bool
 
     def rows(self) -> Iterator[Row]:
-        """One by one, since a witness may not answer."""
+        """One by one, since a witness may raise."""
         found = Findings(self.label, tuple(self.leaves), has_reference=self.plan.reference is not None, large=self.large)
         try:
             with preserved():  # a change of what is global shows only where it has not been made before
                 y, dy, cotangents = first_call(self.subject, self.primals, self.plan.seed, strict=self.strict)
-            with quiet():  # what it warns of has been said
+            with quiet():  # its warnings were shown by the first call
                 yield from self._story(found, y, dy, cotangents)
         except (Trouble, MemoryError) as trouble:
             wrong = isinstance(trouble, Trouble) and trouble.wrong
             yield found.row("", (), Verdict.FAIL if wrong else Verdict.ERROR, str(trouble))
 
     def _story(self, found: Findings, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
-        """The contract is checked, both witnesses measure, each gradient is judged, and what is wrong explained."""
+        """The contract is checked, both witnesses measure, each gradient is judged, and a wrong one is explained."""
         batch = batch_of(self.leaves, y)
         breaches = well_formed(cotangents, self.names, self.primals, batch)
         if breaches:
@@ -207,33 +219,25 @@ class _Run:
         yield from rows
         if self.large:
             check_memory(self.primals)
-        witnesses = (AtSize if self.large else Witnesses)(
-            self._undisturbed(breaches),
-            self.primals,
-            self.leaves,
-            narrowest(self.leaves),
-            y,
-            dy,
-            cotangents,
-            self.plan,
-        )
+        point = Point(self._undisturbed(breaches), self.primals, y, dy, cotangents)
+        measurements = (AtSize if self.large else Measurements)(point, self.plan)
         contexts = Contexts(batch, large=self.large)
-        for i, e, those in witnesses.evidence() if isinstance(witnesses, AtSize) else escalated(witnesses):
-            context = contexts.of(those, i, ignores_cotangent=e.parameter in ignored)
-            row = found.judged(e, context, witnesses.forward_error)
-            if row.passed and e.parameter in ignored:  # right for this cotangent by chance
+        for i, e, there in measurements.known() if isinstance(measurements, AtSize) else escalated(measurements):
+            ignored_here = e.parameter.name in ignored
+            row = found.judged(e, contexts.of(there, i, ignores_cotangent=ignored_here), measurements.forward_error)
+            if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)
             yield row
-            for _, link in those.broken if isinstance(those, AtSize) else ():  # each stage that is wrong, once
-                if all(row.parameter != link.parameter for row in rows):
+            for _, link in there.broken if isinstance(there, AtSize) else ():  # each stage that is wrong, once
+                if all(row.parameter != link.parameter.name for row in rows):
                     rows.append(found.judged(link, Context(large=True), None))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
             yield from found.breached(check_contract(setting, [is_still_the_same]))
 
     def _undisturbed(self, breaches: Sequence[Breach]) -> Subject:
-        """The subject as the witnesses must see it: arguments, values and settings as they were, whatever it does to them."""
+        """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
         writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
         subject = self.subject.on_copies() if writes else self.subject
         return subject.sheltered() if any(GLOBAL in breach.what for breach in breaches) else subject
@@ -250,7 +254,7 @@ class _Run:
     def large(self) -> bool:
         """Whether some argument has so many elements that evaluations are counted for each argument.
 
-        In a chain that is sooner so, because its stages are looked at one by one.
+        A chain needs fewer, because its stages are measured one by one.
         """
         most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
         return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.plan.limit)

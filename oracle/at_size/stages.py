@@ -16,7 +16,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import flat
-from oracle.judging.conditioning import condition_error, conditioning
+from oracle.judging.conditioning import spreads
 from purenet import Op
 
 __all__ = ["Stage", "has_stages", "run"]
@@ -52,14 +52,14 @@ class Stage:
         """The cotangent of each of them."""
         return flat(self.cotangents)
 
-    def condition_error(self, k: int, scale: float, seed: int) -> float:
-        """What the rounding of its arguments does to the cotangent of the `k`-th array, if little."""
+    def spread(self, k: int, seed: int) -> float:
+        """How far the cotangent of the `k`-th array moves when the arguments of this stage are rounded."""
 
         def gradient(given: Any) -> list[Array]:
             primals, dy = given
             return flat(self.op.bwd(self.op.fwd(*primals, **self.options)[1], dy))
 
-        return condition_error(float(conditioning(gradient, (self.primals, self.dy), seed)[k].max(initial=0.0)), scale)
+        return float(spreads(gradient, (self.primals, self.dy), seed)[k].max(initial=0.0))
 
     def reaches(self, other: Stage) -> bool:
         """Whether the cotangent that this stage hands back goes on to `other`: where they part, in a chain, it comes later."""

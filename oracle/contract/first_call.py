@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from oracle.arrays import RAISED, leaves_of, random_cotangent
-from oracle.judging.measurements import Trouble
+from oracle.judging.point import Trouble
 from oracle.subject import Subject
 
 __all__ = ["first_call"]

@@ -14,7 +14,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowest, vector, widened
-from oracle.judging.conditioning import CONDITION_SAFETY, condition_error, conditioning, roundoff_scales
+from oracle.judging.conditioning import roundoff_scales, spreads
+from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
 from oracle.measures import eps_of, largest
 from oracle.subject import Subject
 
@@ -94,13 +95,13 @@ class Setting:
 
         dtype = narrowest(self.leaves(self.primals)).name
         try:
-            moved = conditioning(gradient, widened(self.primals), dtype=dtype)
+            moved = spreads(gradient, widened(self.primals), dtype=dtype)
         except RAISED:  # it does not take float64
             return [0.0] * len(self.sizes)
         if dtype == "float64":
-            return [condition_error(largest(m), size) for m, size in zip(moved, self.sizes, strict=True)]
+            return [float(conditioning(largest(m), size)) for m, size in zip(moved, self.sizes, strict=True)]
         return [
-            min(CONDITION_SAFETY * largest(m), NARROW_MOST_FORGIVEN * size) for m, size in zip(moved, self.sizes, strict=True)
+            min(SAMPLED_SAFETY * largest(m), NARROW_MOST_FORGIVEN * size) for m, size in zip(moved, self.sizes, strict=True)
         ]
 
     def is_close(self, i: int, one: Array, two: Array) -> bool:

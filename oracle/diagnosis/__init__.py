@@ -37,6 +37,7 @@ from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, p
 from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import Cause, View
 from oracle.judging.evidence import Evidence
+from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
 
 __all__ = ["diagnose"]
@@ -93,8 +94,6 @@ CAUSES: tuple[Cause, ...] = (
 OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, regions.one_entry)
 """Those that look once at each entry of an argument and ask nothing of the forward pass."""
 
-OF_DY = {""}  # what the verdict says by slopes, which are those of one cotangent
-
 
 def diagnose(e: Evidence, judgement: Judgement, context: Context) -> str:
     """The cause in words. Empty for a pass without anything to say."""
@@ -105,13 +104,13 @@ def diagnose(e: Evidence, judgement: Judgement, context: Context) -> str:
 def _diagnosed(e: Evidence, judgement: Judgement, context: Context) -> str:
     view = View.of(e, context)
     for_dy = view.for_dy if view is not None else ""
-    said = BY_REASON.get(judgement.reason)
-    if said is not None:
-        words = said(e, judgement)
-        return words + for_dy if words and judgement.reason in OF_DY else words
-    if judgement.reason == "convention":
+    in_words = BY_REASON.get(judgement.reason)
+    if in_words is not None:
+        words = in_words(e, judgement)
+        return words + for_dy if words and judgement.reason is Reason.AT_KINK else words  # its slopes are those of one dy
+    if judgement.reason is Reason.CONVENTION:
         return convention(e, judgement, context) + for_dy
-    if judgement.reason == "another-function":
+    if judgement.reason is Reason.ANOTHER_FUNCTION:
         return another_function(e, judgement) + for_dy
     found = _explanations(view) if view is not None else iter(())
     return next(found, "") or unexplained(e, judgement)

@@ -1,4 +1,4 @@
-"""What the verdict itself says: conventions, other functions, and what the differences cannot tell."""
+"""Reasons in words: conventions at kinks, other functions, and everything that leaves a verdict undecided."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from oracle.diagnosis.view import View, explains
 from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
 from oracle.judging.evidence import Evidence
+from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
 from oracle.measures import fit_scale
 from oracle.spec import Flag
@@ -69,22 +70,25 @@ def _not_the_forward_pass(e: Evidence, j: Judgement) -> str:
     )
 
 
-def _jax_contradicts(e: Evidence, j: Judgement) -> str:
-    return "JAX contradicts the gradient by less than the differences can see: more rounding than expected, or a small error"
+def _reference_contradicts(e: Evidence, j: Judgement) -> str:
+    return (
+        "the reference contradicts the gradient by less than the differences can resolve: "
+        "more rounding than expected, or a small error"
+    )
 
 
 def _differences_contradict(e: Evidence, j: Judgement) -> str:
-    return "the differences contradict both the gradient and JAX, but hardly more than they are uncertain"
+    return "the differences contradict both the gradient and the reference, by hardly more than their own error estimate"
 
 
 def _reference_rounds(e: Evidence, j: Judgement) -> str:
     return (
-        "the differences agree with the gradient, JAX with neither, but the reference moves as far when its arguments move by "
-        "their rounding: it loses these digits itself (terms that cancel; write it another way)"
+        "the differences agree with the gradient and the reference does not, but the reference's own gradient moves as far "
+        "when its arguments are rounded: it loses these digits itself (terms cancel; write the reference another way)"
     )
 
 
-def _frozen(e: Evidence, j: Judgement) -> str:
+def _step_below_ulp(e: Evidence, j: Judgement) -> str:
     where = int(np.flatnonzero(e.estimate.frozen)[0])
     return (
         f"step below one ULP: {e.estimate.frozen.sum()} of {e.estimate.index.size} elements do not move by a step of "
@@ -93,17 +97,19 @@ def _frozen(e: Evidence, j: Judgement) -> str:
 
 
 def _uncertain(e: Evidence, j: Judgement) -> str:
-    if e.overflows:
-        return "the differences cannot tell: the value itself is not finite here (choose other arguments)"
+    if e.values.overflow:
+        return "the differences cannot decide: the value itself is not finite here (choose other arguments)"
     where = np.flatnonzero(e.estimate.index == j.worst)
     if np.isnan(e.estimate.differences[where]).all():
         return (
-            f"the differences cannot tell: at {at(e, j.worst)} the function has no value on one side (the end of its domain?)"
+            f"the differences cannot decide: at {at(e, j.worst)} the function has no value on one side (the end of its domain?)"
         )
-    known = e.estimate.uncertainty[where]
-    digits = "nothing" if not np.isfinite(known).all() else f"it only to {float(known[0]) / (e.scale or 1.0):.1e} of its scale"
+    known = float(e.estimate.uncertainty[where].max(initial=np.inf if not where.size else 0.0))
+    bar = (
+        "it is unbounded" if not np.isfinite(known) else f"it is {known / (e.budget.scale or 1.0):.1e} of the gradient's scale"
+    )
     why = "noise, a bend sharper than any step, or a slope that has no limit"
-    return f"the differences cannot tell: at {at(e, j.worst)} they know {digits} ({why})"
+    return f"the differences cannot decide: at {at(e, j.worst)} their error estimate is too large: {bar} ({why})"
 
 
 def _zero(e: Evidence, j: Judgement) -> str:
@@ -114,44 +120,46 @@ def _empty(e: Evidence, j: Judgement) -> str:
     return "vacuous: the argument has no elements, so nothing was checked"
 
 
-def _nothing(e: Evidence, j: Judgement) -> str:
+def _rounding_only(e: Evidence, j: Judgement) -> str:
     return (
-        "vacuous: the gradient is zero but for rounding, beside terms that cancel, so nothing was checked "
+        "vacuous: the gradient is what rounding leaves when terms cancel, so nothing was checked "
         "(declare it, or choose other arguments)"
     )
 
 
 def _infinite(e: Evidence, j: Judgement) -> str:
-    if e.overflows:
+    if e.values.overflow:
         return f"the value is infinite here, and so is the slope at {at(e, j.worst)} (choose other arguments)"
-    others = "JAX's" if e.autodiff is not None else "that of the differences, which grow without end"
-    return f"the slope at {at(e, j.worst)} is infinite, as is {others}: nothing can be compared (choose other arguments)"
+    others = "the reference's is, too" if e.autodiff is not None else "the differences grow without end"
+    return f"the slope at {at(e, j.worst)} is infinite ({others}): nothing can be compared (choose other arguments)"
 
 
-def _hidden(e: Evidence, j: Judgement) -> str:
+def _below_roundoff(e: Evidence, j: Judgement) -> str:
     return (
-        f"{at(e, j.worst)} is another number than the differences know, but far below the rounding of larger terms, and "
-        "nowhere nearer the origin was it large enough to be judged"
+        f"{at(e, j.worst)} differs from the differences' value, but by far less than the rounding of larger terms, and at no "
+        "point nearer the origin was it large enough to be tested"
     )
 
 
-def _blind(e: Evidence, j: Judgement) -> str:
-    blocks = [block for block in (e.along.blocks if e.along is not None else ()) if block.blind and block.usual]
+def _too_many_kinks(e: Evidence, j: Judgement) -> str:
+    blocks = [
+        block for block in (e.directions.along.blocks if e.directions.along is not None else ()) if block.blind and block.usual
+    ]
     elements = sum(block.index.size for block in blocks)
     return (
-        f"too many kinks: of {elements} of the {e.analytic.size} elements nothing is known one by one "
-        "(a reference for JAX, a larger limit, or a smaller argument would tell)"
+        f"too many kinks: {elements} of {e.analytic.size} elements could not be tested one by one "
+        "(give a reference for JAX, a larger limit, or a smaller argument)"
     )
 
 
 def _of_ties(e: Evidence, j: Judgement) -> str:
     return (
-        f"ties: {at(e, j.worst)} is not between the slopes of the two sides, but equal to other elements at kinks, with which "
-        "it may share another slope (of sorted numbers, say); a reference would tell"
+        f"ties: {at(e, j.worst)} lies outside the slopes of the two sides, but is equal to other elements at kinks, with which "
+        "it may share a slope, as sorted numbers do (give a reference to decide)"
     )
 
 
-def _joint(e: Evidence, j: Judgement) -> str:
+def _tied_slope(e: Evidence, j: Judgement) -> str:
     kinks = e.estimate.index[e.estimate.kink]
     return (
         f"ties: each of {kinks.size} elements such as {at(e, j.worst)} is at a kink and its entry lies between the slopes of "
@@ -165,35 +173,38 @@ def _no_subgradient(e: Evidence, j: Judgement) -> str:
     alone = f"the entry at {at(e, j.worst)} lies" if kinks.size == 1 else f"each of {kinks.size} entries at kinks lies"
     return (
         f"kink: {alone} between the slopes of the two sides, but together they are no gradient: where "
-        f"several elements move at once, they are outside the slopes of both sides, by up to {e.excess:.2g} of these"
+        f"several elements move at once, they are outside the slopes of both sides, by up to {e.kinks.excess:.2g} of these"
     )
 
 
-def _link(e: Evidence, j: Judgement) -> str:
-    return f"made of a wrong cotangent: the stage {e.link} hands one back that is not the derivative of that stage"
+def _wrong_stage(e: Evidence, j: Judgement) -> str:
+    return f"made of a wrong cotangent: the stage {e.wrong_stage} hands one back that is not the derivative of that stage"
 
 
-BY_REASON: dict[str, Callable[[Evidence, Judgement], str]] = {
-    "link": _link,
-    "": lambda e, j: _at_kinks(e),
-    "not-finite": _not_finite,
-    "values": _values,
-    "not-the-forward-pass": _not_the_forward_pass,
-    "jax-contradicts": _jax_contradicts,
-    "differences-contradict": _differences_contradict,
-    "reference-rounds": _reference_rounds,
-    "frozen": _frozen,
-    "uncertain": _uncertain,
-    "zero": _zero,
-    "nothing": _nothing,
-    "infinite": _infinite,
-    "hidden": _hidden,
-    "blind": _blind,
-    "joint": _joint,
-    "tied": _of_ties,
-    "no-subgradient": _no_subgradient,
-    "empty": _empty,
+BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {
+    Reason.AGREES: lambda e, j: "",
+    Reason.AT_KINK: lambda e, j: _at_kinks(e),
+    Reason.WRONG_STAGE: _wrong_stage,
+    Reason.NOT_FINITE: _not_finite,
+    Reason.OTHER_VALUES: _values,
+    Reason.NOT_THE_FORWARD_PASS: _not_the_forward_pass,
+    Reason.REFERENCE_CONTRADICTS: _reference_contradicts,
+    Reason.DIFFERENCES_CONTRADICT: _differences_contradict,
+    Reason.REFERENCE_ROUNDS: _reference_rounds,
+    Reason.STEP_BELOW_ULP: _step_below_ulp,
+    Reason.UNCERTAIN: _uncertain,
+    Reason.ZERO: _zero,
+    Reason.ROUNDING_ONLY: _rounding_only,
+    Reason.INFINITE: _infinite,
+    Reason.BELOW_ROUNDOFF: _below_roundoff,
+    Reason.TOO_MANY_KINKS: _too_many_kinks,
+    Reason.TIED_SLOPE: _tied_slope,
+    Reason.TIED: _of_ties,
+    Reason.NO_SUBGRADIENT: _no_subgradient,
+    Reason.ALMOST_A_SUBGRADIENT: _no_subgradient,
+    Reason.EMPTY: _empty,
 }
+"""The words of every reason that needs no search for a cause."""
 
 
 def _at_kinks(e: Evidence) -> str:
@@ -211,12 +222,12 @@ def another_function(e: Evidence, j: Judgement) -> str:
     """The differences agree with the gradient, JAX with neither."""
     assert j.worst is not None
     assert e.autodiff is not None
-    known = "values differ too" if e.value_error is not None and not e.value_error <= 1 else "values agree"
+    known = "values differ too" if e.values.differ else "values agree"
     fit = fit_scale(e.analytic, e.autodiff)
-    fits = fit is not None and explains(fit.scale * e.autodiff, e.analytic, e.autodiff, e.dtype)
+    fits = fit is not None and explains(fit.scale * e.autodiff, e.analytic, e.autodiff, e.parameter.dtype)
     times = f"; ours is {fit.scale:.6g} times the reference's gradient" if fit and fits else ""
     return (
-        f"another function than the reference: the differences agree with the gradient, JAX with neither "
+        f"another function than the reference: the differences agree with the gradient, and the reference with neither "
         f"(at {at(e, j.worst)} {e.analytic[j.worst]:.6g} against {e.autodiff[j.worst]:.6g}; {known}{times})"
     )
 
@@ -224,7 +235,7 @@ def another_function(e: Evidence, j: Judgement) -> str:
 def unexplained(e: Evidence, j: Judgement) -> str:
     """How much is wrong and where, for want of a cause."""
     if j.worst is None:
-        return f"no known cause; wrong along random directions of {e.parameter}, by {j.used:.3g} times what is allowed"
+        return f"no known cause; wrong along random directions of {e.parameter.name}, by {j.used:.3g} times what is allowed"
     looked_at = f"{e.estimate.index.size} entries"
     if e.estimate.index.size < e.analytic.size:
         looked_at += f" looked at (of {e.analytic.size})"
@@ -232,7 +243,7 @@ def unexplained(e: Evidence, j: Judgement) -> str:
     scale = reported_scale(e)
     where = np.flatnonzero(e.estimate.index == j.worst)
     known: Array = e.estimate.value[where]
-    if e.autodiff is not None and (Flag.NOT_THE_DERIVATIVE in e.flags or not where.size):
+    if e.autodiff is not None and (Flag.NOT_THE_DERIVATIVE in e.parameter.flags or not where.size):
         known = e.autodiff[[j.worst]]
     error = abs(e.analytic[j.worst] - float(known[0])) / scale if known.size and scale else float("nan")
     return f"no known cause: {share}, the worst at {at(e, j.worst)} by {error:.2e} of the largest entry"

@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-from oracle.arrays import flat, leaves_of, widened
+from oracle.arrays import leaves_of
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.jacobian import Budget
-from oracle.judging.measurements import Witnesses
+from oracle.judging.measurements import Measurements
 
 __all__ = ["Context", "Contexts"]
 
@@ -36,38 +36,38 @@ class Contexts:
     def __init__(self, batch: int | None, *, large: bool) -> None:
         self.batch = batch
         self.large = large
-        self.budgets: dict[int, tuple[Witnesses, Budget]] = {}
+        self.budgets: dict[int, tuple[Measurements, Budget]] = {}
 
-    def of(self, w: Witnesses, i: int, *, ignores_cotangent: bool) -> Context:
+    def of(self, m: Measurements, i: int, *, ignores_cotangent: bool) -> Context:
         """What a diagnosis of argument `i` may ask for; of large ones only what looking costs."""
         sizes = {} if self.batch is None else {"batch": self.batch}
         if self.large:
             return Context(sizes, ignores_cotangent=ignores_cotangent, large=True)
-        _, budget = self.budgets.setdefault(id(w), (w, Budget()))  # with the witnesses, so that no others get their number
+        _, budget = self.budgets.setdefault(id(m), (m, Budget()))  # kept with its point, so that no other gets its id
         forward = ForwardPass(
-            lambda *primals, **options: w.subject.forward(*primals, **options)[0],
-            w.wide,
-            [leaf.path for leaf in w.leaves],
+            lambda *primals, **options: m.point.subject.forward(*primals, **options)[0],
+            m.point.wide,
+            [leaf.path for leaf in m.point.leaves],
             i,
-            widened(w.dy),
-            w.subject.options,
-            w.subject.defaults(len(w.primals)),
-            lambda primals: flat(w.subject.bwd(w.subject.fwd(*primals)[1], widened(w.dy)))[i],
+            m.point.wide_dy,
+            m.point.subject.options,
+            m.point.subject.defaults(len(m.point.primals)),
+            lambda primals: m.point.gradients_at(primals, m.point.wide_dy)[i],
             budget,
-            budget.reserved(len(w.leaves) - i - 1),
-            value_by_rule=getattr(w.subject.forward, "value_by_rule", None),
+            budget.reserved(len(m.point.leaves) - i - 1),
+            value_by_rule=getattr(m.point.subject.forward, "value_by_rule", None),
         )
-        return Context(sizes | _sizes(w, i), forward.numbers, ignores_cotangent, forward=forward)
+        return Context(sizes | _sizes(m, i), forward.numbers, ignores_cotangent, forward=forward)
 
 
-def _sizes(w: Witnesses, i: int) -> dict[str, int]:
+def _sizes(m: Measurements, i: int) -> dict[str, int]:
     """Named numbers that a gradient may be multiplied or divided by: of outputs, of elements, dimensions, their products."""
-    sizes = {"number of outputs": w.evaluator.cotangent.size, "number of elements": w.evaluator.origin[i].size}
+    sizes = {"number of outputs": m.point.evaluator.cotangent.size, "number of elements": m.point.evaluator.origin[i].size}
     products: dict[str, int] = {}
-    value = leaves_of(("the value",), (w.y,))
-    for leaf in (*w.leaves, *value):
+    value = leaves_of(("the value",), (m.point.y,))
+    for leaf in (*m.point.leaves, *value):
         sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
-    for leaf in (*value, *w.leaves):  # a mean over several axes is mostly one of the cotangent
+    for leaf in (*value, *m.point.leaves):  # a mean over several axes is mostly one of the cotangent
         shape = np.shape(leaf.array)
         for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
             words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"

@@ -43,7 +43,7 @@ class View:
         """JAX's gradient is the true one, or else the differences, where they were taken; None where nothing is known."""
         if e.autodiff is not None:
             index, truth = np.arange(e.analytic.size), e.autodiff
-            tolerance = np.full(truth.shape, e.budget.autodiff)
+            tolerance = np.full(truth.shape, e.budget.against_reference)
         else:
             # At a kink any value between the slopes of the two sides is true.
             low, high = np.minimum(e.estimate.left, e.estimate.right), np.maximum(e.estimate.left, e.estimate.right)
@@ -53,16 +53,16 @@ class View:
             index, truth = e.estimate.index[known], value[known]
             spread = np.where(e.estimate.kink, e.estimate.slope_uncertainty, e.estimate.uncertainty)[known]
             with np.errstate(over="ignore"):
-                tolerance = e.budget.autodiff + 4 * np.nan_to_num(spread, nan=np.inf)
+                tolerance = e.budget.against_reference + 4 * np.nan_to_num(spread, nan=np.inf)
         return cls(e, context, index, e.analytic[index], truth, tolerance) if index.size else None
 
     @property
     def name(self) -> str:
-        return self.e.parameter
+        return self.e.parameter.name
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.e.shape
+        return self.e.parameter.shape
 
     @property
     def whole(self) -> bool:
@@ -103,7 +103,7 @@ class View:
     def explained_by(self, supposed: Array, where: Array | None = None) -> bool:
         """Whether a supposed gradient (at some of the known entries) leaves next to nothing of the error."""
         where = np.ones(self.ours.shape, bool) if where is None else where
-        return explains(supposed, self.ours[where], self.truth[where], self.e.dtype)
+        return explains(supposed, self.ours[where], self.truth[where], self.e.parameter.dtype)
 
     def fits(self, supposed: Array, where: Array | None = None, uncertainty: float = 0.0) -> bool:
         """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ.

@@ -17,8 +17,8 @@ Array: TypeAlias = NDArray[Any]
 
 def at(e: Evidence, index: int | None) -> str:
     """An entry by its name, such as `params.w[0, 3]`."""
-    place: Sequence[Any] = np.unravel_index(index, e.shape) if index is not None and e.shape else ()
-    return f"{e.parameter}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter
+    place: Sequence[Any] = np.unravel_index(index, e.parameter.shape) if index is not None and e.parameter.shape else ()
+    return f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter.name
 
 
 def counted(indices: Sequence[int] | Array, most: int = 6) -> str:

@@ -1,62 +1,66 @@
-"""The gradient against both witnesses, element by element, in units of what is allowed."""
+"""The gradient against both witnesses, entry by entry, in units of the error budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from oracle.judging.conditioning import CONDITION_SAFETY
-from oracle.judging.error_budget import AUTODIFF_ROUNDING, KNOWN, MULTIPLE, ROUNDING
-from oracle.judging.evidence import Evidence
-from oracle.measures import EPSILON, differences, largest
+from oracle.judging.error_budget import KNOWN, REFERENCE_TERMS, SAMPLED_SAFETY, roundoff, truncation_and_noise
+from oracle.judging.evidence import Array, Evidence
+from oracle.measures import differences, largest
 from oracle.spec import Flag
 
 __all__ = ["Comparison", "below_roundoff", "best_known", "doubted", "ratio", "reported_scale"]
 
-Array = NDArray[Any]
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """The elements seen by the differences against the other two."""
+    """The three comparisons, for the entries that were differentiated."""
 
     error: Array
-    """Against the differences; at a kink, beyond the slopes of both sides."""
-    numerical_used: Array
-    autodiff_used: Array
-    apart: Array
-    """The differences against JAX, in units of what is allowed between these two."""
+    """Of the gradient against the differences; at a kink, beyond the slopes of both sides."""
+    differences_used: Array
+    """That error as a fraction of `SAFETY u + r + c + t`."""
+    reference_used: Array
+    """Of the gradient against the reference, as a fraction of `r + c + t`; 0 without a reference."""
+    witnesses_used: Array
+    """Of the differences against the reference, as a fraction of what these two are allowed; 0 at kinks."""
     uncertain: Array
+    """Whether the differences are too uncertain to decide."""
 
     @classmethod
     def of(cls, e: Evidence) -> Comparison:
-        seen = e.estimate
-        ours = e.analytic[seen.index]
-        spread = np.where(np.isfinite(seen.uncertainty), seen.uncertainty, np.inf)
-        allowed = MULTIPLE * spread + e.budget.numerical
-        error = differences(ours, seen.value)
+        measured = e.estimate
+        ours = e.analytic[measured.index]
+        uncertainty = np.where(np.isfinite(measured.uncertainty), measured.uncertainty, np.inf)
         # At a kink any value between the slopes of the two sides is a gradient.
-        low, high = np.minimum(seen.left, seen.right), np.maximum(seen.left, seen.right)
+        low, high = np.minimum(measured.left, measured.right), np.maximum(measured.left, measured.right)
         with np.errstate(invalid="ignore"):
             outside = np.maximum(np.maximum(low - ours, ours - high), 0.0)
-        # But among ties, as of sorted numbers, the slopes of one element alone are not all there are: there JAX decides.
-        excused = np.isin(seen.index, e.tied) if e.autodiff is not None else np.zeros(seen.index.shape, bool)
-        error = np.where(excused, 0.0, np.where(seen.kink, outside, error))
-        allowed = np.where(seen.kink, MULTIPLE * seen.slope_uncertainty + e.budget.numerical, allowed)
-        uncertain = ~seen.kink & ~(spread <= e.resolution * e.scale) & (spread > 0)
-        if e.autodiff is None:
-            none = np.zeros(seen.index.size)
-            return cls(error, ratio(error, allowed), none, none, uncertain)
-        theirs = e.autodiff[seen.index]
-        apart = np.where(seen.kink | excused, 0.0, ratio(differences(theirs, seen.value), allowed + e.budget.autodiff))
-        return cls(error, ratio(error, allowed), ratio(differences(ours, theirs), e.budget.autodiff), apart, uncertain)
+        error = np.where(measured.kink, outside, differences(ours, measured.value))
+        # Among ties, as in sorted numbers, one element's own two slopes do not bound the gradient: there the reference decides.
+        excused = np.isin(measured.index, e.kinks.tied) & (e.autodiff is not None)
+        error = np.where(excused, 0.0, error)
+        estimate = np.where(measured.kink, measured.slope_uncertainty, uncertainty)
+        decisive = (uncertainty <= e.budget.resolution * e.budget.scale) | (uncertainty == 0)
+        by_differences = ratio(error, e.budget.against_differences(estimate))
+        by_reference, apart = np.zeros(error.size), np.zeros(error.size)
+        if e.autodiff is not None:
+            theirs = e.autodiff[measured.index]
+            by_reference = ratio(differences(ours, theirs), e.budget.against_reference)
+            apart = ratio(differences(theirs, measured.value), e.budget.between_witnesses(estimate))
+            apart = np.where(measured.kink | excused, 0.0, apart)
+        return cls(error, by_differences, by_reference, apart, ~measured.kink & ~decisive)
+
+    @property
+    def used(self) -> Array:
+        """The larger share of what the gradient is allowed against each witness."""
+        return np.maximum(self.differences_used, self.reference_used)
 
 
 def ratio(error: Array, allowed: Array | float) -> Array:
-    """How much of the allowance an error uses: 0 for no error even where nothing is allowed, infinite for NaN."""
+    """How much of its allowance an error uses: 0 for no error even where nothing is allowed, infinite for NaN."""
     allowed = np.broadcast_to(allowed, error.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(error == 0, 0.0, error / allowed)
@@ -64,46 +68,45 @@ def ratio(error: Array, allowed: Array | float) -> Array:
 
 
 def doubted(e: Evidence, *, only_contradicted: bool = False) -> Array:
-    """Flat indices about which a witness contradicts the gradient (or knows nothing), the worst first."""
+    """Flat indices where a witness contradicts the gradient (or is too uncertain to decide), the worst first."""
     c = Comparison.of(e)
-    used = np.maximum(c.numerical_used, c.autodiff_used)
-    doubt = (used > 1) | (c.uncertain & (not only_contradicted))
-    order = np.argsort(-np.where(doubt, used, -1.0), kind="stable")[: int(doubt.sum())]
+    doubt = (c.used > 1) | (c.uncertain & (not only_contradicted))
+    order = np.argsort(-np.where(doubt, c.used, -1.0), kind="stable")[: int(doubt.sum())]
     return np.asarray(e.estimate.index[order])
 
 
-def below_roundoff(e: Evidence, condition: Array | float = 0.0) -> Array:
-    """Flat indices of the entries whose error is too large for their own size, however small beside the roundoff scale.
+def below_roundoff(e: Evidence, spread: Array | float = 0.0) -> Array:
+    """Flat indices of the entries below the roundoff floor: their error is too large for their own size.
 
-    `condition` is how far each entry moves with the rounding of the arguments. An entry is not meant if the differences know it
-    better than that, and agree.
+    `spread` is how far each entry moves when the arguments are rounded. An entry does not count if the differences agree with
+    it and know it to a fraction of that error.
     """
-    if e.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.flags:
+    if e.parameter.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
         return np.zeros(0, dtype=np.intp)
-    seen, eps = e.estimate, EPSILON["float64"]
-    own = CONDITION_SAFETY * np.broadcast_to(condition, e.analytic.shape)
-    ours = e.analytic[seen.index]
-    spread = MULTIPLE * seen.uncertainty + ROUNDING * eps * np.abs(seen.value) + own[seen.index]
-    error = differences(ours, seen.value)
+    measured = e.estimate
+    own = SAMPLED_SAFETY * np.broadcast_to(spread, e.analytic.shape)  # not capped: an entry's own size is small anyway
+    ours = e.analytic[measured.index]
+    allowed = truncation_and_noise(measured.uncertainty) + roundoff(np.abs(measured.value)) + own[measured.index]
+    error = differences(ours, measured.value)
     if e.autodiff is None:
-        # And where of no entry anything is known but that it is small, of none is known that it is right.
-        ignorant = not (spread < KNOWN * np.abs(ours)).any()
-        return np.asarray(seen.index[~seen.kink & (error > spread) | (ignorant & (ours != 0))])
+        # If no entry is known to a fraction of its size, nothing shows that any of them is right.
+        ignorant = not (allowed < KNOWN * np.abs(ours)).any()
+        return np.asarray(measured.index[~measured.kink & (error > allowed) | (ignorant & (ours != 0))])
     apart = differences(e.analytic, e.autodiff)
-    bad = apart > AUTODIFF_ROUNDING * eps * np.abs(e.autodiff) + own
-    agree = ~seen.kink & (error <= spread) & (spread < KNOWN * apart[seen.index])
-    bad[seen.index[agree | seen.kink]] = False
+    bad = apart > roundoff(np.abs(e.autodiff), REFERENCE_TERMS) + own
+    agree = ~measured.kink & (error <= allowed) & (allowed < KNOWN * apart[measured.index])
+    bad[measured.index[agree | measured.kink]] = False
     return np.flatnonzero(bad)
 
 
 def reported_scale(e: Evidence) -> float:
-    """What a reported error is relative to: the largest entry of the true gradient, as far as it is known."""
-    seen = e.estimate.value[np.isfinite(e.estimate.value)]
-    return largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale
+    """The number to which reported errors are relative: the largest entry of the true gradient, as far as it is known."""
+    measured = e.estimate.value[np.isfinite(e.estimate.value)]
+    return largest(e.autodiff if e.autodiff is not None else measured) or largest(e.analytic) or e.budget.scale
 
 
 def best_known(e: Evidence) -> Array:
-    """The best that is known of each element: what JAX says in float64, or else the differences; NaN where nothing is."""
+    """The best known value of each element: the reference's in float64, or else the differences'; NaN where there is none."""
     if e.autodiff is not None:
         return e.autodiff
     truth = np.full_like(e.analytic, np.nan)

@@ -13,21 +13,18 @@ from oracle.arrays import RAISED, flat, narrowed, quiet, vector, widened
 from oracle.measures import EPSILON, differences, largest
 from oracle.subject import Subject
 
-__all__ = ["CONDITION_SAFETY", "PERTURBATIONS", "condition_error", "conditioning", "nearby", "roundoff_scales"]
+__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "nearby", "roundoff_scales", "spreads"]
 
 Array = NDArray[Any]
 
-PERTURBATIONS = 4  # by which conditioning is measured
-CONDITION_SAFETY = 16.0  # times what the nudges move, another order of the same operations may
-MOST_FORGIVEN = 2.0**-30  # of a gradient's size: no more is forgiven
-DISCONTINUOUS = 2.0**-20  # of it: what the rounding of its arguments moves further is at a jump, or means nothing
-ON_THE_WAY = (0.25, 0.0625, 0.015625)  # to the origin: where the roundoff scales of values and gradients are looked for
+PERTURBATIONS = 4  # random roundings of the arguments: with fewer the spread of an entry is often underestimated
+TOWARDS_ORIGIN = (1 / 4, 1 / 16, 1 / 64)  # of the arguments: points on the ray to the origin, where saturation ends
 
 
 def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
     """The size of the value and of each gradient, here and on the way to the origin: what their rounding is measured by."""
     path = [[largest(vector(y)), *(largest(a) for a in flat(cotangents))]]
-    for t in ON_THE_WAY:
+    for t in TOWARDS_ORIGIN:
         with quiet():
             try:
                 value, residuals = subject.fwd(*optree.tree_map(lambda a, t=t: np.asarray(a * t), widened(primals)))
@@ -45,14 +42,14 @@ def _typical(sizes: Sequence[float]) -> float:
     Where a function is saturated its size grows by less and less towards the origin, where 1 / x**3 grows by the same
     factor with every step: its size there says nothing of its rounding here.
     """
-    if len(sizes) > len(ON_THE_WAY) and min(sizes) > 0:
+    if len(sizes) > len(TOWARDS_ORIGIN) and min(sizes) > 0:
         here, first, *_, before, last = sizes
         if last > 2 * before and last / before > 0.5 * first / here:
             return here
     return max(sizes)
 
 
-def conditioning(
+def spreads(
     gradient: Callable[[Any], Sequence[Array]],
     primals: Any,
     seed: int = 0,
@@ -88,8 +85,3 @@ def nearby(
             found = errors(perturbed)
         most = list(found) if most is None else [np.maximum(*pair) for pair in zip(most, found, strict=True)]
     return most or []
-
-
-def condition_error(condition: float, size: float) -> float:
-    """What the rounding of the arguments may do to a gradient of this size that they move so far."""
-    return min(CONDITION_SAFETY * condition, MOST_FORGIVEN * size) if condition <= DISCONTINUOUS * size else 0.0

@@ -1,7 +1,18 @@
-"""How far rounding lets a gradient be off, and the constants of what is forgiven.
+"""Everything that a comparison may forgive: four terms, each one function, and every safety factor that they use.
 
-The unit is the roundoff scale of a gradient: its largest entry at the point or on the ray to the origin. A saturated function
-has a gradient far below the rounding of its own intermediate values; it is not judged by digits that nobody can compute.
+| term | what it is | function |
+|---|---|---|
+| truncation and noise `u` | the error estimate of the differences for one entry | `truncation_and_noise` |
+| roundoff `r` | what a sum of so many terms of that size loses | `roundoff` |
+| conditioning `c` | how far the gradient moves when its arguments are rounded | `conditioning` |
+| dtype `t` | what a dtype below float64 loses; 0 in float64 | `narrow_dtype` |
+
+Three comparisons use them (`ErrorBudget`): a gradient agrees with the differences within `SAFETY u + r + c + t`, with the
+reference within `r + c + t`, and the differences agree with the reference within `SAFETY u + r + c + t`.
+
+Roundoff is measured by the roundoff scale: the largest entry of the gradient at the point, or on the ray to the origin. A
+saturated function has a gradient far below the rounding of its own intermediate values. Nobody can compute its digits, so it is
+not judged by them.
 """
 
 from __future__ import annotations
@@ -14,39 +25,129 @@ from numpy.typing import NDArray
 
 from oracle.measures import EPSILON
 
-__all__ = ["AUTODIFF_ROUNDING", "KNOWN", "MULTIPLE", "NUMERICALLY_ZERO", "ROUNDING", "ErrorBudget"]
+__all__ = [
+    "GROSS",
+    "KNOWN",
+    "NARROW_LOSS",
+    "REFERENCE_TERMS",
+    "SAFETY",
+    "SAMPLED_SAFETY",
+    "SHORT_SUM",
+    "TERMS",
+    "ErrorBudget",
+    "conditioning",
+    "narrow_dtype",
+    "roundoff",
+    "truncation_and_noise",
+]
 
 Array = NDArray[Any]
 
-MULTIPLE = 4.0  # of the stated uncertainty; the true error was within 2 of it in every function tried
-ROUNDING = 16.0  # ULP of the roundoff scale that the differences and the gradient may be apart beside that
-AUTODIFF_ROUNDING = 1024.0  # ULP of the roundoff scale that JAX may be apart: two routes to the same number, long sums
-NARROW = 8.0  # ULP, and times what the arguments' own rounding does, for a dtype below float64 without a reference
-NUMERICALLY_ZERO = 64.0  # ULP of the value over the argument: what is left of terms of that size when they cancel
-KNOWN = 0.1  # of an error: what is known better than that speaks against it
+SAFETY = 4.0
+"""Times an error estimate. The true error was within 2 estimates for every function tried; with 2 instead of 4, one right
+gradient in some thousands fails, with 8 the error that a check notices doubles."""
+TERMS = 16.0
+"""Terms of size `scale` whose roundings may add up in a gradient or in a difference. An op that sums more has a larger scale on
+its way; with 4, right softmax and norm layers fail, with 64 an error of 1e-14 passes."""
+REFERENCE_TERMS = 1024.0
+"""The same between our gradient and the reference's: two routes to one number, through sums in another order. JAX's
+convolutions and norms need up to 300; with 10,000 an error of 2e-12 of the largest entry would pass."""
+SHORT_SUM = 64.0
+"""Terms where an entry is judged by its own size, or a sum cancels: more than any op of the catalogue rounds there, and less
+than any error that is not rounding."""
+SAMPLED_SAFETY = 16.0
+"""Times the largest of a few random samples of a spread: another order of the same operations moves a result further than the
+samples do. With 4, right gradients beside cancellation fail; 64 would hide errors of the fourth digit there."""
+MOST_FORGIVEN = 2.0**-30
+"""Of the roundoff scale: conditioning forgives no more, so that an ill-conditioned point never hides an error of 1e-9."""
+GROSS = 2.0**-20
+"""Of the roundoff scale: no rounding in float64 is as large. Beyond it a spread is a discontinuity, and an error is one that
+even differences that claim too much can be believed about."""
+KNOWN = 0.1
+"""Of an error: differences whose allowance is below this share of it decide about it."""
+NARROW_LOSS = 2.0**-13
+"""Of the roundoff scale: the most that intermediate numbers of a narrow dtype may lose where no reference shows what they do;
+about half the digits of float32. An op that loses more should compute in a wider dtype."""
+
+
+def truncation_and_noise(uncertainty: Any) -> Any:
+    """`SAFETY u`: the extrapolation's own error estimate of an entry, which covers truncation and measured rounding noise."""
+    return SAFETY * uncertainty
+
+
+def roundoff(scale: Any, terms: float = TERMS, dtype: str = "float64") -> Any:
+    """`r = terms eps scale`: a sum of n terms of size s is off by at most gamma(n) s, about n eps s (Higham 2002, 4.2)."""
+    return terms * EPSILON[dtype] * scale
+
+
+def conditioning(spread: Any, scale: float) -> Any:
+    """`c`: no computation is more exact than its arguments, whose rounding moves the gradient by `spread` (sampled).
+
+    It forgives nothing where the spread is as large as a discontinuity.
+    """
+    limited = np.minimum(SAMPLED_SAFETY * spread, MOST_FORGIVEN * scale)
+    return np.where(np.less_equal(spread, GROSS * scale), limited, 0.0)
+
+
+def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None, spread: float | None = None) -> float:
+    """`t`: what a dtype below float64 may lose.
+
+    `reference_error` is what the reference loses in that dtype, `spread` is how far the gradient moves when its arguments are
+    rounded to it; None if that is not known. A gradient may lose as much as the reference and as its conditioning.
+    """
+    if dtype == "float64":
+        return 0.0
+    ulp = EPSILON[dtype] * scale
+    if reference_error is not None:
+        return SAFETY * max(reference_error + ulp, spread or 0.0)
+    return SHORT_SUM * ulp if spread is None else 2 * SAFETY * (spread + ulp)
 
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """What rounding alone may do, as absolute errors, against each witness."""
+    """The terms of one gradient that all its entries share, and the three comparisons that they allow."""
 
-    numerical: float
-    autodiff: float
+    scale: float
+    """The roundoff scale of the gradient."""
+    secant: float
+    """The slope that would change the values by their own size."""
+    conditioning: float = 0.0
+    """The term `c`."""
+    dtype: float = 0.0
+    """The term `t`."""
+    eps: float = EPSILON["float64"]
+    """The rounding of the values, which limits what differences can know."""
+    reference_conditioning: float = 0.0
+    """How far the reference's own gradient may be off, where it alone contradicts the others."""
 
-    @classmethod
-    def of(cls, dtype: np.dtype[Any], scale: float, by_jax: float | None = None, condition: float | None = None) -> ErrorBudget:
-        """For a dtype narrower than float64: as accurate as JAX, which is off `by_jax` there, and as the arguments are exact.
+    @property
+    def entry(self) -> float:
+        """`r + c + t`: what an entry may be off beside the differences' own error estimate."""
+        return float(roundoff(self.scale)) + self.conditioning + self.dtype
 
-        `condition` is how far the gradient moves when they move by their rounding; None if that is not known.
-        """
-        eps = EPSILON["float64"]
-        if dtype.name == "float64":
-            return cls(ROUNDING * eps * scale, AUTODIFF_ROUNDING * eps * scale)
-        ulp = EPSILON[dtype.name] * scale
-        alone = 64 * ulp if condition is None else NARROW * (condition + ulp)
-        narrow = alone if by_jax is None else max(4 * (by_jax + ulp), NARROW / 2 * (condition or 0.0))
-        return cls(narrow, narrow)
+    def against_differences(self, uncertainty: Array) -> Array:
+        """`SAFETY u + r + c + t`, for entries with these error estimates."""
+        return np.asarray(truncation_and_noise(uncertainty) + self.entry)
 
-    def with_condition(self, condition_error: float) -> ErrorBudget:
-        """The same, and the rounding that the arguments themselves carry into the gradient."""
-        return ErrorBudget(self.numerical + condition_error, self.autodiff + condition_error)
+    @property
+    def against_reference(self) -> float:
+        """`r + c + t`, where `r` counts the terms of two routes to the same number."""
+        return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype
+
+    def between_witnesses(self, uncertainty: Array) -> Array:
+        """`SAFETY u + r + c + t` for the differences against the reference."""
+        return np.asarray(truncation_and_noise(uncertainty) + self.against_reference)
+
+    @property
+    def resolution(self) -> float:
+        """The largest error estimate, in units of the scale, that still decides anything: about half the digits."""
+        return SAFETY * float(np.sqrt(self.eps))
+
+    @property
+    def zero(self) -> float:
+        """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
+        return float(roundoff(self.secant, SHORT_SUM))
+
+    def is_zero(self, size: float) -> bool:
+        """Whether a gradient of this size is zero but for rounding."""
+        return size <= self.zero

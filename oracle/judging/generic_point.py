@@ -1,42 +1,40 @@
-"""A point whose entries are 0, whole or alike makes many a wrong formula right: a generic point nearby is measured, too.
+"""Zeros, ones and equal entries make many a wrong formula right: the gradient is tested at a generic point nearby, too.
 
-At ones x is as good as x**2, for equal arguments the gradient of a is that of b, and at zeros the second term of a sum is
-nothing. So where a gradient passes at such arguments its slope along one random direction is taken at others nearby, at which
-no two entries are alike; if that contradicts it, all of its entries are measured there. What is wrong there is not certainly
-wrong: a formula may be meant for arguments of a kind. So probabilities go on summing to 1, and a matrix that is symmetric,
-antisymmetric or triangular stays so.
+At ones x is as good as x**2, for equal arguments the gradient of a is that of b, and at zeros the second term of a sum is 0. So
+where a gradient passes at such arguments, its slope along one random direction is measured at others nearby, no two of whose
+entries are alike. If that contradicts it, all of its entries are measured there. A gradient that is wrong there is not for
+certain wrong, since a formula may be meant for arguments of one kind. So probabilities go on summing to 1, and a matrix that
+is symmetric, antisymmetric or triangular stays so.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import optree
-from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
-from oracle.judging.error_budget import MULTIPLE
-from oracle.judging.evidence import OtherPoint
-from oracle.judging.measurements import Witnesses
+from oracle.judging.error_budget import GROSS, truncation_and_noise
+from oracle.judging.evidence import Array, OtherPoint
+from oracle.judging.measurements import Measurements
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
 
-__all__ = ["generic", "is_special", "seek", "witnesses"]
+__all__ = ["generic", "is_special", "measurements", "seek"]
 
-Array = NDArray[Any]
-
-AWAY = (2.0**-4, 2.0**-10)  # of each element, or of the argument's size for one at 0; the second, if the domain ends before
-WHOLE = 2.0  # whole numbers up to this are special
-WHERE = "right at these arguments, but not beside them, where no entry is 0, whole or like another (choose such ones): there"
+AWAY = (2.0**-4, 2.0**-10)
+"""Of each element, or of the argument's size for one at 0: far enough that x and x**2 differ plainly. The second distance is
+for ops whose domain ends before the first."""
+WHOLE = (
+    2.0  # whole numbers up to this are special: x**2 = x at 1, 2 x = x**2 at 2; from 3 on no usual formula is right by chance
+)
 SUM = 1e-9  # how near to 1 probabilities sum
-TINY = float(np.finfo(np.float64).tiny)
-GROSS = 1e-6  # of the terms of a slope: a formula that is right only at the point is wrong by far more
-NEAR = 2.0**-6  # of the usual first step: the kinks of the point itself are not far
+NEAR = 2.0**-6  # of the usual first step: the kinks of the special point itself are not far, and longer steps cross them
+WHERE = "right at these arguments, but not beside them, where no entry is 0, whole or like another (choose such ones): there"
 
 
 def is_special(primals: Any) -> bool:
@@ -76,18 +74,20 @@ def _of_its_kind(x: Array, by: Array) -> Array:
     return by
 
 
-def seek(there: Witnesses, i: int) -> OtherPoint | None:
-    """What contradicts the gradient of argument `i` at the arguments of `there`, if anything does."""
-    with quiet(), suppress(Exception):  # what raises is outside the op's domain
-        x, ours = there.evaluator.origin[i].reshape(-1), there.gradients[i]
+def seek(there: Measurements, i: int) -> OtherPoint | None:
+    """The evidence against the gradient of argument `i` at the arguments of `there`, if it is wrong."""
+    with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
+        evaluator = there.point.evaluator
+        x, ours = evaluator.origin[i].reshape(-1), there.point.gradients[i]
         generator = np.random.default_rng([there.plan.seed, i, x.size])
         direction = generator.choice([-1.0, 1.0], x.size) * np.maximum(np.abs(x), size_of(x))
         sizes = np.abs(ours * direction)
-        usual = np.median(sizes[sizes > 0]) if (sizes > 0).any() else 0.0
-        direction = np.where(sizes > usual, direction * usual / np.maximum(sizes, TINY), direction)  # or one hides all others
-        slope = slope_along(there.evaluator, i, np.arange(x.size), direction, NEAR)
+        usual = np.median(sizes[sizes > 0]) if sizes.any() else 0.0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            direction = np.where(sizes > usual, direction * usual / sizes, direction)  # or one entry hides all others
         terms = ours * direction
-        if slope is None or not abs(terms.sum() - slope[0]) > GROSS * np.abs(terms).sum() + MULTIPLE * slope[1]:
+        slope = slope_along(evaluator, i, np.arange(x.size), direction, NEAR)
+        if slope is None or not abs(terms.sum() - slope[0]) > GROSS * np.abs(terms).sum() + truncation_and_noise(slope[1]):
             return None
         evidence = settled(there, i)
         judgement = judge(evidence)
@@ -96,13 +96,13 @@ def seek(there: Witnesses, i: int) -> OtherPoint | None:
     return None
 
 
-def witnesses(here: Witnesses) -> Witnesses | None:
-    """The same witnesses at a generic point near a special one; None if this is none, or nothing can be computed there."""
-    if here.dtype.name != "float64" or not is_special(here.wide):
+def measurements(here: Measurements) -> Measurements | None:
+    """The same measurements at a generic point near a special one; None if this is none, or nothing can be computed there."""
+    if here.point.dtype.name != "float64" or not is_special(here.point.wide):
         return None
     for away in AWAY:
         with quiet(), suppress(Exception):
-            there = replace(here.at(generic(here.wide, here.plan.seed, away)), estimates={})
-            if all(np.isfinite(a).all() for a in (vector(there.y), *there.gradients)):
+            there = here.at(here.point.at(generic(here.point.wide, here.plan.seed, away)))
+            if all(np.isfinite(a).all() for a in (vector(there.point.y), *there.point.gradients)):
                 return there
     return None

@@ -1,4 +1,4 @@
-"""The errors and the fitted factor that a row reports."""
+"""The numbers that a row reports: those of the one entry, or direction, that decided, and two statistics of all entries."""
 
 from __future__ import annotations
 
@@ -7,41 +7,78 @@ from typing import Any
 import numpy as np
 
 from oracle.judging.comparison import reported_scale
-from oracle.judging.evidence import Evidence
-from oracle.judging.verdict import directional_errors
-from oracle.measures import EPSILON, differences, fit_scale, relative, ulps
+from oracle.judging.error_budget import SAFETY, roundoff
+from oracle.judging.evidence import Array, Evidence
+from oracle.judging.verdict import Judgement, Slopes
+from oracle.measures import differences, fit_scale, relative, ulps
 from oracle.spec import Flag
 
-__all__ = ["measured"]
-
-JAX_ROUNDING = 4.0  # ULP of the roundoff scale: how exact JAX is taken to be where the differences are measured by it
+__all__ = ["reported"]
 
 
-def measured(e: Evidence) -> dict[str, Any]:
-    """The errors and the fitted factor that a row reports, relative to the largest entry."""
-    scale = reported_scale(e)
-    smooth = ~e.estimate.kink
-    index = e.estimate.index[smooth]
-    witness = e.autodiff
-    if witness is None and e.estimate.index.size == e.analytic.size:
-        witness = np.empty_like(e.analytic)
-        witness[e.estimate.index] = e.estimate.value
-    fit = fit_scale(e.analytic, witness) if witness is not None else None
-    report: dict[str, Any] = {"fitted_scale": fit.scale if fit else None}
-    if e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.flags:
-        report["numerical_error"] = max(
-            relative(differences(e.analytic[index], e.estimate.value[smooth]), scale), relative(directional_errors(e), scale)
-        )
-        report["numerical_uncertainty"] = relative(e.estimate.uncertainty[smooth], scale)
+def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
+    """The fields of a row that are measured, relative to the largest entry of the true gradient.
+
+    Where no entry decided, the differences' numbers are those of the direction that did, or of the entry that used most.
+    """
+    by_differences = e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.parameter.flags
+    fields: dict[str, Any] = {"fitted_scale": _fitted_scale(e)}
+    if by_differences:
+        fields |= _of_differences(e, judgement)
+        if e.autodiff is not None and e.parameter.dtype.name == "float64":
+            fields |= _understated(e, e.autodiff)
     if e.autodiff is not None:
-        error = differences(e.analytic, e.autodiff)
-        at = int(error.argmax()) if error.size else 0
-        report["autodiff_error"] = relative(error, scale)
-        if e.dtype.name == "float64" and Flag.NOT_THE_DERIVATIVE not in e.flags:
-            apart = differences(e.estimate.value[smooth], e.autodiff[index])
-            rounding = JAX_ROUNDING * EPSILON["float64"] * e.scale
-            known = np.isfinite(e.estimate.uncertainty[smooth])
-            report["compared"] = int(known.sum())
-            report["understated"] = int((apart > e.estimate.uncertainty[smooth] + rounding)[known].sum())
-        report["autodiff_ulp"] = ulps(float(e.analytic[at]), float(e.autodiff[at]), e.dtype) if error.size else 0.0
-    return report
+        fields |= _of_reference(e, e.autodiff, judgement)
+    return fields
+
+
+def _of_differences(e: Evidence, judgement: Judgement) -> dict[str, Any]:
+    scale, measured, slopes = reported_scale(e), e.estimate, Slopes.of(e)
+    at = np.flatnonzero(measured.index == judgement.worst)
+    if not at.size:
+        if not e.analytic.size:
+            return {"numerical_error": 0.0, "numerical_uncertainty": 0.0}
+        if slopes.worst is None or judgement.worst is not None:
+            return {}  # the differences did not measure that entry
+        error, uncertainty = slopes.error[slopes.worst], slopes.uncertainty[slopes.worst]
+        size = slopes.size[slopes.worst]
+        return {"numerical_error": _share(error / size, scale), "numerical_uncertainty": _share(uncertainty / size, scale)}
+    ours, low, high = e.analytic[judgement.worst], measured.left[at[0]], measured.right[at[0]]
+    if measured.kink[at[0]]:
+        error, uncertainty = max(min(low, high) - ours, ours - max(low, high), 0.0), measured.slope_uncertainty[at[0]]
+    else:
+        error, uncertainty = differences(ours, measured.value[at[0]]), measured.uncertainty[at[0]]
+    return {"numerical_error": _share(error, scale), "numerical_uncertainty": _share(uncertainty, scale)}
+
+
+def _of_reference(e: Evidence, reference: Array, judgement: Judgement) -> dict[str, Any]:
+    error = differences(e.analytic, reference)
+    if not error.size:
+        return {"autodiff_error": 0.0, "autodiff_ulp": 0.0}
+    at = int(error.argmax()) if judgement.worst is None else judgement.worst
+    return {
+        "autodiff_error": _share(error[at], reported_scale(e)),
+        "autodiff_ulp": ulps(float(e.analytic[at]), float(reference[at]), e.parameter.dtype),
+    }
+
+
+def _understated(e: Evidence, reference: Array) -> dict[str, int]:
+    """At how many smooth entries the differences are further from the reference than they state and than that may round."""
+    smooth = ~e.estimate.kink & np.isfinite(e.estimate.uncertainty)
+    apart = differences(e.estimate.value, reference[e.estimate.index])[smooth]
+    stated = e.estimate.uncertainty[smooth] + roundoff(e.budget.scale, SAFETY)
+    return {"compared": int(smooth.sum()), "understated": int((apart > stated).sum())}
+
+
+def _fitted_scale(e: Evidence) -> float | None:
+    """The factor that takes the true gradient to ours with the least squared error, if all of it is known."""
+    truth = e.autodiff
+    if truth is None and e.estimate.index.size == e.analytic.size:
+        truth = np.empty_like(e.analytic)
+        truth[e.estimate.index] = e.estimate.value
+    fit = None if truth is None else fit_scale(e.analytic, truth)
+    return fit.scale if fit else None
+
+
+def _share(error: Any, scale: float) -> float:
+    return relative(np.atleast_1d(error), scale)

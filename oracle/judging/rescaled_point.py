@@ -1,8 +1,8 @@
 """Small entries can be wrong by less than the roundoff of larger ones: they are tested again at rescaled arguments.
 
-A gradient may be tiny because the function is saturated, or because an element is: then its error is far below the rounding
-of larger terms, on the way or in the same tensor, and passes whatever it is. But a formula that is wrong here is wrong
-nearer the origin, too, where the function is not saturated, and at arguments of like size, where no entry is tiny.
+A gradient may be tiny because the function is saturated, or because an element is tiny. Then its error is far below the
+rounding of larger terms, and passes whatever it is. A formula that is wrong here is also wrong nearer the origin, where the
+function is not saturated, and at arguments of like size, where no entry is tiny.
 """
 
 from __future__ import annotations
@@ -13,90 +13,78 @@ from typing import Any
 
 import numpy as np
 import optree
-from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
 from oracle.judging.comparison import best_known
-from oracle.judging.error_budget import AUTODIFF_ROUNDING, MULTIPLE
-from oracle.judging.evidence import Evidence, OtherPoint
-from oracle.judging.measurements import Witnesses
+from oracle.judging.conditioning import TOWARDS_ORIGIN
+from oracle.judging.error_budget import REFERENCE_TERMS, roundoff, truncation_and_noise
+from oracle.judging.evidence import Array, Evidence, OtherPoint
+from oracle.judging.measurements import Measurements
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
-from oracle.measures import EPSILON, differences
+from oracle.measures import differences
 from oracle.row import Verdict
 
 __all__ = ["seek"]
 
-Array = NDArray[Any]
-
-MOST = 16  # entries that are tested
-SHARES = {
-    1.0: "these arguments",
-    0.25: "a quarter of these arguments",
-    0.0625: "a sixteenth of these arguments",
-    0.015625: "1/64 of these arguments",
-}
-VISIBLE = 2.0**-10  # of the roundoff scale
-KNOWN = 1e-3  # of an entry: how exactly the differences must know what they deny
+MOST = 16  # entries that are tested, those of the largest relative error: each costs a full measurement at every point
+VISIBLE = 2.0**-10
+"""Of the roundoff scale, or of an entry: an entry as large as that cannot be wrong unnoticed, and differences that know an
+entry as well as that are believed. With 2**-6 entries of a usual softmax would never be large enough."""
 
 
-def seek(witnesses: Witnesses, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Witnesses]:
-    """Whether these entries of the gradient of argument `i` are wrong somewhere, or right where that would show.
+def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Measurements]:
+    """Whether these entries of the gradient of argument `i` are wrong somewhere, or right where an error would show.
 
-    And the witnesses that saw it.
+    And the measurements that show it.
     """
     unknown = _grossest(here, below_roundoff)
-    for where, primals in _points(witnesses):
-        with quiet(), suppress(Exception):  # what raises is outside the op's domain
-            others = witnesses.at(primals)
-            there = settled(others, i, unknown)
-            judgement = judge(there)
+    for where, primals in _points(m):
+        with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
+            there = m.at(m.point.at(primals))
+            evidence = settled(there, i, unknown)
+            judgement = judge(evidence)
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:
-                hides_less = f"at {where}, where rounding hides less"
-                return OtherPoint(wrong, right=False, where=hides_less, evidence=there), others
+                return OtherPoint(wrong, right=False, where=f"at {where}, where rounding hides less", evidence=evidence), there
             if judgement.verdict.passes:
-                unknown = np.setdiff1d(unknown, _visible(there, unknown))
+                unknown = np.setdiff1d(unknown, _visible(evidence, unknown))
         if not unknown.size:
-            return OtherPoint(unknown, right=True), witnesses
-    denied = _denied(here, unknown)
-    return OtherPoint(unknown, right=False, denied=bool(denied.any())), witnesses
+            return OtherPoint(unknown, right=True), m
+    return OtherPoint(unknown, right=False, contradicted=bool(_contradicted(here, unknown).any())), m
 
 
-def _points(witnesses: Witnesses) -> Iterator[tuple[str, Any]]:
+def _points(m: Measurements) -> Iterator[tuple[str, Any]]:
     """Nearer and nearer the origin; with the arguments as they are, and with all elements of one about as large."""
-    generator = np.random.default_rng([witnesses.plan.seed, 0x656C73])
-    factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), witnesses.wide)
-    level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), witnesses.wide, factors)
-    for share, words in SHARES.items():
+    generator = np.random.default_rng([m.plan.seed, 0x656C73])
+    wide: Any = m.point.wide
+    factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), wide)
+    level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), wide, factors)
+    for share in (1, *TOWARDS_ORIGIN):
+        words = "these arguments" if share == 1 else f"1/{1 / share:.0f} of these arguments"
         if share < 1:
-            yield words, optree.tree_map(lambda a, t=share: np.asarray(a * t), witnesses.wide)
+            yield words, optree.tree_map(lambda a, t=share: np.asarray(a * t), wide)
         yield f"{words}, all made of like size", optree.tree_map(lambda a, t=share: np.asarray(a * t), level)
 
 
 def _grossest(e: Evidence, below_roundoff: Array) -> Array:
-    """Of these entries some, those whose error is the largest share of them."""
-    truth = best_known(e)
+    """Some of these entries: those whose error is the largest share of them."""
+    ours, truth = e.analytic[below_roundoff], best_known(e)[below_roundoff]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = differences(e.analytic[below_roundoff], truth[below_roundoff]) / np.maximum(
-            np.abs(e.analytic[below_roundoff]), np.abs(truth[below_roundoff])
-        )
+        share = differences(ours, truth) / np.maximum(np.abs(ours), np.abs(truth))
     return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
 
 
 def _visible(e: Evidence, index: Array) -> Array:
-    """Those of the entries of a gradient that is right which could not be wrong unnoticed."""
+    """Those of the entries of a right gradient that could not be wrong unnoticed."""
     truth = best_known(e)
-    close = differences(e.analytic, truth) <= AUTODIFF_ROUNDING * EPSILON["float64"] * np.abs(truth)
-    return np.asarray(index[((np.abs(truth) >= VISIBLE * e.scale) | (close & (truth != 0)))[index]])
+    close = differences(e.analytic, truth) <= roundoff(np.abs(truth), REFERENCE_TERMS)
+    return np.asarray(index[((np.abs(truth) >= VISIBLE * e.budget.scale) | (close & (truth != 0)))[index]])
 
 
-def _denied(e: Evidence, index: Array) -> Array:
-    """Which of the entries are quite other numbers by differences that know them."""
-    at = np.searchsorted(e.estimate.index, index)
-    at = np.minimum(at, e.estimate.index.size - 1)
-    value, spread = e.estimate.value[at], MULTIPLE * e.estimate.uncertainty[at]
-    seen = (e.estimate.index[at] == index) & ~e.estimate.kink[at]
-    return np.asarray(
-        seen & (value != 0) & (spread <= KNOWN * np.abs(value)) & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value))
-    )
+def _contradicted(e: Evidence, index: Array) -> Array:
+    """Which of the entries are quite other numbers by differences that know them well."""
+    at = np.minimum(np.searchsorted(e.estimate.index, index), e.estimate.index.size - 1)
+    value, allowed = e.estimate.value[at], truncation_and_noise(e.estimate.uncertainty[at])
+    known = (e.estimate.index[at] == index) & ~e.estimate.kink[at] & (value != 0) & (allowed <= VISIBLE * np.abs(value))
+    return np.asarray(known & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value)))

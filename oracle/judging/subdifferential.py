@@ -1,8 +1,9 @@
 """At kinks: whether the entries are right together, not only each by itself.
 
-Between the slopes of its two sides every entry of a gradient is as good as another; but not with every other. |a - b| at
-a = b has the gradients (t, -t) for t from -1 to 1, so (1, 1) is none, though each 1 is between the slopes -1 and 1; and no
-gradient of a norm at 0 is longer than 1. A convex function rises along any direction at least as fast as a gradient of it says.
+Each entry of a gradient at a kink may be anything between the slopes of its two sides, but not independently of the others.
+|a - b| at a = b has the gradients (t, -t) for t from -1 to 1, so (1, 1) is none, though each 1 is between the slopes -1 and 1;
+and no gradient of a norm at 0 is longer than 1. A convex function rises along any direction at least as fast as each of its
+gradients predicts.
 """
 
 from __future__ import annotations
@@ -13,31 +14,29 @@ from typing import Any
 
 import numpy as np
 import optree
-from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, size_of, unvector, vector
+from oracle.differences.one_sided import SHARP
+from oracle.judging.error_budget import SAFETY, roundoff
+from oracle.judging.evidence import Array
 from oracle.subject import Subject
 
 __all__ = ["excess"]
 
-Array = NDArray[Any]
-
-DIRECTIONS = 12  # at random, for each group of elements
-GROUPS = 6  # of each kind
-TOGETHER = 4  # elements of a group
-NOISE = 2.0**-50  # of a value
-STEP = 2.0**-20  # in units of the argument's size: kinks are at the point itself, and nothing else bends so sharply
-BENT = 2.0**-10  # of a slope: by how much those of the two sides differ at a kink
-SLACK = 2.0**-12  # of the slopes, for the step and the rounding
+DIRECTIONS = 12  # at random, for each group of elements: one that is outside the slopes by a quarter shows in most of them
+GROUPS = 6  # of each kind: more cost evaluations
+TOGETHER = 4  # elements of a group: kinks of real functions join two elements, or all
+STEP = 2.0**-20  # in units of the argument's size: kinks are at the point itself, and nothing smooth bends so sharply
+SLACK = 2.0**-12  # of the slopes: how far a smooth function bends over the step, and the rounding of the slopes
 
 
 def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks: Array, seed: int = 0) -> float:
-    """How far the gradient is, along directions around elements of argument `leaf` at kinks, from between both sides' slopes.
+    """How far the gradient lies outside the slopes of both sides, along directions around elements of argument `leaf` at kinks.
 
-    As a share of these slopes; 0 if it is between them along all. A few elements are moved at a time: a kink and what is at
-    its place in other arguments, a kink and what is equal to it, or some kinks. Only outputs take part that bend to the same
-    side along every direction, and their cotangents get the sign that makes all of them convex: what bends both ways has other
-    gradients, too.
+    As a share of these slopes; 0 if it lies between them along all. A few elements are moved at a time: a kink and the elements
+    at its place in other arguments, a kink and its equals, or some kinks. Only outputs take part that bend to the same side
+    along every direction, and their cotangents get the sign that makes all of them convex: an output that bends both ways has
+    other gradients, too.
     """
     tree: Any = primals
     origin, structure = optree.tree_flatten(tree)
@@ -49,7 +48,7 @@ def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks
             there = _Point(subject, structure, origin, value, residuals, np.abs(vector(dy)))
             for elements in _groups(origin, leaf, kinks, generator):
                 worst = max(worst, there.beyond(_directions(origin, elements, generator)))
-        except RAISED:  # the end of the op's domain: nothing can be said
+        except RAISED:  # the end of the op's domain: nothing is known
             pass
     return worst
 
@@ -80,7 +79,7 @@ def _directions(origin: list[Array], elements: list[tuple[int, int]], generator:
 
 @dataclass(frozen=True)
 class _Point:
-    """A function at a point, with what its pullback needs, and the sizes of its cotangent."""
+    """A function at a point, with its residuals, and the sizes of its cotangent."""
 
     subject: Subject
     structure: optree.PyTreeSpec
@@ -94,7 +93,7 @@ class _Point:
         here = vector(self.value).copy()
         ahead = np.array([(self._displaced(d, STEP) - here) / STEP for d in directions])
         behind = np.array([(here - self._displaced(d, -STEP)) / STEP for d in directions])
-        noise = NOISE * np.abs(here) / STEP
+        noise = roundoff(np.abs(here), SAFETY) / STEP
         weights = _one_sided(ahead, behind, noise) * self.weights
         used = weights != 0
         if not used.any() or not (np.isfinite(ahead[:, used]).all() and np.isfinite(behind[:, used]).all()):
@@ -115,7 +114,7 @@ class _Point:
 def _one_sided(ahead: Array, behind: Array, noise: Array) -> Array:
     """For each output 1 if it bends upwards along all directions, -1 downwards, 0 if not always or to both sides."""
     gap = ahead - behind
-    bends = np.abs(gap) > BENT * np.maximum(np.abs(ahead), np.abs(behind)) + 4 * noise
+    bends = np.abs(gap) > SHARP * np.maximum(np.abs(ahead), np.abs(behind)) + SAFETY * noise
     sign = np.where(bends, np.sign(gap), 0.0)
     always = sign[:DIRECTIONS].mean(axis=0)
     return np.where((np.abs(always) == 1) & (sign * always >= 0).all(axis=0), always, 0.0)

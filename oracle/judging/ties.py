@@ -1,28 +1,24 @@
-"""Equal elements: each may have a slope of its own on either side, and what all of them together have is a slope."""
+"""Equal elements: each alone may have a kink there, while all of them moved together have one slope."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from oracle.differences.directional import slope_along
 from oracle.differences.evaluation import Evaluator
-from oracle.judging.error_budget import MULTIPLE
-from oracle.judging.evidence import Evidence
+from oracle.differences.one_sided import SHARP
+from oracle.judging.comparison import ratio
+from oracle.judging.error_budget import truncation_and_noise
+from oracle.judging.evidence import Array, Evidence
 from oracle.judging.verdict import judge
 
 __all__ = ["tied", "tied_slope"]
 
-Array = NDArray[Any]
-
-MOST = 64  # groups of equal elements
-BENT = 2.0**-10  # of a slope: by how much that of several elements is not the sum of theirs
+MOST = 64  # groups of equal elements that are tested: each costs some evaluations
 
 
 def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
-    """The elements at kinks that have an equal there; and those of which one alone moves nothing, but all equal ones do."""
+    """The elements at kinks that have an equal there; and those that move nothing alone, but do with all equal ones."""
     x = evaluator.origin[leaf].reshape(-1)
     kinks = e.estimate.index[e.estimate.kink]
     _, which, counts = np.unique(x[kinks], return_inverse=True, return_counts=True)
@@ -31,24 +27,23 @@ def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
     for value in np.unique(x[wrong])[:MOST]:
         equal = np.flatnonzero(x == value)
         slope = slope_along(evaluator, leaf, equal) if 1 < equal.size < x.size else None
-        seen = np.isin(e.estimate.index, equal)
-        if slope is None or seen.sum() < equal.size:
+        measured = np.isin(e.estimate.index, equal)
+        if slope is None or measured.sum() < equal.size:
             continue
-        alone = float(e.estimate.value[seen].sum())
-        if abs(alone - slope[0]) > BENT * abs(slope[0]) + MULTIPLE * (slope[1] + float(e.estimate.uncertainty[seen].sum())):
+        alone, uncertainty = e.estimate.value[measured].sum(), e.estimate.uncertainty[measured].sum()
+        if abs(alone - slope[0]) > SHARP * abs(slope[0]) + truncation_and_noise(slope[1] + uncertainty):
             found.append(equal)  # no derivative is the sum of its parts there
     return np.unique(np.concatenate(found)).astype(np.intp)
 
 
 def tied_slope(evaluator: Evaluator, leaf: int, e: Evidence) -> float:
-    """The worst of the sums of tied entries against the slope along all of them, in units of what is allowed."""
+    """The worst sum of tied entries against the slope along all of them, as a fraction of what is allowed."""
     x = evaluator.origin[leaf].reshape(-1)
     worst = 0.0
-    for value in np.unique(x[e.tied])[:MOST]:
-        equal = e.tied[x[e.tied] == value]
+    for value in np.unique(x[e.kinks.tied])[:MOST]:
+        equal = e.kinks.tied[x[e.kinks.tied] == value]
         slope = slope_along(evaluator, leaf, equal)
         if slope is not None:
-            allowed = MULTIPLE * slope[1] + e.budget.numerical * equal.size
-            off = abs(float(e.analytic[equal].sum()) - slope[0])
-            worst = max(worst, off / allowed if allowed else float("inf") if off else 0.0)
+            error = np.abs(e.analytic[equal].sum() - slope[0])
+            worst = max(worst, float(ratio(error, truncation_and_noise(slope[1]) + e.budget.entry * equal.size)))
     return worst

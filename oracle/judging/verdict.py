@@ -1,237 +1,264 @@
-"""From evidence to a verdict: what both witnesses say of each element of one gradient, and what follows.
+"""From a finished measurement to a verdict: a pure function, and the table that it follows.
 
-| differences | JAX | and | verdict |
+Each entry has three comparisons (`comparison`): the gradient with the differences, the gradient with the reference, and the
+differences with the reference. The first line that some entry falls under decides:
+
+| gradient and differences | gradient and reference | differences and reference | reason |
 |---|---|---|---|
-| agree | agrees | | PASS; KINK where the slopes of the two sides differ |
-| contradict | contradicts | | FAIL: the pullback is wrong |
-| agree | contradicts | the differences contradict JAX | FAIL: another function than the reference is implemented |
-| agree | contradicts | the differences cannot tell | INCONCLUSIVE |
-| contradict | agrees | grossly | FAIL: the gradient is not that of the forward pass |
-| contradict | agrees | barely | INCONCLUSIVE: the differences claim more than they know |
-| contradict | no reference | | FAIL |
-| agree | agrees | all zero, undeclared | VACUOUS |
-| too uncertain | agrees, or no reference | | INCONCLUSIVE |
-| agree | agrees | an error that only the roundoff scale forgives is none where it would show | PASS |
-| agree | agrees | it is one there | FAIL: the pullback is wrong there, and so probably here |
-| agree | agrees | at a special point, and not beside it | INCONCLUSIVE |
-| agree one by one, at kinks | no reference | together no gradient, grossly | FAIL |
-| agree one by one, at kinks | no reference | together no gradient, barely | INCONCLUSIVE |
+| differ | differ, or there is no reference | | `WRONG_BACKWARD`; `OUTSIDE_KINK` at kinks |
+| agree | differ | differ | `ANOTHER_FUNCTION`; `CONVENTION` at kinks |
+| agree | differ | agree | `REFERENCE_CONTRADICTS` |
+| differ grossly | agree | | `NOT_THE_FORWARD_PASS` |
+| differ | agree | | `DIFFERENCES_CONTRADICT` |
+| agree | agree, or there is no reference | | `AGREES`; `AT_KINK` |
 
-An element is contradicted by the differences beyond `MULTIPLE` times their own uncertainty plus rounding, by JAX beyond
-rounding alone (`comparison.py`). One below the roundoff floor is measured again at rescaled arguments (`rescaled_point.py`).
+Before the table come errors that another measurement has found (at another point, in a stage of a chain), after it those of
+entries taken together (along a direction, tied, at kinks), and at last what was not decided at all: a gradient that is zero,
+and differences that are too uncertain. `reasons` has every reason with its verdict.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from oracle.differences.partials import chosen
 from oracle.judging.comparison import Comparison, best_known, ratio
-from oracle.judging.error_budget import MULTIPLE
-from oracle.judging.evidence import Evidence
+from oracle.judging.error_budget import GROSS, REFERENCE_TERMS, roundoff, truncation_and_noise
+from oracle.judging.evidence import Array, Evidence
+from oracle.judging.reasons import Reason
 from oracle.measures import differences, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Judgement", "directional_errors", "judge"]
+__all__ = ["Judgement", "Slopes", "judge"]
 
-Array = NDArray[Any]
-
-FAR_OUTSIDE = 2.0**-5  # of the slopes of the two sides: beyond them by more, a vector is no gradient at a kink
-GROSS = 1e-6  # of the roundoff scale: beyond this, differences that contradict both others are accepted
+FAR_OUTSIDE = 2.0**-5
+"""Of the slopes of the two sides: a vector that lies further outside them is no gradient at a kink. A smooth function bends by
+less over the step of that measurement; with half as much, right gradients at strongly bent points would fail."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict, the reason in words, and the element that decided it."""
+    """The reason, from which the verdict follows, and the entry that decided."""
 
-    verdict: Verdict
-    reason: str = ""
+    reason: Reason
     worst: int | None = None
+    """Flat index of that entry; None where a direction or the values decided."""
     used: float | None = None
+    """Its error as a fraction of what is allowed."""
     contradicted: Array = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
-    """Flat indices of the elements that are wrong."""
+    """Flat indices of all wrong entries."""
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.reason.verdict
 
 
 def judge(e: Evidence) -> Judgement:
-    """The verdict on one parameter, by the table at the head of this module."""
+    """The verdict on one gradient, by the table at the head of this module."""
     infinite = ~np.isfinite(e.analytic)
     if infinite.any():
-        truth = best_known(e)
-        if _is_truly_infinite(e, infinite) or (e.overflows and e.autodiff is None and not np.isnan(e.analytic).any()):
-            return Judgement(Verdict.INCONCLUSIVE, "infinite", int(infinite.argmax()))
-        if not _too_large(e.analytic[infinite], truth[infinite], e.dtype):
-            return Judgement(Verdict.FAIL, "not-finite", int(infinite.argmax()), float("inf"), np.flatnonzero(infinite))
-        e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # nothing is wrong there
-    if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.flags:
+        truth, first = best_known(e), int(infinite.argmax())
+        value_overflows = e.values.overflow and e.autodiff is None and not np.isnan(e.analytic).any()
+        if value_overflows or _is_truly_infinite(e, infinite):
+            return Judgement(Reason.INFINITE, first)
+        if not _exceeds_dtype(e.analytic[infinite], truth[infinite], e.parameter.dtype):
+            return Judgement(Reason.NOT_FINITE, first, float("inf"), np.flatnonzero(infinite))
+        e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # this dtype holds nothing nearer to the truth
+    if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
         return _by_reference(e, e.autodiff)
-    c, along = Comparison.of(e), _along(e)
-    return _wrong(e, c, along) or _unseen(e, c, _passed(e, c, along))
+    c, slopes = Comparison.of(e), Slopes.of(e)
+    return _wrong(e, c, slopes) or _undecided(e, c) or _agreeing(e, c, slopes)
 
 
-def _wrong(e: Evidence, c: Comparison, along: float) -> Judgement | None:
-    """The verdict if something contradicts the gradient, or the reference's values."""
-    if e.other_point is not None and e.other_point.evidence is not None:
-        verdict = Verdict.INCONCLUSIVE if e.other_point.generic else Verdict.FAIL
-        wrong = e.other_point.index
-        return Judgement(verdict, "elsewhere", int(wrong[0]) if wrong.size else None, None, wrong)
-    if e.link and e.analytic.size:
+def _wrong(e: Evidence, c: Comparison, slopes: Slopes) -> Judgement | None:
+    """The judgement if something contradicts the gradient, or the values."""
+    other = e.other_point
+    if other is not None and other.evidence is not None:
+        reason = Reason.WRONG_AT_GENERIC_POINT if other.generic else Reason.WRONG_AT_RESCALED_POINT
+        return Judgement(reason, int(other.index[0]) if other.index.size else None, None, other.index)
+    if e.wrong_stage and e.analytic.size:
         apart = None if e.autodiff is None else differences(e.analytic, e.autodiff)
-        if apart is None or not apart.max() <= e.budget.autodiff:  # JAX may know that it is right all the same
-            return Judgement(Verdict.FAIL, "link", None if apart is None else int(apart.argmax()))
-    if e.numerically_zero:
+        if apart is None or not apart.max() <= e.budget.against_reference:  # the reference may show that it is right
+            return Judgement(Reason.WRONG_STAGE, None if apart is None else int(apart.argmax()))
+    if _is_rounding(e):
         return None
-    contradicted = _contradicted(e, c)
-    if contradicted is not None:
-        return contradicted
-    if along > 1:
-        return Judgement(Verdict.FAIL, "along", None, along)
-    if e.tied_slope > 1:
-        return Judgement(Verdict.FAIL, "joint", int(e.estimate.index[e.estimate.kink.argmax()]), e.tied_slope)
-    if e.excess > FAR_OUTSIDE:
-        return Judgement(Verdict.FAIL, "no-subgradient", int(e.estimate.index[e.estimate.kink.argmax()]))
-    if e.value_error is not None and not e.value_error <= 1:
-        return Judgement(Verdict.FAIL, "values", None, e.value_error)
+    for where, by, reason in _table(e, c):
+        if where.any():
+            # What is allowed against the reference is one number, so that share orders entries as their error does.
+            size = c.error if by is c.differences_used else by
+            worst = int(np.flatnonzero(where)[size[where].argmax()])
+            return Judgement(reason, int(e.estimate.index[worst]), float(by[worst]), e.estimate.index[where])
+    first_kink = int(e.estimate.index[e.estimate.kink.argmax()]) if e.estimate.kink.any() else None
+    if slopes.used > 1:
+        return Judgement(Reason.DIRECTIONAL_MISMATCH, None, slopes.used)
+    if e.kinks.tied_slope > 1:
+        return Judgement(Reason.TIED_SLOPE, first_kink, e.kinks.tied_slope)
+    if e.kinks.excess > FAR_OUTSIDE:
+        return Judgement(Reason.NO_SUBGRADIENT, first_kink)
+    if e.values.differ:
+        return Judgement(Reason.OTHER_VALUES, None, e.values.error)
     return None
 
 
-def _unseen(e: Evidence, c: Comparison, passed: Judgement) -> Judgement:
-    """`passed`, unless nothing was checked or the differences cannot tell."""
-    seen = e.estimate
-    declared = e.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
+def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
+    """The lines of the table: the entries that fall under each, by which comparison they are measured, and the reason."""
+    kink = e.estimate.kink
+    by_differences, by_reference = c.differences_used > 1, c.reference_used > 1
+
+    def unless_kinks(where: Array, reason: Reason, at_kinks: Reason) -> Reason:
+        return at_kinks if kink[where].all() else reason
+
+    if e.autodiff is None:
+        tied = e.kinks.tied_slope <= 1 and np.isin(e.estimate.index[by_differences], e.kinks.tied).all()
+        yield by_differences, c.differences_used, Reason.TIED if tied else Reason.WRONG_BACKWARD
+        return
+    both = by_differences & by_reference
+    yield both, c.reference_used, unless_kinks(both, Reason.WRONG_BACKWARD, Reason.OUTSIDE_KINK)
+    another = by_reference & ((c.witnesses_used > 1) | kink)
+    rounds = 0 < largest(differences(e.analytic, best_known(e))) <= e.budget.reference_conditioning
+    reason = Reason.REFERENCE_ROUNDS if rounds else unless_kinks(another, Reason.ANOTHER_FUNCTION, Reason.CONVENTION)
+    yield another, c.reference_used, reason
+    yield by_reference, c.reference_used, Reason.REFERENCE_CONTRADICTS
+    yield by_differences & (c.error > GROSS * e.budget.scale), c.differences_used, Reason.NOT_THE_FORWARD_PASS
+    yield by_differences, c.differences_used, Reason.DIFFERENCES_CONTRADICT
+
+
+def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
+    """The judgement if nothing was checked, or the differences are too uncertain."""
+    measured = e.estimate
+    used = _worst(e, c)
+    declared = e.parameter.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
     if not declared and not e.analytic.any():
-        return replace(passed, verdict=Verdict.VACUOUS, reason="zero" if e.analytic.size else "empty")
-    if e.numerically_zero and not (e.other_point and e.other_point.right):
-        return passed if declared else replace(passed, verdict=Verdict.VACUOUS, reason="nothing")
-    if e.zero_by_right:
-        return passed
-    if seen.frozen.any():
-        worst = int(seen.index[seen.frozen.argmax()])
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="frozen", worst=worst)
+        return Judgement(Reason.ZERO if e.analytic.size else Reason.EMPTY, *used)
+    if _is_rounding(e) and not (e.other_point and e.other_point.right):
+        return None if declared else Judgement(Reason.ROUNDING_ONLY, *used)
+    if _is_declared_zero(e):
+        return None
+    if measured.frozen.any():
+        return Judgement(Reason.STEP_BELOW_ULP, int(measured.index[measured.frozen.argmax()]))
     if c.uncertain.any():
-        spread = np.where(c.uncertain, np.nan_to_num(seen.uncertainty, nan=np.inf), -1.0)
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="uncertain", worst=int(seen.index[spread.argmax()]))
-    if e.excess > 0:
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="no-subgradient")
-    blind = [block.blind and block.usual for block in (e.along.blocks if e.along else ())]
-    if e.autodiff is None and any([*blind, *(s.usual and bool(s.blind.any()) for s in e.swept)]):
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="blind")
-    if e.other_point is not None and e.other_point.denied:
-        worst = int(e.other_point.index[0])
-        return replace(passed, verdict=Verdict.INCONCLUSIVE, reason="hidden", worst=worst, contradicted=e.other_point.index)
-    return passed
+        worst = int(np.where(c.uncertain, np.nan_to_num(measured.uncertainty, nan=np.inf), -1.0).argmax())
+        return Judgement(Reason.UNCERTAIN, int(measured.index[worst]), float(c.used[worst]))
+    if e.kinks.excess > 0:
+        return Judgement(Reason.ALMOST_A_SUBGRADIENT, int(measured.index[measured.kink.argmax()]))
+    if e.autodiff is None and e.directions.any_usual_is_blind:
+        return Judgement(Reason.TOO_MANY_KINKS, *used)
+    if e.other_point is not None and e.other_point.contradicted:
+        return Judgement(Reason.BELOW_ROUNDOFF, int(e.other_point.index[0]), None, e.other_point.index)
+    return None
 
 
-def _passed(e: Evidence, c: Comparison, along: float) -> Judgement:
-    """PASS, or KINK where the slopes of the two sides differ."""
-    seen = e.estimate
-    used = np.maximum(c.numerical_used, c.autodiff_used)
-    worst = int(seen.index[used.argmax()]) if used.size else None
-    most = max(float(used.max(initial=0.0)), along)
-    if seen.kink.any():
-        return Judgement(Verdict.KINK, "", int(seen.index[seen.kink.argmax()]), most)
-    return Judgement(Verdict.PASS, "", worst, most)
+def _agreeing(e: Evidence, c: Comparison, slopes: Slopes) -> Judgement:
+    """PASS, or KINK where the slopes of the two sides differ; with the entry, or the direction, that used most."""
+    reason = Reason.AT_KINK if e.estimate.kink.any() else Reason.AGREES
+    worst, used = _worst(e, c)
+    return Judgement(reason, worst, used) if used >= slopes.used else Judgement(reason, None, slopes.used)
+
+
+def _worst(e: Evidence, c: Comparison) -> tuple[int | None, float]:
+    """The entry that used most of what it is allowed, and how much of it."""
+    worst = int(c.used.argmax()) if c.used.size else None
+    return (None, 0.0) if worst is None else (int(e.estimate.index[worst]), float(c.used[worst]))
 
 
 def _by_reference(e: Evidence, reference: Array) -> Judgement:
-    """The verdict where the gradient is another than the derivative, by definition."""
-    used = ratio(differences(e.analytic, reference), e.budget.autodiff)
+    """The judgement where the gradient is another than the derivative, by definition."""
+    used = ratio(differences(e.analytic, reference), e.budget.against_reference)
     worst, most = (int(used.argmax()), float(used.max())) if used.size else (None, 0.0)
-    if most > 1:
-        return Judgement(Verdict.FAIL, "pullback", worst, most, np.flatnonzero(used > 1))
-    return Judgement(Verdict.PASS, "", worst, most)
+    return Judgement(Reason.WRONG_BACKWARD if most > 1 else Reason.AGREES, worst, most, np.flatnonzero(used > 1))
 
 
-def _contradicted(e: Evidence, c: Comparison) -> Judgement | None:
-    """The verdict if a witness contradicts the gradient somewhere."""
-    kink = e.estimate.kink
-    by_differences, by_jax = c.numerical_used > 1, c.autodiff_used > 1
+# ------------------------------------------------------------------------------------------ zero and infinity
 
-    def found(verdict: Verdict, reason: str, where: Array, by: Array) -> Judgement:
-        # The allowance against JAX is one number, so the ratio orders as the error does; that of the differences is not.
-        size = c.error if by is c.numerical_used else by
-        worst = int(np.flatnonzero(where)[size[where].argmax()])
-        return Judgement(verdict, reason, int(e.estimate.index[worst]), float(by[worst]), e.estimate.index[where])
 
-    if e.autodiff is None:
-        if not by_differences.any():
-            return None
-        if e.tied_slope <= 1 and np.isin(e.estimate.index[by_differences], e.tied).all():
-            return found(Verdict.INCONCLUSIVE, "tied", by_differences, c.numerical_used)
-        return found(Verdict.FAIL, "pullback", by_differences, c.numerical_used)
-    both = by_differences & by_jax
-    if both.any():
-        return found(Verdict.FAIL, "kink" if kink[both].all() else "pullback", both, c.autodiff_used)
-    another = by_jax & ((c.apart > 1) | kink)
-    if another.any():
-        if 0 < largest(differences(e.analytic, best_known(e))) <= e.reference_condition:
-            return found(Verdict.INCONCLUSIVE, "reference-rounds", another, c.autodiff_used)
-        return found(Verdict.FAIL, "convention" if kink[another].all() else "another-function", another, c.autodiff_used)
-    if by_jax.any():
-        return found(Verdict.INCONCLUSIVE, "jax-contradicts", by_jax, c.autodiff_used)
-    gross = by_differences & (differences(e.analytic[e.estimate.index], e.estimate.value) > GROSS * e.scale)
-    if gross.any():
-        return found(Verdict.FAIL, "not-the-forward-pass", gross, c.numerical_used)
-    if by_differences.any():
-        return found(Verdict.INCONCLUSIVE, "differences-contradict", by_differences, c.numerical_used)
-    return None
+def _is_rounding(e: Evidence) -> bool:
+    """Whether the gradient, by all that was measured, is zero but for rounding; unless the reference has the same digits."""
+    smooth = ~e.estimate.kink
+    slopes, uncertainty = e.estimate.value[smooth], e.estimate.uncertainty[smooth]
+    size = max(largest(e.analytic), largest(e.autodiff))
+    if e.parameter.dtype.name != "float64" or not size > 0 or not e.budget.is_zero(size):
+        return False
+    if not (np.isfinite(e.analytic).all() and np.isfinite(slopes).all() and np.isfinite(uncertainty).all()):
+        return False
+    if e.autodiff is not None and not (differences(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
+        return False
+    return bool((np.abs(slopes) <= e.budget.zero + truncation_and_noise(uncertainty)).all())
+
+
+def _is_declared_zero(e: Evidence) -> bool:
+    """Whether a gradient in a narrow dtype is declared to be zero, and is zero but for rounding by the reference in float64.
+
+    Where terms cancel, a narrow dtype leaves rounding of its own, which the differences need not resolve further.
+    """
+    declared = Flag.ZERO_GRADIENT in e.parameter.flags and e.parameter.dtype.name != "float64"
+    return declared and e.autodiff is not None and e.budget.is_zero(largest(e.autodiff))
 
 
 def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:
-    """Whether the differences grow without end there, and JAX, if it is here, does too; and the rest is right."""
+    """Whether the differences grow without end there, and the reference agrees if there is one; and the rest is right."""
     at = infinite[e.estimate.index]
-    if np.isnan(e.analytic).any() or e.dtype.name != "float64" or np.isfinite(e.estimate.uncertainty[at]).any():
+    if np.isnan(e.analytic).any() or e.parameter.dtype.name != "float64" or np.isfinite(e.estimate.uncertainty[at]).any():
         return False
     if not (at.any() if e.autodiff is None else np.array_equal(e.analytic[infinite], e.autodiff[infinite])):
         return False
-    rest = chosen(e.estimate, ~at)
     ours = np.where(infinite, 0.0, e.analytic)
     theirs = None if e.autodiff is None else np.where(infinite, 0.0, e.autodiff)
-    others = replace(e, analytic=ours, autodiff=theirs, estimate=rest)
-    return _contradicted(others, Comparison.of(others)) is None
+    rest = replace(e, analytic=ours, autodiff=theirs, estimate=chosen(e.estimate, ~at))
+    return not any(where.any() for where, _, _ in _table(rest, Comparison.of(rest)))
 
 
-def _too_large(ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
+def _exceeds_dtype(ours: Array, truth: Array, dtype: np.dtype[np.generic]) -> bool:
     """Whether these infinities stand for numbers that the dtype cannot hold."""
     if dtype.name == "float64" or np.isnan(ours).any():
         return False
-    top = {"float32": 3.4028235e38, "float16": 65504.0, "bfloat16": 3.3895314e38}[dtype.name]
-    return bool(((np.abs(truth) >= top) & (np.sign(truth) == np.sign(ours))).all())
+    largest_number = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+    return bool(((np.abs(truth) >= largest_number) & (np.sign(truth) == np.sign(ours))).all())
 
 
-def _along(e: Evidence) -> float:
-    """The worst of the directions, in units of what is allowed."""
-    off, allowed, _ = _blocks(e)
-    return float(ratio(off, allowed).max(initial=0.0))
+# ------------------------------------------------------------------------------------------ directions
 
 
-def directional_errors(e: Evidence) -> Array:
-    """The error of a single element that would explain what is wrong along each direction that contradicts the gradient."""
-    off, allowed, size = _blocks(e)
-    return off[off > allowed] / size[off > allowed]
+@dataclass(frozen=True)
+class Slopes:
+    """The slopes along directions of many entries, against those that the gradient predicts."""
 
+    error: Array
+    uncertainty: Array
+    allowed: Array
+    size: Array
+    """The usual size of one element's part in each direction."""
 
-def _blocks(e: Evidence) -> tuple[Array, Array, Array]:
-    """Of the direction in each block: how far it is off, how far it may be, and the usual size of its elements."""
-    blocks = () if e.along is None else e.along.blocks
-    parts = [] if e.along is None else [(e.along.direction[block.index], e.analytic[block.index]) for block in blocks]
-    ours = np.array([direction @ gradient for direction, gradient in parts])
-    norm = np.array([np.linalg.norm(direction) for direction, _ in parts])
-    known = [np.array([block.value for block in blocks]), np.array([block.uncertainty for block in blocks])]
-    size = np.array([np.abs(direction).mean() for direction, _ in parts])
-    swept = [
-        np.concatenate([one, *some])
-        for one, some in (
-            (ours, [s.ours for s in e.swept]),
-            (norm, [s.norm for s in e.swept]),
-            (known[0], [s.value for s in e.swept]),
-            (known[1], [s.uncertainty for s in e.swept]),
-            (size, [np.full(s.ours.shape, s.least) for s in e.swept]),
-        )
-    ]
-    ours, norm, value, uncertainty, size = swept
-    return differences(ours, value), MULTIPLE * uncertainty + e.budget.numerical * norm, size
+    @classmethod
+    def of(cls, e: Evidence) -> Slopes:
+        along, columns = e.directions.along, [np.zeros((5, 0))]
+        for block in () if along is None else along.blocks:
+            direction = along.direction[block.index] if along is not None else np.zeros(0)
+            ours, norm = direction @ e.analytic[block.index], np.linalg.norm(direction)
+            columns.append(np.array([[ours], [block.value], [block.uncertainty], [norm], [np.abs(direction).mean()]]))
+        columns += [
+            np.stack([s.ours, s.value, s.uncertainty, s.norm, np.full(s.ours.shape, s.least)]) for s in e.directions.swept
+        ]
+        ours, value, uncertainty, norm, size = np.concatenate(columns, axis=1)
+        allowed = truncation_and_noise(uncertainty) + e.budget.entry * norm
+        return cls(differences(ours, value), uncertainty, allowed, size)
+
+    @property
+    def used(self) -> float:
+        """The worst of them, as a fraction of what is allowed."""
+        return float(ratio(self.error, self.allowed).max(initial=0.0))
+
+    @property
+    def worst(self) -> int | None:
+        """Which of them that is."""
+        return int(ratio(self.error, self.allowed).argmax()) if self.error.size else None
+
+    @property
+    def errors_of_one_entry(self) -> Array:
+        """Along each wrong direction, the error of a single element that would explain it."""
+        wrong = self.error > self.allowed
+        return self.error[wrong] / self.size[wrong]

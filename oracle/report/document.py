@@ -20,7 +20,7 @@ from oracle.row import Exhibit, Row, Verdict
 
 __all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 
-TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis")
+TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "reason")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 
@@ -80,10 +80,21 @@ def row_of(values: Mapping[str, Any], kind: type[Row] = Row) -> Row:
         elif name == "verdict":
             read[name] = Verdict(value)
         elif name == "exhibit":
-            read[name] = None if value is None else Exhibit.of(_numbers(value))
+            read[name] = None if value is None else _exhibit_of(value)
         else:
             read[name] = _numbers(value)
     return kind(**read)
+
+
+def _exhibit_of(packed: Mapping[str, Any]) -> Exhibit:
+    """An exhibit; its explanation is the only part that holds text."""
+    explanation = packed.get("explanation")
+    numbers = _numbers({name: value for name, value in packed.items() if name != "explanation"})
+    if explanation is not None:
+        texts = {name: explanation[name] for name in ("reason", "entry")}
+        rest = {name: value for name, value in explanation.items() if name not in ("reason", "entry", "measurements")}
+        explanation = {**texts, **_numbers(rest), "measurements": tuple(explanation["measurements"])}
+    return Exhibit.of({**numbers, "explanation": explanation})
 
 
 def _numbers(value: Any) -> Any:

@@ -14,8 +14,10 @@ from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import View
 from oracle.differences.richardson import RATIO
 from oracle.judging.evidence import Evidence
+from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
 from oracle.measures import largest
+from oracle.report.explanation import explanation_of
 from oracle.row import Descent, ErrorMap, Exhibit, StepCurve
 
 __all__ = ["descent_of", "exhibit_of"]
@@ -23,17 +25,17 @@ __all__ = ["descent_of", "exhibit_of"]
 Array = NDArray[Any]
 
 SIDE = 64  # cells of a map, down and across
-BY_DIFFERENCES = ("not-the-forward-pass", "differences-contradict")  # reasons for which the error is not that against JAX
+BY_DIFFERENCES = (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT)
+"""Reasons for which the error is not that against the reference."""
 
 
-def exhibit_of(e: Evidence, judgement: Judgement) -> Exhibit | None:
-    """What there is to draw: where a failing gradient is wrong, and the differences at its worst element."""
-    worst = judgement.worst
+def exhibit_of(e: Evidence, judgement: Judgement, reason: Reason) -> Exhibit:
+    """Where a failing gradient is wrong, the differences at its worst element, and how the verdict arose."""
+    worst, explanation = judgement.worst, explanation_of(e, judgement, reason)
     if worst is None:
-        return None
-    error_map = None if judgement.verdict.passes or not e.shape else _error_map(e, judgement.reason, worst)
-    step_curve = _step_curve(e, worst)
-    return Exhibit(error_map, step_curve) if error_map or step_curve else None
+        return Exhibit(explanation=explanation)
+    error_map = None if judgement.verdict.passes or not e.parameter.shape else _error_map(e, judgement.reason, worst)
+    return Exhibit(error_map, _step_curve(e, worst), explanation=explanation)
 
 
 def descent_of(loss: Callable[[Any], Any], ours: Sequence[Any], theirs: Sequence[Any]) -> Exhibit:
@@ -64,7 +66,7 @@ def _step_curve(e: Evidence, worst: int) -> StepCurve | None:
         uncertainty=float(e.estimate.uncertainty[row]),
         analytic=float(e.analytic[worst]),
         autodiff=None if e.autodiff is None else float(e.autodiff[worst]),
-        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.scale or 1.0,
+        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.budget.scale or 1.0,
     )
 
 
@@ -75,7 +77,7 @@ def _floats(values: Array) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------- the map
 
 
-def _error_map(e: Evidence, reason: str, worst: int) -> ErrorMap | None:
+def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
     view = View.of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Context())
     if view is None:
         return None
@@ -85,20 +87,20 @@ def _error_map(e: Evidence, reason: str, worst: int) -> ErrorMap | None:
     ratios[view.index[~np.isfinite(view.ours)]] = np.inf  # NaN is for what is not known
     if not (np.abs(ratios) > 1).any():
         return None
-    index = tuple(int(i) for i in np.unravel_index(worst, e.shape))
-    down, across = _laid_out(e.shape)
+    index = tuple(int(i) for i in np.unravel_index(worst, e.parameter.shape))
+    down, across = _laid_out(e.parameter.shape)
     fixed = tuple(slice(None) if d in (*down, *across) else i for d, i in enumerate(index))
     kept = sorted((*down, *across))
-    plane = ratios.reshape(e.shape)[fixed].transpose([kept.index(d) for d in (*down, *across)])
-    place = _place(index, e.shape, down), _place(index, e.shape, across)
-    rows, columns = (math.prod(e.shape[d] for d in dims) for dims in (down, across))
+    plane = ratios.reshape(e.parameter.shape)[fixed].transpose([kept.index(d) for d in (*down, *across)])
+    place = _place(index, e.parameter.shape, down), _place(index, e.parameter.shape, across)
+    rows, columns = (math.prod(e.parameter.shape[d] for d in dims) for dims in (down, across))
     cells, cell = _coarse(plane.reshape(rows, columns), place)
     return ErrorMap(
         ratios=tuple(_floats(row) for row in cells),
         worst=(place[0] // cell[0], place[1] // cell[1]),
         down=down,
         across=across,
-        shape=e.shape,
+        shape=e.parameter.shape,
         index=index,
         cell=cell,
     )

@@ -21,7 +21,7 @@ from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import ErrorBudget
-from oracle.judging.evidence import Evidence
+from oracle.judging.evidence import Evidence, Parameter, Values
 from oracle.judging.settling import swept_fully
 from oracle.judging.verdict import Judgement, judge
 from oracle.measures import differences, largest, relative
@@ -224,7 +224,7 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
     ours = flat(point.goal.bwd(residuals, 1.0)[0])
     jax_value, theirs = _by_jax(point, params, x)
     loss = point.evaluator(point.loss())
-    rounding = ErrorBudget.of(np.dtype(np.float64), abs(jax_value), None).autodiff
+    allowed = ErrorBudget(abs(jax_value), 0.0).against_reference
     compared = {}
     for number, leaf in enumerate(_leaves(params)):
         names = [name for name, path in PARAMETERS.items() if path == leaf.path and name in found]
@@ -232,17 +232,12 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
             whole = _merged(found[name])
             scale = largest(ours[number], theirs[number]) or 1.0
             evidence = Evidence(
-                parameter=name,
-                shape=leaf.array.shape,
-                dtype=np.dtype(np.float64),
+                parameter=Parameter(name, leaf.array.shape, np.dtype(np.float64)),
                 analytic=ours[number],
                 autodiff=theirs[number],
                 estimate=whole.estimate,
-                along=None,
-                scale=scale,
-                budget=ErrorBudget.of(np.dtype(np.float64), scale, None),
-                resolution=2.0**-24,  # as `verify` has it
-                value_error=float(abs(value - jax_value) / rounding),
+                budget=ErrorBudget(scale, 0.0),
+                values=Values(float(abs(value - jax_value) / allowed)),
             )
             evidence = swept_fully(evidence, loss, number)
             compared[name] = Gradient(point, name, evidence, whole, judge(evidence))

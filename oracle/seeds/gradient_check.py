@@ -186,7 +186,7 @@ def diagnose_witness(e: Evidence) -> str:
     ours, fit = e.analytic[e.estimate.index], _factor(e)
     if fit is None or abs(fit.scale - 1) < AGREE or e.autodiff is None:
         return ""
-    if largest(e.analytic - e.autodiff) > e.budget.autodiff:
+    if largest(e.analytic - e.autodiff) > e.budget.against_reference:
         return ""
     error = np.linalg.norm(ours - e.estimate.value)
     if not np.linalg.norm(ours - fit.scale * e.estimate.value) < LEFT * error:
@@ -196,7 +196,7 @@ def diagnose_witness(e: Evidence) -> str:
         (words for value, words in known.items() if abs(fit.scale - value) < AGREE * value), f"{1 / fit.scale:.6g} times it"
     )
     return (
-        f"the pullback and JAX agree, and {e.parameter} is {fit.scale:.6g} times the numerical gradient everywhere "
+        f"the pullback and JAX agree, and {e.parameter.name} is {fit.scale:.6g} times the numerical gradient everywhere "
         f"(R2 = {fit.r2:.6f}): the gradient is right, the numerical one is {named}"
     )
 
@@ -226,7 +226,7 @@ def halved_section(found: Mapping[str, Gradient], on_scaled_pixels: Mapping[str,
         Claim("the fitted scale is 2 for each, to 6 digits", bool(np.all(np.abs(np.array(scales) - 2) < AGREE))),
         Claim(
             f"hand-written and JAX agree meanwhile: {below(max(agreed), AUTODIFF[-1])} of the largest entry",
-            all(largest(g.analytic - g.autodiff) <= g.evidence.budget.autodiff for g in found.values()),
+            all(largest(g.analytic - g.autodiff) <= g.evidence.budget.against_reference for g in found.values()),
         ),
     )
     small = {name: float(np.abs(g.analytic).mean()) / 2 for name, g in on_scaled_pixels.items()}

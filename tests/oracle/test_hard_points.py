@@ -155,7 +155,7 @@ def test_what_is_wrong_fails(name: str, number: int, witnesses: str) -> None:
 def test_where_the_error_was_seen_is_said() -> None:
     hard = HARD["exp(-x) at 40"]
     said = seen(hard, hard.wrong[0], "JAX").diagnosis
-    assert said.startswith("at a quarter of these arguments, where rounding hides less, constant factor: x is -1 times")
+    assert said.startswith("at 1/4 of these arguments, where rounding hides less, constant factor: x is -1 times")
 
 
 # --------------------------------------------------------------------------------------------- several entries at once
@@ -235,7 +235,7 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_vacuous(witnesses: str) -> 
     reference = (lambda b, x: normalized_by_jax((x + b).T)) if witnesses == "JAX" else None
     result = verify((shifted_fwd, shifted_bwd), normal(3), normal(6, 3), reference=reference)
     assert row(result, "b").verdict is Verdict.VACUOUS
-    assert row(result, "b").diagnosis.startswith("vacuous: the gradient is zero but for rounding")
+    assert row(result, "b").diagnosis.startswith("vacuous: the gradient is what rounding leaves when terms cancel")
     assert row(result, "x").verdict is Verdict.PASS
 
 
@@ -374,7 +374,7 @@ def test_kinks_everywhere_are_no_pass() -> None:
     assert row(verify(saw, x, limit=100)).verdict is not Verdict.PASS
     only = row(verify(elementwise(lambda x: np.abs(x - np.round(x)), lambda x: 0.5 + 0 * x), x, limit=100))
     assert only.verdict is Verdict.INCONCLUSIVE
-    assert only.diagnosis.startswith("too many kinks: of ")
+    assert only.diagnosis.startswith("too many kinks: 3000 of 3000 elements could not be tested one by one")
 
 
 @pytest.mark.parametrize("size", [1e160, 1e-160])

@@ -62,12 +62,12 @@ def test_a_tiny_number_beside_an_element_at_zero(name: str, epsilon: float) -> N
 def test_the_end_of_a_domain_is_named(function: Any, slope: Any, at: float) -> None:
     verdict, said = found(elementwise(function, slope), np.array([at, 0.5]))
     assert verdict is Verdict.INCONCLUSIVE
-    assert said == "the differences cannot tell: at x[0] the function has no value on one side (the end of its domain?)"
+    assert said == "the differences cannot decide: at x[0] the function has no value on one side (the end of its domain?)"
 
 
 def test_a_value_that_is_no_number_is_named() -> None:
     _, said = found((lambda x: (np.where(x > 1, np.nan, x), x), lambda _, dy: (dy + 0.0,)), np.array([0.3, 1.5]))
-    assert said == "the differences cannot tell: the value itself is not finite here (choose other arguments)"
+    assert said == "the differences cannot decide: the value itself is not finite here (choose other arguments)"
 
 
 @pytest.mark.parametrize("step", [2.0**-8, 2.0**-12, 2.0**-16, 2.0**-18])

@@ -15,7 +15,7 @@ import numpy as np
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.view import LEFT, View
 from oracle.diagnosis.words import Array, at, counted
-from oracle.judging.error_budget import MULTIPLE
+from oracle.judging.error_budget import SAFETY, truncation_and_noise
 from oracle.measures import fit_scale
 
 __all__ = ["beyond_the_sample", "localized"]
@@ -28,21 +28,23 @@ SHOWN = 8  # entries of a place by which it is told what they are
 
 def beyond_the_sample(v: View) -> bool:
     """Whether more is wrong than the entries that were seen one by one."""
-    return v.e.along is not None and not v.whole and bool(_wrong_blocks(v, v.wrong).size)
+    return v.e.directions.along is not None and not v.whole and bool(_wrong_blocks(v, v.wrong).size)
 
 
 def localized(v: View) -> Iterator[str]:
     """Wrong at few places of a large argument, which its sample has missed."""
     forward = v.context.forward
-    if v.e.along is None or forward is None or not beyond_the_sample(v):
+    if v.e.directions.along is None or forward is None or not beyond_the_sample(v):
         return
     halving = _Halving(v, forward)
     index = _wrong_blocks(v, np.zeros_like(v.wrong))
-    promised = sum(_off(v, block.index, block.value) for block in v.e.along.blocks if np.isin(block.index, index).any())
+    promised = sum(
+        _off(v, block.index, block.value) for block in v.e.directions.along.blocks if np.isin(block.index, index).any()
+    )
     off = halving.off(index)
     if off is None or abs(off - promised) > KNOWN * abs(promised):
         return  # a kink on the way, or too small for plain differences
-    noise = max(LEFT * abs(off), MULTIPLE * abs(off - promised))
+    noise = max(LEFT * abs(off), SAFETY * abs(off - promised))
     said = []
     for axis in range(len(v.shape)):
         found = halving.along(index, off, axis, noise)
@@ -62,20 +64,20 @@ def localized(v: View) -> Iterator[str]:
 
 def _off(v: View, index: Array, slope: float) -> float:
     """How far the gradient is from a slope along the direction of these elements."""
-    assert v.e.along is not None
-    return float(v.e.along.direction[index] @ v.e.analytic[index]) - slope
+    assert v.e.directions.along is not None
+    return float(v.e.directions.along.direction[index] @ v.e.analytic[index]) - slope
 
 
 def _wrong_blocks(v: View, known: Array) -> Array:
     """The elements of all blocks that are more wrong than the entries that are known to be."""
-    assert v.e.along is not None
+    assert v.e.directions.along is not None
     error, spread = np.zeros(v.e.analytic.size), np.zeros(v.e.analytic.size)
     error[v.index[known]], spread[v.index[known]] = v.error[known], v.tolerance[known]
     blocks = [np.zeros(0, np.intp)]
-    for block in v.e.along.blocks:
-        direction = v.e.along.direction[block.index]
+    for block in v.e.directions.along.blocks:
+        direction = v.e.directions.along.direction[block.index]
         off = _off(v, block.index, block.value) - float(direction @ error[block.index])
-        allowed = MULTIPLE * block.uncertainty + v.e.budget.numerical * float(np.linalg.norm(direction))
+        allowed = truncation_and_noise(block.uncertainty) + v.e.budget.entry * float(np.linalg.norm(direction))
         if abs(off) > allowed + float(np.abs(direction) @ spread[block.index]):
             blocks.append(block.index)
     return np.concatenate(blocks)
@@ -90,8 +92,8 @@ class _Halving:
 
     @property
     def direction(self) -> Array:
-        assert self.view.e.along is not None
-        return self.view.e.along.direction
+        assert self.view.e.directions.along is not None
+        return self.view.e.directions.along.direction
 
     def off(self, index: Array) -> float | None:
         """How far the gradient is from the slope along these elements."""

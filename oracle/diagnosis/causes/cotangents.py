@@ -33,7 +33,7 @@ def ignored_cotangent(v: View) -> Iterator[str]:
         as_sum = False
         if v.sampled is not None:
             ones = _jacobian(v.sampled).sum(axis=1)
-            as_sum = explains(ones, v.ours[v.sampled.where], v.truth[v.sampled.where], v.e.dtype)
+            as_sum = explains(ones, v.ours[v.sampled.where], v.truth[v.sampled.where], v.e.parameter.dtype)
         yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
 
 

@@ -46,7 +46,7 @@ def factor(v: View) -> Iterator[str]:
     fit = fit_scale(v.ours, v.truth)
     if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
         return
-    named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.dtype)), v.context.numbers)
+    named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
     named = named or constant_in(v, fit.scale)
     everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries looked at (of {v.e.analytic.size})"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
@@ -58,7 +58,7 @@ def constant_in(v: View, scale: float, where: Array | None = None) -> str:
     """`2.302585 is ln 10`, if a factor fitted to the entries (at some of them) has a name; as exactly as it fits them."""
     where = np.ones(v.ours.shape, bool) if where is None else where
     fitted = scale * v.truth[where]
-    off = eps_of(v.e.dtype) + float(np.linalg.norm(v.ours[where] - fitted) / np.linalg.norm(fitted))
+    off = eps_of(v.e.parameter.dtype) + float(np.linalg.norm(v.ours[where] - fitted) / np.linalg.norm(fitted))
     name = named_constant(scale, max(EXACTLY, 2 * off)) if 2 * off < VAGUE else ""
     return f"{scale:.7g} is {name}" if name else ""
 
@@ -141,7 +141,7 @@ def narrow(v: View) -> Iterator[str]:
     if v.index.size < 2:
         return
     for name in ("float32", "float16"):
-        if EPSILON[name] <= eps_of(v.e.dtype):
+        if EPSILON[name] <= eps_of(v.e.parameter.dtype):
             continue
         with np.errstate(over="ignore"):
             rounded = v.ours.astype(name).astype(np.float64)
@@ -159,7 +159,7 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
     for name in ("float32", "float16"):
         eps = EPSILON[name]
         typical = eps / 64 < np.median(off) < 4 * eps and largest(v.error) < 32 * eps * size
-        if eps > eps_of(v.e.dtype) and typical and v.wrong[nonzero].mean() > 0.5 and _jitters(v):
+        if eps > eps_of(v.e.parameter.dtype) and typical and v.wrong[nonzero].mean() > 0.5 and _jitters(v):
             yield (
                 f"{name} on the way: {v.name} is right to that precision only "
                 f"(errors up to {largest(v.error) / size:.1e} of the largest entry, others at a point nearby)"

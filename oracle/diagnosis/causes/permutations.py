@@ -109,7 +109,7 @@ def _may_be_moved(v: View, few: Array, axes: tuple[int, ...], by: tuple[int, ...
     origin[list(axes)] -= np.array(by)[:, None]
     inside = ((origin >= 0) & (origin < np.array(v.shape)[:, None])).all(axis=0)
     left = v.ours[few[inside]] - v.truth[np.ravel_multi_index(tuple(origin[:, inside]), v.shape)]
-    return bool(np.linalg.norm(left) <= max(LEFT, eps_of(v.e.dtype)) * np.linalg.norm(v.error))
+    return bool(np.linalg.norm(left) <= max(LEFT, eps_of(v.e.parameter.dtype)) * np.linalg.norm(v.error))
 
 
 def _shifts(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -110,7 +110,7 @@ def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> It
 
 
 def _named(v: View, scale: float) -> str:
-    return explain_factor(scale, v.context.sizes, max(AGREE, eps_of(v.e.dtype)), v.context.numbers)
+    return explain_factor(scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
 
 
 def _given(q: ForwardPass, said: str) -> str:

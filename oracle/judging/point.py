@@ -1,0 +1,111 @@
+"""One op at one point: its arguments, its value, and the gradient that is verified there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, vector, widened
+from oracle.differences.evaluation import Evaluator
+from oracle.judging.conditioning import roundoff_scales
+from oracle.judging.evidence import Array
+from oracle.subject import Subject
+
+__all__ = ["Point", "Trouble"]
+
+
+class Trouble(Exception):
+    """What the op or its reference did instead of computing something; `wrong` if the op is wrong, not merely unable."""
+
+    def __init__(self, what: str, *, wrong: bool = False) -> None:
+        super().__init__(what)
+        self.wrong = wrong
+
+
+@dataclass
+class Point:
+    """The gradient of `subject` at `primals` that its backward pass gave for `dy`.
+
+    Witnesses compute in float64 whatever the dtype of the primals is: `wide` has these numbers as they are, in float64.
+    """
+
+    subject: Subject
+    primals: tuple[Any, ...]
+    y: Any
+    dy: Any
+    cotangents: tuple[Any, ...]
+
+    @cached_property
+    def leaves(self) -> list[Leaf]:
+        """The arrays of the primals, by name."""
+        return leaves_of(self.subject.names(len(self.primals)), self.primals)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The narrowest of the primals."""
+        return narrowest(self.leaves)
+
+    @cached_property
+    def gradients(self) -> list[Array]:
+        """The cotangents, flat and in float64."""
+        return flat(self.cotangents)
+
+    @cached_property
+    def wide(self) -> Any:
+        return tuple(widened(self.primals))
+
+    @cached_property
+    def wide_dy(self) -> Any:
+        return widened(self.dy)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The forward pass in float64, contracted with the cotangent: the function that is differentiated."""
+        try:
+            return Evaluator(self.subject.value, self.wide, self.wide_dy)
+        except RAISED as error:
+            raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
+
+    @cached_property
+    def roundoff_scales(self) -> tuple[float, list[float]]:
+        """The largest value and the largest entry of each gradient, here and on the ray to the origin."""
+        return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)
+
+    def gradients_at(self, primals: Any, dy: Any) -> list[Array]:
+        """The gradients that the backward pass gives at other arguments, flat."""
+        return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
+
+    def at(self, primals: Sequence[Any]) -> Point:
+        """The same op and cotangent at other arguments."""
+        value, residuals = self.subject.fwd(*primals)
+        dy = optree.tree_map(np.array, narrowed(self.wide_dy, value))  # a backward pass may write into it
+        cotangents = self.subject.bwd(residuals, dy)
+        return Point(self.subject, tuple(primals), value, self.dy, cotangents)
+
+    @cached_property
+    def in_float64(self) -> Point | None:
+        """The same point in float64, if it is narrower and the op takes that."""
+        if self.dtype.name == "float64" or getattr(self.subject.forward, "of_one_dtype", False):
+            return None
+        try:
+            wide = self.at(self.wide)
+        except RAISED:
+            return None
+        if "evaluator" in vars(self):  # it is in float64 already
+            vars(wide)["evaluator"] = self.evaluator
+        return wide
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the value is not finite somewhere."""
+        return not np.isfinite(vector(self.y)).all()
+
+    def numbers(self) -> dict[str, Any]:
+        """The options that are arrays of floats."""
+        floats = ((name, a) for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        return dict(floats)
