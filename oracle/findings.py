@@ -70,7 +70,6 @@ class Findings:
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
         noticed = resolution(e) if self.large else None
-        numerical = e.estimate.value[e.estimate.index == judgement.worst]
         return self.row(
             e.parameter.name,
             e.parameter.shape,
@@ -82,9 +81,6 @@ class Findings:
             reason=overall.reason.value,
             resolution=noticed,
             worst_index=_place(judgement, e.parameter.shape),
-            analytic=None if judgement.worst is None else float(e.analytic[judgement.worst]),
-            numerical=float(numerical[0]) if numerical.size else None,
-            autodiff=None if judgement.worst is None or e.autodiff is None else float(e.autodiff[judgement.worst]),
             exhibit=exhibit_of(e, judgement, overall.reason),
             **reported(e, judgement),
         )

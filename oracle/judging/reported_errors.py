@@ -13,7 +13,7 @@ from oracle.judging.verdict import Judgement, Slopes
 from oracle.measures import differences, fit_scale, relative, ulps
 from oracle.spec import Flag
 
-__all__ = ["reported"]
+__all__ = ["reported", "values_at"]
 
 
 def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
     Where no entry decided, the differences' numbers are those of the direction that did, or of the entry that used most.
     """
     by_differences = e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.parameter.flags
-    fields: dict[str, Any] = {"fitted_scale": _fitted_scale(e)}
+    fields: dict[str, Any] = {"fitted_scale": _fitted_scale(e), **values_at(e, judgement.worst)}
     if by_differences:
         fields |= _of_differences(e, judgement)
         if e.autodiff is not None and e.parameter.dtype.name == "float64":
@@ -30,6 +30,17 @@ def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
     if e.autodiff is not None:
         fields |= _of_reference(e, e.autodiff, judgement)
     return fields
+
+
+def values_at(e: Evidence, worst: int | None) -> dict[str, float | None]:
+    """One entry by each witness. At a kink the differences' value is the nearest between the slopes of the two sides."""
+    if worst is None:
+        return {"analytic": None, "numerical": None, "autodiff": None}
+    at, ours = np.flatnonzero(e.estimate.index == worst), float(e.analytic[worst])
+    numerical = float(e.estimate.value[at[0]]) if at.size else None
+    if at.size and e.estimate.kink[at[0]]:
+        numerical = float(np.clip(ours, *sorted((e.estimate.left[at[0]], e.estimate.right[at[0]]))))
+    return {"analytic": ours, "numerical": numerical, "autodiff": None if e.autodiff is None else float(e.autodiff[worst])}
 
 
 def _of_differences(e: Evidence, judgement: Judgement) -> dict[str, Any]:
@@ -43,11 +54,10 @@ def _of_differences(e: Evidence, judgement: Judgement) -> dict[str, Any]:
         error, uncertainty = slopes.error[slopes.worst], slopes.uncertainty[slopes.worst]
         size = slopes.size[slopes.worst]
         return {"numerical_error": _share(error / size, scale), "numerical_uncertainty": _share(uncertainty / size, scale)}
-    ours, low, high = e.analytic[judgement.worst], measured.left[at[0]], measured.right[at[0]]
-    if measured.kink[at[0]]:
-        error, uncertainty = max(min(low, high) - ours, ours - max(low, high), 0.0), measured.slope_uncertainty[at[0]]
-    else:
-        error, uncertainty = differences(ours, measured.value[at[0]]), measured.uncertainty[at[0]]
+    kink = measured.kink[at[0]]
+    uncertainty = (measured.slope_uncertainty if kink else measured.uncertainty)[at[0]]
+    by = values_at(e, judgement.worst)
+    error = differences(np.asarray(by["analytic"]), np.asarray(by["numerical"]))
     return {"numerical_error": _share(error, scale), "numerical_uncertainty": _share(uncertainty, scale)}
 
 

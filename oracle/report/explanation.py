@@ -9,6 +9,7 @@ from oracle.judging.comparison import Comparison
 from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, truncation_and_noise
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
+from oracle.judging.reported_errors import values_at
 from oracle.judging.verdict import Judgement
 from oracle.measures import differences
 from oracle.row import Explanation, Row
@@ -28,17 +29,15 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
     terms |= {"c": budget.conditioning, "t": budget.dtype}
     comparisons: dict[str, tuple[float, float]] = {}
     steps: tuple[float, ...] = ()
-    numerical: float | None = None
     if at.size:
         row, c = int(at[0]), Comparison.of(e)
         stated = e.estimate.slope_uncertainty if e.estimate.kink[row] else e.estimate.uncertainty
-        numerical = float(e.estimate.value[row])
         taken = np.flatnonzero(np.isfinite(e.estimate.differences[row]))
         steps = tuple(float(e.estimate.step[row] / RATIO**k) for k in taken)
         terms = {"4 u": float(truncation_and_noise(stated[row]))} | terms
         comparisons["gradient and differences"] = (float(c.error[row]), float(budget.against_differences(stated[row])))
         if e.autodiff is not None and not e.estimate.kink[row]:
-            apart = differences(np.asarray(e.autodiff[worst]), np.asarray(numerical))
+            apart = differences(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
             comparisons["differences and reference"] = (float(apart), float(budget.between_witnesses(stated[row])))
     if e.autodiff is not None and worst is not None:
         error = differences(e.analytic[[worst]], e.autodiff[[worst]])
@@ -51,9 +50,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
         if place
         else e.parameter.name,
         scale=budget.scale,
-        analytic=None if worst is None else float(e.analytic[worst]),
-        numerical=numerical,
-        autodiff=None if worst is None or e.autodiff is None else float(e.autodiff[worst]),
+        **values_at(e, worst),
         steps=steps,
         terms=terms,
         comparisons=comparisons,

@@ -32,7 +32,8 @@ def uniform(key: Array, shape: Shape = (), dtype: DTypeLike = np.float64, minval
     Errors: TypeError unless `dtype` is floating and the bounds are real; ValueError where minval > maxval, or the bounds
         do not broadcast to `shape`, or they or their difference are not finite in `dtype`.
     Source: jax.random.uniform. Conventions: one rounding is a fused multiply-add, which XLA emits wherever the processor
-        has it. With bounds other than 0 and 1 rounding can reach maxval, here and in JAX, which lets minval > maxval pass.
+        has it; few have one in float16, where XLA then rounds once, too. With bounds other than 0 and 1 rounding can reach
+        maxval, here and in JAX, which lets minval > maxval pass.
 
     >>> from purenet import random
     >>> u = random.uniform(random.key(0), (1000,), minval=-1.0)

@@ -12,6 +12,7 @@ import pytest
 from oracle.row import Verdict
 from oracle.trajectory import run
 from oracle.verification import Verification, verify
+from tests.oracle.test_reported_errors import assert_of_one_entry
 from tests.zoo import optimizers
 from tests.zoo.record import BOOK, LEARNERS, Bug, OptimizerBug, Pair
 
@@ -48,6 +49,8 @@ def verified(bug: Bug, op: Pair, arguments: tuple[Any, ...]) -> Verification:
 def test_a_wrong_gradient_is_found_and_explained(bug: Bug) -> None:
     result = verified(bug, bug.wrong, bug.arguments)
     assert not result.passed
+    for row in result.rows:
+        assert_of_one_entry(row)
     for parameter, cause in bug.causes.items():
         rows = [row for row in result.rows if row.parameter == parameter]
         assert bug.verdict in {row.verdict for row in rows}, result
