@@ -17,8 +17,11 @@ Array = NDArray[Any]
 
 def moving_entries(contribution: Array, seed: int) -> Array:
     """Random entries, those with a nonzero gradient first."""
-    drawn = np.random.default_rng([seed, contribution.size]).integers(0, max(contribution.size, 1), 256)
-    drawn = np.unique(drawn) if contribution.size else np.zeros(0, np.intp)
+    if not contribution.size:
+        return np.zeros(0, np.intp)
+    drawn = np.random.default_rng([seed, contribution.size]).integers(0, contribution.size, GROUPS)
+    _, first = np.unique(drawn, return_index=True)
+    drawn = drawn[np.sort(first)]  # each once, in random order
     return drawn[np.argsort(contribution[drawn] == 0, kind="stable")]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.differences.one_sided import HALF_POWER, QUARTER, SHARP, OneSided, grows_on_one_side, is_diverging
-from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
+from oracle.differences.one_sided import SHARP, OneSided, grows_on_one_side, is_diverging
+from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
 from oracle.differences.table import RMS_MULTIPLE, DifferenceTable, best_of
 from oracle.measures import EPSILON
 
@@ -37,8 +37,6 @@ TOGETHER = 32
 
 VERY_SHORT_STEP = np.sqrt(EPSILON["float64"])
 """In units of the argument's size: a one-sided slope's curvature error and rounding noise are equal there."""
-
-DEEPER = (2.0**-20, 2.0**-50, 2.0**-100)
 
 
 def consistent_with_shorter_steps(table: DifferenceTable, value: Array, uncertainty: Array) -> tuple[Array, Array]:
@@ -71,7 +69,7 @@ def one_side_of_kink(
     central, noise = table.central, table.noise
     gap = np.abs(table.forward - table.backward)
     gap = np.where(gap > 2 * NOISE_SAFETY * noise, gap, 0.0)  # the noise of a one-sided slope is twice as large
-    across = near[:, None] & (gap > QUARTER * gap.max(axis=1)[:, None])
+    across = near[:, None] & (gap > between(0, 1) * gap.max(axis=1)[:, None])
     best = best_of(table, only_consistent, np.where(across, np.nan, central))
     return np.where(near, best.value, value), np.where(near, best.uncertainty, uncertainty)
 
@@ -93,8 +91,8 @@ def checked_at_very_short_step(table: DifferenceTable, value: Array, uncertainty
         bent = np.flatnonzero(short.gap > SHARP * np.abs(value[rows]) + NOISE_SAFETY * short.noise)
         if bent.size:
             shorter = table.slopes(rows[bent], steps[rows[bent]] / RATIO**2)
-            # The gap of a smooth bend shrinks with the step, that of a kink does not.
-            at_kink = bent[shorter.gap > np.maximum(HALF_POWER * short.gap[bent], NOISE_SAFETY * shorter.noise)]
+            # The gap of a smooth bend shrinks like h, that of a kink does not.
+            at_kink = bent[shorter.gap > np.maximum(between(0, 1) * short.gap[bent], NOISE_SAFETY * shorter.noise)]
             error[at_kink] = np.fmax(error[at_kink], short.gap[at_kink])
             kinked[rows[at_kink]] = True
         excess[rows] = np.nan_to_num(error - NOISE_SAFETY * short.noise - CONTRADICTION * uncertainty[rows])
@@ -128,19 +126,20 @@ def _checked_together(table: DifferenceTable, rows: Array, steps: Array, value: 
 def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
     """The rows in which what looks like a kink is a sharp bend, or a jump of the value: there is no derivative to accept.
 
-    A bend that is sharper than the shortest step of the table disappears at far shorter steps; at a jump of the value the
-    one-sided slopes grow without limit.
+    A bend that is sharper than the shortest step of the table disappears at far shorter steps, of which three are tried. At a
+    jump of the value the one-sided slopes grow without limit.
     """
     noise = table.noise
     bends = sides.suspected & (grows_on_one_side(table.forward, noise) | grows_on_one_side(table.backward, noise))
     jump = np.abs(sides.right - sides.left)
     left = np.flatnonzero(sides.confirmed)
-    for share in DEEPER:
+    eps = EPSILON["float64"]
+    for share in (np.sqrt(eps), eps, eps**2):
         if not left.size:
             break
         short = table.slopes(left, share * table.shortest[left])
         resolved = np.isfinite(short.gap) & ~(CONTRADICTION * NOISE_SAFETY * short.noise > jump[left])
-        disappears = resolved & (short.gap < HALF_POWER * jump[left])
+        disappears = resolved & (short.gap < between(0, 1) * jump[left])
         bends[left[disappears]] = True
         left = left[resolved & ~disappears]
     return np.asarray(bends)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
-from oracle.differences.richardson import NOISE_SAFETY, RATIO, most_certain, tableau
+from oracle.differences.richardson import NOISE_SAFETY, RATIO, between, most_certain, tableau
 
-__all__ = ["HALF_POWER", "SHARP", "OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", "one_sided_slopes"]
+__all__ = ["SHARP", "OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", "one_sided_slopes"]
 
 Array = NDArray[Any]
 
@@ -24,11 +24,6 @@ JUMP = 1e-7
 # The share of a slope that counts as a change of it over a very short step, where noise is large. Over such steps a smooth
 # slope changes by less than this; a kink that is smaller is still found at the usual steps.
 SHARP = 2.0**-10
-
-GROWING = 1.5
-SETTLING = 0.75
-QUARTER = 0.25
-HALF_POWER = 1 / np.sqrt(RATIO)
 
 
 class OneSided(NamedTuple):
@@ -48,7 +43,7 @@ def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consist
 
     A kink *near* the point looks like one at the point until the steps are shorter than its distance, and so does a bend that
     is sharper than the steps. So a difference is only suspected at first; it is confirmed where the shortest step that
-    resolves it shows all of it.
+    resolves it shows most of it, which a bend does not: its slopes approach each other like h.
     """
     noise = 2 * noise  # a one-sided difference is divided by half as much
     right, above, _ = most_certain(tableau(forward, noise, RATIO), only_consistent)
@@ -59,17 +54,17 @@ def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consist
     jump_there = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
     size = np.maximum(np.abs(left), np.abs(right))
     suspected = np.abs(jump) > NOISE_SAFETY * (above + below) + JUMP * size
-    confirmed = suspected & (np.abs(jump_there - jump) < QUARTER * np.abs(jump))
+    confirmed = suspected & (np.abs(jump_there - jump) < between(0, 1) * np.abs(jump))
     return OneSided(suspected, confirmed, left, right, above + below)
 
 
 def grows_on_one_side(slopes: Array, noise: Array) -> Array:
-    """Whether a one-sided slope goes on growing, so that it has no limit."""
+    """Whether a one-sided slope goes on growing, like h^(-1/2) or faster over two steps, or like log h."""
     last = _last(slopes)
     before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
     with quiet():
         factor = np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0)
-    return np.asarray(np.abs(factor) > 2 * GROWING) | _grows_like_a_logarithm(slopes, noise)
+    return np.asarray(np.abs(factor) > between(-0.5, 0) ** 2) | _grows_like_a_logarithm(slopes, noise)
 
 
 def is_diverging(central: Array, noise: Array) -> Array:
@@ -77,11 +72,15 @@ def is_diverging(central: Array, noise: Array) -> Array:
     last = _last(central)
     a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
     resolved = c > NOISE_SAFETY * np.take_along_axis(noise, last, axis=1)[:, 0]
-    return np.asarray(resolved & (c > GROWING * b) & (b > GROWING * a)) | _grows_like_a_logarithm(central, noise)
+    growing = between(-0.5, 0)
+    return np.asarray(resolved & (c > growing * b) & (b > growing * a)) | _grows_like_a_logarithm(central, noise)
 
 
 def _grows_like_a_logarithm(slopes: Array, noise: Array) -> Array:
-    """Whether a slope changes by the same amount at every step, as log h does, as far as that exceeds the noise."""
+    """Whether a slope changes by the same amount at every step, as log h does, as far as that exceeds the noise.
+
+    The changes of a slope that has a limit shrink, like h^(1/2) at the slowest.
+    """
     change, noise = np.abs(np.diff(slopes, axis=1)), NOISE_SAFETY * noise[:, 1:]
 
     def at(table: Array, where: Array) -> Array:
@@ -92,8 +91,9 @@ def _grows_like_a_logarithm(slopes: Array, noise: Array) -> Array:
         resolved[:, :2] = False
         last = change.shape[1] - 1 - resolved[:, ::-1].argmax(axis=1)[:, None]
         one, two, three = (at(change, last - k) for k in (2, 1, 0))
-        settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < SETTLING * three)
-        return np.asarray(resolved.any(axis=1) & ~settled & (two > SETTLING * one) & (three > SETTLING * two))
+        shrinking = between(0, 0.5)
+        settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < shrinking * three)
+        return np.asarray(resolved.any(axis=1) & ~settled & (two > shrinking * one) & (three > shrinking * two))
 
 
 def at_shortest_step(table: Array) -> Array:

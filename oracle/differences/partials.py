@@ -50,8 +50,9 @@ __all__ = [
 
 Array = NDArray[Any]
 
-TINY = 2.0**-10
-SMALL = 2.0**-6
+# The share of its argument's size, or of 1 for a whole argument, below which an element may be tiny for its function. Smaller,
+# and elements with steps that are too long keep them; larger, and more elements are differentiated twice.
+TINY = 2.0**-6
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def is_unresolved(estimate: Estimate) -> Array:
 
 def is_tiny(sizes: Array, size: float) -> Array:
     """The elements that are so much smaller than their argument that its steps may be too long for them."""
-    return np.asarray((sizes > 0) & (sizes < SMALL * size))
+    return np.asarray((sizes > 0) & (sizes < TINY * size))
 
 
 def _estimated(

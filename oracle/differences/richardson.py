@@ -22,7 +22,9 @@ __all__ = [
     "LEVELS",
     "NOISE_SAFETY",
     "RATIO",
+    "SHORTEST_STEP",
     "Extrapolated",
+    "between",
     "error_estimate",
     "extrapolated",
     "most_certain",
@@ -43,6 +45,11 @@ RATIO = 4.0
 # exceeds the noise of most functions; a fifth step multiplies the noise by four and gains nothing.
 LEVELS = 4
 
+# The shortest step of the usual control, in units of the element, or of the argument's size for an element at 0. An element
+# nearer to a kink than this counts as one at the kink. Shorter, each element in doubt costs further steps, at which rounding
+# noise already hides most slopes.
+SHORTEST_STEP = 2.0**-30
+
 # Multiples of the noise of a slope. A change below this is taken for noise: with 4 noise is taken for kinks, and with 16 the
 # kinks of outputs that are large are overlooked.
 NOISE_SAFETY = 8.0
@@ -54,6 +61,11 @@ CONTRADICTION = 4.0
 # The share of an entry's truncation error that is left, at least, one column further on. With less, two entries that agree by
 # chance have an error estimate near 0; with more, smooth functions lose digits.
 LEAST_LEFT = 2.0**-12
+
+
+def between(low: float, high: float) -> float:
+    """A factor per step that separates quantities like h^low from those like h^high: the geometric mean of both."""
+    return float(RATIO ** -((low + high) / 2))
 
 
 class Extrapolated(NamedTuple):
@@ -110,10 +122,10 @@ def tableau(differences: Array, noise: Array, factor: float) -> list[Extrapolate
 def _odd_powers(changes: Array, noise: Array) -> Array:
     """The error that odd powers of h leave in a tableau of even powers: the limit of a geometric series of such changes.
 
-    A change of order h shrinks to a quarter from step to step, one of order h^2 to a sixteenth: the threshold lies between.
+    A change of order h shrinks to a quarter from step to step, one of order h^2 to a sixteenth.
     """
-    change, between = np.abs(changes), RATIO * np.sqrt(RATIO)
-    odd = (change[:, 1:] > NOISE_SAFETY * noise[:, 1:]) & (change[:, :-1] < between * change[:, 1:])
+    change = np.abs(changes)
+    odd = (change[:, 1:] > NOISE_SAFETY * noise[:, 1:]) & (change[:, 1:] > between(1, 2) * change[:, :-1])
     return np.pad(np.where(odd, change[:, 1:] / (RATIO - 1), 0.0), ((0, 0), (1, 0)))
 
 

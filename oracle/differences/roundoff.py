@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.richardson import NOISE_SAFETY
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, SHORTEST_STEP
 from oracle.measures import EPSILON
 
 __all__ = ["TABLES", "Point", "output_noise"]
@@ -29,18 +29,10 @@ ORDER = 4
 # can be equally rounded at all points. More cost 12 evaluations each.
 TABLES = 3
 
-# The spacing of the points of a shorter table, in units of each element. A function whose scale is shorter still counts as
-# noisy; with less, float64 values are equal at neighbouring points and show no noise.
-SHORT_SPACING = 2.0**-36
-
-AT_ZERO = 2.0**-40
-
 # Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
 # table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
-
-STEPS = 4
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -70,10 +62,10 @@ def output_noise(point: Point) -> tuple[Array, bool]:
         # Neighbouring points are distinct float32 numbers.
         noise, _ = _table_noise(point, 2 * EPSILON["float32"])
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
-        # values of a quantized one repeat there, and then that table shows nothing. Near 0 no spacing is too short.
-        for share in (1.0, AT_ZERO) if any((x == 0).any() for x in point.origin) else (1.0,):
+        # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
+        for at_zero in (1.0, EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
             if (noise > MUCH_NOISE * one_ulp).any():
-                shorter, repeats = _table_noise(point, SHORT_SPACING, share)
+                shorter, repeats = _table_noise(point, SHORTEST_STEP, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
         half_step, quantized = _quantization(point)
         return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
@@ -82,17 +74,18 @@ def output_noise(point: Point) -> tuple[Array, bool]:
 def _quantization(point: Point) -> tuple[Array, bool]:
     """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
 
-    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function.
+    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
+    points lie within the first step of the differences.
     """
     points = 3 * ORDER if point.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(point, np.random.default_rng(0x6E6F), 2.0**-6, points=points)
+        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (3 * ORDER), points=points)
     except RAISED:
         return np.zeros(point.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
-    coarse = (step > STEPS * point.eps * size) & (np.ptp(values, axis=0) > STEPS * step)
+    coarse = (step > NOISE_SAFETY * point.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
     beyond_float32 = step > NOISE_SAFETY * EPSILON["float32"] * size
     return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any())
 

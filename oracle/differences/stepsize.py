@@ -16,8 +16,8 @@ from oracle.differences.acceptance import (
     sharp_bends,
 )
 from oracle.differences.one_sided import OneSided
-from oracle.differences.richardson import LEVELS
-from oracle.differences.table import SHORTEST_STEP, DifferenceTable, best_of, sides_of
+from oracle.differences.richardson import LEVELS, SHORTEST_STEP, between
+from oracle.differences.table import DifferenceTable, best_of, sides_of
 from oracle.measures import EPSILON
 
 __all__ = ["Derivatives", "full_sweep", "lengths", "rounded", "shrink_steps", "sweep_steps"]
@@ -36,8 +36,9 @@ SWEEP_FIRST = 2.0**16 * 2 / 3
 # lengths of the steps of neighbours are multiples of each other.
 STEP_DIGITS = 6
 
-GAIN = 0.9
-AT_ZERO = 2.0**-80
+# The inverses of the golden ratio and of the plastic number, whose multiples modulo 1 are spread most evenly. With rational
+# numbers instead, some elements would have steps of the same length, which one period of a function can fit all.
+IRRATIONAL = (0.6180339887498949, 0.7548776662466927)
 
 
 class Derivatives(NamedTuple):
@@ -52,7 +53,7 @@ class Derivatives(NamedTuple):
 
 def lengths(leaf: int, index: Array) -> Array:
     """Factors between 0.7 and 1.4 for the steps of elements, no two alike: a function may have a period of a round length."""
-    return np.asarray(2.0 ** (((index + 1) * 0.6180339887498949 + (leaf + 1) * 0.7548776662466927) % 1.0 - 0.5))
+    return np.asarray(2.0 ** (((index + 1) * IRRATIONAL[0] + (leaf + 1) * IRRATIONAL[1]) % 1.0 - 0.5))
 
 
 def rounded(steps: Array) -> Array:
@@ -92,7 +93,7 @@ def shrink_steps(table: DifferenceTable) -> Derivatives:
                 break
             table.take_step(active)
             before, best = best, best_of(table, unrestricted)
-            gained = (best.uncertainty < GAIN * before.uncertainty) | ~np.isfinite(best.uncertainty)
+            gained = (best.uncertainty < between(0, 0.5) * before.uncertainty) | ~np.isfinite(best.uncertainty)
             idle[active] = np.where(gained[active], 0, idle[active] + 1)
         value, uncertainty = consistent_with_shorter_steps(table, best.value, best.uncertainty)
         value, uncertainty = one_side_of_kink(table, sides, unrestricted, value, uncertainty)
@@ -104,10 +105,10 @@ def full_sweep(table: DifferenceTable, at_zero: Array) -> Derivatives:
     """Derivatives from all steps, long to very short: the most certain entry that no shorter step contradicts.
 
     The shortest step of an element is so long that x + h still has the digits of h. Elements `at_zero` lose no digits however
-    short the steps are.
+    short the steps are; theirs is far below the usual shortest step.
     """
-    last = EPSILON["float64"] * 2**STEP_DIGITS
-    shortest = table.shortest * np.where(at_zero, AT_ZERO, last) / SHORTEST_STEP
+    eps = EPSILON["float64"]
+    shortest = table.shortest * np.where(at_zero, eps, eps * 2**STEP_DIGITS / SHORTEST_STEP)
     only_consistent = np.ones(len(table.steps), dtype=bool)
     with quiet():
         while (active := np.flatnonzero(table.next_steps() > shortest)).size or table.levels < LEVELS:

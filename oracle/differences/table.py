@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 
 from oracle.differences.evaluation import Difference
 from oracle.differences.one_sided import OneSided, one_sided_slopes
-from oracle.differences.richardson import FIRST_STEP, RATIO, Extrapolated, extrapolated
+from oracle.differences.richardson import FIRST_STEP, RATIO, SHORTEST_STEP, Extrapolated, extrapolated
 
 __all__ = ["DifferenceTable", "Slopes", "best_of", "one_by_one", "sides_of"]
 
 Array = NDArray[Any]
-
-# The shortest step of the usual control, in units of the element, or of the argument's size for an element at 0. An element
-# nearer to a kink than this counts as one at the kink; a shorter limit costs two evaluations for each of more steps, at which
-# rounding noise already hides most slopes.
-SHORTEST_STEP = 2.0**-30
 
 # Multiples of the measured noise, which is a root mean square, that enter as the noise of a difference. With 1 the error
 # exceeds its estimate too often; with 4 small errors are overlooked that the differences do resolve.
