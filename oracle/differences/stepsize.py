@@ -86,8 +86,7 @@ def shrink_steps(table: DifferenceTable) -> Derivatives:
         while True:
             unsure = ~(best.uncertainty <= TARGET * np.abs(best.value)) & ~(best.noise > best.uncertainty / 2)
             sides = sides_of(table, unrestricted)
-            doubtful = sides.suspected | _contradicted_by_last_step(table, best.value, best.uncertainty)
-            wanted = ((unsure & (idle < 2)) | doubtful) & (table.next_steps() > table.shortest)
+            wanted = ((unsure & (idle < 2)) | sides.suspected) & (table.next_steps() > table.shortest)
             active = active[wanted[active]]
             if not active.size:
                 break
@@ -124,8 +123,3 @@ def _accepted(table: DifferenceTable, value: Array, uncertainty: Array, sides: O
     bends = sharp_bends(table, sides)
     uncertainty = np.where(bends | diverges(table), np.inf, uncertainty)
     return Derivatives(value, uncertainty, sides._replace(confirmed=sides.confirmed & ~bends), kinked)
-
-
-def _contradicted_by_last_step(table: DifferenceTable, value: Array, uncertainty: Array) -> Array:
-    before, last, noise = table.central[:, -2], table.central[:, -1], table.noise[:, -1]
-    return np.asarray(np.abs(value - last) > np.abs(last - before) + 8 * noise + uncertainty)
