@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import accumulate, product
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,39 +129,46 @@ def reading_of(evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidat
     """Which outputs entries change, by displacing a few of `candidates`; no axis is kept where the index does not show it."""
     x = evaluator.origin[leaf].reshape(-1)
     size = size_of(x[candidates]) if candidates.size else 1.0
-    possible: set[tuple[int, int, int]] | None = None
+    common_axes: set[tuple[int, int, int]] | None = None
     changed: set[int] = set()
     effective = 0
     for i in candidates[:ATTEMPTS].tolist():
-        where = np.unravel_index(i, shape)
-        found = set()
-        start, touched = 0, evaluator.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size))
-        for k, value in enumerate(evaluator.shapes):
-            part = touched[start : start + prod(value)].reshape(value)
-            start += prod(value)
-            if not part.any():
-                continue
-            changed.add(k)
-            places = np.nonzero(part) if part.ndim else ()
-            found |= {
-                (k, b, a)
-                for (b, at), a in product(enumerate(places), range(len(shape)))
-                if value[b] == shape[a] and (at == where[a]).all()
-            }
-        if touched.any():
+        touched = _by_array(evaluator, evaluator.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size)))
+        axes = _axes_with_own_index(touched, np.unravel_index(i, shape), shape)
+        now = {k for k, part in enumerate(touched) if part.any()}
+        if now:
+            changed |= now
             effective += 1
-            possible = found if possible is None else possible & found
+            common_axes = axes if common_axes is None else common_axes & axes
         if effective == AGREEING:
             break
     if effective < min(AGREEING, prod(shape)) or _others_change_more(evaluator, leaf, changed, size):
-        possible = None
-    pairs = {k: _paired({(b, a) for kk, b, a in possible or () if kk == k and shape[a] > 1}) for k in changed}
-    common = set.intersection(*(set(pair.values()) for pair in pairs.values())) if pairs else set()
-    kept = tuple(sorted(common))
+        common_axes = None
+    pairs = {k: _paired({(b, a) for of, b, a in common_axes or () if of == k and shape[a] > 1}) for k in changed}
+    kept = tuple(sorted(set.intersection(*(set(pair.values()) for pair in pairs.values())))) if pairs else ()
     at = tuple(
         tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(evaluator.shapes))
     )
     return Reading(shape, kept, evaluator.shapes, at)
+
+
+def _by_array(evaluator: Evaluator, touched: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The changed outputs, for each array of the value."""
+    ends = accumulate(prod(shape) for shape in evaluator.shapes)
+    return [touched[end - prod(shape) : end].reshape(shape) for end, shape in zip(ends, evaluator.shapes, strict=True)]
+
+
+def _axes_with_own_index(
+    touched: list[NDArray[np.bool_]], where: tuple[Any, ...], shape: tuple[int, ...]
+) -> set[tuple[int, int, int]]:
+    """Number k of an array, axis b of it, axis a of the argument: all changed outputs have the entry's index along a in b."""
+    return {
+        (k, b, a)
+        for k, part in enumerate(touched)
+        if part.ndim and part.any()
+        for (b, at), a in product(enumerate(np.nonzero(part)), range(len(shape)))
+        if part.shape[b] == shape[a] and (at == where[a]).all()
+    }
 
 
 def _others_change_more(evaluator: Evaluator, leaf: int, changed: set[int], size: float) -> bool:
@@ -168,9 +176,8 @@ def _others_change_more(evaluator: Evaluator, leaf: int, changed: set[int], size
     if len(changed) == len(evaluator.shapes):
         return False
     x = evaluator.origin[leaf].reshape(-1)
-    touched = evaluator.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size))
-    ends = np.cumsum([prod(value) for value in evaluator.shapes])[:-1]
-    return any(part.any() for k, part in enumerate(np.split(touched, ends)) if k not in changed)
+    touched = _by_array(evaluator, evaluator.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size)))
+    return any(part.any() for k, part in enumerate(touched) if k not in changed)
 
 
 def _paired(pairs: set[tuple[int, int]]) -> dict[int, int]:
