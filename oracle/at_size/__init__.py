@@ -1,1 +1,1 @@
-"""Arguments with very many elements: what their differences cost is counted for each argument, not for each element."""
+"""Arguments with very many elements: their differences cost some evaluations for each argument, not for each element."""

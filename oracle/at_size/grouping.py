@@ -1,12 +1,12 @@
-"""Many elements of a large argument at a time: those that move different outputs, read off output by output.
+"""Many elements of a large argument at a time: those that change different outputs, separated output by output.
 
-An entry of a bias moves one column of a value, an entry of a matrix one column, an entry of a batch one row. Entries that
-move different outputs can be displaced together, and each read off from its own outputs: so a whole bias costs as many
-evaluations as one of its entries (Curtis, Powell, Reid, "On the estimation of sparse Jacobian matrices", 1974). And where
-many entries move the same outputs, a random direction of all of them is read off once for each group of outputs.
+An entry of a bias changes one column of a value, an entry of a matrix one column, an entry of a batch one row. Entries that
+change different outputs can be displaced together, and each has its difference in its own outputs: so a whole bias costs as
+many evaluations as one of its entries (Curtis, Powell, Reid, "On the estimation of sparse Jacobian matrices", 1974). Where many
+entries change the same outputs, one random direction of all of them gives one slope for each group of outputs.
 
-Which outputs an entry moves is found by displacing a few. What an entry moves must be told by its index: along some axes of
-the value it is at its own index along some axes of the argument, which are called kept.
+Which outputs an entry changes is found by displacing a few entries. It must follow from the entry's index: along some axes of
+the value the outputs have the same index as the entry has along some axes of the argument. These axes are called kept.
 """
 
 from __future__ import annotations
@@ -14,55 +14,69 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import accumulate, product
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import size_of
 from oracle.differences.evaluation import Evaluator
-from oracle.differences.stepsize import FIRST_STEP
+from oracle.differences.richardson import FIRST_STEP
 
 __all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
 
 Array = NDArray[np.float64]
 
-GROUPS = 4096  # parts, at most, that one displacement is read off in: more cost memory and show little more
-LOOKED_AT = 3  # entries that must agree on which outputs an entry moves
-TRIED = 12  # entries that are displaced to find so many that move something
+# The groups of outputs, and of sampled entries, at most. With fewer, the sum over a group hides the error of one entry; with
+# more, the tables of a displacement take more memory and find little more.
+GROUPS = 4096
+
+# The entries that must agree on which outputs an entry changes. Two can agree by chance, where they have the same index along
+# some axis; more cost an evaluation each.
+AGREEING = 3
+
+# Attempts, at most: displacements in search of entries that change an output, random draws of an entry with a gradient, and
+# displacements of entries that change the same outputs. With fewer, sparse gradients such as those of an embedding are sampled
+# where they are 0; more attempts cost evaluations of a large function.
+ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which outputs the entries of one argument move: those that share their index along the kept axes."""
+    """Which outputs the entries of one argument change: those that have the same index along the kept axes.
+
+    Entries with the same index along the kept axes have the same key and change the same outputs. Neighbouring keys make up a
+    group.
+    """
 
     shape: tuple[int, ...]
     """Of the argument."""
     kept: tuple[int, ...]
-    """Its axes along which an entry moves only outputs at its own index."""
+    """Its axes along which an entry changes only outputs at its own index."""
     values: tuple[tuple[int, ...], ...]
     """The shapes of the value's arrays."""
     at: tuple[tuple[int, ...], ...]
-    """Of each of these arrays, the axes that belong to the kept ones."""
+    """For each of these arrays, the axes that correspond to the kept ones."""
 
     @cached_property
-    def sizes(self) -> tuple[int, ...]:
+    def _sizes(self) -> tuple[int, ...]:
         return tuple(self.shape[a] for a in self.kept)
 
     @cached_property
     def keys(self) -> int:
-        """How many sets of outputs there are that different entries move."""
-        return prod(self.sizes)
+        """The number of keys, and so of disjoint sets of outputs."""
+        return prod(self._sizes)
 
     @cached_property
-    def width(self) -> int:
-        """How many neighbouring keys make one group, so that there are not too many groups."""
+    def _width(self) -> int:
+        """The neighbouring keys of one group, so that there are at most `GROUPS` groups."""
         return max(1, -(-self.keys // GROUPS))
 
     @cached_property
     def groups(self) -> int:
-        return -(-self.keys // self.width)
+        return -(-self.keys // self._width)
 
     def by_key(self, outputs: Array) -> Array:
         """The sum of the outputs of each key."""
@@ -71,7 +85,7 @@ class Reading:
             part = outputs[start : start + prod(shape)].reshape(shape)
             start += prod(shape)
             if self.kept and not axes:
-                continue  # no entry moves anything in this array
+                continue  # no entry changes anything in this array
             rest = tuple(a for a in range(len(shape)) if a not in axes)
             summed = part.sum(axis=rest)
             order = np.argsort(np.argsort(axes))
@@ -89,7 +103,7 @@ class Reading:
 
     def spread(self, per_group: Array) -> Array:
         """A number for each group, as an array that broadcasts to the argument."""
-        per_key = np.repeat(per_group, self.width)[: self.keys].reshape(self.sizes)
+        per_key = np.repeat(per_group, self._width)[: self.keys].reshape(self._sizes)
         return per_key.reshape([n if a in self.kept else 1 for a, n in enumerate(self.shape)])
 
     def keys_of(self, index: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -97,71 +111,77 @@ class Reading:
         if not self.kept:
             return np.zeros(index.shape, np.intp)
         place = np.unravel_index(index, self.shape)
-        return np.asarray(np.ravel_multi_index([place[a] for a in self.kept], self.sizes), np.intp)
+        return np.asarray(np.ravel_multi_index([place[a] for a in self.kept], self._sizes), np.intp)
 
     def _folded(self, per_key: Array) -> Array:
-        if self.width == 1:
+        if self._width == 1:
             return np.asarray(per_key)
-        return np.asarray(np.add.reduceat(per_key, np.arange(0, self.keys, self.width)))
+        return np.asarray(np.add.reduceat(per_key, np.arange(0, self.keys, self._width)))
 
     def entry(self, keys: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:
         """For each of these keys the flat index of a random entry that has it."""
-        at = dict(zip(self.kept, np.unravel_index(keys, self.sizes), strict=True)) if self.kept else {}
+        at = dict(zip(self.kept, np.unravel_index(keys, self._sizes), strict=True)) if self.kept else {}
         place = [at[a] if a in at else generator.integers(0, n, keys.size) for a, n in enumerate(self.shape)]
         return np.asarray(np.ravel_multi_index(place, self.shape) if place else np.zeros(keys.size), np.intp)
 
 
 def reading_of(evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp]) -> Reading:
-    """What entries move, by displacing a few of `candidates`; nothing is kept where that cannot be told from their index."""
+    """Which outputs entries change, by displacing a few of `candidates`; no axis is kept where the index does not show it."""
     x = evaluator.origin[leaf].reshape(-1)
     size = size_of(x[candidates]) if candidates.size else 1.0
-    possible: set[tuple[int, int, int]] | None = None
-    moved: set[int] = set()
-    seen = 0
-    for i in candidates[:TRIED].tolist():
-        where = np.unravel_index(i, shape)
-        found = set()
-        start, touched = 0, evaluator.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size))
-        for k, value in enumerate(evaluator.shapes):
-            part = touched[start : start + prod(value)].reshape(value)
-            start += prod(value)
-            if not part.any():
-                continue
-            moved.add(k)
-            places = np.nonzero(part) if part.ndim else ()
-            found |= {
-                (k, b, a)
-                for (b, at), a in product(enumerate(places), range(len(shape)))
-                if value[b] == shape[a] and (at == where[a]).all()
-            }
-        if touched.any():
-            seen += 1
-            possible = found if possible is None else possible & found
-        if seen == LOOKED_AT:
+    common_axes: set[tuple[int, int, int]] | None = None
+    changed: set[int] = set()
+    effective = 0
+    for i in candidates[:ATTEMPTS].tolist():
+        touched = _by_array(evaluator, evaluator.touched(leaf, i, FIRST_STEP * max(abs(float(x[i])), size)))
+        axes = _axes_with_own_index(touched, np.unravel_index(i, shape), shape)
+        now = {k for k, part in enumerate(touched) if part.any()}
+        if now:
+            changed |= now
+            effective += 1
+            common_axes = axes if common_axes is None else common_axes & axes
+        if effective == AGREEING:
             break
-    if seen < min(LOOKED_AT, prod(shape)) or _moves_more(evaluator, leaf, moved, size):
-        possible = None
-    pairs = {k: _paired({(b, a) for kk, b, a in possible or () if kk == k and shape[a] > 1}) for k in moved}
-    common = set.intersection(*(set(pair.values()) for pair in pairs.values())) if pairs else set()
-    kept = tuple(sorted(common))
+    if effective < min(AGREEING, prod(shape)) or _others_change_more(evaluator, leaf, changed, size):
+        common_axes = None
+    pairs = {k: _paired({(b, a) for of, b, a in common_axes or () if of == k and shape[a] > 1}) for k in changed}
+    kept = tuple(sorted(set.intersection(*(set(pair.values()) for pair in pairs.values())))) if pairs else ()
     at = tuple(
         tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(evaluator.shapes))
     )
     return Reading(shape, kept, evaluator.shapes, at)
 
 
-def _moves_more(evaluator: Evaluator, leaf: int, moved: set[int], size: float) -> bool:
-    """Whether all entries together move an array of the value that none of a few has moved."""
-    if len(moved) == len(evaluator.shapes):
+def _by_array(evaluator: Evaluator, touched: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The changed outputs, for each array of the value."""
+    ends = accumulate(prod(shape) for shape in evaluator.shapes)
+    return [touched[end - prod(shape) : end].reshape(shape) for end, shape in zip(ends, evaluator.shapes, strict=True)]
+
+
+def _axes_with_own_index(
+    touched: list[NDArray[np.bool_]], where: tuple[Any, ...], shape: tuple[int, ...]
+) -> set[tuple[int, int, int]]:
+    """Number k of an array, axis b of it, axis a of the argument: all changed outputs have the entry's index along a in b."""
+    return {
+        (k, b, a)
+        for k, part in enumerate(touched)
+        if part.ndim and part.any()
+        for (b, at), a in product(enumerate(np.nonzero(part)), range(len(shape)))
+        if part.shape[b] == shape[a] and (at == where[a]).all()
+    }
+
+
+def _others_change_more(evaluator: Evaluator, leaf: int, changed: set[int], size: float) -> bool:
+    """Whether all entries together change an array of the value that a few of them did not change."""
+    if len(changed) == len(evaluator.shapes):
         return False
     x = evaluator.origin[leaf].reshape(-1)
-    touched = evaluator.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size))
-    ends = np.cumsum([prod(value) for value in evaluator.shapes])[:-1]
-    return any(part.any() for k, part in enumerate(np.split(touched, ends)) if k not in moved)
+    touched = _by_array(evaluator, evaluator.touched(leaf, slice(None), FIRST_STEP * np.maximum(np.abs(x), size)))
+    return any(part.any() for k, part in enumerate(touched) if k not in changed)
 
 
 def _paired(pairs: set[tuple[int, int]]) -> dict[int, int]:
-    """Axes of the value to axes of the argument, each once: the nearest to the end first, as broadcasting has it."""
+    """Axes of the value to axes of the argument, each once: the last axes first, as in broadcasting."""
     chosen: dict[int, int] = {}
     for b, a in sorted(pairs, key=lambda pair: (-pair[1], -pair[0])):
         if b not in chosen and a not in chosen.values():
@@ -170,7 +190,7 @@ def _paired(pairs: set[tuple[int, int]]) -> dict[int, int]:
 
 
 def rounds(reading: Reading, index: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """The same entries in as few parts as can be, in each of which no two move the same outputs; the first come first."""
+    """The entries in as few parts as possible, so that no two of one part change the same outputs; the first come first."""
     while index.size:
         _, first = np.unique(reading.keys_of(index), return_index=True)
         yield index[np.sort(first)]

@@ -1,7 +1,7 @@
-"""The stages of a chain, each at its own arguments and with its own cotangent, as one run of the whole has left them.
+"""The stages of a chain, each with the arguments and the cotangent that it has in one run of the whole chain.
 
-The gradient of a chain is that of its stages, one behind the other: where each stage is right at the point and for the
-cotangent that really reach it, all of it is. And a stage is evaluated in a fraction of the time that the whole takes.
+The gradient of a chain is the product of the Jacobians of its stages. So the chain is right where each stage is right at these
+arguments and for this cotangent; and to evaluate a stage takes a fraction of the time that the whole chain takes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Stage:
 
     path: str
     route: tuple[tuple[str, int], ...]
-    """From the whole down to this stage: the kind of each combinator, and which of its parts comes next."""
+    """The path from the whole op to this stage: the kind of each combinator, and the number of its part."""
     op: Op
     primals: tuple[Any, ...]
     options: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Stage:
         return float(spreads(gradient, (self.primals, self.dy), seed)[k].max(initial=0.0))
 
     def reaches(self, other: Stage) -> bool:
-        """Whether the cotangent that this stage hands back goes on to `other`: where they part, in a chain, it comes later."""
+        """Whether the cotangent that this stage returns goes on to `other`: where their paths part, `other` comes before it."""
         for (kind, mine), (_, its) in zip(self.route, other.route, strict=False):
             if mine != its:
                 return kind == "chain" and mine > its
@@ -70,7 +70,7 @@ class Stage:
 
 
 class _Observed(Op):
-    """An op that does what it does, and notes with what it was called."""
+    """An op that works like another one and records the calls."""
 
     def __init__(self, op: Op, path: str, route: tuple[tuple[str, int], ...], calls: list[Stage]) -> None:
         self.__dict__.update(op.__dict__)
@@ -92,7 +92,7 @@ class _Observed(Op):
 
 
 def has_stages(op: Any) -> bool:
-    """Whether an op is made of others that can be looked at one by one."""
+    """Whether an op is composed of stages that can be verified one by one."""
     return isinstance(op, Op) and bool(getattr(op, "stages", None))
 
 
@@ -101,7 +101,8 @@ def run(op: Op, primals: Sequence[Any], options: Mapping[str, Any], dy: Any) -> 
     calls: list[Stage] = []
     observed = _observed(op, "", (), calls)
     _, residuals = observed.fwd(*primals, **options)
-    cotangents = type(observed).bwd(observed, residuals, dy)  # that of the combinator, whatever is planted into this one
+    # The pullback of the combinator's class, even where this instance has one of its own.
+    cotangents = type(observed).bwd(observed, residuals, dy)
     return [stage for stage in calls if stage.cotangents], cotangents
 
 
@@ -110,7 +111,7 @@ def _observed(op: Op, path: str, route: tuple[tuple[str, int], ...], calls: list
     if not isinstance(inner, Op) and not stages:
         return _Observed(op, path, route, calls)
     made = copy(op)
-    if isinstance(inner, Op):  # a wrapper, such as `residual`: what it wraps has its parameters under the same names
+    if isinstance(inner, Op):  # a wrapper, such as `residual`, whose parameters have the names of those of the op inside
         vars(made)["op"] = _observed(inner, path, route, calls)
         return made
     kind = getattr(op, "kind", "")

@@ -1,4 +1,4 @@
-"""Differences of many elements of one argument at a time, read off group by group (`grouping`)."""
+"""Differences of many elements of one argument at a time, separated by the groups of outputs that they change (`grouping`)."""
 
 from __future__ import annotations
 
@@ -8,126 +8,89 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
-from oracle.at_size.grouping import Reading, rounds
+from oracle.at_size.grouping import ATTEMPTS, Reading, rounds
+from oracle.differences.directional import rounding_of_direction
 from oracle.differences.evaluation import Difference, Evaluator
-from oracle.differences.partials import DROWNED, SMALL, Estimate, better, estimated
-from oracle.differences.richardson import RATIO
-from oracle.differences.stepsize import FIRST_STEP, FULL_SWEEP, StepControl, lengths, rounded
+from oracle.differences.one_sided import at_shortest_step
+from oracle.differences.partials import Estimate, better, estimate_of, is_tiny, is_unresolved
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, RATIO
+from oracle.differences.stepsize import lengths, rounded, shrink_steps, sweep_steps
+from oracle.differences.table import DifferenceTable
 from oracle.judging.evidence import Swept
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]
 
 Array = NDArray[Any]
 
-STRAIGHT = 4.0  # times as much as a smooth function bends over a step, told by the other steps
-NOISY = 8.0  # times the noise of a slope: less than that is no bend
-ROUNDS = 8  # displacements, at most, in which entries are seen that move the same outputs
-
-
 EMPTY: dict[str, Array] = {
     "index": np.zeros(0, np.intp),
     **{name: np.zeros(0) for name in ("value", "uncertainty", "left", "right", "slope_uncertainty", "step")},
     **{name: np.zeros(0, bool) for name in ("kink", "frozen")},
 }
-"""Of no elements."""
+"""The fields of an estimate of no elements."""
 
 
-class _Grouped(StepControl):
-    """Differences of which all are taken at once, each read off from its own outputs."""
+def _table_of_entries(
+    evaluator: Evaluator, leaf: int, reading: Reading, index: Array, steps: Array, sizes: Array
+) -> DifferenceTable:
+    """The differences of entries that change different outputs, all displaced at once."""
+    keys = reading.keys_of(index)
 
-    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, steps: Array, sizes: Array) -> None:
-        super().__init__(_one_by_one, steps, sizes)
-        self.evaluator, self.leaf, self.reading = evaluator, leaf, reading
+    def sample(rows: Array, h: Array) -> Difference:
+        some = keys[rows]
+        return evaluator.differences_by_part(leaf, index[rows], h, lambda a: reading.by_key(a)[some], one_each=True)
 
-
-def _one_by_one(i: int, h: float) -> Difference:
-    raise NotImplementedError  # all are displaced at once
-
-
-class _Entries(_Grouped):
-    """The differences of entries that move different outputs."""
-
-    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, index: Array, steps: Array, sizes: Array) -> None:
-        super().__init__(evaluator, leaf, reading, steps, sizes)
-        self.index, self.keys = index, reading.keys_of(index)
-
-    def _differences(self, index: Array, h: Array) -> Difference:
-        keys = self.keys[index]
-        return self.evaluator.readings(self.leaf, self.index[index], h, lambda a: self.reading.by_key(a)[keys], alone=True)
+    return DifferenceTable(sample, steps, sizes)
 
 
-class _Directions(_Grouped):
-    """The differences along one direction of many entries, for each group of outputs."""
+def _table_along(evaluator: Evaluator, leaf: int, reading: Reading, direction: Array) -> DifferenceTable:
+    """The differences along one direction of many entries, one row for each group of outputs."""
+    shaped = direction.reshape(reading.shape)
+    with quiet():
+        share = np.where(direction == 0, 0.0, evaluator.origin[leaf].reshape(-1) / direction)
+    off = rounding_of_direction(reading.of_entries(share**2) * reading.groups / max(share.size, 1))
 
-    def __init__(self, evaluator: Evaluator, leaf: int, reading: Reading, direction: Array) -> None:
-        steps = FIRST_STEP * lengths(leaf, np.arange(reading.groups))
-        super().__init__(evaluator, leaf, reading, steps, np.ones(reading.groups))
-        self.direction = direction.reshape(reading.shape)
-        self.bends: list[Array] = []
-        with quiet():
-            share = np.where(direction == 0, 0.0, evaluator.origin[leaf].reshape(-1) / direction)
-        # x + h d is rounded to the grid of x, element by element: so far is the direction really taken from d.
-        self.off = 4 * 2.0**-53 * np.sqrt(reading.of_entries(share**2) * reading.groups / max(share.size, 1))
+    def sample(rows: Array, h: Array) -> Difference:
+        steps = np.zeros(reading.groups)
+        steps[rows] = h
+        displacement = (reading.spread(steps) * shaped).reshape(-1)
+        taken = evaluator.differences_by_part(leaf, slice(None), displacement, reading.by_group, one_each=False)
+        taken = Difference(*(np.asarray(part)[rows] for part in taken))
+        return taken._replace(growth=taken.growth + np.abs(taken.both) * off[rows] / h)
 
-    def _take_step(self, alive: Array) -> None:
-        super()._take_step(alive)
-        bends = np.full(self.count, np.nan)
-        bends[alive] = self.bend[alive]
-        self.bends.append(bends)
-
-    def kinks(self) -> Array:
-        """How much the outputs of each group bend over some shorter step, beyond what a smooth function would there.
-
-        The slopes of two sides that differ in one entry of many differ by too little of the whole to be called a kink. What
-        bends by less than the noise of the second step may be one, too, unless not even the first step shows that much.
-        """
-        bends, noise = self.table(self.bends), self.table(self.noise)
-        powers = RATIO ** np.arange(bends.shape[1])
-        curved = np.where(np.isfinite(bends), bends * powers, np.inf)  # the same at every step where it is smooth
-        least, second = np.sort(curved, axis=1)[:, :2].T[..., None]
-        smooth = STRAIGHT * np.where(curved == least, second, least) / powers + NOISY * noise
-        unseen = np.fmin(bends[:, 0], NOISY * noise[:, 1])
-        return np.asarray(np.fmax(np.where(bends > smooth, bends, 0.0).max(axis=1), unseen))
-
-    def _differences(self, index: Array, h: Array) -> Difference:
-        steps = np.zeros(self.reading.groups)
-        steps[index] = h
-        moves = (self.reading.spread(steps) * self.direction).reshape(-1)
-        taken = self.evaluator.readings(self.leaf, slice(None), moves, self.reading.by_group, alone=False)
-        taken = Difference(*(np.asarray(part)[index] for part in taken))
-        return taken._replace(growth=taken.growth + np.abs(taken.both) * self.off[index] / h)
+    return DifferenceTable(sample, FIRST_STEP * lengths(leaf, np.arange(reading.groups)), np.ones(reading.groups))
 
 
 def entries(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
-    """The derivative with respect to these elements, in few displacements; those of too many displacements are left out."""
+    """The derivatives with respect to these elements in a limited number of displacements; the others are left out."""
     x = evaluator.origin[leaf].reshape(-1)
     parts = []
     for number, some in enumerate(rounds(reading, index)):
-        if number == ROUNDS:
+        if number == ATTEMPTS:
             break
         sizes = np.abs(x[some])
         steps = rounded(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
         with quiet():
             frozen = (x[some] + steps) - (x[some] - steps) == 0
-        estimate = estimated(_Entries(evaluator, leaf, reading, some, steps, sizes), some, frozen)
-        # Steps of the argument's size are too long for what happens at a tiny element.
-        drowned = (estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value))
-        own = np.flatnonzero(drowned & (sizes > 0) & (sizes < SMALL * size))
-        if own.size:
-            shorter = _Entries(evaluator, leaf, reading, some[own], rounded(FIRST_STEP * sizes[own]), sizes[own])
-            estimate = better(estimate, estimated(shorter, some[own], frozen[own]), own)
+        estimate = estimate_of(_table_of_entries(evaluator, leaf, reading, some, steps, sizes), some, frozen)
+        # Steps of the argument's size are too long for the scale of a function at a tiny element.
+        tiny = np.flatnonzero(is_unresolved(estimate) & is_tiny(sizes, size))
+        if tiny.size:
+            steps = rounded(FIRST_STEP * sizes[tiny])
+            table = _table_of_entries(evaluator, leaf, reading, some[tiny], steps, sizes[tiny])
+            estimate = better(estimate, estimate_of(table, some[tiny], frozen[tiny]), tiny)
         parts.append(estimate)
     return joined(parts)
 
 
 def again(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
-    """The same with all steps from long to short, for elements about which something is in doubt."""
+    """The same by a full sweep, for elements that are in doubt."""
     x = evaluator.origin[leaf].reshape(-1)
     some = next(rounds(reading, index))
     sizes = np.where(x[some] == 0, size, np.abs(x[some]))
-    steps = rounded(FULL_SWEEP[0] * FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
-    control = _Entries(evaluator, leaf, reading, some, steps, sizes)
-    return estimated(control, some, np.zeros(some.size, bool), x[some] == 0)
+    steps = sweep_steps(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))
+    table = _table_of_entries(evaluator, leaf, reading, some, steps, sizes)
+    return estimate_of(table, some, np.zeros(some.size, bool), x[some] == 0)
 
 
 def joined(parts: list[Estimate]) -> Estimate:
@@ -140,7 +103,7 @@ def joined(parts: list[Estimate]) -> Estimate:
 
 
 def signs(x: Array, size: float, seed: int, reading: Reading) -> Array:
-    """A random sign for each entry, times a power of two of about its size, over the root of how many a group has."""
+    """A direction: for each entry a random sign times a power of two near its size, over the root of the entries of a group."""
     generator = np.random.default_rng([seed, x.size])
     direction = np.maximum(np.abs(x), size)
     direction /= np.sqrt(max(x.size / reading.groups, 1))
@@ -149,18 +112,18 @@ def signs(x: Array, size: float, seed: int, reading: Reading) -> Array:
 
 
 def sweep(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array, *, usual: bool) -> Swept:
-    """The slopes along a direction, one for each group of outputs, beside those that `contribution`, the gradient, says."""
-    control = _Directions(evaluator, leaf, reading, direction)
-    value, uncertainty = control.run()
+    """The slopes along a direction, one for each group of outputs, beside those of the gradient `contribution`."""
+    table = _table_along(evaluator, leaf, reading, direction)
+    found = shrink_steps(table)
+    blind = np.asarray(found.sides.suspected | found.kinked | ~np.isfinite(found.uncertainty))
     with quiet():
-        blind = np.asarray(control.jumps().suspected | control.kinked | ~np.isfinite(uncertainty))
-        kinks = np.where(blind, control.bend, control.kinks())
+        # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
+        kinks = np.where(blind, at_shortest_step(table.bend), _unresolved_kinks(table))
     moving = np.abs(direction[direction != 0])
     return Swept(
         ours=reading.of_entries(contribution * direction),
-        value=value,
-        # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
-        uncertainty=np.nan_to_num(uncertainty + kinks, nan=np.inf),
+        value=found.value,
+        uncertainty=np.nan_to_num(found.uncertainty + kinks, nan=np.inf),
         norm=np.sqrt(reading.of_entries(direction**2)),
         least=float(moving.min(initial=np.inf)),
         blind=blind,
@@ -168,8 +131,24 @@ def sweep(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array
     )
 
 
+def _unresolved_kinks(table: DifferenceTable) -> Array:
+    """How much more the outputs of each group bend over some shorter step than a smooth function does there.
+
+    Where one entry of many is at a kink, the slopes of both sides of the whole group differ too little to count as a kink. A
+    bend that is less than the noise of the second step may be one as well, unless already the first step bends less.
+    """
+    bend, noise = table.bend, table.noise
+    powers = RATIO ** np.arange(bend.shape[1])
+    curvature = np.where(np.isfinite(bend), bend * powers, np.inf)  # the same at every step of a smooth function
+    least, second = np.sort(curvature, axis=1)[:, :2].T[..., None]
+    # At a kink the bend is the same at every step, and so exceeds that of a smooth function RATIO times after one step.
+    smooth = RATIO * np.where(curvature == least, second, least) / powers + NOISE_SAFETY * noise
+    below_noise = np.fmin(bend[:, 0], NOISE_SAFETY * noise[:, 1])
+    return np.asarray(np.fmax(np.where(bend > smooth, bend, 0.0).max(axis=1), below_noise))
+
+
 def located(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array, groups: Array) -> Array:
-    """One entry in each of these groups, by halving: of two halves the one along which the gradient is further off."""
+    """One entry in each of these groups, by halving: always the half along which the gradient is further off."""
     place = np.arange(contribution.size).reshape(reading.shape)
     number = np.broadcast_to(reading.spread(np.arange(reading.groups, dtype=float)), reading.shape)
     left = {int(g): place[number == g] for g in groups}
@@ -188,5 +167,5 @@ def located(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Arr
 
 def _off(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array, direction: Array) -> Array:
     """How far the gradient is from the slope of each group."""
-    value, _ = _Directions(evaluator, leaf, reading, direction).run()
+    value = shrink_steps(_table_along(evaluator, leaf, reading, direction)).value
     return np.nan_to_num(np.abs(reading.of_entries(contribution * direction) - value))

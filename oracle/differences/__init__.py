@@ -1,1 +1,1 @@
-"""The first witness: central differences that know their own uncertainty."""
+"""The first witness: central differences, each with an error estimate for truncation and rounding noise."""

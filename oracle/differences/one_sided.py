@@ -1,6 +1,6 @@
-"""What the slopes of the two sides tell: kinks, jumps, and slopes that have no limit.
+"""The slopes of both sides: whether the point is a kink, a jump of the value, or one where the slope has no limit.
 
-Every table has a row for each derivative and a column for each step, the shortest last; NaN where it was not taken.
+Every array has a row for each derivative and a column for each step, the shortest last; NaN where a step was not taken.
 """
 
 from __future__ import annotations
@@ -11,80 +11,94 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
-from oracle.differences.richardson import RATIO, most_certain, tableau
+from oracle.differences.richardson import NOISE_SAFETY, RATIO, between, most_certain, tableau
 
-__all__ = ["SHARP", "Jumps", "is_diverging", "is_growing", "jumps"]
+__all__ = ["SHARP", "OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", "one_sided_slopes"]
 
 Array = NDArray[Any]
 
-JUMP = 1e-7  # one-sided slopes that differ by less than this fraction are not called a kink
-GROWING = 3.0  # times as large two steps on: no slope
-SETTLING = 0.75  # of what the step before has changed: a slope that has a limit changes by a quarter, or half near a root
-SHARP = 2.0**-10  # of the slope: how far those of the two sides may be apart over a very short step
+# The share of the larger slope by which the slopes of both sides of a kink differ, at least. The extrapolation of one-sided
+# slopes is good to about 1e-9: ten times less calls its errors kinks, and ten times more overlooks small kinks.
+JUMP = 1e-7
+
+# The share of a slope that counts as a change of it over a very short step, where noise is large. Over such steps a smooth
+# slope changes by less than this; a kink that is smaller is still found at the usual steps.
+SHARP = 2.0**-10
 
 
-class Jumps(NamedTuple):
-    """The slopes of the two sides, and whether they differ."""
+class OneSided(NamedTuple):
+    """The extrapolated slopes of both sides, and whether they differ."""
 
     suspected: Array
+    """They differ by more than their error estimates."""
     confirmed: Array
+    """The shortest step that resolves the difference shows all of it: a kink at the point itself."""
     left: Array
     right: Array
     uncertainty: Array
 
 
-def jumps(forward: Array, backward: Array, noise: Array, unrefuted: Array, bent: Array) -> Jumps:
-    """Whether the slopes of the two sides differ, as far as the steps tell.
+def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consistent: Array) -> OneSided:
+    """The slopes of both sides by Richardson extrapolation, and whether they differ.
 
-    A kink *near* the point looks the same until the steps are shorter than its distance, and so does a bend that is
-    sharper than the steps. So steps go on shrinking where a kink is suspected; it is confirmed where the shortest
-    step that still resolves the jump shows it whole, unless it is known to be a bend (`bent`). Of `unrefuted` derivatives
-    only what no shorter step contradicts is believed.
+    A kink *near* the point looks like one at the point until the steps are shorter than its distance, and so does a bend that
+    is sharper than the steps. So a difference is only suspected at first; it is confirmed where the shortest step that
+    resolves it shows most of it, which a bend does not: its slopes approach each other like h.
     """
-    noise = 2 * noise
-    right, above, _ = most_certain(tableau(forward, noise, RATIO), unrefuted)
-    left, below, _ = most_certain(tableau(backward, noise, RATIO), unrefuted)
+    noise = 2 * noise  # a one-sided difference is divided by half as much
+    right, above, _ = most_certain(tableau(forward, noise, RATIO), only_consistent)
+    left, below, _ = most_certain(tableau(backward, noise, RATIO), only_consistent)
     jump = right - left
-    resolves = np.abs(jump)[:, None] > 8 * noise
+    resolves = np.abs(jump)[:, None] > NOISE_SAFETY * noise
     shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
-    seen = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
+    jump_there = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
     size = np.maximum(np.abs(left), np.abs(right))
-    suspected = np.abs(jump) > 8 * (above + below) + JUMP * size
-    confirmed = suspected & ~bent & (np.abs(seen - jump) < 0.25 * np.abs(jump))
-    return Jumps(suspected, confirmed, left, right, above + below)
+    suspected = np.abs(jump) > NOISE_SAFETY * (above + below) + JUMP * size
+    confirmed = suspected & (np.abs(jump_there - jump) < between(0, 1) * np.abs(jump))
+    return OneSided(suspected, confirmed, left, right, above + below)
 
 
-def is_growing(slopes: Array, noise: Array) -> Array:
-    """Whether a slope of one side has no limit."""
+def grows_on_one_side(slopes: Array, noise: Array) -> Array:
+    """Whether a one-sided slope goes on growing, like h^(-1/2) or faster over two steps, or like log h."""
     last = _last(slopes)
     before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
     with quiet():
         factor = np.nan_to_num(np.take_along_axis(slopes, last, axis=1)[:, 0] / before, posinf=0.0, neginf=0.0)
-    return np.asarray(np.abs(factor) > GROWING) | _is_steady(slopes, noise)
+    return np.asarray(np.abs(factor) > between(-0.5, 0) ** 2) | _grows_like_a_logarithm(slopes, noise)
 
 
 def is_diverging(central: Array, noise: Array) -> Array:
-    """Where the slope goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
+    """Where the central difference goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
     last = _last(central)
     a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
-    certain = c > 8 * np.take_along_axis(noise, last, axis=1)[:, 0]
-    return np.asarray(certain & (c > 1.5 * b) & (b > 1.5 * a)) | _is_steady(central, noise)
+    resolved = c > NOISE_SAFETY * np.take_along_axis(noise, last, axis=1)[:, 0]
+    growing = between(-0.5, 0)
+    return np.asarray(resolved & (c > growing * b) & (b > growing * a)) | _grows_like_a_logarithm(central, noise)
 
 
-def _is_steady(slopes: Array, noise: Array) -> Array:
-    """Whether a slope changes by the same again and again, as log h does, as long as that is seen above the noise."""
-    change, noise = np.abs(np.diff(slopes, axis=1)), 8 * noise[:, 1:]
+def _grows_like_a_logarithm(slopes: Array, noise: Array) -> Array:
+    """Whether a slope changes by the same amount at every step, as log h does, as far as that exceeds the noise.
+
+    The changes of a slope that has a limit shrink, like h^(1/2) at the slowest.
+    """
+    change, noise = np.abs(np.diff(slopes, axis=1)), NOISE_SAFETY * noise[:, 1:]
 
     def at(table: Array, where: Array) -> Array:
         return np.take_along_axis(table, np.clip(where, 0, table.shape[1] - 1), axis=1)[:, 0]
 
     with quiet():
-        seen = (change > noise) & (change > SHARP * np.abs(slopes[:, 1:]))
-        seen[:, :2] = False
-        last = change.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)[:, None]
+        resolved = (change > noise) & (change > SHARP * np.abs(slopes[:, 1:]))
+        resolved[:, :2] = False
+        last = change.shape[1] - 1 - resolved[:, ::-1].argmax(axis=1)[:, None]
         one, two, three = (at(change, last - k) for k in (2, 1, 0))
-        settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < SETTLING * three)
-        return np.asarray(seen.any(axis=1) & ~settled & (two > SETTLING * one) & (three > SETTLING * two))
+        shrinking = between(0, 0.5)
+        settled = (last[:, 0] < change.shape[1] - 1) & (at(noise, last + 1) < shrinking * three)
+        return np.asarray(resolved.any(axis=1) & ~settled & (two > shrinking * one) & (three > shrinking * two))
+
+
+def at_shortest_step(table: Array) -> Array:
+    """Of each row, the entry of the shortest step that was taken."""
+    return np.asarray(np.take_along_axis(table, _last(table), axis=1)[:, 0])
 
 
 def _last(table: Array) -> Array:

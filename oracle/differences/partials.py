@@ -1,25 +1,22 @@
-"""Witness 1: central differences that know their own uncertainty.
+"""Partial derivatives by central differences, each with an error estimate: the first of the two witnesses.
 
-For a scalar-valued s(t) = <v, f(x + t d)> along one element (or one random direction) d,
+For a scalar s(t) = <v, f(x + t e)> along one element, the central difference
 
     D(h) = (s(h) - s(-h)) / 2h = s'(0) + c2 h^2 + c4 h^4 + ...
 
-is taken at h, h/4, h/16, h/64, and Romberg's table removes one power of h^2 after the other:
+is taken at h, h/4, h/16, h/64 and extrapolated by Richardson's tableau (`richardson`). Long steps have a large truncation
+error, short steps a large rounding error. The error estimate of each entry is the sum of both, and the entry with the least
+one is the derivative. While that is not small the step shrinks further, as long as it becomes smaller (`stepsize`).
 
-    T[k, 0] = D(h / 4^k),    T[k, m] = T[k+1, m-1] + (T[k+1, m-1] - T[k, m-1]) / (16^m - 1)
+The outputs are subtracted one by one and only then contracted with v, so that outputs an element does not change cancel
+exactly. The noise of each output is measured (`roundoff`).
 
-Large steps suffer from the powers that are left, small steps from rounding. Each entry states both, as the distance to its
-neighbour plus the rounding noise of its smallest step; the answer is the entry that states the least, and what it states
-is its uncertainty. No tolerance is tuned by hand. While an element is uncertain its step shrinks on, as long as that gains.
+A function with a period or a narrow structure can make entries over all these steps agree on a wrong slope. So each element
+has a first step of its own length, no multiple of its neighbour's, and in the end the derivative is compared with the slope
+over one very short step (`acceptance`). A full sweep, for elements that remain in doubt, takes all steps from long to very
+short; where they disagree, the shorter ones are right.
 
-The outputs are subtracted one by one and only then contracted with v, so outputs that an element does not reach cancel
-exactly. The noise of an output is measured (from its jitter under tiny displacements), not assumed.
-
-Steps can be deceived: by a function that bends within them, or repeats itself over them. So each element has a first step
-of its own length, no multiple of its neighbour's, and at the end one look at a step so short that only a slope is left. An
-element about which anything is in doubt gets a full sweep: all steps from long to short, where the shorter ones are right.
-
-One-sided slopes tell kinks: where they differ, and go on differing as h shrinks, the function has no derivative.
+At a kink the slopes of the two sides differ, and go on differing as h shrinks (`one_sided`).
 """
 
 from __future__ import annotations
@@ -32,135 +29,160 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
+from oracle.differences.acceptance import UNRESOLVED
 from oracle.differences.evaluation import Evaluator, Function
-from oracle.differences.stepsize import FIRST_STEP, FULL_SWEEP, StepControl, lengths, rounded
+from oracle.differences.richardson import CONTRADICTION, FIRST_STEP
+from oracle.differences.stepsize import full_sweep, lengths, rounded, shrink_steps, sweep_steps
+from oracle.differences.table import DifferenceTable, one_by_one
 
-__all__ = ["DROWNED", "SMALL", "Estimate", "better", "chosen", "confirm", "differentiate", "estimated", "gradient", "replaced"]
+__all__ = [
+    "Estimate",
+    "better",
+    "chosen",
+    "confirm",
+    "differentiate",
+    "estimate_of",
+    "gradient",
+    "is_tiny",
+    "is_unresolved",
+    "replaced",
+]
 
 Array = NDArray[Any]
 
-TINY = 2.0**-10  # an argument of this size may be tiny for its function: steps of order 1 are tried as well
-SMALL = 2.0**-6  # an element of this share of the argument's size may be
-DROWNED = 2.0**-20  # if this fraction of the derivative stays uncertain with its own steps
+# The share of its argument's size, or of 1 for a whole argument, below which an element may be tiny for its function. Smaller,
+# and elements with steps that are too long keep them; larger, and more elements are differentiated twice.
+TINY = 2.0**-6
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The derivative with respect to the elements `index` (flat) of one argument, each with its uncertainty."""
+    """The derivatives with respect to the elements `index` (flat) of one argument, each with its error estimate."""
 
     index: Array
     value: Array
     uncertainty: Array
+    """The error estimate: truncation and rounding noise."""
     kink: Array
+    """Whether the slopes of the two sides differ."""
     left: Array
     right: Array
     slope_uncertainty: Array
+    """The error estimates of both one-sided slopes together."""
     frozen: Array
-    """Elements that the given step cannot move: it is below half the distance of neighbouring floats."""
+    """Elements that the given step does not change, as it is below half the distance of neighbouring floats."""
     step: Array
     """The first step at each element; `differences[:, k]` was taken at `step / 4**k`."""
     differences: Array
-    """The plain central differences, before extrapolation."""
+    """The central differences before extrapolation."""
 
 
 def differentiate(
     evaluator: Evaluator, leaf: int, index: Array | None = None, *, steps: Array | float | None = None
 ) -> Estimate:
-    """The derivative of the function with respect to elements of its argument number `leaf` (all, unless `index` says which).
+    """The derivatives with respect to elements of argument number `leaf`: all of them, or those of `index`.
 
-    `steps` are the first steps, chosen by the size of each element unless given.
+    `steps` are the first steps; by default they are chosen by the size of each element.
     """
     x = evaluator.origin[leaf].reshape(-1)
     index = np.arange(x.size) if index is None else np.asarray(index, dtype=np.intp)
-    own_steps = steps is None
+    sizes, usual_steps = np.abs(x[index]), steps is None
     if steps is None:
-        steps = rounded(FIRST_STEP * np.maximum(np.abs(x[index]), size_of(x)) * lengths(leaf, index))
+        steps = rounded(FIRST_STEP * np.maximum(sizes, size_of(x)) * lengths(leaf, index))
     steps = np.broadcast_to(np.asarray(steps, np.float64), index.shape)
     with np.errstate(over="ignore"):
         frozen = (x[index] + steps.astype(x.dtype)) - (x[index] - steps.astype(x.dtype)) == 0
-    sizes = np.abs(x[index])
-    estimate = _controlled(evaluator, leaf, index, steps, sizes, frozen)
-    if own_steps:
-        # Steps of the argument's size are too long for what happens at a tiny element; those of a tiny argument drown in the
-        # noise of outputs that are not tiny, or move nothing at all.
-        still = (np.nan_to_num(estimate.differences) == 0).all(axis=1)
-        drowned = still | ((estimate.value != 0) & ~(estimate.uncertainty <= DROWNED * np.abs(estimate.value)))
-        own = drowned & (sizes > 0) & (sizes < SMALL * size_of(x))
-        if own.any():
-            shorter = _controlled(evaluator, leaf, index[own], rounded(FIRST_STEP * sizes[own]), sizes[own], frozen[own])
-            estimate = better(estimate, shorter, np.flatnonzero(own))
-        if size_of(x) < TINY and drowned.any():
-            ones = np.ones(np.count_nonzero(drowned))
-            longer = _controlled(evaluator, leaf, index[drowned], FIRST_STEP * ones, ones, frozen[drowned])
-            estimate = better(estimate, longer, np.flatnonzero(drowned))
+    estimate = _estimated(evaluator, leaf, index, steps, sizes, frozen)
+    if usual_steps:
+        # Steps of the argument's size are too long for the scale of a function at a tiny element. The steps of a tiny argument
+        # may change nothing at all, or less than the noise of outputs that are not tiny.
+        flat = (np.nan_to_num(estimate.differences) == 0).all(axis=1)
+        unresolved = flat | is_unresolved(estimate)
+        tiny = unresolved & is_tiny(sizes, size_of(x))
+        if tiny.any():
+            shorter = _estimated(evaluator, leaf, index[tiny], rounded(FIRST_STEP * sizes[tiny]), sizes[tiny], frozen[tiny])
+            estimate = better(estimate, shorter, np.flatnonzero(tiny))
+        if size_of(x) < TINY and unresolved.any():
+            ones = np.ones(np.count_nonzero(unresolved))
+            longer = _estimated(evaluator, leaf, index[unresolved], FIRST_STEP * ones, ones, frozen[unresolved])
+            estimate = better(estimate, longer, np.flatnonzero(unresolved))
     return estimate
 
 
-def _controlled(
-    evaluator: Evaluator, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, full_sweep: bool = False
+def is_unresolved(estimate: Estimate) -> Array:
+    """The elements whose error estimate is more than a small share of the derivative."""
+    return np.asarray((estimate.value != 0) & ~(estimate.uncertainty <= UNRESOLVED * np.abs(estimate.value)))
+
+
+def is_tiny(sizes: Array, size: float) -> Array:
+    """The elements that are so much smaller than their argument that its steps may be too long for them."""
+    return np.asarray((sizes > 0) & (sizes < TINY * size))
+
+
+def _estimated(
+    evaluator: Evaluator, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, sweep: bool = False
 ) -> Estimate:
-    control = StepControl(
-        lambda i, h: evaluator.difference(leaf, int(index[i]), h),
+    table = DifferenceTable(
+        one_by_one(lambda i, h: evaluator.difference(leaf, int(index[i]), h)),
         steps,
         sizes,
-        lambda some, moves: evaluator.difference(leaf, index[some], moves),
+        lambda rows, displacements: evaluator.difference(leaf, index[rows], displacements),
     )
-    return estimated(control, index, frozen, evaluator.origin[leaf].reshape(-1)[index] == 0 if full_sweep else None)
+    return estimate_of(table, index, frozen, evaluator.origin[leaf].reshape(-1)[index] == 0 if sweep else None)
 
 
-def estimated(control: StepControl, index: Array, frozen: Array, full_sweep: Array | None = None) -> Estimate:
-    """What step-size control finds of the elements `index`; a full sweep, if it is given which of them are at 0."""
-    value, uncertainty = control.run() if full_sweep is None else control.full_sweep(full_sweep)
-    with quiet():
-        jumps = control.jumps()
+def estimate_of(table: DifferenceTable, index: Array, frozen: Array, at_zero: Array | None = None) -> Estimate:
+    """The derivatives with respect to the elements `index`; by a full sweep if it is given which of them are 0."""
+    found = shrink_steps(table) if at_zero is None else full_sweep(table, at_zero)
     return Estimate(
         index=index,
-        value=value,
-        uncertainty=uncertainty,
-        kink=jumps.confirmed & ~frozen,
-        left=jumps.left,
-        right=jumps.right,
-        slope_uncertainty=jumps.uncertainty,
+        value=found.value,
+        uncertainty=found.uncertainty,
+        kink=found.sides.confirmed & ~frozen,
+        left=found.sides.left,
+        right=found.sides.right,
+        slope_uncertainty=found.sides.uncertainty,
         frozen=frozen,
-        step=control.steps,
-        differences=control.table(control.central),
+        step=table.steps,
+        differences=table.central,
     )
 
 
 def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -> Estimate:
     """`estimate` after a full sweep of its elements `where` (flat indices).
 
-    What a full sweep contradicts by more than both state was deceived. Where they are apart by less than that and more than
-    their uncertainties, neighbours in one table have agreed by chance: that distance is the uncertainty.
+    The sweep replaces a value that it contradicts, and one that it knows far better. Where both values differ by more than
+    their error estimates and do not contradict each other, entries of one tableau have agreed by chance: that difference
+    becomes the error estimate.
     """
     at = np.flatnonzero(np.isin(estimate.index, where) & ~estimate.frozen)
     if not at.size:
         return estimate
-    x = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
-    x = np.where(x > 0, x, estimate.step[at] / FIRST_STEP)
-    # Over long steps even a quantized function has a slope, which it has nowhere.
-    steps = rounded((1.0 if evaluator.quantized else FULL_SWEEP[0]) * estimate.step[at])
-    full_sweep = _controlled(evaluator, leaf, estimate.index[at], steps, x, estimate.frozen[at], full_sweep=True)
+    sizes = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
+    sizes = np.where(sizes > 0, sizes, estimate.step[at] / FIRST_STEP)
+    # Over long steps even a quantized function has a slope, although it has one at no point.
+    steps = rounded(estimate.step[at]) if evaluator.quantized else sweep_steps(estimate.step[at])
+    swept = _estimated(evaluator, leaf, estimate.index[at], steps, sizes, estimate.frozen[at], sweep=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]
     with quiet():
-        apart = np.abs(full_sweep.value - old)
-        deceived = apart > 4 * (full_sweep.uncertainty + spread)
-        chosen = deceived | ~estimate.kink[at] & (full_sweep.uncertainty < spread / 4)
-        lucky = (apart > full_sweep.uncertainty + spread) & ~chosen & ~full_sweep.kink & ~estimate.kink[at]
+        apart = np.abs(swept.value - old)
+        contradicted = apart > CONTRADICTION * (swept.uncertainty + spread)
+        taken = contradicted | ~estimate.kink[at] & (CONTRADICTION * swept.uncertainty < spread)
+        by_chance = (apart > swept.uncertainty + spread) & ~taken & ~swept.kink & ~estimate.kink[at]
     uncertainty = estimate.uncertainty.copy()
-    uncertainty[at] = np.where(lucky, apart, spread)
-    taken = np.flatnonzero(chosen)
-    return replaced(replace(estimate, uncertainty=uncertainty), full_sweep, at[taken], taken)
+    uncertainty[at] = np.where(by_chance, apart, spread)
+    source = np.flatnonzero(taken)
+    return replaced(replace(estimate, uncertainty=uncertainty), swept, at[source], source)
 
 
 def better(estimate: Estimate, other: Estimate, at: Array) -> Estimate:
-    """`estimate`, but of its elements `at`, which `other` is about, those for which `other` is relatively less uncertain."""
+    """`estimate`, with `other` in place of its elements `at` where `other` has the smaller relative error estimate."""
     with quiet():
-        one, two = (
+        mine, others = (
             np.where(value == 0, np.inf, uncertainty / np.abs(value))
             for value, uncertainty in ((estimate.value[at], estimate.uncertainty[at]), (other.value, other.uncertainty))
         )
-    chosen = np.flatnonzero(two < one)
+    chosen = np.flatnonzero(others < mine)
     return replaced(estimate, other, at[chosen], chosen)
 
 
@@ -170,7 +192,7 @@ def chosen(estimate: Estimate, which: Array) -> Estimate:
 
 
 def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Estimate:
-    """`estimate`, but of its elements number `at` what `by` says of its elements number `source`."""
+    """`estimate`, with elements number `source` of `by` in place of its own elements number `at`."""
 
     def merged(name: str) -> Array:
         values = getattr(estimate, name).copy()
@@ -187,7 +209,9 @@ def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Esti
 
 
 def gradient(function: Function, *primals: Any) -> tuple[Any, ...]:
-    """The gradient of a scalar function of trees, by Romberg's central differences: trees of float64 like the arguments.
+    """The gradient of a scalar function of trees, by central differences and Richardson extrapolation.
+
+    The result are trees of float64 like the arguments.
 
     >>> import numpy as np
     >>> gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))[0].round(9)

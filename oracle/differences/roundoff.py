@@ -1,8 +1,8 @@
 """The rounding noise of each output of a function at a point, measured from difference tables.
 
-Differences of order 4 to 8 over equally spaced points are free of the smooth part and amplify noise by a known factor
-(Hamming; More and Wild, "Estimating computational noise", 2011). Where an output has only whole multiples of some number, such
-as a count or a float32 number, half of that quantization step is its noise.
+Differences of order 4 to 8 over equally spaced points are free of the smooth part of the function and amplify its noise by a
+known factor (Hamming; More and Wild, "Estimating computational noise", 2011). Where all values of an output are whole multiples
+of some number, as those of a float32 computation are, that quantization step is noise as well: half of it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, SHORTEST_STEP
+from oracle.measures import EPSILON
 
-__all__ = ["TABLES", "Point", "output_noise", "significand_bits"]
+__all__ = ["TABLES", "Point", "output_noise"]
 
 Array = NDArray[Any]
 
-# Of the displacements that measure noise, in units of each element: some float32 numbers; less; and what moves all values.
-SPACINGS = (2.0**-22, 2.0**-36, 2.0**-6)
-AT_ZERO = 2.0**-40  # of them, at last, for elements at 0: 1 / (x + 1e-12) bends within any others
-STEPS = 4  # quantization steps of one output that make them noise rather than a function with steps
-POINTS = 12  # of one table
-FEW_POINTS = 4  # that are enough to see a quantization step, where evaluations are counted
-ORDERS = (4, 8)  # of the differences between them: of lower ones the smooth part is left, of higher ones too few are
-FLOAT32 = 2.0**-20  # of a value: coarser than what is computed in float32
-TABLES = 3  # quantization steps, as of a function that computes in float32, can look equal in one table
+# The lowest order of the differences that measure noise; the highest is twice that, and a table has three times as many
+# points. With 2 the smooth part of most functions is left in them, with 8 a table costs 24 evaluations.
+ORDER = 4
+
+# The difference tables of one measurement. A single one may miss the noise of a function that computes in float32: its values
+# can be equally rounded at all points. More cost 12 evaluations each.
+TABLES = 3
+
+# Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
+# table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
+# of a function is taken for noise.
+MUCH_NOISE = 2.0**12
+
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
 class Point(NamedTuple):
-    """A function where its noise is measured."""
+    """A function at the arguments where its noise is measured."""
 
     function: Any
     origin: list[Array]
@@ -46,68 +52,76 @@ class Point(NamedTuple):
 
 
 def output_noise(point: Point) -> tuple[Array, bool]:
-    """The noise of each output: an ULP, as of a good math library, or more where it jitters; and whether one is quantized.
+    """The noise of each output, and whether some output is quantized more coarsely than a float32 computation.
 
-    That is said only of what is too coarse to be computed in float32.
+    The noise is one ULP, as in a good math library, or more where a difference table or the quantization step shows more.
     """
     value = point.value
-    least: Array = np.where(value == 0, 0.0, np.fmax(point.eps * np.abs(value), SMALLEST))
+    one_ulp: Array = np.where(value == 0, 0.0, np.fmax(point.eps * np.abs(value), SMALLEST))
     with quiet():
-        jitter, _ = _jitter(point, SPACINGS[0])
-        # Either noise, or a function that bends within these spacings. Over shorter ones a smooth function bends less; a
-        # quantized one, which repeats its values there, may be only between two of its steps. From 0 none is too short.
-        for share in (1.0, AT_ZERO) if any((x == 0).any() for x in point.origin) else (1.0,):
-            if (jitter > 2.0**12 * least).any():
-                shorter, repeats = _jitter(point, SPACINGS[1], share)
-                jitter = np.where(repeats, jitter, np.fmin(jitter, shorter))
+        # Neighbouring points are distinct float32 numbers.
+        noise, _ = _table_noise(point, 2 * EPSILON["float32"])
+        # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
+        # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
+        for at_zero in (1.0, EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
+            if (noise > MUCH_NOISE * one_ulp).any():
+                shorter, repeats = _table_noise(point, SHORTEST_STEP, at_zero)
+                noise = np.where(repeats, noise, np.fmin(noise, shorter))
         half_step, quantized = _quantization(point)
-        return np.asarray(np.fmax(np.fmax(least, jitter), half_step)), quantized
+        return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
 
 
 def _quantization(point: Point) -> tuple[Array, bool]:
-    """Half of the number of which an output's values are whole multiples: what is left when larger numbers cancel."""
+    """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
+
+    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
+    points lie within the first step of the differences.
+    """
+    points = 3 * ORDER if point.tables == TABLES else 3 * ORDER // TABLES
     try:
-        points = POINTS if point.tables == TABLES else FEW_POINTS
-        values = _values(point, np.random.default_rng(0x6E6F), SPACINGS[2], points=points)
+        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (3 * ORDER), points=points)
     except RAISED:
         return np.zeros(point.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
-    coarse = (step > STEPS * point.eps * size) & (np.ptp(values, axis=0) > STEPS * step)  # than such numbers are
-    return np.where(coarse, step / 2, 0.0), bool((coarse & (step > FLOAT32 * size)).any())
+    coarse = (step > NOISE_SAFETY * point.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
+    beyond_float32 = step > NOISE_SAFETY * EPSILON["float32"] * size
+    return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any())
 
 
-def _jitter(point: Point, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
-    """How much each output jitters, and whether it is the same at two neighbouring points."""
+def _table_noise(point: Point, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
+    """The noise of each output by difference tables, and whether it is the same at two neighbouring points."""
     generator = np.random.default_rng(0x6E6F)
     shape = point.value.shape
     noise, repeats = np.zeros(shape), np.zeros(shape, dtype=bool)
     for _ in range(point.tables):
         try:
             table = _values(point, generator, spacing, at_zero)
-        except RAISED:  # the end of the function's domain: nothing can be measured there
+        except RAISED:  # the points leave the function's domain, so nothing can be measured there
             return noise, np.ones_like(repeats)
         repeats |= (np.diff(table, axis=0) == 0).any(axis=0)
-        jitter = np.full(shape, np.inf)
-        for order in range(1, ORDERS[1] + 1):
+        least = np.full(shape, np.inf)
+        for order in range(1, 2 * ORDER + 1):
             table = np.diff(table, axis=0)
-            if order >= ORDERS[0]:  # noise shows alike in all of them, what is left of the smooth part in the lowest
-                jitter = np.fmin(jitter, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
-        noise = np.fmax(noise, np.where(np.isfinite(jitter), jitter, 0.0))
+            if order >= ORDER:  # noise shows equally in all of these, the smooth part mostly in the lowest
+                least = np.fmin(least, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
+        noise = np.fmax(noise, np.where(np.isfinite(least), least, 0.0))
     return noise, repeats
 
 
-def _values(point: Point, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = POINTS) -> Array:
-    """The outputs at equally spaced points, each element with a displacement of its own size: some units in its last place.
+def _values(
+    point: Point, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = 3 * ORDER
+) -> Array:
+    """The outputs at equally spaced points: each element moves in a random direction, by `spacing` times its own size.
 
-    Elements at 0 move by a share of that.
+    Elements at 0 move by the share `at_zero` of the argument's size times `spacing`.
     """
-    # Where evaluations are counted the largest arguments stay where they are: the others move every output as well.
+    # Where evaluations are counted the largest arguments stay where they are: the others change every output as well.
     origin = point.origin
-    most = max(x.size for x in origin)
-    still = most if point.tables < TABLES and any(0 < x.size < most for x in origin) else np.inf
-    moves = [x.size < still for x in origin]
+    largest = max(x.size for x in origin)
+    limit = largest if point.tables < TABLES and any(0 < x.size < largest for x in origin) else np.inf
+    moves = [x.size < limit for x in origin]
     steps = [
         np.where(x == 0, at_zero * size_of(x), np.abs(x))
         * generator.choice([-1, 1], x.shape)
@@ -126,12 +140,9 @@ def _values(point: Point, generator: np.random.Generator, spacing: float, at_zer
 
 
 def _last_bit(a: Array) -> Array:
-    """The value of the last bit that is set, infinite for 0."""
+    """The value of the last bit that is set in each number, infinite for 0."""
+    digits = np.finfo(np.float64).nmant + 1
     fraction, exponent = np.frexp(a)
-    digits = np.abs(np.ldexp(fraction, 53)).astype(np.int64)
-    return np.where(digits == 0, np.inf, np.ldexp((digits & -digits).astype(np.float64), exponent - 53))
-
-
-def significand_bits(dtype: np.dtype[Any]) -> int:
-    """Bits of the significand after the leading one."""
-    return {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}.get(dtype.name, 52)
+    significand = np.abs(np.ldexp(fraction, digits)).astype(np.int64)
+    lowest = (significand & -significand).astype(np.float64)
+    return np.where(significand == 0, np.inf, np.ldexp(lowest, exponent - digits))

@@ -164,7 +164,7 @@ def test_float32_is_judged_by_its_formula_and_by_its_rounding() -> None:
 def test_memory_is_said_and_what_there_is_not_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     x = GENERATOR.normal(size=(55, 55))
     assert oracle.verify(pn.tanh, x).rows[0].peak_memory is None
-    monkeypatch.setattr("oracle.at_size.memory.WORTH_SAYING", SMALL)
+    monkeypatch.setattr("oracle.at_size.memory.WORTH_REPORTING", SMALL)
     result = oracle.verify(pn.tanh, x)
     assert result.rows[0].peak_memory is not None
     assert "GiB of memory" in str(result).splitlines()[-1]

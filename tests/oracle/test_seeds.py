@@ -159,13 +159,13 @@ def test_a_wrong_pullback_fails() -> None:
 
 
 def test_wrong_differences_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = partials._controlled  # in the first look and in surveys
+    right = partials._estimated  # with the usual steps and in full sweeps
 
     def half(*arguments: Any, **options: Any) -> Any:
         estimate = right(*arguments, **options)
         return replace(estimate, value=estimate.value / 2)
 
-    monkeypatch.setattr(partials, "_controlled", half)
+    monkeypatch.setattr(partials, "_estimated", half)
     assert all(g.judgement.verdict is Verdict.FAIL for g in checked(small()).values())
 
 

@@ -1,4 +1,4 @@
-"""The probe: what it measures of a function at a point, whatever the function does to hide it."""
+"""Evaluation of a function at a point: random cotangents, trees of arrays, differences, and the noise of each output."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_difference_is_contracted_after_it_is_taken() -> None:
     assert difference.noise <= 8 * 2.0 * EPS  # of the output that moved, not of the other
 
 
-def test_the_step_really_taken_is_known() -> None:
+def test_the_step_that_was_really_taken_is_reported() -> None:
     """Near 1e16 neighbouring numbers are 2 apart: a step of 1.5 goes 2 up and 2 down."""
     evaluator = Evaluator(lambda x: 2 * x, (np.array([1e16]),), np.ones(1))
     difference = evaluator.difference(0, 0, 1.5)
@@ -111,15 +111,15 @@ def test_a_function_may_return_a_view_of_its_argument() -> None:
 def test_the_callers_arrays_are_never_displaced() -> None:
     x = normal(4)
     kept = x.copy()
-    seen: list[Array] = []
+    arguments: list[Array] = []
 
     def function(a: Array) -> Array:
-        seen.append(a)
+        arguments.append(a)
         return a**2
 
     Evaluator(function, (x,), np.ones(4)).difference(0, 2, 0.1)
     assert (x == kept).all()
-    assert not any(np.shares_memory(a, x) for a in seen)
+    assert not any(np.shares_memory(a, x) for a in arguments)
 
 
 def test_a_function_cannot_write_to_a_displaced_argument() -> None:
@@ -128,7 +128,7 @@ def test_a_function_cannot_write_to_a_displaced_argument() -> None:
         return x * 2
 
     difference = Evaluator(scribble, (np.array([1.0, 2.0]),), np.ones(2)).difference(0, 1, 0.5)
-    assert np.isnan(difference.both)  # the write is refused, so this displacement says nothing
+    assert np.isnan(difference.both)  # the write is refused, so this displacement has no difference
 
 
 def test_masked_infinities_have_no_slope_and_others_no_number() -> None:
@@ -146,7 +146,7 @@ def test_masked_infinities_have_no_slope_and_others_no_number() -> None:
     assert not np.isfinite(Evaluator(falling, (np.array([1.0]),), np.ones(1)).difference(0, 0, 0.5).both)
 
 
-def test_a_function_that_refuses_a_displacement_says_nothing_there() -> None:
+def test_a_function_that_refuses_a_displacement_has_no_difference_there() -> None:
     def positive(x: Array) -> Array:
         if (x <= 0).any():
             raise ValueError("x must be positive")
@@ -238,7 +238,7 @@ def test_noise_of_tiny_values_does_not_vanish() -> None:
     assert evaluator.difference(0, slice(None), np.full(5, 0.1)).noise >= 1e-150 * EPS * 0.1
 
 
-def test_a_function_that_refuses_to_creep_gets_the_noise_of_its_dtype() -> None:
+def test_a_function_that_refuses_small_displacements_gets_the_noise_of_its_dtype() -> None:
     def exactly(x: Array) -> Array:
         if x[0] != 1.0:
             raise ValueError("only one")

@@ -1,0 +1,137 @@
+"""The table of differences of several derivatives: a row for each derivative, a column for each step, the shortest last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.differences.evaluation import Difference
+from oracle.differences.one_sided import OneSided, one_sided_slopes
+from oracle.differences.richardson import FIRST_STEP, RATIO, SHORTEST_STEP, Extrapolated, extrapolated
+
+__all__ = ["DifferenceTable", "Slopes", "best_of", "one_by_one", "sides_of"]
+
+Array = NDArray[Any]
+
+# Multiples of the measured noise, which is a root mean square, that enter as the noise of a difference. With 1 the error
+# exceeds its estimate too often; with 4 small errors are overlooked that the differences do resolve.
+RMS_MULTIPLE = 2.0
+
+
+class Slopes(NamedTuple):
+    """Difference quotients of some derivatives, each at one step; NaN where the function has no value."""
+
+    central: Array
+    forward: Array
+    backward: Array
+    noise: Array
+    bend: Array
+    """The norm over all outputs of the difference between forward and backward slopes; 0 where one element is displaced."""
+
+    @property
+    def gap(self) -> Array:
+        """The difference between the slopes of both sides: of the contraction, or of all outputs where that is larger."""
+        return np.asarray(np.maximum(np.abs(self.forward - self.backward), self.bend))
+
+
+class DifferenceTable:
+    """Difference quotients of several derivatives at steps h, h/4, h/16, ..., taken as they are needed.
+
+    `sample(rows, h)` takes the differences of these derivatives, each at its own step; `sample_group(rows, displacements)`
+    takes one difference with all of them displaced at once, where that is possible.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[Array, Array], Difference],
+        steps: Array,
+        sizes: Array,
+        sample_group: Callable[[Array, Array], Difference] | None = None,
+    ) -> None:
+        self.sample_group = sample_group
+        self.steps = steps
+        """The first step of each derivative."""
+        self.shortest = SHORTEST_STEP * np.where(sizes > 0, np.minimum(sizes, steps / FIRST_STEP), steps / FIRST_STEP)
+        self._sample = sample
+        self._levels: list[Slopes] = []
+        self._largest_noise = np.zeros(len(steps))
+        self._bend = np.zeros(len(steps))
+
+    @property
+    def levels(self) -> int:
+        return len(self._levels)
+
+    @property
+    def central(self) -> Array:
+        return np.stack([level.central for level in self._levels], axis=1)
+
+    @property
+    def forward(self) -> Array:
+        return np.stack([level.forward for level in self._levels], axis=1)
+
+    @property
+    def backward(self) -> Array:
+        return np.stack([level.backward for level in self._levels], axis=1)
+
+    @property
+    def noise(self) -> Array:
+        return np.stack([level.noise for level in self._levels], axis=1)
+
+    @property
+    def bend(self) -> Array:
+        """As in `Slopes`; where a step leaves the domain, that of the step before."""
+        return np.stack([level.bend for level in self._levels], axis=1)
+
+    def next_steps(self) -> Array:
+        return np.asarray(self.steps / RATIO ** len(self._levels))
+
+    def take_step(self, rows: Array) -> None:
+        """Add a column: these derivatives at their next step, NaN for the others."""
+        level = Slopes(*(np.full(len(self.steps), np.nan) for _ in Slopes._fields))
+        if len(rows):
+            slopes = self.slopes(rows, self.next_steps()[rows])
+            self._bend[rows] = np.where(np.isfinite(slopes.bend), slopes.bend, self._bend[rows])
+            for column, part in zip(level, slopes._replace(bend=self._bend[rows]), strict=True):
+                column[rows] = part
+        self._levels.append(level)
+
+    def slopes(self, rows: Array, h: Array) -> Slopes:
+        """Difference quotients of these derivatives, each at a step of its own; the table does not keep them."""
+        d = self._sample(rows, h)
+        known = (d.distance != 0) & np.isfinite(d.both)
+        # An output that a longer step changed and this one does not has changed by less than its noise, which still counts.
+        self._largest_noise[rows] = np.where(known, np.fmax(self._largest_noise[rows], d.noise), self._largest_noise[rows])
+        width = h * d.distance
+        # The quotient belongs to the middle of the two points: from there back to x by the second derivative.
+        curvature = (2 * d.ahead - d.both) / width
+        slopes = Slopes(
+            central=d.both / (2 * width) - d.shift / width * curvature,
+            forward=d.ahead / h,
+            backward=(d.both - d.ahead) / h,
+            noise=RMS_MULTIPLE * (self._largest_noise[rows] + d.growth) / width,
+            bend=d.bend / h,
+        )
+        return Slopes(*(np.where(known, part, np.nan) for part in slopes))
+
+
+def one_by_one(difference: Callable[[int, float], Difference]) -> Callable[[Array, Array], Difference]:
+    """A `sample` that takes the difference of one derivative after the other."""
+
+    def sample(rows: Array, h: Array) -> Difference:
+        taken = [difference(i, step) for i, step in zip(rows.tolist(), h.tolist(), strict=True)]
+        return Difference(*np.array(taken).T)
+
+    return sample
+
+
+def best_of(table: DifferenceTable, only_consistent: Array, central: Array | None = None) -> Extrapolated:
+    """The limit of each row: the entry of the Richardson tableau with the least error estimate."""
+    return extrapolated(table.central if central is None else central, table.noise, only_consistent)
+
+
+def sides_of(table: DifferenceTable, only_consistent: Array) -> OneSided:
+    """The slopes of both sides of each row, and whether they differ."""
+    return one_sided_slopes(table.forward, table.backward, table.noise, only_consistent)
