@@ -304,7 +304,7 @@ def _where(v: View, mask: Array) -> str:
     if v.whole and v.index.size > 1 and len(v.shape) > 1:
         for axis, n in enumerate(v.shape):
             rows_of_mask = _by_index(mask.reshape(v.shape), axis)
-            some = rows_of_mask.any(axis=1)
+            some = np.asarray(rows_of_mask.any(axis=1))
             if np.array_equal(some, rows_of_mask.all(axis=1)) and n > 1:
                 return _indices(some, axis)
     return f"{np.count_nonzero(mask)} of {mask.size} entries, first {at(v.e, int(v.index[mask.argmax()]))}"
