@@ -85,7 +85,7 @@ def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) ->
 
 
 def _is_pure(reference: Callable[..., Any]) -> bool:
-    """Whether the reference always computes the same function. A user's function may read a global that changes between calls."""
+    """Whether the reference always computes the same function. A user's one may read a global that changes between calls."""
     return (getattr(reference, "__module__", None) or "").startswith(("oracle.catalogue.", "jax.", "optax.", "equinox."))
 
 
@@ -170,7 +170,7 @@ def _arrays(tree: Any) -> Any:
 
 
 def use_compilation_cache(folder: Path) -> None:
-    """Keeps compiled references in `folder` for the next run. This is a setting of the whole process, so not for a user's one."""
+    """Keeps compiled references in `folder` for the next run. Only for our own processes, since it changes a global setting."""
     config: Any = jax.config
     config.update("jax_compilation_cache_dir", str(folder))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
