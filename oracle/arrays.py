@@ -1,4 +1,4 @@
-"""Trees of arrays: their leaves by name, as vectors, in other dtypes; a cotangent for a tree of values."""
+"""Trees of arrays: their leaves with names, as vectors and in other dtypes; a random cotangent for a tree of values."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ __all__ = [
 
 Array = NDArray[Any]
 
-RAISED = (Exception, SystemExit)  # what may come of running someone else's function; an interrupt is ours
-SAMPLED = 2**16  # elements by which the typical size of more of them is told
-UNLIKE = 2.0**10  # times as large as another array of the same value
+RAISED = (Exception, SystemExit)  # what a user's function may raise; a KeyboardInterrupt is meant for us and passes through
+SAMPLED = 2**16
+"""The number of elements from which the typical size of a larger array is estimated."""
+UNLIKE = 2.0**10
+"""If an array of a value is this many times smaller than another, its cotangent is scaled up. Smaller, and more cotangents are
+scaled than necessary; larger, and errors in small arrays of a value vanish beside large ones."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array among the arguments: its path, such as `params.w`, and itself."""
+    """One array among the arguments, and its path, such as `params.w`."""
 
     path: str
     array: Array
@@ -50,7 +53,7 @@ def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
     leaves = []
     for name, tree in zip(names, trees, strict=True):
         for accessor, array in zip(optree.tree_accessors(tree), optree.tree_leaves(tree), strict=True):
-            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # a NamedTuple's fields by name
+            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # fields of a NamedTuple have names
             leaves.append(Leaf(".".join((name, *path)), array))
     return leaves
 
@@ -61,29 +64,29 @@ def flat(tree: Any) -> list[Array]:
 
 
 def widened(tree: Any) -> Any:
-    """The same tree in float64."""
+    """The tree in float64."""
     return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
 
 
 def narrowed(tree: Any, like: Any) -> Any:
-    """The same tree in the dtypes of another."""
+    """The tree in the dtypes of another tree of the same structure."""
     return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
 
 
 def narrowest(leaves: Iterable[Leaf]) -> np.dtype[Any]:
-    """The dtype of the fewest digits among these arrays: by it the gradients of all of them are rounded."""
+    """The dtype with the fewest digits among these arrays. It limits the precision of the gradients of all of them."""
     return max((np.asarray(leaf.array).dtype for leaf in leaves), key=eps_of)
 
 
 def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options, their arrays copied."""
+    """The options with copies of their arrays."""
     tree: Any = dict(options)
     copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
     return dict(copies)
 
 
 def vector(tree: Any) -> Array:
-    """All outputs in one float64 vector."""
+    """All leaves of a tree in one float64 vector."""
     if isinstance(tree, np.ndarray):
         return np.asarray(tree, np.float64).reshape(-1)
     leaves = [np.asarray(leaf, np.float64).reshape(-1) for leaf in optree.tree_leaves(tree)]
@@ -98,8 +101,8 @@ def unvector(flat: Array, like: Any) -> Any:
 
 
 def size_of(x: Array) -> float:
-    """The typical size of an argument, 1 if it is all zeros: elements at 0 are displaced by a fraction of this."""
-    if x.size > SAMPLED:  # of millions of elements some thousands tell it as well
+    """The typical size of an argument, 1 if it is all zeros. Elements at 0 are displaced by a fraction of this."""
+    if x.size > SAMPLED:  # some thousands of elements are enough to estimate it
         some = x.reshape(-1)[:: x.size // SAMPLED]
         x = some if some.any() else x
     magnitudes = np.abs(x[x != 0])
@@ -107,7 +110,7 @@ def size_of(x: Array) -> float:
 
 
 def random_cotangent(y: Any, seed: int = 0) -> Any:
-    """A tree like `y` of numbers of random sign between 1/2 and 3/2: no ones, no zeros, no two alike."""
+    """A tree like `y` of random numbers with magnitudes between 1/2 and 3/2 and random signs: no zeros, no ones, none equal."""
     generator = np.random.default_rng([seed, 0x6F7261])
 
     def draw(leaf: Any) -> Array:
@@ -119,7 +122,10 @@ def random_cotangent(y: Any, seed: int = 0) -> Any:
 
 
 def _balanced(cotangent: Any, y: Any) -> Any:
-    """The same, but for arrays of values that are far smaller than others: what comes of them would vanish beside those."""
+    """The cotangent, scaled up for arrays of the value that are much smaller than others.
+
+    Without this their contributions to the gradient would vanish beside those of the larger arrays.
+    """
     leaves, structure = optree.tree_flatten(cotangent)
     values = [np.asarray(leaf) for leaf in optree.tree_leaves(y)]
     if len(leaves) < 2 or any(value.dtype != np.float64 for value in values):
@@ -134,7 +140,7 @@ def _balanced(cotangent: Any, y: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Steps may leave a function's domain; the search then shrinks them, and nobody needs to read of it."""
+    """Ignores warnings and floating-point errors: a step may leave the domain of a function, and is then shortened."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,7 @@
-"""Witness 2: JAX's reverse mode of an independently written reference. Only the catalogue and an adapter import JAX too."""
+"""The reference gradient: JAX's reverse mode applied to an independently written reference.
+
+Only the catalogue and the adapters import JAX as well.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,17 @@ __all__ = [
     "vjp",
 ]
 
-MOST = 256  # programs, and references, that are kept
+MOST = 256
+"""The largest number of compiled programs, and of references, that are kept. With more, memory grows; with fewer, the same
+program is compiled again."""
 EXECUTABLES: dict[Any, Any] = {}
+"""The compiled programs, by their text and the structures of their inputs and outputs."""
 
 OPTIONS = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
+"""Options with which XLA compiles fast and produces slower programs."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Pullback:
 
 
 class StructureError(ValueError):
-    """The reference's value does not look like ours."""
+    """The value of the reference has other shapes or dtypes than ours."""
 
 
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
@@ -52,14 +59,14 @@ def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, o
 
 
 def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Sequence[Any], Any], Pullback]:
-    """The function that takes primals and a cotangent to the value of `reference` there and its VJP.
+    """A function of primals and a cotangent that gives the value of `reference` and its VJP.
 
-    Forward and backward are compiled together, once: several times faster than one operation after the other. A reference
-    whose Python code looks at values of its arguments cannot be compiled and is run as it is.
+    Forward and backward are compiled together, once; this is several times faster than running operation by operation. A
+    reference whose Python code depends on values of its arguments cannot be compiled, and runs operation by operation.
     """
     both = None
     if _is_pure(reference):
-        with suppress(Exception):  # an option that cannot be pickled, such as a lambda
+        with suppress(Exception):  # an option may be impossible to pickle, for example a lambda
             both = _remembered(reference, pickle.dumps(dict(options)))
     both = both or _jitted(reference, options)
 
@@ -78,7 +85,7 @@ def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) ->
 
 
 def _is_pure(reference: Callable[..., Any]) -> bool:
-    """Whether it always means the same. A user's function may read a global or an attribute that changes between two calls."""
+    """Whether the reference always computes the same function. A user's one may read a global that changes between calls."""
     return (getattr(reference, "__module__", None) or "").startswith(("oracle.catalogue.", "jax.", "optax.", "equinox."))
 
 
@@ -103,39 +110,39 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
     def both(primals: Any, cotangent: Any) -> Any:
         given: Any = (primals, cotangent)
         leaves, structure = optree.tree_flatten(given)
-        question = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
-        if question not in compiled:
-            compiled[question] = _compiled(jitted.lower(primals, cotangent))
-        return compiled[question](primals, cotangent)
+        key = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+        if key not in compiled:
+            compiled[key] = _compiled(jitted.lower(primals, cotangent))
+        return compiled[key](primals, cotangent)
 
     return both
 
 
 def _compiled(lowered: Any) -> Any:
-    """The same program is compiled once, whoever has traced it."""
+    """The compiled program. Two traces with the same text share one program."""
     program = lowered.as_text()
-    question = program, lowered.in_tree, lowered.out_tree
-    if question not in EXECUTABLES:
+    key = program, lowered.in_tree, lowered.out_tree
+    if key not in EXECUTABLES:
         if len(EXECUTABLES) >= MOST:
             EXECUTABLES.clear()
-        # XLA aborts on some convolutions (jaxlib 0.10.2): without its emitters of fused operations, with which others
-        # take twice as long; and, whatever the options, in its algebraic simplifier on some gradients of grouped ones.
-        # The others are small: most are compiled faster in one piece.
+        # XLA (jaxlib 0.10.2) aborts on some convolutions if its fusion emitters are off, and on some gradients of grouped
+        # convolutions in its algebraic simplifier under any options. Other programs compile in half the time without the
+        # fusion emitters, and, since they are small, faster in one piece.
         others: Any = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
         more: Any = {"xla_disable_hlo_passes": "algsimp"} if "convolution" in program else others
         options = quick_to_compile(**more)
-        EXECUTABLES[question] = lowered.compile(compiler_options=options)
-    return EXECUTABLES[question]
+        EXECUTABLES[key] = lowered.compile(compiler_options=options)
+    return EXECUTABLES[key]
 
 
 def quick_to_compile(**more: Any) -> dict[str, Any]:
-    """XLA's options for what is compiled once and run once: with its defaults most of a verification's time goes there."""
+    """Options of XLA for programs that run only once. With its defaults, compiling takes most of the time of a verification."""
     return known(**OPTIONS, **more)
 
 
 @cache
 def known(**options: Any) -> dict[str, Any]:
-    """Those of these options that this version of XLA knows: they belong to its compiler, not to JAX's interface."""
+    """The options that this version of XLA accepts. They belong to XLA's compiler and not to the interface of JAX."""
     found: dict[str, Any] = {}
     for option, value in options.items():
         with suppress(Exception):
@@ -146,12 +153,12 @@ def known(**options: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=MOST)
 def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
-    """The same jitted function for the same question: JAX then compiles it once for each shape and dtype."""
-    return _jitted(reference, pickle.loads(options))  # noqa: S301 - what this process has just written
+    """One jitted function for each reference with the same options, which is compiled once for each shape and dtype."""
+    return _jitted(reference, pickle.loads(options))  # noqa: S301 - this process has just written it
 
 
 def forget() -> None:
-    """Let go of all that is compiled: gigabytes, after some thousand shapes, and every garbage collection looks at it."""
+    """Frees all compiled programs. After some thousand shapes they take gigabytes and slow down every garbage collection."""
     _remembered.cache_clear()
     EXECUTABLES.clear()
     clear: Any = jax.clear_caches
@@ -163,7 +170,7 @@ def _arrays(tree: Any) -> Any:
 
 
 def use_compilation_cache(folder: Path) -> None:
-    """Keep compiled references in `folder`, so that a second run starts with them. For processes that are all ours."""
+    """Keeps compiled references in `folder` for the next run. Only for our own processes, since it changes a global setting."""
     config: Any = jax.config
     config.update("jax_compilation_cache_dir", str(folder))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

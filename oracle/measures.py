@@ -1,4 +1,4 @@
-"""How far apart two tensors are: absolute, relative to the largest entry, in ULP, and as a fitted factor."""
+"""The distance of two tensors: absolute, relative to the largest entry, in ulps, and as a fitted factor."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def eps_of(dtype: np.dtype[Any]) -> float:
 
 
 def largest(*arrays: Array | None) -> float:
-    """The largest finite magnitude in any of them, 0 if there is none."""
+    """The largest finite magnitude in any of these arrays, 0 if there is none."""
     return max((_largest(a) for a in arrays if a is not None), default=0.0)
 
 
 def _largest(a: Array) -> float:
-    most = max(float(a.max(initial=0.0)), -float(a.min(initial=0.0)))  # without a copy of millions of numbers
+    most = max(float(a.max(initial=0.0)), -float(a.min(initial=0.0)))  # np.abs would copy millions of numbers
     return most if math.isfinite(most) else float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
 
 
 def differences(ours: Array, theirs: Array) -> Array:
-    """|ours - theirs|, 0 where both are the same infinity; NaN is never equal to anything."""
+    """|ours - theirs|, with 0 where both are the same infinity, and NaN where either is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.asarray(np.abs(ours - theirs))
     if np.isnan(apart.max(initial=0.0)):
@@ -40,7 +40,7 @@ def differences(ours: Array, theirs: Array) -> Array:
 
 
 def relative(error: Array, scale: float) -> float:
-    """The largest error as a fraction of `scale`; infinite where it cannot be said."""
+    """The largest error as a fraction of `scale`; infinite if an error is NaN, or the scale is 0 and the error is not."""
     if not error.size:
         return 0.0
     worst = float(error.max())  # NaN stays NaN
@@ -50,7 +50,7 @@ def relative(error: Array, scale: float) -> float:
 
 
 def ulps(ours: float, theirs: float, dtype: np.dtype[Any]) -> float:
-    """The distance of two numbers, in units in the last place of the larger one in `dtype`."""
+    """The distance of two numbers in units in the last place of the larger one, in `dtype`."""
     size = max(abs(ours), abs(theirs))
     if not math.isfinite(size):
         return 0.0 if ours == theirs else math.inf
@@ -61,19 +61,20 @@ def ulps(ours: float, theirs: float, dtype: np.dtype[Any]) -> float:
 
 
 class Fit(NamedTuple):
-    """The factor that takes one tensor to the other with the least squared error, and the share it explains."""
+    """The factor from one tensor to another with the least squared error."""
 
     scale: float
     r2: float
+    """The share of the squared size that the factor explains, between 0 and 1."""
 
 
 def fit_scale(ours: Array, theirs: Array) -> Fit | None:
-    """`ours = scale * theirs`, None where either has no finite, nonzero size."""
+    """The fit of `ours = scale * theirs`; None if either has an entry that is not finite, or is all zeros."""
     scale = largest(theirs)
     if scale == 0.0 or largest(ours) == 0.0 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        x, y = theirs.ravel() / scale, ours.ravel() / scale  # squares of 1e-200 would vanish
+        x, y = theirs.ravel() / scale, ours.ravel() / scale  # without the scale, squares of 1e-200 would underflow
         factor = float(x @ y) / float(x @ x)
         total = float(y @ y)
     if total == 0.0 or not np.isfinite(total):

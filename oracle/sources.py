@@ -1,4 +1,4 @@
-"""The user's own modules: those that Python has imported from outside the installed packages."""
+"""The user's own modules: imported modules that do not belong to an installed package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _installed() -> tuple[str, ...]:
 
 
 def own_modules(folder: Path | None = None) -> dict[str, Path]:
-    """The files of all modules that are not installed, or of those below a folder alone, by the names of the modules."""
+    """The file of each of the user's own modules, by the name of the module; only those below `folder` if it is given."""
     found = {}
     for name, module in list(sys.modules.items()):
         place = getattr(module, "__file__", None)
@@ -29,14 +29,14 @@ def own_modules(folder: Path | None = None) -> dict[str, Path]:
 
 
 def folder_of(module: str) -> Path:
-    """The folder on Python's path in which this imported module was found."""
+    """The folder of Python's path that contains this imported module."""
     top = sys.modules[module.partition(".")[0]]
     place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
     return Path(place or ".").resolve().parent
 
 
 def file_of(module: str) -> Path | None:
-    """The file of an imported module of the user's; None for one that is installed, or has no file of its own."""
+    """The file of one of the user's own modules; None for an installed module, or one without a file."""
     place = getattr(sys.modules[module], "__file__", None)
     file = Path(place).resolve() if isinstance(place, str) else None
     return None if file is None or str(file).startswith(_installed()) else file

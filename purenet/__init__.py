@@ -11,7 +11,7 @@ The protocol is explained in `purenet.op`; read it first. Every public op of eve
 `pn.sum`, `pn.max`, `pn.min` and `pn.slice` are not Python's.
 """
 
-# Each family says in its own `__all__` what is public; listing 150 names a second time here would only let them differ.
+# The `__all__` of each family lists its public names; a second list of 150 names here could differ from them.
 # ruff: noqa: F403
 
 from purenet import (

@@ -86,7 +86,7 @@ def _train(prepared: Run) -> int:
 
 
 def _list() -> int:
-    """The names of all nets, each with what it is."""
+    """The names of all nets, each with a description."""
     names = models.names()
     width = max(map(len, names))
     for name in names:

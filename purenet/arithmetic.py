@@ -1,4 +1,4 @@
-"""Arithmetic that random numbers share with JAX to the last bit: one rounding where XLA has one, and its inverse of erf."""
+"""Arithmetic that gives JAX's random numbers to the last bit: it rounds once where XLA does, and has XLA's inverse of erf."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["erf", "erfinv", "multiply_add", "rounded", "working"]
 
 
 def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Where arithmetic of this dtype takes place."""
+    """The dtype in which numbers of this dtype are computed."""
     return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 

@@ -1,4 +1,4 @@
-"""The state of a run in a file, from which it goes on to the same bits.
+"""The state of a run in a file. A run that continues from it computes the same bits as one that was never stopped.
 
     about = {"net": "lenet", "optimizer": "adam"}
     checkpoints.save("lenet.safetensors", state, about)
@@ -7,7 +7,7 @@
 The format is safetensors: a header in JSON, then the numbers. Reading one runs no code, and other libraries read it too.
 Arrays are named by their place in the state, `params/net/affine1/w` or `optimizer/mu/net/affine1/w`; the header says what they
 belong to, `about`. A file does not hold the structure of the state: that comes from one like it, such as the state before the
-first step. A file is there as a whole or not at all: it is written beside its place, and moved there when it is on the disk.
+first step. A file is never partly written: it is written under another name in the same folder, and renamed when complete.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def save(path: FilePath, state: State, about: Mapping[str, Any]) -> None:
     header = json.dumps({"format": FORMAT, "about": about}, sort_keys=True, allow_nan=False)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb"):  # that it cannot be written is told here, in NumPy's and Python's usual words
+        with partial.open("wb"):  # if it cannot be written, this raises with NumPy's and Python's usual messages
             pass
         save_file(arrays, partial, {HEADER: header})
         with partial.open("rb+") as file:
@@ -117,9 +117,9 @@ def _safetensors() -> Any:
 
 @contextmanager
 def _opened(path: FilePath) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The open file, and what it says of itself."""
+    """The open file and its metadata."""
     library = _safetensors()
-    with Path(path).open("rb"):  # a file that cannot be read is told in Python's words
+    with Path(path).open("rb"):  # if it cannot be read, this raises Python's usual error
         pass
     try:
         file = library.safe_open(path, framework="numpy")
@@ -167,7 +167,7 @@ def _key(text: str) -> str:
 
 
 def _storable(name: str, leaf: Any) -> Array:
-    """A leaf as an array in this machine's byte order."""
+    """The leaf as an array in the byte order of this machine."""
     array = np.asarray(leaf)
     if isinstance(leaf, np.ma.MaskedArray) or not (
         (array.dtype.kind in KINDS and array.dtype.itemsize <= 8) or array.dtype.name == "bfloat16"
@@ -190,7 +190,7 @@ def _restored(path: FilePath, file: Any, name: str, like: Any) -> Any:
 
 
 def _statistics(path: FilePath, file: Any, names: list[str]) -> dict[str, Statistics]:
-    """The running statistics, whose places depend on the net alone."""
+    """The running statistics; their names in the file depend only on the net."""
     found: dict[str, dict[str, Array]] = {}
     for name in names:
         stage, _, part = name.removeprefix("statistics/").rpartition("/")

@@ -1,4 +1,4 @@
-"""The checks of arguments that several ops share. What no formula should repeat and `Op` cannot know."""
+"""Checks of arguments that several ops share and that `Op` cannot do for all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """What may have been meant by a name that is not known."""
+    """A hint with the most similar of the known names."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
@@ -155,7 +155,7 @@ def indices(op: str, name: str, value: Any, count: int) -> Array:
 
 def mask(op: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """`value` as an array of booleans of the given shape (broadcast to it)."""
-    if isinstance(value, bool):  # True for "a mask is used": what is meant is an array
+    if isinstance(value, bool):  # True may be meant as "use a mask", but the mask must be an array
         raise TypeError(f"{op}: {name} must be an array of booleans (true = keep), got {value!r}")
     kept = array_of(op, name, value)
     if kept.dtype != np.bool_:
@@ -175,7 +175,7 @@ def factors(op: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dt
 
 
 def same_shape(op: str, **arrays: Array) -> None:
-    """Raise unless both arrays have one shape: broadcasting a loss silently is a bug more often than a wish."""
+    """Raise unless both arrays have one shape: a loss that broadcasts silently is mostly a mistake."""
     (first, a), (second, b) = arrays.items()
     if a.shape != b.shape:
         raise ValueError(f"{op}: {second} must have the shape of {first} {a.shape}, got {b.shape}")

@@ -22,7 +22,7 @@ class Staged(Op):
     """Ops by name: parameters, keywords and residuals of each go by its name."""
 
     kind = ""
-    """What makes it, and what its parts are called."""
+    """The name of the function that makes it, and what its parts are called."""
     part = ""
 
     def __init__(self, stages: dict[str, Op], doc: str) -> None:
@@ -60,7 +60,7 @@ class Staged(Op):
         return tuple(n for n in self.parameterized if n not in self.ties)
 
     def _open(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, tuple[int, ...], Callable[..., Any]]:
-        """After what can be wrong with the arguments: x, what is differentiated, and the function that runs a stage."""
+        """Checks the arguments and returns x, what is differentiated, and the function that runs a stage."""
         given = {name: options.pop(name) for name in self.arguments if name in options}
         self._check_keywords(options)
         options = self._merge(options)
@@ -260,7 +260,7 @@ def _put(value: Any, names: list[str], varies: bool, positional: list[Any], keyw
 
 
 def _made_up(op: Op) -> str:
-    """The name of an Op if it only tells what it was made of, which nobody has to read twice; else nothing."""
+    """The name of an Op if it only lists its parts, so that error messages leave it out; else empty."""
     return op.name if "(" in op.name else ""
 
 
@@ -276,7 +276,7 @@ def _sum(*trees: Tree) -> Tree:
 
 
 def _told(residuals: Residuals) -> str:
-    """What is known of the value that these residuals belong to."""
+    """The description of the value that these residuals belong to."""
     return "a tree" if residuals.structure is not None else f"{residuals.dtype} {residuals.shapes[0]}"
 
 
@@ -393,5 +393,5 @@ def named(op: SomeOp, maker: Callable[..., Any], name: str | None = None) -> Som
 
 
 def parameter_count(params: Tree) -> int:
-    """How many numbers a tree of parameters holds."""
+    """The number of entries of all arrays in a tree of parameters."""
     return sum(leaf.size for leaf in optree.tree_leaves(params))

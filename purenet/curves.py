@@ -16,7 +16,7 @@ Row: TypeAlias = dict[str, float]
 
 
 def write(path: Path, rows: list[Row]) -> None:
-    """One line a step; a column for each metric, empty where a step has none."""
+    """A table with a line for each step and a column for each metric, which is empty where a step has no such metric."""
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -82,7 +82,7 @@ def draw(path: Path, title: str, rows: list[Row]) -> bool:
 
 
 def _averages(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean of each fiftieth of the points, at its middle."""
+    """The means of fifty equal runs of the points, each at the middle of its run."""
     size = max(1, len(points) // 50)
     parts = [points[i : i + size] for i in range(0, len(points), size)]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]

@@ -50,7 +50,7 @@ use these three."""
 
 
 class Digits(NamedTuple):
-    """Images of digits as rows of bytes, and what they show: images uint8 (N, 784), labels int64 (N,) in 0..9."""
+    """Images of digits as rows of bytes, and their labels: images uint8 (N, 784), labels int64 (N,) in 0..9."""
 
     images: Array
     labels: Array
@@ -62,7 +62,7 @@ class Digits(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What to learn from, and what to judge by."""
+    """Digits to train with and digits to test with."""
 
     train: Digits
     test: Digits
@@ -152,7 +152,7 @@ def mnist_folder(folder: FilePath) -> Split:
     if not folder.is_dir():
         kind, found = (NotADirectoryError, "a file") if folder.exists() else (FileNotFoundError, "nothing")
         raise kind(f"{folder}: expected a folder with the IDX files of MNIST, found {found}")
-    # Every file is looked for before the first is read, so that a missing one is known at once.
+    # All four files are found before the first is read, so that a missing one raises at once.
     paths = [(_mnist_file(folder, f"{part}-images", 3), _mnist_file(folder, f"{part}-labels", 1)) for part in ("train", "t10k")]
     train, test = (_mnist_pair(images, labels) for images, labels in paths)
     return Split(train, test)

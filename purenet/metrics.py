@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 AVERAGES = ("macro", "micro", "weighted", "none")
-_QUIET = np.errstate(over="ignore", invalid="ignore")  # of a model that diverged the measure is infinite or NaN: no news
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # if a model has diverged, the measure shows it
 
 
 def accuracy(scores: Any, labels: Any) -> float:
@@ -170,7 +170,7 @@ def intersection_over_union(
 
 @_QUIET
 def perplexity(log_probabilities: Any, labels: Any, *, where: Any = None) -> float:
-    """The exponential of the mean negative log-likelihood: among how many equally likely classes a model wavers.
+    """The exponential of the mean negative log-likelihood: the number of equally likely classes with the same uncertainty.
 
     Shapes: log_probabilities (..., C), labels (...) integers in 0..C-1, where broadcasts to them -> a float
     Math: exp(-mean of the log-probability of the label), over the labels `where`

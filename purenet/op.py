@@ -15,9 +15,9 @@ cotangents; `vjp(square, x)` the value and a closure over its residuals.
 One rule decides what is differentiated: *positional arguments are, keywords are not*. Labels, masks, keys and
 options are therefore keyword-only, and a positional argument that a caller gives by keyword is a constant.
 
-What every op needs and no formula should be cluttered by happens here, once: arguments must be floating-point
-arrays of one dtype (or trees of them), a cotangent must look like the value it belongs to, and 16-bit floats are
-computed in float32 and rounded once, at the end.
+The steps that every op needs happen here, once, so that they clutter no formula: arguments must be floating-point
+arrays of one dtype (or trees of them), a cotangent must have the structure, shapes and dtypes of its value, and
+16-bit floats are computed in float32 and rounded once, at the end.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ALL = range(64)
 
 
 class Residuals:
-    """What a forward pass leaves for its pullback: `saved`, and what is needed to check the cotangent.
+    """The residuals of a forward pass: `saved`, which its pullback takes, and the data to check the cotangent.
 
     It reads like the value that the forward function saved: `residuals.mean`, `residuals["affine1"]` and unpacking reach
     through to it.
@@ -152,7 +152,7 @@ class Op(Generic[P, Y]):
         return op
 
     def __call__(self, *primals: P.args, **options: P.kwargs) -> Y:
-        """The value alone."""
+        """The value, without residuals."""
         return self.fwd(*primals, **options)[0]
 
     def fwd(self, *primals: P.args, **options: P.kwargs) -> tuple[Y, Residuals]:

@@ -1,6 +1,6 @@
 """Penalties on the size of weights, to be added to a loss.
 
-They take the weights alone: which they are (biases and norms are usually left out) is the caller's choice. `penalized`
+They take only the weights; the caller chooses which (biases and norms are usually left out). `penalized`
 adds one to an Op whose value is a loss.
 """
 

@@ -1,4 +1,4 @@
-"""How each net is trained: its form of data, its options, and what turned out to work.
+"""Recipes: the form of data, the options and the settings with which each net is trained.
 
 A net without a recipe here, such as a new one, is trained on digits: as images, or as rows of pixels if it takes no images.
 """
@@ -22,7 +22,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Recipe(NamedTuple):
-    """How to train a net."""
+    """The settings for the training of a net."""
 
     task: Callable[..., Task] = digits
     data: Mapping[str, Any] = NOTHING
@@ -33,20 +33,20 @@ class Recipe(NamedTuple):
     """Keywords of its `init`."""
     optimizer: str = "adam"
     rate: float = 1e-3
-    """At the start; it goes to 0 along half a period of a cosine."""
+    """The learning rate at the start; it falls to 0 along half a period of a cosine."""
     clip: float | None = None
-    """The largest norm of all gradients together; None for any."""
+    """The limit of the norm of all gradients together; None: no limit."""
     batch: int = 100
     steps: int = 1000
     full_steps: int = 3000
-    """With data of one's own, `--data`."""
+    """The settings for the user's own data, `--data`."""
 
     def task_for(self, setting: Setting) -> Task:
         return self.task(setting, **self.data)
 
 
 DEFAULTS = (Recipe(), Recipe(data={"rows": True}))
-"""What is tried for a net that has no recipe."""
+"""The recipes that are tried for a net without one."""
 
 SMALL_ALEXNET = {"image_size": 28, "channels": 1, "stride": 1}
 
@@ -79,16 +79,16 @@ RECIPES = {
 }
 
 RATES = {"adadelta": 1.0, "adagrad": 1e-2, "lion": 1e-4, "momentum": 1e-2, "sgd": 0.1}
-"""Where another optimizer is chosen than the recipe's, the rate to start with; 1e-3 for those not named."""
+"""The initial rate if the user chooses another optimizer than the recipe's; 1e-3 for optimizers that are not listed."""
 
 
 def recipes_of(name: str) -> tuple[Recipe, ...]:
-    """How a net can be trained: the first of these that it takes the data of."""
+    """The recipe for a net: the first of these whose data the net accepts."""
     return (RECIPES[name],) if name in RECIPES else DEFAULTS
 
 
 def optimizer_names() -> tuple[str, ...]:
-    """The optimizers that are made by a learning rate alone."""
+    """The optimizers that need only a learning rate."""
     return tuple(sorted(name for name in optimizers.__all__ if _by_rate(getattr(optimizers, name))))
 
 
@@ -100,7 +100,7 @@ def _by_rate(value: Any) -> bool:
 
 
 def default_rate(recipe: Recipe, optimizer: str) -> float:
-    """The rate of an optimizer for which nobody has said one."""
+    """The default rate of an optimizer."""
     return recipe.rate if optimizer == recipe.optimizer else RATES.get(optimizer, 1e-3)
 
 

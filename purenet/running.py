@@ -1,6 +1,6 @@
-"""A run of training, from its settings to a trained net: what `python -m purenet train` does.
+"""A run of training, from its settings to a trained net; `python -m purenet train` calls this.
 
-`prepare` makes everything, and finds what is wrong with it; `run` trains, tests and saves. When a run ends early, by a loss
+`prepare` makes everything and raises if something does not fit; `run` trains, tests and saves. When a run ends early, by a loss
 that is not finite, an interrupt or the end of the process, the last good checkpoint stays.
 """
 
@@ -26,14 +26,14 @@ from purenet.training import MEASURES, Batch, Metrics, NotFinite, State, make_ev
 __all__ = ["Run", "Settings", "Teller", "prepare", "run"]
 
 SAVE_AFTER = 60.0
-"""Seconds after which the state is saved though no epoch has ended."""
+"""Seconds after which the state is saved before an epoch has ended."""
 
 FREE = ("rate", "steps")
-"""What may change where a run goes on from a checkpoint."""
+"""The settings that may change when a run continues from a checkpoint."""
 
 
 class Settings(NamedTuple):
-    """What can be said of a run. For what is None the checkpoint is asked from which it goes on, or else the recipe."""
+    """The settings of a run. A setting of None is taken from the checkpoint that the run continues, or else from the recipe."""
 
     net: str
     optimizer: str | None = None
@@ -48,17 +48,17 @@ class Settings(NamedTuple):
 
 
 class Teller(Protocol):
-    """Where a run tells how it gets on."""
+    """Receives the progress of a run."""
 
     def write(self, line: str) -> None:
-        """Tell a line."""
+        """Print a line."""
 
     def advance(self, metrics: Metrics) -> None:
         """Count one more step."""
 
 
 class Run(NamedTuple):
-    """A run that can begin."""
+    """A run that is ready to begin."""
 
     title: str
     state: State
@@ -66,9 +66,9 @@ class Run(NamedTuple):
     test: Callable[[State], Metrics]
     task: Task
     about: dict[str, Any]
-    """What its checkpoints say of it: all that decides its bits."""
+    """The header of its checkpoints: everything that determines its bits."""
     rows: list[curves.Row]
-    """The metrics of the steps that were made before."""
+    """The metrics of the steps before this run began."""
     checkpoint: Path
 
     @property
@@ -133,7 +133,7 @@ def _prepared(settings: Settings, recipe: Recipe) -> Run:
     def test(state: State) -> Metrics:
         return evaluate(state._replace(carry=first_carry), task.tests())
 
-    try:  # what does not fit together is told before anything is written
+    try:  # raises if the parts do not fit together, before anything is written
         evaluate(state, [(1, next(task.batches(state.key, int(state.step))))])
     except (TypeError, ValueError) as error:
         notes = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
@@ -158,7 +158,7 @@ def _module_of(net: str) -> Any:
 
 
 def _about(settings: Settings, recipe: Recipe, told: dict[str, Any]) -> dict[str, Any]:
-    """All that decides the bits of a run but its data: what is set, else what the checkpoint told, else the recipe."""
+    """Everything except the data that determines the bits of a run: the settings, or else the checkpoint's, or the recipe's."""
     optimizer = settings.optimizer or told.get("optimizer", recipe.optimizer)
     if optimizer not in optimizer_names():
         raise ValueError(f"there is no optimizer named {optimizer!r}; {nearest(str(optimizer), optimizer_names())}")
@@ -179,7 +179,7 @@ def _about(settings: Settings, recipe: Recipe, told: dict[str, Any]) -> dict[str
 
 
 def _place(settings: Settings) -> Path:
-    """Where the checkpoints go: no file that this run did not begin with is written over."""
+    """The path of the checkpoints. A file is overwritten only if this run began with it."""
     if settings.checkpoint or settings.resume:
         path = Path(settings.checkpoint or settings.resume or "")
         if path.suffix in (".csv", ".svg"):
@@ -199,7 +199,7 @@ def _place(settings: Settings) -> Path:
 
 
 def run(prepared: Run, teller: Teller) -> Metrics:
-    """Train to the last step, and give what the test says of the net.
+    """Train to the last step, and return the results of the test.
 
     Errors: NotFinite where the loss or a parameter is not finite; OSError where something cannot be written. Either way, and on
         KeyboardInterrupt, the checkpoint holds a state that was good.
@@ -234,10 +234,10 @@ def run(prepared: Run, teller: Teller) -> Metrics:
 
 
 def _save(prepared: Run, state: State) -> None:
-    """The checkpoint and the metrics so far, unless the state is one that no run can go on from."""
+    """Save the checkpoint and the metrics so far, unless no run could continue from this state."""
     if not all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(state.params)):
         raise NotFinite(int(state.step), "a parameter is not finite")
-    # The metrics first: rows after the step of the checkpoint are left out when a run goes on, missing ones would stay missing.
+    # The metrics come first: a run that continues drops rows after the step of the checkpoint, but could not add missing ones.
     curves.write(prepared.checkpoint.with_suffix(".csv"), [row for row in prepared.rows if row["step"] <= int(state.step)])
     checkpoints.save(prepared.checkpoint, state, prepared.about)
 

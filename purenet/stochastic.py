@@ -239,7 +239,7 @@ def gaussian_noise_bwd(residuals: None, dy: Array) -> tuple[Array]:
 
 
 def _kept(op: str, rate: float, key: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
-    """Which entries are kept, None for all: by the key, or a copy of the mask."""
+    """The mask of entries that are kept, drawn by the key or copied; None if all are kept."""
     _check_one(op, key, "mask", mask)
     if mask is not None:
         return np.array(checked_mask(op, "mask", mask, shape))
@@ -279,12 +279,12 @@ def _leading(op: str, x: Array, shape: tuple[int, ...], rate: Any, key: Any, mas
 
 
 def _inverse(rate: float) -> float:
-    """1 / (1 - rate); 0 where nothing is kept that could be scaled."""
+    """1 / (1 - rate), or 0 if the rate is 1."""
     return 0.0 if rate == 1 else 1 / (1 - rate)
 
 
 def _scaled(x: Array, scale: float, kept: Array | None) -> Array:
-    """What is kept times `scale`, 0 elsewhere, whatever x holds there."""
+    """`x * scale` where `x` is kept, and 0 elsewhere, even if `x` is NaN there."""
     if scale == 0:
         return np.zeros_like(x)
     return (x if kept is None else np.where(kept, x, 0)) * scale

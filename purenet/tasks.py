@@ -1,4 +1,4 @@
-"""What a net is trained on: batches for the steps of a run, and batches to test it by.
+"""Tasks: the batches that train a net, and the batches that test it.
 
 A task has the data in the form that a goal takes: `digits`, images with labels, here, and texts in `purenet.texts`.
 """
@@ -26,35 +26,35 @@ TESTED = 1000  # samples at a time: 60,000 images as floats would take 180 MB
 
 
 class Setting(NamedTuple):
-    """What a task depends on beside the recipe."""
+    """The settings of a task that are not in the recipe."""
 
     batch: int
     """Samples in a batch."""
     seed: int
     dtype: Any
     place: str | None
-    """Where the data are, a folder or a file; None for what comes with the packages."""
+    """The folder or file with the data; None for the data that come with the packages."""
 
 
 class Task(NamedTuple):
-    """Data in the form that a goal takes."""
+    """Data in the form that a goal accepts."""
 
     title: str
-    """Of the data, for people."""
+    """A description of the data."""
     batches: Callable[[Array, int], Iterator[Batch]]
     """The batches of a run with this key from a step on, without end: the same for the same key and step."""
     tests: Callable[[], Tests]
     """Batches that are not trained on, each with its size."""
     epoch: int
-    """How many batches there are before they begin anew."""
+    """The number of batches of an epoch."""
     about: dict[str, Any]
-    """What a checkpoint says of the data: another run goes on only with the same."""
+    """The fingerprint of the data in a checkpoint; a run continues only with the same data."""
     init: dict[str, Any]
-    """What the parameters depend on, such as the size of the vocabulary, as keywords of the net's `init`."""
+    """Keywords of the net's `init` that depend on the data, such as the size of the vocabulary."""
     recurrent: bool = False
     """Whether a carry goes from one batch to the next: `carry(params, batch)` of the net's module is the first."""
     measures: Mapping[str, Measure] = MappingProxyType({})
-    """What to measure of it beside the usual."""
+    """Further metrics."""
 
 
 def digits(setting: Setting, *, rows: bool = False) -> Task:
@@ -86,13 +86,13 @@ def digits(setting: Setting, *, rows: bool = False) -> Task:
 
 
 def check_batch(batch: int, n: int, what: str) -> None:
-    """Raise where a batch is larger than all there is."""
+    """Raise if a batch is larger than the data."""
     if batch > n:
         raise ValueError(f"--batch {batch} is more than the {n} {what} to train on")
 
 
 def checksum(*arrays: Array) -> int:
-    """A number by which data are known again."""
+    """A checksum of data."""
     total = 0
     for array in arrays:
         total = zlib.crc32(np.ascontiguousarray(array).data, total)

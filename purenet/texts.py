@@ -1,4 +1,4 @@
-"""Tasks of texts: what a net reads, and what follows or belongs there.
+"""Tasks of texts: a net reads a part of a text and predicts the next or a missing part.
 
 `readers` is for recurrent nets: a text is read on and on, window by window, and the state goes from each to the next.
 `passages` is for nets without one: windows from anywhere in the text. `words` are those around a gap and the one in it, `sums`
@@ -37,7 +37,7 @@ class Text(NamedTuple):
 
     @property
     def about(self) -> dict[str, Any]:
-        """By which the text is known again."""
+        """A checksum of the text."""
         return {"vocabulary": self.alphabet, "data": {"characters": len(self.train), "checksum": checksum(self.train)}}
 
 
@@ -61,7 +61,7 @@ def read_text(place: str | None) -> str:
 
 
 def _characters(place: str | None) -> Text:
-    """The text of which the last tenth is for the test."""
+    """The text as numbers; its last tenth is for the test."""
     text = read_text(place)
     alphabet, ids = np.unique(np.array(list(text)), return_inverse=True)
     part = len(ids) - len(ids) // 10

@@ -1,4 +1,4 @@
-"""Training as a loop of one pure function: a state and a batch in, the next state and what was measured out.
+"""Training as a loop of one pure function, from a state and a batch to the next state and metrics.
 
     goal = pn.models.lenet.goal()
     state = training.start(optimizer, {"net": pn.models.lenet.init(init_key)}, key)
@@ -59,11 +59,11 @@ Batch: TypeAlias = Mapping[str, Any]
 Metrics: TypeAlias = dict[str, float]
 
 Measure: TypeAlias = Callable[[Residuals], float | None]
-"""A number that people read, from the residuals of the goal; None where there is nothing to measure."""
+"""A metric, computed from the residuals of the goal; None if there is nothing to measure."""
 
 
 class State(NamedTuple):
-    """All that a run needs to go on: the same state and the same batches give the same bits."""
+    """Everything that a run needs to continue: the same state and the same batches give the same bits."""
 
     params: Tree
     optimizer: Any
@@ -73,9 +73,9 @@ class State(NamedTuple):
     key: Array
     """Of the run; the keys of a step are folded from it, and it stays."""
     step: Array
-    """How many steps were made."""
+    """The number of steps made."""
     carry: Tree = None
-    """What a recurrent goal hands from one batch to the next."""
+    """The carry that a recurrent goal passes from one batch to the next."""
 
 
 class NotFinite(ArithmeticError):
@@ -129,7 +129,7 @@ def _normalized(goal: Op) -> list[Path]:
 
 
 def _rate(op: Op) -> Any:
-    """With which probability a stage drops; where it is 0, a key would cost random numbers and change nothing."""
+    """The probability with which a stage drops. If it is 0, a key would only cost time."""
     parameter = inspect.signature(op).parameters.get("rate")
     return op.bound.get("rate", parameter.default if parameter else None)
 
@@ -173,7 +173,7 @@ def answer_accuracy(residuals: Residuals) -> float | None:
 
 
 def _right(residuals: Residuals) -> tuple[Array, Array] | None:
-    """Which labels got the highest score, and which count."""
+    """Masks of the labels that got the highest score, and of the labels that count."""
     try:
         saved = _residuals_at(residuals, ("loss",)).saved
     except (LookupError, TypeError):  # the goal has no such stage

@@ -1,4 +1,4 @@
-"""A combinator for values that are tuples: what an op has for the next one, and what only passes."""
+"""A combinator for values that are tuples: the first entry goes through an op, and the others only pass."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ class Axis(NamedTuple):
     size: int
     """Of the axis, without padding."""
     out: int
-    """How many windows there are."""
+    """The number of windows."""
     window: int
-    """How many taps each of them has."""
+    """The number of taps of each window."""
     stride: int
     dilation: int
     low: int

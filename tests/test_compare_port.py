@@ -20,7 +20,7 @@ def test_the_overwritten_gradient_is_named() -> None:
     result = example.compare(WRONG, "wrong")
     (accused,) = (row for row in result.rows if not row.passed)
     assert (accused.parameter, accused.dtype) == ("params.gamma", "float32")
-    assert accused.diagnosis == "batch sum missing: this is the gradient of the last of 5 samples alone"
+    assert accused.diagnosis == "batch sum missing: only the last sample of 5 contributes to this gradient"
     assert accused.analytic == WRONG["dparams"]["gamma"][accused.worst_index]
 
 

@@ -32,7 +32,7 @@ def test_jax_would_notice_a_large_eps() -> None:
 @pytest.mark.parametrize("reference", [None, example.reference], ids=["alone", "JAX"])
 def test_the_option_is_named(reference: Any) -> None:
     result = oracle.verify(example.rms_norm, X, GAMMA, options=OPTIONS, reference=reference)
-    cause = "option ignored: this is the gradient with eps = 0.0; the forward pass has 1e-06"
+    cause = "option ignored: this is the gradient for eps = 0.0, but the forward pass uses 1e-06"
     assert {(row.parameter, str(row.verdict), row.diagnosis) for row in result.rows} == {
         ("x", "FAIL", cause),
         ("gamma", "FAIL", cause),

@@ -34,7 +34,7 @@ def test_the_verdict_tells_the_wrong_half_from_the_right_one() -> None:
 def test_the_step_alone_gets_its_cause() -> None:
     result = oracle.verify((example.hidden_layer, example.hidden_layer_bwd), X)
     assert [(row.parameter, str(row.verdict)) for row in result.rows] == [("a1", "FAIL")]
-    assert result.rows[0].diagnosis == "wrong point: this is the gradient where a1 is the value"
+    assert result.rows[0].diagnosis == "wrong point: this is the gradient with a1 replaced by the function's value"
 
 
 def test_the_mended_class_passes() -> None:

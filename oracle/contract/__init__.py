@@ -1,1 +1,1 @@
-"""What a pair of pure functions owes its caller beside the right numbers."""
+"""The contract: the properties of a pair (fwd, bwd) that a caller relies on, besides right numbers."""

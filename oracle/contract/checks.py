@@ -1,7 +1,7 @@
-"""What a pair of pure functions owes its caller, beside the right numbers.
+"""The checks of the contract: both functions are pure and deterministic, and the backward pass is linear in its cotangent.
 
-Each check returns breaches: which argument, and what was seen. The values compared here are the op's own, so a breach is
-certain whatever the witnesses say.
+Each check yields breaches: the argument concerned, and what the op did. The checks compare only results of the op itself, so a
+breach is certain and needs neither differences nor a reference.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Array = NDArray[Any]
 
 
 def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
-    """Nothing global is changed: what others compute afterwards must not depend on it.
+    """The op changes no global state, on which later computations may depend.
 
-    Everything is set to what no op would set it to, so that a change is one.
+    The check first sets warning filters, floating-point errors and the generator of np.random to values that no op would
+    choose, so that every change is visible.
     """
     with preserved(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
         warnings.resetwarnings()
@@ -41,13 +42,13 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
 
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
-    """Neither pass writes to an argument, nor the backward pass to its cotangent or its residuals."""
+    """Neither pass writes to an argument, and the backward pass does not write to its cotangent or its residuals."""
     primals, dy, options = copied(s.primals), copied(s.dy), copied_arrays(s.subject.options)
     _, residuals = s.subject.forward(*primals, **options)
     for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
         if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the forward pass {WRITES} its argument")
-    given = copied(primals)  # as the forward pass left them
+    given = copied(primals)  # with the changes that the forward pass has made
     first = copied(s.subject.bwd(residuals, dy))
     for before, after in zip(s.leaves(given), s.leaves(primals), strict=True):
         if not same_bits(before.array, after.array):
@@ -61,14 +62,14 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
     try:
         again = s.subject.bwd(residuals, copied(s.dy))
     except RAISED as error:
-        yield Breach("", f"{ONCE}: with the same residuals again it raises {type(error).__name__}: {error}")
+        yield Breach("", f"{ONCE}: a second call with the same residuals raises {type(error).__name__}: {error}")
         return
     if not same_bits(again, first):
-        yield Breach("", "bwd called twice with the same residuals gives two results: it changes its residuals")
+        yield Breach("", "two calls of bwd with the same residuals return different results: the first changes the residuals")
 
 
 def shares_memory(s: Setting) -> Iterator[Breach]:
-    """No result shares memory with an argument or another, so that changing one later never changes the other."""
+    """No result shares memory with an argument or another result, so that writing to one later never changes the other."""
     y, residuals = s.subject.fwd(*s.primals)
     if not s.views:
         for leaf in s.leaves(s.primals):
@@ -79,9 +80,9 @@ def shares_memory(s: Setting) -> Iterator[Breach]:
     dy = copied(s.dy)
     results = s.leaves(s.subject.bwd(residuals, dy))
     for i, result in enumerate(results):
-        others = [("the caller's dy, who may change it", d) for d in optree.tree_leaves(dy)]
+        others = [("the caller's dy", d) for d in optree.tree_leaves(dy)]
         others += [(f"the argument {leaf.path}", leaf.array) for leaf in s.leaves(s.primals)]
-        others += [(f"that of {leaf.path}", leaf.array) for leaf in results[:i]]
+        others += [(f"the cotangent of {leaf.path}", leaf.array) for leaf in results[:i]]
         for whose, array in others:
             if _overlap(result.array, array):
                 yield Breach(result.path, f"the cotangent shares memory with {whose}: return a copy, or declare aliases")
@@ -98,7 +99,7 @@ def gives_memory_away(s: Setting) -> Iterator[Breach]:
     if any(_overlap(a, b) for a, b in zip(optree.tree_leaves(y), optree.tree_leaves(again), strict=True)):
         yield Breach("", f"{SHARED}: two forward passes return the same memory")
     first = s.leaves(s.subject.bwd(residuals, copied(s.dy)))
-    for same, call in ((residuals, "with the same residuals"), (others, "of two forward passes")):
+    for same, call in ((residuals, "with the same residuals"), (others, "after different forward passes")):
         found = [one.path for one, two in zip(first, s.leaves(s.subject.bwd(same, copied(s.dy))), strict=True)
                  if _overlap(one.array, two.array)]  # fmt: skip
         if found:
@@ -107,24 +108,24 @@ def gives_memory_away(s: Setting) -> Iterator[Breach]:
 
 
 def is_deterministic(s: Setting) -> Iterator[Breach]:
-    """The same input gives the same bits."""
+    """The same arguments give the same bits."""
     (first, cotangents), (second, again) = (s.results() for _ in range(2))
     if not same_bits(first, second):
-        yield Breach("", "two forward passes with the same arguments give different values")
+        yield Breach("", "two forward passes with the same arguments return different values")
     for one, two in zip(cotangents, again, strict=True):
         if not same_bits(one.array, two.array):
-            yield Breach(one.path, "two backward passes with the same arguments give different cotangents")
+            yield Breach(one.path, "two backward passes with the same arguments return different cotangents")
 
 
 def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
-    """A second forward pass before the first backward pass changes nothing: no state is kept between calls."""
+    """A second forward pass before the first backward pass changes nothing: the op keeps no state between calls."""
     _, cotangents = s.results()
     for change in ELSEWHERE:
         _, residuals = s.subject.fwd(*s.primals)
         with tolerant():
             try:
                 s.subject.fwd(*copied(s.primals, change))
-            except RAISED:  # another point may be outside the op's domain
+            except RAISED:  # the other point may be outside the op's domain
                 continue
         pairs = zip(s.leaves(s.subject.bwd(residuals, s.dy)), cotangents, strict=True)
         stale = [leaf.path for leaf, before in pairs if not same_bits(leaf.array, before.array)]
@@ -135,7 +136,7 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
             return
 
 
-# Smaller; of the other sign; in another order; and fewer: what a mask, an index or a shape is remembered of.
+# Smaller, of the other sign, in another order, and fewer: these change the masks, indices and shapes that an op may keep.
 ELSEWHERE: tuple[Callable[[Array], Array], ...] = (
     lambda a: np.asarray(a * 0.5, a.dtype),
     lambda a: -a,
@@ -145,7 +146,7 @@ ELSEWHERE: tuple[Callable[[Array], Array], ...] = (
 
 
 def accepts_any_layout(s: Setting) -> Iterator[Breach]:
-    """Fortran order, negative strides, gaps and read-only memory change nothing."""
+    """The gradient does not depend on the memory layout: Fortran order, negative strides, gaps, read-only memory."""
     layouts: tuple[tuple[str, Callable[[Array], Array]], ...] = (
         ("Fortran order", lambda a: np.array(a, order="F")),
         ("negative strides", lambda a: np.flip(np.flip(a).copy()) if a.ndim else a.copy()),
@@ -165,7 +166,7 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
             continue
         for i, (one, two) in enumerate(zip(s.leaves(s.cotangents), found, strict=True)):
             if not s.is_close(i, np.asarray(one.array), np.asarray(two.array)):
-                yield Breach(one.path, f"another gradient when arguments and dy come in {name}")
+                yield Breach(one.path, f"the gradient changes when the arguments and dy come in {name}")
 
 
 def _gapped(a: Array) -> Array:
@@ -173,11 +174,11 @@ def _gapped(a: Array) -> Array:
 
 
 def is_still_the_same(s: Setting) -> Iterator[Breach]:
-    """After all that the witnesses have asked, the first call's cotangents come again, but for the order of sums."""
+    """After all other calls of this verification the first call still gives the same cotangents, up to rounding of sums."""
     again = s.leaves(s.gradient(s.primals, s.dy))
     for i, (one, two) in enumerate(zip(s.leaves(s.cotangents), again, strict=True)):
         if not s.is_close(i, np.asarray(one.array), np.asarray(two.array)):
-            yield Breach(one.path, "this cotangent is another than before many other calls: state is kept between calls")
+            yield Breach(one.path, "the first call, repeated after many others, gives another cotangent: the op keeps state")
 
 
 CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
@@ -193,20 +194,21 @@ CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
 
 
 FEW_CHECKS = (leaves_arguments_alone, shares_memory, is_deterministic)
-"""Those that take a few evaluations and little memory, for arguments of millions of elements."""
+"""The checks that need few evaluations and little memory, for arguments of millions of elements."""
 
 
 def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:
     """All breaches, the most basic first; a check that raises is a breach too.
 
-    An op that writes to its arguments, or uses its residuals up, would spoil every later check: that is reported alone.
+    If an op writes to its arguments, or its residuals can be used only once, later checks would report follow-up errors, so
+    they do not run.
     """
     breaches: list[Breach] = []
     for check in checks:
         if any(WRITES in breach.what or ONCE in breach.what for breach in breaches):
             break
         try:
-            with tolerant():  # the op has run without a warning before, where it should
+            with tolerant():  # `first_call` has already reported the warnings of the op
                 breaches += check(setting)
         except RAISED as error:
             breaches.append(Breach("", f"{check.__name__.replace('_', ' ')}: raised {type(error).__name__}: {error}"))

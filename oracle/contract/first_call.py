@@ -1,4 +1,4 @@
-"""The op itself, run once: what it raises, in words and with its place, and whether its value is made of real numbers."""
+"""The first call of the op: names an exception and the line that raised it, and requires a value of real numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINE = Path(__file__).parent.parent  # the package `oracle`
 
 
 def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict: bool) -> tuple[Any, Any, tuple[Any, ...]]:
-    """The value, a random cotangent and what the pullback gives for it; where `strict`, a warning is an error."""
+    """The value, a random cotangent and the cotangents of the arguments for it. If `strict`, a warning is an error."""
     subject = subject.on_copies()
     with warnings.catch_warnings():
         if strict:
@@ -30,20 +30,20 @@ def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict:
             y, residuals = subject.fwd(*primals)
             dy = random_cotangent(y, seed)
         except RAISED as error:
-            raise Trouble(f"the forward pass raised {_said(error)}") from error
+            raise Trouble(f"the forward pass raised {_described(error)}") from error
         for leaf in leaves_of(("the value",), (y,)):
             dtype = np.asarray(leaf.array).dtype
             if dtype.kind not in "fiub" and dtype.name != "bfloat16":
-                raise Trouble(f"the forward pass returned {dtype}, not real numbers, in {leaf.path}")
+                raise Trouble(f"the forward pass returned {dtype} instead of real numbers in {leaf.path}")
         try:
             cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
         except RAISED as error:
-            raise Trouble(f"the backward pass raised {_said(error)}") from error
+            raise Trouble(f"the backward pass raised {_described(error)}") from error
     return y, dy, cotangents
 
 
-def _said(error: BaseException) -> str:
-    """What was raised, and where: in the innermost code that is of no installed package."""
+def _described(error: BaseException) -> str:
+    """The exception, and the innermost line of the user's own code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith((sys.base_prefix, str(ENGINE)))]
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

@@ -15,7 +15,7 @@ __all__ = ["shape_cause", "well_formed"]
 
 
 def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], batch: int | None) -> list[Breach]:
-    """What is wrong with the form of the cotangents, one for each argument; `batch` is how many samples there are."""
+    """The breaches of form of the cotangents, one for each argument; `batch` is the number of samples, if it is known."""
     if not isinstance(cotangents, tuple) or len(cotangents) != len(primals):
         got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
         expected = f"a tuple of {len(primals)}, one for each argument"
@@ -23,7 +23,7 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
     breaches = []
     for name, primal, cotangent in zip(names, primals, cotangents, strict=True):
         if cotangent is None:
-            breaches.append(Breach(name, "the backward pass returned None: no gradient is not a zero gradient"))
+            breaches.append(Breach(name, "the backward pass returned None: if the gradient is zero, return zeros"))
             continue
         ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
         if ours != theirs:
@@ -35,10 +35,10 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
 
 
 def _of_one_array(leaf: Leaf, array: Any, batch: int | None) -> Iterator[Breach]:
-    """What is wrong with the cotangent of one array."""
+    """The breaches of form of the cotangent of one array."""
     primal = np.asarray(leaf.array)
     if isinstance(array, float) and primal.shape == () and primal.dtype == np.float64:
-        return  # a number for a number
+        return  # a Python float may stand for the cotangent of a float64 scalar
     if not hasattr(array, "dtype"):
         yield Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array")
     elif array.shape != primal.shape:
@@ -49,7 +49,7 @@ def _of_one_array(leaf: Leaf, array: Any, batch: int | None) -> Iterator[Breach]
 
 
 def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | None) -> str:
-    """What a cotangent of the wrong shape suggests."""
+    """The sentence about a cotangent of the wrong shape, with the mistake that it suggests."""
     extra = len(found) - len(expected)
     broadcast = extra >= 0 and all(n in (m, 1) for m, n in zip(found[extra:], expected, strict=True))
     if extra == 0 and sorted(found) == sorted(expected):

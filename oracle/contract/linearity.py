@@ -1,4 +1,4 @@
-"""Whether the backward pass is linear in its cotangent."""
+"""The check that the backward pass is linear in its cotangent."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ __all__ = ["is_linear_in_dy"]
 Array = NDArray[Any]
 
 ROOM = 2.0**-80
-MOST_ARRAYS = 8  # of a value, each of which is pulled back alone
+"""The smallest size of a gradient that is compared for cotangents scaled by powers of 2; the largest is its inverse. Outside
+this range the scaled gradient may over- or underflow."""
+MOST_ARRAYS = 8
+"""The largest number of arrays in a value whose cotangents are pulled back one by one. Each costs a backward pass."""
 
 
 def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
-    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2); also where parts of a cotangent are 0."""
+    """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2), also if parts of a cotangent are 0."""
     _, residuals = s.subject.fwd(*s.primals)
     generator = np.random.default_rng(0)
     base = s.leaves(s.cotangents)
@@ -37,7 +40,7 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
     far = {factor: pulled(copied(s.dy, _times(factor))) for factor in s.far}
     for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
-            continue  # another breach says so
+            continue  # `well_formed` reports the dtype
         a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
         sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in parts]
         allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
@@ -50,18 +53,18 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             continue
         elif not s.forgives(i, apart, allowed):
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
-        elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:  # nothing else over- or underflows
+        elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
             for factor, leaves in far.items():
                 if _apart(np.asarray(leaves[i].array, np.float64) / factor, a) > allowed:
-                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy): clipped, or compared with a fixed number?"
+                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
                     yield Breach(g.path, f"not linear in its cotangent: {what}")
                     break
 
 
 def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
-    """Cotangents that add up to `dy`, those that callers pass among them.
+    """Lists of cotangents that each add up to `dy`, among them cotangents that callers often pass.
 
-    With zeros at random places; ones and the rest; a single element and the others; and each array by itself.
+    They split `dy` at random places, into a single element and the others, into ones and the rest, and into its arrays.
     """
     mask = copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
     single = copied(dy, lambda a: np.asarray(np.arange(a.size).reshape(a.shape) == generator.integers(a.size or 1), a.dtype))
@@ -76,7 +79,10 @@ def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
 
 
 def _apart(a: Array, b: Array) -> float:
-    """The largest distance, infinite where the first is no number but should be; what overflows a narrow dtype is left out."""
+    """The largest finite difference, or infinity if the first has NaN where the second is finite.
+
+    Other differences that are not finite come from overflows of a narrow dtype and are ignored.
+    """
     return float("inf") if (np.isfinite(b) & np.isnan(a)).any() else largest(a - b)
 
 

@@ -1,4 +1,4 @@
-"""What an op shares with everything else in its process, and must leave as it was: settings, generators, the output."""
+"""The global state of the process, which an op must not change: settings, random generators, standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Conduct", "apart", "preserved"]
 
 
 class _Setting(NamedTuple):
-    """Something global: how it is read, and how it is put back."""
+    """One piece of global state, with functions to read it and to restore it."""
 
     name: str
     read: Callable[[], Any]
@@ -50,12 +50,12 @@ def _filters() -> list[Any]:
 
 def _put_filters(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
-    warnings.simplefilter("default", append=True)  # tells the module that its filters have changed
+    warnings.simplefilter("default", append=True)  # makes the module notice that its filters have changed
     warnings.filters[:] = filters  # type: ignore[index]
 
 
 def _numpys_generator() -> tuple[Any, ...]:
-    name, key, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is what is looked at
+    name, key, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is meant
     return name, np.asarray(key).tobytes(), *rest
 
 
@@ -73,7 +73,7 @@ def _put_path(path: list[str]) -> None:
 
 
 def _wide() -> bool:
-    """Whether JAX computes in float64 by default; only whoever has imported JAX can have changed that."""
+    """Whether JAX computes in float64 by default. If nothing has imported JAX, nothing can have changed that."""
     jax = sys.modules.get("jax")
     return bool(jax is not None and jax.config.jax_enable_x64)
 
@@ -87,13 +87,13 @@ def _put_wide(wide: bool) -> None:
 SETTINGS = (
     _Setting("np.seterr", np.geterr, lambda found: np.seterr(**found)),
     _Setting("np.set_printoptions", np.get_printoptions, lambda found: np.set_printoptions(**found)),
-    _Setting("the filters of warnings", _filters, _put_filters),
-    _Setting("the generator of np.random", _numpys_generator, _put_numpys_generator),
-    _Setting("the generator of random", random.getstate, random.setstate),
+    _Setting("the warning filters", _filters, _put_filters),
+    _Setting("the global generator of np.random", _numpys_generator, _put_numpys_generator),
+    _Setting("the global generator of random", random.getstate, random.setstate),
     _Setting("the working directory", os.getcwd, os.chdir),
     _Setting("os.environ", lambda: dict(os.environ), _put_environment),
     _Setting("sys.path", _path, _put_path),
-    _Setting("the handlers of signals", _handlers, _put_handlers),
+    _Setting("the signal handlers", _handlers, _put_handlers),
     _Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Setting("the locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
     _Setting("JAX's default dtype", _wide, _put_wide),
@@ -102,18 +102,18 @@ SETTINGS = (
         for name in ("stdout", "stderr", "stdin")
     ),
 )
-"""In the order in which they are put back."""
+"""All pieces of global state that are watched, in the order in which they are restored."""
 
 
 def _read(setting: _Setting) -> Any:
-    with suppress(Exception):  # a working directory that was removed, say
+    with suppress(Exception):  # reading may fail, for example if the working directory was removed
         return setting.read()
     return None
 
 
 @contextmanager
 def preserved() -> Iterator[Callable[[], list[str]]]:
-    """What is global is afterwards as it was before. Gives a function that names what has been changed so far."""
+    """Restores the global state at its end. Gives a function that returns the names of the settings changed so far."""
     before = [_read(setting) for setting in SETTINGS]
 
     def changed() -> list[str]:
@@ -124,7 +124,7 @@ def preserved() -> Iterator[Callable[[], list[str]]]:
     finally:
         for setting, was in zip(SETTINGS, before, strict=True):
             if was is not None and _read(setting) != was:
-                with suppress(Exception):  # signals can be handled in the main thread alone
+                with suppress(Exception):  # only the main thread can set signal handlers
                     setting.put(was)
 
 
@@ -132,29 +132,29 @@ def preserved() -> Iterator[Callable[[], list[str]]]:
 
 
 class Conduct:
-    """What was done, meanwhile, that no function of its arguments does."""
+    """Side effects of an op on its process: what it prints, whether it closes the output, how often it forks."""
 
     def __init__(self) -> None:
         self.printed = ""
         self.closed = False
         self.forks = 0
 
-    def said(self) -> list[str]:
-        """What is wrong with it, in words."""
+    def side_effects(self) -> list[str]:
+        """A sentence for each side effect."""
         found = []
         if self.printed:
             line, *more = self.printed.strip("\n").split("\n")
             shown = f"{line[:60]!r}{'...' if more or len(line) > 60 else ''}"
             found.append(f"prints to standard output, where the report goes: {shown}; print to standard error instead")
         if self.closed:
-            found.append("closes standard output, or standard error")
+            found.append("closes standard output or standard error")
         if self.forks:
-            found.append("forks this process, whose other threads are then gone, and with them what they had locked")
+            found.append("forks this process: the child has no other threads, and what they had locked stays locked")
         return found
 
 
 class _Aside(io.TextIOBase):
-    """Standard output, while an op runs: it goes to standard error, and is remembered."""
+    """Stands for standard output while an op runs: it writes to standard error and stores the beginning of the text."""
 
     encoding = "utf-8"
 
@@ -175,18 +175,18 @@ class _Aside(io.TextIOBase):
             sys.stderr.flush()
 
     def close(self) -> None:
-        """It stays open: there is a next one who prints."""
+        """Records the call but stays open, because others print later."""
         self.conduct.closed = True
 
     def __del__(self) -> None:
-        """Nothing: what IOBase does is to close it."""
+        """Does nothing, because the method of IOBase would call `close`."""
 
 
 @contextmanager
 def apart(*, whole_process: bool = False) -> Iterator[Conduct]:
-    """Standard output is the command's: what is printed meanwhile goes to standard error, and is told.
+    """Keeps standard output free for the report: what an op prints meanwhile goes to standard error, and is recorded.
 
-    Of a process that does nothing else (`whole_process`) that includes what is written below Python, to descriptor 1.
+    With `whole_process`, in a process that only runs the op, this includes what C code writes to descriptor 1.
     """
     conduct = Conduct()
     before, forks = sys.stdout, _forks[0]
@@ -205,7 +205,7 @@ def apart(*, whole_process: bool = False) -> Iterator[Conduct]:
 
 @contextmanager
 def _descriptor_apart(conduct: Conduct) -> Iterator[None]:
-    """Into a file, not a pipe: whoever writes while holding Python's lock would wait for ever once a pipe is full."""
+    """Sends descriptor 1 to a file. A pipe could become full, and code that holds Python's lock would wait for ever."""
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 1)
         try:
@@ -223,7 +223,7 @@ def _descriptor_apart(conduct: Conduct) -> Iterator[None]:
 
 
 def _flush_below() -> None:
-    """What C and the original `sys.stdout` have not written yet."""
+    """Flushes the buffers of C and of the original `sys.stdout`."""
     with suppress(Exception):
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()

@@ -1,4 +1,4 @@
-"""What the checks look at, and what they return: breaches."""
+"""The input of the checks of the contract, a `Setting`, and their output, `Breach`es."""
 
 from __future__ import annotations
 
@@ -36,24 +36,30 @@ __all__ = [
 Array = NDArray[Any]
 
 WRITES = "writes to"
-GLOBAL = "changes what is global"
+GLOBAL = "changes global state"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"
 ONCE = "bwd can be called only once"
-NARROW_MOST_FORGIVEN = 2.0**-8  # of a gradient's size: no more is forgiven in a narrow dtype
-FAR = {"float64": 60, "float32": 20}  # powers of 2 times dy: what is clipped, or below a threshold, shows there
+NARROW_MOST_FORGIVEN = 2.0**-8
+"""The largest condition error that is forgiven in a narrow dtype, as a fraction of the gradient's roundoff scale. Larger, and
+wrong gradients at ill-conditioned points pass; smaller, and right ones fail."""
+FAR = {"float64": 60, "float32": 20}
+"""The exponents of the powers of 2 by which dy is multiplied and divided. Clipping and comparisons with a fixed number show
+there. Smaller, and some thresholds are not reached; larger, and gradients may over- or underflow."""
 
 
 class Breach(NamedTuple):
-    """`parameter` is the path of the argument or cotangent concerned, or '' for the op as a whole."""
+    """A breach of the contract."""
 
     parameter: str
+    """The path of the argument or cotangent concerned, or '' for the op as a whole."""
     what: str
+    """What the op did, as a sentence."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the checks look at: the subject at a point, with the cotangent and what it gave."""
+    """The subject at a point, with a cotangent of its value, and the value and the cotangents that it returned there."""
 
     subject: Subject
     primals: tuple[Any, ...]
@@ -61,9 +67,9 @@ class Setting:
     y: Any
     cotangents: tuple[Any, ...]
     views: bool
-    """Whether the value may be a view of an argument, by declaration."""
+    """Whether the user has declared that the value may be a view of an argument."""
     aliases: bool = False
-    """Whether a cotangent may share memory with dy, an argument or another, by declaration."""
+    """Whether the user has declared that a cotangent may share memory with dy, an argument or another cotangent."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,18 +83,21 @@ class Setting:
         return leaves_of(self.names, trees)
 
     def results(self) -> tuple[Any, list[Leaf]]:
-        """The value and each cotangent. The layout of the arguments is kept: a matrix product rounds by it."""
+        """The value and each cotangent. The arguments keep their memory layout, because a matrix product rounds accordingly."""
         y, residuals = self.subject.fwd(*self.primals)
         return copied(y), self.leaves(copied(self.subject.bwd(residuals, self.dy)))
 
     @cached_property
     def sizes(self) -> list[float]:
-        """The roundoff scale of each cotangent: what its rounding is measured by."""
+        """The roundoff scale of each cotangent: its rounding errors are a few ulps of this."""
         return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
 
     @cached_property
     def condition_error(self) -> list[float]:
-        """How far each cotangent moves with the rounding of the arguments, if little: so may another order of sums."""
+        """How far each cotangent moves when the arguments are rounded, within a limit.
+
+        Another order of sums may move it as far.
+        """
 
         def gradient(primals: Any) -> list[Array]:
             return flat(self.gradient(primals, widened(self.dy)))
@@ -96,7 +105,7 @@ class Setting:
         dtype = narrowest(self.leaves(self.primals)).name
         try:
             moved = spreads(gradient, widened(self.primals), dtype=dtype)
-        except RAISED:  # it does not take float64
+        except RAISED:  # the op does not accept float64
             return [0.0] * len(self.sizes)
         if dtype == "float64":
             return [float(conditioning(largest(m), size)) for m, size in zip(moved, self.sizes, strict=True)]
@@ -105,26 +114,29 @@ class Setting:
         ]
 
     def is_close(self, i: int, one: Array, two: Array) -> bool:
-        """Whether two gradients of argument `i` are the same but for the order of operations."""
+        """Whether two gradients of argument `i` are equal up to the rounding of another order of operations."""
         a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
         if a.shape != b.shape or largest(a, b) <= self.rounding[i]:
             return a.shape == b.shape
         return self.forgives(i, largest(a - b), 256 * eps_of(one.dtype) * max(self.sizes[i], largest(a)))
 
     def forgives(self, i: int, apart: float, allowed: float) -> bool:
-        """Whether two gradients of argument `i` may be so far apart: by their own rounding, or by that of the arguments."""
+        """Whether rounding, of the gradients or of the arguments, explains this distance of two gradients of argument `i`."""
         return not apart > allowed or not apart > allowed + self.condition_error[i]
 
     @property
     def far(self) -> tuple[float, ...]:
-        """Factors of dy, in the dtype of the value."""
+        """The large and the small factor of dy for the test of linearity, according to the dtype of the value."""
         dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(self.dy)]
         power = min((FAR.get(dtype, 0) for dtype in dtypes), default=0)
         return (2.0**power, -(2.0**-power)) if power else ()
 
     @cached_property
     def rounding(self) -> list[float]:
-        """Gradients of this size are zero but for rounding, where terms as large as the value cancel."""
+        """For each argument, the size up to which a gradient is numerically zero: the rounding of terms as large as the value.
+
+        Terms of that size may cancel in the gradient.
+        """
         value = largest(vector(self.y))
         return [
             64 * eps_of(np.asarray(leaf.array).dtype) * value / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
@@ -133,7 +145,7 @@ class Setting:
 
 
 def same_bits(one: Any, two: Any) -> bool:
-    """Whether two trees hold the same bits, without a copy of them."""
+    """Whether two trees hold the same bits. Contiguous arrays are not copied."""
     ones, twos = ([np.asarray(a) for a in optree.tree_leaves(tree)] for tree in (one, two))
     if [(a.shape, a.dtype) for a in ones] != [(a.shape, a.dtype) for a in twos]:
         return False
@@ -145,18 +157,18 @@ def _bytes(a: Array) -> Array:
 
 
 def array_bits(option: Any) -> list[bytes]:
-    """The bytes of every array in an option, by which it is seen whether they have changed."""
+    """The bytes of every array in an option, to be compared before and after a call."""
     return [leaf.tobytes() for leaf in optree.tree_leaves(option) if isinstance(leaf, np.ndarray)]
 
 
 def copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
-    """The same tree with each array copied, or changed by `change`."""
+    """The tree with each array replaced by a copy, or by `change(array)`."""
     return optree.tree_map(lambda a: change(np.asarray(a)), tree)
 
 
 @contextmanager
 def tolerant() -> Iterator[None]:
-    """Within it, floating-point errors and warnings are nobody's concern."""
+    """Ignores floating-point errors and warnings."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

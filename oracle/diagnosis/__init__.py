@@ -1,27 +1,29 @@
-"""What is probably wrong, with the evidence: the first cause, in this order, that explains what was seen.
+"""Names the probable cause of a wrong gradient: the first cause in this order that explains the error.
 
-A cause must explain the error almost whole: it supposes a gradient that leaves less than a thousandth of it. The order goes
-from what is certain to what is fitted, from the special to the general, and from what costs nothing to what must be evaluated:
+A cause proposes the gradient that a certain mistake would give. It explains the error if it leaves less than a thousandth of
+it. Certain causes come before fitted ones, special causes before general ones, and cheap causes before those that must
+evaluate the forward pass:
 
-1. What the verdict itself says: a gradient that is not finite, a convention at a kink, another function (`by_reason`).
-2. What is so whatever else it is: a rule that differentiates another function than is called (`wrong_inputs`), zero
-   everywhere, whole numbers where the true ones are not, a cotangent that bwd never looks at. Of a single output every gradient
-   is a multiple of every other, so this comes before factors.
-3. The true numbers in other places: transposed, reversed, shifted, reshaped (`permutations`). Before a factor: a symmetric
-   tensor passes as both.
-4. The true numbers, all changed alike: a factor, with its name (`known_constants`), lost signs, a limit, a narrow float on the
-   way (`fits`).
-5. Places where something definite is wrong, the rest being right: a single entry, a place in an argument too large to be seen
-   whole (`bisection`), a mask, the ones of a one-hot, some samples, borders (`regions`).
-6. Other gradients, which have nothing fitted in them: of some outputs only (`cotangents`), of one use of several
-   (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`). They are evaluated on the
-   forward pass, and only now, as far as a budget allows. Behind them what they are special cases of: any permutation, any
-   contributions that are lost.
-7. What is fitted with the most freedom: a factor for each index of an axis, terms with free coefficients (`terms`).
-8. Places without a known reason: rows, borders.
+1. Causes that the verdict implies: a gradient that is not finite, a convention at a kink, another function (`by_reason`).
+2. Causes that a single look at the gradient shows: the rule of another library differentiates another function than the one
+   that is called (`wrong_inputs`), the gradient is zero everywhere, it holds whole numbers where the true ones are not whole,
+   or the backward pass never uses the cotangent. With a single output every gradient is a multiple of every other, so these
+   come before factors.
+3. The true numbers in other places: transposed, reversed, shifted, reshaped (`permutations`). They come before factors, because
+   a wrong order of a symmetric tensor also looks like a factor.
+4. The same change of all true numbers: a factor, with its name (`known_constants`), lost signs, clipping, rounding to a
+   narrower float (`fits`).
+5. A definite mistake in some places, while the rest is right: a single entry, a region of an argument that is too large to be
+   tested entry by entry (`bisection`), a mask, the ones of a one-hot, some samples, borders (`regions`).
+6. Gradients of something else, without fitted numbers: of only some outputs (`cotangents`), of only one use of an entry
+   that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
+   These evaluate the forward pass, as far as a budget allows. Their generalizations follow: any permutation, any lost
+   contributions.
+7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
+8. Regions without a known reason: rows, borders.
 
-What is not distinguishable here is not said: causes with free numbers need more entries than numbers. Of a scalar, whose
-gradient is a multiple of its random cotangent, numbers are said for a cotangent of 1.
+A cause with free numbers needs more entries than numbers; with fewer, several causes would fit equally well, and none is
+named. The gradient of a scalar is a multiple of its random cotangent, so its numbers are printed for a cotangent of 1.
 """
 
 from __future__ import annotations
@@ -92,22 +94,22 @@ CAUSES: tuple[Cause, ...] = (
 
 
 OF_LARGE: tuple[Cause, ...] = (fits.zero, fits.factor, regions.one_entry)
-"""Those that look once at each entry of an argument and ask nothing of the forward pass."""
+"""The causes for large arguments: they look at each entry once and never evaluate the forward pass."""
 
 
 def diagnose(e: Evidence, judgement: Judgement, context: Context) -> str:
-    """The cause in words. Empty for a pass without anything to say."""
-    with quiet():  # numbers that are off may be off by any power of ten
+    """The cause as a sentence; empty for a pass without a remark."""
+    with quiet():  # a wrong gradient may be wrong by any power of ten, so fits may overflow
         return _diagnosed(e, judgement, context)
 
 
 def _diagnosed(e: Evidence, judgement: Judgement, context: Context) -> str:
     view = View.of(e, context)
     for_dy = view.for_dy if view is not None else ""
-    in_words = BY_REASON.get(judgement.reason)
-    if in_words is not None:
-        words = in_words(e, judgement)
-        return words + for_dy if words and judgement.reason is Reason.AT_KINK else words  # its slopes are those of one dy
+    message_of = BY_REASON.get(judgement.reason)
+    if message_of is not None:
+        message = message_of(e, judgement)
+        return message + for_dy if message and judgement.reason is Reason.AT_KINK else message  # its slopes hold for this dy
     if judgement.reason is Reason.CONVENTION:
         return convention(e, judgement, context) + for_dy
     if judgement.reason is Reason.ANOTHER_FUNCTION:
@@ -118,5 +120,5 @@ def _diagnosed(e: Evidence, judgement: Judgement, context: Context) -> str:
 
 def _explanations(view: View) -> Iterator[str]:
     for cause in OF_LARGE if view.context.large else CAUSES:
-        with suppress(np.linalg.LinAlgError, ArithmeticError):  # numbers that no fit can be made of: the verdict stands
+        with suppress(np.linalg.LinAlgError, ArithmeticError):  # some numbers cannot be fitted
             yield from cause(view)

@@ -1,4 +1,4 @@
-"""What is known besides the evidence, and the forward pass that a diagnosis may evaluate."""
+"""The context of a diagnosis: named sizes and keywords, and the forward pass that it may evaluate."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ __all__ = ["Context", "Contexts"]
 
 @dataclass(frozen=True)
 class Context:
-    """What is known besides the evidence."""
+    """What a diagnosis may use besides the evidence."""
 
     sizes: dict[str, int] = field(default_factory=dict)
-    """Named numbers that a gradient may be multiplied or divided by: `batch`, `number of outputs`..."""
+    """Named integers by which a gradient may be multiplied or divided by mistake: `batch`, `number of outputs`..."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """The keywords that are numbers."""
+    """The keywords that are real numbers."""
     ignores_cotangent: bool = False
+    """Whether bwd(2 dy) is bwd(dy)."""
     large: bool = False
-    """Whether the argument is so large that only what one look at its entries shows is said."""
+    """Whether the argument is large, so that only the causes that look at each entry once are tried."""
     forward: ForwardPass | None = None
-    """What the gradient would be for another cotangent, at another point, with other keywords. Computed when asked for."""
+    """Evaluates the gradient for another cotangent, at another point or with other keywords, when a cause needs it."""
 
 
 class Contexts:
-    """The contexts of one verification. All evaluations at one point come out of one budget."""
+    """The contexts of one verification. All diagnoses at one point share one budget of evaluations."""
 
     def __init__(self, batch: int | None, *, large: bool) -> None:
         self.batch = batch
@@ -39,11 +40,12 @@ class Contexts:
         self.budgets: dict[int, tuple[Measurements, Budget]] = {}
 
     def of(self, m: Measurements, i: int, *, ignores_cotangent: bool) -> Context:
-        """What a diagnosis of argument `i` may ask for; of large ones only what looking costs."""
+        """The context for argument `i`; without a forward pass if the arguments are large."""
         sizes = {} if self.batch is None else {"batch": self.batch}
         if self.large:
             return Context(sizes, ignores_cotangent=ignores_cotangent, large=True)
-        _, budget = self.budgets.setdefault(id(m), (m, Budget()))  # kept with its point, so that no other gets its id
+        # The dictionary keeps `m` alive, so that no other object can get the same id.
+        _, budget = self.budgets.setdefault(id(m), (m, Budget()))
         forward = ForwardPass(
             lambda *primals, **options: m.point.subject.forward(*primals, **options)[0],
             m.point.wide,
@@ -61,13 +63,13 @@ class Contexts:
 
 
 def _sizes(m: Measurements, i: int) -> dict[str, int]:
-    """Named numbers that a gradient may be multiplied or divided by: of outputs, of elements, dimensions, their products."""
+    """The numbers of outputs and elements, the dimensions, and products of dimensions, by name."""
     sizes = {"number of outputs": m.point.evaluator.cotangent.size, "number of elements": m.point.evaluator.origin[i].size}
     products: dict[str, int] = {}
     value = leaves_of(("the value",), (m.point.y,))
     for leaf in (*m.point.leaves, *value):
         sizes |= {f"dimension {d} of {leaf.path}": n for d, n in enumerate(np.shape(leaf.array))}
-    for leaf in (*value, *m.point.leaves):  # a mean over several axes is mostly one of the cotangent
+    for leaf in (*value, *m.point.leaves):  # the value first: a mean over several axes mostly averages the cotangent
         shape = np.shape(leaf.array)
         for few in (dims for count in range(2, len(shape) + 1) for dims in combinations(range(len(shape)), count)):
             words = ", ".join(map(str, few[:-1])) + f" and {few[-1]}"

@@ -1,6 +1,6 @@
 """The forward pass within a budget: its Jacobian at a sample of entries, and gradients at other points and keywords.
 
-Where the budget ends (see `Budget`), nothing more is evaluated.
+When the budget is spent (see `Budget`), nothing more is evaluated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,36 @@ from oracle.diagnosis.words import Array
 
 __all__ = ["ForwardPass", "Supposed"]
 
-MOST = 256  # entries of an argument that are sampled
-FEW = 32  # of these, for other points and keywords
-SCREENED = 4  # by which most others are seen to be none of ours
-FAR = 0.05  # of their size
+MOST = 256
+"""The largest number of sampled entries of one argument. With fewer, causes with many free numbers have too few entries to fit;
+with more, the budget ends sooner."""
+FEW = 32
+"""How many of the sampled entries are evaluated at other points and keywords."""
+SCREENED = 4
+"""How many entries are evaluated first. If a hypothesis does not resemble our gradient there, it is given up."""
+FAR = 0.05
+"""The distance, as a fraction of our gradient, up to which a hypothesis resembles it. It is loose, because the screening is not
+extrapolated: smaller, and right hypotheses are given up; larger, and more of the budget is spent."""
 FEWEST = 3
-SMALL = 2**12  # numbers that go in and out of a forward pass; a larger one costs more in proportion
-SHORT = 2.0**-17  # of an element: truncation and rounding of a plain central difference are then alike
-DEAR = 16  # evaluations: more is not counted for a slope of a large argument, whose verification has taken thousands
-PLACES = {"": False, ", the cotangent in its middle": True}
-NEARBY = 2.0**-16  # of each entry: more than float32 rounds, and for a smooth function next to nothing
+"""The smallest sample that is worth evaluating."""
+SMALL = 2**12
+"""A forward pass with up to this many numbers in its arguments and value costs one evaluation; a larger one costs more in
+proportion."""
+SHORT = 2.0**-17
+"""The step of a slope, as a fraction of an element. Here the truncation and rounding of a central difference are of the same
+size: a larger step adds truncation, a smaller one adds rounding."""
+DEAR = 16
+"""The largest price of one evaluation, in evaluations, for a slope of a large argument: its verification has taken thousands
+anyway, and at the full price the bisection would end before it finds a place."""
+PLACES = {"": False, " and dy in the middle of the value": True}
+"""Where a cotangent may lie in a value of another shape, and whether that is the middle."""
+NEARBY = 2.0**-16
+"""The distance of a nearby point, as a fraction of each entry. It is above the rounding of float32, so rounding errors change
+there, and small for a smooth function, so the error of a wrong formula does not."""
 
 
 class Supposed(NamedTuple):
-    """What may have been done instead, in words, and the gradient that it would give at the entries sampled."""
+    """A hypothesis: a description of the mistake, and the gradient that it would give at the few entries."""
 
     words: str
     gradient: Array
@@ -40,7 +56,7 @@ class Supposed(NamedTuple):
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """About argument number `leaf` of `function(*primals, **options)`, all in float64, with the cotangent `dy`."""
+    """`function(*primals, **options)` in float64 with the cotangent `dy`, and its derivative by argument number `leaf`."""
 
     function: Callable[..., Any]
     primals: tuple[Any, ...]
@@ -49,30 +65,30 @@ class ForwardPass:
     dy: Any
     options: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of all keywords that have one."""
+    """The default values of the keywords."""
 
     pull: Callable[[Any], Array] | None = None
-    """What the pullback itself gives for this argument at a point, flat."""
+    """Our pullback's gradient of this argument at a given point, flat."""
 
     budget: Budget = field(default_factory=Budget)
     reserved: int = 0
-    """What others must find left of it."""
+    """How many evaluations must be left for the arguments still to come."""
     entries: Array = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Those in question, in order: of which the true gradient is known."""
+    """The flat indices of the entries whose true gradient is known, in increasing order."""
     doubtful: Array = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Those among them that are wrong."""
+    """The flat indices of the wrong ones among them."""
     ours: Array = field(default_factory=lambda: np.zeros(0))
-    """The gradient that is to be recognized, at those in question."""
+    """Our gradient at `entries`."""
     value_by_rule: Callable[..., Any] | None = None
-    """Of a function with a rule of another library: the value that it has while it is differentiated."""
-    answers: dict[str, tuple[Supposed, ...]] = field(default_factory=dict, init=False, repr=False)
-    """The gradients by the hypotheses that have been looked at, by their names."""
+    """For a function with a rule of another library: the forward pass that runs while the function is differentiated."""
+    tested: dict[str, tuple[Supposed, ...]] = field(default_factory=dict, init=False, repr=False)
+    """The hypotheses evaluated so far, by the name of their kind."""
 
     # ----------------------------------------------------------------------------------------------- the point
 
     @cached_property
     def keywords(self) -> dict[str, Any]:
-        """The value of every keyword, given or not."""
+        """The value of every keyword, whether the caller gave it or not."""
         return {**self.defaults, **self.options}
 
     @cached_property
@@ -90,12 +106,12 @@ class ForwardPass:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """The shape of the value; of several arrays, of all their entries in a row."""
+        """The shape of the value. Several arrays count as one vector of all their entries."""
         leaves = optree.tree_leaves(self.value)
         return np.shape(leaves[0]) if len(leaves) == 1 else (self.cotangent.size,)
 
     def like(self, shape: tuple[int, ...]) -> dict[str, Array]:
-        """The arguments, keywords, value and cotangent of this shape, by name."""
+        """Those of the arguments, keywords, value and cotangent that have this shape, by name."""
         given = dict(zip(self.paths, self.arguments, strict=True))
         given |= {k: np.asarray(o, np.float64) for k, o in self.options.items() if isinstance(o, np.ndarray)}
         if np.size(self.cotangent) == np.prod(self.outputs):
@@ -106,7 +122,7 @@ class ForwardPass:
 
     @cached_property
     def sampled(self) -> Array:
-        """The entries sampled: as many of those in question as half of what may be spent allows."""
+        """The sampled entries, as many of `entries` as half of the available budget allows; half of them are wrong ones."""
         most = min(MOST, (self.budget.left - self.reserved) // (8 * self.cost))
         half = _spread(self.doubtful, most // 2)
         chosen = np.union1d(half, _spread(self.entries, most - half.size))
@@ -114,19 +130,19 @@ class ForwardPass:
 
     @property
     def cost(self) -> int:
-        """Of one evaluation."""
+        """The price of one evaluation, in units of a small forward pass."""
         return 1 + (sum(a.size for a in self.arguments) + self.cotangent.size) // SMALL
 
     @cached_property
     def picked(self) -> Array:
-        """Where among these are the few by which another gradient is recognized."""
+        """The positions in `sampled` of the few entries at which other gradients are evaluated."""
         half = _spread(np.flatnonzero(np.isin(self.sampled, self.doubtful)), FEW // 2)
         return np.union1d(half, _spread(np.arange(self.sampled.size), FEW - half.size))
 
     def sound(self, truth: Array, tolerance: Array) -> Array:
-        """Which of the entries sampled have a gradient that is the forward pass's here, without a kink near.
+        """The positions in `sampled` at which our differences agree with the true gradient, so that no kink is near.
 
-        The truth, and how far it may be off, are given for all entries in question.
+        `truth` and `tolerance` hold the true gradient and its tolerance at `entries`.
         """
         here = self.jacobian
         if here is None:
@@ -134,23 +150,24 @@ class ForwardPass:
         where = np.searchsorted(self.entries, self.sampled)
         return np.flatnonzero(np.abs(here @ self.cotangent - truth[where]) <= tolerance[where])
 
-    # ----------------------------------------------------------------------------------------------- the answers
+    # ----------------------------------------------------------------------------------------------- derivatives
 
     @cached_property
     def jacobian(self) -> Array | None:
-        """The derivative of every output by each entry sampled: one row an entry."""
+        """The derivative of every output by each sampled entry: one row for each entry."""
         derivative = self._derivative(self.leaf, self.primals, self.options, self.sampled)
         return None if derivative is None else derivative.rows
 
     @cached_property
     def here(self) -> Array | None:
-        """The gradient at the few entries, as it should be."""
+        """The true gradient at the few entries."""
         return None if self.jacobian is None else self.jacobian[self.picked] @ self.cotangent
 
     def slope(self, index: Array, direction: Array) -> tuple[float, Array] | None:
-        """The contracted derivative along a direction of these elements alone, by a plain central difference.
+        """The slope of the contracted value along a direction in these elements alone, by a central difference.
 
-        And the direction that was really taken, since x + h is rounded.
+        Also returns the direction that was really taken, since x + h is rounded. None outside the domain, or when the budget
+        is spent.
         """
         if not self.budget.pay(2 * min(self.cost, DEAR), self.reserved):
             return None
@@ -176,13 +193,16 @@ class ForwardPass:
     def _derivative(
         self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False
     ) -> Derivative | None:
-        """None outside the domain, or where it would cost too much."""
+        """The derivative by these entries; None outside the domain, or if it would cost more than the budget allows."""
         if not entries.size or not self.budget.pay((2 if roughly else 4) * entries.size * self.cost, self.reserved):
             return None
         return differentiated(self.function, primals, options, leaf, entries, roughly=roughly)
 
     def _pulled(self, derivative: Derivative) -> list[Supposed]:
-        """The gradients that it gives: one, unless the value has another shape, in which the cotangent may lie as it likes."""
+        """The gradients for our cotangent: one for each place that it may have in the value.
+
+        There is a single place, except where a keyword has changed the shape of the value.
+        """
         size = derivative.rows.shape[1]
         if size == self.cotangent.size:
             return [Supposed("", derivative.rows @ self.cotangent)]
@@ -200,7 +220,10 @@ class ForwardPass:
         return derivative.rows @ self.cotangent
 
     def candidates(self, leaf: int, primals: Any, options: Mapping[str, Any], times: Array | None = None) -> list[Supposed]:
-        """The gradients, unless a few entries show already that no multiple of them is ours; `times` what is given."""
+        """The gradients at the few entries, times `times` if it is given.
+
+        The list is empty if a first few entries show that our gradient is no multiple of them.
+        """
         chosen = self.sampled[self.picked]
         first = _spread(chosen, SCREENED)
         by, by_first = (1.0, 1.0) if times is None else (times[chosen], times[first])
@@ -210,23 +233,23 @@ class ForwardPass:
         derivative = self._derivative(leaf, primals, options, chosen)
         return [] if derivative is None else [Supposed(words, by * gradient) for words, gradient in self._pulled(derivative)]
 
-    def _resembles(self, entries: Array, seen: Array) -> bool:
-        """Whether ours may be a multiple of what is seen at these entries."""
+    def _resembles(self, entries: Array, gradient: Array) -> bool:
+        """Whether our gradient at these entries may be a multiple of this one."""
         if not self.ours.size:
             return True
-        wanted = self.ours[np.searchsorted(self.entries, entries)]
-        square = float(seen @ seen)
-        left = wanted - (float(seen @ wanted) / square if square > 0 else 0.0) * seen
-        return bool(np.linalg.norm(left) <= FAR * np.linalg.norm(wanted))
+        ours = self.ours[np.searchsorted(self.entries, entries)]
+        square = float(gradient @ gradient)
+        left = ours - (float(gradient @ ours) / square if square > 0 else 0.0) * gradient
+        return bool(np.linalg.norm(left) <= FAR * np.linalg.norm(ours))
 
     @cached_property
     def other_value(self) -> Any:
-        """The value while the function is differentiated, if there is such a one."""
+        """The value of the forward pass of a rule of another library, if the function has such a rule."""
         with quiet():
             return None if self.value_by_rule is None else self.value_by_rule(*self.primals, **self.options)
 
     def of_the_other_value(self) -> Array | None:
-        """The gradient of that, at the few entries."""
+        """The gradient of the rule's forward pass at the few entries."""
         entries = self.sampled[self.picked]
         if self.value_by_rule is None or not self.budget.pay(4 * entries.size * self.cost, self.reserved):
             return None
@@ -234,7 +257,7 @@ class ForwardPass:
         return None if found is None or found.rows.shape[1] != self.cotangent.size else found.rows @ self.cotangent
 
     def error_nearby(self) -> Array | None:
-        """By how much the pullback is wrong at a point so near that a formula would be as wrong as here."""
+        """The error of our pullback at a point so near that a wrong formula has the same error there."""
         if self.pull is None:
             return None
         generator = np.random.default_rng(0x6E656172)
@@ -248,7 +271,7 @@ class ForwardPass:
                 return None
 
     def with_number(self, name: str, value: float) -> Array | None:
-        """The gradient with one keyword at this value."""
+        """The gradient for this value of one keyword."""
         return self._gradient(self.leaf, self.primals, {**self.options, name: value})
 
     @property
@@ -258,5 +281,5 @@ class ForwardPass:
 
 
 def _spread(entries: Array, most: int) -> Array:
-    """At most so many of the entries, spread evenly."""
+    """At most `most` of the entries, spread evenly."""
     return entries[np.unique(np.linspace(0, entries.size - 1, min(entries.size, max(most, 0))).astype(np.intp))]

@@ -1,7 +1,7 @@
-"""Other gradients that a pullback may have computed instead, kind by kind, the likely first.
+"""Hypotheses: gradients that a wrong pullback may have computed instead, kind by kind, likely ones first.
 
-They are those of the forward pass with another argument, at another point or with another keyword. Where the budget of
-`forward_pass` ends, the rest is not evaluated.
+These are gradients of the forward pass by another argument, at another point or with another keyword. When the budget of
+`forward_pass` is spent, the rest is not evaluated.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ __all__ = [
     "with_other_options",
 ]
 
-MOST = 24  # of one kind
+MOST = 24
+"""The largest number of hypotheses of one kind. With more, a single kind could spend the whole budget."""
 
 
 def _remembered(kind: Callable[[ForwardPass], Iterator[Supposed]]) -> Callable[[ForwardPass], tuple[Supposed, ...]]:
-    """The first hypotheses of one kind, kept for causes that look again."""
+    """The first hypotheses of one kind. They are stored, because several causes use them."""
 
     @wraps(kind)
-    def answers(forward: ForwardPass) -> tuple[Supposed, ...]:
-        if kind.__name__ not in forward.answers:
-            forward.answers[kind.__name__] = tuple(islice(kind(forward), MOST))
-        return forward.answers[kind.__name__]
+    def hypotheses(forward: ForwardPass) -> tuple[Supposed, ...]:
+        if kind.__name__ not in forward.tested:
+            forward.tested[kind.__name__] = tuple(islice(kind(forward), MOST))
+        return forward.tested[kind.__name__]
 
-    return answers
+    return hypotheses
 
 
 @_remembered
 def of_other_arguments(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients of the other arguments of the same shape."""
+    """The gradients by the other arguments that have the same shape."""
     shape = forward.arguments[forward.leaf].shape
     for i, path in enumerate(forward.paths):
         if i != forward.leaf and forward.arguments[i].shape == shape:
@@ -52,42 +53,42 @@ def of_other_arguments(forward: ForwardPass) -> Iterator[Supposed]:
 
 @_remembered
 def at_other_points(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients where one argument has the value of something else of its shape, or its own in another order."""
+    """The gradients after one argument is replaced by another tensor of its shape, or its own entries are reordered."""
     for i in sorted(range(len(forward.paths)), key=lambda i: i != forward.leaf):
         path, shape = forward.paths[i], forward.arguments[i].shape
         instead = {name: t for name, t in forward.like(shape).items() if name != path}
         order = sorted(instead, key=lambda name: name != "the value")
         for name in order:
-            yield from _at(forward, f"{path} is {name}", {i: instead[name]})
+            shown = "the function's value" if name == "the value" else name
+            yield from _at(forward, f"{path} replaced by {shown}", {i: instead[name]})
         for a, b in combinations(range(len(shape)), 2):
             if shape[a] == shape[b] > 1:
                 transposed = "transposed" if len(shape) == 2 else f"transposed (axes {a} and {b})"
-                yield from _at(forward, f"{path} is {transposed}", {i: np.swapaxes(forward.arguments[i], a, b)})
+                yield from _at(forward, f"{path} {transposed}", {i: np.swapaxes(forward.arguments[i], a, b)})
         for axes in _reversible(shape):
-            yield from _at(forward, f"{path} is reversed along {named_axes(axes)}", {i: np.flip(forward.arguments[i], axes)})
+            yield from _at(forward, f"{path} reversed along {named_axes(axes)}", {i: np.flip(forward.arguments[i], axes)})
         for axis, n in enumerate(shape):
             for by in (k for k in range(2, n // 2 + 1) if n % k == 0):
-                yield from _at(
-                    forward, f"axis {axis} of {path} is dealt out by turns to {by}", {i: _dealt(forward.arguments[i], axis, by)}
-                )
+                words = f"axis {axis} of {path} read as {by} interleaved parts"
+                yield from _at(forward, words, {i: _deinterleaved(forward.arguments[i], axis, by)})
         for k in range(i + 1, len(forward.paths)):
             if forward.arguments[k].shape == shape:
                 yield from _at(
-                    forward, f"{path} and {forward.paths[k]} are exchanged", {i: forward.arguments[k], k: forward.arguments[i]}
+                    forward, f"{path} and {forward.paths[k]} exchanged", {i: forward.arguments[k], k: forward.arguments[i]}
                 )
 
 
 @_remembered
 def at_constants(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients where one argument is one, or zero, throughout."""
+    """The gradients where all entries of one argument are one, or all are zero."""
     for i, path in enumerate(forward.paths):
-        yield from _at(forward, f"{path} is 1", {i: np.ones(forward.arguments[i].shape)})
-        yield from _at(forward, f"{path} is 0", {i: np.zeros(forward.arguments[i].shape)})
+        yield from _at(forward, f"{path} = 1", {i: np.ones(forward.arguments[i].shape)})
+        yield from _at(forward, f"{path} = 0", {i: np.zeros(forward.arguments[i].shape)})
 
 
 @_remembered
 def multiplied_too_late(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients where a smaller argument is one throughout, times that argument."""
+    """The gradients where all entries of a smaller argument are one, times that argument."""
     shape = forward.arguments[forward.leaf].shape
     for i, path in enumerate(forward.paths):
         if 1 < forward.arguments[i].size < forward.arguments[forward.leaf].size and _broadcasts(
@@ -106,7 +107,7 @@ def _at(forward: ForwardPass, words: str, changed: Mapping[int, Array], times: A
 
 @_remembered
 def with_other_options(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients with one keyword at another value, or the values of two exchanged."""
+    """The gradients for another value of one keyword."""
     for name, value in forward.keywords.items():
         for other in _instead(forward, name, value):
             shown = "all ones" if isinstance(other, np.ndarray) else repr(other)
@@ -115,7 +116,7 @@ def with_other_options(forward: ForwardPass) -> Iterator[Supposed]:
 
 @_remembered
 def with_exchanged_options(forward: ForwardPass) -> Iterator[Supposed]:
-    """The gradients with the values of two keywords exchanged, or those of one reversed."""
+    """The gradients after the values of two keywords are exchanged, or the elements of one are reversed."""
     scalars = {k: o for k, o in forward.keywords.items() if not isinstance(o, np.ndarray) and not callable(o)}
     for name, value in scalars.items():
         if isinstance(value, tuple | list) and len(value) > 1 and value != value[::-1]:
@@ -127,7 +128,7 @@ def with_exchanged_options(forward: ForwardPass) -> Iterator[Supposed]:
 
 
 def _instead(forward: ForwardPass, name: str, value: Any) -> Iterator[Any]:
-    """Other values that a backward pass may have assumed for a keyword."""
+    """Other values that a backward pass may have used for a keyword."""
     default = forward.defaults.get(name)
     if name in forward.options and name in forward.defaults and (default is None or (np.ndim(value) == 0 and default != value)):
         yield default
@@ -147,13 +148,13 @@ def _with(forward: ForwardPass, words: str, changed: Mapping[str, Any]) -> Itera
 
 
 def _reversible(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The last axis, the last two (as of a kernel), the last three, ..., and each other one alone."""
+    """The last axis, the last two (those of a kernel), the last three, ..., and each other axis alone."""
     long = [a for a, n in enumerate(shape) if n > 1]
     return [tuple(long[-count:]) for count in range(1, len(long) + 1)] + [(a,) for a in long[:-1]]
 
 
-def _dealt(tensor: Array, axis: int, by: int) -> Array:
-    """What belongs to one of `by` groups, each so many places apart, side by side: a reshape in another order."""
+def _deinterleaved(tensor: Array, axis: int, by: int) -> Array:
+    """The axis with every `by`-th entry side by side, as after a reshape in another order."""
     n = tensor.shape[axis]
     return np.take(tensor, np.arange(n).reshape(n // by, by).T.ravel(), axis)
 

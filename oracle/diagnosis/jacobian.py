@@ -1,6 +1,6 @@
-"""The derivative of the forward pass for a diagnosis: plain differences of few entries, within a budget.
+"""The derivative of the forward pass for a diagnosis: central differences of a few entries, within a budget.
 
-Central differences, extrapolated once, are exact enough to recognize a gradient, and the same with and without JAX.
+Differences that are extrapolated once are exact enough to recognize a gradient, and they do not depend on JAX.
 """
 
 from __future__ import annotations
@@ -18,27 +18,32 @@ from oracle.measures import EPSILON
 
 __all__ = ["Budget", "Derivative", "differentiated", "leaves_in", "placed"]
 
-BUDGET = 2**12  # evaluations of a small forward pass for all diagnoses of one verification
-STEP = EPSILON["float64"] ** 0.2  # in units of an entry: truncation and rounding are then alike
+BUDGET = 2**12
+"""Evaluations of a small forward pass for all diagnoses of one verification. With fewer, later causes are not tried; with more,
+a verification with many wrong gradients takes longer."""
+STEP = EPSILON["float64"] ** 0.2
+"""The step as a fraction of an entry. Here truncation and rounding are of the same size: a larger step adds truncation, a
+smaller one adds rounding."""
 
 
 @dataclass
 class Budget:
-    """What diagnoses may still ask of the forward pass, shared by all arguments of one verification.
+    """How many evaluations of the forward pass are left for the diagnoses of one verification.
 
-    Each argument may take an equal share of what is left, for itself and those still to come: a wrong gradient at the end
-    of a long chain makes all of them wrong, and every one of them would ask hundreds of questions. Evaluations are counted,
-    not timed, so that the same is said on every machine.
+    Each argument may use an equal share: what is left, divided by the number of arguments still to come, itself included.
+    Without shares the first ones would use it all: one wrong gradient at the end of a long chain makes the gradients of all
+    arguments wrong, and each diagnosis may need hundreds of evaluations. The budget counts evaluations instead of seconds, so
+    that every machine prints the same causes.
     """
 
     left: int = BUDGET
 
     def reserved(self, others: int) -> int:
-        """What must be left for so many others."""
+        """How many evaluations must be left for this many other arguments."""
         return self.left - self.left // (others + 1)
 
     def pay(self, price: int, reserved: int) -> bool:
-        """Whether there is enough."""
+        """Spends `price` evaluations and returns True, unless fewer than `reserved` would be left."""
         if self.left - price < reserved:
             return False
         self.left -= price
@@ -46,16 +51,21 @@ class Budget:
 
 
 class Derivative(NamedTuple):
-    """One row an entry, one column an output; and the shape of the value, if it is one array."""
+    """The derivative of every output by some entries of an argument."""
 
     rows: Array
+    """One row for each entry, one column for each output."""
     shape: tuple[int, ...] | None
+    """The shape of the value, or None if the value is several arrays."""
 
 
 def differentiated(
     function: Callable[..., Any], primals: Any, options: Mapping[str, Any], leaf: int, entries: Array, *, roughly: bool
 ) -> Derivative | None:
-    """By these entries of argument number `leaf`, if the function has values there; `roughly` is not extrapolated."""
+    """The derivative by these entries of argument number `leaf`; not extrapolated if `roughly`.
+
+    None if the function raises at a displaced point.
+    """
     leaves, structure = leaves_in(primals)
     x = np.asarray(leaves[leaf], np.float64)
     typical = size_of(x)
@@ -78,12 +88,12 @@ def differentiated(
                 rows.append(slopes[0] if roughly else (4 * slopes[1] - slopes[0]) / 3)
             values = optree.tree_leaves(value)
             return Derivative(np.stack(rows), np.shape(values[0]) if len(values) == 1 else None)
-        except Exception:  # outside the domain, other shapes: no such derivative
+        except Exception:  # the displaced point is outside the domain, or the shapes do not fit
             return None
 
 
 def placed(dy: Array, shape: tuple[int, ...], *, middle: bool) -> Array:
-    """The cotangent in a value of another shape: from the beginning on, or in the middle; what does not fit is cut off."""
+    """The cotangent in an array of another shape, at its beginning or in its middle; entries that do not fit are cut off."""
     there = np.zeros(shape)
     fitting = [min(n, m) for n, m in zip(dy.shape, shape, strict=True)]
     at, of = (

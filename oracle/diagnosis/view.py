@@ -1,4 +1,4 @@
-"""What a cause may look at: the gradient and the true one, and other gradients at a sample of its entries."""
+"""The view that every cause gets: our gradient beside the true one, and other gradients at a sample of its entries."""
 
 from __future__ import annotations
 
@@ -18,29 +18,40 @@ from oracle.measures import eps_of, largest
 __all__ = ["AGREE", "LEFT", "Cause", "View", "along", "explains"]
 
 
-LEFT = 1e-3  # a cause explains an error if it leaves less than this share of it
-AGREE = 1e-6  # how exactly a fitted number must be a known one
-
-SOUND = 1e-6  # of the largest entry: how near plain differences must come to the true gradient to be taken at other points
-ENOUGH = 3  # entries by which another gradient is recognized
+LEFT = 1e-3
+"""A cause explains an error if it leaves less than this share of it. Larger, and a wrong cause explains errors by chance;
+smaller, and the rounding of a fit hides a right one."""
+AGREE = 1e-6
+"""The relative distance at which a fitted number counts as a known one. Larger, and numbers get names by chance; smaller, and
+the error of the fit hides the name."""
+SOUND = 1e-6
+"""How close the differences of a diagnosis must come to the true gradient, as a fraction of its largest entry. Entries where
+they do not, for example near a kink, are not used at other points."""
+ENOUGH = 3
+"""The smallest number of entries by which another gradient is recognized. With fewer, gradients agree by chance."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The gradient of one argument beside the true one, as far as that is known."""
+    """Our gradient of one argument beside the true one, at the entries where the true one is known."""
 
     e: Evidence
     context: Context
     index: Array
-    """The flat indices of the entries that are known; all of them if JAX is there or the tensor is small."""
+    """The flat indices of the known entries: all of them with a reference or for a small tensor."""
     ours: Array
+    """Our gradient at these entries."""
     truth: Array
+    """The true gradient at these entries."""
     tolerance: Array
-    """How far each entry may be off and still be right."""
+    """The largest error at which each of these entries still counts as right."""
 
     @classmethod
     def of(cls, e: Evidence, context: Context) -> View | None:
-        """JAX's gradient is the true one, or else the differences, where they were taken; None where nothing is known."""
+        """The view with the reference's gradient as the true one, or the differences if there is no reference.
+
+        None if no entry is known.
+        """
         if e.autodiff is not None:
             index, truth = np.arange(e.analytic.size), e.autodiff
             tolerance = np.full(truth.shape, e.budget.against_reference)
@@ -71,24 +82,24 @@ class View:
 
     @property
     def tensors(self) -> tuple[Array, Array]:
-        """Ours and the true one, in their shape; for whole ones."""
+        """Our gradient and the true one as tensors; only if every entry is known."""
         return self.ours.reshape(self.shape), self.truth.reshape(self.shape)
 
     @cached_property
     def unit(self) -> float:
-        """The cotangent of a scalar, of which every number is a multiple; else 1."""
+        """The cotangent if the value is a scalar, because then every gradient is a multiple of it; else 1."""
         forward = self.context.forward
         one = forward is not None and forward.cotangent.size == 1 and np.isfinite(forward.cotangent).all()
         return float(forward.cotangent[0]) or 1.0 if forward is not None and one else 1.0
 
     @property
     def for_dy(self) -> str:
-        """Of which cotangent a number is that cannot be divided by it: a limit."""
+        """A note that names the cotangent, for numbers that cannot be divided by it, such as a limit."""
         return "" if self.unit == 1.0 else f" (for dy = {self.unit:.6g})"
 
     @property
     def per_unit(self) -> str:
-        """In what unit a number is said that was divided by it."""
+        """A note for numbers that were divided by the cotangent."""
         return "" if self.unit == 1.0 else " for dy = 1"
 
     @cached_property
@@ -101,14 +112,14 @@ class View:
         return np.abs(self.error) > self.tolerance
 
     def explained_by(self, supposed: Array, where: Array | None = None) -> bool:
-        """Whether a supposed gradient (at some of the known entries) leaves next to nothing of the error."""
+        """Whether a supposed gradient, given at the known entries or at those in `where`, explains the error."""
         where = np.ones(self.ours.shape, bool) if where is None else where
         return explains(supposed, self.ours[where], self.truth[where], self.e.parameter.dtype)
 
     def fits(self, supposed: Array, where: Array | None = None, uncertainty: float = 0.0) -> bool:
-        """As `explained_by`, and every single entry is nearer to the supposed one than to the true one, where they differ.
+        """As `explained_by`, and each of our entries is closer to the supposed gradient, where it differs from the true one.
 
-        `uncertainty` is how far off the supposed one may be.
+        `uncertainty` is the largest error of the supposed gradient.
         """
         where = np.ones(self.ours.shape, bool) if where is None else where
         if not self.explained_by(supposed, where):
@@ -131,13 +142,13 @@ class View:
         return Sampled(forward, rows, where, few, few_where) if rows.size else None
 
     def is_instead(self, supposed: Array) -> bool:
-        """Whether ours is this gradient at the few entries sampled, if they are enough to tell."""
+        """Whether our gradient is this one at the few entries; False if there are fewer than `ENOUGH`."""
         if self.sampled is None or self.sampled.few.size < ENOUGH:
             return False
         return self.fits(supposed[self.sampled.few], self.sampled.few_where, SOUND * largest(self.truth))
 
     def fits_sampled(self, supposed: Array) -> bool:
-        """Whether ours is what is made of the Jacobian, for the sound entries only."""
+        """Whether our gradient is this one, computed from the Jacobian, at the sampled entries with sound differences."""
         return (
             self.sampled is not None
             and supposed.size > 1
@@ -146,21 +157,25 @@ class View:
 
 
 class Sampled(NamedTuple):
-    """Which rows of the Jacobian, and of an answer about another gradient, are about which of the known entries."""
+    """The entries at which the differences of the forward pass are sound, in the numbering of each array that holds them."""
 
     forward: ForwardPass
     rows: Array
+    """Their rows in the Jacobian."""
     where: Array
+    """A mask of them over the known entries."""
     few: Array
+    """The positions of the few among them in a hypothetical gradient."""
     few_where: Array
+    """A mask of these few over the known entries."""
 
 
 Cause: TypeAlias = Callable[[View], Iterator[str]]
-"""The causes of one kind that explain what is seen, in words."""
+"""A kind of cause: yields a sentence for each way in which it explains the error."""
 
 
 def explains(supposed: Array, ours: Array, truth: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether a supposed gradient lies so much nearer to ours than the true one that it leaves next to nothing to explain."""
+    """Whether the distance of our gradient from the supposed one is a tiny share of its distance from the true one."""
     size = largest(ours, truth, supposed)
     if size == 0 or not (np.isfinite(ours).all() and np.isfinite(supposed).all()):
         return False
@@ -169,7 +184,7 @@ def explains(supposed: Array, ours: Array, truth: Array, dtype: np.dtype[Any]) -
 
 
 def along(v: View, axis: int, chosen: Array) -> Array:
-    """The entries at these indices of an axis, flat."""
+    """For each entry, flat, the element of `chosen` at its index along an axis."""
     shape = [1] * len(v.shape)
     shape[axis] = -1
     return np.broadcast_to(chosen.reshape(shape), v.shape).ravel()

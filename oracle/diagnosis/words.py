@@ -1,4 +1,4 @@
-"""How entries, indices and axes are named in a diagnosis."""
+"""The names of entries, indices and axes in a diagnosis."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from numpy.typing import NDArray
 
 from oracle.judging.evidence import Evidence
 
-__all__ = ["Array", "at", "counted", "named_axes"]
+__all__ = ["Array", "at", "counted", "indices_of_axis", "named_axes"]
 
 Array: TypeAlias = NDArray[Any]
 
 
 def at(e: Evidence, index: int | None) -> str:
-    """An entry by its name, such as `params.w[0, 3]`."""
+    """The name of an entry, such as `params.w[0, 3]`."""
     place: Sequence[Any] = np.unravel_index(index, e.parameter.shape) if index is not None and e.parameter.shape else ()
     return f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter.name
 
 
 def counted(indices: Sequence[int] | Array, most: int = 6) -> str:
-    """`0, 3, 4`, or the first few and how many there are."""
+    """`0, 3, 4`, or the first few and the number of all."""
     shown = ", ".join(str(int(i)) for i in indices[:most])
     return shown if len(indices) <= most else f"{shown}, ... ({len(indices)} of them)"
+
+
+def indices_of_axis(indices: Sequence[int] | Array, axis: int) -> str:
+    """`index 3 of axis 0`, or `indices 0, 2 of axis 1`."""
+    return f"{'index' if len(indices) == 1 else 'indices'} {counted(indices)} of axis {axis}"
 
 
 def named_axes(axes: tuple[int, ...]) -> str:

@@ -1,6 +1,6 @@
-"""The mistakes that are planted: small edits of the source of a function, found on its syntax tree.
+"""The planted mistakes: small edits of the source of a function, found on its syntax tree.
 
-Each edit replaces one expression or statement by another text; everything else, comments too, stays as it was written.
+Each edit replaces the text of one expression or statement. The rest of the source does not change, comments included.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from oracle.power.exchanges import (
 __all__ = ["CHECKING", "Alike", "Edit", "edits", "function_of"]
 
 Alike: TypeAlias = Callable[[str, int], Sequence[str]]
-"""Which other names of the same kind as this one a function knows at this line."""
+"""Maps a name and a line to the other names of the same kind that the function has bound there."""
 
 Change: TypeAlias = tuple[str, ast.AST]
-"""The kind of mistake, and what stands there instead."""
+"""The kind of mistake, and the node that replaces the original one."""
 
-CHECKING = ("check", "_check")  # and raises; nothing comes of it
+CHECKING = ("check", "_check")  # beginnings of the names of functions that only check and raise; these are not edited
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Between two offsets (in bytes of the source in UTF-8), another text."""
+    """Another text between two offsets, which count bytes of the source in UTF-8."""
 
     kind: str
     start: int
@@ -52,7 +52,7 @@ class Edit:
 
 
 def edits(source: str, function: str, alike: Alike = lambda name, line: ()) -> list[Edit]:
-    """All edits of the function of this qualified name, in the order of the source; no two give the same text."""
+    """All edits of the function with this qualified name, in the order of the source. No two give the same text."""
     lines = [0]
     for line in source.encode().splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
@@ -67,7 +67,7 @@ def edits(source: str, function: str, alike: Alike = lambda name, line: ()) -> l
 
 
 def function_of(tree: ast.Module, qualified: str) -> ast.FunctionDef:
-    """The definition of this qualified name, `Reduction.cotangent`; of several, as a property has, the first."""
+    """The first definition with this qualified name, such as `Reduction.cotangent`; a property may have several."""
     node: Any = tree
     for name in qualified.split("."):
         body = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name and n is not node]
@@ -81,7 +81,7 @@ def function_of(tree: ast.Module, qualified: str) -> ast.FunctionDef:
 
 def _text(node: ast.AST, new: ast.AST) -> str:
     simple = (ast.stmt, ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.Tuple, ast.Slice, type(node))
-    bound = ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.Compare | ast.IfExp  # by how tightly, only brackets can say
+    bound = ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.Compare | ast.IfExp  # these need brackets in most places
     text = ast.unparse(new)
     return text if isinstance(new, simple) and not isinstance(new, bound) else f"({text})"
 
@@ -97,7 +97,7 @@ def _in_statements(body: Sequence[ast.stmt], alike: Alike) -> Iterator[tuple[ast
 
 
 def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]:
-    """Every node that may be changed, with its changes. What only raises, annotates or names a dtype is left alone."""
+    """Every node that may be changed, with its changes. Code that only raises, annotates or names a dtype is left out."""
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.arguments | ast.FormattedValue):
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _name(node.value.func).startswith(CHECKING):
@@ -113,7 +113,7 @@ def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]
             yield node, "wrong residual", ast.parse(other, mode="eval").body
     if isinstance(node, ast.If) and not isinstance(node.test, ast.Compare):
         yield node.test, "negation", ast.UnaryOp(ast.Not(), node.test)
-    inferred = isinstance(node, ast.Call) and _name(node.func) == "reshape"  # any negative size is the one to be inferred
+    inferred = isinstance(node, ast.Call) and _name(node.func) == "reshape"  # any negative size means the same
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list"):
             continue
@@ -127,7 +127,7 @@ def _walk(node: ast.AST, alike: Alike) -> Iterator[tuple[ast.AST, str, ast.AST]]
 
 @singledispatch
 def changes(node: ast.AST) -> Iterator[Change]:
-    """The mistakes that can be made at this node."""
+    """The mistakes that are planted at this node."""
     yield from ()
 
 
@@ -249,7 +249,7 @@ def _(node: ast.Call) -> Iterator[Change]:
 
 
 def _by_name(node: ast.Call, name: str) -> Iterator[Change]:
-    """What can only be wrong with these functions."""
+    """Mistakes that are special to certain functions, by their names."""
     function, given = node.func, node.args
 
     def given_instead(*arguments: ast.expr) -> ast.Call:
@@ -280,7 +280,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _inside(node: ast.Call) -> ast.expr | None:
-    """What is left of a call without its function: the array of `x.sum()`, the first argument of `np.sum(x)`."""
+    """The expression that remains of a call without its function: `x` of `x.sum()` and of `np.sum(x)`."""
     function = node.func
     if isinstance(function, ast.Attribute):
         of_module = isinstance(function.value, ast.Name) and function.value.id in ("np", "math", "special")

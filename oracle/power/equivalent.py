@@ -1,4 +1,4 @@
-"""Mutants that no test can tell from the right code, each with the reason in writing: `equivalent.toml`."""
+"""The list of equivalent mutants, which no test can tell from the right code, with a reason for each: `equivalent.toml`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = tuple[str, str, str]
 
 @cache
 def reasons() -> Mapping[Key, str]:
-    """Why a mutant is equivalent, by its function, its lines as they were, and as they became."""
+    """The reason why each listed mutant is equivalent, by its function, original lines and changed lines."""
     tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     found: dict[Key, str] = {}
     for function, entries in tables.items():
@@ -31,11 +31,11 @@ def reasons() -> Mapping[Key, str]:
 
 
 def key(mutant: Mutant) -> Key:
-    """What a reason names a mutant by."""
+    """The key of a mutant in `reasons`."""
     return (mutant.function, *mutant.lines)
 
 
 def judged(fate: Fate) -> Fate:
-    """A survivor that is known to be equivalent, as that."""
+    """The fate, with a survivor that is listed as equivalent marked as such."""
     why = reasons().get(key(fate.mutant)) if fate.outcome is Outcome.SURVIVED else None
     return fate if why is None else replace(fate, outcome=Outcome.EQUIVALENT, said=why)

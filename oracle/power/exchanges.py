@@ -1,4 +1,4 @@
-"""What a planted mistake puts in the place of an operator, a comparison or a function."""
+"""The tables of planted mistakes: which operators, comparisons and functions replace which."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ COMMUTATIVE = {"maximum", "minimum", "multiply", "add", "hypot", "logaddexp", "l
 REDUCTIONS = {"sum", "mean", "max", "min", "prod", "any", "all", "argmax", "argmin", "cumsum", "cumprod", "std", "var"}
 TERMS = {"add", "subtract"}
 FACTORS = {"multiply", "divide", "matmul", "dot"}
-PASSIVE = {"asarray", "ascontiguousarray", "astype", "copy", "array"}  # dtype and memory, which the contract looks at
+PASSIVE = {
+    "asarray",
+    "ascontiguousarray",
+    "astype",
+    "copy",
+    "array",
+}  # dtype and memory, which the contract checks
 BUILTIN = {"abs", "reversed", "sorted", "max", "min", "sum"}
 PASSIVE_KEYWORDS = {"dtype", "out", "casting", "strict", "copy"}

@@ -1,4 +1,4 @@
-"""The whole measurement on worker processes: every mutant, the smallest errors, and random correct uses."""
+"""The whole measurement, on worker processes: all mutants, the smallest errors, and random correct uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Alarms", "Measured", "alarms", "measure"]
 
 @dataclass(frozen=True)
 class Alarms:
-    """How many random correct uses were verified, and the reports of those that were accused."""
+    """The number of random correct uses that were verified, and the reports of those that did not pass."""
 
     uses: int = 0
     false: tuple[str, ...] = ()
@@ -31,24 +31,25 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that is known about the checker's power."""
+    """The results of the whole measurement."""
 
     fates: tuple[Fate, ...]
     smallest: tuple[Smallest, ...]
     lost: tuple[str, ...]
-    """Ops whose worker raised or died, and of what."""
+    """The ops whose worker raised or died, each with the error."""
     alarms: Alarms = Alarms()
 
     @property
     def passed(self) -> bool:
-        """Whether every mutant is killed or explained, nothing was lost, and no right gradient accused."""
+        """Whether every mutant is killed or listed as equivalent, no op was lost, and no correct use failed."""
         return not (self.lost or self.alarms.false or any(fate.outcome is Outcome.SURVIVED for fate in self.fates))
 
 
 def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> Measured:
-    """Every mutant goes to one op; those that survive there, to all others of the catalogue that run the function.
+    """Tests every mutant with one op, and those that survive there with all other ops of the catalogue that run the function.
 
-    Which op is the first does not depend on which ones are measured, so that families together are the whole.
+    The first op of a mutant does not depend on the ops that are measured, so the families measured one by one add up to the
+    whole catalogue.
     """
     known = {spec.name: (module, spec) for module, spec in (*_beside(records), *records)}
     tasks = {name: campaign.Task(module, name, "", "float64") for name, (module, _) in known.items()}
@@ -78,14 +79,14 @@ def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> M
 
 
 def _beside(records: Sequence[tuple[str, Spec]]) -> list[tuple[str, Spec]]:
-    """The whole catalogue, if one of these is of it."""
+    """The whole catalogue, if one of these records belongs to it."""
     from oracle import catalogue
 
     return [("", spec) for spec in catalogue.specs()] if any(not module for module, _ in records) else []
 
 
 def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findings], list[str]]:
-    """The longest first, so that no process is left alone with it; always in other processes, since a mutant may crash one."""
+    """Performs the works in other processes, because a mutant may crash one; the longest ones first, to finish together."""
     waiting = deque(sorted(works, key=lambda work: -len(work.mutants)))
     found: list[Findings] = []
     lost: list[str] = []
@@ -125,10 +126,10 @@ def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findin
 
 
 def _after(error: BaseException, work: Work, fates: tuple[Fate, ...]) -> tuple[tuple[Fate, ...], list[Work], list[str]]:
-    """What was found before a process died, or went mad, what is still to be done, and what cannot be.
+    """The fates known after a process raised or died, the works still to do, and the losses.
 
-    The mutant that was under way, or one before it, has done it, with memory that is not its own: it is tried in a new
-    process, before all others.
+    Either the mutant under way or an earlier one, by writing to foreign memory, has killed the process. So the mutant under way
+    is tried again in a new process, before all others.
     """
     count = len(fates)
     suspect, rest = work.mutants[count : count + 1], work.mutants[count + 1 :]
@@ -142,7 +143,7 @@ def _after(error: BaseException, work: Work, fates: tuple[Fate, ...]) -> tuple[t
 
 
 def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, jobs: int, seed: int = 0) -> Measured:
-    """The same, and about `uses` random uses of these ops, as many of each: right ones, none of which may be accused."""
+    """The measurement with about `uses` random correct uses of these ops, equally many of each, all of which must pass."""
     from oracle.counterexamples import search
     from oracle.row import Verdict
 

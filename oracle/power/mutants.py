@@ -1,4 +1,4 @@
-"""A mutant: one function of a backward pass with one mistake in its source; and what became of it."""
+"""Mutants and their fates. A mutant is one function of a backward pass with one mistake in its source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Fate", "Mutant", "Outcome", "Plan", "mutants_of", "plan"]
 
 
 class Outcome(StrEnum):
-    """What became of a mutant, the best first."""
+    """The outcome of a mutant, the best one first."""
 
     KILLED = "killed"
     TIMED_OUT = "timed out"
@@ -33,24 +33,24 @@ class Mutant:
 
     @property
     def family(self) -> str:
-        """As that of the ops in its module: the path below the package."""
+        """The family of the ops in its module: the path below the package."""
         parts = self.function.split(":")[0].split(".")
         return parts[1] if parts[0] == "purenet" and len(parts) > 1 else ".".join(parts)
 
     @property
     def source(self) -> str:
-        """That of the whole module, with the mistake."""
+        """The source of the whole module with the mistake."""
         return self.edit.applied(source_of(self.function))
 
     @property
     def place(self) -> tuple[int, str]:
-        """The number of the line at which it begins, and what stood there."""
+        """The number of the line at which the mistake begins, and the original text."""
         raw = source_of(self.function).encode()
         return 1 + raw[: self.edit.start].count(b"\n"), raw[self.edit.start : self.edit.end].decode()
 
     @cached_property
     def lines(self) -> tuple[str, str]:
-        """The lines that differ, as they were and as they became, on one line each."""
+        """The original and the changed lines, each joined into one line."""
         before, after = source_of(self.function).splitlines(), self.source.splitlines()
         first = next(i for i, (one, two) in enumerate(zip(before, after, strict=False)) if one != two)
         same = next(
@@ -60,7 +60,7 @@ class Mutant:
 
     @cached_property
     def diff(self) -> str:
-        """As `diff -u` shows it."""
+        """The change in the format of `diff -u`."""
         place = self.function.split(":")[0].replace(".", "/") + ".py"
         before, after = source_of(self.function).splitlines(), self.source.splitlines()
         return "\n".join(difflib.unified_diff(before, after, place, f"{place} ({self.edit.kind})", n=1, lineterm=""))
@@ -72,7 +72,7 @@ def _joined(lines: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a mutant: by which op and case, and what the checker said."""
+    """The outcome of a mutant, the op and case that decided it, and the diagnosis."""
 
     mutant: Mutant
     outcome: Outcome
@@ -80,31 +80,33 @@ class Fate:
     case: str = ""
     verdict: str = ""
     said: str = ""
-    """The diagnosis of a killed one; why an equivalent one is that."""
+    """The diagnosis of a killed mutant, or the reason why a mutant is equivalent."""
     moved: float = 0.0
-    """How far it moves a gradient, as a fraction of the largest entry, in the case where it does so most."""
+    """The largest change of a gradient over all cases, as a fraction of the gradient's largest entry."""
     seconds: float = 0.0
 
 
 def mutants_of(function: Reached) -> list[Mutant]:
-    """All mistakes planted into this function."""
+    """All mutants of this function."""
     found = edits(source_of(function.name), function.name.split(":")[1], function.alike())
     return [Mutant(function.name, edit) for edit in found]
 
 
 @dataclass
 class Plan:
-    """Which op is to notice which mutants first, and which other ops would run them too."""
+    """Assigns each mutant to the op that tests it first, and lists the other ops that run the same function."""
 
     first: dict[str, list[Mutant]] = field(default_factory=dict)
+    """The mutants by op."""
     others: dict[str, list[str]] = field(default_factory=dict)
-    """By the name of the function."""
+    """The other ops, by the name of the function."""
 
 
 def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Plan:
-    """The mutants of each function go to one op: that whose pullback it is, or the first of its module, its family, or all.
+    """Assigns the mutants of each function to one op.
 
-    `ran` has the functions that ran in the backward passes of each op, `own` the function that is its pullback, if one is.
+    It is the op whose pullback the function is, or else the first op that runs it in the same module, in the same family, or
+    anywhere. `ran` has the functions that ran in the backward passes of each op; `own` has the pullback of each op.
     """
     by_function: dict[str, list[str]] = {}
     reached: dict[str, Reached] = {}
@@ -121,6 +123,6 @@ def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Pl
 
 
 def _distance(pullback: Any, function: Reached) -> int:
-    """How far from a function the pullback of an op is written."""
+    """0 if the function is the pullback of an op; 1, 2 or 3 if it is in the same module, in the same family, or elsewhere."""
     ours, theirs = function.name.split(":")[0].split("."), str(getattr(pullback, "__module__", "")).split(".")
     return 0 if pullback is function.function else 1 if ours == theirs else 2 if ours[:2] == theirs[:2] else 3

@@ -1,4 +1,4 @@
-"""All mutants of one op through `verify`, in one process: what JAX has compiled for the op's cases serves them all."""
+"""Runs `verify` on all mutants of one op in one process, so that JAX compiles the references of the op's cases only once."""
 
 from __future__ import annotations
 
@@ -35,32 +35,33 @@ __all__ = ["Findings", "Work", "perform", "written"]
 
 Array = NDArray[Any]
 
-PLAIN = 1e-9  # of the largest entry: an error that no case should miss
+PLAIN = 1e-9
+"""Errors above this fraction of the largest entry should be noticed at any case, so the cheapest such case comes first."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one process does at a time: these mutants, seen by one op."""
+    """The work of one process: these mutants, tested by the cases of one op."""
 
     task: campaign.Task
     mutants: tuple[Mutant, ...]
     timeout: float
     planted: bool = True
-    """Whether the smallest error noticed is looked for, too."""
+    """Whether the process also determines the smallest errors that are noticed."""
     retried: bool = False
-    """Whether a process has died of the first of them, or of one before it."""
+    """Whether a process has already died at the first of these mutants."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What became of the mutants; and the smallest error noticed in each parameter."""
+    """The fates of the mutants, and the smallest error that is noticed in each parameter."""
 
     fates: tuple[Fate, ...]
     smallest: tuple[Smallest, ...] = ()
 
 
 def perform(work: Work, diary: Path) -> Findings:
-    """The mutants of one op one after the other, and the smallest errors. Each fate is in the diary as soon as it is known."""
+    """Tests the mutants of one op, then determines the smallest errors. Each fate is written to the diary at once."""
     spec: Spec = campaign.spec_of(work.task)
     points = [Point(spec, case) for case in spec.cases]
     fates = []
@@ -72,17 +73,17 @@ def perform(work: Work, diary: Path) -> Findings:
 
 
 def written(diary: Path) -> tuple[Fate, ...]:
-    """What a process that died had found until then."""
+    """The fates that a process had written to its diary before it died."""
     fates = []
     with suppress(EOFError, FileNotFoundError, pickle.UnpicklingError), diary.open("rb") as file:
         while True:
-            fates.append(pickle.load(file))  # noqa: S301 - what another process of ours has just written
+            fates.append(pickle.load(file))  # noqa: S301 - another process of ours has just written it
     return tuple(fates)
 
 
 @dataclass
 class Point:
-    """One case of an op, and the gradients of the op as it is."""
+    """One case of an op, and the gradients of the unchanged op there."""
 
     spec: Spec
     case: Case
@@ -93,12 +94,12 @@ class Point:
 
     @cached_property
     def size(self) -> int:
-        """How many entries the arguments have: for each of them the differences run the forward pass several times."""
+        """The number of entries of the arguments. The differences run the forward pass several times for each."""
         arguments: Any = self.drawn[0]
         return sum(np.size(leaf) for leaf in optree.tree_leaves(arguments))
 
     def gradients(self, op: Any) -> tuple[list[Array], Any]:
-        """Those that `verify` will see first, and their structure; a warning is an error, as there."""
+        """The gradients that `verify` computes first, and their structure. As there, a warning is an error."""
         arguments, options = self.drawn
         given: Any = arguments
         with warnings.catch_warnings():
@@ -112,7 +113,7 @@ class Point:
         return self.gradients(self.spec.op)
 
     def moved(self, op: Any) -> float:
-        """How far a gradient of `op` is from the right one, as a fraction of the largest entry; infinite if it has none."""
+        """The largest error of a gradient of `op`, as a fraction of the largest entry; infinite if `op` raises."""
         try:
             found, structure = self.gradients(op)
         except Exception:
@@ -124,11 +125,11 @@ class Point:
 
     @cached_property
     def passes(self) -> bool:
-        """Whether the op as it is passes here: else nothing is learnt from a mutant that does not."""
+        """Whether the unchanged op passes here. If it does not, a failure of a mutant means nothing."""
         return self.verification(self.spec.op).passed
 
     def breach(self, op: Any) -> str:
-        """What is wrong beside the gradients: of an op with the right ones, this is all that `verify` may say."""
+        """The breaches of the contract. For an op with right gradients `verify` can report nothing else."""
         arguments, options = self.drawn
         subject = Subject.of(op, options)
         y, _ = subject.on_copies().fwd(*arguments)
@@ -160,7 +161,7 @@ def _apart(a: Array, b: Array) -> float:
         return 0.0
     with np.errstate(all="ignore"):
         ratio = float(np.abs(a - b).max() / np.abs(b).max())
-    return ratio if ratio == ratio else float("inf")  # NaN is far from everything
+    return ratio if ratio == ratio else float("inf")  # NaN counts as infinitely far
 
 
 def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -> Fate:
@@ -174,14 +175,17 @@ def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -
             moved += [point.moved(op) for point in points]
             outcome, case, verdict, said = _noticed(op, points, moved)
     except _TooLong:
-        function.__code__ = right  # where the time was up is not known
+        function.__code__ = right  # the time may have run out while the mutant's code was in place
         outcome, case, verdict, said = Outcome.TIMED_OUT, "", "", f"not done after {timeout:g} s"
     seconds = time.perf_counter() - started
     return Fate(mutant, outcome, spec.name, case, verdict, said, max(moved, default=0.0), seconds)
 
 
 def _noticed(op: Any, points: Sequence[Point], moved: Sequence[float]) -> tuple[Outcome, str, str, str]:
-    """A case at which `verify` does not let a mutant pass. Where it moves no gradient only its conduct can be wrong."""
+    """The first case at which `verify` does not let the mutant pass, with the verdict and the cause.
+
+    If the mutant changes no gradient at a case, only the contract can notice it there.
+    """
     for point in _promising(points, moved):
         result = point.verification(op)
         if not result.passed and point.passes:
@@ -194,18 +198,18 @@ def _noticed(op: Any, points: Sequence[Point], moved: Sequence[float]) -> tuple[
 
 
 def _promising(points: Sequence[Point], moved: Sequence[float]) -> list[Point]:
-    """Those where a gradient is another one: first where there is none, which is soon seen; then where it plainly is one."""
+    """The points at which a gradient changes: first those where the mutant raises, which is quick, then plain errors."""
     apart = [(far, point) for far, point in zip(moved, points, strict=True) if far > 0]
     return [point for _, point in sorted(apart, key=lambda one: (one[0] < math.inf, one[0] < PLAIN, one[1].size))]
 
 
 class _TooLong(BaseException):
-    """Not an Exception: what a verified op raises is a row of a report, this ends the verification."""
+    """Not an Exception, because `verify` would report an Exception of the op in a row instead of ending."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Ends a block that takes longer, wherever it is in Python. Only the main thread hears the clock, and not on Windows."""
+    """Ends a block that takes longer, at any Python instruction. Works only in the main thread, and not on Windows."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Which functions run in a backward pass, what they know there, and how one of them is exchanged for the time of it."""
+"""Finds the functions that run in a backward pass and their local names, and replaces the code of one for a backward pass."""
 
 from __future__ import annotations
 
@@ -21,34 +21,37 @@ from purenet import Op
 
 __all__ = ["Reached", "compiled", "function_named", "pullback_of", "reached", "source_of", "with_backward", "with_code"]
 
-PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages, which tests of their own look at
+PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages; other tests cover these
 
 Kinds = Mapping[str, tuple[Any, ...]]
 
 
 class Reached:
-    """A function that ran in a backward pass, and the kinds of its names in each of its runs."""
+    """A function that ran in a backward pass, and the kind (type and shape) of each local name in each of its runs."""
 
     def __init__(self, name: str, function: FunctionType) -> None:
         self.name = name
         self.function = function
         self.runs: set[frozenset[tuple[str, tuple[Any, ...]]]] = set()
         self.different: set[tuple[str, str]] = set()
-        """Pairs of names that were not two names of one thing in some run."""
+        """Pairs of names that stood for different objects in some run."""
 
     def ran(self, names: Mapping[str, Any]) -> None:
-        """It ended, and these were its local names."""
+        """Records a run that ended with these local names."""
         known = _with_fields(names)
         self.runs.add(frozenset((name, _kind(value)) for name, value in known.items()))
         self.different |= {(one, two) for one in known for two in known if known[one] is not known[two]}
 
     def join(self, other: Reached) -> None:
-        """The same function, run by another op."""
+        """Adds the runs of the same function by another op."""
         self.runs |= other.runs
         self.different |= other.different
 
     def alike(self) -> Alike:
-        """Names that had the same kind (shape, type) in every run that knew both, and that are known where this one is used."""
+        """A function from a name and a line to the names that a mistake may have put in its place.
+
+        Such a name had the same kind in every run that had both names, and is bound before that line.
+        """
         runs: list[Kinds] = [dict(run) for run in self.runs]
         first = _first_lines(source_of(self.name), self.name.split(":")[1])
 
@@ -65,7 +68,7 @@ class Reached:
 
 
 def reached(spec: Spec) -> dict[str, Reached]:
-    """The functions of the op's package that run in the backward passes of its cases, by `module:qualified name`."""
+    """The functions of the op's package that run in the backward passes of the op's cases, by `module:qualified name`."""
     found: dict[str, Reached] = {}
     root = str(spec.forward.__module__).split(".")[0]
     op: Any = spec.op
@@ -90,13 +93,13 @@ def backward(op: Any) -> Callable[..., Any]:
 
 
 def pullback_of(spec: Spec) -> Callable[..., Any]:
-    """The function that is written as the pullback; of a combinator, its method."""
+    """The function that is written as the pullback; for a combinator, its method."""
     return spec.backward or backward(spec.op)
 
 
 @contextmanager
 def _watched(ends: Callable[[FrameType], None]) -> Iterator[None]:
-    """`ends` is told of every Python function that ends in this block."""
+    """Calls `ends` with the frame of every Python function that returns within this block."""
     before = sys.getprofile()
     sys.setprofile(lambda frame, event, _: ends(frame) if event == "return" else None)
     try:
@@ -119,7 +122,7 @@ def _note(frame: FrameType, root: str, found: dict[str, Reached]) -> None:
 
 
 def _with_fields(names: Mapping[str, Any]) -> dict[str, Any]:
-    """The names, and the fields of those that are named tuples, by their paths."""
+    """The values by name, with the fields of named tuples by their paths; without those that are None."""
     known = dict(names)
     for name, value in names.items():
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -134,7 +137,7 @@ def _kind(value: Any) -> tuple[Any, ...]:
 
 
 def _first_lines(source: str, function: str) -> dict[str, int]:
-    """The line at which each name of a function is first bound; its arguments at 0."""
+    """The line at which each name of a function is first bound, and 0 for its arguments."""
     node = function_of(ast.parse(source), function)
     first = {argument.arg: 0 for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
     for name in ast.walk(node):
@@ -153,7 +156,7 @@ def source_of(name: str) -> str:
 
 
 def function_named(name: str) -> FunctionType:
-    """The function of `module:qualified name`, whatever it is wrapped in: an Op, a property, a method."""
+    """The function of `module:qualified name`, taken out of an Op, a property or a method if necessary."""
     module, path = name.split(":")
     value: Any = sys.modules[module]
     for part in path.split("."):
@@ -166,7 +169,7 @@ def function_named(name: str) -> FunctionType:
 
 
 def compiled(source: str, name: str) -> CodeType:
-    """The code of one function of a module's source. Its file is named so that no traceback shows other lines."""
+    """The code of one function of a module's source. Its file name is made up, so that no traceback shows wrong lines."""
     path = name.split(":")[1]
 
     def within(code: CodeType) -> Iterator[CodeType]:
@@ -180,7 +183,7 @@ def compiled(source: str, name: str) -> CodeType:
 
 
 def with_code(op: Any, function: FunctionType, code: CodeType) -> Any:
-    """The same op, but in its backward passes this function runs that code: forward passes are as they were."""
+    """The op with this code of the function in its backward passes; its forward passes do not change."""
     right = backward(op)
 
     def bwd(residuals: Any, dy: Any) -> Any:
@@ -194,7 +197,7 @@ def with_code(op: Any, function: FunctionType, code: CodeType) -> Any:
 
 
 def with_backward(op: Any, bwd: Callable[[Any, Any], Any]) -> Any:
-    """The same op, but with this backward pass."""
+    """The op with another backward pass."""
     if not isinstance(op, Op):
         return op[0], bwd
     other = op.bind()

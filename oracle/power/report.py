@@ -25,7 +25,7 @@ errors of a single entry that are noticed; the entry is the smallest of those fr
 
 
 def text(measured: Measured) -> str:
-    """For a terminal: what is wrong first, the table, one line of totals."""
+    """The report for a terminal: survivors, lost ops and false alarms, then the table and a line of totals."""
     parts = [_survivor(fate) for fate in _of(measured, Outcome.SURVIVED)]
     parts += [f"LOST  {what}" for what in measured.lost]
     parts += [f"FALSE ALARM  {what}" for what in measured.alarms.false]
@@ -88,7 +88,7 @@ def _largest(found: Sequence[Smallest]) -> str:
 
 
 def page(measured: Measured, env: Mapping[str, Any]) -> str:
-    """The whole measurement as markdown."""
+    """The whole measurement as Markdown."""
     packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
     parts = [
         "# Detection power",
@@ -127,7 +127,7 @@ def _fenced(what: str, language: str = "") -> str:
 
 
 def as_dict(measured: Measured, env: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, for `document.to_json`: of each function the mutants as rows of these columns."""
+    """The whole measurement for `document.to_json`; the mutants of each function are rows with the columns `COLUMNS`."""
     functions: dict[str, list[list[Any]]] = {}
     for fate in sorted(measured.fates, key=lambda fate: (fate.mutant.function, fate.mutant.edit.start)):
         functions.setdefault(fate.mutant.function, []).append([cell(fate) for cell in COLUMNS.values()])

@@ -1,4 +1,4 @@
-"""How small an error is noticed: one entry of a gradient, which is not small, times 1 + 10^-k."""
+"""The smallest error that is noticed: one entry of a gradient, which is not a small one, is multiplied by 1 + 10^-k."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_K, SMALLEST_K = 3, 13
 
 @dataclass(frozen=True)
 class Smallest:
-    """The largest k for which 10^-k of this entry is noticed; None if not even 10^-3 is."""
+    """The largest k for which an error of 10^-k of this entry is noticed; None if even 10^-3 is not."""
 
     op: str
     parameter: str
@@ -34,7 +34,7 @@ class Smallest:
 
 
 def smallest(spec: Spec) -> Iterator[Smallest]:
-    """For each parameter, at the first smooth case that has it."""
+    """The smallest error for each parameter, at the first smooth case that has a nonzero gradient for it."""
     known: set[str] = set()
     for case in spec.cases:
         if case.flags & NOT_SMOOTH:
@@ -54,14 +54,14 @@ def smallest(spec: Spec) -> Iterator[Smallest]:
 
 
 def _entry(gradient: Any) -> tuple[int, ...]:
-    """The smallest entry that is not small: of those from a tenth of the largest on."""
+    """The smallest entry of those that are at least a tenth of the largest."""
     size = np.abs(gradient)
     place = int(np.argmin(np.where(size >= 0.1 * size.max(), size, np.inf)))
     return tuple(int(n) for n in np.unravel_index(place, gradient.shape))
 
 
 def _noticed(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> int | None:
-    """By bisection over k."""
+    """The largest k that is noticed, by bisection; None if the smallest k is not."""
     arguments, options = case.draw(spec.name)
 
     def found(k: int) -> bool:
@@ -80,7 +80,7 @@ def _noticed(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> int |
 
 
 def plant(op: Any, leaf: int, index: tuple[int, ...], factor: float) -> Any:
-    """`op`, but one entry of one cotangent is wrong by this factor."""
+    """The op with one entry of one cotangent multiplied by this factor."""
     right = backward(op)
 
     def bwd(residuals: Any, dy: Any) -> Any:

@@ -200,7 +200,7 @@ def perform(task: Task) -> tuple[Row, ...]:
             return training.run(record, seed=task.seed).rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             rows = verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
-    return (*(_failed(task, what, rows[0]) for what in conduct.said()), *rows)
+    return (*(_failed(task, what, rows[0]) for what in conduct.side_effects()), *rows)
 
 
 def conducts(row: Row) -> bool:

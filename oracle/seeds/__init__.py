@@ -1,4 +1,4 @@
-"""The published notes, run again: their numbers beside the right ones, and what the checker says of them."""
+"""Repeats the experiments of the published notes, and compares their numbers with the right ones."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     "addition": addition.EXPERIMENT,
     "word_vectors": word_vectors.EXPERIMENT,
 }
-"""By name, in the order of the page."""
+"""The experiments by name, in the order of the page."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What `oracle seeds` prints, what it writes, and whether all of it holds."""
+    """The text that `oracle seeds` prints, the files that it writes, and whether all claims hold."""
 
     text: str
     page: str
@@ -59,14 +59,14 @@ class Found:
 
 
 class Task(NamedTuple):
-    """One piece of an experiment, which a worker finds again by its name."""
+    """One piece of the experiment with this name. A worker process looks the experiment up by the name."""
 
     name: str
     piece: Any
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """These experiments in the order of the page, each once; all, if none is named. ValueError for an unknown one."""
+    """The named experiments in the order of the page, each once, or all if none is named. ValueError for an unknown name."""
     for name in names:
         if name not in EXPERIMENTS:
             near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
@@ -78,10 +78,10 @@ def chosen(names: Sequence[str]) -> list[str]:
 def run(
     setting: Setting, names: Sequence[str] = (), *, jobs: int = 1, folder: str = "seeds", draw: bool = True, quiet: bool = False
 ) -> Found:
-    """The experiments of these names, or all; `jobs` processes do the work. The page looks for its pictures in `folder`."""
+    """Runs the named experiments, or all, in `jobs` processes. The page links to its pictures in `folder`."""
     pieces = {name: EXPERIMENTS[name].pieces(setting) for name in chosen(names)}
     results = iter(_performed([Task(name, piece) for name, own in pieces.items() for piece in own], jobs, quiet))
-    sections = [said for name, own in pieces.items() for said in EXPERIMENTS[name].sections(own, [next(results) for _ in own])]
+    sections = [part for name, own in pieces.items() for part in EXPERIMENTS[name].sections(own, [next(results) for _ in own])]
     return Found(
         section.text(sections),
         section.page(sections, folder),
@@ -91,12 +91,12 @@ def run(
 
 
 def perform(task: Task) -> Any:
-    """One piece, in whichever process."""
+    """The result of one piece; runs in any process."""
     return EXPERIMENTS[task.name].perform(task.piece)
 
 
 def _performed(tasks: Sequence[Task], jobs: int, quiet: bool) -> list[Any]:
-    """The results in the order of the tasks; the first that fails ends them all."""
+    """The results in the order of the tasks. If a task raises, its exception ends the run."""
 
     def arrived(_: Task, result: Any) -> None:
         if isinstance(result, BaseException):

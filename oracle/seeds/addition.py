@@ -1,4 +1,4 @@
-"""Addition by sequence to sequence: "57+5" is read, "62" is written; questions reversed or not, with attention or without."""
+"""Addition by sequence to sequence: the net reads "57+5" and writes "62", with or without attention and reversed questions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ Array = NDArray[Any]
 
 ALPHABET = "0123456789+ _"
 START = ALPHABET.index("_")
-HELD_OUT = 500  # sums by which a net is judged
+HELD_OUT = 500  # sums that are not learned and test the net
 BATCH = 128
-RATE, CLIP = 0.01, 5.0  # of Adam, and of the norm of all gradients together
-NOISE = 0.06  # of a share of right answers: two standard errors of the difference of two, 500 sums each
+RATE, CLIP = 0.01, 5.0  # the learning rate of Adam, and the limit of the norm of all gradients together
+NOISE = 0.06
+"""Two standard errors of the difference between two shares of right answers among 500 sums. Claims need a larger difference."""
 NEARLY_ALL = 0.95
 VARIANTS = {"plain": (False, False), "reversed": (True, False), "attention": (False, True), "both": (True, True)}
-"""Whether the question is reversed, and whether the decoder looks back."""
+"""Whether the question is reversed, and whether the decoder has attention."""
 
 
 class Learner(NamedTuple):
@@ -37,27 +38,28 @@ class Learner(NamedTuple):
     reverse: bool
     attention: bool
     digits: int
-    """Of the numbers, at most."""
+    """The largest number of digits of a summand."""
     hidden: int
     steps: int
     every: int
+    """The number of steps between two tests."""
 
 
 class Learned(NamedTuple):
-    """What it got right."""
+    """The results of a learner's tests."""
 
     looks: Array
-    """After how many steps."""
+    """The step of each test."""
     right: Array
     """The share of the answers that are right in every character."""
     characters: Array
-    """The share of their characters."""
+    """The share of the characters that are right."""
     examples: tuple[tuple[str, str], ...]
-    """Questions and what it answers at the end."""
+    """Some questions, and the answers of the net at the end."""
 
 
 def sums(digits: int) -> tuple[list[str], list[str]]:
-    """Different questions and their answers in random order, filled up with blanks: all with two digits, 50,000 with three."""
+    """Different questions and their answers in random order, padded with blanks: all for two digits, 50,000 for three."""
     count = 10**digits
     chosen = np.asarray(pn.random.permutation(pn.random.key(0), count * count))[:50_000]
     pairs = [divmod(int(i), count) for i in chosen]
@@ -71,7 +73,7 @@ def encoded(texts: Sequence[str]) -> Array:
 
 
 def practise(task: Learner) -> Learned:
-    """From the first weights to the last look."""
+    """Trains a net from its first weights, and tests it on the way."""
     questions, answers = (encoded(texts) for texts in sums(task.digits))
     if task.reverse:
         questions = questions[:, ::-1].copy()
@@ -83,9 +85,9 @@ def practise(task: Learner) -> Learned:
     looks = []
     written = answers[:HELD_OUT, 1:]
     for i, chosen in enumerate(islice(training.shuffled(order_key, len(questions) - HELD_OUT, BATCH), task.steps), start=1):
-        asked, told = questions[HELD_OUT + chosen], answers[HELD_OUT + chosen]
-        batch = {"encoder": {"ids": asked}, "decoder": {"ids": told[:, :-1]}}
-        state, _ = step(state, {"net": batch, "loss": {"labels": told[:, 1:]}})
+        question, answer = questions[HELD_OUT + chosen], answers[HELD_OUT + chosen]
+        batch = {"encoder": {"ids": question}, "decoder": {"ids": answer[:, :-1]}}
+        state, _ = step(state, {"net": batch, "loss": {"labels": answer[:, 1:]}})
         if i % task.every == 0 or i == task.steps:
             written = seq2seq_attention.decode(
                 state.params["net"], questions[:HELD_OUT], start=START, length=answers.shape[1] - 1, attention=task.attention
@@ -98,13 +100,13 @@ def practise(task: Learner) -> Learned:
 
 
 def lessons(setting: Setting) -> list[Learner]:
-    """One for each variant."""
+    """One learner for each variant."""
     digits, hidden, steps = (2, 64, 220) if setting.quick else (3, 128, 25 * 386)
     return [Learner(reverse, attention, digits, hidden, steps, steps // 10) for reverse, attention in VARIANTS.values()]
 
 
 def section(pieces: Sequence[Learner], results: Sequence[Learned]) -> Section:
-    """How many sums each variant gets right, and how fast."""
+    """The share of sums that each variant gets right, and how fast."""
     quick = pieces[0].digits < 3
     found = dict(zip(VARIANTS, results, strict=True))
     right = {name: float(result.right[-1]) for name, result in found.items()}

@@ -1,6 +1,6 @@
-"""The multi-layer net with the book's dropout, which scales at inference: in training the mask is not made up for.
+"""The multi-layer net with the book's dropout, which multiplies by 1 - rate at inference and does not scale in training.
 
-purenet's dropout is inverted, it divides by 1 - rate in training. Times 1 - rate at all times, that is the book's.
+purenet's dropout is inverted: it divides by 1 - rate in training. Multiplied by 1 - rate in both modes, it is the book's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shrunk_bwd(factor: float, dy: Array) -> tuple[Array]:
 
 
 def goal(sizes: Sequence[int], *, dropout_rate: float) -> Op:
-    """As multi_layer_net's, with a factor of 1 - rate behind each dropout."""
+    """The goal of multi_layer_net with a factor of 1 - rate after each dropout."""
     stages: dict[str, Any] = {}
     net = cast("Chain", multi_layer_net.net(sizes, dropout_rate=dropout_rate))
     for name, op in net.stages.items():

@@ -1,7 +1,7 @@
-"""The two-layer net on three digits, every parameter through both witnesses.
+"""The gradients of the two-layer net on three digits, compared with finite differences and with JAX.
 
-The differences of all elements are the long part: they are cut into slices, which worker processes take. A slice says which
-point, which parameter and which part of it; a worker finds the function itself, and imports no JAX.
+The differences of all elements take the most time, so worker processes compute them in slices. A slice names a point, a
+parameter and a part of it; the worker builds the function itself and does not import JAX.
 """
 
 from __future__ import annotations
@@ -51,18 +51,20 @@ PARAMETERS = {
     "W2": "params.net.affine2.w",
     "b2": "params.net.affine2.b",
 }
-"""The notes' names, in their order, and ours."""
+"""The names of the parameters in the notes, in the order of the notes, and ours."""
 
-H = 1e-4  # of the plain differences that the notes take
-INSIDE_THE_LOG = 1e-7  # what the book adds to a probability before it takes the logarithm
-SLICE = 2048  # elements, at most: some seconds of work
-EVERY = 53  # elements of which a quick run differentiates one in a large parameter: prime to 50 units, so that all have a turn
-LARGE = 2048  # elements
+H = 1e-4  # the step of the plain differences in the notes
+INSIDE_THE_LOG = 1e-7  # the book adds this to a probability before it takes the logarithm
+SLICE = 2048  # the largest number of elements in a slice, some seconds of work
+EVERY = 53
+"""A quick run differentiates one of this many elements of a large parameter. It has no common factor with the 50 hidden units,
+so that each unit gets some."""
+LARGE = 2048  # a parameter with more elements is large
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where the net is differentiated. Weights are 0.01 * normal, biases 0."""
+    """The point at which the net is differentiated. The weights are 0.01 * normal, the biases 0."""
 
     digits: Digits
     hidden: int = 50
@@ -70,7 +72,7 @@ class Point:
     scaled: bool = False
     last_relu: bool = True
     quick: bool = False
-    """Whether the differences of large parameters skip elements. JAX sees all."""
+    """Whether the differences skip elements of large parameters. JAX differentiates all."""
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ class Point:
         return {"net": two_layer_net.init(pn.random.key(self.key), sizes)}
 
     def every(self, parameter: str) -> int:
-        """Of how many elements of this parameter one is differentiated."""
+        """n, if one of n elements of this parameter is differentiated."""
         sizes = {leaf.path: leaf.array.size for leaf in _leaves(self.params)}
         return EVERY if self.quick and sizes[PARAMETERS[parameter]] > LARGE else 1
 
@@ -103,10 +105,10 @@ class Point:
         return Evaluator(function, (self.params,))
 
     def logits(self) -> Callable[[Any], Any]:
-        """The net as a function of the parameters alone, to the bit what the Op gives.
+        """The net as a function of only the parameters, with the same bits as the Op.
 
-        It calls the forward function of each stage: the checks of arguments, a third of the time with arrays so small, say
-        nothing new the millionth time.
+        It calls the forward function of each stage directly, because for such small arrays the checks of the arguments would
+        take a third of the time.
         """
         net, x = cast("Chain", two_layer_net.net(last_relu=self.last_relu)), self.x
         stages = [(stage.forward, name if stage.takes_params else None) for name, stage in net.stages.items()]
@@ -120,12 +122,12 @@ class Point:
         return logits
 
     def loss(self) -> Callable[[Any], Any]:
-        """What is differentiated: the loss as a function of the parameters alone."""
+        """The function that is differentiated: the loss as a function of only the parameters."""
         logits, cross_entropy, labels = self.logits(), pn.softmax_cross_entropy.forward, self.digits.labels
         return lambda params: cross_entropy(logits(params), labels=labels)[0]
 
     def loss_of_the_book(self) -> Callable[[Any], Any]:
-        """The same with a constant inside the logarithm, of which the backward pass knows nothing."""
+        """The loss with the book's constant inside the logarithm, which the book's backward pass ignores."""
         logits, softmax, labels = self.logits(), pn.softmax.forward, self.digits.labels
 
         def loss(params: Any) -> Array:
@@ -137,25 +139,26 @@ class Point:
 
 @dataclass(frozen=True)
 class Slice:
-    """Every `parts`-th of the elements to be differentiated of one parameter at one point, from number `part` on."""
+    """Every `parts`-th element that is differentiated of one parameter at one point, beginning with number `part`."""
 
     point: Point
     parameter: str
     part: int = 0
     parts: int = 1
     book: bool = False
-    """Whether the loss of the book is differentiated too."""
+    """Whether the book's loss is differentiated as well."""
 
 
 class Differences(NamedTuple):
-    """What the differences say of some elements: with uncertainty, and as notes take them, with a step of H."""
+    """The differences of some elements: ours with error estimates, and those of the notes, with a step of H."""
 
     estimate: Estimate
     central: Array
+    """(f(x + h) - f(x - h)) / 2h."""
     one_sided: Array
-    """(f(x + h) - f(x)) / 2h: half the slope."""
+    """(f(x + h) - f(x)) / 2h, which is half the slope."""
     book: Array
-    """Central, of the book's loss; empty unless asked for."""
+    """The central differences of the book's loss; empty unless `Slice.book`."""
 
 
 def slices(point: Point, parameters: Sequence[str] = tuple(PARAMETERS), *, book: bool = False) -> list[Slice]:
@@ -166,13 +169,13 @@ def slices(point: Point, parameters: Sequence[str] = tuple(PARAMETERS), *, book:
 
 
 def perform(task: Slice) -> Differences:
-    """The differences of one slice, in whichever process."""
+    """The differences of one slice; runs in any process."""
     evaluator = task.point.evaluator(task.point.loss())
     leaf = _number(task)
-    # Strides, not blocks: the pixels at the edges are 0 in all images, so blocks would be unequal work.
+    # A slice is a stride and not a block: the pixels at the edges are 0 in all images, so blocks would be unequal work.
     chosen = np.arange(0, evaluator.origin[leaf].size, task.point.every(task.parameter))
     estimate = partials.differentiate(evaluator, leaf, chosen[task.part :: task.parts])
-    # What moves nothing over the longer steps of the search moves nothing over H.
+    # An element that changes nothing over the longer steps of the search changes nothing over H.
     moving = np.flatnonzero((estimate.value != 0) | (estimate.uncertainty != 0) | estimate.kink)
     central, one_sided, book = np.zeros(estimate.index.size), np.zeros(estimate.index.size), np.zeros(0)
     for i in moving:
@@ -187,7 +190,7 @@ def perform(task: Slice) -> Differences:
 
 @dataclass(frozen=True)
 class Gradient:
-    """One parameter at one point: all three gradients, element by element, and what follows."""
+    """The three gradients of one parameter at one point, and the verdict."""
 
     point: Point
     parameter: str
@@ -208,9 +211,9 @@ class Gradient:
         return np.asarray(self.evidence.autodiff)
 
     def off(self, other: Array) -> tuple[float, float, float]:
-        """The mean and the largest |difference| of the hand-written gradient, and that relative to the largest entry.
+        """The mean and the largest |difference| from the hand-written gradient, and the latter relative to the largest entry.
 
-        `other` has all elements, or those that were differentiated.
+        `other` has all elements, or only those that were differentiated.
         """
         ours = self.analytic if other.size == self.analytic.size else self.analytic[self.evidence.estimate.index]
         error = differences(ours, other)
@@ -218,7 +221,7 @@ class Gradient:
 
 
 def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[str, Gradient]:
-    """The hand-written gradients at a point, and JAX's, against the differences of these parameters (in slices)."""
+    """Compares the hand-written gradients at a point with JAX's and with the differences, which come in slices."""
     params, x = point.params, point.x
     value, residuals = point.goal.fwd(params, x, **point.options)
     ours = flat(point.goal.bwd(residuals, 1.0)[0])
@@ -245,8 +248,8 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
 
 
 def _by_jax(point: Point, params: Any, x: Array) -> tuple[float, list[Array]]:
-    """The reference's loss and its gradients: JAX through the catalogue's reference of this net."""
-    from oracle import autodiff  # JAX is imported where it is needed: workers do without
+    """JAX's loss and gradients, from the catalogue's reference for this net."""
+    from oracle import autodiff  # imported here, because the workers do not need JAX
     from oracle.catalogue.models import two_layer_net as catalogued
 
     reference = catalogued.goal_by_mlp_last_relu if point.last_relu else catalogued.goal_by_mlp
@@ -255,14 +258,14 @@ def _by_jax(point: Point, params: Any, x: Array) -> tuple[float, list[Array]]:
 
 
 def _merged(parts: Sequence[Differences]) -> Differences:
-    """The slices of one parameter put together, in the order of its elements."""
+    """The slices of one parameter joined, in the order of its elements."""
     order = np.argsort(np.concatenate([part.estimate.index for part in parts]))
 
     def joined(arrays: Sequence[Array]) -> Array:
         whole = np.concatenate(arrays)
         return np.asarray(whole[order] if whole.size else whole)
 
-    # How often a search shrank its steps differs between slices, so its table of plain differences is left out.
+    # The tables of plain differences have different lengths in different slices, so they are left out.
     columns = {f.name: [getattr(part.estimate, f.name) for part in parts] for f in fields(Estimate) if f.name != "differences"}
     estimate = Estimate(**{name: joined(arrays) for name, arrays in columns.items()}, differences=np.zeros((order.size, 0)))
     return Differences(

@@ -1,4 +1,4 @@
-"""Convolutional nets on digits: their accuracies, and what training makes of the first filters."""
+"""Convolutional nets on digits: their accuracies, and their first filters before and after training."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ __all__ = ["EXPERIMENT", "section", "smoothness"]
 
 Array = NDArray[Any]
 
-EPOCHS, EPOCH = 20, 600  # of the full MNIST, and the steps of one
+EPOCHS, EPOCH = 20, 600  # the number of epochs on the full MNIST, and the steps of one epoch
 QUICK = {"lenet": 100, "simple_convnet": 80, "deep_convnet": 60}
-"""Steps of a quick run, with batches of half the size: about one epoch of the embedded digits."""
+"""The steps of a quick run, with batches of half the size; together about one epoch of the embedded digits."""
 NAMES = {"lenet": "LeNet", "simple_convnet": "SimpleConvNet", "deep_convnet": "DeepConvNet"}
 PUBLISHED = {"lenet": 0.989, "simple_convnet": 0.989, "deep_convnet": 0.9935}
-"""Test accuracies; LeNet's is our goal, the notes give none."""
-NEAR = 0.003  # of a published accuracy, after training as long: three standard errors of 10,000 digits
-LEARNED = 0.3  # test accuracy of a quick run from which on a net counts as one that learns: a guess has 0.1
-SMOOTH = 0.2  # a correlation of neighbours: six standard errors of the thousand that 30 filters have
+"""The test accuracies of the notes. They have none for LeNet; its number is our goal."""
+NEAR = 0.003
+"""The largest shortfall from a published accuracy: three standard errors for 10,000 digits."""
+LEARNED = 0.3
+"""The test accuracy of a quick run above which a net counts as learning; a guess has 0.1."""
+SMOOTH = 0.2
+"""The correlation of neighbouring weights above which filters count as smooth: six standard errors for the thousand pairs of 30
+filters."""
 
 
 def lessons(setting: Setting) -> list[Lesson]:
-    """One for each net."""
+    """One lesson for each net."""
     return [
         Lesson(
             setting.data,
@@ -42,12 +46,12 @@ def lessons(setting: Setting) -> list[Lesson]:
             every=60 if setting.quick else EPOCH,
             keep="conv1" if model == "simple_convnet" else "",
         )
-        for model in ("deep_convnet", "simple_convnet", "lenet")  # the longest first
+        for model in ("deep_convnet", "simple_convnet", "lenet")  # the longest lesson first
     ]
 
 
 def section(pieces: Sequence[Lesson], results: Sequence[Learned]) -> Section:
-    """The accuracies, and the filters of SimpleConvNet."""
+    """The accuracies of the nets, and the filters of SimpleConvNet."""
     quick = pieces[0].data is None
     found = {piece.model: result for piece, result in zip(pieces, results, strict=True)}
     found = {model: found[model] for model in NAMES}
@@ -110,7 +114,7 @@ def _about_filters(before: Array, after: Array) -> Claim:
 
 
 def smoothness(filters: Array) -> float:
-    """The correlation of neighbours within the filters (N, H, W): about 0 for noise, towards 1 for edges and blobs."""
+    """The correlation of neighbouring weights within the filters (N, H, W): about 0 for noise, near 1 for edges and blobs."""
     centred = filters - filters.mean(axis=(1, 2), keepdims=True)
     across = np.concatenate([(centred[:, :, 1:] * centred[:, :, :-1]).ravel(), (centred[:, 1:] * centred[:, :-1]).ravel()])
     return float(across.mean() / np.square(centred).mean())

@@ -1,4 +1,4 @@
-"""Multi-layer nets on digits: how the first weights, the optimizer and the rate of learning decide what is learned."""
+"""Multi-layer nets on digits: the effect of the first weights, of the optimizer and of the learning rate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["INITIALIZERS", "OPTIMIZERS", "RATES", "loss_curves", "of_initializer
 
 SIZES = (784, 100, 100, 100, 100, 10)
 BATCH = 128
-WINDOW = 50  # steps over which a loss is averaged: that of a single batch is noise
-LEARNING = 0.05  # by how much the loss must be below that of a guess, log(10), to count as learning
+WINDOW = 50  # steps over which a loss is averaged, because the loss of a single batch is noisy
+LEARNING = 0.05  # a net counts as learning if its loss is this much below log(10), the loss of a guess
 
 BY_INITIALIZER: dict[str, Any] = {"std 0.01": 0.01, "Xavier": "xavier", "He": "he"}
 BY_OPTIMIZER = {"SGD": 0.01, "Momentum": 0.01, "AdaGrad": 0.01, "RMSProp": 0.001, "Adam": 0.001}
-"""Rates: the book's, which has no RMSProp."""
+"""The learning rates of the book, which has no RMSProp."""
 PUBLISHED = {"SGD": "0.27", "Momentum": "0.12", "AdaGrad": "0.04", "Adam": "0.04"}
 BY_RATE = {"10": 10.0, "0.1": 0.1, "1e-10": 1e-10}
 
@@ -48,7 +48,7 @@ def final(learned: Learned) -> float:
 
 
 def loss_curves(name: str, words: str, found: Mapping[str, Learned]) -> Picture:
-    """The loss of each step, averaged over the last ones."""
+    """The curves of the losses, averaged over the last `WINDOW` steps."""
     lines = {
         label: (np.arange(1, learned.losses.size + 1), smoothed(learned.losses, WINDOW)) for label, learned in found.items()
     }
@@ -66,7 +66,7 @@ def _table(found: Mapping[str, Learned], published: Mapping[str, str] | None = N
 
 
 def of_initializers(found: Mapping[str, Learned]) -> Section:
-    """Std 0.01, Xavier and He compared in training."""
+    """The training with a standard deviation of 0.01, with Xavier's and with He's."""
     small, xavier, he = (final(found[name]) for name in BY_INITIALIZER)
     guess = float(np.log(10))
     steps = found["He"].losses.size
@@ -96,7 +96,7 @@ def of_initializers(found: Mapping[str, Learned]) -> Section:
 
 
 def of_optimizers(found: Mapping[str, Learned], *, quick: bool) -> Section:
-    """The optimizers on the same net."""
+    """The optimizers compared on the same net."""
     losses = {name: final(learned) for name, learned in found.items()}
     steps = found["SGD"].losses.size
     measured = ", ".join(f"{name} {loss:.2g}" for name, loss in losses.items())
@@ -128,7 +128,7 @@ def of_optimizers(found: Mapping[str, Learned], *, quick: bool) -> Section:
 
 
 def of_rates(found: Mapping[str, Learned]) -> Section:
-    """A rate that is too large, one that is right, one that is too small."""
+    """A learning rate that is too large, one that is right, and one that is too small."""
     large, right, small = found.values()
     first = float(small.losses[:WINDOW].mean())
     moved = abs(final(small) - first)

@@ -1,7 +1,7 @@
-"""The gradient method on x0^2 + x1^2 from (3, 2), as published with an integer start, and right.
+"""The gradient method on x0^2 + x1^2 from (3, 2), with the published integer start and with a float start.
 
-The published code writes x + h and x - h back into the array. In an array of integers they are cut off to 3 and 2, so the
-first "gradient" is (9 - 4) / 2h = 25000 instead of 6.
+The published code writes x + h and x - h back into the array. An array of integers truncates them to 3 and 2, so the first
+"gradient" is (9 - 4) / 2h = 25000 instead of 6.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Array = NDArray[Any]
 START = (3, 2)
 STEPS = 100
 H = 1e-4
-CLOSE = 1e-8  # of the exact result: what plain central differences with this h leave after so many steps
+CLOSE = 1e-8  # the relative error of the result that plain central differences with this h leave after these steps
 
 
 class Published(NamedTuple):
-    """A learning rate and what the note prints for it; the rate 1 is written as an integer there."""
+    """A learning rate and the result that the note prints for it. In the note the rate 1 is an integer."""
 
     rate: float
     result: tuple[str, str]
@@ -56,7 +56,7 @@ def sum_of_squares_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 def gradient_of_the_note(f: Callable[[Array], Any], x: Array) -> Array:
-    """Plain central differences, written back into `x` and into an array of its dtype, as the note has them."""
+    """The note's central differences, which write into `x` and into an array of its dtype."""
     gradient = np.zeros_like(x)
     for i in range(x.size):
         here = x[i]
@@ -70,11 +70,14 @@ def gradient_of_the_note(f: Callable[[Array], Any], x: Array) -> Array:
 
 
 class Run(NamedTuple):
-    """Where the method ended, the first gradient, and the step from which on the gradient was 0 (None if it never was)."""
+    """A run of the gradient method."""
 
     end: Array
+    """The last point."""
     first: Array
+    """The first gradient."""
     frozen: int | None
+    """The first step with a gradient of 0; None if there was none."""
 
 
 def descend(start: Array, rate: float, steps: int = STEPS) -> Run:
@@ -89,7 +92,7 @@ def descend(start: Array, rate: float, steps: int = STEPS) -> Run:
 
 
 def section() -> Section:
-    """The published numbers, reproduced and refuted."""
+    """Reproduces the published numbers, and shows that they are wrong."""
     integers = np.array(START, np.int64)
     floats = integers.astype(np.float64)
     rows, claims = [], []
@@ -142,12 +145,12 @@ def section() -> Section:
 
 
 def _printed(x: Array) -> tuple[str, ...]:
-    """The two numbers as NumPy prints them."""
+    """The two numbers in NumPy's format."""
     return tuple(np.array2string(x).strip("[]").split())
 
 
 def _refusal(call: Callable[[], object]) -> str:
-    """What the call says when it refuses its argument; empty if it does not."""
+    """The message of the TypeError that the call raises; empty if it raises none."""
     try:
         call()
     except TypeError as error:

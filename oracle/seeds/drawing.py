@@ -37,14 +37,14 @@ RULES: dict[str, Any] = {
     "text.parse_math": False,
     "path.simplify_threshold": 0.3,
 }
-POINTS = 120  # of a drawn line, at most: a picture is some kilobytes, and more could not be told apart
-DIGITS = 3  # significant digits of what is drawn: the others may be rounding, and would change the file for nothing
-BINS = 30  # of a histogram
-PANEL = (2.6, 2.0)  # inches of one panel
+POINTS = 120  # the largest number of points of a line; more are not visible and make the file larger
+DIGITS = 3  # significant digits of drawn numbers; further digits may be rounding, and would change the file without need
+BINS = 30  # bins of a histogram
+PANEL = (2.6, 2.0)  # width and height of a panel in inches
 
 
 class Panel(NamedTuple):
-    """Some lines in one frame, by their names; each has its x and its y."""
+    """A frame with some lines. `lines` has the x and y values of each line by its name."""
 
     title: str
     lines: Mapping[str, tuple[Any, Any]]
@@ -53,20 +53,20 @@ class Panel(NamedTuple):
     log_x: bool = False
     log_y: bool = False
     limits: tuple[float, float] | None = None
-    """Of y."""
+    """The lower and upper end of the y axis."""
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Every picture is made inside: with our settings, whatever those of the process."""
-    import matplotlib.style  # half a second, which only a page with pictures pays
+    """Applies our settings of matplotlib instead of those of the process. Every picture is made inside."""
+    import matplotlib.style  # imported here, because it takes half a second that only pages with pictures need
 
     with matplotlib.style.context(["default", RULES]):
         yield
 
 
 def curves(name: str, words: str, panels: Sequence[Panel], *, columns: int = 3, size: tuple[float, float] = PANEL) -> Picture:
-    """Lines in panels beside and below each other; one legend where all panels have the same lines."""
+    """Panels with lines in rows and columns; a single legend if all panels have the same lines."""
     return Picture(name, words, partial(_curves, list(panels), columns, size))
 
 
@@ -95,7 +95,7 @@ def _curves(panels: Sequence[Panel], columns: int, size: tuple[float, float]) ->
 
 
 def _scaled(axis: Axis, *, logarithmic: bool, integer: bool) -> None:
-    """Few ticks, with plain numbers."""
+    """Sets few ticks with plain numbers."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     if not logarithmic:
@@ -108,7 +108,7 @@ def _scaled(axis: Axis, *, logarithmic: bool, integer: bool) -> None:
 
 
 def histograms(name: str, words: str, rows: Mapping[str, Sequence[Array]], limits: tuple[float, float]) -> Picture:
-    """A row of histograms for each name, one for each layer; values outside the limits count at the ends."""
+    """A row of histograms for each name, one for each layer. Values outside the limits count in the first or last bin."""
     heights = {label: [np.histogram(np.clip(a, *limits), BINS, limits)[0] for a in arrays] for label, arrays in rows.items()}
     return Picture(name, words, partial(_histograms, heights, limits))
 
@@ -132,7 +132,7 @@ def _histograms(rows: Mapping[str, Sequence[Array]], limits: tuple[float, float]
 
 
 def images(name: str, words: str, rows: Mapping[str, Array], *, columns: int = 15) -> Picture:
-    """Small grey images (N, H, W) in a mosaic for each name, each image from black, its least value, to white, its largest."""
+    """A mosaic of small grey images (N, H, W) for each name. The minimum of each image is black, and its maximum white."""
     return Picture(name, words, partial(_images, dict(rows), columns))
 
 
@@ -147,7 +147,7 @@ def _images(rows: Mapping[str, Array], columns: int) -> str:
 
 
 def written(figure: Figure) -> str:
-    """The figure as SVG without a date, coordinates to a hundredth of a point."""
+    """The figure as SVG without a date, with coordinates rounded to a hundredth of a point."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = re.sub(r"font-family: [^;]*;", "font-family: sans-serif;", stream.getvalue())
@@ -156,7 +156,7 @@ def written(figure: Figure) -> str:
 
 
 def smoothed(losses: Any, window: int) -> Array:
-    """The mean of the last `window` losses at each step, or of those there are."""
+    """The mean of the last `window` losses at each step, or of all so far if there are fewer."""
     total = np.cumsum(np.concatenate([[0.0], np.asarray(losses, np.float64)]))
     end = np.arange(1, total.size)
     start = np.maximum(end - window, 0)
@@ -164,7 +164,7 @@ def smoothed(losses: Any, window: int) -> Array:
 
 
 def grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure and its frames, row by row, each of this size in inches."""
+    """A figure and its frames, row by row. `size` is the width and height of a frame in inches."""
     from matplotlib.figure import Figure
 
     columns = min(columns, count)
@@ -186,12 +186,12 @@ def _mosaic(stack: Array, columns: int) -> Array:
 
 
 def _spread(count: int) -> Array:
-    """At most POINTS of so many places, the first and the last among them."""
+    """At most POINTS of `count` indices, spread evenly, including the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
 
 
 def _rounded(values: Any) -> Array:
-    """The values to a few significant digits; what is not finite is not drawn."""
+    """The values rounded to a few significant digits; values that are not finite become NaN, which is not drawn."""
     array = np.asarray(values, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         place = np.floor(np.log10(np.abs(array)))

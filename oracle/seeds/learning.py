@@ -1,4 +1,4 @@
-"""A net that learns digits: what one lesson is, and what comes of it. The experiments on digits are made of lessons."""
+"""A lesson: the training of one net on digits. The experiments on digits consist of lessons."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ OPTIMIZERS: dict[str, Callable[[float], GradientTransformation]] = {
     "RMSProp": partial(pn.optimizers.rmsprop, decay=0.99),
     "Adam": pn.optimizers.adam,
 }
-"""As the book has them."""
+"""The optimizers with the book's definitions."""
 
-LOOKED_AT = {True: 1000, False: 10_000}  # digits of the training set, at most, whose accuracy is measured; quick or not
-TOGETHER = 100  # digits whose accuracy is measured at once: the activations of many more would not fit into a cache
+LOOKED_AT = {True: 1000, False: 10_000}  # the largest number of training digits that are tested, in a quick run and a full one
+TOGETHER = 100  # digits that are tested at once; the activations of many more do not fit into a cache
 
 
 class Lesson(NamedTuple):
-    """One net and how it is trained; in float32, from a key of its own."""
+    """One net and its training, in float32 and with its own random key."""
 
     data: Path | None
     optimizer: str
@@ -45,39 +45,43 @@ class Lesson(NamedTuple):
     steps: int
     batch: int
     model: str = "multi_layer_net"
-    """Of purenet.models, or a module."""
+    """The name of a module in purenet.models, or of any other module."""
     images: bool = False
-    """Whether the model takes images of one channel, not rows of pixels."""
+    """Whether the model takes images of one channel instead of rows of pixels."""
     goal: Mapping[str, Any] = {}
-    """Options of the model's goal, and of its init."""
+    """The options of the model's goal."""
     init: Mapping[str, Any] = {}
+    """The options of the model's init."""
     digits: int | None = None
-    """Only so many of the training set."""
+    """The number of training digits that are used; None: all."""
     held_out: int = 0
-    """How many of those are kept for validation instead; 0: the test set judges."""
+    """The number of these that are kept for validation and tested instead of the test set."""
     every: int = 0
-    """Steps between two looks at the accuracies; 0: only one, at the end."""
+    """The number of steps between two tests; 0: a single test at the end."""
     keep: str = ""
-    """The stage whose weights are wanted, before and after."""
+    """The stage whose weights before and after the training are kept."""
     key: int = 0
 
 
 class Learned(NamedTuple):
-    """What came of a lesson."""
+    """The results of a lesson."""
 
     losses: Array
-    """Of each step, on its batch."""
+    """The loss of each step on its batch."""
     looks: Array
-    """After how many steps the accuracies were measured."""
+    """The step of each test."""
     train: Array
+    """The accuracy on training digits at each test."""
     test: Array
+    """The accuracy on test digits at each test."""
     finite: bool
-    """Whether the loss was finite to the end; if not, the lesson ended there."""
+    """Whether the loss was finite to the end; if not, the lesson ended early."""
     kept: tuple[Array, Array] | None
+    """The weights of `Lesson.keep` before and after the training."""
 
 
 def learn(lesson: Lesson) -> Learned:
-    """One lesson, from the first weights to the last."""
+    """Trains the net of one lesson, and tests it."""
     model = importlib.import_module(lesson.model if "." in lesson.model else f"purenet.models.{lesson.model}")
     goal: Op = model.goal(**lesson.goal)
     train, test = _digits(lesson)
@@ -105,7 +109,7 @@ def learn(lesson: Lesson) -> Learned:
 
 
 def _digits(lesson: Lesson) -> tuple[Digits, Digits]:
-    """What is learned, and what judges it."""
+    """The digits to train with and the digits to test with."""
     train, test = digits_of(lesson.data)
     if lesson.digits is not None:
         train = train.take(np.arange(lesson.digits))
@@ -115,13 +119,13 @@ def _digits(lesson: Lesson) -> tuple[Digits, Digits]:
 
 
 def _pixels(digits: Digits, lesson: Lesson) -> Array:
-    """As the model wants them: images of one channel, or rows."""
+    """The pixels in the form that the model takes: images of one channel, or rows."""
     rows = scaled(digits.images, np.float32)
     return rows.reshape(-1, 1, 28, 28) if lesson.images else rows
 
 
 def _batches(digits: Digits, lesson: Lesson) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Batches of digits that judge, each with its size."""
+    """The test digits in batches, each with its size."""
     for start in range(0, len(digits.labels), TOGETHER):
         some = digits.take(np.arange(start, min(start + TOGETHER, len(digits.labels))))
         yield len(some.labels), {"x": _pixels(some, lesson), "loss": {"labels": some.labels}}

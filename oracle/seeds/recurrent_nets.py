@@ -1,4 +1,4 @@
-"""Recurrent nets that read a text that every Python has, with clipped gradients and without."""
+"""Recurrent nets that learn a text, with and without gradient clipping. The text comes with every Python."""
 
 from __future__ import annotations
 
@@ -27,41 +27,43 @@ Array = NDArray[Any]
 CELLS = ("rnn", "lstm", "gru")
 PROMPT = "The value of "
 WINDOW = 20  # steps over which a loss is averaged
-TEXTS, LENGTH = 32, 25  # how many pieces of the text are read side by side, and how many characters before each update
-RATE = 5.0  # of SGD: large, so that it matters whether gradients are clipped
-EXPLODED = 10.0  # times as large as its median: a norm that is called an explosion
+TEXTS, LENGTH = 32, 25  # the number of parts of the text that are read in parallel, and of characters before each update
+RATE = 5.0  # the learning rate of SGD: so large that clipping matters
+EXPLODED = 10.0  # a norm this many times the median norm of clipped training counts as an explosion
 
 
 class Reading(NamedTuple):
-    """A cell that reads, and how it is trained."""
+    """A recurrent cell and its training."""
 
     label: str
     cell: str
     optimizer: str
     rate: float
     clip: float | None
-    """Of the norm of all gradients together; None: they are not clipped."""
+    """The limit of the norm of all gradients together; None: no clipping."""
     characters: int
-    """Of the text."""
+    """The number of characters of the text that are read."""
     hidden: int
     steps: int
     sampled: int = 0
-    """How many characters it writes at the end."""
+    """The number of characters that the net writes at the end."""
 
 
 class Read(NamedTuple):
-    """What came of it."""
+    """The results of a training."""
 
     losses: Array
-    """Of each step, in nats for each character."""
+    """The loss of each step, in nats per character."""
     norms: Array
-    """Of the gradients, before they were clipped."""
+    """The norm of the gradients of each step, before clipping."""
     alphabet: int
+    """The number of different characters."""
     sample: str
+    """The text that the net has written."""
 
 
 def topics_text() -> str:
-    """Python's help topics in alphabetical order, a text that every Python has."""
+    """Python's help topics in alphabetical order."""
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name] for name in sorted(topics))
@@ -69,13 +71,13 @@ def topics_text() -> str:
 
 @lru_cache(maxsize=1)
 def text_of(characters: int) -> tuple[str, Array]:
-    """The first characters of that text: those that occur, and the text as their numbers."""
+    """The first `characters` of that text: the alphabet that occurs, and the text as indices into it."""
     alphabet, ids = np.unique(np.array(list(topics_text()[:characters])), return_inverse=True)
     return "".join(alphabet), ids.astype(np.int64)
 
 
 def measured(norms: list[float]) -> GradientTransformation:
-    """Notes the norm of the gradients and passes them on."""
+    """Appends the norm of the gradients to `norms` and does not change them."""
 
     def update(grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:
         norms.append(float(np.sqrt(sum(np.square(g, dtype=np.float64).sum() for g in optree.tree_leaves(grads)))))
@@ -90,7 +92,7 @@ def _optimizer(reading: Reading, norms: list[float]) -> GradientTransformation:
 
 
 def read(reading: Reading) -> Read:
-    """The text again and again, a window at a time: truncated backpropagation through time."""
+    """Trains on the text repeatedly, one window at a time (truncated backpropagation through time)."""
     alphabet, ids = text_of(reading.characters)
     streams = ids[: ids.size // TEXTS * TEXTS].reshape(TEXTS, -1)
     init_key, run_key, sample_key = pn.random.split(pn.random.key(0), 3)
@@ -103,9 +105,9 @@ def read(reading: Reading) -> Read:
     windows = (streams.shape[1] - 1) // LENGTH
     for i in range(reading.steps):
         start = i % windows * LENGTH
-        seen, following = (streams[:, begin : begin + LENGTH] for begin in (start, start + 1))
+        current, following = (streams[:, begin : begin + LENGTH] for begin in (start, start + 1))
         try:
-            state, metrics = step(state, {"net": {"rnn": {"ids": seen}}, "loss": {"labels": following}})
+            state, metrics = step(state, {"net": {"rnn": {"ids": current}}, "loss": {"labels": following}})
         except training.NotFinite:
             break
         losses.append(metrics["loss"])
@@ -118,7 +120,7 @@ def read(reading: Reading) -> Read:
 
 
 def readings(setting: Setting) -> list[Reading]:
-    """Three cells with Adam; then the simple one with SGD, clipped and not."""
+    """Three cells with Adam, then the simple cell with SGD, with and without clipping."""
     characters, hidden, steps, sampled = (100_000, 100, 80, 200) if setting.quick else (450_000, 256, 6000, 500)
     read_well = [
         Reading(cell, cell, "Adam", 0.005, 1.0, characters, hidden, steps, sampled * (cell == "gru")) for cell in CELLS
@@ -131,7 +133,7 @@ def readings(setting: Setting) -> list[Reading]:
 
 
 def of_reading(pieces: Sequence[Reading], results: Sequence[Read]) -> Section:
-    """The three cells compared, and what one of them writes."""
+    """The three cells compared, and a text that one of them writes."""
     found = {piece.cell: result for piece, result in zip(pieces, results, strict=True)}
     guess = float(np.log(results[0].alphabet))
     ends = {cell: _end(r) for cell, r in found.items()}
@@ -168,7 +170,7 @@ def of_reading(pieces: Sequence[Reading], results: Sequence[Read]) -> Section:
 
 
 def of_clipping(pieces: Sequence[Reading], results: Sequence[Read]) -> Section:
-    """SGD at a large rate, with clipped gradients and without."""
+    """SGD at a large learning rate with and without clipping."""
     found = {piece.label: result for piece, result in zip(pieces, results, strict=True)}
     clipped, free = found["clipped"], found["not clipped"]
     rows = [(label, f"{_end(r):.2f}", f"{np.median(r.norms):.2g}", f"{r.norms.max():.2g}") for label, r in found.items()]

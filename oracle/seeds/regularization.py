@@ -1,4 +1,4 @@
-"""Batch norm against none, overfitting and what helps against it, and a random search of hyperparameters."""
+"""Nets with and without batch norm, remedies for overfitting, and a random search of hyperparameters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = [
 ]
 
 BATCH = 100
-EPOCH = 10  # steps of 1,000 digits
+EPOCH = 10  # steps of an epoch of 1,000 digits
 SCALES = np.logspace(0, -4, 16)
-DRAWN = 3  # scales of which one has its own curves in the picture
-LEARNED = 0.2  # accuracy on the training set from which on a net counts as one that learns: a guess has 0.1
-FEW = 300  # digits to overfit
-NOISE = 0.03  # of a gap: nearly two standard errors of an accuracy of 0.8 on 1,000 digits
-EVERY = 10  # epochs between two looks
-VALIDATION = 100
-BEST = 3  # trials of a random search that are shown
+DRAWN = 3  # one of this many scales has its own curves in the picture
+LEARNED = 0.2  # the training accuracy above which a net counts as learning; a guess has 0.1
+FEW = 300  # training digits in the experiment on overfitting
+NOISE = 0.03  # nearly two standard errors of an accuracy of 0.8 on 1,000 digits; a claim needs a larger difference
+EVERY = 10  # epochs between two tests
+VALIDATION = 100  # digits that are held out in a random search
+BEST = 3  # trials of a random search in the table
 
 
 # --------------------------------------------------------------------------------------------------- batch norm
@@ -59,7 +59,7 @@ def _with_and_without(setting: Setting) -> list[Lesson]:
 
 
 def of_batch_norm(pieces: Sequence[Lesson], results: Sequence[Learned]) -> Section:
-    """At how many scales of the first weights each net learns."""
+    """The number of scales of the first weights at which each net learns."""
     scales = [float(piece.init["initializer"]) for piece in pieces[::2]]
     ours, plain = results[::2], results[1::2]
     rows = [(f"{scale:.1e}", _accuracy(a), _accuracy(b)) for scale, a, b in zip(scales, ours, plain, strict=True)]
@@ -129,7 +129,7 @@ def _lesson(setting: Setting, epochs: int, model: str = "multi_layer_net", **opt
 
 
 def few_digits(setting: Setting) -> list[Lesson]:
-    """Without help; with weight decay; with dropout, ours and the book's."""
+    """Lessons without regularization, with weight decay, with our dropout and with the book's."""
     epochs = 150 if setting.quick else 300
     return [
         _lesson(setting, epochs),
@@ -140,9 +140,9 @@ def few_digits(setting: Setting) -> list[Lesson]:
 
 
 def of_overfitting(pieces: Sequence[Lesson], results: Sequence[Learned]) -> Section:
-    """The gap between the accuracies on what was learned and on what was not.
+    """The gap between the accuracies on training and on test digits.
 
-    Our dropout makes up for the mask in training, the book's does not.
+    Our dropout divides by 1 - rate in training, so that the mask does not change the mean; the book's does not.
     """
     plain, decay, ours, book = results
     found = {"none": plain, "decay": decay, "dropout": ours, "book's dropout": book}
@@ -226,7 +226,7 @@ OVERFITTING = Experiment(few_digits, learn, lambda pieces, results: [of_overfitt
 
 
 def trials(setting: Setting) -> list[Lesson]:
-    """Rates and decays, uniform in their logarithms."""
+    """Lessons with random learning rates and decays, whose logarithms are uniform."""
     count, epochs = (20, 15) if setting.quick else (100, 50)
     sizes = (784, *[100] * 6, 10)
     rate_key, decay_key = random.split(random.key(0))
@@ -249,7 +249,7 @@ def trials(setting: Setting) -> list[Lesson]:
 
 
 def of_search(pieces: Sequence[Lesson], results: Sequence[Learned]) -> Section:
-    """Which rates and decays gave the best accuracy on digits that were not learned."""
+    """The learning rates and decays with the best accuracy on held-out digits."""
     order = np.argsort([-r.test[-1] for r in results], kind="stable")
     best = [(pieces[i], results[i]) for i in order[:BEST]]
     rows = [(f"{p.rate:.2g}", f"{p.goal['l2']:.1e}", f"{r.test[-1]:.2f}") for p, r in best]

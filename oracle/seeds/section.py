@@ -1,4 +1,4 @@
-"""What a replay of the notes has to say, for a terminal of 80 columns and as markdown with pictures."""
+"""The results of the experiments as text for a terminal of 80 columns, and as Markdown with pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 80
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are to be printed; a line break in a header is kept in the terminal alone."""
+    """A table of printed cells. A line break in a header counts only in the terminal."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -25,30 +25,34 @@ class Table:
 
 @dataclass(frozen=True)
 class Quote:
-    """A message of ours, word for word."""
+    """A message of the checker, quoted literally."""
 
     words: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing in a file of its own. The page shows it, a terminal names it."""
+    """A drawing in its own file. The page shows it; the text for a terminal leaves it out."""
 
     name: str
-    """Of the file, without a folder: `valley.svg`."""
+    """The name of the file without a folder: `valley.svg`."""
     words: str
+    """A description."""
     draw: Callable[[], str] = field(repr=False)
-    """Gives the SVG. It takes a second, which is not spent where nobody looks."""
+    """Returns the SVG. It takes a second, so it is called only if the page is written."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that was checked, in words. `holds` is None where this run is too small to tell."""
+    """A claim that the run has checked."""
 
     words: str
     holds: bool | None
+    """None if the run is too small to decide."""
     published: str = ""
+    """The published result."""
     measured: str = ""
+    """Our result."""
     because: str = ""
     """Why a published claim does not hold here. Only a claim without such a reason makes the run fail."""
 
@@ -67,7 +71,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Section:
-    """One system of the notes: what it gives, and what we claim of it. The white space of prose does not matter."""
+    """The results of one experiment and the claims about them. White space in prose does not matter."""
 
     title: str
     parts: tuple[str | Table | Quote | Picture, ...]
@@ -79,12 +83,12 @@ class Section:
 
 
 def below(error: float, bound: float) -> str:
-    """`error`, or that it is below `bound`: the digits of rounding errors differ between machines and runs."""
+    """`error`, or `< bound` if it is smaller, because the digits of rounding errors differ between machines and runs."""
     return f"< {bound:g}" if error < bound else f"{error:.1e}"
 
 
 def text(sections: Sequence[Section]) -> str:
-    """For a terminal."""
+    """The sections as text for a terminal."""
     blocks = []
     for section in sections:
         blocks.append(f"{section.title}\n{'=' * len(section.title)}")
@@ -94,7 +98,7 @@ def text(sections: Sequence[Section]) -> str:
 
 
 def page(sections: Sequence[Section], folder: str = "seeds") -> str:
-    """As markdown. The pictures lie in `folder`, beside the page."""
+    """The sections as Markdown. The page expects the pictures in `folder`, next to it."""
     blocks = ["# The published notes", _totals(sections)]
     for section in sections:
         blocks.append(f"## {escape(section.title)}")
@@ -104,7 +108,7 @@ def page(sections: Sequence[Section], folder: str = "seeds") -> str:
 
 
 def pictures(sections: Sequence[Section]) -> dict[str, str]:
-    """All pictures, drawn, by the names of their files."""
+    """The SVG of each picture, by the name of its file."""
     found = [part for section in sections for part in section.parts if isinstance(part, Picture)]
     return {picture.name: picture.draw() for picture in found}
 

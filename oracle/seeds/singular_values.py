@@ -1,6 +1,6 @@
-"""The gradient of a recurrent net against the number of steps that it goes back, by the largest singular value of its weights.
+"""How the gradient of a recurrent net grows or vanishes with the steps back, by the largest singular value of its weights.
 
-At a state of 0 the slope of tanh is 1: each step back multiplies the gradient by the transposed matrix and nothing else.
+At a state of 0 the slope of tanh is 1, so each step back multiplies the gradient only by the transposed matrix.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Array = NDArray[Any]
 UNITS, STEPS = 50, 40
 SHOWN = (1, 10, 20, 40)
 LARGEST = (0.5, 0.9, 1.0, 1.1, 2.0)
-"""Singular values, of which a matrix has this one as its largest."""
+"""The largest singular values of the matrices."""
 KINDS = ("orthogonal", "normal")
 
 
 def matrix(kind: str, largest: float) -> Array:
-    """Weights whose largest singular value is `largest`: all of them (orthogonal), or one (normal)."""
+    """Weights whose largest singular value is `largest`; if they are orthogonal, all singular values are."""
     key = pn.random.key(0)
     w = pn.random.orthogonal(key, UNITS) if kind == "orthogonal" else pn.random.normal(key, (UNITS, UNITS))
     return np.asarray(w * (largest / np.linalg.norm(w, 2)))
 
 
 def gradient_norms(wh: Array, steps: int = STEPS) -> Array:
-    """The norm of the gradient in the first state, of a gradient of norm 1 in the state after 1, 2, ... steps."""
+    """The norm of the gradient by the first state, if the gradient by the state after 1, 2, ... steps has the norm 1."""
     params = {"wx": np.zeros((1, len(wh))), "wh": wh}
     dy = np.full((1, len(wh)), len(wh) ** -0.5)
     norms = []
@@ -47,7 +47,7 @@ def gradient_norms(wh: Array, steps: int = STEPS) -> Array:
 
 
 def section(found: Mapping[tuple[str, float], Array]) -> Section:
-    """A table and the curves, and for which singular values the gradient grows."""
+    """A table, curves, and the singular values for which the gradient grows."""
     rows = [(f"{kind}, {largest:g}", *(f"{norms[t - 1]:.1e}" for t in SHOWN)) for (kind, largest), norms in found.items()]
     panels = [
         Panel(

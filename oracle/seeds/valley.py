@@ -1,4 +1,4 @@
-"""Optimizers on f(x, y) = x^2 / 20 + y^2, a valley that is flat along x and steep across it, from (-7, 2)."""
+"""Optimizers on f(x, y) = x^2 / 20 + y^2, a valley that is flat along x and steep along y, from (-7, 2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 START = (-7.0, 2.0)
 STEPS = 30
 RATES = {"SGD": 0.95, "Momentum": 0.1, "AdaGrad": 1.5, "RMSProp": 0.3, "Adam": 0.3}
-"""The book's; it has no RMSProp."""
+"""The learning rates of the book, which has no RMSProp."""
 
 
 @pn.Op
@@ -38,7 +38,7 @@ def valley_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 def path(optimizer: GradientTransformation, steps: int = STEPS) -> Array:
-    """All places on the way, the start first."""
+    """All points of the path, beginning with the start."""
     x = np.array(START)
     places, state = [x], optimizer.init(x)
     for _ in range(steps):
@@ -50,12 +50,12 @@ def path(optimizer: GradientTransformation, steps: int = STEPS) -> Array:
 
 
 def way_across(places: Array) -> float:
-    """How far a path goes across the valley, to and fro; straight to the bottom it is 2."""
+    """The total distance that a path moves across the valley, in both directions; the direct way to the bottom has 2."""
     return float(np.abs(np.diff(places[:, 1])).sum())
 
 
 def section(rates: Mapping[str, float] = RATES) -> Section:
-    """The paths, drawn, and how much each zigzags."""
+    """The paths, and how much each zigzags."""
     paths = {f"{name} {rate:g}": path(OPTIMIZERS[name](rate)) for name, rate in rates.items()}
     zigzags = {name: way_across(places) for name, places in paths.items()}
     rows = [
@@ -81,7 +81,7 @@ def section(rates: Mapping[str, float] = RATES) -> Section:
 
 
 def _drawn(paths: Mapping[str, Array]) -> str:
-    """Each path on the heights of the valley."""
+    """Draws each path over the contour lines of the valley."""
     with drawing():
         figure, frames = grid(len(paths), 3, (2.6, 1.9))
         angle = np.linspace(0, 2 * np.pi, 41)

@@ -1,4 +1,4 @@
-"""Word vectors: CBOW with negative sampling, on the words of Python's help topics."""
+"""Word vectors: CBOW with negative sampling on the words of Python's help topics."""
 
 from __future__ import annotations
 
@@ -23,34 +23,37 @@ __all__ = ["EXPERIMENT", "Corpus", "Vectors", "Words", "corpus_of", "learn", "ne
 
 Array = NDArray[Any]
 
-SIDE = 3  # words before and after that are the context of a word
-LEAST = 10  # times that a word must occur
-NEGATIVES = 5
-SIZE = 64  # of a vector
+SIDE = 3  # the context of a word is this many words on each side
+LEAST = 10  # rarer words are left out
+NEGATIVES = 5  # negative samples for each word
+SIZE = 64  # entries of a vector
 BATCH = 256
-RATE = 0.01  # of Adam
-OFTEN = 1e-3  # the share of the text from which on a word is thinned out, as in the original program
+RATE = 0.01  # the learning rate of Adam
+OFTEN = 1e-3  # words with a larger share of the text are left out at random, as in the original program
 PAIRS = (("list", "tuple"), ("int", "float"), ("true", "false"), ("left", "right"), ("integer", "string"), ("first", "second"))
-"""Words that a reader of the text holds for related."""
-WINDOW = 100
+"""Pairs of words that are related in this text."""
+WINDOW = 100  # steps over which the loss is averaged
 
 
 class Words(NamedTuple):
-    """How long the vectors are trained."""
+    """The training of the vectors."""
 
     steps: int
 
 
 class Corpus(NamedTuple):
-    """The words that occur often enough, how often, and the text as their numbers, thinned out."""
+    """The vocabulary and the text."""
 
     words: tuple[str, ...]
+    """The words that occur often enough."""
     counts: Array
+    """The number of times that each occurs."""
     ids: Array
+    """The text as indices of words, without some of the frequent ones."""
 
 
 class Vectors(NamedTuple):
-    """A row of unit length for each word, and how the loss fell."""
+    """A row of unit length for each word, and the loss of each step."""
 
     words: tuple[str, ...]
     rows: Array
@@ -58,7 +61,7 @@ class Vectors(NamedTuple):
 
 
 def corpus_of(text: str, key: Array) -> Corpus:
-    """The words of a text. Of the frequent ones some are left out at random: they say little about their neighbours."""
+    """The words of a text. Frequent words are left out at random, because they carry little information about neighbours."""
     found = re.findall(r"[a-z]+", text.lower())
     often = [(word, count) for word, count in Counter(found).most_common() if count >= LEAST]
     number = {word: i for i, (word, _) in enumerate(often)}
@@ -69,7 +72,7 @@ def corpus_of(text: str, key: Array) -> Corpus:
 
 
 def learn(task: Words) -> Vectors:
-    """The vectors of the context words, whose mean tells which word stands between them."""
+    """Trains the vectors of the context words, whose mean predicts the word between them."""
     thin_key, init_key, order_key, run_key, draw_key = pn.random.split(pn.random.key(0), 5)
     words, counts, ids = corpus_of(topics_text(), thin_key)
     contexts, targets = word2vec.windows(ids, SIDE)
@@ -88,21 +91,21 @@ def learn(task: Words) -> Vectors:
 
 
 def nearest(vectors: Vectors, word: str, count: int = 5) -> list[str]:
-    """The words whose vectors point most in the direction of this one's."""
+    """The words whose vectors have the largest cosine with the vector of this word."""
     i = vectors.words.index(word)
     order = np.argsort(-(vectors.rows @ vectors.rows[i]), kind="stable")
     return [vectors.words[j] for j in order if j != i][:count]
 
 
 def rank(vectors: Vectors, a: str, b: str) -> float:
-    """The share of all words that are nearer to `a` than `b` is: 0 for the nearest, 0.5 on average by chance."""
+    """The share of all words that are closer to `a` than `b` is: 0 for the closest, 0.5 on average by chance."""
     i, j = vectors.words.index(a), vectors.words.index(b)
     near = vectors.rows @ vectors.rows[i]
     return float((np.delete(near, i) > near[j]).mean())
 
 
 def section(pieces: Sequence[Words], results: Sequence[Vectors]) -> Section:
-    """The neighbours of some words, and how near related words are among all."""
+    """The closest words of some words, and the ranks of related words."""
     (vectors,) = results
     ranks = {f"{a}, {b}": rank(vectors, a, b) for a, b in PAIRS if a in vectors.words and b in vectors.words}
     rows = [(a, ", ".join(nearest(vectors, a))) for a, _ in PAIRS if a in vectors.words]

@@ -1,4 +1,4 @@
-"""Optimizers, schedules and trainings, followed step by step beside those of another library."""
+"""Runs of optimizers, schedules and whole trainings, compared step by step with those of another library."""
 
 from oracle.trajectory.optimizers import run, run_schedule
 from oracle.trajectory.spec import Problem, ScheduleSpec, SlotRow, Trajectory, TrajectorySpec

@@ -1,4 +1,4 @@
-"""The gradient of a smooth loss at many points: Romberg's differences with fixed steps, for the runs of an optimizer."""
+"""The gradient of a smooth loss at many points, for the runs of an optimizer: finite differences with fixed step sizes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ __all__ = ["gradient"]
 Tree = Any
 
 STEPS = tuple(2.0**-k for k in range(3, 8))
-AGREE = 1e-10  # of the largest entry: how near the last two orders must be
+"""The step sizes. The parameters and the losses here are of the size of 1; for others the two last orders disagree."""
+AGREE = 1e-10
+"""The largest difference of the last two orders of extrapolation, as a fraction of the largest entry. Larger, and inaccurate
+gradients are used; smaller, and the slower `partials` computes most of them."""
 
 
 def gradient(loss: Callable[[Tree], Any], params: Tree) -> Tree:
-    """The gradient by Romberg's differences at five steps; where the last two orders disagree, by `partials`.
+    """The gradient by central differences at five step sizes, extrapolated; if the last two orders disagree, by `partials`.
 
-    That measures noise, looks for kinks and controls the size of its steps. A smooth loss at 50 points needs none of it.
+    `partials` also measures noise, looks for kinks and chooses its step sizes, which a smooth loss does not need.
     """
     leaves, structure = optree.tree_flatten(params)
     moving = [np.array(leaf, np.float64) for leaf in leaves]

@@ -1,11 +1,11 @@
-"""Optimizers, step by step: three runs of K steps on a small loss, which must not part.
+"""Optimizers, step by step: three runs of K steps on a small loss, which must agree.
 
     ours        hand-written gradients and our optimizer
     numerical   central differences and our optimizer
     reference   JAX's gradients of an independently written loss, and the optimizer of another library
 
-Parameters and every slot of the state are compared at every step. If ours parts from the reference alone, the optimizer is
-another one; if it parts from both others, the gradient is wrong. How far apart is too far, `tolerance` says.
+The parameters and every slot of the state are compared at every step; `tolerance` defines how far they may differ. If our run
+departs only from the reference, our optimizer computes something else; if it departs from both others, our gradient is wrong.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ __all__ = ["run", "run_schedule"]
 Array = NDArray[Any]
 Tree = Any
 
-ULPS = 16  # of a scheduled rate: a power and a product, rounded here and there
+ULPS = 16
+"""The tolerance of a scheduled rate in ulps. A schedule is a power and a few products, which two libraries round differently;
+smaller, and right schedules fail; larger, and small errors of a formula pass."""
 
 
 def run(spec: TrajectorySpec, steps: int = 50, seed: int = 0) -> Trajectory:
@@ -51,7 +53,7 @@ def run(spec: TrajectorySpec, steps: int = 50, seed: int = 0) -> Trajectory:
 
 
 def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
-    """The schedule at counts 0, 1, ...: equal to its reference but for rounding. The first step that is off is a count."""
+    """The schedule at counts 0, 1, ... compared with its reference; `first` of the result is a count."""
     if counts < 1:
         raise ValueError(f"run_schedule: counts must be at least 1, got {counts}")
     start = time.perf_counter()
@@ -97,18 +99,18 @@ class _Runs(NamedTuple):
     """The records of every run, step by step."""
 
     origin: Record
-    """Before the first step."""
+    """The record before the first step."""
     hand: list[Record]
     numerical: list[Record]
     reference: list[Record]
     ensemble: dict[float, list[list[Record]]]
-    """By the size of the error that they suffer."""
+    """The disturbed runs, by the relative size of their disturbance."""
     exhibit: Exhibit
     """The loss at every step."""
 
     @property
     def slots(self) -> list[str]:
-        """The state, which makes the update, before the parameters."""
+        """The slots of the state, which determine the update, then the parameters."""
         return sorted(self.origin, key=lambda slot: not slot.startswith("state."))
 
 
@@ -154,12 +156,14 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
 
 
 class _Gaps(NamedTuple):
-    """The distances of each two of the three runs in one slot."""
+    """The distances between the three runs in one slot."""
 
     numerical: Gap
+    """Between our run and the one with central differences."""
     reference: Gap
+    """Between our run and the reference."""
     others: Gap
-    """Of the run with central differences from the reference."""
+    """Between the run with central differences and the reference."""
 
     @property
     def first(self) -> int | None:
@@ -176,7 +180,7 @@ def _gaps(runs: _Runs, slot: str) -> _Gaps:
 
 
 def _first(gaps: Mapping[str, _Gaps]) -> tuple[int, str] | None:
-    """The earliest step at which a slot is off, and the first slot that is."""
+    """The earliest step at which a slot exceeds its tolerance, and the first such slot."""
     found = [(gap.first, slot) for slot, gap in gaps.items() if gap.first]
     return min(found, key=lambda pair: pair[0], default=None)
 
@@ -188,28 +192,28 @@ def _diagnosis(spec: TrajectorySpec, runs: _Runs, gaps: Mapping[str, _Gaps], fir
     step, slot = first
     source = spec.reference.source.what
     if not np.isfinite(runs.hand[step - 1][slot]).all():
-        cause = f"{spec.name} leaves the finite numbers"
+        cause = f"{spec.name} computes NaN or infinity"
     elif off_numerical and off_reference and others_part:
-        cause = f"all three runs differ: mend the gradient of the loss first, then compare {spec.name} with {source}"
+        cause = f"all three runs differ: repair the gradient of the loss first, then compare {spec.name} with {source}"
     elif off_numerical and off_reference:
         cause = "the hand-written gradient of the loss is wrong: central differences and JAX agree with each other"
     elif off_reference:
         cause = f"{spec.name} is another optimizer than {source}: our gradients agree with central differences"
     else:
-        cause = "the loss is another function than its gradients, ours and JAX's, belong to"
+        cause = "our gradients and JAX's agree with each other, but not with central differences of the loss"
     by_reference = gaps[slot].reference.first == step
     evidence = _evidence(
         slot,
         step,
         [runs.origin, *runs.hand],
         [runs.origin, *(runs.reference if by_reference else runs.numerical)],
-        "the reference's" if by_reference else "the numerical one's",
+        "the reference's" if by_reference else "that of the run with central differences",
     )
     return f"{cause}; first at step {step} in {slot}{evidence}"
 
 
 def _evidence(slot: str, step: int, ours: list[Record], theirs: list[Record], whose: str) -> str:
-    """What can be said of the slot where the runs part: that it stands still, or by which factor it is off."""
+    """The end of the diagnosis: the slot never changes, or it differs by a factor; empty if neither."""
     if np.isfinite(ours[step][slot]).all() and all(np.array_equal(record[slot], ours[0][slot]) for record in ours):
         return ", which is never updated"
     return factor(slot, ours[step - 1 : step + 1], theirs[step - 1 : step + 1], whose)

@@ -1,4 +1,4 @@
-"""Runs of an optimizer: the parameters and every slot of its state after each step, ours and those of another library."""
+"""Runs of our optimizer and of that of another library: the parameters and every slot of the state after each step."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Tree = Any
 
 
 class Disturbance:
-    """An error of one size and of random signs: the same at every step, or others at each.
+    """Adds errors of one relative size and random signs to gradients and updates.
 
-    Its measure is the largest entry so far: where a gradient vanishes, at a minimum, the terms that cancel there do not.
+    The signs stay the same at every step (`persistent`) or are drawn again at each. The errors of a gradient are relative to
+    its largest entry so far: at a minimum the gradient vanishes, but the terms that cancel there keep their rounding.
     """
 
     def __init__(self, level: float, params: Tree, *seed: int, persistent: bool) -> None:
@@ -54,7 +55,7 @@ def descend(
     batches: Iterable[Batch],
     disturb: Disturbance | None = None,
 ) -> Iterator[Record]:
-    """The records of our optimizer with these gradients; they end early with numbers that are not finite."""
+    """The record of each step of our optimizer with these gradients. The run ends after a step that is not finite."""
     state = optimizer.init(params)
     for x, options in batches:
         grads = gradient(params, x, options)
@@ -72,7 +73,7 @@ def follow(
     params: Tree,
     batches: Iterable[Batch],
 ) -> Iterator[Record]:
-    """The records of the reference; `slots` finds each slot of our state in its own."""
+    """The record of each step of the reference; `slots` maps each slot of our state to a function of the reference's state."""
     state = reference.init(params)
     for x, options in batches:
         params, state = reference.step(gradient(params, x, options), state, params)
@@ -83,12 +84,12 @@ def follow(
 
 
 def recorded(params: Tree, state: Any) -> Record:
-    """The parameters and the state after one step, by path."""
+    """The parameters and the state, by path."""
     return {**dict(leaves("params", params)), **dict(leaves("state", state))}
 
 
 def leaves(name: str, tree: Tree) -> Iterator[tuple[str, Array]]:
-    """A copy of every leaf with its path, in which the fields of a NamedTuple have their names."""
+    """The path and a copy of every leaf. The path of a field of a NamedTuple contains its name."""
     arrays, structure = optree.tree_flatten(tree)
     for path, leaf in zip(_paths(name, structure), arrays, strict=True):
         yield path, np.array(leaf)
@@ -96,7 +97,7 @@ def leaves(name: str, tree: Tree) -> Iterator[tuple[str, Array]]:
 
 @lru_cache(maxsize=64)
 def _paths(name: str, structure: optree.PyTreeSpec) -> list[str]:
-    """The path of each leaf; they are the same at every step."""
+    """The path of each leaf. It is cached, because it is the same at every step."""
 
     def part(entry: Any) -> str:
         return str(entry.field if isinstance(entry, optree.NamedTupleEntry) else entry.entry)
@@ -105,7 +106,7 @@ def _paths(name: str, structure: optree.PyTreeSpec) -> list[str]:
 
 
 def check_slots(name: str, ours: Record, theirs: Record) -> None:
-    """A ValueError unless both runs of the optimizer `name` have recorded the same."""
+    """Raises a ValueError unless the records of both runs of the optimizer `name` have the same slots and shapes."""
     if ours.keys() != theirs.keys():
         uncovered, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What is followed step by step: optimizers, schedules and whole trainings, as records; and what came of it."""
+"""The specifications of optimizers, schedules and whole trainings that are compared step by step, and the results."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ Array = NDArray[Any]
 Tree = Any
 
 Batch = tuple[Any, Mapping[str, Any]]
-"""What a loss is asked about at one step: x, and options."""
+"""The arguments of a loss at one step: x and the options."""
 Gradient = Callable[[Tree, Any, Mapping[str, Any]], Tree]
 """`gradient(params, x, options)` with respect to the parameters, NumPy in and out."""
 Both = Callable[[Tree, Any, Mapping[str, Any]], tuple[Any, Tree]]
+"""`both(params, x, options)` gives the loss and its gradient with respect to the parameters."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,26 @@ class Problem:
     draw: Callable[[Draw], tuple[Tree, Array, Mapping[str, Any]]]
     """The initial parameters, x and the options."""
     gradient: Gradient
-    """By other means."""
+    """JAX's gradient of an independently written version of the loss."""
 
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """An optimizer, what it must agree with, and where."""
+    """An optimizer, the optimizer of another library that it must agree with, and the problem on which they are compared."""
 
     family: ClassVar[str] = "optimizers"
     name: str
     optimizer: GradientTransformation
     reference: Reference
     slots: Mapping[str, Callable[[Any], Tree]]
-    """For each slot of our state (`mu`; `1.mu` in a chain) the tree it must equal, out of the state of the reference."""
+    """For each slot of our state (`mu`; `1.mu` in a chain), a function that finds its equal in the state of the reference."""
     problem: Problem
     tier: int = 1
 
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """A schedule and the function of the count that it must equal."""
+    """A schedule and the function that it must equal; both map the count of steps to a rate."""
 
     family: ClassVar[str] = "schedules"
     name: str
@@ -82,29 +83,29 @@ class ScheduleSpec:
     reference: Callable[[int], float]
     source: Source
     size: float = 0.0
-    """Of what is rounded, where a rate is a small difference of large numbers, as at the end of a cosine."""
+    """The size of the rounded numbers, if a rate is a small difference of larger numbers, as at the end of a cosine."""
     tier: int = 1
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """A net with its loss, an optimizer, what both must agree with, and on what."""
+    """A net with its loss, an optimizer, the references that both must agree with, and the data."""
 
     family: ClassVar[str] = "models"
     name: str
     case: str
-    """On what and how it is trained."""
+    """A description of the data and of the training."""
     goal: Op | tuple[Callable[..., Any], Callable[..., Any]]
     """A loss of (params, *arguments) and options: an Op, or a pair (fwd, bwd) that follows its protocol."""
     draw: Callable[[Draw, int], tuple[Tree, Sequence[Batch]]]
-    """The initial parameters, and the (arguments, options) of so many steps."""
+    """Draws the initial parameters, and the (arguments, options) of as many steps as the second argument says."""
     optimizer: GradientTransformation
     value_and_gradient: Both
-    """Of (params, arguments, options) by other means: the loss and its gradient with respect to the parameters."""
+    """JAX's loss and gradient, from an independently written version of the loss."""
     reference: Reference
     """The optimizer of another library."""
     slots: Mapping[str, Callable[[Any], Tree]]
-    """For each slot of our state the tree it must equal, out of the state of the reference."""
+    """For each slot of our state, a function that finds its equal in the state of the reference."""
     source: Source
     steps: int = 100
     tier: int = 2
@@ -112,23 +113,23 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class SlotRow(Row):
-    """The evidence about one slot, over all steps. Values and index are from the step where it used most of its allowance."""
+    """The evidence about one slot over all steps. Values and index are from the step that used most of its tolerance."""
 
     steps: int = 0
     first_numerical: int | None = None
-    """The first step at which it differs from the run with central differences by more than is allowed."""
+    """The first step at which it differs from the run with central differences by more than the tolerance."""
     first_autodiff: int | None = None
-    """The same for the reference. Steps count from 1, and a schedule's counts from 0."""
+    """The same for the reference. Steps are numbered from 1, the counts of a schedule from 0."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What came of the runs, a row for each slot."""
+    """The result of the runs: a row for each slot."""
 
     name: str
     rows: tuple[SlotRow, ...]
     first: tuple[int, str] | None
-    """The first step at which a slot is off, and that slot."""
+    """The first step at which a slot exceeds its tolerance, and that slot."""
     diagnosis: str
 
     @property

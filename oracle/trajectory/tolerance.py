@@ -1,18 +1,20 @@
-"""Where two runs of an optimizer part.
+"""The ensemble tolerance: how far two runs of an optimizer may differ, and the step at which they depart.
 
-How far apart is too far? Each step adds an error of its own, and the dynamics carry on, and may amplify, those of all steps
-before: no fixed number is right. What *is* fixed is how exact a gradient must be everywhere in this project: 1e-11 of its
-tensor's largest entry against central differences, 1e-12 against JAX (the largest so far: at a minimum, where the gradient
-vanishes, the terms that cancel there have not become smaller). So four *shadows* of our run suffer exactly that: at every
-step the gradient is off by this much in every entry, and the update by this fraction of itself. The signs are random; two
-shadows keep theirs, since a persistent error grows faster than noise where the dynamics are steady, and two draw new ones at
-each step, since where they swing to and fro a persistent error cancels and noise grows. At each step a slot may be off by
-four times as much as the shadows have been (their signs are not the worst ones), and by four roundings a step. Real errors of
-a right gradient are about 1e-13 and 1e-16, so a right optimizer uses a few percent of this. Integers must be equal.
+No fixed tolerance is right, because each step adds a rounding error, and the dynamics carry the errors of all earlier steps on
+and may amplify them. But the exactness of a gradient is fixed in this project: 1e-11 of the largest entry of its tensor
+against central differences, and 1e-12 against JAX. (The largest entry so far counts: at a minimum the gradient vanishes, but
+the terms that cancel there keep their rounding.)
 
-The shadows also know what a formula for the allowance would have to. Adam's first step is g / (|g| + eps), whose slope is
-eps / (|g| + eps)^2: a gradient much larger than eps may be off without effect, but one that is zero up to rounding
-becomes a step of any size up to the learning rate.
+So an ensemble of four disturbed copies of our run gets exactly this error: at every step each entry of the gradient changes
+by that amount, and each update by that fraction of itself, with random signs. Two copies keep their signs, because a
+persistent error grows faster than noise if the dynamics are steady. Two draw new signs at each step, because a persistent
+error cancels and noise grows if the dynamics oscillate. At each step a slot may differ by four times the largest deviation in
+the ensemble so far (its signs are not the worst ones), and by four roundings for each step. The real errors of a right
+gradient are about 1e-13 and 1e-16, so a right optimizer uses a few percent of the tolerance. Integers must be equal.
+
+The ensemble also includes effects that a formula would have to model. For example, Adam's first step is g / (|g| + eps), with
+the slope eps / (|g| + eps)^2: the error of a gradient much larger than eps has no effect, but a gradient that is zero up to
+rounding becomes a step of any size up to the learning rate.
 """
 
 from __future__ import annotations
@@ -45,14 +47,23 @@ Array = NDArray[Any]
 Record = dict[str, Array]
 """The parameters and the state after one step, by path: `params.affine1.w`, `state.mu.affine1.w`, `state.count`."""
 
-NUMERICAL, AUTODIFF = 1e-11, 1e-12  # how exact a gradient must be against either witness, of its tensor's largest entry
-ENSEMBLE, SLACK, ROUNDINGS = 4, 4.0, 4
+NUMERICAL, AUTODIFF = 1e-11, 1e-12
+"""The exactness that a gradient must have against central differences and against JAX, as a fraction of its largest entry.
+Larger, and wrong gradients pass; smaller, and the truncation of the differences fails right ones."""
+ENSEMBLE = 4
+"""The number of disturbed runs. With fewer, the random signs may all be harmless ones; each more costs a whole run."""
+SLACK = 4.0
+"""The tolerance in units of the largest deviation in the ensemble. Smaller, and right runs fail, because the signs of the
+ensemble are not the worst ones; larger, and small errors of an optimizer pass."""
+ROUNDINGS = 4
+"""The tolerance for each step in roundings of the slot's largest entry. Smaller, and right runs fail; larger, and small errors
+pass."""
 
 
 def tolerance(slot: str, hand: list[Record], ensemble: list[list[Record]]) -> Array:
-    """How far this slot may be off after each step."""
+    """The tolerance of this slot after each step."""
     strayed = np.zeros(len(hand))
-    for member in ensemble:  # all steps at once
+    for member in ensemble:  # one array operation for all steps
         steps = min(len(hand), len(member))
         ours, theirs = (np.stack([record[slot] for record in run[:steps]]) for run in (hand, member))
         gaps = differences(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
@@ -61,7 +72,7 @@ def tolerance(slot: str, hand: list[Record], ensemble: list[list[Record]]) -> Ar
 
 
 def tolerance_of(strayed: Sequence[float] | Array, sizes: Sequence[float], dtype: np.dtype[Any]) -> Array:
-    """The same from how far the shadows have been off after each step, and the slot's largest entry there."""
+    """The tolerance at each step, from the largest deviation in the ensemble and the slot's largest entry at each step."""
     if dtype.kind != "f":
         return np.zeros(len(sizes))
     rounding = ROUNDINGS * eps_of(dtype) * np.arange(1, len(sizes) + 1) * np.maximum.accumulate(sizes)
@@ -70,14 +81,14 @@ def tolerance_of(strayed: Sequence[float] | Array, sizes: Sequence[float], dtype
 
 
 class Distance(NamedTuple):
-    """How far two runs are apart in one slot after one step."""
+    """The distance of two runs in one slot after one step."""
 
     gap: float
-    """The largest difference; NaN where it cannot be said."""
+    """The largest difference; NaN if an entry is NaN."""
     size: float
     """The largest entry of both."""
     entry: tuple[int, ...] | None
-    """Where the difference is largest; None in a slot without entries."""
+    """The index of the largest difference; None for a slot without entries."""
 
     @classmethod
     def between(cls, ours: Array, theirs: Array) -> Distance:
@@ -89,18 +100,18 @@ class Distance(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """The distance of two runs in one slot."""
+    """The distance of two runs in one slot over all steps."""
 
     first: int | None
-    """The first step at which it is more than allowed."""
+    """The first step at which the distance exceeds the tolerance; None if it never does."""
     error: float
-    """The largest, relative to the slot's largest entry so far: a velocity that dies away keeps no more digits."""
+    """The largest distance relative to the slot's largest entry so far, because a velocity that decays keeps its rounding."""
     used: float
-    """The largest, as a fraction of what is allowed at that step."""
+    """The largest distance as a fraction of the tolerance at its step."""
     step: int
-    """Where the most is used."""
+    """The step of `used`."""
     entry: tuple[int, ...] | None
-    """And in which entry of the slot."""
+    """The index of the largest difference at that step."""
 
     @classmethod
     def between(cls, slot: str, ours: list[Record], theirs: list[Record], tolerance: Array) -> Gap:
@@ -115,13 +126,13 @@ class Gap(NamedTuple):
 
 
 def errors(distances: Sequence[Distance]) -> list[float]:
-    """Each relative to the slot's largest entry so far."""
+    """Each distance relative to the slot's largest entry so far."""
     sizes = accumulate((distance.size for distance in distances), max)
     return [_share(distance.gap, size) for distance, size in zip(distances, sizes, strict=True)]
 
 
 def fractions(distances: Sequence[Distance], tolerance: Array) -> list[float]:
-    """Each as a fraction of what is allowed at its step."""
+    """Each distance as a fraction of the tolerance at its step."""
     return [_share(distance.gap, float(most)) for distance, most in zip(distances, tolerance, strict=False)]
 
 
@@ -130,7 +141,10 @@ def _share(gap: float, whole: float) -> float:
 
 
 def factor(slot: str, ours: Sequence[Record], theirs: Sequence[Record], whose: str) -> str:
-    """By which factor a slot is off, or a parameter's change, from the records before and after a step; empty if by none."""
+    """`, which is 2 times the reference's`, if a slot or the change of a parameter differs by a factor; else empty.
+
+    `ours` and `theirs` are the records before and after one step.
+    """
     (before, one), (other_before, other) = ([record[slot].astype(np.float64) for record in run] for run in (ours, theirs))
     what = "which"
     if slot.startswith("params."):
@@ -140,7 +154,7 @@ def factor(slot: str, ours: Sequence[Record], theirs: Sequence[Record], whose: s
 
 
 def multiple(one: Array, other: Array) -> float | None:
-    """The number by which `other` must be multiplied to give `one`, if that explains how they differ."""
+    """The number by which `other` must be multiplied to give `one`; None if a factor does not explain their difference."""
     fit = fit_scale(one, other)
     if fit is None or one.size < 2 or np.sum((one - fit.scale * other) ** 2) > 1e-4 * np.sum((one - other) ** 2):
         return None

@@ -1,12 +1,12 @@
-"""A whole training, step by step: a net with its loss and an optimizer, on another batch at each step, beside JAX.
+"""A whole training, step by step: a net with its loss and an optimizer, with another batch at each step, compared with JAX.
 
     ours        hand-written gradients and our optimizer
     reference   JAX's gradients of an independently written loss, and the optimizer of another library
 
-Both begin at the same parameters and get the same batches. The loss before each step, every parameter and every slot of the
-state after it are compared. How far apart is too far, `tolerance` says. Where the runs part, both gradients are taken at our
-parameters, on the batch of that step: if they agree there, the optimizer is another one. The runs go side by side and their
-records are let go of, since those of a hundred steps of a net with 60,000 parameters would fill gigabytes.
+Both runs begin at the same parameters and get the same batches. The loss before each step, and every parameter and slot of
+the state after it, are compared; `tolerance` defines how far they may differ. At the step where the runs depart, both gradients
+are computed at our parameters on the batch of that step: if they agree, the optimizer is the cause. The runs advance together
+and keep no old records, because those of a hundred steps of a net with 60,000 parameters would fill gigabytes.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ Array = NDArray[Any]
 Tree = Any
 
 ENSEMBLE = 2
-"""One whose error persists and one whose error is new at each step. In a tensor of thousands of entries some have the worst
-signs, so two say what four say of the few entries of a small loss."""
+"""The number of disturbed runs: one with a persistent error and one with a new error at each step. Two are enough here, and
+four are needed for a small loss, because in a tensor of thousands of entries some always get the worst signs."""
 CONTRADICTED = 4 * AUTODIFF
-"""The error of a gradient, relative to its largest entry, from which on it is to blame for runs that part."""
+"""The error of a gradient, relative to its largest entry, above which it is the cause if runs depart. Larger, and the diagnosis
+blames the optimizer for a wrong gradient; smaller, and rounding looks like a wrong gradient."""
 
 
 def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajectory:
-    """Both runs and their comparison, a row for the loss and for each slot."""
+    """Both runs and their comparison, with a row for the loss and for each slot."""
     steps = spec.steps if steps is None else steps
     if steps < 1:
         raise ValueError(f"run: steps must be at least 1, got {steps}")
@@ -65,7 +66,7 @@ def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajecto
 
 
 class _Runs:
-    """Both runs, and shadows of ours, from the beginning as often as they are asked for."""
+    """Starts our run, disturbed copies of it, and the reference's, as often as needed, always from the same beginning."""
 
     def __init__(self, spec: TrainingSpec, params: Tree, batches: Sequence[Batch]) -> None:
         self.spec = spec
@@ -93,7 +94,7 @@ class _Runs:
         )
 
     def gradients(self, record: Record, step: int) -> tuple[Record, Record]:
-        """Ours and the reference's at the parameters of this record, on the batch of this step."""
+        """Our gradient and the reference's at the parameters of this record, on the batch of this step."""
         params = optree.tree_structure(self.params).unflatten([record[path] for path in self.parameters])
         x, options = self.batches[step - 1]
         ours, theirs = (both(params, x, options)[1] for both in (self.by_hand, self.spec.value_and_gradient))
@@ -101,7 +102,7 @@ class _Runs:
 
 
 def _with_losses(run: Callable[[Gradient], Iterator[Record]], both: Both, error: float = 0.0) -> Iterator[Record]:
-    """The records of a run, each with the loss before its step, which may be off by a share of itself."""
+    """The records of a run, each with the loss before its step, changed by the relative error `error`."""
     losses = []
 
     def gradient(params: Tree, x: Any, options: Mapping[str, Any]) -> Tree:
@@ -118,16 +119,17 @@ def _with_losses(run: Callable[[Gradient], Iterator[Record]], both: Both, error:
 
 @dataclass
 class _Compared:
-    """What is kept of a slot, step by step."""
+    """The comparison of one slot, step by step."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     distances: list[Distance] = field(default_factory=list)
     strayed: list[float] = field(default_factory=list)
-    """How far the shadows are off."""
+    """The largest deviation of the disturbed runs from ours at each step."""
     values: list[tuple[float, float]] = field(default_factory=list)
-    """Ours and the reference's in the entry where they are furthest apart."""
+    """Our value and the reference's at each step, in the entry where they differ most."""
     moved: bool = False
+    """Whether the slot has changed at all."""
 
     def add(self, before: Array, ours: Array, theirs: Array, ensemble: Sequence[Array]) -> None:
         distance = Distance.between(ours, theirs)
@@ -143,7 +145,7 @@ class _Compared:
 
 
 def _compared(runs: _Runs, seed: int) -> dict[str, _Compared]:
-    """Each slot of all steps: the loss, the state, which makes the update, then the parameters."""
+    """The comparison of each slot over all steps: the loss, the state, which determines the update, then the parameters."""
     origin = runs.origin
     order = {"loss": 0, "state": 1, "params": 2}
     slots = sorted(origin, key=lambda slot: order[slot.split(".")[0]])
@@ -170,24 +172,24 @@ def _parting(compared: Mapping[str, _Compared]) -> Parting:
 
 
 def _diagnosis(runs: _Runs, step: int, slot: str, *, still: bool) -> str:
-    """Which part of the training is another than the reference's, from both runs up to the step where they part."""
+    """Names the part of the training that differs from the reference, from both runs up to the step where they depart."""
     spec = runs.spec
     ours, theirs = ([runs.origin, *islice(run, step)][-2:] for run in (runs.ours(), runs.reference()))
     where = f"; first at step {step} in {slot}"
     if not np.isfinite(ours[1][slot]).all():
-        return f"{spec.name} leaves the finite numbers{where}"
+        return f"{spec.name} computes NaN or infinity{where}"
     wrong = _contradicted(*runs.gradients(ours[0], step))
     if wrong:
         return f"the hand-written gradient is wrong: at the same parameters that of {', '.join(wrong)}{where}"
     if slot == "loss":
         return f"the loss is another function than {spec.source.what}, though the gradients agree at the same parameters{where}"
-    said = ", which is never updated" if still else factor(slot, ours, theirs, "the reference's")
+    detail = ", which is never updated" if still else factor(slot, ours, theirs, "the reference's")
     agree = "the gradients agree at the same parameters"
-    return f"the optimizer is another than {spec.reference.source.what}: {agree}{where}{said}"
+    return f"the optimizer is another than {spec.reference.source.what}: {agree}{where}{detail}"
 
 
 def _contradicted(ours: Record, theirs: Record) -> list[str]:
-    """Which gradients differ, and by which factor, if by one."""
+    """A phrase for each gradient that differs from JAX's, with the factor if it differs by one."""
     found = []
     for path, one in ours.items():
         other = theirs[path]
@@ -199,7 +201,7 @@ def _contradicted(ours: Record, theirs: Record) -> list[str]:
 
 def _row(spec: TrainingSpec, slot: str, compared: _Compared, gap: Gap, diagnosis: str) -> SlotRow:
     verdict = Verdict.FAIL if gap.first else Verdict.PASS if compared.moved else Verdict.VACUOUS
-    said = {Verdict.FAIL: diagnosis, Verdict.VACUOUS: "it never changes: nothing was checked"}
+    diagnoses = {Verdict.FAIL: diagnosis, Verdict.VACUOUS: "it never changes: nothing was checked"}
     values = (None, None) if gap.entry is None else compared.values[gap.step - 1]
     return SlotRow(
         family=spec.family,
@@ -211,7 +213,7 @@ def _row(spec: TrainingSpec, slot: str, compared: _Compared, gap: Gap, diagnosis
         reference=str(spec.source),
         evidence=f"autodiff at {len(compared.distances)} steps",
         verdict=verdict,
-        diagnosis=said.get(verdict, ""),
+        diagnosis=diagnoses.get(verdict, ""),
         autodiff_error=gap.error,
         used=gap.used,
         worst_index=gap.entry,

@@ -1,8 +1,8 @@
 """Activation functions, by their shape.
 
-`rectifiers` bend once, `hard` ones are cut off at both ends, `shrinkage` pulls towards 0: these have kinks. `exponential` and
-`smooth` ones have none (but `elu` and `selu` at 0). `gated` units multiply one half of an axis by a function of the other,
-`normalized` ones couple all the entries of an axis.
+`rectifiers` have one bend, `hard` ones are cut off with straight lines, `shrinkage` pulls towards 0: these have kinks.
+`exponential` and `smooth` ones have none (except `elu` and `selu` at 0). `gated` units multiply one half of an axis by a
+function of the other, `normalized` ones couple all the entries of an axis.
 """
 
 from purenet.activations.exponential import celu, elu, selu

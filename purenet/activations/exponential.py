@@ -95,10 +95,10 @@ def selu_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 def bent(x: Array, alpha: float, width: float = 1.0) -> Array:
-    """The function at the head of this module."""
+    """The function in the docstring of this module."""
     return np.asarray(np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / width))
 
 
 def bent_slope(x: Array, alpha: float, width: float = 1.0) -> Array:
-    """Its derivative; at 0 that from below."""
+    """The derivative of that function; at 0 the one from below."""
     return np.where(x > 0, 1, alpha / width * np.exp(np.minimum(x, 0) / width))

@@ -125,5 +125,5 @@ def threshold_bwd(above: Array, dy: Array) -> tuple[Array]:
 
 
 def leak(x: Array, slope: Any) -> Array:
-    """Each branch is 0 where the other counts, so that an infinite x leaves no NaN there."""
+    """The sum of two branches, each of which is 0 where the other is used, so that an infinite x makes no NaN there."""
     return np.asarray(np.maximum(x, 0) + slope * np.minimum(x, 0))

@@ -68,11 +68,11 @@ def padding_mask(lengths: Any, size: int) -> Array:
 
 
 def within(queries: int, keys: int, window: tuple[int, ...], offset: int = 0) -> Array:
-    """The sliding window of sizes that were checked."""
+    """The mask of `sliding_window_mask`, without checks of its arguments."""
     ahead = np.arange(keys) - np.arange(queries)[:, None] - offset
     return np.asarray((-window[0] <= ahead) & (ahead <= window[1]))
 
 
 def sizes(op: str, queries: Any, keys: Any) -> tuple[int, int]:
-    """How many queries and keys there are, as many keys as queries unless told."""
+    """The numbers of queries and keys. Without `keys` both are the same."""
     return integer(op, "queries", queries, 0), integer(op, "keys", queries if keys is None else keys, 0)

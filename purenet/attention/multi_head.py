@@ -16,10 +16,10 @@ __all__ = ["multi_head_attention", "optional_affine"]
 
 
 class MultiHead(NamedTuple):
-    """What the pullback of multi_head_attention needs."""
+    """Residuals of multi_head_attention."""
 
     projections: dict[str, Any]
-    """What the pullbacks of the four affine maps need: q, k, v, o."""
+    """The residuals of the four affine maps: q, k, v, o."""
     rotations: tuple[Any, Any] | None
     attended: Attended
     pair: type | None
@@ -117,7 +117,7 @@ EXPECTED = "an array or a pair of arrays (query, key_value)"
 
 
 def optional_affine(x: Array, w: Array, b: Array | None) -> tuple[Array, Any]:
-    """The affine map of x, and what its pullback needs."""
+    """The affine map of x, and its residuals."""
     return affine.forward({"w": w} if b is None else {"w": w, "b": b}, x)
 
 
@@ -146,7 +146,7 @@ def _query_and_rest(op: str, x: Any) -> tuple[Array, Array]:
 
 
 def _check_shapes(op: str, params: Mapping[str, Any], xq: Array, xkv: Array) -> None:
-    """Raise unless every parameter has the shape that x and the parameters before it ask for."""
+    """Raise unless the shape of every parameter matches x and the parameters before it."""
     sizes: dict[str, int] = {"D": xq.shape[-1], "E": xkv.shape[-1]}
     for name, letters in SHAPES.items():
         value = params[name]

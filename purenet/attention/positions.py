@@ -85,7 +85,7 @@ def learned_positions_bwd(shape: tuple[int, ...], dy: Array) -> tuple[dict[str, 
 
 
 def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, interleaved: bool = False) -> tuple[Array, Any]:
-    """X rotated by its positions, for any op that has these options."""
+    """`x` rotated by its positions, for any op that has these options."""
     if x.ndim < 3 or x.shape[-1] % 2:
         raise ValueError(f"{op}: x must have shape (..., T, N, H) with an even H, got {x.shape}")
     boolean(op, "interleaved", interleaved)
@@ -186,6 +186,6 @@ def alibi_bias(heads: int, queries: int, keys: int | None = None, *, offset: int
 
 
 def _frequencies(op: str, width: int, base: Any) -> Array:
-    """Radians a position, for each of width / 2 pairs."""
+    """The angle between neighbouring positions in radians, for each of width / 2 pairs."""
     value = number(op, "base", base, above=0)
     return np.asarray(value ** (-np.arange(0, width, 2) / max(width, 1)))

@@ -1,6 +1,6 @@
 """Attention of queries to keys: the mean of the values, weighted by the softmax of query times key.
 
-Weight 0 counts nothing: what a masked key or value holds, NaN and infinity too, reaches neither the value nor a gradient.
+A key of weight 0 has no effect: even a NaN or infinity in a masked key or value reaches neither the value nor a gradient.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def dot_product_attention_with_bias_bwd(saved: Any, dy: Array) -> tuple[Array, .
 
 
 class Attended(NamedTuple):
-    """What the pullback of `attend` needs; the keys and values of a head that is shared are repeated for all that share it."""
+    """Residuals of `attend`. The keys and values of a shared head are repeated for all query heads that share it."""
 
     query: Array
     """Scaled, (B, N, T, H)."""
@@ -138,9 +138,9 @@ class Attended(NamedTuple):
     weights: Array
     """(B, N, T, S), before dropout."""
     dropped: Any
-    """What the pullback of dropout needs, None where nothing can be dropped."""
+    """The residuals of dropout; None if nothing is dropped."""
     capped: Array | None
-    """What entered the tanh of softcap."""
+    """The arguments of the tanh of softcap."""
     scale: float
     shared: int
     """The number K of key heads."""
@@ -214,14 +214,14 @@ def _repeated(x: Array, heads: int) -> Array:
 
 
 def _summed(d: Array, shared: int, leading: tuple[int, ...]) -> Array:
-    """Of keys or values (B, N, S, H) as they came, (B, S, K, H) or without B: the sum over the heads that share one."""
+    """The sum over the query heads that share a key head, in the shape of the keys: (B, S, K, H), or without B."""
     batch, heads, keys, width = d.shape
     total = d.reshape(batch, shared, heads // shared, keys, width).sum(axis=2)
     return np.asarray(total.swapaxes(1, 2).reshape(*leading, keys, shared, width))
 
 
 def _weighted(weights: Array, x: Array) -> Array:
-    """The product weights @ x, where a NaN or infinity in x counts nothing with weight 0, and gives NaN with any other."""
+    """The product weights @ x. A NaN or infinity in x has no effect if its weight is 0, and gives NaN otherwise."""
     finite = np.isfinite(x)
     if finite.all():
         return np.asarray(weights @ x)

@@ -17,17 +17,17 @@ __all__ = ["feed_forward", "post_norm_block", "pre_norm_block", "swiglu_block"]
 
 
 class Gated(NamedTuple):
-    """What the pullback of swiglu_block needs."""
+    """Residuals of swiglu_block."""
 
     gate: Any
-    """Of the affine map to the gate, its activation, the other affine map, and the one to the output."""
+    """The residuals of the affine map to the gate, its activation, the other affine map, and the one to the output."""
     active: Any
     up: Any
     down: Any
     opened: Array
     """silu(gate)"""
     wide: Array
-    """What the gate is multiplied by."""
+    """The factor that the gate multiplies."""
 
 
 @Op

@@ -1,4 +1,4 @@
-"""conv2d, whole: what it refuses, its value, its cotangents. The convolutions of `correlation` share what it refuses.
+"""conv2d as a whole: its checks, its value, its cotangents. The convolutions of `correlation` use the same checks.
 
 A call of few multiplications takes the sums of the docstring as they stand. A larger one takes the products of matrices of
 `matrix_products`, which give the same numbers but for rounding.
@@ -20,10 +20,10 @@ from purenet.windows import LETTERS, Axis, check_image, slide
 __all__ = ["Convolved", "check_filters", "checked", "conv2d"]
 
 PLAIN = 500
-"""Up to so many multiplications conv2d takes its sums one by one.
+"""Up to this many multiplications conv2d computes its sums one by one.
 
-Measured forward and backward, in units of what the products of matrices take: 0.8 at 100 multiplications, 1.6 at 2,700, 3.6
-at 14,000, 4 to 9 from 100,000 on.
+The measured time forward and backward, in units of that of the products of matrices: 0.8 at 100 multiplications, 1.6 at
+2,700, 3.6 at 14,000, 4 to 9 from 100,000 on.
 """
 
 
@@ -126,12 +126,12 @@ def _padded_shape(x: Array, axes: tuple[Axis, ...]) -> tuple[int, ...]:
 
 
 def _image(axes: tuple[Axis, ...]) -> tuple[Any, ...]:
-    """Where x lies in the padded image."""
+    """The slices of the padded image that hold x."""
     return slice(None), slice(None), *(slice(a.low, a.low + a.size) for a in axes)
 
 
 def _multiplications(x: Array, w: Array, axes: tuple[Axis, ...]) -> int:
-    """How many products a convolution sums: one for each weight, window and image."""
+    """The number of products that a convolution adds: one for each weight, window and image."""
     return math.prod((len(x), *w.shape, *(a.out for a in axes)))
 
 

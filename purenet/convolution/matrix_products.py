@@ -141,7 +141,7 @@ class _Rows(NamedTuple):
             yield windows[:, :, :, phase, first : first + outer.out]
 
     def parts(self, windows: Array) -> Iterator[Array]:
-        """The same as matrices: (groups, entries of a column, windows of the whole batch)."""
+        """The columns as matrices: (groups, entries of a column, windows of the whole batch)."""
         for view in self.views(windows):
             groups, channels, taps, out, rest = view.shape
             yield view.reshape(groups, channels * taps, out * rest)
@@ -155,7 +155,7 @@ class _Rows(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows of each phase the windows touch."""
+        """The number of rows of each phase that the windows touch."""
         return -(-self.axes[0].extent // self.axes[0].stride)
 
     @property

@@ -65,7 +65,7 @@ def cropped(entries: Array, axes: tuple[Axis, ...], at: int) -> Array:
 
 
 def _overlap(axes: tuple[Axis, ...], lengths: Sequence[int], at: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where padded entries are entries of x, and which."""
+    """The slices of the padded axis that hold entries of x, and the slices of x that they hold."""
     ends = [min(a.size, max(length - a.low, 0)) for a, length in zip(axes, lengths, strict=True)]
     source = tuple(slice(end) for end in ends)
     inside = tuple(slice(a.low, a.low + end) for a, end in zip(axes, ends, strict=True))

@@ -1,4 +1,4 @@
-"""What an initializer is, and how the numbers it draws are scaled."""
+"""The type of initializers, and the scaling of the numbers that they draw."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Initializer", "scaled"]
 
 
 class Initializer(Protocol):
-    """What the functions of this package return: a function of a key, a shape and a dtype."""
+    """An initializer: a function of a key, a shape and a dtype. The functions of this package return such functions."""
 
     def __call__(self, key: Array, shape: Shape, dtype: DTypeLike = np.float64) -> Array:
         """The initial value of a parameter."""

@@ -1,4 +1,4 @@
-"""Rows of a table by their number: embeddings, and what is made of them without touching the rest of the table.
+"""Rows of a table by their number: embeddings, and ops that use only some rows of a table.
 
 Numbers of rows are keyword-only, because they are not differentiated. In a pullback rows that are named several times
 accumulate: the product of a sparse matrix of ones, one per name, with the cotangents.
@@ -222,7 +222,7 @@ def _gathered(rows: Array, ids: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _bagged(ids: Array, offsets: Any) -> tuple[Array, Array, int]:
-    """The ids in one row, the bag of each, and how many bags there are."""
+    """All ids in one row, the bag of each, and the number of bags."""
     if offsets is None:
         if ids.ndim != 2:
             raise ValueError(f"embedding_bag: ids must have shape (bags, length), or (ids,) with offsets, got {ids.shape}")

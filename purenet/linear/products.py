@@ -51,7 +51,7 @@ def affine_bwd(residuals: Any, dy: Array, *, wanted: Container[int] = ALL) -> tu
 
 
 def affine_params(op: str, params: Any, x: Array) -> tuple[Array, Array | None]:
-    """The weights and biases of an affine map of x, after what can be wrong with them."""
+    """The weights and biases of an affine map of x, checked."""
     w, b = fields(op, params, "w", optional=("b",))
     if w.ndim != 2:
         raise ValueError(f"{op}: params.w must have shape (in, out), got {w.shape}")

@@ -5,8 +5,8 @@ one, `margins` a score with a bound, `distributions` two distributions or a numb
 `segmentation` sets, `sampling` one row of a table with a few drawn ones.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
-are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of what counts, and a mean over
-nothing, or over zero total weight, is 0.
+are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
+mean over nothing, or over zero total weight, is 0.
 """
 
 from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss

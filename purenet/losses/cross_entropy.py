@@ -36,7 +36,7 @@ class OverClasses(NamedTuple):
     targets: Array
     """With smoothing and weights."""
     slopes: Array
-    """By how much the target of each class grows with its label."""
+    """The derivative of the target of each class by its label."""
     by: Reduction
 
 
@@ -214,7 +214,7 @@ def _over_classes(
 def _options(
     name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str, scores: str = "logits"
 ) -> tuple[Array, float]:
-    """The factor of each class and the smoothing, after what can be wrong with logits (called `scores`) and options."""
+    """The factor of each class and the smoothing, after checks of the options and of the logits, which are called `scores`."""
     choice(name, "reduction", reduction, REDUCTIONS)
     if logits.ndim < 1:
         raise ValueError(f"{name}: {scores} must have shape (..., classes), got ()")

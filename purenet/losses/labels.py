@@ -1,4 +1,4 @@
-"""Integer labels: what can be wrong with them."""
+"""Checks of integer labels."""
 
 from __future__ import annotations
 

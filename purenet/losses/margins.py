@@ -1,4 +1,4 @@
-"""Losses that ask for a margin between right and wrong.
+"""Losses that demand a margin between right and wrong.
 
 At the margin itself, where the loss begins, the slope is the middle of those of both sides, as JAX has it; torch takes the one
 of the side that still costs, but in its multi_margin_loss that of the other.
@@ -22,7 +22,7 @@ __all__ = ["hinge_loss", "margin_ranking_loss", "multiclass_hinge_loss", "percep
 def hinge_loss(
     predictor_outputs: Array, targets: Array, *, weight: Weight = None, where: Mask = None, reduction: str = "mean"
 ) -> tuple[Array, Any]:
-    """The hinge loss of a decision function: what is missing to a margin of 1 on the right side.
+    """The hinge loss of a decision function: the distance to a margin of 1 on the right side, 0 beyond it.
 
     Shapes: predictor_outputs (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
     Math, of each of N entries, with the output o and the target t, which is -1 or 1:
@@ -114,7 +114,7 @@ def perceptron_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
 def multiclass_hinge_loss(
     scores: Array, *, labels: Array, weight: Weight = None, where: Mask = None, reduction: str = "mean"
 ) -> tuple[Array, Any]:
-    """The hinge loss of several classes: what the label's score lacks to a lead of 1 before the best other class.
+    """The hinge loss of several classes: how far the label's score is from exceeding the best other one by 1, 0 beyond.
 
     Shapes: scores (..., K), labels (...) integers, weight and where broadcast to them -> y (), or (...) without reduction
     Math, of each of N rows, with the label t:
@@ -160,7 +160,7 @@ def margin_ranking_loss(
     where: Mask = None,
     reduction: str = "mean",
 ) -> tuple[Array, Any]:
-    """What a pair lacks to being ranked right by a margin: target 1 says that the first is to be larger, -1 the second.
+    """How far a pair is from the right order by a margin, 0 beyond: target 1 wants the first larger, -1 the second.
 
     Shapes: input1 (...), input2 (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
     Math, of each of N pairs:

@@ -1,7 +1,8 @@
-"""What all losses share: which terms count and how much, and how terms become one value.
+"""The reduction that all losses share: which terms count, their weights, and how they become one value.
 
-`weight` is a factor for each term and `where` says which terms count; a term of weight 0 does not count either. What does not
-count adds 0 and gets no gradient, whatever it holds. The mean divides by the sum of the weights, and is 0 where that is.
+`weight` is a factor for each term and `where` chooses the terms that count; a term of weight 0 does not count either. A term
+that does not count adds 0 and gets no gradient, even if it is NaN. The mean divides by the sum of the weights, and is 0 if the
+sum is 0.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 class Reduction(NamedTuple):
-    """How the terms of a loss become its value."""
+    """The reduction of the terms of a loss to its value."""
 
     how: str
     factor: Array | None
-    """What each term counts: numbers or booleans, None for one each."""
+    """The weight of each term, as numbers or booleans; None if all are 1."""
     total: Any
-    """What the mean divides by."""
+    """The divisor of the mean."""
 
     def value(self, terms: Array) -> Array:
         """The terms, their sum, or their mean."""
@@ -60,12 +61,12 @@ class Reduction(NamedTuple):
         return np.expand_dims(dl, along) if np.ndim(dl) else np.asarray(dl)
 
     def counted(self, x: Array, fill: float = 0) -> Array:
-        """`x`, with `fill` where it does not count: that may be anything, and must not be computed with."""
+        """`x`, with `fill` in place of entries that do not count, which may be NaN."""
         return x if self.factor is None else np.where(self.factor != 0, x, fill)
 
 
 def reduction_of(op: str, shape: tuple[int, ...], dtype: Any, how: str, weight: Any = None, where: Any = None) -> Reduction:
-    """The reduction of terms of this shape and dtype, after what can be wrong with its options."""
+    """The reduction of terms of this shape and dtype, after checks of its options."""
     choice(op, "reduction", how, REDUCTIONS)
     kept = None if where is None else mask(op, "where", where, shape)
     if weight is None:
@@ -119,7 +120,7 @@ def spread(dy: Array, reduction: str, total: Any) -> Array:
 
 
 def product(weights: Array, x: Array) -> Array:
-    """The product weights * x, 0 where a weight is 0 whatever x is: what does not count may be infinite."""
+    """The product weights * x, with 0 where a weight is 0, even if x is infinite or NaN there."""
     out = np.zeros(np.broadcast_shapes(weights.shape, x.shape), x.dtype)
     np.multiply(weights, x, where=weights != 0, out=out)
     return out

@@ -16,7 +16,7 @@ __all__ = ["dice_loss"]
 
 
 class Overlap(NamedTuple):
-    """Residuals of dice_loss; what is summed keeps its axes, with size 1."""
+    """Residuals of dice_loss. Sums keep their axes with size 1."""
 
     probabilities: Array
     targets: Array
@@ -24,7 +24,7 @@ class Overlap(NamedTuple):
     """Residuals of the softmax or the sigmoid, None where there is none."""
     losses: Array
     slope: Array
-    """Of a loss, by what it lacks: the weight of the class over the volume."""
+    """The derivative of a class's loss by its overlap: the weight of the class over the volume."""
     prices: tuple[float, float]
     kept: Array | None
     first: int

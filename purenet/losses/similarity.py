@@ -243,7 +243,7 @@ def ntxent_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 
 
 class Directions:
-    """Vectors along some axes as unit vectors, and what it takes to differentiate these."""
+    """Vectors along some axes as unit vectors, and the numbers for their derivative."""
 
     __slots__ = ("inverse", "share", "unit")
 

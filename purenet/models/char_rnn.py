@@ -1,4 +1,4 @@
-"""The character RNN: a recurrent net that reads a text and says of each character which one follows.
+"""The character RNN: a recurrent net that reads a text and predicts the character after each one.
 
 params = {"net": char_rnn.init(random.key(0), 65)}
 goal, state = char_rnn.goal(), char_rnn.carry(params["net"], batch)

@@ -34,11 +34,11 @@ NORMS = {"layer_norm": layer_norm, "rms_norm": rms_norm}
 
 @dataclass(frozen=True)
 class Options:
-    """What a net is made of, the same for `net`, `goal` and `init`."""
+    """The options of a net, the same for `net`, `goal` and `init`."""
 
     vocabulary: int = 256
     context: int = 128
-    """How many positions there are, if they are learned."""
+    """The number of positions, if they are learned."""
     width: int = 64
     layers: int = 2
     heads: int = 4
@@ -204,7 +204,7 @@ def _blocks(o: Options) -> list[str]:
 
 
 def _options(name: str, given: dict[str, Any]) -> Options:
-    """The options with their defaults, after what can be wrong with them."""
+    """The options with their defaults, checked."""
     known = [field.name for field in fields(Options)]
     for option in given:
         if option not in known:

@@ -1,4 +1,4 @@
-"""Sequence to sequence with attention: an LSTM reads, another writes and looks back at what was read.
+"""Sequence to sequence with attention: an LSTM reads, and another writes and attends to the states of the first.
 
 params = {"net": seq2seq_attention.init(random.key(0), 13)}
 goal = seq2seq_attention.goal()                    # "57+5  " to "_62 ": the decoder reads "_62" and is to say "62 "
@@ -78,7 +78,7 @@ def _attention_bwd(saved: Any, dy: Array) -> tuple[tuple[Array, Array]]:
 
 @Op
 def _last_state_alone(x: tuple[Array, Array]) -> tuple[Array, tuple[int, ...]]:
-    """The states that write: of what was read they have the last state only."""
+    """The states of the decoder without attention, which gets only the last state of the encoder."""
     read, written = x
     return written.copy(), read.shape
 

@@ -1,4 +1,4 @@
-"""word2vec by CBOW: the mean of the words around a gap says which word stands in it, told from a few that do not.
+"""word2vec by CBOW: the mean of the vectors around a gap tells the word in it from a few sampled ones.
 
 params, (contexts, targets) = {"net": word2vec.init(random.key(0), 1000)}, word2vec.windows(ids, 5)
 sampled = word2vec.sample_negatives(key, counts, (len(targets), 5))

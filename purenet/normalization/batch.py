@@ -1,4 +1,4 @@
-"""Batch normalization, and the running statistics that take the batch's place at inference."""
+"""Batch normalization, and the running statistics that replace those of the batch at inference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Statistics", "batch_norm", "update_running_statistics"]
 
 
 class Statistics(NamedTuple):
-    """The mean and the variance of each channel, as inference uses them; start with zeros and ones."""
+    """The mean and the variance of each channel for inference. Begin with zeros and ones."""
 
     mean: Array
     var: Array
@@ -26,7 +26,7 @@ class BatchNormalized(NamedTuple):
     mean: Array
     """Of each channel."""
     var: Array
-    """Of each channel, about its own mean: over the number of values, not one less."""
+    """The variance of each channel about its own mean, divided by the number of values, not by one less."""
     per_channel: int | None
     """The number of values that a channel has in the batch; None where statistics were given."""
     x_hat: Array
@@ -124,7 +124,7 @@ def _batch_axes(axes: Any, x: Array) -> Axes:
 
 
 def _channels(x: Array, along: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape of what has one number per channel, and the one in which it broadcasts to x."""
+    """The shape of arrays with one number per channel, and the shape in which they broadcast to x."""
     own = tuple(n for a, n in enumerate(x.shape) if a not in along)
     return own, tuple(1 if a in along else n for a, n in enumerate(x.shape))
 

@@ -35,7 +35,7 @@ Axes = tuple[int, ...]
 
 
 class Standardized(NamedTuple):
-    """What the pullback of `standardize` needs."""
+    """Residuals of `standardize`."""
 
     normalized: Array
     inverse: Array
@@ -75,17 +75,17 @@ def average(x: Array, along: Axes) -> Array:
 
 
 def size_over(x: Array, along: Axes) -> int:
-    """How many entries of `x` share their position on the other axes."""
+    """The number of entries of `x` at each position of the other axes."""
     return math.prod(x.shape[a] for a in along)
 
 
 def divisor(size: Array) -> Array:
-    """`size`, or infinity where it is 0: what has no size to be divided by stays 0, and so does its slope."""
+    """`size` as a divisor, with infinity in place of 0, so that the quotient and its slope are 0 there."""
     return np.where(size == 0, np.inf, size)
 
 
 class Affine(NamedTuple):
-    """What the pullback of `affine` needs."""
+    """Residuals of `affine`."""
 
     gamma: Array | None
     """In a shape that broadcasts to x."""

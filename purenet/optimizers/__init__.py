@@ -6,7 +6,7 @@
     params = pn.apply_updates(params, updates)
 
 `transformation` holds the protocol; `descent`, `adaptive`, `moments` and `nesterov` the optimizers; `clipping`, `scaling` and
-`adding` what is done to gradients before them; `combining` what is made of several.
+`adding` transform gradients before them; `combining` joins several.
 """
 
 from purenet.optimizers.adaptive import AdadeltaState, AdagradState, RmspropState, adadelta, adagrad, rmsprop

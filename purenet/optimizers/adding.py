@@ -1,4 +1,4 @@
-"""What is added to gradients: memories of earlier ones, decaying weights, noise."""
+"""Transformations that add something to gradients: earlier gradients, decaying weights, noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients made shorter, where they are too long."""
+"""Transformations that shorten gradients that are too long."""
 
 from __future__ import annotations
 

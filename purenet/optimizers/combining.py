@@ -1,6 +1,6 @@
 """Transformations made of others: one after the other, for a part of the parameters, at some of the steps.
 
-What `update` gets beside gradients, state and parameters, such as the loss as `value`, goes to each of them that takes it.
+Further arguments of `update`, such as the loss as `value`, go to each of them that takes them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class MaskedNode(NamedTuple):
-    """Stands in a state for an array of parameters that is none of its business; it has no leaves."""
+    """Stands in a state for an array of parameters that is not transformed; it has no leaves."""
 
 
 class MaskedState(NamedTuple):
@@ -56,7 +56,7 @@ class PartitionState(NamedTuple):
 
 
 class MultiStepsState(NamedTuple):
-    """How many gradients wait; how many updates were made; the state of the optimizer; what waits."""
+    """The number of gradients collected, the number of updates made, the state of the optimizer, the collected gradients."""
 
     mini_step: Array
     gradient_step: Array
@@ -65,7 +65,7 @@ class MultiStepsState(NamedTuple):
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """How many gradients in a row were not finite; whether the last was; how many were not in all; the state inside."""
+    """How many gradients in a row were not finite, whether the last was finite, how many were not in all, the state inside."""
 
     notfinite_count: Array
     last_finite: Array
@@ -273,7 +273,7 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: int) 
 
 
 def update_of(who: str, name: str, transform: Any) -> Update:
-    """The update of `transform`, which is given of all extra arguments those that it takes."""
+    """The update of `transform`, which gets only those extra arguments that it takes."""
     if not (hasattr(transform, "init") and hasattr(transform, "update")):
         raise TypeError(f"{who}: {name} must have init and update, got {type(transform).__name__}")
     update: Update = transform.update
@@ -288,7 +288,7 @@ def update_of(who: str, name: str, transform: Any) -> Update:
 
 
 def _hidden(tree: Tree, shown: list[bool]) -> Tree:
-    """The tree with a MaskedNode for each leaf that is not to be seen."""
+    """The tree with a MaskedNode in place of each leaf that is not chosen."""
     leaves, structure = optree.tree_flatten(tree)
     return structure.unflatten([leaf if show else MaskedNode() for leaf, show in zip(leaves, shown, strict=True)])
 

@@ -1,4 +1,4 @@
-"""Descent at one rate for all parameters: along the gradient, along a velocity, or along the signs of one."""
+"""Descent at one rate for all parameters: along the gradient, along a velocity, or along the signs of a velocity."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def momentum(
     Source: Polyak (1964); Sutskever et al. (2013) for nesterov. Conventions: the default is optax.sgd's and torch's;
         `rate_in_velocity` is the book's (Saito 2016) and Keras's. At a constant rate both make the same steps, and the
         velocities differ by the factor -a. Under a schedule they differ from the second update on: the default applies
-        today's rate to all past gradients, the other keeps for each gradient the rate of its own day.
+        the current rate to all past gradients, the other keeps for each gradient the rate of its own step.
 
     >>> import numpy as np, purenet as pn
     >>> opt = pn.optimizers.momentum(0.1, decay=0.5)

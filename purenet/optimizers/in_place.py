@@ -1,6 +1,6 @@
-"""Adam's rule for arrays of many parameters, whose time goes into fresh memory and not into arithmetic.
+"""Adam's rule for arrays of many parameters, where allocating memory takes more time than the arithmetic.
 
-Every array that it returns is new, and no argument is written to. All that lies between goes through one more array, `buffer`.
+Every array that it returns is new, and no argument is written to. All intermediate results share one more array, `buffer`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def adam_in_place(
     g: Array, mu: Array, nu: Array, *nu_max: Array, t: int, rate: float, b1: float, b2: float, eps: float, eps_root: float,
     nesterov: bool, amsgrad: object,
 ) -> tuple[Array, ...]:  # fmt: skip
-    """The update, then mu, nu and, with amsgrad, nu_max anew: what the rule in `moments` gives, but for rounding."""
+    """The update, then the new mu, nu and, with amsgrad, nu_max: the results of the rule in `moments` up to rounding."""
     mu_share, nu_share = 1 - b1**t, 1 - b2**t
     buffer = (1 - b1) * g
     mu = b1 * mu

@@ -1,4 +1,4 @@
-"""Which leaves of a tree are meant: masks of booleans and trees of labels."""
+"""The choice of some leaves of a tree: masks of booleans and trees of labels."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ __all__ = ["AdamState", "adam", "adam_rule", "adamax", "adamw", "lamb", "radam"]
 
 
 PLAIN = 10_000
-"""Arrays of up to so many parameters take Adam's rule as it is written.
+"""Arrays of up to this many parameters use Adam's rule as it is written here.
 
-Measured, in units of what the rule takes that reuses its memory: 1.1 to 1.2 up to 10,000 parameters in float64, 1.7 from
-30,000 on, where fresh memory is most of the cost; in float32 1.2, and 1.6 at a million.
+Its measured time, in units of that of the rule that reuses memory: 1.1 to 1.2 up to 10,000 parameters in float64, 1.7 from
+30,000 on, where new memory is most of the cost; in float32 1.2, and 1.6 at a million.
 """
 
 

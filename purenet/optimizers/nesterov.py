@@ -1,4 +1,4 @@
-"""NAdam, of which there are three."""
+"""NAdam, which exists in three variants."""
 
 from __future__ import annotations
 

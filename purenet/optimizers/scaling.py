@@ -1,4 +1,4 @@
-"""Gradients times a number: fixed, of a schedule, or of how the training goes; and gradients centred and mended."""
+"""Transformations that multiply gradients by a number (fixed, or from a schedule or the loss), centre them or replace NaN."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class ScaleByScheduleState(NamedTuple):
 
 
 class ZeroNansState(NamedTuple):
-    """For each array whether NaN was found in its last gradient."""
+    """Whether the last gradient of each array contained NaN."""
 
     found_nan: Tree
 
 
 class ReduceLROnPlateauState(NamedTuple):
-    """The factor; the best value; how many values were no better; what remains of a pause; the values being averaged."""
+    """The factor, the best value, the number of values without improvement, the rest of a pause, the values to be averaged."""
 
     scale: Array
     best_value: Array
@@ -101,7 +101,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool = True) -> GradientTransformation:
-    """The last link of a chain of transformations: a step against what has become of the gradients.
+    """The last link of a chain of transformations: a step against the transformed gradients.
 
     Math, with the rate a_t of the t-th update, t = 0, 1, ...:
         u_t = -a_t g_t                                     without flip_sign: a_t g_t

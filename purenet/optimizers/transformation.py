@@ -1,4 +1,4 @@
-"""The protocol of every optimizer, what composes transformations, and what no update rule should repeat.
+"""The protocol of every optimizer, and the steps that all update rules share.
 
 A transformation is a pair of pure functions. `init(params)` returns a state, a NamedTuple of arrays and trees of arrays;
 `update(grads, state, params=None)` returns the updates, which look like the gradients, and the next state. Nothing is
@@ -55,7 +55,7 @@ Update: TypeAlias = Callable[..., tuple[Tree, Any]]
 
 
 class GradientTransformation(NamedTuple):
-    """What every optimizer is: `init(params)` and `update(grads, state, params=None)`.
+    """An optimizer: `init(params)` and `update(grads, state, params=None)`.
 
     The fields are the protocol, so one of your own is made of two functions:
 
@@ -75,7 +75,7 @@ class GradientTransformation(NamedTuple):
 
 
 class EmptyState(NamedTuple):
-    """The state of a transformation that remembers nothing."""
+    """The state of a transformation that stores nothing."""
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
@@ -101,7 +101,7 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
 
 def step_count(count: int = 0) -> Array:
-    """The number of updates made, as a state holds it."""
+    """The number of updates made, in the form in which a state holds it."""
     return np.asarray(count, np.int64)
 
 
@@ -152,7 +152,7 @@ def by_rule(
 
 
 def stateless(who: str, rule_for: Callable[[Tree], Rule], *, read_params: bool = False) -> GradientTransformation:
-    """The transformation that remembers nothing; `rule_for(grads)` may look at all gradients at once."""
+    """The transformation that stores nothing. `rule_for(grads)` may use all gradients together."""
 
     def init(params: Tree) -> EmptyState:
         leaves_of(who, "params", params)
@@ -215,7 +215,7 @@ def not_zero(who: str, **values: float) -> None:
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """In which dtype to compute with arrays of this one."""
+    """The dtype in which to compute with arrays of this dtype."""
     return np.dtype(np.float32) if dtype.itemsize == 2 else dtype.newbyteorder("=")
 
 
@@ -229,7 +229,7 @@ def leaves_of(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTr
     leaves: list[Any]
     leaves, structure = optree.tree_flatten(tree)
     for i, leaf in enumerate(leaves):
-        if type(leaf) is np.ndarray and leaf.dtype in _COMMON:  # by far the most common, and every update asks many times
+        if type(leaf) is np.ndarray and leaf.dtype in _COMMON:  # by far the most common case, and every update calls this often
             continue
         if isinstance(leaf, np.ma.MaskedArray) or not (isinstance(leaf, float) or hasattr(leaf, "__array__")):
             raise TypeError(f"{who}: {_paths(name, tree)[i]} must be a floating-point array, got {type(leaf).__name__}")

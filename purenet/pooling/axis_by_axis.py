@@ -19,7 +19,7 @@ Index = slice | Array
 
 
 def largest(x: Array, places: Sequence[tuple[Array, Sequence[tuple[slice, Index]]]]) -> tuple[Array, Array]:
-    """The largest entry of each box, and where it lies in its channel, in the order of memory.
+    """The largest entry of each box, and its index in its channel, in the order of memory.
 
     For each axis, `places` has the first entry of each window, and for each tap the windows that have it and their entries.
     """

@@ -20,10 +20,10 @@ from purenet.windows import Axis, check_image, slide
 __all__ = ["adaptive_max_pool", "global_max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool"]
 
 PLAIN = 500
-"""Up to so many entries under all taps of all windows, max_pool2d looks at them one by one.
+"""Up to this many entries under all taps of all windows, max_pool2d compares them one by one.
 
-Measured, in units of what an axis at a time takes: 0.7 to 0.9 up to 13,000 entries, 1.3 to 3 from 400,000 on. The bound is low
-so that small cases of the catalogue check either way.
+The measured time, in units of that of one axis at a time: 0.7 to 0.9 up to 13,000 entries, 1.3 to 3 from 400,000 on. The bound
+is low so that small cases of the catalogue check both ways.
 """
 
 

@@ -22,7 +22,7 @@ __all__ = ["adaptive_avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "globa
 
 
 PLAIN = 4
-"""Up to so many entries in a window, avg_pool2d adds them up one by one.
+"""Up to this many entries in a window, avg_pool2d adds them one by one.
 
 Measured, in units of what an axis at a time takes, for images of any size: 1.0 for windows of 2 x 2, 1.4 for 3 x 3, 2.4 for
 7 x 7.
@@ -34,7 +34,7 @@ class Averaged(NamedTuple):
 
     axes: tuple[Axis, ...]
     counts: Array
-    """How many entries each window counts."""
+    """The number of entries that each window counts."""
 
 
 @Op
@@ -219,7 +219,7 @@ def avg_pool_bwd(residuals: Averaged, dy: Array) -> tuple[Array]:
 
 
 def _counts(op: str, x: Array, axes: tuple[Axis, ...], count_include_pad: bool, window: Any, padding: Any) -> Array:
-    """How many entries each window counts, which must be one at least."""
+    """The number of entries that each window counts, which must be at least one."""
     counts = []
     for a in axes:
         before, after = (a.low, a.high) if count_include_pad else (0, 0)
@@ -230,5 +230,5 @@ def _counts(op: str, x: Array, axes: tuple[Axis, ...], count_include_pad: bool, 
 
 
 def counted(counts: Sequence[Array], dtype: np.dtype[Any]) -> Array:
-    """How many entries a box counts, given how many it counts along each axis."""
+    """The number of entries that a box counts, from the number along each axis."""
     return np.asarray(reduce(np.multiply.outer, counts).astype(dtype))

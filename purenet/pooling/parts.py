@@ -1,4 +1,4 @@
-"""The parts into which adaptive pools cut an axis; the whole is one of them."""
+"""The parts into which adaptive pools cut an axis. A global pool has a single part."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def checked_shape(op: str, shape: Any) -> tuple[int, ...]:
 
 
 def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
-    """`dtype` as the dtype of floating-point numbers that it names, in native byte order."""
+    """`dtype` as a floating-point dtype in native byte order."""
     kind = any_dtype(op, dtype)
     if not is_floating(kind):
         raise TypeError(f"{op}: dtype must be float64, float32, float16 or bfloat16, got {kind}")

@@ -1,4 +1,4 @@
-"""The arguments of cells and layers: parameters, inputs, carry, lengths, and what can be wrong with them."""
+"""The arguments of cells and layers, checked: parameters, inputs, carry, lengths."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _parts(a: Array) -> tuple[Array, Array]:
 
 
 def _hidden(weights: Weights, h: Array) -> Array:
-    """What the state gives n, h wn + bh, of one step or all at once."""
+    """The contribution of the state to n, h wn + bh, for one step or for all at once."""
     s = h @ _parts(weights.wh)[1]
     if weights.bh is not None:
         s += weights.bh

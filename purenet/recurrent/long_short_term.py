@@ -1,7 +1,7 @@
 """Long short-term memory: a cell state that gates write to and read from.
 
-`lstm_cell` is one step as its docstring has it. `lstm` takes the same step over whole sequences, with the gates side by side
-in one array (`fused`) and all that needs no loop taken out of it (`unrolled`).
+`lstm_cell` is one step, line by line as in its docstring. `lstm` takes the same step over whole sequences, with the gates side
+by side in one array (`fused`), and computes outside of the loop everything that does not need it (`unrolled`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LSTMCarry", "lstm", "lstm_cell"]
 
 
 class LSTMCarry(NamedTuple):
-    """The state of an LSTM: what it shows, `h`, and what it remembers, `c`; (B, H) each. A plain tuple (h, c) does too."""
+    """The state of an LSTM: its output `h` and its memory `c`, (B, H) each. A plain tuple (h, c) is accepted as well."""
 
     h: Array
     c: Array

@@ -19,7 +19,7 @@ ACTIVATIONS = ("tanh", "relu")
 
 
 class SimpleCell(Cell):
-    """h' = tanh(a + h wh), or relu; the state says all that the pullback needs."""
+    """h' = tanh(a + h wh), or relu; the pullback needs only the state."""
 
     keeps_gates = False
 

@@ -1,10 +1,9 @@
-"""A recurrent cell over the steps of a sequence, forward and backward, whatever the cell: the step of its Op, made fast.
+"""Any recurrent cell over the steps of a sequence, forward and backward: a faster form of the step of its Op.
 
-Only the state passes from step to step, so only the product of state and `wh` is left to the loop. The inputs of all steps are
-projected by one product before it, the slopes of all steps come from one pass over the gates before the loop back, and the
-gradients of the weights are one product each after it. Inside, time comes first, so that a step is one block of memory, and a
-layer in reverse is the same layer on flipped views. Matrices are contiguous, however the arguments lie in memory: BLAS sums in
-another order where they are not.
+Only the state passes from step to step, so the loop computes only the product of the state and `wh`. One product before the
+loop projects the inputs of all steps. One pass over the gates before the loop back computes the slopes of all steps, and one
+product after it the gradient of each weight. Inside, time comes first, so that a step is one block of memory, and a layer in
+reverse is the same layer on flipped views. Matrices are made contiguous, because BLAS sums in another order if they are not.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Cell:
         raise NotImplementedError
 
     def factors(self, weights: Weights, gates: Any, states: State) -> tuple[Array, ...]:
-        """What `step_bwd` needs, for all steps: fresh slopes first."""
+        """The arrays for `step_bwd`, for all steps; the first holds the slopes, in new memory."""
         raise NotImplementedError
 
     def step_bwd(self, weights: Weights, factors: Sequence[Array], dstate: State) -> State:

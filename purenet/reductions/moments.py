@@ -1,4 +1,4 @@
-"""Sums, and what is made of sums: means, variances, norms."""
+"""Sums, and functions of sums: means, variances, norms."""
 # ruff: noqa: A001 - `sum` is called what jax.numpy calls it; outside it is used as `reductions.sum`
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _accumulated(x: Array, along: int) -> Array:
 
 
 def _deviations(op: str, x: Array, axis: Any, ddof: Any) -> tuple[tuple[int, ...], float, Array]:
-    """The axes, what the sum of squares is divided by, and the deviations from the mean."""
+    """The axes, the divisor of the sum of squares, and the deviations from the mean."""
     along = axes(op, axis, x)
     count = count_over(x, along)
     ddof = number(op, "ddof", ddof, low=0)

@@ -1,4 +1,4 @@
-"""What all reductions share: the axes they go over, and whether these stay."""
+"""The axes of a reduction, and whether the result keeps them with size 1; shared by all reductions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def count_over(x: Array, along: tuple[int, ...]) -> int:
-    """How many entries each entry of the result comes from."""
+    """The number of entries that each entry of the result is made of."""
     return math.prod(x.shape[i] for i in along)
 
 

@@ -1,4 +1,4 @@
-"""Products, whose gradients are products of the others: without a quotient, so that zeros are nothing special."""
+"""Products. The gradient of a factor is the product of the others, computed without a quotient, so that zeros are allowed."""
 
 from __future__ import annotations
 

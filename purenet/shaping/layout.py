@@ -1,4 +1,4 @@
-"""The same entries in another shape or order, or in a shape that is asked for."""
+"""The same entries in another shape or order, and a check of the shape."""
 
 from __future__ import annotations
 

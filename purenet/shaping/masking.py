@@ -32,7 +32,7 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([1., 9., 9.]), (array([1., 0., 0.]), array(2.)))
     """
-    own = np.array(array_of("where", "condition", condition))  # a caller may write to his before the pullback
+    own = np.array(array_of("where", "condition", condition))  # the caller may write to the original before the pullback
     try:
         shape = np.broadcast_shapes(x.shape, y.shape, own.shape)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Linear maps along one axis: each entry of the result is a weighted sum of a few entries of the argument, mostly of one.
+"""Linear maps along one axis: each entry of the result is a weighted sum of one or a few entries of the argument.
 
 As sparse matrices their adjoint is the transposed matrix. Entries that are used several times accumulate by themselves.
 """

@@ -76,3 +76,9 @@ def found(op: Any, *primals: Any, **options: Any) -> tuple[Verdict, str]:
     """The verdict and the diagnosis of an op with one argument and nothing else wrong."""
     only = row(verify(op, *primals, **options))
     return only.verdict, only.diagnosis
+
+
+def causes(op: Pair, *primals: Any, reference: Callable[..., Any] | None = None, **options: Any) -> dict[str, str]:
+    """The diagnosis of each gradient that is wrong, by parameter."""
+    result = verify(op, *primals, reference=reference, **options)
+    return {r.parameter: r.diagnosis for r in result.rows if not r.passed}

@@ -126,7 +126,7 @@ def test_writing_to_an_argument() -> None:
 
 
 def test_writing_to_the_residuals() -> None:
-    changed = "bwd called twice with the same residuals gives two results: it changes its residuals"
+    changed = "two calls of bwd with the same residuals return different results: the first changes the residuals"
     assert changed in said(square(lambda x: (x * x, [x.copy()]), writes_residuals), X)
     assert changed in said(square(None, writes_backward), X)
 
@@ -209,7 +209,7 @@ def test_a_value_that_holds_an_argument_among_others() -> None:
 
 
 def test_a_view_of_dy() -> None:
-    shared = "x: the cotangent shares memory with the caller's dy, who may change it: return a copy, or declare aliases"
+    shared = "x: the cotangent shares memory with the caller's dy: return a copy, or declare aliases"
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy,)), X) == [shared]
     assert said((lambda x: (x.reshape(5, 1) + 0, None), lambda _, dy: (dy[:, 0],)), X) == [shared]
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy + 0,)), X) == []
@@ -227,7 +227,7 @@ def test_one_array_for_two_cotangents() -> None:
         return dx, dx
 
     assert said((lambda a, b: (a + b, None), add_bwd), X, X + 3) == [
-        "b: the cotangent shares memory with that of a: return a copy, or declare aliases"
+        "b: the cotangent shares memory with the cotangent of a: return a copy, or declare aliases"
     ]
 
 
@@ -244,7 +244,7 @@ def test_aliases_are_declared() -> None:
 
 def test_residuals_that_can_be_read_once() -> None:
     once = said((lambda x: (x**2, iter([x])), lambda residuals, dy: (2 * next(residuals) * dy,)), X)
-    assert once == ["bwd can be called only once: with the same residuals again it raises StopIteration: "]
+    assert once == ["bwd can be called only once: a second call with the same residuals raises StopIteration: "]
 
 
 def test_state_that_shows_after_many_calls() -> None:
@@ -258,7 +258,7 @@ def test_state_that_shows_after_many_calls() -> None:
     assert verify(pair, X).passed
     calls = {"count": 0, "late": calls["count"]}
     assert [r.diagnosis for r in verify(pair, X).rows if not r.passed] == [
-        "this cotangent is another than before many other calls: state is kept between calls"
+        "the first call, repeated after many others, gives another cotangent: the op keeps state"
     ]
 
 
@@ -280,14 +280,14 @@ def test_randomness_without_a_key() -> None:
         return x * mask, mask
 
     found = said((dropout_fwd, lambda mask, dy: (dy * mask,)), signed(40))
-    assert "two forward passes with the same arguments give different values" in found
-    assert "x: two backward passes with the same arguments give different cotangents" in found
+    assert "two forward passes with the same arguments return different values" in found
+    assert "x: two backward passes with the same arguments return different cotangents" in found
 
 
 def test_randomness_in_the_backward_pass_alone() -> None:
     generator = np.random.default_rng(0)
     found = said(square(None, lambda x, dy: (2 * x * dy * (1 + 1e-12 * generator.normal()),)), X)
-    assert "x: two backward passes with the same arguments give different cotangents" in found
+    assert "x: two backward passes with the same arguments return different cotangents" in found
 
 
 def test_a_memo_that_the_next_forward_pass_overwrites() -> None:
@@ -350,7 +350,7 @@ def test_a_counter_changes_the_value() -> None:
         calls.append(1)
         return x * x + 1e-9 * len(calls), x.copy()
 
-    assert "two forward passes with the same arguments give different values" in said((counting_fwd, square()[1]), X)
+    assert "two forward passes with the same arguments return different values" in said((counting_fwd, square()[1]), X)
 
 
 # ------------------------------------------------------------------------------------------------- linearity
@@ -390,7 +390,7 @@ def test_a_pullback_that_is_not_linear(wrong: Callable[[Array, Array], Array], w
 def test_what_is_linear_only_for_ordinary_cotangents(wrong: Callable[[Array, Array], Array], sign: int, dtype: Any) -> None:
     factor = f"{sign * 2.0 ** (sign * (60 if dtype is np.float64 else 20)):g}"
     found = said(square(None, lambda x, dy: (np.asarray(wrong(x, dy), dtype),)), X.astype(dtype))
-    what = f"bwd({factor} dy) is not {factor} bwd(dy): clipped, or compared with a fixed number?"
+    what = f"bwd({factor} dy) is not {factor} bwd(dy) (is dy clipped, or compared with a fixed number?)"
     assert found == [f"x: not linear in its cotangent: {what}"]
 
 
@@ -485,7 +485,7 @@ def test_values_that_depend_on_the_order_in_memory() -> None:
         return ((dy * np.arange(1, dy.size + 1)).reshape(r[0], order="C" if r[1] else "F"),)
 
     found = said((raveled_fwd, raveled_bwd), normal(3, 4))
-    assert "x: another gradient when arguments and dy come in Fortran order" in found
+    assert "x: the gradient changes when the arguments and dy come in Fortran order" in found
 
 
 def test_values_that_depend_a_little_on_the_order_in_memory() -> None:
@@ -493,8 +493,8 @@ def test_values_that_depend_a_little_on_the_order_in_memory() -> None:
         return (2 * x * dy * (1 + 1e-9 * (not dy.flags.c_contiguous)),)
 
     found = said((square()[0], layout_bwd), normal(3, 4))
-    assert "x: another gradient when arguments and dy come in Fortran order" in found
-    assert "x: another gradient when arguments and dy come in non-contiguous memory" in found
+    assert "x: the gradient changes when the arguments and dy come in Fortran order" in found
+    assert "x: the gradient changes when the arguments and dy come in non-contiguous memory" in found
 
 
 @pytest.mark.parametrize("error", [0.0, 1e-9])
@@ -523,7 +523,7 @@ def test_raw_memory() -> None:
         return np.frombuffer(a.tobytes(order="A"), a.dtype).reshape(a.shape)
 
     found = said(square(lambda x: (raw(x) ** 2, raw(x))), normal(3, 4))
-    assert "x: another gradient when arguments and dy come in Fortran order" in found
+    assert "x: the gradient changes when the arguments and dy come in Fortran order" in found
 
 
 # ------------------------------------------------------------------------------------------------- form
@@ -555,7 +555,7 @@ def test_the_number_of_cotangents() -> None:
 
 
 def test_none_is_no_gradient() -> None:
-    assert form((X, None)) == ["argument 1: the backward pass returned None: no gradient is not a zero gradient"]
+    assert form((X, None)) == ["argument 1: the backward pass returned None: if the gradient is zero, return zeros"]
 
 
 def test_the_shape_of_a_cotangent() -> None:

@@ -171,7 +171,7 @@ def test_a_factor_may_mean_several_things() -> None:
 @alone_and_with_jax
 def test_transposed(witness: str) -> None:
     assert cause(lambda dx: dx.T.copy(), SQUARE, witness) == "transposed: the entries are the true ones in another order"
-    said = "transposed: the entries are the true ones in another order, those of shape (4, 3) read as (3, 4)"
+    said = "transposed: the entries are the true ones in another order, where a tensor of shape (4, 3) is read as (3, 4)"
     assert cause(lambda dx: dx.T.reshape(3, 4).copy(), OBLONG, witness) == said
 
 
@@ -270,13 +270,13 @@ def test_a_cotangent_used_for_one_argument_only() -> None:
 @pytest.mark.parametrize(("which", "name"), [(slice(0, 1), "first"), (slice(-1, None), "last")])
 def test_only_one_sample_counted(witness: str, which: slice, name: str) -> None:
     diagnosis = cause_of_layer(lambda x, dy: x[which].T @ dy[which], witness)
-    assert diagnosis == f"batch sum missing: this is the gradient of the {name} of 4 samples alone"
+    assert diagnosis == f"batch sum missing: only the {name} sample of 4 contributes to this gradient"
 
 
 @alone_and_with_jax
 def test_a_sample_in_the_middle_is_not_called_the_first(witness: str) -> None:
     diagnosis = cause_of_layer(lambda x, dy: x[1:2].T @ dy[1:2], witness)
-    assert diagnosis == "batch sum missing: this is the gradient of number 1 (from 0) of 4 samples alone"
+    assert diagnosis == "batch sum missing: only sample 1 (counted from 0) of 4 contributes to this gradient"
 
 
 @alone_and_with_jax
@@ -316,7 +316,7 @@ def test_what_shapes_suggest() -> None:
 def test_truncated_values(witness: str) -> None:
     """Written into an integer array on the way, as in the published notes."""
     result = verify(cube(np.trunc), 2 * X, reference=REFERENCE[witness])
-    said = "integer dtype: every entry is the true one truncated to a whole number; an integer array on the way?"
+    said = "integer dtype: every entry is the true one truncated to a whole number (was it written into an integer array?)"
     assert said in [r.diagnosis for r in result.rows]
     assert not result.passed
 
@@ -470,7 +470,7 @@ def test_what_nobody_knows_is_measured_against_the_reference_where_it_alone_deci
 
 @alone_and_with_jax
 def test_a_missing_gradient_of_zeros_is_named(witness: str) -> None:
-    assert cause(np.zeros_like, witness=witness).startswith("the gradient is zero everywhere, the true one is not")
+    assert cause(np.zeros_like, witness=witness).startswith("the gradient is zero everywhere, but the true one is not")
 
 
 @alone_and_with_jax

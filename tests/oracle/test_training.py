@@ -229,7 +229,7 @@ def test_a_loss_of_another_value_is_found() -> None:
 def test_numbers_that_are_not_finite_end_both_runs() -> None:
     result = run(with_gradient(SMALL, lambda grads, _: scaled(grads, ("affine2", "b"), np.nan)))
     assert result.first == (1, "state.mu.affine2.b")
-    assert "small_training leaves the finite numbers; first at step 1" in result.diagnosis
+    assert "small_training computes NaN or infinity; first at step 1" in result.diagnosis
     assert {one.steps for one in result.rows if isinstance(one, SlotRow)} == {1}
 
 

@@ -76,7 +76,7 @@ ONE_ENTRY = 1 + 1e-9 * (np.arange(20) == 7).reshape(5, 4)
 
 CAUSES: dict[str, tuple[Any, str, str]] = {
     "factor": (lambda dp, dx: (dp, dx / 5), "x", "constant factor: x is 0.2 times the true gradient everywhere"),
-    "overwritten": (lambda dp, dx: ({**dp, "b": DY[-1]}, dx), "params.b", "the gradient of the last of 5 samples alone"),
+    "overwritten": (lambda dp, dx: ({**dp, "b": DY[-1]}, dx), "params.b", "only the last sample of 5 contributes"),
     "averaged": (lambda dp, dx: ({**dp, "w": dp["w"] / 5}, dx), "params.w", "divided by the batch (5) once too often"),
     "one entry": (lambda dp, dx: (dp, dx * ONE_ENTRY), "x", "a single entry is wrong: x[1, 3]"),
     "shape": (lambda dp, dx: ({**dp, "w": dp["w"].T.copy()}, dx), "params.w", "transposed"),

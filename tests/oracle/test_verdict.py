@@ -498,7 +498,7 @@ def test_error_of_a_value_that_would_unpack_as_value_and_residuals() -> None:
 def test_error_of_values_that_are_no_real_numbers(value: Any, what: str) -> None:
     verdict, diagnosis = found((lambda x: (value(x), x), lambda x, dy: (x,)), X)
     assert verdict is Verdict.ERROR
-    assert diagnosis.startswith(f"the forward pass returned {what}, not real numbers, in the value")
+    assert diagnosis.startswith(f"the forward pass returned {what} instead of real numbers in the value")
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

@@ -494,7 +494,7 @@ def test_a_wrong_block_is_found_along_directions(size: float) -> None:
     only = row(verify(sine(wrong), MANY))
     assert only.verdict is Verdict.FAIL
     assert only.worst_index is None
-    assert only.diagnosis.startswith("one place: x is wrong only at 0 to ")
+    assert only.diagnosis.startswith("one place: x is wrong only at indices 0 to ")
     assert only.used is not None
     assert only.used > 1
 

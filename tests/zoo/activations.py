@@ -313,6 +313,6 @@ BUGS = (
         reference=dropout,
         arguments=(signed(3, 4),),
         options=KEPT,
-        causes={"x": "two backward passes with the same arguments give different cotangents"},
+        causes={"x": "two backward passes with the same arguments return different cotangents"},
     ),
 )

@@ -289,6 +289,6 @@ BUGS = (
         right=entrywise(np.sinh, np.cosh),
         reference=jnp.sinh,
         arguments=(signed(3, 4),),
-        causes={"x": "float32 on the way: "},
+        causes={"x": "computed in float32: "},
     ),
 )

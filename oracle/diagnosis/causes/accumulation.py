@@ -1,4 +1,4 @@
-"""Entries that several outputs use, of whose contributions one counts, or some are lost. All from the Jacobian."""
+"""Causes in which an entry that several outputs use gets only some of their contributions. All use the Jacobian."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from oracle.measures import largest
 
 __all__ = ["overwritten", "partly_lost"]
 
-NONZERO = 1e-9  # of the largest: contributions below are noise of the differences
-MANY = 12  # uses of one entry of which all selections are tried
-MOST = 64  # uses of one entry of which it is tried whether two or one are counted
-CHANCE = 1e-9  # that so many sums of some contributions would be found in any error
+NONZERO = 1e-9
+"""Contributions below this fraction of the largest are noise of the differences and count as zero."""
+MANY = 12
+"""The largest number of uses of one entry of which all subsets are tried; each further use doubles their number."""
+MOST = 64
+"""The largest number of uses of one entry of which any one, or any two, may be the only ones that count."""
+CHANCE = 1e-9
+"""The probability above which a match of sums of contributions may be chance. Larger, and lost contributions are reported for
+unrelated errors; smaller, and more wrong entries are needed."""
 
 
 def overwritten(v: View) -> Iterator[str]:
-    """Of several uses of an entry one counts."""
+    """An entry that is used several times gets the contribution of only one use, or the mean of all."""
     if v.sampled is None:
         return
     for size, uses, used in _uses(v.sampled, alike=True):
@@ -31,22 +36,22 @@ def overwritten(v: View) -> Iterator[str]:
         for which, place in (("last", last), ("first", first)):
             counted_ones = np.unravel_index(place[times > 0], size)
             if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
-                continue  # a single sample or step is all that counts
+                continue  # only one sample or one step contributes, which is another cause
             if v.fits_sampled(uses[np.arange(len(uses)), place]):
-                yield _overwritten_words(v, times > 1, f"the {which} of their contributions")
+                yield _overwritten_words(v, times > 1, f"only the {which} of their contributions")
         if v.fits_sampled(uses.sum(axis=1) / np.maximum(times, 1)):
-            yield _overwritten_words(v, times > 1, "the mean of their contributions, not the sum")
+            yield _overwritten_words(v, times > 1, "the mean of their contributions instead of the sum")
 
 
-def _overwritten_words(v: View, several: Array, what: str) -> str:
+def _overwritten_words(v: View, several: Array, kept: str) -> str:
     assert v.sampled is not None
     entries = v.sampled.forward.sampled[v.sampled.rows][several]
     shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
-    return f"overwritten instead of accumulated: entries that are used several times ({shown}) got {what}"
+    return f"overwritten instead of accumulated: entries that are used several times ({shown}) get {kept}"
 
 
 def partly_lost(v: View) -> Iterator[str]:
-    """What each wrong entry lacks is the sum of some of the contributions to it, not of all."""
+    """Each wrong entry lacks the sum of some of its contributions, but not of all."""
     if v.sampled is None:
         return
     error, wrong = v.error[v.sampled.where], v.wrong[v.sampled.where]
@@ -70,7 +75,7 @@ def partly_lost(v: View) -> Iterator[str]:
 
 @cache
 def _selections(count: int) -> Array:
-    """Which of so many uses may be lost, one row a selection: some of them, or of very many all but two or one."""
+    """The subsets of `count` uses that may be lost, one row for each: all proper ones, or for many uses all but one or two."""
     if count <= MANY:
         return np.arange(1, 2**count - 1)[:, None] >> np.arange(count) & 1
     kept = [*combinations(range(count), 1), *combinations(range(count), 2)]
@@ -81,9 +86,10 @@ def _selections(count: int) -> Array:
 
 
 def _uses(sampled: Sampled, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
-    """What is added to each entry, one column a use: by an output, or by all outputs at one index of some of its axes.
+    """Ways to split the contributions to each entry into uses: by output, or by the index of the output along some axes.
 
-    The axes of the uses, each use, and whether there is one; also where all entries are used as often, if `alike`.
+    Each is (the lengths of these axes, the contributions with one column for each use, a mask of those that are nonzero). A
+    way in which all entries have the same number of uses is included only if `alike`.
     """
     outputs = sampled.forward.outputs
     each = contributions(sampled)
@@ -94,21 +100,19 @@ def _uses(sampled: Sampled, *, alike: bool = False) -> Iterator[tuple[list[int],
             used = np.abs(uses) > NONZERO * np.abs(uses).max(initial=0.0)
             times = used.sum(axis=1)
             if times.size < 3 or times.max() < 2 or not (alike or np.unique(times[times > 0]).size > 1):
-                continue  # where all are used alike, other causes look the same as a sum of some
+                continue  # if all entries have as many uses, other causes give the same sums
             yield [outputs[a - 1] for a in kept], uses, used
 
 
 def _lost_words(v: View, sampled: Sampled, size: list[int], used: Array, lost: Array) -> str:
     entries, rows = sampled.forward.sampled[sampled.rows], np.flatnonzero(lost.any(axis=1))
     shown = ", ".join(f"{at(v.e, int(entries[i]))} lacks {lost[i].sum()} of {used[i].sum()}" for i in rows[:3])
-    what = (
-        f"contributions lost: {v.name} lacks some of what the outputs add to its entries ({shown}{', ...' * (rows.size > 3)})"
-    )
+    what = f"contributions lost: entries of {v.name} lack some of their contributions ({shown}{', ...' * (rows.size > 3)})"
     entry, use = np.nonzero(lost)
     places, origins = np.stack(np.unravel_index(use, size)), np.stack(np.unravel_index(entries[entry], v.shape))
     for common in range(min(len(size), len(v.shape)), 0, -1):
         offsets = np.unique(places[-common:] - origins[-common:], axis=1)
         if offsets.shape[1] == 1 and entry.size > 2:
-            further = counted(offsets[:, 0])
-            return f"{what}, each time that of the output {further} places further: a part of a window left out?"
-    return f"{what}, the others are counted: += at repeated indices, which keeps the last one?"
+            offset = counted(offsets[:, 0])
+            return f"{what}, always the one from the output at offset {offset} (is a part of a window left out?)"
+    return f"{what} and get the others (+= at repeated indices, which keeps only the last?)"

@@ -1,8 +1,9 @@
-"""Where a large argument is wrong: directions that contradict its gradient are halved until few of its elements are left.
+"""Finds where a large argument is wrong, by bisection along its axes.
 
-Of an argument too large to be seen entry by entry the witnesses know a sample, and the slope along a direction in each of
-some blocks. Both halves of the indices of one axis, then of the next, are asked for their slopes, as far as they are wrong:
-one index is found by as many questions as its axis can be halved.
+A large argument is not tested entry by entry: the differences test a sample of its entries, and the slope along a random
+direction in each of some blocks. If the slope of a block contradicts the gradient, the bisection evaluates the slopes of both
+halves of the indices of one axis and goes on with the wrong halves, then does the same along the next axis. To find one
+index takes as many slopes as the axis can be halved.
 """
 
 from __future__ import annotations
@@ -14,62 +15,67 @@ import numpy as np
 
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.view import LEFT, View
-from oracle.diagnosis.words import Array, at, counted
+from oracle.diagnosis.words import Array, at, indices_of_axis
 from oracle.judging.error_budget import SAFETY, truncation_and_noise
 from oracle.measures import fit_scale
 
 __all__ = ["beyond_the_sample", "localized"]
 
-PLACES = 4  # indices of an axis that are told apart; more are a range, or no place at all
-KNOWN = 0.1  # of what is wrong along a direction: plain differences must see it as well as that
-HOW = "found by halving the directions that contradict the gradient"
-SHOWN = 8  # entries of a place by which it is told what they are
+PLACES = 4
+"""The largest number of indices of an axis that are named one by one. More are reported as a range; a higher limit costs more
+slopes."""
+KNOWN = 0.1
+"""The relative distance at which the slope of the diagnosis must confirm the error of the verdict's slope. Larger, and a kink
+on the way can mislead the bisection; smaller, and small errors are not located."""
+HOW = "found by bisection"
+SHOWN = 8
+"""The number of entries of a place that are tested for a common factor."""
 
 
 def beyond_the_sample(v: View) -> bool:
-    """Whether more is wrong than the entries that were seen one by one."""
+    """Whether entries are wrong that were not tested one by one."""
     return v.e.directions.along is not None and not v.whole and bool(_wrong_blocks(v, v.wrong).size)
 
 
 def localized(v: View) -> Iterator[str]:
-    """Wrong at few places of a large argument, which its sample has missed."""
+    """A large argument is wrong in a few places that its sample has missed."""
     forward = v.context.forward
     if v.e.directions.along is None or forward is None or not beyond_the_sample(v):
         return
-    halving = _Halving(v, forward)
+    bisection = _Bisection(v, forward)
     index = _wrong_blocks(v, np.zeros_like(v.wrong))
-    promised = sum(
+    expected = sum(
         _off(v, block.index, block.value) for block in v.e.directions.along.blocks if np.isin(block.index, index).any()
     )
-    off = halving.off(index)
-    if off is None or abs(off - promised) > KNOWN * abs(promised):
-        return  # a kink on the way, or too small for plain differences
-    noise = max(LEFT * abs(off), SAFETY * abs(off - promised))
-    said = []
+    off = bisection.off(index)
+    if off is None or abs(off - expected) > KNOWN * abs(expected):
+        return  # a kink lies on the way, or the error is too small for a single difference
+    noise = max(LEFT * abs(off), SAFETY * abs(off - expected))
+    places = []
     for axis in range(len(v.shape)):
-        found = halving.along(index, off, axis, noise)
+        found = bisection.along(index, off, axis, noise)
         if found is not None:
             index, off, words = found
-            said.append(words)
+            places.append(words)
     if index.size == 1:
         i = int(index[0])
-        true = float(v.e.analytic[i] - off / halving.direction[i])
+        true = float(v.e.analytic[i] - off / bisection.direction[i])
         numbers = f"{v.e.analytic[i] / v.unit:.10g} instead of {true / v.unit:.10g}{v.per_unit}"
         yield f"a single entry is wrong: {at(v.e, i)} is {numbers} ({HOW})"
-    elif said:
-        there = halving.what(index)
-        where = f"one place: {v.name} is wrong only at {' and '.join(said)} ({HOW})"
-        yield f"{where}: there {there}" if there else where
+    elif places:
+        there = bisection.description(index)
+        where = f"one place: {v.name} is wrong only at {' and '.join(places)} ({HOW})"
+        yield f"{where}; there {there}" if there else where
 
 
 def _off(v: View, index: Array, slope: float) -> float:
-    """How far the gradient is from a slope along the direction of these elements."""
+    """The error of the gradient along the direction of these elements, given the true slope."""
     assert v.e.directions.along is not None
     return float(v.e.directions.along.direction[index] @ v.e.analytic[index]) - slope
 
 
 def _wrong_blocks(v: View, known: Array) -> Array:
-    """The elements of all blocks that are more wrong than the entries that are known to be."""
+    """The elements of all blocks whose slopes are wrong even after the errors of the known entries are subtracted."""
     assert v.e.directions.along is not None
     error, spread = np.zeros(v.e.analytic.size), np.zeros(v.e.analytic.size)
     error[v.index[known]], spread[v.index[known]] = v.error[known], v.tolerance[known]
@@ -84,8 +90,8 @@ def _wrong_blocks(v: View, known: Array) -> Array:
 
 
 @dataclass
-class _Halving:
-    """Slopes along parts of the direction of one argument."""
+class _Bisection:
+    """The errors of the gradient along parts of the random direction of one argument."""
 
     view: View
     forward: ForwardPass
@@ -96,7 +102,7 @@ class _Halving:
         return self.view.e.directions.along.direction
 
     def off(self, index: Array) -> float | None:
-        """How far the gradient is from the slope along these elements."""
+        """The error of the gradient along the direction of these elements; None where no slope can be evaluated."""
         found = self.forward.slope(index, self.direction[index])
         if found is None:
             return None
@@ -104,7 +110,10 @@ class _Halving:
         return float(taken @ self.view.e.analytic[index]) - slope
 
     def along(self, index: Array, off: float, axis: int, noise: float) -> tuple[Array, float, str] | None:
-        """The elements at those indices of an axis that are wrong, how far they are off, and where that is."""
+        """The elements at the wrong indices of an axis, their error along the direction, and the name of these indices.
+
+        None if more than half of the indices are wrong, or a slope cannot be evaluated.
+        """
         n = self.view.shape[axis]
         place = np.unravel_index(index, self.view.shape)[axis]
         parts = [(np.unique(place), off)]
@@ -124,13 +133,14 @@ class _Halving:
             return None
         wrong = np.concatenate([part for part, _ in parts])
         if 2 * wrong.size > n > 1:
-            return None  # no place
-        of_axis = f" of axis {axis}" if len(self.view.shape) > 1 else ""
-        indices = counted(wrong) if len(parts) <= PLACES else f"{wrong.min()} to {wrong.max()}"
-        return index[np.isin(place, wrong)], float(sum(rest for _, rest in parts)), f"{indices}{of_axis}"
+            return None  # more than half of the axis is wrong
+        name = (
+            indices_of_axis(wrong, axis) if len(parts) <= PLACES else f"indices {wrong.min()} to {wrong.max()} of axis {axis}"
+        )
+        return index[np.isin(place, wrong)], float(sum(rest for _, rest in parts)), name
 
-    def what(self, index: Array) -> str:
-        """What the entries are there, by a few of them: zero, or a multiple of the true ones; empty if nothing simple."""
+    def description(self, index: Array) -> str:
+        """`it is zero`, or `it is 2 times the true one`, according to a few of these entries; empty if neither."""
         few = index[np.unique(np.linspace(0, index.size - 1, SHOWN).astype(np.intp))]
         offs = [self.off(np.array([i])) for i in few]
         known = [(i, off / self.direction[i]) for i, off in zip(few, offs, strict=True) if off is not None]

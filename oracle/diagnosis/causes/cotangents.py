@@ -1,4 +1,7 @@
-"""Outputs that count otherwise: not at all, for others, with the cotangent of others. All from the Jacobian."""
+"""Causes in which the backward pass uses a wrong cotangent: not all of it, weighted, or in another order.
+
+All of them multiply the Jacobian of the forward pass by another cotangent.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import optree
 
 from oracle.diagnosis.causes.fits import number
 from oracle.diagnosis.view import AGREE, Sampled, View, explains
-from oracle.diagnosis.words import Array, counted
+from oracle.diagnosis.words import Array, counted, named_axes
 
 __all__ = [
     "contributions",
@@ -24,11 +27,12 @@ __all__ = [
     "weighted_outputs",
 ]
 
-AXIS = 256  # the longest axis of the value whose indices are taken one by one
+AXIS = 256
+"""The longest axis of the value whose indices are tried one by one. The work grows with the length."""
 
 
 def ignored_cotangent(v: View) -> Iterator[str]:
-    """The cotangent changes nothing."""
+    """The backward pass does not use the cotangent."""
     if v.context.ignores_cotangent:
         as_sum = False
         if v.sampled is not None:
@@ -45,7 +49,7 @@ def _jacobian(sampled: Sampled) -> Array:
 
 
 def own(v: View) -> Iterator[str]:
-    """Each index of an axis, or each entry, has what the same one of the value owes to it, and nothing from the others."""
+    """Each entry gets contributions only from outputs at the same index of some axes, or from the same output."""
     if v.sampled is None or v.sampled.rows.size < 3:
         return
     outputs = v.sampled.forward.outputs
@@ -59,52 +63,56 @@ def own(v: View) -> Iterator[str]:
         for a in axes:
             same &= np.expand_dims(np.arange(outputs[a]) == places[:, [a]], [b + 1 for b in range(len(outputs)) if b != a])
         flat = (each * same).reshape(len(places), -1)
-        # Where an entry sends nothing to its own place, as in a gather, its place says nothing.
+        # In a gather an entry may contribute nothing at its own index; then this is not the cause.
         if flat.any(axis=1).all() and v.fits_sampled(flat.sum(axis=1)):
-            it = "entry" if [axes] == entry_first else f"index of axis {counted(axes)}"
-            yield f"term missing: {v.name} is what each output owes to its own {it}; what it owes to the others is missing"
+            same_place = "the same place" if [axes] == entry_first else f"the same index of {named_axes(axes)}"
+            yield (
+                f"term missing: each entry of {v.name} gets contributions only from outputs at {same_place}; "
+                "those from other outputs are missing"
+            )
 
 
 def of_some_arrays(v: View) -> Iterator[str]:
-    """Of several arrays in the value some send nothing back."""
+    """The value is several arrays, and the backward pass ignores the cotangent of one, or of all but one."""
     if v.sampled is None:
         return
-    q = v.sampled.forward
-    arrays = list(zip(optree.tree_accessors(q.value), optree.tree_leaves(q.value), strict=True))
+    forward = v.sampled.forward
+    arrays = list(zip(optree.tree_accessors(forward.value), optree.tree_leaves(forward.value), strict=True))
     if len(arrays) < 2:
         return
     ends = np.cumsum([np.size(array) for _, array in arrays])[:-1]
-    parts = np.stack([p.sum(axis=1) for p in np.split(contributions(v.sampled).reshape(-1, q.cotangent.size), ends, axis=1)])
+    each = contributions(v.sampled).reshape(-1, forward.cotangent.size)
+    parts = np.stack([part.sum(axis=1) for part in np.split(each, ends, axis=1)])
     names = [accessor.codify("the value") for accessor, _ in arrays]
     for name, part in zip(names, parts, strict=True):
         if v.fits_sampled(parts.sum(axis=0) - part):
-            yield f"cotangent ignored: that of {name}, from which nothing flows back"
+            yield f"cotangent ignored: nothing flows back from {name}"
     for name, part in zip(names, parts, strict=True):
         if v.fits_sampled(part):
-            yield f"cotangent ignored: those of all but {name}, from which alone something flows back"
+            yield f"cotangent ignored: the gradient flows back only from {name}, not from the other arrays of the value"
 
 
 def contributions(sampled: Sampled) -> Array:
-    """What each output adds to each entry: the shape of the value behind the entries."""
+    """The contribution of each output to each entry; the first axis counts entries, the others are those of the value."""
     return np.asarray((_jacobian(sampled) * sampled.forward.cotangent).reshape(-1, *sampled.forward.outputs))
 
 
 def untransposed(v: View) -> Iterator[str]:
-    """The Jacobian for its transpose: a gather for a scatter, an order that is not reversed."""
+    """The backward pass multiplies by the Jacobian instead of its transpose: it gathers instead of scattering, for example."""
     if v.sampled is None or v.sampled.rows.size != v.e.analytic.size or np.prod(v.sampled.forward.outputs) != v.e.analytic.size:
         return
     if v.sampled.rows.size > 2 and v.fits_sampled(v.sampled.forward.cotangent @ _jacobian(v.sampled)):
-        yield f"transposed: {v.name} is the Jacobian times the cotangent, not its transpose (a gather for a scatter?)"
+        yield f"transposed: {v.name} is the Jacobian times dy, not its transpose times dy (a gather instead of a scatter?)"
 
 
 def _along(sampled: Sampled, axis: int) -> Array:
-    """What each index of an axis of the value contributes to each entry: one column an index."""
+    """The contribution of each index of an axis of the value to each entry: one column for each index."""
     each = contributions(sampled)
     return np.asarray(each.sum(axis=tuple(a for a in range(1, each.ndim) if a != axis + 1)))
 
 
 def some_outputs(v: View) -> Iterator[str]:
-    """Some indices of an axis of the value do not count, or one counts otherwise."""
+    """Some indices of an axis of the value contribute nothing, or one contributes a multiple."""
     if v.sampled is None:
         return
     for axis, n in enumerate(v.sampled.forward.outputs):
@@ -115,27 +123,28 @@ def some_outputs(v: View) -> Iterator[str]:
         for k in (0, n - 1, *range(1, n - 1)):
             if v.fits_sampled(parts[:, k]):
                 if axis == 0:
-                    name = {0: "the first of", n - 1: "the last of"}.get(k, f"number {k} (from 0) of")
-                    yield f"batch sum missing: this is the gradient of {name} {n} samples alone"
-                yield f"sum missing: this is the gradient of index {k} of {n} along axis {axis} of the value alone"
+                    name = {0: "the first sample", n - 1: "the last sample"}.get(k, f"sample {k} (counted from 0)")
+                    yield f"batch sum missing: only {name} of {n} contributes to this gradient"
+                yield f"sum missing: only index {k} (of {n}) along axis {axis} of the value contributes to this gradient"
         for k in range(n):
             if v.fits_sampled(whole - parts[:, k]):
-                yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value does not count"
+                yield f"{_kind(axis, n, [k])}: index {k} (of {n}) along axis {axis} of the value contributes nothing"
         weights = _weights(v, parts)
         if weights is None:
             continue
         some = weights > 0.5
         if not some.all() and v.fits_sampled(parts @ some):
             kind = _kind(axis, n, np.flatnonzero(~some))
-            yield f"{kind}: of axis {axis} of the value only {counted(np.flatnonzero(some))} count, of {n}"
+            which = counted(np.flatnonzero(some))
+            yield f"{kind}: only the indices {which} (of {n}) along axis {axis} of the value contribute"
         k = int(np.abs(weights - 1).argmax())
         if v.fits_sampled(whole + (weights[k] - 1) * parts[:, k]):
             times = number(float(weights[k]))
-            yield f"{_kind(axis, n, [k])}: index {k} of {n} along axis {axis} of the value counts {times} times"
+            yield f"{_kind(axis, n, [k])}: index {k} (of {n}) along axis {axis} of the value contributes {times} times"
 
 
 def weighted_outputs(v: View) -> Iterator[str]:
-    """Each index of an axis of the value counts with a weight of its own."""
+    """Each index of an axis of the value contributes with a weight of its own."""
     if v.sampled is None:
         return
     for axis, n in enumerate(v.sampled.forward.outputs):
@@ -144,17 +153,17 @@ def weighted_outputs(v: View) -> Iterator[str]:
             if weights is not None:
                 shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
                 kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
-                yield f"{kind}: the cotangent counts ({shown}) times along axis {axis} of the value"
+                yield f"{kind}: the backward pass multiplies dy by ({shown}) along axis {axis} of the value"
 
 
 def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "only some samples") -> str:
-    """Near the ends of a trailing axis it is the border that counts otherwise."""
+    """The kind of cause: `borders` if the indices are near the ends of a trailing axis, else `otherwise`."""
     near = all(min(i, n - 1 - i) < max(n // 3, 1) for i in indices)
     return "borders" if axis > 0 and n > 3 and near else otherwise
 
 
 def _weights(v: View, parts: Array) -> Array | None:
-    """With which weights the contributions add up to ours, if they do and are determined."""
+    """The weights with which the contributions add up to our gradient; None if they do not, or are not determined."""
     assert v.sampled is not None
     count = parts.shape[1]
     if v.sampled.rows.size <= count:
@@ -164,7 +173,7 @@ def _weights(v: View, parts: Array) -> Array | None:
 
 
 def other_cotangents(v: View) -> Iterator[str]:
-    """The right pullback of another cotangent: in another order, or averaged."""
+    """The pullback is right, but its cotangent is averaged, or in another order."""
     if v.sampled is None or v.sampled.rows.size < 3:
         return
     outputs = v.sampled.forward.outputs
@@ -178,28 +187,28 @@ def other_cotangents(v: View) -> Iterator[str]:
             continue
         mean = dy.mean(axis=axis, keepdims=True)
         if pulled(mean):
-            yield f"averaged over axis {axis} of the value: the cotangent is its mean there"
+            yield f"averaged over axis {axis} of the value: the backward pass uses the mean of dy along that axis"
         if pulled(n * mean):
-            yield f"summed over axis {axis} of the value: the cotangent is its sum there, for each index"
+            yield f"summed over axis {axis} of the value: the backward pass uses the sum of dy along that axis at each index"
         if axis > 0 and n == outputs[axis - 1] and pulled(np.swapaxes(dy, axis - 1, axis)):
-            yield f"transposed: the cotangent, in axes {axis - 1} and {axis} of the value"
+            yield f"transposed: the backward pass exchanges axes {axis - 1} and {axis} of dy"
         if pulled(np.flip(dy, axis)):
-            yield f"reversed: the cotangent, along axis {axis} of the value"
+            yield f"reversed: the backward pass reverses dy along axis {axis}"
         for by in (1, -1):
             if pulled(np.roll(dy, by, axis)) or pulled(_shifted(dy, by, axis)):
-                yield f"shifted: the cotangent, by {by:+d} along axis {axis} of the value"
+                yield f"shifted: the backward pass shifts dy by {by:+d} along axis {axis}"
         for a in (a for a in range(2, n) if n % a == 0):
             if pulled(_interleaved(dy, axis, a)):
                 yield (
-                    f"interleaved: the cotangent, whose axis {axis} of {n} is read as ({a}, {n // a}) "
-                    f"instead of ({n // a}, {a}): repeated for tiled, or another order of memory?"
+                    f"interleaved: the backward pass reads axis {axis} of dy ({n} entries) as ({a}, {n // a}) "
+                    f"instead of ({n // a}, {a}) (repeat instead of tile, or another memory order?)"
                 )
     if dy.size > 1 and (pulled(np.full(outputs, dy.mean())) or pulled(np.full(outputs, dy.sum()))):
-        yield "averaged over all outputs: the cotangent is one number, its mean or its sum"
+        yield "averaged over all outputs: the backward pass uses the mean or the sum of dy in place of every entry"
 
 
 def permuted_cotangent(v: View) -> Iterator[str]:
-    """The right pullback of the cotangent in any other order, as far as the Jacobian tells the one that was pulled back."""
+    """The pullback is right, but the entries of its cotangent are in any other order that the Jacobian determines."""
     if v.sampled is None or not 3 < (count := v.sampled.forward.cotangent.size) <= v.sampled.rows.size:
         return
     jacobian, dy = _jacobian(v.sampled), v.sampled.forward.cotangent
@@ -211,8 +220,8 @@ def permuted_cotangent(v: View) -> Iterator[str]:
     if rank == count and moved.size > 2 and v.fits_sampled(jacobian @ pulled):
         outputs = v.sampled.forward.outputs
         first = moved[np.argsort(places[moved])][:2]
-        shown = ", ".join(f"that of {_place(origins[i], outputs)} at {_place(places[i], outputs)}" for i in first)
-        yield f"permuted: the cotangent, of which each entry counts at the place of another ({shown}, ...)"
+        shown = ", ".join(f"dy{_place(origins[i], outputs)} for dy{_place(places[i], outputs)}" for i in first)
+        yield f"permuted: the backward pass uses the entries of dy in another order ({shown}, ...)"
 
 
 def _place(index: int, shape: tuple[int, ...]) -> str:
@@ -220,13 +229,13 @@ def _place(index: int, shape: tuple[int, ...]) -> str:
 
 
 def _interleaved(dy: Array, axis: int, a: int) -> Array:
-    """An axis cut into `a` parts, of which the first entries come first, then the second ones."""
+    """An axis cut into `a` parts: first the first entry of each part, then the second of each, and so on."""
     parts = dy.reshape(*dy.shape[:axis], a, -1, *dy.shape[axis + 1 :])
     return np.swapaxes(parts, axis, axis + 1).reshape(dy.shape)
 
 
 def _shifted(dy: Array, by: int, axis: int) -> Array:
-    """As `np.roll`, with zeros coming in."""
+    """As `np.roll`, but zeros come in."""
     moved = np.roll(dy, by, axis)
     edge = [slice(None)] * dy.ndim
     edge[axis] = slice(0, 1) if by > 0 else slice(-1, None)

@@ -1,4 +1,4 @@
-"""What is wrong everywhere alike: a factor, or one function of each entry of the true gradient."""
+"""Causes that change all entries alike: a factor, or one function of each entry of the true gradient."""
 
 from __future__ import annotations
 
@@ -25,37 +25,42 @@ __all__ = [
     "zero",
 ]
 
-VAGUE = 1e-5  # a number that is known no better than this has no name: too many constants come as near
+VAGUE = 1e-5
+"""The relative error from which on a fitted number gets no name. Larger, and some constant comes as close by chance; smaller,
+and factors in narrow dtypes get no names."""
 
 
 def zero(v: View) -> Iterator[str]:
-    """Nothing flows back."""
+    """The backward pass returns zeros."""
     if not v.ours.any() and v.wrong.any():
-        yield "the gradient is zero everywhere, the true one is not: nothing flows back"
+        yield "the gradient is zero everywhere, but the true one is not: nothing flows back"
 
 
 def truncated(v: View) -> Iterator[str]:
-    """Written into an array of integers."""
+    """The gradient was written into an array of integers."""
     whole = v.ours.any() and np.isfinite(v.ours).all() and np.array_equal(v.ours, np.trunc(v.ours))
     if whole and not np.array_equal(v.truth, np.trunc(v.truth)) and np.array_equal(v.ours, np.trunc(v.truth + 0.0)):
-        yield "integer dtype: every entry is the true one truncated to a whole number; an integer array on the way?"
+        yield "integer dtype: every entry is the true one truncated to a whole number (was it written into an integer array?)"
 
 
 def factor(v: View) -> Iterator[str]:
-    """One number times the true gradient."""
+    """The gradient is one number times the true one."""
     fit = fit_scale(v.ours, v.truth)
     if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
         return
     named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
     named = named or constant_in(v, fit.scale)
-    everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries looked at (of {v.e.analytic.size})"
+    everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries that were tested (of {v.e.analytic.size})"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
         f": {named}" if named else ""
     )
 
 
 def constant_in(v: View, scale: float, where: Array | None = None) -> str:
-    """`2.302585 is ln 10`, if a factor fitted to the entries (at some of them) has a name; as exactly as it fits them."""
+    """`2.302585 is ln 10` if the factor fitted to the entries, or to those in `where`, is a known constant; else empty.
+
+    The constant must agree with the factor as exactly as the factor fits the entries.
+    """
     where = np.ones(v.ours.shape, bool) if where is None else where
     fitted = scale * v.truth[where]
     off = eps_of(v.e.parameter.dtype) + float(np.linalg.norm(v.ours[where] - fitted) / np.linalg.norm(fitted))
@@ -64,14 +69,15 @@ def constant_in(v: View, scale: float, where: Array | None = None) -> str:
 
 
 def number(scale: float) -> str:
-    """A factor in words: one that is nearly 1 by what it lacks."""
+    """A factor with six digits, or `1 -3.2e-09` if it is nearly 1."""
     return f"{scale:.6g}" if abs(scale - 1) > 1e-5 else f"1 {scale - 1:+.3g}"
 
 
 def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, numbers: dict[str, float] | None = None) -> str:
-    """What a constant factor usually means; empty if it means nothing known.
+    """The mistakes that usually cause this factor; empty if none is known.
 
-    2 may be a forgotten half, the root of 4 or the inverse of a keyword: of each kind of meaning the first is said.
+    A factor may have several meanings: 2 may be a forgotten half, the root of 4 or the inverse of a keyword. The first one of
+    each kind is named.
     """
     kinds = _meanings(sizes, numbers or {})
     for size, before in ((scale, ""), (-scale, "the sign is wrong, and ")):
@@ -85,7 +91,7 @@ def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, n
 
 
 def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tuple[float, str]]]:
-    """Factors and what they mean, kind by kind."""
+    """Factors and the mistakes that cause them, kind by kind."""
     plain = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
     counts: list[tuple[float, str]] = []
     for name, n in sizes.items():
@@ -108,13 +114,13 @@ def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tup
             roots += [(1 / sqrt(n), f"divided by the square root of the {name} ({n}) once too often")]
             degrees += [(n / (n - 1), f"divided by {n - 1} instead of the {name} ({n})")]
             degrees += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
-            degrees += [(sqrt((n - 1) / n), f"a deviation over {n - 1} instead of the {name} ({n})")]
-            degrees += [(sqrt(n / (n - 1)), f"a deviation over the {name} ({n}) instead of {n - 1}")]
+            degrees += [(sqrt((n - 1) / n), f"a standard deviation over {n - 1} instead of the {name} ({n})")]
+            degrees += [(sqrt(n / (n - 1)), f"a standard deviation over the {name} ({n}) instead of {n - 1}")]
     return [plain, counts, keywords, roots, degrees]
 
 
 def signs_lost(v: View) -> Iterator[str]:
-    """The size without the sign, or the sign without the size."""
+    """The gradient is the absolute value of the true one, or a multiple of its sign."""
     if v.index.size < 3:
         return
     if v.explained_by(np.abs(v.truth)):
@@ -125,19 +131,19 @@ def signs_lost(v: View) -> Iterator[str]:
 
 
 def limited(v: View) -> Iterator[str]:
-    """Cut off at a limit, from one side or both."""
+    """The gradient is the true one clipped at one limit or two."""
     if v.index.size < 5 or np.count_nonzero(v.wrong) < 2:
         return
     low, high = (float(edge) for edge in (v.ours.min(), v.ours.max()))
     for a, b in ((low, high), (-np.inf, high), (low, np.inf)):
-        # A limit that a single entry has reached is indistinguishable from a wrong entry.
+        # A limit that a single entry has reached looks like a single wrong entry.
         reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
         if min(reached) > 1 and v.fits(np.clip(v.truth, a, b)):
-            yield f"clipped: {v.name} is the true gradient kept within {a:.6g} and {b:.6g}{v.for_dy}"
+            yield f"clipped: {v.name} is the true gradient clipped to the range from {a:.6g} to {b:.6g}{v.for_dy}"
 
 
 def narrow(v: View) -> Iterator[str]:
-    """Every entry a number of a narrower float, and no further from the true one than its rounding."""
+    """Every entry is a number of a narrower float, and its error is the rounding of that float."""
     if v.index.size < 2:
         return
     for name in ("float32", "float16"):
@@ -146,11 +152,11 @@ def narrow(v: View) -> Iterator[str]:
         with np.errstate(over="ignore"):
             rounded = v.ours.astype(name).astype(np.float64)
         if np.array_equal(rounded, v.ours) and (np.abs(v.error) <= 8 * EPSILON[name] * np.abs(v.truth)).all():
-            yield f"{name} on the way: every entry of {v.name} is a {name} number next to the true one"
+            yield f"computed in {name}: every entry of {v.name} is a {name} number within rounding of the true one"
 
 
 def noise_of_a_narrow_float(v: View) -> Iterator[str]:
-    """Errors of the size of a narrower float's rounding."""
+    """The errors are as large as the rounding of a narrower float, and change from point to point as rounding does."""
     size = largest(v.truth)
     nonzero = np.abs(v.truth) > EPSILON["float16"] * size
     if size == 0 or nonzero.sum() < 4:
@@ -161,13 +167,13 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
         typical = eps / 64 < np.median(off) < 4 * eps and largest(v.error) < 32 * eps * size
         if eps > eps_of(v.e.parameter.dtype) and typical and v.wrong[nonzero].mean() > 0.5 and _jitters(v):
             yield (
-                f"{name} on the way: {v.name} is right to that precision only "
-                f"(errors up to {largest(v.error) / size:.1e} of the largest entry, others at a point nearby)"
+                f"computed in {name}: {v.name} is right only to that precision "
+                f"(errors up to {largest(v.error) / size:.1e} of the largest entry, which change at a nearby point)"
             )
 
 
 def _jitters(v: View) -> bool:
-    """Whether the errors are others at a point nearby, as those of rounding are, and a wrong formula's are not."""
+    """Whether the errors change at a nearby point. Rounding errors do, and the errors of a wrong formula do not."""
     if v.sampled is None:
         return False
     nearby = v.sampled.forward.error_nearby()

@@ -1,4 +1,4 @@
-"""Numbers that have a name: those that a derivative forgets, or has once too often."""
+"""Named constants that a derivative may lack, or contain once too often."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 
 __all__ = ["EXACTLY", "named_constant"]
 
-EXACTLY = 1e-9  # how near a number must come: of so many, one lies within a thousandth of any other
+EXACTLY = 1e-9
+"""The relative distance at which a number counts as a constant. Larger, and numbers get names by chance: with this many
+constants, one lies within a thousandth of most numbers. Smaller, and rounding hides the right one."""
 
 _KNOWN: dict[str, float] = {
     "ln 2": log(2),
@@ -33,15 +35,15 @@ _INVERSES |= {"log10(2)": "log2(10)"}
 
 
 def named_constant(number: float, within: float = EXACTLY) -> str:
-    """Its name, as `ln 10` or `-1 / pi`, if it is a known constant, or the inverse of one; else empty."""
+    """The name, such as `ln 10` or `-1 / pi`, of a number that is a known constant or the inverse of one; else empty."""
     for name, value in _KNOWN.items():
-        for said, exact in ((name, value), (_INVERSES.get(name, f"1 / {_bracketed(name)}"), 1 / value)):
-            rounded = float(np.float32(exact))  # as it stands in a narrower program
+        for words, exact in ((name, value), (_INVERSES.get(name, f"1 / {_bracketed(name)}"), 1 / value)):
+            rounded = float(np.float32(exact))  # a program in float32 holds the constant in this form
             if min(abs(abs(number) - exact), abs(abs(number) - rounded)) <= within * exact:
-                return said if number > 0 else f"-{said}" if " " not in said or said.startswith("1 / ") else f"-({said})"
+                return words if number > 0 else f"-{words}" if " " not in words or words.startswith("1 / ") else f"-({words})"
     return ""
 
 
 def _bracketed(name: str) -> str:
-    """For a denominator: a product needs brackets there."""
+    """The name as a denominator: a product gets brackets."""
     return f"({name})" if name[0].isdigit() else name

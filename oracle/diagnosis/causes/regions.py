@@ -1,4 +1,4 @@
-"""Where it is wrong: single entries, those of a one-hot, those of a mask, rows along an axis, borders."""
+"""Causes that are confined to a region: a single entry, a one-hot, a mask, rows along an axis, borders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from oracle.diagnosis.causes.bisection import beyond_the_sample
 from oracle.diagnosis.causes.fits import constant_in, number
 from oracle.diagnosis.view import AGREE, View, along
-from oracle.diagnosis.words import Array, at, counted, named_axes
+from oracle.diagnosis.words import Array, at, indices_of_axis, named_axes
 from oracle.measures import fit_scale
 
 __all__ = [
@@ -25,12 +25,15 @@ __all__ = [
     "zero_where_it_should_not_be",
 ]
 
-MOSTLY = 0.5  # of the entries of a block
+MOSTLY = 0.5
+"""The share of the entries at each index of a block that must be wrong. Smaller, and scattered errors look like a block;
+larger, and a block in which a few entries are right by chance is not recognized."""
 ZERO = "it is zero"
+RIGHT = "it is right"
 
 
 def one_entry(v: View) -> Iterator[str]:
-    """One entry alone."""
+    """A single entry is wrong."""
     if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and not beyond_the_sample(v):
         i = int(v.wrong.argmax())
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
@@ -41,35 +44,35 @@ def one_entry(v: View) -> Iterator[str]:
 
 
 def constant_missing(v: View) -> Iterator[str]:
-    """One and the same number is missing at few entries, or that number times the cotangent of their row."""
+    """A few entries lack the same number, or the same multiple of the cotangent of their row."""
     if not v.whole or not 2 <= (count := np.count_nonzero(v.wrong)) <= v.index.size // 2:
         return
     wrong, within = v.wrong, 2 * float(v.tolerance.max())
-    if not v.ours[wrong].any() or np.ptp(v.truth[wrong]) <= within:  # nothing flows there, or a factor looks the same
+    if not v.ours[wrong].any() or np.ptp(v.truth[wrong]) <= within:  # these entries are zero, or a factor looks the same
         return
     error, axis = v.error[wrong], _one_in_each(v)
     if np.ptp(error) <= within:
         missing = -float(error.mean())
-        name = _size_named(v, missing / v.unit)
-        what = f"a constant is missing: at {count} of {v.index.size} entries"
-        said = f"{v.name} lacks one and the same number, {missing / v.unit:.6g}{v.per_unit}{name}"
+        lacks = f"the same number, {missing / v.unit:.6g}{v.per_unit}{_size_named(v, missing / v.unit)}"
     elif (times := _of_its_row(v, axis)) is not None:
-        what = f"a constant is missing: at {count} of {v.index.size} entries"
-        said = f"{v.name} lacks {number(times)} times the cotangent of the row"
+        lacks = f"{number(times)} times the cotangent of the row"
     else:
         return
     rows = f"one in each row along axis {axis}: a one-hot?" if axis is not None else f"first {at(v.e, int(wrong.argmax()))}"
-    yield f"{what} {said} ({rows}), and it is right elsewhere"
+    yield f"a constant is missing: at {count} of {v.index.size} entries {v.name} lacks {lacks} ({rows}); elsewhere {RIGHT}"
 
 
 def _one_in_each(v: View) -> int | None:
-    """The axis along which exactly one entry is wrong wherever one looks, the last if there are several."""
+    """The last axis along which exactly one entry of each row is wrong; None if there is no such axis."""
     wrong = v.wrong.reshape(v.shape)
     return next((a for a in reversed(range(len(v.shape))) if len(v.shape) > 1 and (wrong.sum(axis=a) == 1).all()), None)
 
 
 def _of_its_row(v: View, axis: int | None) -> float | None:
-    """What each wrong entry lacks in units of the cotangent at its place beside that axis, if it is one number."""
+    """The one multiple of the cotangent of its row that each wrong entry lacks; None if there is no such number.
+
+    The value must have the shape of the argument without the axis.
+    """
     forward = v.context.forward
     if axis is None or forward is None or forward.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
         return None
@@ -81,54 +84,57 @@ def _of_its_row(v: View, axis: int | None) -> float | None:
 
 
 def _size_named(v: View, number: float) -> str:
-    """Which known size it is, or one over which."""
+    """The name of a known size that equals this number, or whose inverse does; else empty."""
     for name, n in v.context.sizes.items():
-        for said, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
+        for words, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
             if n > 1 and abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
-                return f", {'-' if number < 0 else ''}{said}"
+                return f", {'-' if number < 0 else ''}{words}"
     return ""
 
 
 def mask_not_applied(v: View) -> Iterator[str]:
-    """Something flows where nothing should, and the rest is right, or right up to a factor."""
+    """The gradient is nonzero where the true one is zero, and the rest is right, or right up to a factor."""
     should_be_zero = np.abs(v.truth) <= v.tolerance
     flows = should_be_zero & v.wrong
     if np.count_nonzero(flows) < 2 or should_be_zero.all():
         return
-    rest = _what(v, ~should_be_zero)
-    if not v.wrong[~should_be_zero].any() or rest:
-        what = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)})"
-        yield f"{what}, and elsewhere {rest}" if rest else f"{what}, and right elsewhere"
+    elsewhere = _description(v, ~should_be_zero)
+    if elsewhere:
+        yield (
+            f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)}); elsewhere {elsewhere}"
+        )
 
 
 def zero_where_it_should_not_be(v: View) -> Iterator[str]:
-    """Nothing flows in some places, and the rest is right, or right up to a factor."""
+    """The gradient is zero in some places where the true one is not, and the rest is right, or right up to a factor."""
     none = (v.ours == 0) & v.wrong
     if np.count_nonzero(none) < 2 or none.all():
         return
-    rest = _what(v, ~none)
-    if not v.wrong[~none].any() or rest:
-        what = f"zero where it should not be: {v.name} is zero in {_where(v, none)}, the true gradient is not"
-        yield f"{what}; elsewhere {rest}" if rest else f"{what}; right elsewhere"
+    elsewhere = _description(v, ~none)
+    if elsewhere:
+        yield (
+            f"zero where it should not be: {v.name} is zero where the true gradient is not ({_where(v, none)}); "
+            f"elsewhere {elsewhere}"
+        )
 
 
 # ----------------------------------------------------------------------------------------------- along one axis
 
 
 def rows_exchanged(v: View) -> Iterator[str]:
-    """What belongs at one index of an axis stands at another."""
+    """The entries of one index of an axis stand at another index."""
     if not v.whole or len(v.shape) < 2:
         return
     for axis in range(len(v.shape)):
         wrong = _indices_of(v, v.wrong, axis)
         instead = _rows_of_others(v, axis, wrong) if wrong.any() else ""
         if instead:
-            rest = "" if wrong.all() else "; right elsewhere"
+            rest = "" if wrong.all() else f"; elsewhere {RIGHT}"
             yield f"one sample for another: along axis {axis} of {v.name}, {instead}{rest}"
 
 
 def block(v: View) -> Iterator[str]:
-    """One of several equal blocks of an axis is wrong: of a gate, a head, a group."""
+    """One of several equal blocks of an axis is wrong: a gate, a head or a group."""
     for axis, wrong in _wrong_rows(v):
         n, those = wrong.size, np.flatnonzero(wrong)
         width = int(those[-1]) + 1 - int(those[0])
@@ -136,17 +142,11 @@ def block(v: View) -> Iterator[str]:
             axis > 0
             and 1 < width == those.size
             and n % width == those[0] % width == 0
-            and (_share(v, axis)[wrong] > MOSTLY).all()
+            and (_by_index(v.wrong.reshape(v.shape), axis).mean(axis=1)[wrong] > MOSTLY).all()
         ):
-            there = _what(v, along(v, axis, wrong))
-            which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks of axis {axis}"
-            said = f"one block: {v.name} is wrong only at {_indices(wrong)}, {which} (a gate, a head, a group?)"
-            yield f"{said}: there {there}" if there else f"{said}, and right elsewhere"
-
-
-def _share(v: View, axis: int) -> Array:
-    """The share of the entries at each index of an axis that is wrong."""
-    return np.asarray(v.wrong.reshape(v.shape).mean(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
+            which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks"
+            where = f"one block: {v.name} is wrong only at {_indices(wrong, axis)}, {which} (a gate, a head, a group?)"
+            yield _with_description(where, _mistake(v, along(v, axis, wrong)))
 
 
 def _ordinal(i: int) -> str:
@@ -154,79 +154,84 @@ def _ordinal(i: int) -> str:
 
 
 def rows_explained(v: View) -> Iterator[str]:
-    """Only some indices of one axis are wrong, and there it is known what."""
+    """Only some indices of one axis are wrong, and the entries there are zero or a multiple of the true ones."""
     for axis, wrong in _wrong_rows(v):
         if axis > 0 and _ends(wrong):
-            continue  # a border
-        there = _what(v, along(v, axis, wrong))
+            continue  # `borders_explained` describes these
+        there = _mistake(v, along(v, axis, wrong))
         forward = v.context.forward
         if there == ZERO and forward is not None and (axis > 0 or forward.outputs[:1] != v.shape[:1]):
-            yield f"zero where it should not be: {v.name} is zero at {_indices(wrong)} of axis {axis}; right elsewhere"
+            yield f"zero where it should not be: {v.name} is zero at {_indices(wrong, axis)}; elsewhere {RIGHT}"
         if there:
-            yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}: there {there}"
+            yield _with_description(_only_at(v, axis, wrong), there)
 
 
 def rows(v: View) -> Iterator[str]:
-    """Only some indices of one axis are wrong."""
+    """Only some indices of one axis are wrong, without a known reason."""
     for axis, wrong in _wrong_rows(v):
-        yield f"only some samples: {v.name} is wrong only at {_indices(wrong)} of axis {axis}, and right elsewhere"
+        yield _only_at(v, axis, wrong)
+
+
+def _only_at(v: View, axis: int, wrong: Array) -> str:
+    return f"only some samples: {v.name} is wrong only at {_indices(wrong, axis)}"
 
 
 def _wrong_rows(v: View) -> Iterator[tuple[int, Array]]:
-    """The axes of which at most half of the indices hold everything that is wrong, the fewest first."""
+    """The axes along which all wrong entries are at a minority of the indices, fewest indices first, with these indices."""
     if not v.whole or np.count_nonzero(v.wrong) < 2:
         return
     found = []
     for axis, n in enumerate(v.shape):
         wrong = _indices_of(v, v.wrong, axis)
-        # Where most entries of a vector could be wrong by chance, no row is.
-        live = wrong | _indices_of(v, np.abs(v.truth) > v.tolerance, axis)  # where nothing flows nothing is right
+        # An index at which the true gradient is zero is no evidence that the rest is right.
+        live = wrong | _indices_of(v, np.abs(v.truth) > v.tolerance, axis)
+        # In a vector each index has a single entry, which may be right or wrong by chance: that is no row.
         if v.index.size > n and wrong.sum() < live.sum() and 3 * wrong.sum() <= 2 * live.sum():
             found.append((wrong.sum() / n, axis, wrong))
     yield from ((axis, wrong) for _, axis, wrong in sorted(found, key=lambda f: f[:2]))
 
 
 def _indices_of(v: View, mask: Array, axis: int) -> Array:
-    """Which indices of an axis hold something of a flat mask."""
-    return np.asarray(mask.reshape(v.shape).any(axis=tuple(a for a in range(len(v.shape)) if a != axis)))
+    """A mask of the indices of an axis at which any entry of a flat mask is set."""
+    return np.asarray(_by_index(mask.reshape(v.shape), axis).any(axis=1))
 
 
 def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
-    """Which other row is in the place of each wrong one, if all of them are."""
-    ours, truth = (np.moveaxis(t, axis, 0).reshape(wrong.size, -1) for t in v.tensors)
+    """`index 1 holds the entries of 0` for each wrong index; empty unless each holds those of another."""
+    ours, truth = (_by_index(t, axis) for t in v.tensors)
     tolerance = v.tolerance.max()
-    said = []
+    exchanged = []
     for i in np.flatnonzero(wrong):
         apart = np.abs(truth - ours[i]).max(axis=1)
         if not truth[i].size > 1 or not apart.min() <= tolerance or not ours[i].any():
             return ""
-        said.append(f"{i} has what belongs at {int(apart.argmin())}")
-    return ", ".join(said[:4]) + (f", ... ({len(said)} of them)" if len(said) > 4 else "")
+        exchanged.append(f"index {i} holds the entries of {int(apart.argmin())}")
+    return ", ".join(exchanged[:4]) + (f", ... ({len(exchanged)} of them)" if len(exchanged) > 4 else "")
 
 
 # ----------------------------------------------------------------------------------------------- near the ends
 
 
 def borders_explained(v: View) -> Iterator[str]:
-    """Wrong near the ends of some axes only, and there it is known what."""
+    """Only entries near the ends of some axes are wrong, and they are zero or a multiple of the true ones."""
     for words, where in _borders(v):
-        there = _what(v, where)
+        there = _mistake(v, where)
         if there:
-            yield f"{words}: there {there}"
+            yield _with_description(words, there)
 
 
 def borders(v: View) -> Iterator[str]:
-    """Wrong near the ends of some axes only."""
+    """Only entries near the ends of some axes are wrong, without a known reason."""
     for words, _ in _borders(v):
-        yield f"{words}, and right inside"
+        yield words
 
 
 def _borders(v: View) -> Iterator[tuple[str, Array]]:
-    """The fewest trailing axes near whose ends everything lies that is wrong, from the very end on."""
+    """The fewest axes near whose ends all wrong entries lie, in words, and a mask of the wrong entries."""
     if not v.whole or np.count_nonzero(v.wrong) < 2:
         return
     wrong = v.wrong.reshape(v.shape)
-    # Of few numbers in a row some lie near the ends by chance.
+    # On a short axis, wrong entries are near the ends by chance.
     spatial = [a for a, n in enumerate(v.shape) if (a > 0 and n > 3) or (len(v.shape) == 1 and n > 7)]
     for count in range(1, len(spatial) + 1):
         for axes in combinations(spatial, count):
@@ -240,34 +245,49 @@ def _borders(v: View) -> Iterator[tuple[str, Array]]:
                     continue
                 sides = [_side(wrong, a, axes, width) for a in axes]
                 if all(side.any() for side in sides):
-                    shown = "; ".join(f"{_indices(side)} of axis {a}" for side, a in zip(sides, axes, strict=True))
+                    shown = "; ".join(_indices(side, a) for side, a in zip(sides, axes, strict=True))
                     yield f"borders: {v.name} is wrong only near the ends of {named_axes(axes)} ({shown})", v.wrong
                     return
 
 
 def _near(v: View, axes: tuple[int, ...], width: int) -> Array:
-    """The entries less than `width` from an end of any of these axes, flat."""
+    """A flat mask of the entries less than `width` from an end of any of these axes."""
     return np.asarray(np.logical_or.reduce([along(v, a, _distance(v.shape[a]) < width) for a in axes]))
 
 
 def _distance(n: int) -> Array:
-    """Of each index of an axis to the nearer end."""
+    """The distance of each index of an axis of length n from the nearer end."""
     return np.minimum(np.arange(n), np.arange(n)[::-1])
 
 
 def _side(wrong: Array, axis: int, axes: tuple[int, ...], width: int) -> Array:
-    """Which indices of this axis are wrong where the other axes are inside."""
+    """A mask of the indices of an axis with wrong entries that are not near the ends of the other axes."""
     for other in axes:
         if other != axis:
             wrong = np.take(wrong, range(width, wrong.shape[other] - width), axis=other)
-    return np.asarray(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))
+    return np.asarray(_by_index(wrong, axis).any(axis=1))
 
 
-# ----------------------------------------------------------------------------------------------- in words
+# ----------------------------------------------------------------------------------------------- tensors and words
 
 
-def _what(v: View, where: Array) -> str:
-    """What our entries are beside the true ones in some places: zero, or a multiple; empty if nothing simple."""
+def _by_index(tensor: Array, axis: int) -> Array:
+    """The tensor as a matrix, with one row for each index of an axis."""
+    return np.moveaxis(tensor, axis, 0).reshape(tensor.shape[axis], -1)
+
+
+def _with_description(where: str, there: str) -> str:
+    """The sentence about a region, with a description of its entries if there is one."""
+    return f"{where}; there {there}" if there else where
+
+
+def _description(v: View, where: Array) -> str:
+    """`it is right`, or what `_mistake` says of these entries."""
+    return _mistake(v, where) or ("" if v.wrong[where].any() else RIGHT)
+
+
+def _mistake(v: View, where: Array) -> str:
+    """`it is zero` or `it is 2 times the true one`, if that holds for these entries; else empty."""
     ours, truth = v.ours[where], v.truth[where]
     if not ours.any() and truth.any():
         return ZERO
@@ -280,20 +300,20 @@ def _what(v: View, where: Array) -> str:
 
 
 def _where(v: View, mask: Array) -> str:
-    """Which entries: whole rows of one axis by their index, or how many and the first."""
-    if v.whole and v.index.size > 1:
-        tensor = mask.reshape(v.shape)
+    """The entries of a mask: the indices of an axis if the mask is whole rows, else their number and the first one."""
+    if v.whole and v.index.size > 1 and len(v.shape) > 1:
         for axis, n in enumerate(v.shape):
-            rest = tuple(a for a in range(len(v.shape)) if a != axis)
-            if rest and np.array_equal(tensor.any(axis=rest), tensor.all(axis=rest)) and n > 1:
-                return f"{_indices(np.asarray(tensor.any(axis=rest)))} of axis {axis}"
+            rows_of_mask = _by_index(mask.reshape(v.shape), axis)
+            some = np.asarray(rows_of_mask.any(axis=1))
+            if np.array_equal(some, rows_of_mask.all(axis=1)) and n > 1:
+                return _indices(some, axis)
     return f"{np.count_nonzero(mask)} of {mask.size} entries, first {at(v.e, int(v.index[mask.argmax()]))}"
 
 
 def _ends(wrong: Array) -> bool:
-    """Whether the wrong indices are those near the ends, of an axis that is long enough to have an inside."""
+    """Whether all wrong indices are near the ends of an axis that is long enough to have an inside."""
     return wrong.size > 3 and bool((_distance(wrong.size)[wrong] < wrong.size // 3).all())
 
 
-def _indices(chosen: Array) -> str:
-    return counted(np.flatnonzero(chosen))
+def _indices(chosen: Array, axis: int) -> str:
+    return indices_of_axis(np.flatnonzero(chosen), axis)

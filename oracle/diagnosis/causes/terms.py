@@ -1,4 +1,4 @@
-"""What is wrong by something simple: a factor for each index of an axis, or a term, fitted to the error."""
+"""Causes with free numbers that are fitted to the error: a factor for each index of an axis, or a missing term."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from oracle.measures import fit_scale
 
 __all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]
 
-MANY = 40  # products of known tensors, beyond which pairs of them are not tried
-SAME = 1e-9  # how near to 1 a fitted factor is none
-SPARE = 3  # entries to each fitted number
-PATHS = {1: " (a path through a mean or a sum?)", 2: " (the paths through a mean and a deviation?)"}
-ORTHOGONAL = 0.01  # a part that the true gradient has none of
+MANY = 40
+"""The largest number of products of known tensors whose pairs are tried. The work grows with the square of it, and so does the
+probability that a pair fits by chance."""
+SAME = 1e-9
+"""A fitted factor this close to 1 counts as 1. Smaller, and rounding looks like a factor; larger, and small factors are not
+listed."""
+SPARE = 3
+"""The number of entries that each fitted number needs. With fewer, a fit succeeds by chance."""
+PATHS = {1: " (a path through a mean or a sum?)", 2: " (the paths through a mean and a standard deviation?)"}
+ORTHOGONAL = 0.01
+"""If the true gradient has less than this share of our gradient's part along a term, it has no such part: something has
+projected it out, and our gradient lacks the projection."""
 
 
 def factor_along_an_axis(v: View) -> Iterator[str]:
-    """Another factor for each index of one axis."""
+    """The gradient is the true one times a factor for each index of one axis."""
     if not v.whole:
         return
     for axis, n in enumerate(v.shape):
@@ -33,19 +40,19 @@ def factor_along_an_axis(v: View) -> Iterator[str]:
         if v.fits(np.moveaxis(scales * truth, 0, axis).ravel()):
             other = np.flatnonzero(np.abs(scales.ravel() - 1) > SAME)
             if 2 * other.size <= n:
-                shown = ", ".join(f"{scales.ravel()[i]:.6g} times at {i}" for i in other[:4]) + ", ..." * (other.size > 4)
-                yield f"a factor along axis {axis}: {v.name} is right but for {other.size} of {n} places of it ({shown})"
+                shown = ", ".join(f"{scales.ravel()[i]:.6g} times at index {i}" for i in other[:4]) + ", ..." * (other.size > 4)
+                yield f"a factor along axis {axis}: {v.name} is right except at {other.size} of {n} indices ({shown})"
             shown = ", ".join(f"{s:.4g}" for s in scales.ravel()[:6]) + (", ..." if n > 6 else "")
             yield f"a factor along axis {axis}: {v.name} is the true gradient times ({shown}) along that axis"
 
 
 def one_product(v: View) -> Iterator[str]:
-    """The error is a product of the argument, the value and the cotangent, with one coefficient."""
+    """The error is a product of the arguments, the value and the cotangent, with one coefficient."""
     yield from _products_in_error(v, 1)
 
 
 def two_products(v: View) -> Iterator[str]:
-    """The error is two such products, each with its coefficient."""
+    """The error is the sum of two such products, each with its coefficient."""
     yield from _products_in_error(v, 2)
 
 
@@ -59,13 +66,13 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
         basis = np.stack([terms[k] for k in names], axis=1)
         solved, rank = _solve(basis, v.error)
         if rank == count and v.fits(v.truth + basis @ solved):
-            said = " ".join(f"{c / v.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
+            formula = " ".join(f"{c / v.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
             simple = [t[None] for t in terms.values()]
-            yield _words(v, basis @ solved, said, simple, range(len(v.shape)), single=count == 1)
+            yield _words(v, basis @ solved, formula, simple, range(len(v.shape)), single=count == 1)
 
 
 def only_one_term(v: View) -> Iterator[str]:
-    """Ours is nothing but a product of the arguments, the value and the cotangent, summed to the shape of the argument."""
+    """The gradient is a single product of the arguments, the value and the cotangent, summed to the shape of the argument."""
     forward = v.context.forward
     if forward is None or not v.whole or v.index.size < SPARE + 1:
         return
@@ -79,16 +86,16 @@ def only_one_term(v: View) -> Iterator[str]:
             if fit is not None and v.fits(fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
                 what = f"{fit.scale / v.unit:.6g} * {name}{_times_dy(v)}"
-                yield f"term missing: {v.name} is only {what}{over} (a term, or a factor)"
+                yield f"term missing: {v.name} is only {what}{over}, so another term or a factor is missing"
 
 
 def _times_dy(v: View) -> str:
-    """For a number that was divided by the cotangent of a scalar."""
+    """The factor behind a number that was divided by the cotangent of a scalar."""
     return "" if v.unit == 1.0 else " * dy"
 
 
 def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes to sum over from one shape to another that broadcasts to it."""
+    """The leading axes over which a tensor of one shape must be summed to get the other; None if that is impossible."""
     extra = len(shape) - len(onto)
     if extra < 0 or shape[extra:] != onto:
         return None
@@ -96,12 +103,15 @@ def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | 
 
 
 def _known(v: View) -> dict[str, Array]:
-    """Tensors of the shape of the argument that a term may be made of."""
+    """The known tensors in the shape of the argument, by name; a missing term is probably made of these."""
     return v.context.forward.like(v.shape) if v.context.forward is not None else {}
 
 
 def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Array]:
-    """One, the tensors themselves, products of two, and these times the cotangent: what derivatives are made of."""
+    """One, the tensors, their squares and products of two, and each of these times the cotangent, by name.
+
+    Derivatives mostly consist of such products. With `ratios`, quotients of two are included.
+    """
     if not known:
         return {}
     others = {k: t for k, t in known.items() if k not in ("1", "dy")}
@@ -116,7 +126,7 @@ def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Arr
 
 
 def term_along_axes(v: View) -> Iterator[str]:
-    """The error is constant along some axes, or along them a multiple of the argument, the value or the cotangent."""
+    """Along some axes the error is constant, or a multiple of the argument, the value or the cotangent, or a sum of both."""
     if not v.whole or not v.shape:
         return
     known = {"1": np.ones(v.shape)} | _known(v)
@@ -143,12 +153,12 @@ def term_along_axes(v: View) -> Iterator[str]:
 
 
 def _determined(v: View, along: int, count: int) -> bool:
-    """Whether so many numbers, fitted anew for each stretch of entries, are few beside those that they explain."""
+    """Whether `count` numbers fitted to each run of `along` entries are few enough that the fit is not chance."""
     return along >= count + 2 and v.index.size // along * (along - count) >= (SPARE - 1) * count
 
 
 def _rows(tensor: Array, axes: Sequence[int]) -> Array:
-    """One row for each place along the other axes."""
+    """The tensor as a matrix, with one row for each place along the other axes."""
     kept = tuple(a for a in range(tensor.ndim) if a not in axes)
     return tensor.transpose(*kept, *axes).reshape(-1, int(np.prod([tensor.shape[a] for a in axes])))
 
@@ -160,7 +170,7 @@ def _unrows(rows: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array
 
 
 def _solve(basis: Array, error: Array) -> tuple[Array, int]:
-    """The coefficients with the least squared error, and how many of them are determined."""
+    """The coefficients with the least squared error, and the number of them that are determined."""
     scale = np.linalg.norm(basis, axis=0)
     scale[scale == 0] = 1.0
     solved, _, rank, _ = np.linalg.lstsq(basis / scale, error, rcond=1e-10)
@@ -168,20 +178,21 @@ def _solve(basis: Array, error: Array) -> tuple[Array, int]:
 
 
 def _words(v: View, fitted: Array, what: str, simple: Sequence[Array], axes: Sequence[int], *, single: bool = False) -> str:
-    """A term too many if the true gradient is a single one of the simple terms, missing if ours is.
+    """A sentence that calls the fitted term missing or too many.
 
-    If neither is, a single term is too many if ours would be shorter without it, and the true gradient has a part of it
-    beside ours.
+    If the true gradient is one of the simple terms, the fitted term is too many; if our gradient is one, it is missing. If
+    neither is, a single term is too many if our gradient is longer than the true one, and the true gradient is not orthogonal
+    to the term, as it would be after a projection that our gradient lacks.
     """
     ours, truth = (any(_is_multiple(_rows(t, axes), one) for one in simple) for t in v.tensors)
     grows = np.linalg.norm(v.ours) > np.linalg.norm(v.truth)
-    orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)  # as after a projection, which ours lacks
+    orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)
     too_many = truth if ours != truth else single and grows and not orthogonal
     return f"{'a term too many' if too_many else 'term missing'}: {v.name} is the true gradient plus {what}"
 
 
 def _is_multiple(rows: Array, of: Array) -> bool:
-    """Whether each row is a multiple of its counterpart."""
+    """Whether each row of one matrix is a multiple of the same row of the other."""
     square = (of**2).sum(axis=1)
     square[square == 0] = 1.0
     scale = (rows * of).sum(axis=1) / square

@@ -1,4 +1,4 @@
-"""The gradient of something else: of another argument, with another keyword, at another point."""
+"""Causes in which the gradient belongs to other inputs: another argument, another keyword, another point."""
 
 from __future__ import annotations
 
@@ -26,106 +26,112 @@ __all__ = [
 KINDS = {
     "arguments": (hypotheses.of_other_arguments, "arguments swapped: this is the gradient of {}"),
     "exchanged": (hypotheses.with_exchanged_options, "options swapped: this is the gradient with {}"),
-    "options": (hypotheses.with_other_options, "option ignored: this is the gradient with {}"),
-    "points": (hypotheses.at_other_points, "wrong point: this is the gradient where {}"),
+    "options": (hypotheses.with_other_options, "option ignored: this is the gradient for {}"),
+    "points": (hypotheses.at_other_points, "wrong point: this is the gradient with {}"),
     "late": (
         hypotheses.multiplied_too_late,
-        "wrong point: this is the gradient where {0} is 1, times {0}: multiplied too late?",
+        "wrong point: this is {0} times the gradient for {0} = 1 (multiplied by {0} after a sum instead of before it?)",
     ),
-    "constants": (hypotheses.at_constants, "wrong point: this is the gradient where {}: is it forgotten?"),
+    "constants": (hypotheses.at_constants, "wrong point: this is the gradient for {} (is that argument left out?)"),
 }
-ITERATIONS = 10  # towards the value of a keyword
+ITERATIONS = 10
+"""Steps of the secant method towards the value of a keyword. It doubles its digits about every second step, so fewer may stop
+short of the value, and more cost evaluations."""
 
 
 def of_another_argument(v: View) -> Iterator[str]:
-    """The cotangents of two arguments stand in each other's place."""
+    """The gradient is that of another argument."""
     yield from _recognized(v, ["arguments"])
 
 
 def of_another_value(v: View) -> Iterator[str]:
-    """What is differentiated is another function than what is called."""
-    q = v.context.forward
-    if q is None or q.other_value is None:
+    """The forward pass of a rule of another library computes another function than the one that is called."""
+    forward = v.context.forward
+    if forward is None or forward.other_value is None:
         return
-    called, ruled = vector(q.value), vector(q.other_value)
-    if called.size != ruled.size:
-        yield f"another forward pass: the rule's own returns {ruled.size} numbers, the function {called.size}"
+    called, by_rule = vector(forward.value), vector(forward.other_value)
+    if called.size != by_rule.size:
+        yield (
+            f"another forward pass: the function returns {called.size} numbers, "
+            f"but the forward pass of its rule returns {by_rule.size}"
+        )
         return
-    apart = differences(ruled, called)
+    apart = differences(by_rule, called)
     if not (apart > SOUND * largest(called)).any():
         return
     i = int(apart.argmax())
-    there = f"at output {i} it is {ruled[i]:.6g}, the value of the function {called[i]:.6g}"
+    numbers = f"{by_rule[i]:.6g} instead of {called[i]:.6g} at output {i}"
     gradient = None if v.sampled is None else v.sampled.forward.of_the_other_value()
-    right = "; the gradient is that of the former" if gradient is not None and v.is_instead(gradient) else ""
-    yield f"another forward pass: the value that the rule's own returns is not that of the function ({there}){right}"
+    fits = gradient is not None and v.is_instead(gradient)
+    right = "; the gradient is right for the forward pass of the rule" if fits else ""
+    yield f"another forward pass: the forward pass of the rule returns other values than the function ({numbers}){right}"
 
 
 def with_other_options(v: View) -> Iterator[str]:
-    """Forward and backward pass disagree about a keyword."""
+    """The backward pass uses another value of a keyword than the forward pass."""
     yield from _recognized(v, ["exchanged", "options"])
     if v.sampled is not None:
-        q = v.sampled.forward
-        for name, value in q.numbers.items():
-            found = _fitted_number(v, q, name, value)
+        forward = v.sampled.forward
+        for name, value in forward.numbers.items():
+            found = _fitted_number(v, forward, name, value)
             if found is not None:
-                yield f"option ignored: this is the gradient with {name} = {found:.6g}; the forward pass has {value!r}"
+                yield f"option ignored: this is the gradient for {name} = {found:.6g}, but the forward pass uses {value!r}"
 
 
 def at_other_points(v: View) -> Iterator[str]:
-    """The right formula with a wrong residual."""
+    """The formula is right, but it is evaluated with a wrong residual."""
     yield from _recognized(v, ["points"])
 
 
 def multiplied_too_late(v: View) -> Iterator[str]:
-    """A factor that stands before a sum should stand behind it."""
+    """The backward pass multiplies by an argument after a sum instead of before it."""
     yield from _recognized(v, ["late"])
 
 
 def at_constants(v: View) -> Iterator[str]:
-    """A factor or a path is missing that is there unless an argument is one, or zero."""
+    """The backward pass leaves an argument out: its gradient is right if that argument is all ones, or all zeros."""
     yield from _recognized(v, ["constants"])
 
 
 def scaled(v: View) -> Iterator[str]:
-    """Any of these, times a factor that means something."""
+    """The gradient for other inputs, times a factor that has a name."""
     yield from _recognized(v, ["arguments", "exchanged", "options", "points"], by_factor=True)
 
 
 def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> Iterator[str]:
-    """What is ours among the gradients of these kinds, in words."""
+    """A sentence for each hypothesis of these kinds that gives our gradient, or a multiple of it with a name if `by_factor`."""
     if v.sampled is None or v.sampled.few.size < (5 if by_factor else 3):
         return
-    q = v.sampled.forward
+    forward = v.sampled.forward
     for kind in kinds:
-        supposed, words = KINDS[kind]
-        for said, gradient in supposed(q):
+        hypotheses_of_kind, sentence = KINDS[kind]
+        for words, gradient in hypotheses_of_kind(forward):
             if not by_factor and v.is_instead(gradient):
-                yield words.format(said) + (_given(q, said) if kind == "options" else "")
+                yield sentence.format(words) + (_given(forward, words) if kind == "options" else "")
             elif by_factor:
                 fit = fit_scale(v.ours[v.sampled.few_where], gradient[v.sampled.few])
                 named = "" if fit is None else _named(v, fit.scale)
                 if fit is not None and named and v.is_instead(fit.scale * gradient):
-                    yield f"{words.format(said)}, times {number(fit.scale)} ({named})"
+                    yield f"{sentence.format(words)}, times {number(fit.scale)} ({named})"
 
 
 def _named(v: View, scale: float) -> str:
     return explain_factor(scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
 
 
-def _given(q: ForwardPass, said: str) -> str:
-    """The value of the keyword in the forward pass."""
-    value = q.keywords[said.split(" = ", maxsplit=1)[0]]
-    return "" if isinstance(value, np.ndarray) else f"; the forward pass has {value!r}"
+def _given(forward: ForwardPass, words: str) -> str:
+    """The end of a sentence: the value of the keyword in the forward pass; `words` begin with the name of the keyword."""
+    value = forward.keywords[words.split(" = ", maxsplit=1)[0]]
+    return "" if isinstance(value, np.ndarray) else f", but the forward pass uses {value!r}"
 
 
-def _fitted_number(v: View, q: ForwardPass, name: str, value: float) -> float | None:
-    """The value of a keyword at which the gradient is ours, by the secant method."""
+def _fitted_number(v: View, forward: ForwardPass, name: str, value: float) -> float | None:
+    """The value of a keyword that gives our gradient, by the secant method; None if it finds none."""
     assert v.sampled is not None
     if value == 0 or v.sampled.few.size < 4:
         return None
     goal = v.ours[v.sampled.few_where]
-    before, here = q.here, q.with_number(name, 1.01 * value)
+    before, here = forward.here, forward.with_number(name, 1.01 * value)
     last, x = value, 1.01 * value
     for _ in range(ITERATIONS):
         if before is None or here is None or not np.isfinite(here).all():
@@ -135,10 +141,10 @@ def _fitted_number(v: View, q: ForwardPass, name: str, value: float) -> float | 
         if size == 0 or not np.isfinite(size):
             return None
         step = float(slope @ (goal - here[v.sampled.few])) / size
-        while value * (x + step) <= 0:  # the other side of zero is another function
+        while value * (x + step) <= 0:  # with the other sign the keyword may mean something else
             step /= 2
         last, x = x, x + step
-        before, here = here, q.with_number(name, x)
+        before, here = here, forward.with_number(name, x)
         if x == last:
             return None
         if here is not None and v.is_instead(here):

@@ -1,4 +1,4 @@
-"""Diagnoses that fit something to the error: terms, factors along an axis, limits, a narrow float."""
+"""Diagnoses with fitted numbers: terms, factors along an axis, clipping, rounding to a narrow float."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cause(op: Pair, *primals: Array, reference: Callable[..., Any] | None = None
 
 
 def norm(dx: Callable[..., Array]) -> Pair:
-    """gamma (x - mean) / deviation along the last axis, whose `dx(d, h, s)` of d = gamma dy may be wrong."""
+    """gamma (x - mean) / deviation along the last axis, whose gradient `dx(gamma, h, s, dy)` may be wrong."""
 
     def norm_fwd(gamma: Array, x: Array) -> Any:
         s = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
@@ -51,7 +51,7 @@ def norm_by_jax(gamma: Any, x: Any) -> Any:
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    ("dx", "said"),
+    ("dx", "named"),
     [
         (
             lambda g, h, s, dy: (g * dy - h * mean(g * dy * h)) / s,
@@ -67,14 +67,14 @@ def norm_by_jax(gamma: Any, x: Any) -> Any:
         ),
         (
             lambda g, h, s, dy: (dy - mean(dy) - h * mean(dy * h)) / s,
-            "wrong point: this is the gradient where gamma is 1: is it forgotten?",
+            "wrong point: this is the gradient for gamma = 1 (is that argument left out?)",
         ),
     ],
     ids=["no mean", "neither", "no deviation", "no gamma"],
 )
-def test_paths_of_a_norm(witness: str, dx: Callable[..., Array], said: str) -> None:
+def test_missing_paths_of_a_norm_are_named(witness: str, dx: Callable[..., Array], named: str) -> None:
     diagnosis = cause(norm(dx), GAMMA, X, reference=None if witness == "alone" else norm_by_jax)
-    assert diagnosis.startswith(said)
+    assert diagnosis.startswith(named)
 
 
 @alone_and_with_jax
@@ -84,7 +84,7 @@ def test_the_whole_gradient_of_a_norm_is_right(witness: str) -> None:
 
 
 @alone_and_with_jax
-def test_a_scale_without_what_it_scales(witness: str) -> None:
+def test_a_gradient_of_a_scale_without_its_factor_is_named(witness: str) -> None:
     def scale_fwd(gamma: Array, x: Array) -> Any:
         return gamma * np.tanh(x), (gamma.copy(), x.copy())
 
@@ -93,7 +93,7 @@ def test_a_scale_without_what_it_scales(witness: str) -> None:
 
     reference = None if witness == "alone" else lambda gamma, x: gamma * jnp.tanh(x)
     diagnosis = cause((scale_fwd, scale_bwd), GAMMA, X, reference=reference, parameter="gamma")
-    assert diagnosis == "term missing: gamma is only 1 * dy summed over axis 0 (a term, or a factor)"
+    assert diagnosis == "term missing: gamma is only 1 * dy summed over axis 0, so another term or a factor is missing"
 
 
 # ------------------------------------------------------------------------------------------------- terms
@@ -101,7 +101,7 @@ def test_a_scale_without_what_it_scales(witness: str) -> None:
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "named"),
     [
         (lambda x, dy: 3 * x**2 * dy + 0.1 * x * dy, "plus +0.1 * x * dy"),
         (lambda x, dy: 3 * x**2 * dy - dy, "plus -1 * dy"),
@@ -109,16 +109,16 @@ def test_a_scale_without_what_it_scales(witness: str) -> None:
         (lambda x, dy: (3 * x**2 + 2 * x - 1) * dy, "plus +2 * x * dy -1 * dy"),
     ],
 )
-def test_a_term_of_a_product(witness: str, wrong: Callable[[Array, Array], Array], said: str) -> None:
+def test_a_wrong_product_is_named(witness: str, wrong: Callable[[Array, Array], Array], named: str) -> None:
     op = (lambda x: (x**3, x.copy()), lambda x, dy: (wrong(x, dy),))
     diagnosis = cause(op, signed(3, 4), reference=None if witness == "alone" else lambda x: x**3)
     assert diagnosis.split(": ")[0] in ("term missing", "a term too many")
-    assert sorted(diagnosis.split("plus ")[1].split(" ")) == sorted(said.split("plus ")[1].split(" "))
+    assert sorted(diagnosis.split("plus ")[1].split(" ")) == sorted(named.split("plus ")[1].split(" "))
 
 
 @alone_and_with_jax
 @pytest.mark.parametrize(("factor", "kind"), [(0.0, "option ignored: "), (2.0, "option ignored: "), (1.0, "")])
-def test_a_penalty(witness: str, factor: float, kind: str) -> None:
+def test_a_missing_or_doubled_penalty_is_named(witness: str, factor: float, kind: str) -> None:
     def penalized_fwd(x: Array, *, decay: float) -> Any:
         return (np.sin(x)).sum() + decay / 2 * (x**2).sum(), (x.copy(), decay)
 
@@ -132,14 +132,14 @@ def test_a_penalty(witness: str, factor: float, kind: str) -> None:
 
 
 @alone_and_with_jax
-def test_one_half_of_a_product_rule(witness: str) -> None:
+def test_one_half_of_the_product_rule_is_named(witness: str) -> None:
     op = elementwise(lambda x: x * np.tanh(x), np.tanh)
     diagnosis = cause(op, X, reference=None if witness == "alone" else lambda x: x * jnp.tanh(x))
-    assert diagnosis == "term missing: x is only 1 * the value / x * dy (a term, or a factor)"
+    assert diagnosis == "term missing: x is only 1 * the value / x * dy, so another term or a factor is missing"
 
 
 @alone_and_with_jax
-def test_an_error_that_is_no_simple_thing(witness: str) -> None:
+def test_an_irregular_error_has_no_known_cause(witness: str) -> None:
     strange = np.sin(40 * X)
     diagnosis = cause(cube(lambda dx: dx * strange), X, reference=None if witness == "alone" else lambda x: x**3)
     assert diagnosis.startswith("no known cause: 35 of 35 entries are wrong")
@@ -147,8 +147,8 @@ def test_an_error_that_is_no_simple_thing(witness: str) -> None:
 
 @alone_and_with_jax
 @pytest.mark.parametrize("size", [1, 2])
-def test_few_entries_show_no_pattern(witness: str, size: int) -> None:
-    """Whatever is wrong with two numbers looks like many things."""
+def test_errors_in_one_or_two_entries_have_no_known_cause(witness: str, size: int) -> None:
+    """Many causes would fit two entries."""
     factors = np.array([1.7, -0.6])[:size]
     diagnosis = cause(cube(lambda dx: dx * factors), signed(size), reference=None if witness == "alone" else lambda x: x**3)
     assert diagnosis.startswith("no known cause: ")
@@ -158,56 +158,58 @@ def test_few_entries_show_no_pattern(witness: str, size: int) -> None:
 
 
 @alone_and_with_jax
-def test_a_factor_along_an_axis(witness: str) -> None:
+def test_factors_along_an_axis_are_named(witness: str) -> None:
     factors = np.array([1.0, 2.0, 0.5, 3.0, 1.5])
     diagnosis = cause(cube(lambda dx: dx * factors[:, None]), X, reference=None if witness == "alone" else lambda x: x**3)
     assert diagnosis == "a factor along axis 0: x is the true gradient times (1, 2, 0.5, 3, 1.5) along that axis"
 
 
-def test_limits_and_lost_signs() -> None:
-    """These are not linear in the cotangent either, which other rows say."""
+def test_clipping_and_lost_signs_are_named() -> None:
+    """Other rows report that these are not linear in the cotangent."""
     x = np.concatenate([signed(20), 0.3 * signed(20)]).reshape(5, 8)
-    for wrong, said in (
-        (lambda dx: np.clip(dx, -0.5, 0.5), "clipped: x is the true gradient kept within -0.5 and 0.5"),
-        (lambda dx: np.minimum(dx, 0.5), "clipped: x is the true gradient kept within -inf and 0.5"),
+    for wrong, named in (
+        (lambda dx: np.clip(dx, -0.5, 0.5), "clipped: x is the true gradient clipped to the range from -0.5 to 0.5"),
+        (lambda dx: np.minimum(dx, 0.5), "clipped: x is the true gradient clipped to the range from -inf to 0.5"),
         (np.abs, "sign lost: x is the absolute value of the true gradient"),
     ):
-        assert said in [r.diagnosis for r in verify(cube(wrong), x).rows]
+        assert named in [r.diagnosis for r in verify(cube(wrong), x).rows]
 
 
 # ------------------------------------------------------------------------------------------------- a narrow float
 
 
 @alone_and_with_jax
-def test_a_result_in_single_precision(witness: str) -> None:
+def test_a_gradient_rounded_to_float32_is_named(witness: str) -> None:
     result = verify(
         cube(lambda dx: dx.astype(np.float32).astype(float)), X, reference=None if witness == "alone" else lambda x: x**3
     )
-    assert "float32 on the way: every entry of x is a float32 number next to the true one" in [r.diagnosis for r in result.rows]
+    assert "computed in float32: every entry of x is a float32 number within rounding of the true one" in [
+        r.diagnosis for r in result.rows
+    ]
 
 
 @alone_and_with_jax
-def test_single_precision_on_the_way(witness: str) -> None:
+def test_a_gradient_computed_in_float32_is_named(witness: str) -> None:
     op = elementwise(np.tanh, lambda x: np.asarray(1 - np.tanh(x.astype(np.float32)) ** 2, float))
     diagnosis = cause(op, X, reference=None if witness == "alone" else jnp.tanh)
-    assert diagnosis.startswith("float32 on the way: x is right to that precision only")
+    assert diagnosis.startswith("computed in float32: x is right only to that precision")
 
 
 @alone_and_with_jax
-def test_a_small_error_that_is_no_rounding(witness: str) -> None:
-    """Of the size of float32's, but the same at every point."""
+def test_a_small_error_is_not_called_rounding(witness: str) -> None:
+    """The error has the size of float32 rounding, but it is the same at every point."""
     small = 1 + 1e-7 * normal(5, 7, seed=3)
     diagnosis = cause(cube(lambda dx: dx * small), X, reference=None if witness == "alone" else lambda x: x**3)
     assert diagnosis.startswith("no known cause: ")
 
 
-def test_a_gradient_in_single_precision_of_single_precision_is_right() -> None:
+def test_a_float32_gradient_of_float32_arguments_is_right() -> None:
     assert verify(cube(), X.astype(np.float32), reference=lambda x: x**3).passed
 
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    ("slope", "wrong", "said"),
+    ("slope", "wrong", "named"),
     [
         (lambda y: 1 - y**2, lambda y: -(y**2), "term missing: x is the true gradient plus -1 * dy"),
         (lambda y: 1 - y**2, lambda y: 1 + 0 * y, "term missing: x is the true gradient plus +1 * the value**2 * dy"),
@@ -215,17 +217,17 @@ def test_a_gradient_in_single_precision_of_single_precision_is_right() -> None:
     ],
     ids=["only the square", "only the one", "one more"],
 )
-def test_the_shorter_of_two_formulas_lacks_a_term(witness: str, slope: Any, wrong: Any, said: str) -> None:
-    """However large either is: y is that of dy/dx = 1 - y^2 or 2 y."""
+def test_the_shorter_of_two_formulas_is_called_incomplete(witness: str, slope: Any, wrong: Any, named: str) -> None:
+    """It does not matter which is larger. y solves dy/dx = 1 - y^2 or dy/dx = 2 y."""
     forward = np.tanh if slope(0.0) == 1 else lambda x: np.exp(2 * x)
     backward = jnp.tanh if slope(0.0) == 1 else lambda x: jnp.exp(2 * x)
     op = elementwise(forward, lambda x: wrong(forward(x)))
-    assert cause(op, 1.5 * signed(3, 4), reference=None if witness == "alone" else backward).startswith(said)
+    assert cause(op, 1.5 * signed(3, 4), reference=None if witness == "alone" else backward).startswith(named)
 
 
 @alone_and_with_jax
-def test_terms_of_batch_statistics_that_are_too_many(witness: str) -> None:
-    """Five rows are enough for two numbers in each of seven columns."""
+def test_terms_of_batch_statistics_in_evaluation_are_too_many(witness: str) -> None:
+    """The fit has two numbers for each of seven columns of five entries."""
     shift, size = normal(7, seed=1), signed(7, seed=2) ** 2
 
     def evaluated_fwd(x: Array) -> Any:
@@ -237,5 +239,5 @@ def test_terms_of_batch_statistics_that_are_too_many(witness: str) -> None:
         return ((d - d.mean(axis=0) - z * (d * z).mean(axis=0)) / size,)
 
     reference = None if witness == "alone" else lambda x: (x - shift) / size * GAMMA
-    said = "a term too many: x is the true gradient plus a constant and a multiple of x along axis 0"
-    assert cause((evaluated_fwd, trained_bwd), X, reference=reference).startswith(said)
+    named = "a term too many: x is the true gradient plus a constant and a multiple of x along axis 0"
+    assert cause((evaluated_fwd, trained_bwd), X, reference=reference).startswith(named)

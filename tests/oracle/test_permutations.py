@@ -1,4 +1,4 @@
-"""Diagnoses of true entries in another order, and of numbers that have a name or a unit."""
+"""Diagnoses of true entries in another order, of known constants, and the units of printed numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oracle.diagnosis.causes.known_constants import named_constant
 from tests.oracle.planted import Array, cube, elementwise, found, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
-INTERLEAVED = "repeated for tiled, or another order of memory?"
+INTERLEAVED = "(repeat instead of tile, or another memory order?)"
 MATRIX, CUBE = signed(3, 5), signed(2, 3, 4)
 
 
@@ -30,38 +30,38 @@ def cause(wrong: Callable[[Array], Any], x: Array, witness: str = "alone") -> st
 
 @alone_and_with_jax
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_the_order_of_fortran(witness: str, dtype: Any) -> None:
+def test_fortran_order_is_named(witness: str, dtype: Any) -> None:
     diagnosis = cause(lambda dx: dx.reshape(-1).reshape(dx.shape, order="F").copy(), MATRIX.astype(dtype), witness)
     assert diagnosis == (
-        "reshaped: the entries of x are the true ones in another order, as a reshape with order F instead of C gives them"
+        "reshaped: the entries of x are the true ones in another order, as after a reshape with order F instead of C"
     )
     # The other way round it is the transposed tensor in the shape of the argument.
-    assert "those of shape (5, 3) read as (3, 5)" in cause(
+    assert "a tensor of shape (5, 3) is read as (3, 5)" in cause(
         lambda dx: dx.reshape(-1, order="F").reshape(dx.shape), MATRIX.astype(dtype), witness
     )
 
 
 @alone_and_with_jax
-def test_axes_read_in_another_order(witness: str) -> None:
+def test_axes_in_another_order_are_named(witness: str) -> None:
     diagnosis = cause(lambda dx: dx.reshape(3, 2, 4).transpose(1, 0, 2).copy(), CUBE, witness)
-    assert diagnosis.endswith("as if they were written with the axes in the order (1, 0, 2)")
+    assert diagnosis.endswith("as if the axes had been written in the order (1, 0, 2)")
 
 
 @alone_and_with_jax
-def test_a_permutation_that_is_none_of_the_usual_ones(witness: str) -> None:
+def test_any_other_permutation_is_named(witness: str) -> None:
     order = np.array([3, 1, 4, 0, 2])
-    kept = "; each stays at its index of axis 0"
+    unchanged = "; each entry keeps its index of axis 0"
     diagnosis = cause(lambda dx: np.stack([r[np.roll(order, i)] for i, r in enumerate(dx)]), MATRIX, witness)
     assert diagnosis.startswith("permuted: the entries of x are the true ones in another order: x[")
-    assert diagnosis.endswith(kept)
+    assert diagnosis.endswith(unchanged)
     order = np.array([7, 3, 0, 14, 2, 9, 1, 5, 8, 11, 10, 4, 13, 12, 6])
     diagnosis = cause(lambda dx: dx.reshape(-1)[order].reshape(dx.shape), MATRIX, witness)
     assert diagnosis.startswith("permuted: ")
-    assert kept not in diagnosis
+    assert unchanged not in diagnosis
 
 
 @alone_and_with_jax
-def test_almost_a_permutation_is_none(witness: str) -> None:
+def test_a_permutation_with_one_wrong_entry_has_no_known_cause(witness: str) -> None:
     def wrong(dx: Array) -> Array:
         dx = dx.reshape(-1)[np.random.default_rng(5).permutation(dx.size)].reshape(dx.shape)
         dx[1, 1] *= 1.001
@@ -71,7 +71,7 @@ def test_almost_a_permutation_is_none(witness: str) -> None:
 
 
 @alone_and_with_jax
-def test_two_entries_exchanged_are_no_pattern(witness: str) -> None:
+def test_two_exchanged_entries_are_not_called_a_permutation(witness: str) -> None:
     def wrong(dx: Array) -> Array:
         dx = dx.copy()
         dx[0, 1], dx[2, 3] = dx[2, 3], dx[0, 1]
@@ -82,20 +82,20 @@ def test_two_entries_exchanged_are_no_pattern(witness: str) -> None:
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "named"),
     [
         (
             lambda dy: dy.reshape(3, 4),
-            f"interleaved: the cotangent, whose axis 0 of 12 is read as (3, 4) instead of (4, 3): {INTERLEAVED}",
+            f"interleaved: the backward pass reads axis 0 of dy (12 entries) as (3, 4) instead of (4, 3) {INTERLEAVED}",
         ),
         (
             lambda dy: dy[np.array([7, 3, 0, 2, 9, 1, 5, 8, 11, 10, 4, 6])].reshape(3, 4),
-            "permuted: the cotangent, of which each entry counts at the place of another (",
+            "permuted: the backward pass uses the entries of dy in another order (dy[",
         ),
     ],
     ids=["order", "permutation"],
 )
-def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Array], said: str) -> None:
+def test_a_cotangent_in_another_order_is_named(witness: str, given: Callable[[Array], Array], named: str) -> None:
     def laid_out_fwd(x: Array) -> Any:
         return np.sin(x).reshape(-1, order="F"), x.copy()
 
@@ -103,12 +103,12 @@ def test_a_cotangent_in_another_order(witness: str, given: Callable[[Array], Arr
     right = (laid_out_fwd, lambda x, dy: (np.cos(x) * dy.reshape(x.shape, order="F"),))
     assert found(right, normal(3, 4), reference=reference)[0] is Verdict.PASS
     _, diagnosis = found((laid_out_fwd, lambda x, dy: (np.cos(x) * given(dy),)), normal(3, 4), reference=reference)
-    assert diagnosis.startswith(said)
+    assert diagnosis.startswith(named)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_tiled_and_repeated(axis: int) -> None:
-    """As heads that share keys: which of the copies are whose."""
+def test_tile_and_repeat_are_told_apart(axis: int) -> None:
+    """The copies of an entry are adjacent after repeat, and far apart after tile, as for heads that share keys."""
     x = normal(4, 5)
 
     def parts(dy: Array, shape: tuple[int, int]) -> Array:
@@ -120,17 +120,18 @@ def test_tiled_and_repeated(axis: int) -> None:
     for (fwd, right), (_, other), read in ((tile, repeat, (n, 3)), (repeat, tile, (3, n))):
         assert found((fwd, right), x)[0] is Verdict.PASS
         assert found((fwd, other), x)[1] == (
-            f"interleaved: the cotangent, whose axis {axis} of {3 * n} is read as {read} instead of {read[::-1]}: {INTERLEAVED}"
+            f"interleaved: the backward pass reads axis {axis} of dy ({3 * n} entries) "
+            f"as {read} instead of {read[::-1]} {INTERLEAVED}"
         )
 
 
-def test_one_of_the_copies_alone() -> None:
+def test_a_gradient_from_only_one_copy_is_named() -> None:
     upsample = lambda x: (np.repeat(x, 2, 1), None)  # noqa: E731
-    _, said = found((upsample, lambda _, dy: (dy[:, ::2].copy(),)), normal(2, 5))
-    assert said.startswith("overwritten instead of accumulated: entries that are used several times (x[0, 0], ")
-    assert said.endswith(" got the first of their contributions")
-    _, said = found((upsample, lambda _, dy: (dy[:, ::2] + 0.9 * dy[:, 1::2],)), normal(2, 5))
-    assert "overwritten" not in said
+    _, named = found((upsample, lambda _, dy: (dy[:, ::2].copy(),)), normal(2, 5))
+    assert named.startswith("overwritten instead of accumulated: entries that are used several times (x[0, 0], ")
+    assert named.endswith(" get only the first of their contributions")
+    _, named = found((upsample, lambda _, dy: (dy[:, ::2] + 0.9 * dy[:, 1::2],)), normal(2, 5))
+    assert "overwritten" not in named
 
 
 # ------------------------------------------------------------------------------------------------- constants
@@ -159,7 +160,7 @@ def test_constants_have_names(number: float, name: str) -> None:
 
 @alone_and_with_jax
 @pytest.mark.parametrize(
-    ("factor", "said"),
+    ("factor", "named"),
     [
         (np.log(10), ": 2.302585 is ln 10"),
         (np.pi / 180, ": 0.01745329 is pi / 180"),
@@ -168,19 +169,19 @@ def test_constants_have_names(number: float, name: str) -> None:
         (2.3026, ""),
     ],
 )
-def test_a_factor_with_a_name(witness: str, factor: float, said: str) -> None:
+def test_a_factor_that_is_a_known_constant_is_named(witness: str, factor: float, named: str) -> None:
     diagnosis = cause(lambda dx: factor * dx, MATRIX, witness)
     assert diagnosis.startswith("constant factor: ")
-    assert diagnosis.partition("(R2 = 1.000000)")[2] == said
+    assert diagnosis.partition("(R2 = 1.000000)")[2] == named
 
 
 @alone_and_with_jax
-def test_a_factor_with_a_name_at_some_indices(witness: str) -> None:
+def test_a_known_constant_at_some_indices_is_named(witness: str) -> None:
     diagnosis = cause(lambda dx: dx * np.where(np.arange(5) == 3, np.log(2), 1.0), MATRIX, witness)
     assert diagnosis.endswith("there it is 0.693147 times the true one (0.6931472 is ln 2)")
 
 
-def test_a_factor_with_a_name_in_a_narrow_float() -> None:
+def test_a_known_constant_in_a_narrow_float_is_named() -> None:
     assert "is ln 10" in cause(lambda dx: np.float32(np.log(10)) * dx, MATRIX.astype(np.float32))
     assert "is ln 10" not in cause(lambda dx: np.float32(2.3027) * dx, MATRIX.astype(np.float32))
 
@@ -216,20 +217,20 @@ LABELS = {"labels": np.array([0, 2, 1, 2])}
 @alone_and_with_jax
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_label_that_is_forgotten(witness: str, mean: bool, dtype: Any) -> None:
+def test_a_forgotten_label_is_named(witness: str, mean: bool, dtype: Any) -> None:
     reference = by_jax(mean) if witness == "JAX" else None
     op = cross_entropy(lambda p, labels: p, mean=mean)
     verdict, diagnosis = found(op, normal(4, 3).astype(dtype), options=LABELS, reference=reference)
     assert verdict is Verdict.FAIL
-    lacks = "one and the same number, -0.25 for dy = 1, -1 / the batch (4)" if mean else "-1 times the cotangent of the row"
+    lacks = "the same number, -0.25 for dy = 1, -1 / the batch (4)" if mean else "-1 times the cotangent of the row"
     assert diagnosis == (
         f"a constant is missing: at 4 of 12 entries x lacks {lacks} "
-        "(one in each row along axis 1: a one-hot?), and it is right elsewhere"
+        "(one in each row along axis 1: a one-hot?); elsewhere it is right"
     )
 
 
 @alone_and_with_jax
-def test_a_label_of_each_token(witness: str) -> None:
+def test_a_forgotten_label_for_each_token_is_named(witness: str) -> None:
     one_hot = np.eye(4)[np.array([[0, 2, 1], [3, 1, 1]])]
 
     def loss_fwd(x: Array) -> Any:
@@ -242,7 +243,7 @@ def test_a_label_of_each_token(witness: str) -> None:
 
 
 @alone_and_with_jax
-def test_entries_that_lack_different_numbers_lack_no_constant(witness: str) -> None:
+def test_different_missing_numbers_are_not_called_a_constant(witness: str) -> None:
     def wrong(p: Array, labels: Array) -> Array:
         one_hot = np.eye(3)[labels]
         return p - one_hot * (1 + 0.1 * np.arange(4))[:, None]
@@ -262,28 +263,28 @@ def square_sum(wrong: Callable[[Array], Array]) -> Any:
 
 
 @alone_and_with_jax
-def test_a_constant_at_a_few_places_that_are_no_one_hot(witness: str) -> None:
+def test_a_constant_missing_at_scattered_places_is_named(witness: str) -> None:
     places = np.zeros(MATRIX.shape)
     places[0, [1, 3]] = places[2, 1] = 0.3
     reference = (lambda x: (x**2).sum()) if witness == "JAX" else None
     assert row(verify(square_sum(lambda dx: dx - places), MATRIX, reference=reference)).diagnosis == (
-        "a constant is missing: at 3 of 15 entries x lacks one and the same number, 0.3 for dy = 1 (first x[0, 1]), "
-        "and it is right elsewhere"
+        "a constant is missing: at 3 of 15 entries x lacks the same number, 0.3 for dy = 1 (first x[0, 1]); "
+        "elsewhere it is right"
     )
 
 
 @alone_and_with_jax
-def test_numbers_of_a_loss_are_for_a_cotangent_of_one(witness: str) -> None:
+def test_numbers_of_a_scalar_are_printed_for_a_cotangent_of_one(witness: str) -> None:
     reference = (lambda x: (x**2).sum()) if witness == "JAX" else None
     x = np.array([0.5, -1.25, 2.0, 3.0, -0.75])
 
     def of(wrong: Callable[[Array], Array]) -> str:
         return row(verify(square_sum(wrong), x, reference=reference)).diagnosis
 
-    said = of(lambda dx: dx + np.array([0, 0, 0.5, 0, 0]))
-    numbers = said.partition(" is wrong: x[2] is ")[2].split()
+    named = of(lambda dx: dx + np.array([0, 0, 0.5, 0, 0]))
+    numbers = named.partition(" is wrong: x[2] is ")[2].split()
     assert (float(numbers[0]), float(numbers[3])) == pytest.approx((4.5, 4.0), rel=1e-12)
-    assert " for dy = 1, 1.125 times the true one" in said
+    assert " for dy = 1, 1.125 times the true one" in named
     assert "is the true gradient plus +1.5 * 1 * dy" in of(lambda dx: dx + 1.5)
     clipped = of(lambda dx: np.clip(dx, -1.2, 3.5))
     assert clipped.startswith("clipped: ")
@@ -291,6 +292,6 @@ def test_numbers_of_a_loss_are_for_a_cotangent_of_one(witness: str) -> None:
     assert "1 times the sign of the true gradient for dy = 1" in of(np.sign)
 
 
-def test_numbers_of_other_values_are_what_they_are() -> None:
+def test_numbers_of_other_values_are_printed_unchanged() -> None:
     op = elementwise(lambda x: x**2, lambda x: 2 * x + np.array([0, 0, 0.5, 0, 0]))
     assert "dy" not in row(verify(op, np.array([0.5, -1.25, 2.0, 3.0, -0.75]))).diagnosis

@@ -1,4 +1,4 @@
-"""What an op shares with its process: changes are seen and undone, and whoever leaves it as it was is not accused."""
+"""Changes of global state are reported and undone, and an op that changes nothing is not reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ X = np.array([1.0, -2.0, 3.0])
 
 
 def verified(act: Callable[[], object]) -> list[str]:
-    """What `oracle.verify` says of a right gradient whose op does this, too."""
+    """The diagnoses of an op with a right gradient whose forward pass also calls `act`."""
 
     def square(x: Any) -> Any:
         act()
@@ -37,13 +37,13 @@ def verified(act: Callable[[], object]) -> list[str]:
 CHANGES: dict[str, Callable[[], object]] = {
     "np.seterr": lambda: np.seterr(over="ignore"),
     "np.set_printoptions": lambda: np.set_printoptions(precision=3),
-    "the filters of warnings": lambda: warnings.simplefilter("ignore"),
-    "the generator of np.random": lambda: np.random.seed(0),  # noqa: NPY002
-    "the generator of random": lambda: random.seed(0),
+    "the warning filters": lambda: warnings.simplefilter("ignore"),
+    "the global generator of np.random": lambda: np.random.seed(0),  # noqa: NPY002
+    "the global generator of random": lambda: random.seed(0),
     "the working directory": lambda: os.chdir("/"),
     "os.environ": lambda: os.environ.update(SOMETHING="else"),
     "sys.path": lambda: sys.path.append("/nowhere"),
-    "the handlers of signals": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+    "the signal handlers": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
     "the recursion limit": lambda: sys.setrecursionlimit(12345),
     "the locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8" if locale.setlocale(locale.LC_ALL) == "C" else "C"),
     "JAX's default dtype": lambda: __import__("jax").config.update("jax_enable_x64", True),
@@ -53,12 +53,12 @@ CHANGES: dict[str, Callable[[], object]] = {
 }
 
 
-def test_all_that_is_looked_at_is_changed_here() -> None:
+def test_every_watched_setting_is_changed_here() -> None:
     assert [setting.name for setting in SETTINGS] == list(CHANGES)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_changed_is_named_and_undone(name: str) -> None:
+def test_a_change_is_named_and_undone(name: str) -> None:
     with preserved() as outer:
         with preserved() as changed:
             assert changed() == []
@@ -68,9 +68,9 @@ def test_what_is_changed_is_named_and_undone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_op_that_changes_it_breaks_its_contract(name: str) -> None:
+def test_an_op_that_changes_a_setting_breaks_its_contract(name: str) -> None:
     with preserved():
-        assert verified(CHANGES[name]) == [f"changes what is global: {name}"]
+        assert verified(CHANGES[name]) == [f"changes global state: {name}"]
 
 
 def restored() -> None:
@@ -82,17 +82,17 @@ def restored() -> None:
     np.seterr(**before)
 
 
-def test_an_op_that_puts_everything_back_is_not_accused() -> None:
+def test_an_op_that_restores_every_setting_keeps_its_contract() -> None:
     assert verified(restored) == []
 
 
-def test_a_module_that_is_imported_late_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_import_that_changes_a_setting_is_no_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "imported_late.py").write_text("import warnings\nwarnings.filterwarnings('ignore', message='late')\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert verified(lambda: __import__("imported_late")) == []
 
 
-def test_a_folder_that_is_gone_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_working_directory_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -100,20 +100,20 @@ def test_a_folder_that_is_gone_is_no_matter(tmp_path: Path, monkeypatch: pytest.
         assert changed() == []
 
 
-def test_what_is_printed_goes_to_standard_error_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_text_goes_to_standard_error_and_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with apart() as conduct:
         print("two")
         print("lines")
     assert capsys.readouterr() == ("", "two\nlines\n")
-    assert conduct.said() == [
+    assert conduct.side_effects() == [
         "prints to standard output, where the report goes: 'two'...; print to standard error instead",
     ]
     with apart() as conduct:
         print("aside", file=sys.stderr)
-    assert conduct.said() == []
+    assert conduct.side_effects() == []
 
 
-def test_what_raises_has_put_standard_output_back() -> None:
+def test_standard_output_is_restored_after_an_exception() -> None:
     before = sys.stdout
 
     def raises() -> None:

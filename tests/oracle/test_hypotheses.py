@@ -1,4 +1,4 @@
-"""What a diagnosis asks of the forward pass: values of other shapes, orders, factors at the wrong place; and how much."""
+"""Hypotheses with values of other shapes, orders and misplaced factors; and the budget of evaluations."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ import pytest
 
 from oracle import verify
 from oracle.diagnosis.jacobian import BUDGET, Budget
-from tests.oracle.planted import Array, Pair, normal, row, signed
+from tests.oracle.planted import Array, Pair, causes, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
 
 
-def causes(op: Pair, *primals: Any, reference: Callable[..., Any] | None = None, **options: Any) -> dict[str, str]:
-    """The diagnosis of each gradient that is wrong."""
-    return {r.parameter: r.diagnosis for r in verify(op, *primals, reference=reference, **options).rows if not r.passed}
-
-
-# ----------------------------------------------------------------------------------------------- keywords that change the shape
+# ------------------------------------------------------------------------------------------------- other shapes
 
 
 def windows(backward: Callable[[Array, Array, int], Array]) -> Pair:
@@ -42,19 +37,19 @@ def starting_at(starts: Array, x: Array, dy: Array) -> Array:
 
 
 @alone_and_with_jax
-def test_a_stride_that_changes_the_shape_is_forgotten(witness: str) -> None:
+def test_an_ignored_stride_that_changes_the_shape_is_named(witness: str) -> None:
     op = windows(lambda x, dy, stride: starting_at(np.arange(dy.shape[1]), x, dy))
     reference = None if witness == "alone" else lambda x, *, stride: (x**2)[:, :-1:stride] + (x**2)[:, 1::stride]
     found = causes(op, signed(2, 8), reference=reference, options={"stride": 2})
-    assert found == {"x": "option ignored: this is the gradient with stride = 1; the forward pass has 2"}
+    assert found == {"x": "option ignored: this is the gradient for stride = 1, but the forward pass uses 2"}
 
 
-def test_a_cotangent_in_the_middle_of_what_the_value_would_be() -> None:
+def test_a_cotangent_in_the_middle_of_a_larger_value_is_named() -> None:
     def middle(x: Array, dy: Array, stride: int) -> Array:
         return starting_at((x.shape[1] - 1 - dy.shape[1]) // 2 + np.arange(dy.shape[1]), x, dy)
 
-    said = "option ignored: this is the gradient with stride = 1, the cotangent in its middle; the forward pass has 2"
-    assert causes(windows(middle), signed(2, 8), options={"stride": 2}) == {"x": said}
+    named = "option ignored: this is the gradient for stride = 1 and dy in the middle of the value, but the forward pass uses 2"
+    assert causes(windows(middle), signed(2, 8), options={"stride": 2}) == {"x": named}
 
 
 def test_the_right_stride_is_right() -> None:
@@ -66,7 +61,7 @@ def test_the_right_stride_is_right() -> None:
 
 
 @alone_and_with_jax
-def test_heads_read_from_another_order(witness: str) -> None:
+def test_heads_read_in_another_order_are_named(witness: str) -> None:
     def heads_fwd(w: Array, x: Array) -> Any:
         return np.tanh(x.reshape(4, 2, 3) * w), (w.copy(), x.copy())
 
@@ -78,11 +73,11 @@ def test_heads_read_from_another_order(witness: str) -> None:
 
     reference = None if witness == "alone" else lambda w, x: jnp.tanh(x.reshape(4, 2, 3) * w)
     found = causes((heads_fwd, heads_bwd), signed(2, 3), signed(4, 6), reference=reference)
-    assert found == {"w": "wrong point: this is the gradient where axis 1 of x is dealt out by turns to 2"}
+    assert found == {"w": "wrong point: this is the gradient with axis 1 of x read as 2 interleaved parts"}
 
 
 @alone_and_with_jax
-def test_a_factor_multiplied_after_the_sum(witness: str) -> None:
+def test_a_factor_multiplied_after_the_sum_is_named(witness: str) -> None:
     def sums_fwd(gamma: Array, x: Array) -> Any:
         return gamma * np.cumsum(x, axis=1), (gamma.copy(), x.copy())
 
@@ -92,73 +87,11 @@ def test_a_factor_multiplied_after_the_sum(witness: str) -> None:
 
     reference = None if witness == "alone" else lambda gamma, x: gamma * jnp.cumsum(x, axis=1)
     found = causes((sums_fwd, sums_bwd), signed(4), signed(3, 4), reference=reference)
-    assert found == {"x": "wrong point: this is the gradient where gamma is 1, times gamma: multiplied too late?"}
+    why = "(multiplied by gamma after a sum instead of before it?)"
+    assert found == {"x": f"wrong point: this is gamma times the gradient for gamma = 1 {why}"}
 
 
-# ------------------------------------------------------------------------------------------------- outputs
-
-
-def running(later: float) -> Pair:
-    """h[t] = tanh(x[t] + h[t - 1]), whose pullback hands on `later` of what later steps give."""
-
-    def running_fwd(x: Array) -> Any:
-        h = [np.zeros_like(x[:, 0])]
-        for t in range(x.shape[1]):
-            h.append(np.tanh(x[:, t] @ TURN + h[-1]))
-        return np.stack(h[1:], axis=1), h[1:]
-
-    def running_bwd(h: Any, dy: Array) -> Any:
-        dx, dh = [], np.zeros_like(h[0])
-        for t in reversed(range(len(h))):
-            dh = (dy[:, t] + later * dh) * (1 - h[t] ** 2)
-            dx.append(dh @ TURN.T)
-        return (np.stack(dx[::-1], axis=1),)
-
-    return running_fwd, running_bwd
-
-
-TURN = normal(2, 2)
-
-
-def test_steps_that_hand_nothing_on() -> None:
-    said = "term missing: x is what each output owes to its own index of axis 1; what it owes to the others is missing"
-    assert causes(running(0.0), normal(3, 4, 2)) == {"x": said}
-    assert causes(running(1.0), normal(3, 4, 2)) == {}
-
-
-def test_the_first_use_of_gathered_entries_is_not_their_own_index() -> None:
-    picked = np.array([0, 1, 1, 3, 3, 3])  # the first uses of 0, 1 and 3 are their own indices; 2, 4 and 5 have none
-    found = causes((lambda x: (x[picked], None), lambda _, dy: (dy * [1, 1, 0, 1, 0, 0],)), signed(6))
-    assert found["x"].startswith("overwritten instead of accumulated: ")
-
-
-def halves(weights: tuple[float, ...]) -> Pair:
-    """Three arrays of one x, each of which counts so many times in the pullback."""
-
-    def halves_fwd(x: Array) -> Any:
-        return {"square": x**2, "sums": [x.sum(axis=0), np.sin(x)]}, x.copy()
-
-    def halves_bwd(x: Array, dy: Any) -> Any:
-        a, b, c = weights
-        return (a * 2 * x * dy["square"] + b * dy["sums"][0] + c * np.cos(x) * dy["sums"][1],)
-
-    return halves_fwd, halves_bwd
-
-
-@pytest.mark.parametrize(
-    ("weights", "said"),
-    [
-        ((1, 1, 0), "cotangent ignored: that of the value['sums'][1], from which nothing flows back"),
-        ((0, 1, 1), "cotangent ignored: that of the value['square'], from which nothing flows back"),
-        ((0, 0, 1), "cotangent ignored: those of all but the value['sums'][1], from which alone something flows back"),
-    ],
-)
-def test_arrays_of_the_value_from_which_nothing_flows_back(weights: tuple[float, ...], said: str) -> None:
-    assert causes(halves(weights), normal(3, 4)) == {"x": said}
-    assert causes(halves((1, 1, 1)), normal(3, 4)) == {}
-
-
-# ------------------------------------------------------------------------------------------------- how much is asked
+# ------------------------------------------------------------------------------------------------- the budget
 
 
 def chain(count: int, wrong: Callable[[Array], Array], calls: Counter[str]) -> tuple[Pair, tuple[Array, ...]]:
@@ -186,17 +119,17 @@ def by_chance(dx: Array) -> Array:
 
 
 @pytest.mark.parametrize("count", [1, 4, 14])
-def test_diagnoses_of_a_verification_share_one_budget(count: int) -> None:
-    seen = {}
+def test_the_diagnoses_of_a_verification_share_one_budget(count: int) -> None:
+    evaluations = {}
     for name, wrong in {"right": lambda dx: dx, "wrong": by_chance}.items():
         calls: Counter[str] = Counter()
         op, ws = chain(count, wrong, calls)
         found = causes(op, *ws)
         assert len(found) == (count if name == "wrong" else 0)
-        assert all(said.startswith("no known cause") for said in found.values())
-        seen[name] = calls["forward"]
-    swept_fully = 4 * 64 * count  # a few of the wrong entries are looked at once more, at all steps
-    assert seen["right"] < seen["wrong"] <= seen["right"] + swept_fully + BUDGET + 16 * count
+        assert all(cause.startswith("no known cause") for cause in found.values())
+        evaluations[name] = calls["forward"]
+    swept_fully = 4 * 64 * count  # a few of the wrong entries are tested again at all step sizes
+    assert evaluations["right"] < evaluations["wrong"] <= evaluations["right"] + swept_fully + BUDGET + 16 * count
 
 
 def test_each_argument_has_a_share_of_what_is_left() -> None:
