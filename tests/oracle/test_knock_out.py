@@ -11,7 +11,7 @@ import pytest
 
 from oracle.power import command, knock_out
 from oracle.power.corpora import HARD_CORPORA
-from oracle.power.knock_out import NOTHING, Found, Table, Work, as_dict, page, perform, text
+from oracle.power.knock_out import NOTHING, Found, Table, Work, as_dict, measure, page, perform, text
 from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS, Mechanism, MissingTargetError, _found, _function, switched_off
 from oracle.report import document
 from oracle.running.campaign import Task
@@ -108,6 +108,12 @@ def test_the_command_writes_its_own_report(run: Run, module: Module, tmp_path: P
     assert [name for name, _, _ in matters["wrong_passed"] if "a usual entry of x" in name]
     assert idle["right_lost"] == idle["wrong_passed"] == []
     assert run("power", "--knock-out", "knocked_cube:cube", "--alarms", 5)[0] == 4
+
+
+def test_a_missing_target_ends_the_run_before_it_begins() -> None:
+    gone = Mechanism("gone", "It is gone.", {"oracle.judging.settling:unsettled": 0})
+    with pytest.raises(MissingTargetError):
+        measure([], (gone,), 1, 30.0)
 
 
 def test_what_is_not_judged_as_it_should_be_is_left_out(
