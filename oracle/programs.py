@@ -67,7 +67,7 @@ def _identity(value: Any) -> Any:
     if isinstance(value, type) and f"{value.__module__}.".startswith(PURE):
         return value.__module__, value.__qualname__
     if not isinstance(value, FunctionType):  # a function that JAX has jitted, or given a rule
-        return type(value).__name__, _identity(vars(value)["fun"] if "fun" in vars(value) else value.__wrapped__)
+        return type(value).__name__, _identity(getattr(value, "__wrapped__", None) or vars(value)["fun"])
     if not f"{value.__module__}.".startswith(PURE):
         raise TypeError(f"{value!r} may mean something else in the next run")
     within = [cell.cell_contents for cell in value.__closure__ or ()]

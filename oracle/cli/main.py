@@ -110,7 +110,15 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     power.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     power.add_argument("--alarms", type=_natural, default=0, metavar="N", help="also N random correct uses, none to be accused")
-    power.add_argument("--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant (default 30)")
+    power.add_argument(
+        "--knock-out",
+        action="store_true",
+        help="instead of planting mistakes, switch off each mechanism of the checker in turn: which verdicts need it, and what "
+        "does it cost? Tried on the cases of these ops and on hard points; writes knock-out.md and knock-out.json",
+    )
+    power.add_argument(
+        "--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant or verification (default 30)"
+    )
     _add_work(power, where="where to write")
     power.set_defaults(run=_power)
 

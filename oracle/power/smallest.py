@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.arrays import leaves_of, random_cotangent
+from oracle.arrays import Leaf, leaves_of, random_cotangent
 from oracle.power.reach import backward, forward, with_backward
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.verification import verify
 
-__all__ = ["Smallest", "plant", "smallest"]
+__all__ = ["NOT_SMOOTH", "Smallest", "parameters", "plant", "smallest", "usual_entry"]
 
 NOT_SMOOTH = {Flag.AT_KINK, Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH, Flag.NOT_THE_DERIVATIVE}
 LARGEST_K, SMALLEST_K = 3, 13
@@ -34,7 +34,14 @@ class Smallest:
 
 
 def smallest(spec: Spec) -> Iterator[Smallest]:
-    """The smallest error for each parameter, at the first smooth case that has a nonzero gradient for it."""
+    """For each parameter, at the first smooth case that has it."""
+    for case, i, leaf, gradient in parameters(spec):
+        index = usual_entry(gradient)
+        yield Smallest(spec.name, leaf.path, case.name, index, _noticed(spec, case, i, index))
+
+
+def parameters(spec: Spec) -> Iterator[tuple[Case, int, Leaf, Any]]:
+    """Each parameter at the first smooth case that has it: its number there, itself, and its gradient."""
     known: set[str] = set()
     for case in spec.cases:
         if case.flags & NOT_SMOOTH:
@@ -46,15 +53,13 @@ def smallest(spec: Spec) -> Iterator[Smallest]:
             y, residuals = forward(spec.op)(*arguments, **options)
             gradients: Any = backward(spec.op)(residuals, random_cotangent(y))
         for i, (leaf, gradient) in enumerate(zip(leaves_of(names, arguments), optree.tree_leaves(gradients), strict=True)):
-            if leaf.path in known or not np.any(gradient):
-                continue
-            known.add(leaf.path)
-            index = _entry(np.asarray(gradient))
-            yield Smallest(spec.name, leaf.path, case.name, index, _noticed(spec, case, i, index))
+            if leaf.path not in known and np.any(gradient):
+                known.add(leaf.path)
+                yield case, i, leaf, np.asarray(gradient)
 
 
-def _entry(gradient: Any) -> tuple[int, ...]:
-    """The smallest entry of those that are at least a tenth of the largest."""
+def usual_entry(gradient: Any) -> tuple[int, ...]:
+    """The smallest entry that is not small: of those from a tenth of the largest on."""
     size = np.abs(gradient)
     place = int(np.argmin(np.where(size >= 0.1 * size.max(), size, np.inf)))
     return tuple(int(n) for n in np.unravel_index(place, gradient.shape))

@@ -1,0 +1,240 @@
+"""Knock-outs: each mechanism of the engine is switched off in turn, and the verdicts that change show what it is good for."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from tabulate import tabulate
+
+from oracle.power.corpora import HARD_CORPORA, Item, items_of
+from oracle.power.mechanisms import DIAGNOSIS, Mechanism, switched_off
+from oracle.report.markdown import escape
+from oracle.row import Verdict
+from oracle.running import campaign, workers
+from oracle.spec import Spec
+
+__all__ = ["Change", "Found", "Table", "Work", "as_dict", "measure", "page", "perform", "text"]
+
+SLOW = 0.25  # seconds: a verification that takes longer is left out; at 1 the nets and blocks take most of the time of a run
+SHOWN = 3  # names in a cell of the table; the JSON report has all
+NOTHING = "nothing in these corpora"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One corpus for one process: that of an op, or one of the hard corpora."""
+
+    mechanisms: tuple[Mechanism, ...]
+    task: campaign.Task | None = None
+    corpus: str = ""
+
+    def __str__(self) -> str:
+        return str(self.task or self.corpus)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A gradient whose verdict is worse without a mechanism: a right one is accused or undecided, or a wrong one passes."""
+
+    mechanism: str
+    item: str
+    right: bool
+    before: Verdict
+    after: Verdict
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one corpus showed."""
+
+    right: int
+    wrong: int
+    changes: tuple[Change, ...]
+    left_out: tuple[str, ...]
+    """Gradients without a use here, and why: too slow, or not judged as they should be with every mechanism on."""
+    seconds: float
+    """Of all verifications with every mechanism on: of the processor, so that other processes do not count."""
+    without: Mapping[str, float]
+    """The same without each mechanism."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The findings of all corpora."""
+
+    mechanisms: tuple[Mechanism, ...]
+    found: tuple[Found, ...]
+    lost: tuple[str, ...]
+    """Corpora whose process raised, died or hung, and of what."""
+
+    def changes(self, mechanism: Mechanism, *, right: bool) -> list[Change]:
+        return [c for f in self.found for c in f.changes if c.mechanism == mechanism.name and c.right is right]
+
+    def cost(self, mechanism: Mechanism) -> float:
+        """The seconds that a mechanism takes; negative where it saves time."""
+        return sum(f.seconds - f.without[mechanism.name] for f in self.found)
+
+
+def measure(records: Sequence[tuple[str, Spec]], mechanisms: Sequence[Mechanism], jobs: int, timeout: float) -> Table:
+    """All corpora of these ops and the hard ones, each in a process; `timeout` is for one verification."""
+    chosen = tuple(mechanisms)
+    for mechanism in chosen:  # a target that is gone is an error now, not in each process
+        with switched_off(mechanism):
+            pass
+    works = [Work(chosen, corpus=corpus) for corpus in HARD_CORPORA]
+    works += [Work(chosen, campaign.Task(module, spec.name, "", "float64")) for module, spec in records]
+    results = campaign.each(perform, works, jobs, "knock-out", "corpus", timeout=timeout)
+    pairs = list(zip(works, results, strict=True))
+    lost = [f"{work}: {workers.said(result)}" for work, result in pairs if isinstance(result, BaseException)]
+    return Table(chosen, tuple(result for _, result in pairs if isinstance(result, Found)), tuple(lost))
+
+
+def perform(work: Work) -> Found:
+    """One corpus, in whichever process. What JAX has compiled for a gradient serves all mechanisms."""
+    import_module("oracle.autodiff")
+    workers.alive()
+    items = items_of(campaign.spec_of(work.task)) if work.task else HARD_CORPORA[work.corpus]()
+    counts, changes, left_out = {True: 0, False: 0}, [], []
+    total, without = 0.0, dict.fromkeys((mechanism.name for mechanism in work.mechanisms), 0.0)
+    with switched_off(DIAGNOSIS):
+        for item in items:
+            _taken(item)  # which compiles the reference
+            before, seconds = _taken(item)
+            if why := _unfit(item, before, seconds):
+                left_out.append(f"{item.name}: {why}")
+                continue
+            counts[item.right] += 1
+            total += seconds
+            for mechanism in work.mechanisms:
+                with switched_off(mechanism):
+                    after, seconds = _taken(item)
+                without[mechanism.name] += seconds
+                if _is_worse(before, after, right=item.right):
+                    changes.append(Change(mechanism.name, item.name, item.right, before, after))
+    return Found(counts[True], counts[False], tuple(changes), tuple(left_out), total, without)
+
+
+def _taken(item: Item) -> tuple[Verdict, float]:
+    """The verdict, and the seconds that it took. Without one of its parts the engine may raise: that is an ERROR."""
+    workers.alive(item.name)
+    started = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            verdict = item.verdict()
+        except Exception:
+            verdict = Verdict.ERROR
+    return verdict, time.process_time() - started
+
+
+def _unfit(item: Item, verdict: Verdict, seconds: float) -> str:
+    """Why nothing can be learnt from this gradient; empty if something can."""
+    unexpected = _badness(verdict) == 2 if item.right else verdict.passes or verdict is Verdict.ERROR
+    if unexpected:
+        return f"{'right' if item.right else 'wrong'}, and {verdict} with every mechanism on"
+    return f"takes {seconds:.1f} s" if seconds > SLOW else ""
+
+
+def _badness(verdict: Verdict) -> int:
+    """Of a right gradient: 0 if it passes, 1 if it is undecided, 2 if it is accused."""
+    return 0 if verdict.passes else 1 if verdict in (Verdict.INCONCLUSIVE, Verdict.VACUOUS) else 2
+
+
+def _is_worse(before: Verdict, after: Verdict, *, right: bool) -> bool:
+    return _badness(after) > _badness(before) if right else after.passes
+
+
+# ----------------------------------------------------------------------------------------------------- reports
+
+HEADERS = ("mechanism", "what it is for", "right ones lost without it", "wrong ones passed without it", "seconds")
+
+LEGEND = """\
+Each mechanism is switched off alone. *right ones lost*: right gradients that are accused, or undecided, only then; *wrong
+ones passed*: wrong gradients that pass only then. *seconds*: processor time that the mechanism takes in all these
+verifications; negative where it saves time. Gradients that the engine does not judge as it should with every mechanism on, and
+slow ones, take no part."""
+
+
+def text(table: Table) -> str:
+    """For a terminal."""
+    parts = [f"LOST  {what}" for what in table.lost]
+    parts += [tabulate(_rows(table), HEADERS, maxcolwidths=[26, 40, 40, 40, None]), totals(table)]
+    return "\n\n".join(parts)
+
+
+def totals(table: Table) -> str:
+    right, wrong = sum(f.right for f in table.found), sum(f.wrong for f in table.found)
+    useless = sum(not _saves(table, mechanism) for mechanism in table.mechanisms)
+    seconds = sum(f.seconds for f in table.found)
+    return (
+        f"{len(table.mechanisms)} mechanisms, {useless} of which save nothing here; {right} right and {wrong} wrong gradients "
+        f"in {seconds:.1f} s with every mechanism on; {sum(len(f.left_out) for f in table.found)} left out"
+    )
+
+
+def _saves(table: Table, mechanism: Mechanism) -> int:
+    return sum(len(table.changes(mechanism, right=right)) for right in (True, False))
+
+
+def _rows(table: Table) -> list[tuple[str, ...]]:
+    """The most useful first."""
+    order = sorted(table.mechanisms, key=lambda mechanism: -_saves(table, mechanism))
+    return [(m.name, m.purpose, *_cells(table, m), f"{table.cost(m):.1f}") for m in order]
+
+
+def _cells(table: Table, mechanism: Mechanism) -> tuple[str, str]:
+    if not _saves(table, mechanism):
+        return NOTHING, NOTHING
+    right, wrong = (_examples(table.changes(mechanism, right=which)) for which in (True, False))
+    return right, wrong
+
+
+def _examples(changes: Sequence[Change]) -> str:
+    """How many, and the names of some."""
+    names = [f"{c.item} ({c.after})" for c in changes[:SHOWN]]
+    more = ["..."] if len(changes) > SHOWN else []
+    return f"{len(changes)}: {'; '.join(names + more)}" if changes else "0"
+
+
+def page(table: Table, env: Mapping[str, Any]) -> str:
+    """The table as markdown."""
+    cells = [tuple(map(escape, row)) for row in _rows(table)]
+    left_out = [f"- {escape(what)}" for f in table.found for what in f.left_out]
+    parts = [
+        "# What each mechanism is good for",
+        f"{totals(table)}.",
+        f"`{env['command']}`, Python {env['python']} on {env['platform']}.",
+        LEGEND,
+        tabulate(cells, HEADERS, tablefmt="github", disable_numparse=True),
+        *(["## Lost", "\n".join(f"- {escape(what)}" for what in table.lost)] if table.lost else []),
+        *(["## Left out", "\n".join(left_out)] if left_out else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_dict(table: Table, env: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything, for `document.to_json`."""
+    return {
+        "environment": dict(env),
+        "right": sum(f.right for f in table.found),
+        "wrong": sum(f.wrong for f in table.found),
+        "seconds": round(sum(f.seconds for f in table.found), 1),
+        "mechanisms": [
+            {
+                "name": m.name,
+                "purpose": m.purpose,
+                "targets": list(m.off),
+                "right_lost": [[c.item, c.before, c.after] for c in table.changes(m, right=True)],
+                "wrong_passed": [[c.item, c.before, c.after] for c in table.changes(m, right=False)],
+                "seconds": round(table.cost(m), 1),
+            }
+            for m in table.mechanisms
+        ],
+        "left_out": [what for f in table.found for what in f.left_out],
+        "lost": list(table.lost),
+    }

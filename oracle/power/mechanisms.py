@@ -1,0 +1,311 @@
+"""The mechanisms of the engine that can be switched off one at a time, and how. Only this table names parts of the engine.
+
+A target is `module:qualified.name`. A function is switched off by a lambda with the same parameters, written as text: its
+names are looked up in the module of the target. It replaces the code of the function, so every module that has imported the
+function sees the change. A constant is switched off by another value, in the named module alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from types import CodeType, FunctionType
+from typing import Any
+
+__all__ = ["DIAGNOSIS", "MECHANISMS", "Mechanism", "MissingTargetError", "switched_off"]
+
+
+class MissingTargetError(LookupError):
+    """The engine has no such part, or its function takes other parameters: the table must be adapted."""
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A part of the engine: its name, one sentence on its purpose, and what stands at each target when it is off."""
+
+    name: str
+    purpose: str
+    off: Mapping[str, Any]
+
+
+ESCALATION = "oracle.judging.escalation:_Escalation"
+ACCEPTANCE = "oracle.differences.acceptance"
+CONTRACT = "oracle.contract.checks"
+NO_BREACH = "lambda s: iter(())"
+
+MECHANISMS = (
+    # Judging: further measurements, and what is forgiven.
+    Mechanism(
+        "full sweep of steps",
+        "Doubtful elements are measured again at all steps, from very long to very short.",
+        {"oracle.judging.settling:swept_fully": "lambda e, evaluator, leaf: e"},
+    ),
+    Mechanism(
+        "conditioning of the budget",
+        "Digits that any computation loses to the rounding of the arguments are forgiven.",
+        {"oracle.judging.settling:conditioned": "lambda m, i, e: e"},
+    ),
+    Mechanism(
+        "condition of the reference",
+        "A reference that loses these digits itself accuses nobody.",
+        {"oracle.judging.settling:reference_conditioned": "lambda m, i, e: e"},
+    ),
+    Mechanism(
+        "equal elements",
+        "Equal elements at kinks are found; there the slopes of one element alone do not decide.",
+        {"oracle.judging.ties:tied": "lambda evaluator, leaf, e: np.zeros(0, np.intp)"},
+    ),
+    Mechanism(
+        "tied slope",
+        "The sum of the entries of equal elements is compared with the slope along all of them.",
+        {"oracle.judging.ties:tied_slope": "lambda evaluator, leaf, e: 0.0"},
+    ),
+    Mechanism(
+        "rescaled point",
+        "Entries below the roundoff floor are measured again nearer the origin, where an error would show.",
+        {f"{ESCALATION}.rescaled_point": "lambda self, known: known"},
+    ),
+    Mechanism(
+        "generic point",
+        "What passes at zeros, ones or equal arguments is tested at an ordinary point nearby.",
+        {f"{ESCALATION}.generic_point": "lambda self, known: known"},
+    ),
+    Mechanism(
+        "subdifferential",
+        "Entries at kinks must be possible as one gradient, without a reference.",
+        {f"{ESCALATION}.subdifferential": "lambda self, known: known"},
+    ),
+    Mechanism(
+        "numerically zero",
+        "A gradient that is zero but for rounding is reported as that, not compared digit by digit.",
+        {"oracle.judging.verdict:_is_rounding": "lambda e: False"},
+    ),
+    Mechanism(
+        "declared zero in a narrow dtype",
+        "Where float64 and the flags show a zero gradient, the differences need not resolve its rounding in a narrow dtype.",
+        {"oracle.judging.verdict:_is_declared_zero": "lambda e: False"},
+    ),
+    Mechanism(
+        "roundoff scale on the way to the origin",
+        "Rounding is measured by the largest gradient on the ray to the origin, not by the one at the point alone.",
+        {
+            "oracle.judging.conditioning:roundoff_scales": (
+                "lambda subject, primals, dy, y, cotangents: (largest(vector(y)), [largest(a) for a in flat(cotangents)])"
+            )
+        },
+    ),
+    Mechanism(
+        "formula in float64",
+        "The formula of a narrow dtype is judged in float64 first.",
+        {"oracle.judging.measurements:Measurements.in_float64": "lambda self: None"},
+    ),
+    Mechanism(
+        "conditioning in a narrow dtype",
+        "A gradient in a narrow dtype may be off by what the rounding of its arguments moves it.",
+        {"oracle.judging.measurements:Measurements._spread_in_dtype": "lambda self, i: None"},
+    ),
+    # Differences: noise, steps and extrapolation.
+    Mechanism(
+        "measured noise tables",
+        "The noise of each output is measured from difference tables, not assumed to be one ULP.",
+        {
+            "oracle.differences.roundoff:_table_noise": (
+                "lambda point, spacing, at_zero: (np.zeros(point.value.shape), np.ones(point.value.shape, bool))"
+            )
+        },
+    ),
+    Mechanism(
+        "quantization steps",
+        "An output that has whole multiples of some number only has half of it as noise.",
+        {"oracle.differences.roundoff:_quantization": "lambda point: (np.zeros(point.value.shape), False)"},
+    ),
+    Mechanism(
+        "answers that no shorter step denies",
+        "Long steps may agree on a slope of another scale; then the shorter steps decide.",
+        {f"{ACCEPTANCE}:consistent_with_shorter_steps": "lambda table, value, uncertainty: (value, uncertainty)"},
+    ),
+    Mechanism(
+        "this side of a kink",
+        "Beside a kink only steps shorter than the distance to it count.",
+        {f"{ACCEPTANCE}:one_side_of_kink": "lambda table, sides, only_consistent, value, uncertainty: (value, uncertainty)"},
+    ),
+    Mechanism(
+        "one very short step",
+        "The slope over one very short step must agree with the answer from longer ones.",
+        {
+            f"{ACCEPTANCE}:checked_at_very_short_step": "lambda table, value, uncertainty: (uncertainty, np.zeros(len(value), bool))"
+        },
+    ),
+    Mechanism(
+        "one very short step for many elements",
+        "That step is taken for many elements at once (saves evaluations).",
+        {f"{ACCEPTANCE}:_checked_together": "lambda table, rows, steps, value, uncertainty: rows[:0]"},
+    ),
+    Mechanism(
+        "bends that look like kinks",
+        "A bend that is sharper than the shortest step, or a jump, is not called a kink.",
+        {f"{ACCEPTANCE}:sharp_bends": "lambda table, sides: np.zeros(len(table.steps), bool)"},
+    ),
+    Mechanism(
+        "slopes that diverge",
+        "A slope that grows as the steps shrink is not known: the value jumps, or the slope is infinite.",
+        {f"{ACCEPTANCE}:diverges": "lambda table: np.zeros(len(table.steps), bool)"},
+    ),
+    Mechanism(
+        "slopes that change steadily",
+        "A slope that changes by the same from step to step, as log h does, has no limit.",
+        {"oracle.differences.one_sided:_grows_like_a_logarithm": "lambda slopes, noise: np.zeros(len(slopes), bool)"},
+    ),
+    Mechanism(
+        "extrapolation by h",
+        "A second table removes odd powers of the step, too: they are there beside a jump of the second derivative.",
+        {
+            "oracle.differences.richardson:extrapolated": (
+                "lambda differences, noise, only_consistent: "
+                "most_certain(tableau(differences, noise, RATIO**2), only_consistent)"
+            )
+        },
+    ),
+    Mechanism(
+        "odd powers in the table by h^2",
+        "The table that removes powers of h^2 alone states what it leaves of odd ones.",
+        {"oracle.differences.richardson:_odd_powers": "lambda changes, noise: np.zeros(changes.shape)"},
+    ),
+    Mechanism(
+        "agreement by chance",
+        "An entry of the table states no less than a small share of what the column before it states.",
+        {"oracle.differences.richardson:LEAST_LEFT": 0.0},
+    ),
+    Mechanism(
+        "unlike step lengths",
+        "No two elements have the same first step, so that nothing repeats itself over all of them.",
+        {"oracle.differences.stepsize:lengths": "lambda leaf, index: np.ones(len(index))"},
+    ),
+    Mechanism(
+        "own steps for small elements",
+        "Elements that are small beside the others are measured again with steps of their own size.",
+        {"oracle.differences.partials:is_tiny": "lambda sizes, size: np.zeros(np.shape(sizes), bool)"},
+    ),
+    Mechanism(
+        "long steps for tiny arguments",
+        "Elements of an argument that is tiny as a whole are measured again with steps of order 1.",
+        {"oracle.differences.partials:TINY": 0.0},
+    ),
+    # Contract.
+    Mechanism(
+        "contract: process state",
+        "The op changes nothing global.",
+        {f"{CONTRACT}:leaves_the_process_alone": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: arguments",
+        "The op writes to no argument, cotangent or residual.",
+        {f"{CONTRACT}:leaves_arguments_alone": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: shared memory",
+        "No result shares memory with an argument or another result.",
+        {f"{CONTRACT}:shares_memory": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: buffers",
+        "Two calls never return the same memory.",
+        {f"{CONTRACT}:gives_memory_away": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: determinism",
+        "The same arguments give the same bits.",
+        {f"{CONTRACT}:is_deterministic": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: own residuals",
+        "Another forward pass in between changes no cotangent.",
+        {f"{CONTRACT}:keeps_its_own_residuals": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: linearity",
+        "The backward pass is linear in its cotangent.",
+        {"oracle.contract.linearity:is_linear_in_dy": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: layout",
+        "The layout of the arguments in memory changes no gradient.",
+        {f"{CONTRACT}:accepts_any_layout": NO_BREACH},
+    ),
+    Mechanism(
+        "contract: after many calls",
+        "After all measurements the first call gives the same cotangents again.",
+        {f"{CONTRACT}:is_still_the_same": NO_BREACH},
+    ),
+)
+
+DIAGNOSIS = Mechanism(
+    "diagnosis",
+    "The cause is named; no verdict depends on it, and it takes most of the time of a wrong gradient.",
+    {"oracle.diagnosis:diagnose": "lambda e, judgement, context: ''"},
+)
+"""Off in every measurement of this table."""
+
+
+@contextmanager
+def switched_off(mechanism: Mechanism) -> Iterator[None]:
+    """Without this mechanism; afterwards everything is as before."""
+    with ExitStack() as restored:
+        for target, instead in mechanism.off.items():
+            restored.enter_context(_replaced(target, instead))
+        yield
+
+
+@contextmanager
+def _replaced(target: str, instead: Any) -> Iterator[None]:
+    owner, name, value = _found(target)
+    if isinstance(instead, str):
+        function = _function(target, value)
+        before, function.__code__ = function.__code__, _code(target, function, instead)
+        try:
+            yield
+        finally:
+            function.__code__ = before
+    else:
+        setattr(owner, name, instead)
+        try:
+            yield
+        finally:
+            setattr(owner, name, value)
+
+
+def _found(target: str) -> tuple[Any, str, Any]:
+    """Where a target is defined, its last name, and what it is now."""
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    try:
+        owner: Any = import_module(module)
+        for part in owners:
+            owner = getattr(owner, part)
+        return owner, name, inspect.getattr_static(owner, name)
+    except (ImportError, AttributeError) as error:
+        raise MissingTargetError(f"the engine has no {target} ({error}): adapt {__name__}") from error
+
+
+def _function(target: str, value: Any) -> FunctionType:
+    """The function itself, also of a property."""
+    if isinstance(value, cached_property):
+        value = value.func
+    value = value.fget if isinstance(value, property) else value
+    if not isinstance(value, FunctionType):
+        raise MissingTargetError(f"{target} is no function but {type(value).__name__}: adapt {__name__}")
+    return value
+
+
+def _code(target: str, function: FunctionType, instead: str) -> CodeType:
+    """The code of a lambda, which must take the same parameters; their defaults stay those of the function."""
+    (code,) = (c for c in compile(instead, f"<{target}, off>", "eval").co_consts if isinstance(c, CodeType))
+    was = function.__code__
+    ours, theirs = (c.co_varnames[: c.co_argcount + c.co_kwonlyargcount] for c in (code, was))
+    if ours != theirs or code.co_argcount != was.co_argcount or was.co_freevars:
+        raise MissingTargetError(f"{target} takes {theirs}, what stands for it takes {ours}: adapt {__name__}")
+    return code
