@@ -1,8 +1,8 @@
-"""Functions that other libraries differentiate by a rule of their own, as pairs that `verify` takes.
+"""Turns functions of JAX, torch and autograd into pairs (fwd, bwd) for `verify`.
 
-`verify` adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
-`apply`) and an autograd primitive by itself. A function that only calls one of them looks like any other: name its library
-with `of_jax`, `of_torch` or `of_autograd`. Nothing is imported here before it is asked for.
+`verify` itself adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
+`apply`) and an autograd primitive. It cannot recognize a function that only calls one of them: for such a function call
+`of_jax`, `of_torch` or `of_autograd`. These import their library only when they are called.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ KINDS = (
 
 
 def adapted(op: Any) -> Pair | None:
-    """The pair of what carries a rule of its own; None for anything else."""
-    jax, torch = sys.modules.get("jax"), sys.modules.get("torch")  # whoever has such an object has imported its library
+    """The pair of an object with a rule of JAX, torch or autograd; None for anything else."""
+    jax, torch = sys.modules.get("jax"), sys.modules.get("torch")  # an object of a library that is not imported cannot exist
     if jax is not None and isinstance(op, jax.custom_vjp | jax.custom_jvp | jax.stages.Wrapped):
         return of_jax(op)
     if torch is not None and _function_of(op) is not None:
@@ -42,8 +42,8 @@ def adapted(op: Any) -> Pair | None:
 def of_jax(function: Callable[..., Any]) -> Pair:
     """A function of JAX arrays, differentiated by `jax.vjp` in the dtype of its arguments; keywords are not differentiated.
 
-    The value is that of a plain call, which a custom rule may compute otherwise than its own forward pass; the diagnosis of
-    a wrong gradient says so where the two are not the same.
+    The value is that of a plain call. A custom rule may have a forward pass that returns another value; if the two differ,
+    the diagnosis of a wrong gradient reports it.
 
     >>> import jax, oracle
     >>> sin = jax.custom_vjp(jax.numpy.sin)
@@ -77,8 +77,8 @@ def of_jax(function: Callable[..., Any]) -> Pair:
 def of_torch(function: Any) -> Pair:
     """A `torch.autograd.Function`, or a function of tensors. Options of a Function go to the parameters of its `forward`.
 
-    A gradient that torch gives as None stays None, which `verify` does not take for zero. Weights that the function holds
-    must be of float64 (`module.double()`), as the differences are.
+    If torch returns None for a gradient, it stays None, which `verify` does not accept for zero. Weights inside the function
+    must be float64 (`module.double()`), like the arguments of the finite differences.
     """
     import torch
 
@@ -86,7 +86,7 @@ def of_torch(function: Any) -> Pair:
     call = _apply(function) if isinstance(function, type) else function
 
     def tensor(array: Any, *, wanted: bool = False) -> Any:
-        array = np.array(array, order="C")  # torch has no negative strides
+        array = np.array(array, order="C")  # torch does not support negative strides
         narrow = array.dtype.name == "bfloat16"
         made = torch.tensor(array.astype(np.float32)).to(torch.bfloat16) if narrow else torch.tensor(array)
         return made.requires_grad_(wanted)
@@ -103,7 +103,7 @@ def of_torch(function: Any) -> Pair:
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         tree: Any = primals
         given: Any = optree.tree_map(partial(tensor, wanted=True), tree)
-        taken = optree.tree_map(torch.clone, given)  # a function may write to what was computed, not to where gradients end
+        taken = optree.tree_map(torch.clone, given)  # torch forbids in-place operations on the leaves that get gradients
         value = call(*taken, **{k: tensor(o) if isinstance(o, np.ndarray) else o for k, o in options.items()})
         return optree.tree_map(array_of, value), (value, given)
 
@@ -112,7 +112,7 @@ def of_torch(function: Any) -> Pair:
         flowing = [(v, d) for v, d in zip(optree.tree_leaves(value), optree.tree_leaves(dy), strict=True) if v.requires_grad]
         leaves = optree.tree_leaves(given)
         found: Any = [None] * len(leaves)
-        if flowing:  # else all is detached, or integers
+        if flowing:  # otherwise all values are detached or integers, and no gradient flows
             values, seeds = zip(*((v, tensor(d)) for v, d in flowing), strict=True)
             found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
@@ -121,7 +121,7 @@ def of_torch(function: Any) -> Pair:
 
 
 def _function_of(op: Any) -> Any:
-    """The `torch.autograd.Function` that this is, or of which it is the `apply`; None for anything else."""
+    """The subclass of `torch.autograd.Function` that this is, or whose `apply` it is; None for anything else."""
     import torch
 
     owner = getattr(op, "__self__", None) if getattr(op, "__name__", "") == "apply" else op
@@ -129,11 +129,11 @@ def _function_of(op: Any) -> Any:
 
 
 def _apply(function: Any) -> Callable[..., Any]:
-    """`Function.apply` takes no keywords: they are put where its `forward` has them."""
+    """`Function.apply` with keywords. It takes none itself, so they are moved to their positions in `forward`."""
     import torch
 
     signature = inspect.signature(function.forward)
-    if function.setup_context is torch.autograd.Function.setup_context:  # not its own: then forward has a ctx first
+    if function.setup_context is torch.autograd.Function.setup_context:  # without its own one, forward begins with ctx
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def call(*primals: Any, **options: Any) -> Any:
@@ -158,7 +158,7 @@ def of_autograd(function: Any) -> Pair:
     def bwd(residuals: Any, dy: Any) -> Any:
         primals, options = residuals
 
-        def arrays(arguments: Any) -> Any:  # autograd knows no other trees of values than its own
+        def arrays(arguments: Any) -> Any:  # autograd differentiates only its own kind of tuple
             leaves = optree.tree_leaves(function(*arguments, **options))
             return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
 
@@ -174,10 +174,10 @@ def _arrays(tree: Any) -> Any:
 
 
 def named(fwd: Any, bwd: Any, function: Any) -> Pair:
-    """The pair under the name of what it adapts, and with its arguments, as reports show them."""
+    """The pair with the name and the signature of the function that it adapts, for reports."""
     fwd.__name__ = getattr(function, "__name__", type(function).__name__)
     fwd.__module__ = getattr(function, "__module__", None) or "__main__"
-    fwd.__wrapped__ = function  # where it is written
+    fwd.__wrapped__ = function  # tells `oracle show` where the function is written
     target = getattr(function, "forward" if isinstance(function, type) else "fun", function)
     try:
         signature = inspect.signature(target)

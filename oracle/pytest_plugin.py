@@ -1,7 +1,7 @@
-"""For anyone's tests: the fixture `verify_gradient`, and a report of all gradients that a run has verified.
+"""The pytest plugin: the fixture `verify_gradient`, and a report of all gradients that a test run has checked.
 
-pytest loads this module by itself where the package is installed, in every run. So it imports nothing but pytest before the
-fixture or the option is used; and nothing of JAX before a test gives a reference.
+If the package is installed, pytest loads this module in every run. To keep that fast, it imports only pytest until the fixture
+or the option is used, and JAX only when a test gives a reference.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ ROWS = pytest.StashKey["list[Row]"]()
 @pytest.fixture
 def verify_gradient(request: pytest.FixtureRequest) -> VerifyGradient:
     """`oracle.verify`, as an assertion: it raises an AssertionError with the table unless every gradient is right."""
-    if said := extra.missing():
-        pytest.fail(f"verify_gradient: {said}", pytrace=False)
+    if message := extra.missing():
+        pytest.fail(f"verify_gradient: {message}", pytrace=False)
     from oracle.verification import verify
 
     rows = request.node.stash.setdefault(ROWS, [])
@@ -50,16 +50,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradient-report",
         type=Path,
         metavar="DIR",
-        help="write index.html, verification.md and verification.json there: every gradient that verify_gradient has seen",
+        help="write a report (index.html, verification.md, verification.json) of every gradient that verify_gradient checked",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     folder = config.getoption("--gradient-report")
-    if folder is None or hasattr(config, "workerinput"):  # a worker of xdist sends its rows, another process writes them
+    if folder is None or hasattr(config, "workerinput"):  # workers of xdist send their rows to the main process
         return
-    if said := extra.missing():
-        raise pytest.UsageError(f"--gradient-report: {said}")
+    if message := extra.missing():
+        raise pytest.UsageError(f"--gradient-report: {message}")
     from oracle.report import document
 
     try:
@@ -80,7 +80,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 class _Collected:
-    """What the tests of this run have verified, in whichever processes they ran."""
+    """Collects the rows of all tests of this run, from all of its processes, and writes the report."""
 
     def __init__(self, folder: Path, command: str) -> None:
         self.folder = folder
@@ -111,9 +111,9 @@ class _Collected:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("gradients")
         if not self.rows:
-            terminalreporter.line("no test has used verify_gradient")
+            terminalreporter.line("no test used verify_gradient, so no report was written")
             return
         from oracle.report import table
 
-        said = f"written: {self.folder / 'index.html'}, verification.md, verification.json"
-        terminalreporter.line(f"{table.totals(self.rows)}; {said}")
+        terminalreporter.line(table.totals(self.rows))
+        terminalreporter.line(f"written: {self.folder / 'index.html'}, verification.md, verification.json")

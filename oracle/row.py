@@ -1,6 +1,6 @@
-"""One line of a report: what was found about one parameter of one case, and the data of its figures.
+"""One row of a report: the result for one parameter of one case, and the data of its figures.
 
-All are small tuples of plain numbers, which cross between processes.
+Rows hold only small tuples of plain numbers and texts, because they are sent between processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Descent", "ErrorMap", "Exhibit", "Explanation", "Parting", "Row", "S
 
 
 class Verdict(StrEnum):
-    """What the witnesses say together. Only `PASS` and `KINK` are passes."""
+    """The result of comparing a gradient with the finite differences and the reference. Only `PASS` and `KINK` pass."""
 
     PASS = "PASS"  # noqa: S105 - not a password
     KINK = "KINK"
@@ -30,44 +30,47 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class ErrorMap:
-    """Where the error of one gradient sits. Dimensions that are not laid out are fixed where the worst element is."""
+    """A map of the error of one gradient. Dimensions that it does not show are fixed at the index of the worst entry."""
 
     ratios: tuple[tuple[float, ...], ...]
-    """Signed errors as multiples of what is allowed, the worst of each cell; NaN where the gradient was not differentiated."""
+    """Signed errors divided by the tolerance, the worst of each cell; NaN for entries that were not tested."""
     worst: tuple[int, int]
-    """The cell of the worst element."""
+    """The cell of the worst entry: its row and column."""
     down: tuple[int, ...]
-    """The dimensions along the rows, the outer one first; two of them make tiles."""
+    """The dimensions that run down the map, the outer one first. Two of them make tiles."""
     across: tuple[int, ...]
-    """The same along the columns."""
+    """The dimensions that run across."""
     shape: tuple[int, ...]
-    """Of the whole gradient."""
+    """The shape of the whole gradient."""
     index: tuple[int, ...]
-    """Of the worst element."""
+    """The index of the worst entry in the gradient."""
     cell: tuple[int, int]
-    """How many entries of the gradient one cell stands for: down and across."""
+    """The number of entries that one cell stands for, down and across."""
 
 
 @dataclass(frozen=True)
 class StepCurve:
-    """The differences at one element at every step, and what came of them. Everything but `scale` is a derivative or a step."""
+    """The finite differences of one entry with every step, and the derivative by other ways."""
 
     steps: tuple[float, ...]
     differences: tuple[float, ...]
-    """The plain central differences, before extrapolation."""
+    """The plain central differences, one for each step, before extrapolation."""
     extrapolated: float
     uncertainty: float
+    """The error bar of `extrapolated`."""
     analytic: float
+    """The hand-written value."""
     autodiff: float | None
+    """JAX's value; None without a reference."""
     scale: float
-    """The largest entry of the gradient, in units of which errors are reported."""
+    """The largest entry of the gradient. Errors are drawn relative to it."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """The loss before each step of an optimizer: of our run and of the reference's.
+    """The loss before each step of an optimizer, in the tested run and in the reference's.
 
-    Where all steps are on the same data, it ends with the loss after the last.
+    If all steps use the same data, the loss after the last step is added.
     """
 
     ours: tuple[float, ...]
@@ -76,12 +79,12 @@ class Descent:
 
 @dataclass(frozen=True)
 class Parting:
-    """How far a training is from the reference's after each step."""
+    """The distance of a training from the reference's after each step."""
 
     parameters: tuple[float, ...]
-    """The largest difference of any parameter, relative to its largest entry so far."""
+    """The largest difference of a parameter, relative to its largest entry so far."""
     used: tuple[float, ...]
-    """The largest of all that is compared, as a fraction of what is allowed."""
+    """The largest difference of the loss, the parameters and the optimizer's state, divided by the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,12 @@ class Row:
     parameter: str
     shape: tuple[int, ...]
     reference: str
-    """Where the second witness comes from, or `none`."""
+    """The source of the reference, or `none`."""
     evidence: str
-    """Which witnesses spoke and how many elements they saw, such as `numerical 12/12, autodiff 12/12`."""
+    """How many entries were compared with the finite differences and the reference: `numerical 12/12, autodiff 12/12`."""
     verdict: Verdict
     diagnosis: str
-    """The cause, with its evidence; for a passing row, empty or what is special about it."""
+    """The cause of a failure, with its evidence. For a passing row: a remark, or nothing."""
     forward_error: float | None = None
     numerical_error: float | None = None
     numerical_uncertainty: float | None = None
@@ -165,13 +168,13 @@ class Row:
     reason: str = ""
     """Why the verdict is what it is, see `oracle.judging.reasons`; empty where the contract or an exception decided."""
     resolution: float | None = None
-    """The smallest error of a single entry that would have been noticed; of an argument too large to be seen entry by entry."""
+    """The smallest error of a single entry that would have been noticed. Only for arguments too large to test each entry."""
     peak_memory: int | None = None
-    """The most bytes that the process has held so far, where an argument is that large."""
+    """The most bytes that the process has held so far. Only for such large arguments."""
     compared: int = 0
-    """Smooth entries of a float64 gradient about which both the differences and JAX have spoken."""
+    """Entries of a float64 gradient, not at a corner, that have both a finite difference and a value of JAX."""
     understated: int = 0
-    """Those of them at which the differences are further from JAX than they state (and than JAX may round)."""
+    """Those of them at which the two differ by more than the error bar and JAX's rounding."""
     worst_index: tuple[int, ...] | None = None
     analytic: float | None = None
     numerical: float | None = None
@@ -179,7 +182,7 @@ class Row:
     fitted_scale: float | None = None
     seconds: float = 0.0
     exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
-    """What the HTML report draws."""
+    """The data of the figures in the HTML report."""
 
     @property
     def passed(self) -> bool:
@@ -187,17 +190,17 @@ class Row:
 
     @property
     def label(self) -> str:
-        """`affine / batch of 3 / params.w`, the breadcrumb of every message."""
+        """The name of the row in messages, such as `affine / batch of 3 / params.w`."""
         return " / ".join(part for part in (self.op, self.case, self.parameter) if part)
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the exhibit, which is to be seen, not read."""
+        """All fields but the exhibit, which only the HTML report needs."""
         fields = asdict(replace(self, exhibit=None))
         del fields["exhibit"]
         return fields
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Failures first, and each kind by how much of its allowance was used."""
+    """Sort rows by verdict, failures first; rows with the same verdict by how much of the tolerance was used."""
     order = [Verdict.ERROR, Verdict.FAIL, Verdict.VACUOUS, Verdict.INCONCLUSIVE]
     return sorted(rows, key=lambda row: (4 if row.passed else order.index(row.verdict), -(row.used or 0.0)))

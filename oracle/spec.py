@@ -1,17 +1,17 @@
-"""What is to be checked, as records. Reports, tests, the command line and the fuzzer iterate over them.
+"""Specs: records of an op with all that is needed to verify it. The command line, the tests and the fuzzer read them.
 
     Spec(
         pn.affine,
         cases=(
             Case("batch of 3", lambda draw: ({"w": draw.normal(4, 2), "b": draw.normal(2)}, draw.normal(3, 4))),
         ),
-        reference=affine_by_dot,                      # the op's arguments and options, jnp inside
+        reference=affine_by_dot,                      # the same function for JAX: same arguments and options
         source=library("jax.numpy.dot"),              # or composed("how")
-        strategy=affines,                             # draw -> arguments, options: shapes and options at random
+        strategy=affines,                             # from a Draw: random arguments and options
         errors=(Error("inner", lambda draw: ..., ValueError, "affine: x must have shape"),),
     )
 
-This module imports no JAX: references are only called by the second witness.
+This module does not import JAX. References are called elsewhere.
 """
 
 from __future__ import annotations
@@ -47,47 +47,47 @@ Arguments = tuple[Any, ...]
 
 
 class Flag(Enum):
-    """What is special about a case: (meaning, the kind of bug it catches, its effect on the verdict)."""
+    """Declares what is special about a case: (meaning, the kind of bug that it catches, its effect on the verdict)."""
 
     AT_KINK = (
-        "some elements sit exactly on a kink, where the slopes from the two sides differ",
+        "some entries are exactly at a corner, where the slopes from the two sides differ",
         "a convention that differs from the documented one, or a value outside the subgradient",
-        "KINK is expected: the gradient must lie between the one-sided slopes and equal the reference's",
+        "KINK is expected: the gradient must lie between the two slopes and equal the reference's",
     )
     ZERO_GRADIENT = (
         "the true gradient of some parameter is identically zero",
         "a gradient where none should flow",
-        "an identically zero gradient is PASS if both witnesses say so, instead of VACUOUS",
+        "a gradient of zeros is PASS instead of VACUOUS, if the finite differences and the reference are zero, too",
     )
     SATURATED = (
-        "arguments where the function is flat to rounding, or would overflow if computed naively",
+        "arguments where the function changes less than its rounding, or where a naive formula overflows",
         "overflow, NaN, and derivatives that lose their digits",
-        "none: the same bounds hold",
+        "none: the same tolerances hold",
     )
     BATCH_OF_ONE = (
         "the batch has one row",
         "an axis squeezed away, a mean and a sum confused, a division by N - 1",
-        "none: the same bounds hold",
+        "none: the same tolerances hold",
     )
     EMPTY_BATCH = (
         "the batch has no rows",
         "a division by N = 0, a reshape that cannot infer its -1",
-        "an identically zero parameter gradient and an empty one are PASS",
+        "a parameter gradient of zeros is PASS, and so is an empty one",
     )
     REPEATED = (
         "the same index or value appears several times",
         "gradients overwritten where they must accumulate; ties",
-        "none: the same bounds hold",
+        "none: the same tolerances hold",
     )
     MASKED = (
-        "some entries are masked or carry weight zero",
+        "some entries are masked or have weight zero",
         "a mask that is not applied in the backward pass, a mean over the wrong count",
-        "none: the same bounds hold",
+        "none: the same tolerances hold",
     )
     NOT_THE_DERIVATIVE = (
-        "the gradient is another than the derivative, by definition: a padding row that never learns, a straight-through step",
+        "by definition the gradient is not the derivative: a padding row that never learns, a straight-through estimator",
         "a convention that is not followed",
-        "the reference alone decides, and the row has no error against the differences",
+        "only the reference decides, and the row has no error against the finite differences",
     )
 
     @property
@@ -104,10 +104,10 @@ class Flag(Enum):
 
 
 class Draw:
-    """Where the numbers of a case come from: a generator seeded by the case's name, so the name alone reproduces it.
+    """Random numbers for a case. The generator is seeded by the names of op and case, so these reproduce the numbers.
 
-    Arrays come from the generator; choices of structure (`between`, `choice`) go through `pick`, which a fuzzer replaces
-    so that it can shrink them.
+    Arrays come from the generator. Choices of structure (`between`, `choice`) come from `pick`, which a fuzzer replaces so
+    that it can shrink them.
     """
 
     def __init__(self, *name: object, pick: Callable[[int, int], int] | None = None) -> None:
@@ -124,7 +124,7 @@ class Draw:
         return self.generator.uniform(low, high, size=shape)
 
     def away_from(self, points: Sequence[float], *shape: int, scale: float = 1.0, gap: float = 1e-2) -> Array:
-        """Normal numbers at least `gap` away from each of `points`: smooth arguments for functions with kinks there."""
+        """Normal numbers at least `gap` away from each of `points`: for functions that have corners there."""
         x = self.normal(*shape, scale=scale)
         for _ in range(100):
             near = np.any([np.abs(x - p) < gap for p in points], axis=0)
@@ -167,8 +167,8 @@ class Draw:
 class Case:
     """Arguments and options at which an op is verified.
 
-    `arguments` is a tuple of the positional arguments, or draws one (in the catalogue always in float64: the checker casts
-    it to narrower dtypes). `options` is a dict of keywords, or draws one.
+    `arguments` is a tuple of the positional arguments, or a function that draws one. In the catalogue they are float64; the
+    checker casts them to narrower dtypes. `options` is a dict of keywords, or a function that draws one.
     """
 
     name: str
@@ -198,7 +198,7 @@ class Error:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a reference comes from: a library function, or a composition by another route than ours."""
+    """The origin of a reference: a library function, or a composition that uses another formula than the op."""
 
     kind: str
     what: str
@@ -208,21 +208,21 @@ class Source:
 
 
 def library(name: str) -> Source:
-    """The reference is (a thin call of) this library function."""
+    """The reference is this library function, or a thin wrapper around it."""
     return Source("library", name)
 
 
 def composed(how: str) -> Source:
-    """The reference is composed from jax.numpy by another route than the op's own formula."""
+    """The reference is composed of functions of jax.numpy and uses another formula than the op."""
     return Source("composed", how)
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """A declared difference from what JAX computes: where, our value, JAX's, and why.
+    """A declared difference from JAX: the point, the op's slope, JAX's slope, and the reason.
 
-    `measure` returns (our slope, JAX's slope) at that point; the tests compare both with what is declared. The reference of the
-    Spec follows our convention there.
+    `measure` returns (the op's slope, JAX's slope) at that point, and the tests compare both with the declared ones. The
+    reference of the Spec follows the op's convention there.
     """
 
     point: str
@@ -237,13 +237,13 @@ Strategy = Callable[[Draw], tuple[Arguments, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Spec:
-    """One operation and all that is needed to verify it.
+    """One op and all that is needed to verify it.
 
-    Anyone's: `Spec((fwd, bwd), cases=(Case("typical", (x,)),), reference=jax_function)` is enough for `oracle verify`.
+    For your own function, `Spec((fwd, bwd), cases=(Case("typical", (x,)),), reference=jax_function)` is enough.
     """
 
     op: Op | tuple[Callable[..., Any], Callable[..., Any]]
-    """Or what has a rule of its own in JAX, torch or autograd, which becomes such a pair."""
+    """The op. A function with a rule in JAX, torch or autograd is accepted, too, and becomes such a pair."""
     cases: tuple[Case, ...]
     reference: Callable[..., Any] | None = None
     source: Source | None = None
@@ -252,9 +252,9 @@ class Spec:
     deviations: tuple[Deviation, ...] = ()
     tier: int = 1
     views: bool = False
-    """Whether the value may be a view of an argument, as NumPy users expect of reshape and slices."""
+    """Whether the value may be a view of an argument, as in NumPy's reshape and slices."""
     on_request: bool = False
-    """Whether it is verified only when it is named: a net of a hundred million parameters takes minutes."""
+    """Whether it is verified only when it is named, because it takes minutes, such as a net of a hundred million parameters."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "op", adapted(self.op) or self.op)
@@ -278,7 +278,7 @@ class Spec:
 
     @property
     def backward(self) -> Callable[..., Any] | None:
-        """The pullback as written."""
+        """The backward function as written."""
         return self.op.backward if isinstance(self.op, Op) else self.op[1]
 
     @property
@@ -287,7 +287,7 @@ class Spec:
 
     @property
     def family(self) -> str:
-        """The path below `purenet`, with which the catalogue's modules agree; another module keeps its whole name."""
+        """The module of the op: below `purenet` the part of its name that the catalogue shares, otherwise its full name."""
         module = self.op.__module__ if isinstance(self.op, Op) else self.op[0].__module__
         parts = module.split(".")
         return parts[1] if parts[0] == "purenet" and len(parts) > 1 else module

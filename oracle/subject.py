@@ -1,4 +1,4 @@
-"""What is verified: an Op, or anyone's pair of functions that follows the same protocol."""
+"""The function under test: an `Op`, or a pair of functions (fwd, bwd) with the same protocol."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Subject:
-    """`fwd(*primals) -> (y, residuals)` and its pullback `bwd(residuals, dy) -> cotangents`, with the options bound."""
+    """A forward pass `fwd(*primals) -> (y, residuals)` and its backward pass `bwd(residuals, dy) -> cotangents`.
+
+    The options of the call are bound to it.
+    """
 
     name: str
     module: str
@@ -56,7 +59,7 @@ class Subject:
         return cls(name, module, arguments, forward, backward, options)
 
     def defaults(self, count: int) -> dict[str, Any]:
-        """Of the keywords that have one: those that come only by name, and what follows the first `count` arguments."""
+        """The defaults of all parameters that have one, except the first `count` positional arguments."""
         owner = getattr(self.forward, "__self__", None)
         try:
             parameters = inspect.signature(owner if isinstance(owner, Op) else self.forward).parameters.values()
@@ -75,14 +78,14 @@ class Subject:
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
             got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-            raise TypeError(f"{self.name} must return a tuple (value, residuals), got {got}")
+            raise TypeError(f"{self.name}: the forward function must return a tuple (value, residuals), got {got}")
         return result
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
 
     def on_copies(self) -> Subject:
-        """The same, never given an array that anyone else holds, nor giving a value that it can still change."""
+        """The same subject with copies of all arrays that go in or come out, so that it can change no others."""
 
         def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
             tree: Any = primals
@@ -92,7 +95,7 @@ class Subject:
         return replace(self, forward=forward)
 
     def sheltered(self) -> Subject:
-        """The same, but that what it sets for floating-point errors ends with each call."""
+        """The same subject, but `np.seterr` inside a call has no effect after the call."""
 
         def forward(*primals: Any, **options: Any) -> Any:
             with np.errstate():
@@ -105,7 +108,7 @@ class Subject:
         return replace(self, forward=forward, bwd=bwd)
 
     def names(self, count: int) -> tuple[str, ...]:
-        """A name for each of `count` arguments."""
+        """A name for each of `count` positional arguments."""
         return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))
 
 
@@ -119,7 +122,7 @@ def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tup
 
 
 def check_primals(subject: Subject, primals: Sequence[Any]) -> np.dtype[Any]:
-    """The dtype of the primals; an error that names what cannot be verified."""
+    """The dtype of the primals. Raises an error for arguments at which nothing can be verified, such as integers or NaN."""
     if not primals:
         raise ValueError(f"verify: {subject.name} got no arguments to differentiate")
     first: Leaf | None = None

@@ -1,4 +1,4 @@
-"""Numbers, counts and names from outside as a terminal and a shell read them."""
+"""Writes numbers, counts, names and commands for a terminal and a shell."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 __all__ = ["command_line", "count", "digits", "plain"]
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves a cursor, ends a line, turns the direction of writing, or is no character at all."""
+"""Characters that move the cursor, end a line or turn the direction of writing, and codes that are no characters."""
 
 
 def plain(text: str, keep: str = "") -> str:
-    """What a user's module named, so that a terminal only shows it: control characters as escapes."""
+    """A name from a user's module, with escapes for control characters, so that it cannot disturb a terminal."""
     return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def command_line(parts: Sequence[str]) -> str:
-    """What a shell reads as these parts, on one line."""
+    """A command of these parts on one line, quoted for a shell."""
     return " ".join(shlex.quote(part) if plain(part) == part else f"$'{_escaped(part)}'" for part in parts)
 
 
@@ -32,5 +32,5 @@ def count(n: int, one: str, many: str = "") -> str:
 
 
 def digits(value: float | None) -> str:
-    """An error in two digits; `-` where there is none."""
+    """An error with two digits, or `-` for None."""
     return "-" if value is None else "0" if value == 0 else f"{value:.1e}"

@@ -1,11 +1,11 @@
-"""Ports in other languages: their gradients come in a file, and are compared with an op as `verify` compares a pullback.
+"""Checks gradients that were computed elsewhere, for example by C++ code: they come in a file, and `compare` checks them.
 
-    saved = vectors.read("layer_norm.npz")           # what the port was given, and what it made of it
+    saved = vectors.read("layer_norm.npz")           # the arguments of the port, and its results
     result = vectors.compare(
         pn.layer_norm, saved["params"], saved["x"], dy=saved["dy"], cotangents=(saved["dparams"], saved["dx"]), value=saved["y"]
     )
 
-A file is NumPy's npz, which holds arrays and nothing that could be executed; a name such as `params.w` is an array in a tree.
+The file has NumPy's npz format, which holds arrays and no code. A name such as `params.w` stands for an array in a tree.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from oracle.verification import Verification, verify
 __all__ = ["compare", "read", "write"]
 
 Array = NDArray[Any]
-CHUNK = 1 << 20  # bytes that are read at once
+CHUNK = 1 << 20  # bytes per read: a file that claims more data than it has costs at most this much memory beyond its data
 
 
 def write(path: str | Path, **trees: Any) -> None:
-    """All arrays of these trees (of dicts) into a npz file, each under its path: `params={"w": w}` becomes `params.w`."""
+    """Write all arrays of these trees of dicts to an npz file. Their names are paths: `params={"w": w}` becomes `params.w`."""
     arrays: dict[str, Array] = {}
     for name, tree in trees.items():
         _flatten(name, tree, arrays)
-    with Path(path).open("wb") as file:  # savez would append .npz to a name without it
+    with Path(path).open("wb") as file:  # given a path, savez would append .npz to a name without it
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -58,7 +58,7 @@ def _flatten(path: str, tree: Any, arrays: dict[str, Array]) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The trees in a npz file. Nothing in it is executed; what is no array of numbers is a ValueError."""
+    """The trees in an npz file. Nothing in it is executed. A file with anything but arrays of numbers is a ValueError."""
     trees: dict[str, Any] = {}
     try:
         with Path(path).open("rb") as opened:
@@ -73,12 +73,12 @@ def read(path: str | Path) -> dict[str, Any]:
                     with archive.open(member) as stream:
                         _put(trees, name, _array(stream, name))
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"read: {path} is no npz file of arrays of numbers: {error}") from error
+        raise ValueError(f"read: {path} must be an npz file of arrays of numbers: {error}") from error
     return trees
 
 
 def _array(stream: IO[bytes], name: str) -> Array:
-    """The array in NumPy's npy format. `np.load` would take memory for what the header promises before it reads the data."""
+    """Reads an array in npy format. `np.load` is not used, as it allocates the size in the header before it reads any data."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} has version {version} of the format, not (1, 0) or (2, 0)")
@@ -117,17 +117,18 @@ def compare(
     reference: Callable[..., Any] | None = None,
     **others: Any,
 ) -> Verification:
-    """Whether `cotangents` are those of `op` at `primals` for the cotangent `dy`, whoever has computed them.
+    """Check whether `cotangents` are the gradients of `op` at `primals` for the upstream gradient `dy`.
 
     Args:
-        op: as `verify` takes it. Its forward pass is differenced; its pullback helps to explain what is wrong.
-        primals: what the port was given, in the dtype in which it computed.
-        dy: what its backward pass was given: an array or a tree like the value of `op`. Random numbers hide least.
-        cotangents: what its backward pass returned, a tuple of one for each of `primals`.
-        value: what its forward pass returned, if that is known: it is compared first.
+        op: as in `verify`. Its forward pass gives the finite differences; its backward pass helps to name the cause.
+        primals: the arguments of the port, in the dtype in which it computed.
+        dy: the upstream gradient of the port's backward pass: an array or a tree like the value of `op`. Random numbers
+            are best, because others hide mistakes.
+        cotangents: the results of the port's backward pass, a tuple with one for each of `primals`.
+        value: the result of the port's forward pass. If you give it, it is compared, too.
         options: keywords for `op` and `reference`.
-        reference: the same function for JAX, as `verify` takes it.
-        others: what else `verify` takes.
+        reference: the same function for JAX, as in `verify`.
+        others: further keywords of `verify`.
 
     >>> import numpy as np, purenet as pn
     >>> x = np.array([1.0, 2.0])
@@ -142,7 +143,7 @@ def compare(
     if value is not None:
         _check_like(f"the value of {subject.name}", value, y)
     if not isinstance(cotangents, tuple):
-        raise TypeError(f"compare: cotangents must be a tuple of one for each argument, got {type(cotangents).__name__}")
+        raise TypeError(f"compare: cotangents must be a tuple with one for each argument, got {type(cotangents).__name__}")
     pair = _Ported.of(subject, primals, y, dy, cotangents)
     scaled = None if reference is None else pair.scaled(reference)
     rows = verify(pair.pair(op), *primals, options=options, reference=scaled, **others).rows
@@ -163,34 +164,35 @@ def _check_like(what: str, tree: Any, y: Any) -> None:
 
 @dataclass(frozen=True)
 class _Ported:
-    """An op whose pullback is wrong as the port's is.
+    """An op whose backward pass returns the port's gradients.
 
-    `verify` has a random cotangent v of its own. So the value is multiplied by dy / v, after which the cotangents for v are
-    those of the op for dy. Only for v are the port's known: for others the pullback is the op's own, and as far as they point
-    in the direction of v, the port's error is added. So it is linear, as a pullback must be.
+    `verify` calls a backward pass with a random upstream gradient v of its own, but the port's gradients are known only for
+    dy. So the value is multiplied by dy / v: the gradients for v are then those of the op for dy. `verify` also calls it with
+    other upstream gradients. For these it returns the op's own gradients plus a part of the port's error: the part of the
+    upstream gradient that has the direction of v. So it is linear, as a backward pass must be.
     """
 
     subject: Subject
     v: Any
     factor: Any
-    """dy / v, like the value."""
+    """dy / v, a tree like the value."""
     dy: Any
     cotangents: tuple[Any, ...]
     ours: tuple[Any, ...] | None
-    """The op's own; None where the port's have another form, which `verify` says without asking further."""
+    """The op's own gradients; None if the port's have another structure, shape or dtype, which `verify` reports at once."""
 
     @classmethod
     def of(cls, subject: Subject, primals: Any, y: Any, dy: Any, cotangents: tuple[Any, ...]) -> _Ported:
         seed = optree.tree_map(lambda a, like: np.asarray(a, np.asarray(like).dtype), dy, y)
         if not np.isfinite(vector(seed)).all() or not vector(seed).any():
-            raise ValueError(f"compare: dy of {subject.name} must be finite numbers, not all of them zero")
+            raise ValueError(f"compare: dy of {subject.name} must have finite entries, at least one of them not zero")
         v = random_cotangent(y)
         factor = optree.tree_map(lambda a, b: np.asarray(a, np.float64) / np.asarray(b, np.float64), seed, v)
         ours = subject.bwd(subject.fwd(*primals)[1], seed)
         return cls(subject, v, factor, seed, cotangents, ours if _alike(ours, cotangents) else None)
 
     def scaled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function with its values multiplied by dy / v. They may be JAX's."""
+        """The function with its value multiplied by dy / v. It may be a function for JAX."""
 
         def scaled(*primals: Any, **options: Any) -> Any:
             leaves, structure = optree.tree_flatten(function(*primals, **options))
@@ -201,7 +203,7 @@ class _Ported:
         return scaled
 
     def pair(self, op: Any) -> Pair:
-        """What `verify` is asked about."""
+        """The pair that `verify` checks instead of `op`."""
 
         def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
             y, residuals = self.subject.forward(*primals, **options)
@@ -214,7 +216,7 @@ class _Ported:
             here, rest = (self.subject.bwd(residuals, seed) for seed in (self._typed(self.dy, d), across))
 
             def sum_of(ported: Any, here: Any, there: Any, rest: Any) -> Array:
-                # Elsewhere the same error is added to what is right there; here the port's own digits are kept.
+                # For dy itself the port's gradients are returned bit for bit. Otherwise its error is added to the op's own.
                 moved = ported if np.array_equal(here, there) else here + (np.asarray(ported, np.float64) - there)
                 return np.asarray(along * moved + rest, np.asarray(here).dtype)
 
@@ -225,7 +227,7 @@ class _Ported:
         return named(fwd, bwd, op[0] if isinstance(op, tuple) else op)
 
     def _parts(self, d: Any) -> tuple[float, Any]:
-        """How far `d` goes in the direction of v; and the rest, times dy / v."""
+        """The component of `d` along v; and the rest of `d`, multiplied by dy / v."""
         v, flat = vector(self.v), vector(d)
         along = float(flat @ v) / float(v @ v)
         return along, optree.tree_map(
@@ -244,7 +246,7 @@ def _alike(ours: Any, theirs: Any) -> bool:
 
 
 def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
-    """What the forward passes returned, if they differ by more than rounding."""
+    """A row with the difference of the two values; no row if it is only rounding."""
     ours, theirs = vector(y), vector(value)
     error = differences(theirs, ours)
     dtype = max((np.asarray(leaf).dtype for leaf in optree.tree_leaves(y)), key=eps_of)
@@ -265,7 +267,7 @@ def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
             reference=like.reference,
             evidence="value",
             verdict=Verdict.FAIL,
-            diagnosis=f"another function: the port's value is {theirs[worst]:.9g} where the op's is {ours[worst]:.9g}",
+            diagnosis=f"another function: at entry {worst} the port's value is {theirs[worst]:.9g}, the op's {ours[worst]:.9g}",
             used=used,
         )
     ]

@@ -1,4 +1,4 @@
-"""`oracle list` and `oracle show`: what is in the catalogue, and where it is written."""
+"""`oracle list` and `oracle show`: what is in the catalogue, how an op is called, and where its code is."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from oracle.trajectory.spec import TrainingSpec
 
 __all__ = ["list_catalogue", "show_op"]
 
+UNKNOWN = (100, 24)  # columns and lines where there is no terminal, such as in a pipe
+NARROWEST = 30  # columns for each half of the table of places; in fewer, nearly every line would hold one word
+
 
 def list_catalogue(options: argparse.Namespace) -> Exit:
     """`oracle list`: a line for each record of the catalogue, or for each family."""
@@ -30,27 +33,27 @@ def list_catalogue(options: argparse.Namespace) -> Exit:
     if options.families:
         print(_families(records))
         return Exit.PASS
-    wide = shutil.get_terminal_size((100, 24)).columns >= 120
+    width = shutil.get_terminal_size(UNKNOWN).columns
+    wide = width >= 120
     rows = []
     for record in records:
         source = _source(record)
         cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
         dtypes = campaign.dtypes_of(record)
-        said = "all four" if dtypes == DTYPES else " ".join(dtypes)
+        dtype_text = "all four" if dtypes == DTYPES else " ".join(dtypes)
         name = _folded(record.name, 40 if wide else 24)
-        rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, said, cases))
+        rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, dtype_text, cases))
     headers = ("family", "op", "tier", "reference", "dtypes", "cases")
     print(tabulate(rows, headers, maxcolwidths=[None, None, None, 36, None, None], colalign=("left",) * 5 + ("right",)))
     named = [record.name for record in at_size() if options.family in (None, record.family)]
     if named:
-        width = shutil.get_terminal_size((100, 24)).columns
         print(textwrap.fill(f"only when named, at their real size: {', '.join(named)}", width, break_on_hyphens=False))
     print(f"{len(rows)} in {count(len({row[0] for row in rows}), 'family', 'families')}")
     return Exit.PASS
 
 
 def _folded(name: str, width: int) -> str:
-    """A long name in lines that end after a blank or an underscore."""
+    """A long name on several lines, each of which ends after a blank or an underscore."""
     lines = [""]
     for part in re.split(r"(?<=[_ ])", name):
         if len(lines[-1] + part.rstrip()) > width:
@@ -70,18 +73,77 @@ def _families(records: Sequence[Any]) -> str:
     return tabulate(rows, ("family", "records", "reference: library", "composed", "cases"), tablefmt="github")
 
 
+# ------------------------------------------------------------------------------------------------- one op
+
+
 def show_op(options: argparse.Namespace) -> Exit:
-    """`oracle show`: where an op, its pullback, its reference and its cases are written."""
+    """`oracle show`: the signature and docstring of an op, and where its code, its reference and its cases are."""
     records = foreign(options.op)[1] if ":" in options.op else catalogued([options.op], None)
-    for record in records:
-        print(tabulate(_written(record), tablefmt="plain"))
+    width = shutil.get_terminal_size(UNKNOWN).columns
+    print("\n\n".join(_shown(record, width) for record in records))
     return Exit.PASS
+
+
+def _shown(record: Any, width: int) -> str:
+    parts = []
+    if isinstance(record, Spec):
+        parts = [_signature(record, width), _fitted(inspect.getdoc(inspect.unwrap(record.forward)) or "", width)]
+    return "\n\n".join(part for part in [*parts, _places(record, width)] if part)
+
+
+def _signature(spec: Spec, width: int) -> str:
+    """`conv2d(x, w, b, *, stride=1)`, without annotations, which `help` shows."""
+    function = spec.op if callable(spec.op) else spec.forward
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return spec.name
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    text = f"{spec.name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
+    return textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def _fitted(docstring: str, width: int) -> str:
+    """The docstring with no line wider than `width`. Prose is filled anew; formulas and examples keep their lines."""
+    if max(map(len, docstring.splitlines()), default=0) <= width:
+        return docstring
+    blocks = []
+    for block in docstring.split("\n\n"):
+        lines = block.splitlines()
+        prose = not any(line.startswith((" ", ">>>")) for line in lines)
+        blocks.append("\n".join(textwrap.wrap(block, width, break_on_hyphens=False) if prose else _broken(lines, width)))
+    return "\n\n".join(blocks)
+
+
+def _broken(lines: Sequence[str], width: int) -> list[str]:
+    """Each line that is too long goes on in the next, a little further to the right."""
+    broken: list[str] = []
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())]
+        broken += textwrap.wrap(line, width, subsequent_indent=f"{indent}  " if indent else " " * 4, break_on_hyphens=False)
+    return broken
+
+
+def _places(record: Any, width: int) -> str:
+    """A table of labels and places. Both columns are broken between words to fit, but a path stays whole."""
+    rows = _written(record)
+    labels, places = (max(map(len, column)) for column in zip(*rows, strict=True))
+    left = min(labels, max(width - places - 2, NARROWEST))
+    right = max(width - left - 2, NARROWEST)
+    broken = [
+        [
+            textwrap.fill(text, room, break_long_words=False, break_on_hyphens=False)
+            for text, room in zip(row, (left, right), strict=True)
+        ]
+        for row in rows
+    ]
+    return tabulate(broken, tablefmt="plain")
 
 
 def _written(record: Any) -> list[tuple[str, str]]:
     if isinstance(record, TrainingSpec):
         return [
-            ("forward", _place(Subject.of(record.goal, {}).forward)),
+            ("forward pass", _place(Subject.of(record.goal, {}).forward)),
             ("update", _place(record.optimizer.update)),
             ("parameters and batches", _place(record.draw)),
             ("reference", f"{_place(record.value_and_gradient)}  {record.source}"),
@@ -89,8 +151,8 @@ def _written(record: Any) -> list[tuple[str, str]]:
     if not isinstance(record, Spec):
         return [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
     return [
-        ("forward", _place(record.forward)),
-        ("pullback", _place(record.backward)),
+        ("forward pass", _place(record.forward)),
+        ("backward pass", _place(record.backward)),
         ("reference", f"{_place(record.reference)}  {record.source}" if record.reference else "-"),
         *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
         *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),
@@ -110,7 +172,7 @@ def _notes(case: Case) -> str:
 
 
 def _place(function: Any) -> str:
-    """`file:line` of a function, the file relative to here where it lies below."""
+    """`file:line` of a function. The file is relative to the working directory if it lies below it."""
     function = inspect.unwrap(function) if callable(function) else function
     code = getattr(function, "__code__", None)
     if code is None:

@@ -1,16 +1,18 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `seeds`. Exit codes are pytest's."""
+"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power` and `seeds`. The exit codes are those of pytest."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import purenet
 from oracle import extra
 from oracle.cli.fuzz import fuzz
 from oracle.cli.listing import list_catalogue, show_op
@@ -30,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """An option of which a second would silently replace the first."""
+    """An option that may be given only once. argparse itself would silently use the last one."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: Any = None) -> None:
         if getattr(namespace, self.dest) is not None:
@@ -39,10 +41,10 @@ class _Once(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; never a traceback for what the user did."""
+    """Run one command and return its exit code. A mistake of the user is answered with a message, not with a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no fault
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character must not stop the command
             stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(given)
@@ -54,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"oracle: {UNCHANGED}", file=sys.stderr)
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the program that reads our output has ended, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.PASS)
     except ModuleNotFoundError as error:
         print(extra.line(str(error.name)), file=sys.stderr)
         return int(Exit.USAGE)
-    except Exception:  # not what the user did: the traceback is wanted
+    except Exception:  # an error in oracle itself: its report needs the traceback
         traceback.print_exc()
         print("oracle: internal error; the last reports are unchanged", file=sys.stderr)
         return int(Exit.INTERNAL)
@@ -69,47 +71,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="oracle",
-        description="Is this gradient right? Two witnesses say so: central differences that know their uncertainty, and JAX.",
-        epilog="exit codes: 0 right, 1 a gradient is not right, 2 interrupted, 3 internal error, 4 usage, 5 nothing checked",
+        description="Is this gradient right? oracle compares it with finite differences that have an error bar, and with JAX.",
+        epilog="exit codes: 0 every gradient is right, 1 a gradient is not right, 2 interrupted, 3 internal error, "
+        "4 wrong usage, 5 nothing checked",
     )
+    version = f"oracle {purenet.__version__} (package purenet, Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    verifying = commands.add_parser("verify", help="verify ops of the catalogue, or anyone's as package.module:op")
+    verifying = commands.add_parser("verify", help="check the gradients of the catalogue, or yours as package.module:op")
     _add_selection(
         verifying,
-        seed_of="cases and cotangents",
-        where="where to write, whatever is there; without it, a report of another selection and of more cases is left alone",
+        seed_of="arguments and upstream gradients",
+        where="write the reports there and replace those it has; without this option, a bigger report is never replaced",
     )
     _add_timeout(verifying, "case")
-    verifying.add_argument("--case", metavar="C", action=_Once, help="only the case of this name")
-    verifying.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    verifying.add_argument("--case", metavar="C", action=_Once, help="only the case with this name")
+    verifying.add_argument("-q", "--quiet", action="store_true", help="print only what does not pass, and the totals")
+    verifying.add_argument("--json", action="store_true", help="print the JSON report instead of tables")
     verifying.add_argument(
         "--resume",
         action="store_true",
-        help=f"take over what an interrupted run has found (DIR/{NAME}), as long as versions and sources are the same: "
-        "those of purenet, oracle, and all that is imported from outside the installed packages",
+        help=f"reuse the cases that an interrupted run finished (DIR/{NAME}), unless a library version or a source file "
+        "(purenet, oracle, your own modules) has changed",
     )
     verifying.set_defaults(run=verify, reports=None)
 
     listing = commands.add_parser("list", help="list the catalogue")
     listing.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
-    listing.add_argument("--families", action="store_true", help="one line for each family, as a markdown table")
+    listing.add_argument("--families", action="store_true", help="print one line for each family, as a markdown table")
     listing.set_defaults(run=list_catalogue)
 
-    show = commands.add_parser("show", help="where an op, its pullback, its reference and its cases are written")
-    show.add_argument("op", metavar="OP", help="op of the catalogue, or package.module:op")
+    show = commands.add_parser("show", help="signature and docstring of an op; where its code, reference and cases are")
+    show.add_argument("op", metavar="OP", help="an op of the catalogue, or package.module:op")
     show.set_defaults(run=show_op)
 
-    random = commands.add_parser("fuzz", help="verify random uses of ops, as their strategies draw them; shrink what fails")
-    _add_selection(random, seed_of="all choices", where="where failures/ is written")
+    random = commands.add_parser("fuzz", help="check random uses of ops; find the smallest use that fails")
+    _add_selection(random, seed_of="the random uses", where="write the folder failures/ there")
     random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
     _add_timeout(random, "use")
     random.set_defaults(run=fuzz, case=None)
 
-    power = commands.add_parser("power", help="plant mistakes into every pullback: which ones does the checker not notice?")
+    power = commands.add_parser("power", help="plant mistakes into every backward pass; show those that verify lets pass")
     power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     power.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
-    power.add_argument("--alarms", type=_natural, default=0, metavar="N", help="also N random correct uses, none to be accused")
+    power.add_argument(
+        "--alarms", type=_natural, default=0, metavar="N", help="also check N random correct uses, all of which must pass"
+    )
     power.add_argument(
         "--knock-out",
         action="store_true",
@@ -119,18 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument(
         "--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant or verification (default 30)"
     )
-    _add_work(power, where="where to write")
+    _add_work(power, where="write the reports there")
     power.set_defaults(run=_power)
 
-    seeds = commands.add_parser("seeds", help="run the published notes: their numbers and the right ones, side by side")
+    seeds = commands.add_parser("seeds", help="repeat the experiments of published study notes, and compare the numbers")
     seeds.add_argument("names", nargs="*", metavar="NAME", help="experiment, such as valley (default: all)")
     seeds.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the published sizes, with the full MNIST in this folder (hours; default: quick sizes, with 5,000 digits)",
+        help="use the published sizes, with the full MNIST in this folder (takes hours; default: quick sizes, 5,000 digits)",
     )
-    _add_work(seeds, where="where to write seeds.md and its pictures, with --data seeds_published.md")
+    _add_work(seeds, where="write seeds.md and its pictures there (with --data: seeds_published.md)")
     seeds.set_defaults(run=_seeds, reports=None)
     return parser
 
@@ -139,9 +147,13 @@ def _add_selection(command: argparse.ArgumentParser, *, seed_of: str, where: str
     command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     command.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     command.add_argument(
-        "--dtype", metavar="D", choices=(*DTYPES, "all"), default="float64", help="float64 (default), float32..., or all"
+        "--dtype",
+        metavar="D",
+        choices=(*DTYPES, "all"),
+        default="float64",
+        help="float64 (default), float32, float16, bfloat16 or all",
     )
-    command.add_argument("--seed", type=_natural, default=0, metavar="S", help=f"of {seed_of} (default 0)")
+    command.add_argument("--seed", type=_natural, default=0, metavar="S", help=f"seed for {seed_of} (default 0)")
     _add_work(command, where)
 
 
@@ -150,8 +162,8 @@ def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
         "--timeout",
         type=_natural,
         metavar="S",
-        help=f"seconds for each {of}, after which it is an ERROR (default {TIMEOUT}; for nets at their real size "
-        f"{TIMEOUT_AT_SIZE}); 0: no limit, and with --jobs 1 all is done in this process, as a debugger wants it",
+        help=f"seconds for each {of}; one that takes longer is an ERROR (default {TIMEOUT}; for nets at their real size "
+        f"{TIMEOUT_AT_SIZE}). 0 means no limit; with --jobs 1 everything then runs in this process, as a debugger needs it",
     )
 
 
@@ -188,7 +200,7 @@ def _seeds(options: argparse.Namespace) -> Exit:
     found = seeds.run(setting, names, jobs=jobs_of(options), folder=stem, draw=not kept)
     print(found.text)
     if kept:
-        print("not written: the page has all experiments; --reports DIR writes these there")
+        print(f"not written: {folder / stem}.md has all experiments; use --reports DIR to save these")
     else:
         if found.pictures:
             write(folder / stem, found.pictures)

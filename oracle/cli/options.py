@@ -1,15 +1,16 @@
-"""What the options of a command mean: which ops, which dtypes, how many processes, how long, and where reports go."""
+"""Reads the options that several commands share: ops, dtypes, processes, time limits, the folder of reports, colours."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from oracle.report import document
+from oracle.report import colour, document
 from oracle.running.campaign import DTYPES
 from oracle.running.selection import cannot_write, catalogued, foreign
 
@@ -22,18 +23,20 @@ __all__ = [
     "dtypes_of",
     "jobs_of",
     "selection_of",
+    "show",
     "timeout_of",
     "write",
     "writing",
 ]
 
 UNCHANGED = "interrupted; the last reports are unchanged"
-TIMEOUT = 120  # seconds for each case, on a slow machine
+# Seconds. With much less, right cases become ERRORs on a slow machine; with more, a hang holds up the run for longer.
+TIMEOUT = 120  # for each case
 TIMEOUT_AT_SIZE = 1800  # for a net at its real size
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
-    """The records that the command line names, each with its module if it is not of the catalogue."""
+    """The records that the command line names. Each comes with the name of its module, which is empty for the catalogue."""
     records: list[tuple[str, Any]] = []
     own = [name for name in options.names if ":" not in name]
     for name in options.names:
@@ -46,29 +49,29 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
 
 
 def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """The dtypes to verify in, `all` or one."""
+    """The dtypes that `--dtype` names."""
     return DTYPES if options.dtype == "all" else (options.dtype,)
 
 
 def selection_of(options: argparse.Namespace) -> str:
-    """The part of the command line that says what is verified: two reports of the same selection are of the same cases."""
+    """The options that select cases, as on the command line. Two reports with the same selection have the same cases."""
     parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype") if (v := getattr(options, k)))]
     return " ".join(parts)
 
 
 def jobs_of(options: argparse.Namespace) -> int:
-    """How many processes: one for each core, unless given."""
+    """The number of worker processes: `--jobs`, or one for each core."""
     return int(options.jobs or os.cpu_count() or 1)
 
 
 def timeout_of(options: argparse.Namespace, *, at_size: bool = False) -> float | None:
-    """Seconds for each case; None for no limit."""
+    """Seconds for each case, or None for no limit."""
     default = TIMEOUT_AT_SIZE if at_size else TIMEOUT
     return (default if options.timeout is None else options.timeout) or None
 
 
 def check_reports(folder: Path) -> None:
-    """Stop with a message unless a report can be written to this folder: before the first case, not after the last."""
+    """Stop with a message if no report can be written to this folder. Called before the first case, to waste no time."""
     with writing(folder):
         document.check_writable(folder)
 
@@ -81,8 +84,13 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A folder that cannot be written to ends the command with a message, not with a traceback."""
+    """If a folder cannot be written to, the command ends with a message instead of a traceback."""
     try:
         yield
     except OSError as error:
         raise cannot_write(folder, error) from None
+
+
+def show(text: str) -> None:
+    """Print a report at once, with coloured verdicts on a terminal."""
+    print(colour.painted(text) if colour.wanted(sys.stdout) else text, flush=True)

@@ -1,4 +1,4 @@
-"""One run of `oracle verify`: what it finds, kept as it comes, until all is done or an interrupt ends it."""
+"""One run of `oracle verify`: the rows of its tasks, saved as they arrive, until the last task or an interrupt."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from oracle.running.campaign import Task
 from oracle.running.journal import Journal, key
 from oracle.running.selection import cannot_write
 from oracle.running.workers import Lost
+from oracle.text import count
 
 __all__ = ["Run"]
 
 
 class Run:
-    """The rows of each task so far. As a context it closes the journal, which stays for `--resume` unless `finish` was said."""
+    """The rows of each task so far. As a context manager it closes the journal, which `--resume` reads.
+
+    `finish` removes the journal, because a finished run needs none.
+    """
 
     def __init__(self, tasks: Sequence[Task], jobs: int, timeout: float | None, *, quiet: bool, threads: int = 1) -> None:
         self.tasks = tasks
@@ -30,7 +34,7 @@ class Run:
         self.quiet = quiet
         self.found: dict[Task, tuple[Row, ...]] = {}
         self.lost: dict[Task, Lost] = {}
-        """How it was, for those of `found` that were lost to the clock or with their process."""
+        """The tasks that took too long or whose process ended, and the error of each. `found` has an ERROR row for them."""
         self.journal: Journal | None = None
 
     def __enter__(self) -> Self:
@@ -46,19 +50,19 @@ class Run:
 
     @property
     def rows(self) -> list[Row]:
-        """In the order of the tasks."""
+        """All rows, in the order of the tasks."""
         return [row for task in self.tasks for row in self.found.get(task, ())]
 
     def keep(self, path: Path, environment: Mapping[str, Any], *, resume: bool) -> None:
-        """What is found is kept in a file there; what an interrupted run has found is taken over, if that is wanted."""
+        """Save rows in a journal at `path` from now on. With `resume`, first take over those of an interrupted run."""
         self.journal = Journal(path, key(environment), resume=resume)
         self.found = {task: self.journal.known[task] for task in self.tasks if task in self.journal.known}
         if resume:
-            known = f"resumed: {len(self.found)} of {len(self.tasks)} cases are known"
-            print(f"verify: {f'not resumed: {self.journal.reason}' if self.journal.reason else known}", file=sys.stderr)
+            resumed = f"resumed: {len(self.found)} of {count(len(self.tasks), 'case')} were finished before"
+            print(f"verify: {f'not resumed: {self.journal.reason}' if self.journal.reason else resumed}", file=sys.stderr)
 
     def perform(self) -> None:
-        """All tasks that are not known yet."""
+        """Run all tasks that have no rows yet."""
 
         def arrived(task: Task, rows: tuple[Row, ...], lost: Lost | None) -> None:
             self.found[task] = rows
@@ -75,9 +79,9 @@ class Run:
             campaign.run(left, self.jobs, quiet=self.quiet, timeout=self.timeout, threads=self.threads, arrived=arrived)
 
     def programs(self, root: Path, *, whole: bool) -> list[Path]:
-        """The programs that show the failures, written into folders of `root`; those of earlier failures are removed.
+        """Write a program for each failure into a folder of `root`, and remove the folders of earlier failures.
 
-        Of all earlier failures, if the report is replaced (`whole`); else of the same cases alone.
+        If the report is replaced as a `whole`, all earlier folders go; otherwise only those of the same cases.
         """
         failing = shrink.failing(self.found, self.lost)
         files = shrink.programs(failing, self.jobs, quiet=self.quiet, timeout=self.timeout)
@@ -89,6 +93,6 @@ class Run:
         return written
 
     def finish(self) -> None:
-        """The report is written: there is nothing to resume."""
+        """Remove the journal. Called when the report is written, so that nothing is left to resume."""
         if self.journal is not None:
             self.journal.finish()

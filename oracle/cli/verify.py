@@ -1,4 +1,4 @@
-"""`oracle verify`: the tasks, their run, and its reports."""
+"""`oracle verify`: finds the cases, runs them, prints the result and writes the reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oracle.cli.options import UNCHANGED, check_reports, chosen, dtypes_of, jobs_of, selection_of, timeout_of, write, writing
+from oracle.cli.options import (
+    UNCHANGED,
+    check_reports,
+    chosen,
+    dtypes_of,
+    jobs_of,
+    selection_of,
+    show,
+    timeout_of,
+    write,
+    writing,
+)
 from oracle.cli.run import Run
 from oracle.report import document, html, markdown, table
 from oracle.row import Row
@@ -22,11 +33,11 @@ from oracle.text import count
 
 __all__ = ["verify"]
 
-SHOWN = 5  # programs that are named
+SHOWN = 5  # programs of failures that are named; with more, they push the table off the screen
 
 
 def verify(options: argparse.Namespace) -> Exit:
-    """`oracle verify`: the cases that are named, in processes; the table, the reports, the exit code."""
+    """`oracle verify`: checks the cases that the options select, prints the result, writes the reports."""
     records = chosen(options)
     tasks = [task for module, record in records for task in campaign.tasks_of(record, dtypes_of(options), options.seed, module)]
     tasks = [task for task in tasks if options.case in (None, task.case)]
@@ -35,19 +46,20 @@ def verify(options: argparse.Namespace) -> Exit:
         near = difflib.get_close_matches(options.case or "", names, n=1)
         hint = f"; did you mean --case {shlex.quote(near[0])}?" if near else ""
         raise Stop(Exit.NOTHING, f"nothing to check: no case fits {selection_of(options)}{hint}")
-    unasked = dict.fromkeys(record.name for _, record in records if record.name not in {task.op for task in tasks})
-    if options.names and unasked:
-        print(f"not checked: {', '.join(unasked)} (no case fits {selection_of(options)})", file=sys.stderr)
+    without_case = dict.fromkeys(record.name for _, record in records if record.name not in {task.op for task in tasks})
+    if options.names and without_case:
+        print(f"not checked: {', '.join(without_case)} (no case fits {selection_of(options)})", file=sys.stderr)
     folder = options.reports or Path("reports")
     check_reports(folder)
     env = {**document.environment(options.command, options.seed), "selection": selection_of(options), "cases": len(tasks)}
     everything = not (options.names or options.family or options.case) and "float64" in dtypes_of(options)
     kept = "" if options.reports or everything else document.larger(folder, len(tasks), env["selection"])
     sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
-    # Nets at their real size are verified one after the other, each with all cores: two may not fit into memory.
+    # Nets at their real size run one after the other, each on all cores, because two may not fit into memory.
     at_size = any(getattr(record, "on_request", False) for _, record in records)
     jobs, threads = (1, jobs_of(options)) if at_size else (jobs_of(options), 1)
-    with Run(tasks, jobs, timeout_of(options, at_size=at_size), quiet=options.json, threads=threads) as run:
+    silent = options.json or options.quiet
+    with Run(tasks, jobs, timeout_of(options, at_size=at_size), quiet=silent, threads=threads) as run:
         if not kept:
             with writing(folder):
                 run.keep(folder / NAME, env, resume=options.resume)
@@ -57,12 +69,12 @@ def verify(options: argparse.Namespace) -> Exit:
         if run.interrupted:
             env["unfinished"] = f"interrupted when {len(run.found)} of {count(len(tasks), 'case')} were done"
         _report(run, env, sources, None if kept else folder, options)
-        said = [f"not written: {kept}; --reports DIR writes there" if kept else _written(folder)]
+        files = [f"not written: {kept}; use --reports DIR to save this one" if kept else _written(folder)]
         if not run.interrupted:
             run.finish()
-            said += _alone(_programs(run, folder, whole=not kept), folder)
-    if not options.json:
-        print("\n".join(said), flush=True)
+            files += _named(_programs(run, folder, whole=not kept), folder)
+    if not silent:
+        print("\n".join(files), flush=True)
     if run.interrupted:
         again = "" if kept else f"; `{options.command.removesuffix(' --resume')} --resume` continues"
         raise Stop(Exit.INTERRUPTED, f"{env['unfinished']}{again}")
@@ -72,11 +84,11 @@ def verify(options: argparse.Namespace) -> Exit:
 def _report(
     run: Run, env: Mapping[str, Any], sources: Mapping[str, str], folder: Path | None, options: argparse.Namespace
 ) -> None:
-    """Print it; and write it to `folder`, if there is one to write to."""
-    known = {(task.op, task.case, task.dtype): task for task in run.tasks}
+    """Print the report, and write it to `folder` unless that is None."""
+    tasks = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
-    def reproduce(row: Row) -> str:  # what is followed step by step has one task, without a case or a dtype of its own
-        task = known.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed)
+    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task, without case and dtype
+        task = tasks.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed)
         return task.command
 
     json_text = document.to_json(document.document(run.rows, env))
@@ -87,7 +99,7 @@ def _report(
     if options.json:
         print(json_text, end="")
     else:
-        print(table.render(run.rows, reproduce=reproduce))
+        show(table.render(run.rows, reproduce=reproduce, quiet=options.quiet))
 
 
 def _written(folder: Path) -> str:
@@ -99,10 +111,11 @@ def _programs(run: Run, folder: Path, *, whole: bool) -> list[Path]:
         with writing(folder / "failures"):
             return run.programs(folder / "failures", whole=whole)
     except KeyboardInterrupt:
-        raise Stop(Exit.INTERRUPTED, f"interrupted before {folder / 'failures'} was written; all cases were done") from None
+        message = f"interrupted before {folder / 'failures'} was written; all cases are done"
+        raise Stop(Exit.INTERRUPTED, message) from None
 
 
-def _alone(programs: Sequence[Path], folder: Path) -> list[str]:
-    """Where the programs are that show the failures."""
-    said = [f"alone: python {shlex.quote(str(program))}" for program in programs[:SHOWN]]
-    return said + ([f"alone: {len(programs) - SHOWN} more in {folder / 'failures'}"] if len(programs) > SHOWN else [])
+def _named(programs: Sequence[Path], folder: Path) -> list[str]:
+    """A line for each program that shows a failure."""
+    lines = [f"repro: python {shlex.quote(str(program))}" for program in programs[:SHOWN]]
+    return lines + ([f"repro: {len(programs) - SHOWN} more in {folder / 'failures'}"] if len(programs) > SHOWN else [])

@@ -1,1 +1,1 @@
-"""Uses of an op at which its gradient is wrong: found at random, made smaller, written as programs that run alone."""
+"""Counterexamples: random uses of an op at which its gradient is wrong. They are shrunk and written as programs."""

@@ -1,4 +1,4 @@
-"""The folder of a failure: its name, what is written there, and which folders of earlier runs are removed."""
+"""The folder of a failure: its name, its files, and which folders of earlier runs are removed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from oracle.text import plain
 __all__ = ["folder_name", "prune", "write"]
 
 SAFE = re.compile(r"[A-Za-z0-9_.,=+()-]+")
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # of Windows, with whatever suffix
-LONGEST = 100
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # names that Windows forbids, with any suffix
+LONGEST = 100  # characters of a name; file systems allow 255 bytes, and one character may take several
 MARK = re.compile(r"# Written by `(.*)`, sha256 ([0-9a-f]{64})\n")
 ALLOWED = {PROGRAM, INPUTS, SOURCE}
 PLACE = re.compile(r"^SOURCE = HERE / (.*)$", re.MULTILINE)
 
 
 def folder_name(op: str, case: str, dtype: str = "float64") -> str:
-    """`<op>-<case>`, with _ for spaces, where that is a name for every file system; else what is left of it, and a hash.
+    """`<op>-<case>` with _ for spaces. If a file system may forbid that, the other characters become _ and a hash follows.
 
-    So that no two cases have one name, a case with an _ of its own has the hash, too.
+    A case with an _ in its name gets the hash, too. So no two cases have the same folder.
     """
     wanted = "-".join(part for part in (op, case, "" if dtype == "float64" else dtype) if part)
     plain_name = wanted.replace(" ", "_") if " " not in op and "_" not in case else ""
@@ -40,7 +40,10 @@ def folder_name(op: str, case: str, dtype: str = "float64") -> str:
 
 
 def write(root: Path, name: str, files: Files, command: str) -> Path:
-    """The program, written into a folder of this name; beside it, if something that is not ours is there."""
+    """Write the program into the folder with this name, and return its path.
+
+    If that folder holds files that oracle did not write, the name gets a number: `name-2`.
+    """
     folder = root / name
     for n in range(2, 1000):
         if not (folder.exists() or folder.is_symlink()) or written_by(folder) is not None:
@@ -55,7 +58,7 @@ def write(root: Path, name: str, files: Files, command: str) -> Path:
 
 
 def written_by(folder: Path) -> str | None:
-    """The command that wrote this folder, if nobody has changed anything there since."""
+    """The command that wrote this folder; None if somebody has changed a file in it since."""
     try:
         there = {path.name: path for path in folder.iterdir() if path.name != "__pycache__"}
         if folder.is_symlink() or PROGRAM not in there or not there.keys() <= ALLOWED:
@@ -72,7 +75,7 @@ def written_by(folder: Path) -> str | None:
 
 
 def prune(root: Path, kept: Iterable[Path], commands: Sequence[str] | None) -> None:
-    """Remove the folders that these commands have written, or (None) any `oracle verify`, and that are not kept."""
+    """Remove the folders that these commands wrote, except `kept` ones. None stands for every `oracle verify`."""
     wanted = None if commands is None else {plain(command) for command in commands}
     kept = {path.parent for path in kept}
     try:
@@ -87,13 +90,13 @@ def prune(root: Path, kept: Iterable[Path], commands: Sequence[str] | None) -> N
             for path in folder.iterdir():
                 if path.name in ALLOWED:
                     path.unlink()
-            folder.rmdir()  # there is more in it where the program was imported
+            folder.rmdir()  # fails if the folder has a __pycache__, because the program was imported
         except OSError:
             continue
 
 
 def _digest(folder: Path, program: str, others: Files) -> str:
-    """Of the name, too: who has moved a folder wants to keep it."""
+    """A hash of the files and of the folder's name. So a folder that somebody renamed is never removed."""
     digest = hashlib.sha256(f"{folder.name}\0{program}\0".encode("utf-8", "surrogatepass"))
     for name in (INPUTS, SOURCE):
         data = others.get(name, b"")
@@ -102,7 +105,7 @@ def _digest(folder: Path, program: str, others: Files) -> str:
 
 
 def _relative(place: str, folder: Path) -> str:
-    """The way from the folder to a place, so that both can be moved together; the place where there is none."""
+    """The relative path from the folder to a place, so that both can be moved together; otherwise the place itself."""
     try:
         return Path(os.path.relpath(place, folder.resolve())).as_posix()
     except ValueError:  # another drive

@@ -1,4 +1,4 @@
-"""A failure as a program that runs alone: a few lines, and the arrays beside it in a file that cannot hold code."""
+"""Writes a failure as a program that runs by itself, with its arrays in an npz file, which cannot hold code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FIND = """from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / {folder}
-if not (SOURCE / {file}).exists():  # {module} as it was then
+if not (SOURCE / {file}).exists():  # use the copy of {module} that was made when this program was written
     SOURCE = HERE / "{copy}"
 sys.path.insert(0, str(SOURCE))
 """
@@ -74,28 +74,29 @@ DRAWING = """
 """
 
 GUARD = """
-if sys.argv[1:] != ["here"]:  # the process that verifies it dies: this one tells
+if sys.argv[1:] != ["here"]:  # the process that verifies the op dies, so this one starts it and reports its end
     ended = subprocess.run([sys.executable, __file__, "here"], check=False).returncode
     print(f"the process ended with {ended}")
     sys.exit(ended != 42)
 """
 
-CLOCK = "faulthandler.dump_traceback_later({seconds:g}, exit=True)  # it did not end in time: this shows where it is\n"
+CLOCK = "faulthandler.dump_traceback_later({seconds:g}, exit=True)  # the op took longer than this: show where it is\n"
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a program says of itself, and how it guards against what it runs."""
+    """The comments at the head of a program, and how it guards against an op that hangs or dies."""
 
     title: str
     command: str
     seconds: float | None = None
-    """In which it did not end."""
+    """The time limit that the op exceeded; None if it did not."""
     dies: bool = False
+    """Whether the op ends its process."""
 
 
 class _UnwritableError(Exception):
-    """What cannot be written down, such as a function without a name."""
+    """Raised for a value that cannot be written as source code, such as a function without a name."""
 
 
 def holding(
@@ -107,9 +108,9 @@ def holding(
     seed: int,
     flags: frozenset[Flag] = frozenset(),
 ) -> Files | None:
-    """A program that verifies an op at these arguments, prints the report and exits with 1 if a gradient is not right.
+    """A program that holds these arguments, verifies an op there, prints the report, and exits with 1 unless all is right.
 
-    None if they cannot be written down.
+    None if some argument cannot be written as source code.
     """
     writer = _Writer()
     names = Subject.of(spec_of(task).op, options).names(len(arguments))
@@ -133,13 +134,13 @@ def holding(
 
 
 def drawing(task: Task, words: Words) -> Files:
-    """A program that draws the arguments of a case as `oracle verify` does, for those that cannot be written down."""
+    """A program that draws the arguments of a case as `oracle verify` does: for those that cannot be written as source code."""
     body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words))
     return {PROGRAM: _program(task, body, words, set()), **_copy(task.module)}
 
 
 def running(command: Sequence[str], module: str) -> Files:
-    """A program that runs a command again, for what can neither be written down nor drawn by name."""
+    """A program that runs a command again: for uses that can neither be written as source code nor drawn by name."""
     find = _found(module) if module else ""
     program = f"import sys\n{find}\nfrom oracle.cli.main import main\n\nsys.exit(main({list(command[1:])!a}))\n"
     return {PROGRAM: program, **_copy(module)}
@@ -169,7 +170,7 @@ def _program(task: Task, body: str, words: Words, imports: set[str]) -> str:
 
 
 def _found(module: str) -> str:
-    """The lines with which a program finds this module: where it was found, or else in the copy beside the program."""
+    """The lines with which a program finds this module: in its folder, or else in the copy beside the program."""
     file = _file(module)
     if file is None:
         return ""
@@ -178,7 +179,7 @@ def _found(module: str) -> str:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of the user's; None for one that is installed, which every program finds, or has no file."""
+    """The file of a user's module. None for a module without a file, and for an installed one, which needs no copy."""
     import_module(module)
     file = file_of(module)
     if file is None or module.partition(".")[0] in ("oracle", "purenet"):
@@ -187,7 +188,7 @@ def _file(module: str) -> Path | None:
 
 
 def _copy(module: str) -> dict[str, bytes]:
-    """An archive that Python imports from: the module, and what else has been imported from the same folder."""
+    """A zip file from which Python imports: the module, and the other modules that were imported from the same folder."""
     if not module or _file(module) is None:
         return {}
     folder = folder_of(module)
@@ -198,7 +199,7 @@ def _copy(module: str) -> dict[str, bytes]:
     folders = sorted({parent for file in files for parent in file.parents} - {Path()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for parent in folders:  # without entries of their own Python takes them for no packages
+        for parent in folders:  # Python finds packages without __init__.py only if their folders have entries
             archive.writestr(zipfile.ZipInfo(f"{parent.as_posix()}/"), b"")
         for file in files:
             archive.writestr(zipfile.ZipInfo(file.as_posix()), (folder / file).read_bytes())
@@ -210,7 +211,7 @@ def _copy(module: str) -> dict[str, bytes]:
 
 @dataclass
 class _Writer:
-    """Python source for trees of arrays and options, exact to the last bit; the arrays are put aside by name."""
+    """Writes Python source for trees of arrays and options. It refers to the arrays by name, which go into the npz file."""
 
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     imports: set[str] = field(default_factory=set)
@@ -237,7 +238,7 @@ class _Writer:
             return repr(value) if np.isfinite(value) else f'float("{value}")'
         if hasattr(value, "__qualname__") and hasattr(value, "__module__"):
             return self._named(value)
-        if hasattr(value, "dtype") and hasattr(value, "__array__"):  # another library's
+        if hasattr(value, "dtype") and hasattr(value, "__array__"):  # an array of another library
             return self._array(np.asarray(value), path)
         return self._literal(value)
 
@@ -259,18 +260,18 @@ class _Writer:
         if array.dtype.hasobject or isinstance(value, np.ma.MaskedArray | np.matrix):
             raise _UnwritableError
         name = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in path)[:80]
-        as_it_was = "" if isinstance(value, np.ndarray) else "[()]"
-        if array.dtype.isbuiltin == 2:  # NumPy's files know its own dtypes alone: bits, and the name of the dtype
+        suffix = "" if isinstance(value, np.ndarray) else "[()]"
+        if array.dtype.isbuiltin == 2:  # npz files cannot hold dtypes such as bfloat16, so they get the bits
             name += f".{array.dtype.name}"
-            as_it_was = f".view({self._named(array.dtype.type)}){as_it_was}"
+            suffix = f".view({self._named(array.dtype.type)}){suffix}"
             array = array.view(f"uint{8 * array.dtype.itemsize}")
         if name in self.arrays:
             name += f".{len(self.arrays)}"
         self.arrays[name] = array
-        return f"inputs[{name!r}]{as_it_was}"
+        return f"inputs[{name!r}]{suffix}"
 
     def _named(self, value: Any) -> str:
-        """What a module has by this name."""
+        """The import path of a function, class or dtype, such as `package.module.name`."""
         module, name = value.__module__, value.__qualname__
         try:
             found: Any = import_module(module)
@@ -300,7 +301,7 @@ class _Writer:
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """As `np.savez` writes them, but no name is a keyword of its own, and the same arrays are the same bytes."""
+    """An npz file as `np.savez` writes it. But any name is allowed, and the same arrays give the same bytes."""
     buffer = io.BytesIO()
     write: Callable[..., None] = np.lib.format.write_array
     with zipfile.ZipFile(buffer, "w") as archive:

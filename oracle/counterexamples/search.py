@@ -1,6 +1,6 @@
-"""Random correct use of every op through `verify`: a strategy draws shapes, options and numbers, and what fails is shrunk.
+"""Random uses of an op. Its strategy draws shapes, options and numbers; `verify` checks them; a use that fails is shrunk.
 
-Hypothesis makes the choices of structure (sizes, options, dtype) and the seed of the numbers, so it can shrink them.
+Hypothesis makes every choice of structure (sizes, options, dtype) and the seed of the numbers, so it can shrink them.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from oracle.verification import dtype_named, verify
 
 __all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "search", "task_of"]
 
-DRAWING = 60.0  # seconds in which a strategy draws again what did not end
+DRAWING = 60.0  # seconds for a strategy to repeat a use; if that takes longer, the program runs the whole command instead
 
 WRONG = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
-"""What no correct op may get. VACUOUS is right where the gradient that was drawn is zero."""
+"""Verdicts that no correct op may get. VACUOUS is not among them: a strategy may draw a point where the gradient is zero."""
 
 
 WORST_FIRST = (*WRONG, Verdict.VACUOUS, Verdict.KINK, Verdict.PASS)
@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of all examples of one op; `failure` is a runnable program for the smallest one that went wrong."""
+    """The result of all examples of one op. `failure` is a program that runs the smallest example that failed."""
 
     op: str
     examples: int
@@ -56,13 +56,13 @@ class Outcome:
     report: str = ""
     failure: Files = field(default_factory=dict)
     command: str = ""
-    """What finds it again."""
+    """The command that finds the failure again."""
 
 
 def draw_example(
     spec: Spec, dtypes: Sequence[str], pick: Callable[[int, int], int], change: Callable[[Any], Any] = lambda array: array
 ) -> Example:
-    """An example of this op's strategy, every choice made by `pick(low, high)`; `change` lays out each argument in memory."""
+    """An example drawn by this op's strategy. `pick(low, high)` makes every choice; `change` may change the memory layout."""
     if spec.strategy is None:
         raise ValueError(f"fuzz: the Spec of {spec.name} has no strategy")
     seed = pick(0, 2**32 - 1)
@@ -74,12 +74,12 @@ def draw_example(
 
 
 def can(record: Any) -> bool:
-    """Whether there is a strategy to draw from."""
+    """Whether the record is a Spec with a strategy."""
     return isinstance(record, Spec) and record.strategy is not None
 
 
 def task_of(record: Spec, seed: int, module: str = "") -> campaign.Task:
-    """All random uses of one op: of no case, and of whatever dtypes are drawn."""
+    """The task of all random uses of one op. It has no case and no dtype, because both are drawn."""
     return campaign.Task(module, record.name, "", "", seed)
 
 
@@ -92,15 +92,18 @@ def run(
     *,
     timeout: float | None = None,
 ) -> list[Outcome]:
-    """All these ops, in `jobs` processes, each use in at most `timeout` seconds; `arrived` is told of each as it is there."""
+    """The outcome of each op, in order, found in `jobs` processes with at most `timeout` seconds for each use.
+
+    `arrived` gets each outcome as soon as it is there.
+    """
     work = partial(_one_of_many, examples=examples, dtypes=dtypes)
     outcomes: dict[campaign.Task, Outcome] = {}
 
-    def told(task: campaign.Task, result: Outcome | BaseException) -> None:
+    def finished(task: campaign.Task, result: Outcome | BaseException) -> None:
         outcomes[task] = _lost(task, result, dtypes) if isinstance(result, BaseException) else result
         arrived(outcomes[task])
 
-    campaign.each(work, tasks, jobs, "fuzz", "op", timeout=timeout, arrived=told)
+    campaign.each(work, tasks, jobs, "fuzz", "op", timeout=timeout, arrived=finished)
     return [outcomes[task] for task in tasks]
 
 
@@ -108,7 +111,7 @@ def _one_of_many(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> O
     spec = campaign.spec_of(task)
     if spec.reference is None:
         return fuzz(task, examples, dtypes)
-    from oracle import autodiff  # then JAX is here
+    from oracle import autodiff  # imported here, so that ops without a reference need no JAX
 
     try:
         return fuzz(task, examples, dtypes)
@@ -117,14 +120,14 @@ def _one_of_many(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> O
 
 
 def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> Outcome:
-    """What is left of an op whose strategy raised, or that did not end, or whose worker died."""
-    report = f"ERROR  {task.op}: {plain(workers.said(error))}"
+    """The outcome of an op whose strategy raised, that took too long, or whose process died."""
+    report = f"ERROR  {task.op}: {plain(workers.described(error))}"
     picks = getattr(error, "note", None)
     command = _command(task)
     files = program.running(command, task.module)
     if picks is not None:
         words = Words(
-            title=f"A random use of {task.op}: {workers.said(error)}",
+            title=f"A random use of {task.op}: {workers.described(error)}",
             command=f"Found by `{command_line(command)}`.",
             seconds=error.seconds if isinstance(error, workers.TimedOut) else None,
             dies=isinstance(error, workers.Died),
@@ -136,7 +139,7 @@ def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> O
 
 
 def _program_of(picks: Sequence[int], task: campaign.Task, dtypes: Sequence[str], words: Words) -> Files:
-    """The program of the use that these choices draw."""
+    """The program of the use that these choices give."""
     choices = iter(picks)
     return _program(task, draw_example(campaign.spec_of(task), dtypes, lambda low, high: next(choices)), words)
 
@@ -151,22 +154,22 @@ def _program(task: campaign.Task, example: Example, words: Words) -> Files:
 
 
 def fuzz(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
-    """`examples` random uses of one op, the same ones for the same seed. It stops at the first failure, and shrinks it."""
+    """Check `examples` random uses of one op, the same ones for the same seed. Stop at the first failure and shrink it."""
     counts: Counter[Verdict] = Counter()
     found = search(task, examples, dtypes, WRONG, counts)
     drawn, verdicts = sum(counts.values()), tuple(counts.items())
     if found is None:
         return Outcome(task.op, drawn, verdicts)
     command = command_line(_command(task))
-    words = Words(f"The smallest random use of {task.op} found that is not right.", f"Found by `{command}`.")
-    return Outcome(task.op, drawn, verdicts, found.said, _program(task, found.example, words), command)
+    words = Words(f"The smallest random use of {task.op} that was found not to pass.", f"Found by `{command}`.")
+    return Outcome(task.op, drawn, verdicts, found.report, _program(task, found.example, words), command)
 
 
 class Found(NamedTuple):
-    """The smallest example that went wrong, and what is said of it."""
+    """The smallest example that failed, and its report."""
 
     example: Example
-    said: str
+    report: str
 
 
 def search(
@@ -177,7 +180,7 @@ def search(
     counts: Counter[Verdict],
     seconds: float | None = None,
 ) -> Found | None:
-    """The smallest of so many examples with one of the verdicts `wrong`, if there is one; after `seconds`, the smallest yet."""
+    """The smallest example with one of the verdicts `wrong`, or None. After `seconds`, the smallest that was found so far."""
     import hypothesis
     from hypothesis import strategies as st
 
@@ -205,11 +208,11 @@ def search(
 
         example = draw_example(spec, dtypes, pick)
         workers.alive(picks)
-        verdict, said = _seen(spec, example)
-        if not smallest:  # what follows a failure shrinks it
+        verdict, report = _checked(spec, example)
+        if not smallest:  # examples after the first failure only shrink it, so they do not count
             counts[verdict] += 1
         if verdict in wrong:
-            smallest[:] = [Found(example, said)]  # hypothesis ends with the smallest
+            smallest[:] = [Found(example, report)]  # hypothesis tries the smallest one last
             raise _WrongError
 
     with preserved(), suppress(_WrongError, _Enough):
@@ -218,15 +221,15 @@ def search(
 
 
 class _WrongError(Exception):
-    pass
+    """Tells hypothesis that an example failed."""
 
 
 class _Enough(BaseException):
-    """Not an Exception, which hypothesis would take for another failure."""
+    """The time is up. This is no Exception, because hypothesis would take one for another failure."""
 
 
-def _seen(spec: Spec, example: Example) -> tuple[Verdict, str]:
-    """The worst verdict of one example, and the report."""
+def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
+    """The worst verdict of one example, and its report."""
     try:
         result = verify(
             spec.op,

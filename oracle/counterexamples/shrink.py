@@ -1,4 +1,4 @@
-"""For each case that is not right a program that shows it, at a smaller random use of the op if one is found quickly."""
+"""Makes a program for each failing case. It uses a smaller random use of the op if one that fails is found quickly."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from oracle.verification import dtype_named
 
 __all__ = ["Failing", "failing", "program_of", "programs"]
 
-OPS = 3  # the first that fail, for which a smaller use is looked for
-EXAMPLES = 50
-SECONDS = 10.0
-LIMIT = 30.0  # seconds for one use meanwhile
+# The search for a smaller use must not delay the report by more than about half a minute.
+OPS = 3  # failing ops for which a smaller use is searched: the first ones
+EXAMPLES = 50  # random uses that are tried for each of them
+SECONDS = 10.0  # for the search of each op
+LIMIT = 30.0  # seconds for one use in this search
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A case that is not right, and how."""
+    """A case that does not pass, its verdict, and whether a smaller use is searched."""
 
     task: Task
     verdict: Verdict
@@ -40,12 +41,12 @@ class Failing:
 
 
 def failing(results: Mapping[Task, Sequence[Row]], lost: Mapping[Task, Lost]) -> list[Failing]:
-    """The cases that a program can show: what an op did to its process, or prints, shows in a command alone."""
+    """The failing cases that a program can show. What an op does to its process, only the command can show."""
     found: list[Failing] = []
     shrunk: set[str] = set()
     for task, rows in results.items():
         wrong = worst_first(row for row in rows if not (row.passed or campaign.conducts(row)))
-        if not wrong or not (task.case or task.module):  # what is followed step by step is shown by the command
+        if not wrong or not (task.case or task.module):  # optimizers, schedules and trainings are shown by the command
             continue
         first = task not in lost and wrong[0].verdict in search.WRONG and task.name not in shrunk and len(shrunk) < OPS
         if first:
@@ -55,7 +56,7 @@ def failing(results: Mapping[Task, Sequence[Row]], lost: Mapping[Task, Lost]) ->
 
 
 def programs(cases: Sequence[Failing], jobs: int, *, quiet: bool, timeout: float | None) -> list[Files]:
-    """The program of each; of what does not end or raises meanwhile, one that draws the arguments when it runs."""
+    """The program of each case. If making it takes too long or raises, a program that draws the arguments when it runs."""
     limit = None if timeout is None else LIMIT
     found = campaign.each(program_of, cases, jobs, "write failures", "case", quiet=quiet, timeout=limit)
     again = [i for i, files in enumerate(found) if isinstance(files, BaseException) and cases[i].shrink]
@@ -69,7 +70,7 @@ def programs(cases: Sequence[Failing], jobs: int, *, quiet: bool, timeout: float
 
 
 def program_of(case: Failing) -> Files:
-    """The program of one, in whichever process."""
+    """The program of one case. Runs in a worker process, or in the process of the command."""
     spec: Spec = campaign.spec_of(case.task)
     if spec.reference is not None:
         import_module("oracle.autodiff")
@@ -85,7 +86,7 @@ def _as_it_is(case: Failing, spec: Spec) -> Files:
         given, options = drawn.draw(spec.name, task.seed)
         if task.dtype != "float64":
             given = optree.tree_map(lambda a: np.asarray(a).astype(dtype_named(task.dtype)), given)
-    except Exception:  # that is what is wrong: the program shows it
+    except Exception:  # drawing the arguments fails, which the program then shows
         return program.drawing(task, case.words)
     files = program.holding(task, given, options, case.words, seed=task.seed, flags=drawn.flags)
     return files or program.drawing(task, case.words)
@@ -99,11 +100,11 @@ def _smaller(case: Failing, spec: Spec) -> Files | None:
     try:
         found = search.search(task, EXAMPLES, (task.dtype,), (case.verdict,), Counter(), SECONDS)
         whole = _size(spec.case(task.case).draw(spec.name, task.seed)[0])
-    except Exception:  # its strategy raises, say: the case itself is shown
+    except Exception:  # for example an exception in the strategy: the program then shows the case itself
         return None
     if found is None or _size(found.example.arguments) >= whole:
         return None
-    title = f"The smallest random use of {task.op} found that is not right either: {case.verdict}"
+    title = f"The smallest random use of {task.op} that was found to be {case.verdict}, like the case."
     words = replace(case.words, title=title)
     return program.holding(task, found.example.arguments, found.example.options, words, seed=found.example.seed)
 

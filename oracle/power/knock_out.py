@@ -90,7 +90,7 @@ def measure(records: Sequence[tuple[str, Spec]], mechanisms: Sequence[Mechanism]
     works += [Work(chosen, campaign.Task(module, spec.name, "", "float64")) for module, spec in records]
     results = campaign.each(perform, works, jobs, "knock-out", "corpus", timeout=timeout)
     pairs = list(zip(works, results, strict=True))
-    lost = [f"{work}: {workers.said(result)}" for work, result in pairs if isinstance(result, BaseException)]
+    lost = [f"{work}: {workers.described(result)}" for work, result in pairs if isinstance(result, BaseException)]
     return Table(chosen, tuple(result for _, result in pairs if isinstance(result, Found)), tuple(lost))
 
 

@@ -131,13 +131,15 @@ MECHANISMS = (
     Mechanism(
         "this side of a kink",
         "Beside a kink only steps shorter than the distance to it count.",
-        {f"{ACCEPTANCE}:one_side_of_kink": "lambda table, sides, only_consistent, value, uncertainty: (value, uncertainty)"},
+        {f"{ACCEPTANCE}:one_side_of_kink": ("lambda table, sides, only_consistent, value, uncertainty: (value, uncertainty)")},
     ),
     Mechanism(
         "one very short step",
         "The slope over one very short step must agree with the answer from longer ones.",
         {
-            f"{ACCEPTANCE}:checked_at_very_short_step": "lambda table, value, uncertainty: (uncertainty, np.zeros(len(value), bool))"
+            f"{ACCEPTANCE}:checked_at_very_short_step": (
+                "lambda table, value, uncertainty: (uncertainty, np.zeros(len(value), bool))"
+            )
         },
     ),
     Mechanism(

@@ -1,1 +1,1 @@
-"""Reports: the same rows as a table in a terminal, as markdown and as JSON."""
+"""Reports: the same rows as tables in a terminal, as markdown, as JSON and as an HTML page."""

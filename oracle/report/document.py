@@ -1,4 +1,4 @@
-"""The report as one JSON document, its environment, and files that are replaced whole or not at all."""
+"""The report as a JSON document, its environment, and how files are written: all of them completely, or none."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from oracle.row import Exhibit, Row, Verdict
 
 __all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 
+SCHEMA = 1
+"""The version of the JSON document. A field that goes or changes its meaning makes it 2; a new field does not."""
+
 TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "reason")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 
 def environment(command: str, seed: int) -> dict[str, Any]:
-    """What the numbers may depend on."""
+    """What the numbers may depend on: command, seed, platform, libraries and their versions."""
     build: Any = np.show_config(mode="dicts")
     blas = build["Build Dependencies"]["blas"]
     versions = {}
@@ -46,9 +49,10 @@ def environment(command: str, seed: int) -> dict[str, Any]:
 
 
 def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"environment": ..., "totals": ..., "rows": [...], "seconds": ...}`, the rows in full precision.
+    """`{"schema": 1, "passed": ..., "environment": ..., "totals": ..., "rows": [...], "seconds": ...}`.
 
-    Only their seconds are rounded, to whole ones: two runs of the same code then differ in hardly more than the last lines.
+    `passed` tells whether the run was finished and every row passed. Rows have full precision. Only their seconds are
+    rounded, to whole ones, so that `diff` shows little for two runs of the same code.
     """
     totals: dict[str, int] = {}
     seconds: dict[str, float] = {}
@@ -56,6 +60,8 @@ def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
         totals[str(row.verdict)] = totals.get(str(row.verdict), 0) + 1
         seconds[row.family] = seconds.get(row.family, 0.0) + row.seconds
     return {
+        "schema": SCHEMA,
+        "passed": bool(rows) and "unfinished" not in env and all(row.passed for row in rows),
         "environment": dict(env),
         "totals": totals,
         "rows": [{**row.as_dict(), "seconds": round(row.seconds)} for row in rows],
@@ -64,13 +70,18 @@ def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def packed(row: Row) -> dict[str, Any]:
-    """All of a row, in types that other processes and files know."""
+    """A whole row as a dict of plain types, which JSON and other processes can hold."""
     exhibit = None if row.exhibit is None else row.exhibit.as_dict()
     return {**row.as_dict(), "verdict": str(row.verdict), "exhibit": exhibit}
 
 
 def row_of(values: Mapping[str, Any], kind: type[Row] = Row) -> Row:
-    """The inverse of `packed`, also after it was JSON; ValueError or TypeError for what no row is."""
+    """The inverse of `packed`, also for a dict that was JSON in between.
+
+    Raises:
+        ValueError, TypeError: for a dict that holds no row.
+
+    """
     read: dict[str, Any] = {}
     for name, value in values.items():
         if name in TEXTS:
@@ -98,7 +109,7 @@ def _exhibit_of(packed: Mapping[str, Any]) -> Exhibit:
 
 
 def _numbers(value: Any) -> Any:
-    """Numbers that JSON has no word for, and tuples, as they were."""
+    """Turns lists back into tuples, and the strings "nan", "inf" and "-inf" into numbers."""
     if isinstance(value, Mapping):
         return {name: _numbers(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -111,17 +122,17 @@ def _numbers(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """Strict JSON: what is not finite becomes the strings "nan", "inf" and "-inf"."""
+    """Strict JSON. Numbers that are not finite become the strings "nan", "inf" and "-inf"."""
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
 
 
 def to_line(value: Any) -> str:
-    """The same in one line."""
+    """The same JSON on one line."""
     return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def read(text: str) -> Any:
-    """The inverse of `to_json`, for documents that we wrote."""
+    """The inverse of `to_json`, for documents that oracle wrote."""
     return json.loads(text)
 
 
@@ -138,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def larger(folder: Path, cases: int, selection: str) -> str:
-    """What the report in `folder` is, if it is of another selection, and of more cases than `cases`; or nothing."""
+    """The reason not to replace the report in `folder`: it has another selection and more cases. Empty if there is none."""
     try:
         found = read((folder / "verification.json").read_text(encoding="utf-8"))
         there = len({(row["op"], row["case"], row["dtype"]) for row in found["rows"]})
@@ -146,21 +157,21 @@ def larger(folder: Path, cases: int, selection: str) -> str:
         same = found["environment"].get("selection") == selection
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return ""
-    return "" if same or there <= cases else f"{folder} has a report of {there} cases, more than these"
+    return "" if same or there <= cases else f"{folder} has a report of {there} cases, more than this run"
 
 
 def check_writable(folder: Path) -> None:
-    """Raise the OSError of writing to `folder` before anything long is computed for it."""
+    """Raise an OSError now if `folder` cannot be written to. Called before a long computation."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write all files, each at once: whoever reads sees the old one or the new one, whole."""
+    """Replace all files. A reader sees the old or the new version of a file, never a part of it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
-        if (folder / name).is_dir():  # found now, not when the other files are already replaced
+        if (folder / name).is_dir():  # checked before any other file is replaced
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     ready: list[tuple[str, Path]] = []
     try:

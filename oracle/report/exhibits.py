@@ -1,4 +1,4 @@
-"""From evidence to what a report draws of it."""
+"""Computes the data of a row's figures from its evidence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["descent_of", "exhibit_of"]
 
 Array = NDArray[Any]
 
-SIDE = 64  # cells of a map, down and across
+SIDE = 64  # cells of an error map, down and across; with more the page grows, with fewer a single wrong entry hardly shows
 BY_DIFFERENCES = (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT)
 """Reasons for which the error is not that against the reference."""
 
@@ -39,7 +39,7 @@ def exhibit_of(e: Evidence, judgement: Judgement, reason: Reason) -> Exhibit:
 
 
 def descent_of(loss: Callable[[Any], Any], ours: Sequence[Any], theirs: Sequence[Any]) -> Exhibit:
-    """The loss at each record of two runs; it may leave the finite numbers where a run does."""
+    """The loss of both runs at each of their steps. It may be NaN or infinite, because a run may diverge."""
     with np.errstate(all="ignore"):
         curves = (tuple(float(loss(record)) for record in run) for run in (ours, theirs))
         return Exhibit(descent=Descent(*curves))
@@ -55,18 +55,18 @@ def _step_curve(e: Evidence, worst: int) -> StepCurve | None:
     row = int(at[0])
     plain = e.estimate.differences[row]
     if not np.nan_to_num(plain).any() and e.analytic[worst] == 0:
-        return None  # nothing moves here
+        return None  # all values are 0: the curve would be empty
     steps = e.estimate.step[row] / RATIO ** np.arange(plain.size)
     taken = np.isfinite(plain)
-    seen = e.estimate.value
+    extrapolated = e.estimate.value
     return StepCurve(
         steps=_floats(steps[taken]),
         differences=_floats(plain[taken]),
-        extrapolated=float(seen[row]),
+        extrapolated=float(extrapolated[row]),
         uncertainty=float(e.estimate.uncertainty[row]),
         analytic=float(e.analytic[worst]),
         autodiff=None if e.autodiff is None else float(e.autodiff[worst]),
-        scale=largest(e.autodiff if e.autodiff is not None else seen) or largest(e.analytic) or e.budget.scale or 1.0,
+        scale=largest(e.autodiff if e.autodiff is not None else extrapolated) or largest(e.analytic) or e.budget.scale or 1.0,
     )
 
 
@@ -84,7 +84,7 @@ def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
     ratios = np.full(e.analytic.size, np.nan)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios[view.index] = np.where(view.error == 0, 0.0, view.error / view.tolerance)
-    ratios[view.index[~np.isfinite(view.ours)]] = np.inf  # NaN is for what is not known
+    ratios[view.index[~np.isfinite(view.ours)]] = np.inf  # NaN stands for entries that were not tested
     if not (np.abs(ratios) > 1).any():
         return None
     index = tuple(int(i) for i in np.unravel_index(worst, e.parameter.shape))
@@ -107,7 +107,7 @@ def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
 
 
 def _laid_out(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The dimensions down and across: of images by channels, tiles, if they fit; else the last two."""
+    """The dimensions that run down and across the map: four or three of them as tiles if they fit, else the last two."""
     last = len(shape) - 1
     if last == 0:
         return (), (0,)
@@ -127,7 +127,7 @@ def _place(index: tuple[int, ...], shape: tuple[int, ...], dims: tuple[int, ...]
 
 
 def _coarse(plane: Array, worst: tuple[int, int]) -> tuple[Array, tuple[int, int]]:
-    """At most SIDE cells each way, each the entry of its block that is furthest off; the worst element stands for its own."""
+    """At most SIDE cells each way. A cell shows the entry of its block that is furthest off, or the worst entry of all."""
     height, width = (max(1, math.ceil(n / SIDE)) for n in plane.shape)
     here = plane[worst]
     padding = [(0, -n % size) for n, size in zip(plane.shape, (height, width), strict=True)]

@@ -1,6 +1,6 @@
-"""The report as one HTML page: failures open, each with pictures of its error; passes folded by family and op.
+"""The report as one HTML page. Failures are open and have pictures of their error; passes are folded by family and op.
 
-The page loads nothing: its style and its pictures are inside, it has no script, and its own policy forbids both.
+The page loads nothing: its style and its pictures are inside it, it has no script, and its content policy forbids both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.report import pictures
-from oracle.report.table import totals, trainings
+from oracle.report.table import counted, totals, trainings
 from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-PICTURED = 50  # failures that have pictures, and are open
-FEW = 10  # gradients below which only failures are drawn: the pictures of all rows would show nothing
-NARROWEST = 6  # passes of which the differences are drawn
+PICTURED = 50  # failures that are open and have pictures; the two pictures of a failure add about 20 kB to the page
+FEW = 10  # rows from which on pictures of all rows are drawn; with fewer points these show nothing
+NARROWEST = 6  # passes nearest to their tolerance whose finite differences are drawn
 
 
 class Figure(NamedTuple):
-    """A picture, and what it shows in words."""
+    """A picture with its title and caption."""
 
     title: str
     svg: str
@@ -35,7 +35,7 @@ class Figure(NamedTuple):
 
 
 def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
-    """The whole page. `sources` says for each op where its reference comes from."""
+    """The whole page. `sources` has, for each op, the source of its reference; `reproduce` gives the command for a row."""
     ordered = worst_first(rows)
     failures = [row for row in ordered if not row.passed]
     passes = [row for row in ordered if row.passed]
@@ -53,19 +53,29 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
         }
     counts = Counter(row.verdict for row in rows)
     return _template().render(
-        title=f"{counts.total() - len(passes)} of {count(len(rows), 'gradient')} not right" if failures else totals(rows),
+        headline=_headline(rows),
         totals=totals(rows),
         verdicts=[(str(verdict), counts[verdict]) for verdict in Verdict if counts[verdict]],
         families=[_family(name, ordered, sources) for name in sorted({row.family for row in rows})],
         environment=env,
         pictured=PICTURED,
-        few=FEW,
         **parts,
     )
 
 
+def _headline(rows: Sequence[Row]) -> str:
+    """The result in a few words: `All 3 ops are right`, `1 of 3 ops is not right`."""
+    ops = {(row.family, row.op) for row in rows}
+    wrong = {(row.family, row.op) for row in rows if not row.passed}
+    if wrong:
+        return f"{len(wrong)} of {count(len(ops), 'op')} {'is' if len(wrong) == 1 else 'are'} not right"
+    if not ops:
+        return "Nothing was checked"
+    return f"All {len(ops)} ops are right" if len(ops) > 1 else f"{rows[0].op} is right"
+
+
 def _template() -> jinja2.Template:
-    import jinja2  # only a report needs it
+    import jinja2  # imported here, because only a report needs it
 
     loader = jinja2.PackageLoader("oracle", "report")
     settings = jinja2.Environment(
@@ -84,7 +94,7 @@ def _failure(row: Row, i: int, reproduce: Callable[[Row], str], figures: Sequenc
 
 
 def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
-    """The figures of each failure: none beyond the first so many, and those of a run only once."""
+    """The figures of each failure. Only the first `PICTURED` have any, and each run of an optimizer is drawn once."""
     runs = set()
     for i, row in enumerate(failures):
         figures = []
@@ -95,60 +105,64 @@ def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
             figures.append(Figure("Error against step", pictures.step_curve(c, f"curve-{i}"), _curve_in_words(c)))
         if exhibit and (d := exhibit.descent) and (row.op, row.case) not in runs:
             runs.add((row.op, row.case))
-            said = f"Thin: ours, wide: the reference's; {_apart(d)}."
-            figures.append(Figure("The loss, step by step", pictures.descent(d, f"descent-{i}"), said))
+            caption = f"The thin line is the tested run, the wide one the reference's; {_apart(d)}."
+            figures.append(Figure("Loss at each step", pictures.descent(d, f"descent-{i}"), caption))
             if p := exhibit.parting:
-                figures.append(Figure("Where the runs part", pictures.parting(p, f"parting-{i}"), _parting_in_words(p)))
+                title = "Distance from the reference at each step"
+                figures.append(Figure(title, pictures.parting(p, f"parting-{i}"), _parting_in_words(p)))
         yield figures
 
 
 def _map_in_words(m: ErrorMap) -> str:
-    """How the axes are laid out, what a cell is, and what is not shown."""
+    """The caption of an error map: its axes, its colours, and what it leaves out."""
     words = [_layout_in_words(m)]
     laid = (*m.down, *m.across)
     if len(laid) < len(m.shape):
         slices = ", ".join(":" if d in laid else str(place) for d, place in enumerate(m.index))
-        words.append(f"Only the slice [{slices}], which holds the worst element, is shown.")
+        words.append(f"Only the slice [{slices}] is shown; it holds the worst entry.")
     if m.cell != (1, 1):
-        words.append(f"Each cell is the worst of {m.cell[0]}\N{MULTIPLICATION SIGN}{m.cell[1]} entries.")
+        words.append(f"Each cell shows the worst of {m.cell[0]}\N{MULTIPLICATION SIGN}{m.cell[1]} entries.")
     words.append(
-        "Red: too large, blue: too small, by so many times what is allowed; white: right. The frame: the worst element."
+        "Red entries are too large, blue ones too small; the scale counts multiples of the tolerance. "
+        "White entries are right. The frame marks the worst entry."
     )
     ratios = [ratio for row in m.ratios for ratio in row]
     if any(map(math.isnan, ratios)):
-        words.append("Grey: not differentiated.")
+        words.append("Grey entries were not tested.")
     if any(map(math.isinf, ratios)):
-        words.append("What is not finite is as red as can be.")
+        words.append("Entries that are NaN or infinite have the darkest red.")
     return " ".join(words)
 
 
 def _layout_in_words(m: ErrorMap) -> str:
     if not m.down:
-        return f"Axis {m.across[0]} from left to right."
+        return f"Axis {m.across[0]} runs from left to right."
     if len(m.down) == 1:
-        return f"Axis {m.down[0]} down, {m.across[0]} across."
-    tiles = f"{m.down[0]} down, {m.across[0]} across" if len(m.across) == 2 else f"{m.down[0]} down"
-    return f"Tiles along axis {tiles}; in each of them axis {m.down[1]} down, {m.across[-1]} across."
+        return f"Axis {m.down[0]} runs down, axis {m.across[0]} across."
+    tiles = f"axis {m.down[0]} down, axis {m.across[0]} across" if len(m.across) == 2 else f"axis {m.down[0]} down"
+    return f"There is a tile for each index: {tiles}. In each tile axis {m.down[1]} runs down, axis {m.across[-1]} across."
 
 
 def _curve_in_words(c: StepCurve) -> str:
-    against = "what they are extrapolated to" if c.autodiff is None else "JAX"
+    against = "the extrapolated value" if c.autodiff is None else "JAX's value"
     return (
-        f"At the worst element: the distance of plain central differences from {against}, by their step; how far off the "
-        "extrapolated and the hand-written value are. Relative to the gradient's largest entry; a 0 is drawn at the bottom."
+        f"Errors at the worst entry, against {against}: of plain finite differences with each step, of the value that is "
+        "extrapolated from them, and of the hand-written value. They are relative to the gradient's largest entry. "
+        "An error of 0 is drawn at the bottom."
     )
 
 
 def _apart(d: Descent) -> str:
     apart = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
-    return f"at most {digits(apart)} apart"
+    return f"they differ by at most {digits(apart)}"
 
 
 def _parting_in_words(p: Parting) -> str:
     return (
-        f"After each of {count(len(p.parameters), 'step')}: the largest difference of any parameter, relative to its largest "
-        f"entry, at most {digits(max(p.parameters, default=0.0))}; used: the largest of all that is compared, as a fraction of "
-        f"what is allowed, at most {_short(max(p.used, default=0.0))}."
+        f"After each of {count(len(p.parameters), 'step')}. Difference: the largest one of a parameter from the "
+        f"reference's, relative to the parameter's largest entry (at most {digits(max(p.parameters, default=0.0))}). Used: "
+        "the largest difference of the loss, the parameters and the optimizer's state, divided by the tolerance "
+        f"(at most {_short(max(p.used, default=0.0))})."
     )
 
 
@@ -159,26 +173,28 @@ def _overview(passes: Sequence[Row], failures: Sequence[Row]) -> Iterator[Figure
     ulps = [row.autodiff_ulp for row in passes if row.dtype == "float64" and row.autodiff_ulp is not None]
     if ulps:
         yield Figure(
-            "Against JAX, in units in the last place",
+            "Distance from JAX in units in the last place",
             pictures.ulp_histogram(ulps, "ulp"),
-            f"Of {count(len(ulps), 'float64 gradient')} that passed and have a reference: the distance from JAX at the entry "
-            "that is furthest off, in units in the last place of that entry. A large number is no error by itself: where an "
-            "entry is a small difference of large terms, both routes to it have lost its last digits.",
+            f"{count(len(ulps), 'float64 gradient')} passed and {'has' if len(ulps) == 1 else 'have'} a reference. The bars "
+            "count them by the distance from JAX at the entry that is furthest off, in units in the last place of that entry. "
+            "A large distance alone is no mistake: if an entry is a small difference of large terms, both computations lose "
+            "its last digits.",
         )
     passing, failing = ([pair for row in some if (pair := _stated(row))] for some in (passes, failures))
     if passing or failing:
         yield Figure(
-            "Do the differences know how uncertain they are?",
+            "Are the error bars right?",
             pictures.calibration(passing, failing, "calibration"),
-            f"A mark for each of {count(len(passing) + len(failing), 'float64 gradient')}. On the line the error is what the "
-            "differences state as their uncertainty, below it they are better than they say. Far above it the gradient is "
-            "wrong: 4 times the uncertainty and rounding are allowed. Both are relative to the gradient's largest entry, each "
-            "the worst of its gradient; a 0 is drawn at the edge.",
+            f"One mark for each of {count(len(passing) + len(failing), 'float64 gradient')}. Across: the error bar of the "
+            "finite differences. Up: the difference between them and the gradient. On the line the two are equal. Below it the "
+            "finite differences are better than their error bar. Far above it the gradient is wrong: the tolerance is 4 error "
+            "bars plus rounding. Both numbers are the largest of the gradient, relative to its largest entry. A 0 is drawn at "
+            "the edge.",
         )
 
 
 def _stated(row: Row) -> tuple[float, float] | None:
-    """The uncertainty and the error, where both are numbers."""
+    """The error bar and the error of a float64 gradient; None if one of them is missing or NaN."""
     uncertainty, error = row.numerical_uncertainty, row.numerical_error
     if row.dtype != "float64" or uncertainty is None or error is None or math.isnan(uncertainty) or math.isnan(error):
         return None
@@ -186,24 +202,25 @@ def _stated(row: Row) -> tuple[float, float] | None:
 
 
 def _narrowest(passes: Sequence[Row]) -> Iterator[Figure]:
-    """The passes nearest to their limit, of different ops."""
+    """The passing gradients nearest to their tolerance, at most one of each op."""
     found: dict[str, tuple[Row, StepCurve]] = {}
     for row in passes:
         if row.verdict is Verdict.PASS and row.dtype == "float64" and row.exhibit and row.exhibit.step_curve:
             found.setdefault(row.op, (row, row.exhibit.step_curve))
     for i, (row, curve) in enumerate(list(found.values())[:NARROWEST]):
-        yield Figure(row.label, pictures.step_curve(curve, f"narrow-{i}"), f"{_short(row.used or 0.0)} of what is allowed.")
+        caption = f"The error is {_short(row.used or 0.0)} times the tolerance."
+        yield Figure(row.label, pictures.step_curve(curve, f"narrow-{i}"), caption)
 
 
 def _descents(ordered: Sequence[Row]) -> Iterator[Figure]:
-    """One picture for each run, not for each of its slots; what does not pass first."""
+    """One picture for each run of an optimizer, whatever the number of its rows; failing runs first."""
     found: dict[tuple[bool, str, str], tuple[Row, Descent]] = {}
     for row in ordered:
         if row.exhibit and row.exhibit.descent and (False, row.op, row.case) not in found:
             found.setdefault((row.passed, row.op, row.case), (row, row.exhibit.descent))
     for i, (row, descent) in enumerate(found[key] for key in sorted(found)):
-        said = f"{row.case}, {row.reference}; {_apart(descent)}"
-        yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), said)
+        caption = f"{row.case}, {row.reference}; {_apart(descent)}"
+        yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), caption)
 
 
 def _partings(ordered: Sequence[Row]) -> Iterator[Figure]:
@@ -217,24 +234,19 @@ def _partings(ordered: Sequence[Row]) -> Iterator[Figure]:
 def _family(name: str, ordered: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
     mine = [row for row in ordered if row.family == name]
     ops = [_op(op, [row for row in mine if row.op == op], sources) for op in dict.fromkeys(row.op for row in mine)]
-    return {"name": name or "(no module)", "ops": ops, "said": _said(mine)}
+    return {"name": name or "(no module)", "ops": ops, "counts": counted(mine)}
 
 
 def _op(name: str, rows: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": name,
         "rows": rows,
-        "said": _said(rows),
+        "counts": counted(rows),
         "source": sources.get(name, ""),
         "used": max((row.used for row in rows if row.used is not None), default=None),
         "notes": [row for row in rows if row.passed and row.diagnosis],
         "passed": all(row.passed for row in rows),
     }
-
-
-def _said(rows: Sequence[Row]) -> str:
-    counts = Counter(row.verdict for row in rows)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
 
 
 def _short(value: float | None, figures: int = 2) -> str:

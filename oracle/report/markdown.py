@@ -1,4 +1,4 @@
-"""The report as markdown: failures, then a table for each family, worst first."""
+"""The report as markdown: first the failures, then a table for each family, worst rows first."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ HEADERS = (
 )  # fmt: skip
 
 LEGEND = """\
-Errors are relative to the largest entry of the gradient. *values*: the forward pass against the reference's. *differences*:
-the hand-written gradient against Romberg's central differences, *+-* their own uncertainty. *JAX*: against reverse-mode
-autodiff of the reference, *ULP* the same at the worst entry in units in its last place. *used*: the largest error as a
-fraction of what is allowed. A dash: not measured, or not meaningful for this row."""
+Errors are relative to the largest entry of the gradient. *values*: error of the forward pass against the reference's.
+*differences*: largest error of the hand-written gradient against the finite differences; *+-*: their largest error bar. *JAX*:
+largest error against JAX's gradient of the reference; *ULP*: the same error in units in the last place of the entry that is
+furthest off. *used*: the largest error, divided by the tolerance; above 1 the two disagree. *evidence*: how many entries were
+compared with the finite differences ("numerical") and with JAX ("autodiff"). A dash means: not measured, or not meaningful for
+this row."""
 
 ACCURACY = """\
-At every smooth entry of a float64 gradient that both witnesses have seen: how often the differences are further from JAX than
-they state (*understated*, beyond 4 ULP of the roundoff scale, which is how exact JAX is taken to be), and the uncertainty that
-they state, as the largest of each gradient relative to its largest entry."""
+The finite differences are compared with JAX at every entry of a float64 gradient that has both and is not at a corner.
+*understated* counts the entries at which the two differ by more than the error bar (plus 4 ULP of the roundoff scale, which is
+the accuracy that JAX is assumed to have). *+-* is the largest error bar of a gradient, relative to the gradient's largest
+entry."""
 
 
 TRAININGS = """\
-Both runs begin at the same parameters and get the same batches. *difference*: the largest of any parameter from the reference's
-after so many steps, relative to the parameter's largest entry. *used*: the largest of the loss, of all parameters and of the
-state of the optimizer, as a fraction of what is allowed at that step."""
+Both runs begin with the same parameters and get the same batches. *difference*: the largest difference of a parameter from the
+reference's after that many steps, relative to the parameter's largest entry. *used*: the largest difference of the loss, the
+parameters and the optimizer's state at that step, divided by the tolerance."""
 
 
 def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
-    """The whole page. `sources` says for each op where its reference comes from."""
+    """The whole page. `sources` has, for each op, the source of its reference; `reproduce` gives the command for a row."""
     packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
     parts = [
         "# Verification",
-        *([f"**Unfinished: {env['unfinished']}.**"] if "unfinished" in env else []),
+        *([f"**This report is unfinished: {env['unfinished']}.**"] if "unfinished" in env else []),
         f"{totals(rows)}.",
         f"{_code(env['command'])}, seed {env['seed']}, Python {env['python']} on {env['platform']}, {env['blas']}, {packages}.",
         LEGEND,
     ]
     if any(row.compared for row in rows):
-        parts += ["## How exact the differences are", ACCURACY, _accuracy(rows)]
+        parts += ["## How exact the finite differences are", ACCURACY, _accuracy(rows)]
     failures = [row for row in worst_first(rows) if not row.passed]
     if failures:
         parts += ["## Failures", *(_failure(row, reproduce) for row in failures)]
@@ -68,7 +71,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
 
 
 def _trainings(trained: Sequence[tuple[str, Parting]]) -> str:
-    """Two lines for each training, of steps that are ever further apart, and of the last."""
+    """Two lines for each training, at steps 1, 2, 5, 10, ... and at the last one."""
     longest = max(len(parting.used) for _, parting in trained)
     steps = [step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if step < longest] + [longest]
     lines = []
@@ -80,7 +83,7 @@ def _trainings(trained: Sequence[tuple[str, Parting]]) -> str:
 
 
 def _accuracy(rows: Sequence[Row]) -> str:
-    """One line a family: the differences against JAX, whatever the hand-written gradients are."""
+    """One line for each family: the finite differences against JAX. The hand-written gradients play no part here."""
     lines = []
     families = sorted({row.family for row in rows if row.compared})
     for family in [*families, "all"]:
@@ -94,10 +97,10 @@ def _accuracy(rows: Sequence[Row]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that a user's module named, safe in a table cell and in HTML."""
+    """A name from a user's module, so that it breaks neither a table cell nor HTML."""
     text = plain(" ".join(text.splitlines())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|])", r"\\\1", text)
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # within a word an underscore is an underscore
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word markdown leaves an underscore alone
 
 
 def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
@@ -108,7 +111,7 @@ def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
 
 
 def _code(text: str) -> str:
-    """Text as code, whatever backticks are in it."""
+    """Text as code. The fence is longer than any run of backticks in the text."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{plain(' '.join(text.splitlines()))}{space}{fence}"

@@ -1,6 +1,6 @@
-"""Pictures as inline SVG. They take the colours of the page, and the same numbers give the same bytes.
+"""Pictures as inline SVG. They have the colours of the page, and the same numbers give the same bytes.
 
-No text that a user's module names is drawn: a caption is the page's business, and so is its escaping.
+Pictures hold no name from a user's module. Such names stand in captions, which the page escapes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["calibration", "descent", "drawing", "error_map", "parting", "step_curve", "ulp_histogram"]
 
-# Stand-ins for what the style sheet decides, by whether the page is light or dark.
+# Placeholders, replaced in the SVG by colours of the style sheet, which has a light and a dark version.
 INK, FAINT, UNKNOWN, OURS, DIFFERENCES, JAX = (f"#0102{n:02x}" for n in range(6))
 STYLES = {
     INK: "currentColor",
@@ -58,9 +58,9 @@ RULES: dict[str, Any] = {
     "legend.fontsize": 8.0,
     "legend.frameon": False,
 }
-WIDTH = 4.4  # inches of a picture, 422 pixels: a phone shows it almost in full size
-SMALL = 3.0  # of one among many
-DIVERGING = "RdBu_r"  # ColorBrewer's, which the colour-blind can tell apart; but for its ends, both of them almost black
+WIDTH = 4.4  # inches of a picture, 422 pixels; wider ones are shrunk on a phone until their text is too small to read
+SMALL = 3.0  # inches of a picture in a row of many
+DIVERGING = "RdBu_r"  # a ColorBrewer map that colour-blind people can read; its ends are cut off, as both are almost black
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 DRAWN = ("d", "x", "y", "width", "height", "transform", "points")
@@ -68,15 +68,15 @@ DRAWN = ("d", "x", "y", "width", "height", "transform", "points")
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Every picture is made inside: with our settings, whatever those of the process."""
-    import matplotlib.style  # half a second, which only a page with pictures pays
+    """A context with matplotlib's settings for all pictures. The settings of the process are neither used nor changed."""
+    import matplotlib.style  # imported here: it takes half a second, and only a page with pictures needs it
 
     with matplotlib.style.context(["default", RULES]):
         yield
 
 
 def error_map(m: ErrorMap, name: str) -> str:
-    """Where the error sits. `name` is that of the picture, unique in the page."""
+    """A heat map of the error of each entry. `name` must be unique in the page."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -115,22 +115,22 @@ def error_map(m: ErrorMap, name: str) -> str:
         np.linspace(top, -top, 129)[:, None], cmap=colours, aspect="auto", interpolation="none", extent=(0, 1, -top, top)
     )
     half = decades // 2
-    ticks = {0.0: "allowed", top: f"1e{decades}", -top: f"-1e{decades}"}
+    ticks = {0.0: "0", top: f"1e{decades}", -top: f"-1e{decades}"}
     if half and high > 1:
         ticks |= {1.0 + half: f"1e{half}", -1.0 - half: f"-1e{half}"}
     bar.set_yticks(list(ticks), list(ticks.values()))
     bar.yaxis.tick_right()
     bar.set_xticks([])
-    return _svg(figure, name, f"heat map of the error; the worst element is at index {list(m.index)}")
+    return _svg(figure, name, f"heat map of the error; the worst entry is at index {list(m.index)}")
 
 
 def step_curve(c: StepCurve, name: str) -> str:
-    """The error of the differences by the step they were taken at, beside what came of them and the hand-written value."""
+    """Errors at one entry: of plain finite differences with each step, of the extrapolated and of the hand-written value."""
     truth = c.extrapolated if c.autodiff is None else c.autodiff
     levels = [abs(d - truth) / c.scale for d in c.differences]
     lines = [
         (abs(c.analytic - truth) / c.scale, "hand-written", OURS, "-"),
-        (c.uncertainty / c.scale, "stated uncertainty", INK, ":"),
+        (c.uncertainty / c.scale, "error bar", INK, ":"),
     ]
     if c.autodiff is not None:
         lines.append((abs(c.extrapolated - truth) / c.scale, "extrapolated", DIFFERENCES, "--"))
@@ -141,18 +141,18 @@ def step_curve(c: StepCurve, name: str) -> str:
             axes.axhline(decades(value), label=label, color=colour, linestyle=style)
     if c.steps:
         heights = [decades(level) for level in levels]
-        axes.plot(np.log10(c.steps), heights, "o-", markersize=4, label="plain differences", color=DIFFERENCES)
+        axes.plot(np.log10(c.steps), heights, "o-", markersize=4, label="finite differences", color=DIFFERENCES)
     _logarithmic(axes, decades)
     some = c.steps[:: len(c.steps) // 6 + 1]
     axes.set_xticks(np.log10(some), [re.sub(r"e\+?(-?)0?", r"e\1", f"{step:.1e}") for step in some])
     axes.set_xlabel("step h")
-    axes.set_ylabel(f"error against {'the extrapolated' if c.autodiff is None else 'JAX'}")
+    axes.set_ylabel(f"error against {'the extrapolated value' if c.autodiff is None else 'JAX'}")
     figure.legend(loc="upper center", ncols=2, handlelength=2.4, borderaxespad=0.1)
-    return _svg(figure, name, "error of the differences by their step")
+    return _svg(figure, name, "error of the finite differences against their step")
 
 
 def ulp_histogram(ulps: Sequence[float], name: str) -> str:
-    """How far the gradients are from JAX's, in units in the last place: a bar for 0, up to 1, up to 2, up to 4, ..."""
+    """A histogram of distances from JAX in units in the last place: a bar for 0, one for up to 1, up to 2, up to 4, ..."""
     from matplotlib.ticker import MaxNLocator
 
     edges = [0.0, *(2.0**k for k in range(13)), math.inf]
@@ -170,7 +170,7 @@ def ulp_histogram(ulps: Sequence[float], name: str) -> str:
 
 
 def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[float, float]], name: str) -> str:
-    """The error of each gradient against the differences by the uncertainty that these state."""
+    """A mark for each gradient: across the error bar of the finite differences, up the error against them."""
     decades = _Decades.of([number for pair in (*passing, *failing) for number in pair])
     figure, axes = _axes(3.6, left=0.7, bottom=0.5, right=0.15, top=0.4)
     for pairs, label, style, size in ((passing, "pass", "o", 3), (failing, "no pass", "X", 6)):
@@ -178,18 +178,18 @@ def calibration(passing: Sequence[tuple[float, float]], failing: Sequence[tuple[
             uncertainty, error = ([decades(number) for number in some] for some in zip(*pairs, strict=True))
             colour = DIFFERENCES if pairs is passing else OURS
             axes.plot(uncertainty, error, style, markersize=size, color=colour, label=label, alpha=0.6, markeredgewidth=0)
-    axes.plot(decades[:2], decades[:2], color=INK, linewidth=1, label="error = uncertainty")
+    axes.plot(decades[:2], decades[:2], color=INK, linewidth=1, label="error = error bar")
     _logarithmic(axes, decades)
     axes.xaxis.set_major_locator(axes.yaxis.get_major_locator())
     axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
-    axes.set_xlabel("stated uncertainty")
-    axes.set_ylabel("error against the differences")
+    axes.set_xlabel("error bar of the finite differences")
+    axes.set_ylabel("error against the finite differences")
     figure.legend(loc="upper center", ncols=3, handlelength=1.6, borderaxespad=0.1)
-    return _svg(figure, name, f"error by stated uncertainty of {count(len(passing) + len(failing), 'gradient')}")
+    return _svg(figure, name, f"error against error bar of {count(len(passing) + len(failing), 'gradient')}")
 
 
 def descent(d: Descent, name: str, *, small: bool = False) -> str:
-    """The loss step by step, ours on top of the reference's."""
+    """The loss at each step: the tested run as a thin line on the wide line of the reference."""
     figure, axes = _axes(1.9, left=0.6, bottom=0.45, right=0.1, top=0.1, width=SMALL if small else WIDTH)
     for losses, colour, width, alpha in ((d.theirs, JAX, 4, 0.5), (d.ours, OURS, 1.2, 1.0)):
         there = np.nan_to_num(losses, nan=math.nan, posinf=math.nan, neginf=math.nan)
@@ -198,11 +198,11 @@ def descent(d: Descent, name: str, *, small: bool = False) -> str:
     axes.locator_params(nbins=5)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    return _svg(figure, name, "loss by step, ours and the reference's")
+    return _svg(figure, name, "loss at each step, of the tested run and of the reference")
 
 
 def parting(p: Parting, name: str) -> str:
-    """How far a training is from the reference's, step by step."""
+    """The distance of a training from the reference's after each step."""
     decades = _Decades.of([*p.parameters, *p.used])
     figure, axes = _axes(2.4, left=0.7, bottom=0.45, right=0.1, top=0.35)
     steps = range(1, len(p.parameters) + 1)
@@ -218,7 +218,7 @@ def parting(p: Parting, name: str) -> str:
 
 
 def _axes(height: float, *, left: float, bottom: float, right: float, top: float, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """A figure with these margins; everything in inches."""
+    """A figure with these margins, in inches."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -229,7 +229,7 @@ def _axes(height: float, *, left: float, bottom: float, right: float, top: float
 
 
 class _Decades(NamedTuple):
-    """Logarithms of numbers from 0: a 0 lies a decade below all others, infinity a decade above."""
+    """Logarithms of numbers that are not negative. A 0 is drawn a decade below all others, infinity a decade above."""
 
     low: int
     high: int
@@ -244,7 +244,7 @@ class _Decades(NamedTuple):
 
 
 def _logarithmic(axes: Axes, decades: _Decades) -> None:
-    """The axis of errors."""
+    """Scale and grid of the vertical axis, which shows logarithms of errors."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_ylim(decades.low - 0.4, decades.high)
@@ -255,7 +255,7 @@ def _logarithmic(axes: Axes, decades: _Decades) -> None:
 
 
 def _name_axis(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool) -> None:
-    """Ticks at the indices, or, between the tiles of two dimensions, at those of the outer one."""
+    """Label and ticks of one axis of an error map. If it shows two dimensions as tiles, the outer one has the ticks."""
     from matplotlib.ticker import MaxNLocator
 
     axis = axes.yaxis if vertical else axes.xaxis
@@ -275,11 +275,11 @@ def _name_axis(axes: Axes, m: ErrorMap, dims: tuple[int, ...], *, vertical: bool
     axis.set_ticks([tile * size + (size - 1) / 2 for tile in range(0, tiles, every)], list(map(str, range(0, tiles, every))))
     for tile in range(1, tiles):
         (axes.axhline if vertical else axes.axvline)(tile * size - 0.5, color="black", linewidth=0.6)
-    set_label(f"axis {dims[0]}, in each {dims[1]}")
+    set_label(f"axis {dims[0]}, and axis {dims[1]} in each tile")
 
 
 def _signed_log(ratios: NDArray[Any]) -> NDArray[Any]:
-    """Linear up to what is allowed, 1, and logarithmic beyond: a decade is as wide as what is allowed."""
+    """Linear up to the tolerance, which is 1, and logarithmic beyond. A decade is as wide as the tolerance."""
     sizes = np.abs(ratios)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sizes <= 1, ratios, np.sign(ratios) * (1 + np.log10(sizes)))
@@ -289,7 +289,7 @@ def _signed_log(ratios: NDArray[Any]) -> NDArray[Any]:
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
-    """The picture as an element of a page: no identifier that another picture has, no colour that the page does not know."""
+    """The picture as an element of a page: its identifiers are unique there, and its colours are those of the style sheet."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     root = ET.fromstring(stream.getvalue())  # noqa: S314 - written above

@@ -1,44 +1,54 @@
-"""Rows in a terminal: failures first, each with what is wrong and how to see it again; then the table; then the totals."""
+"""Rows in a terminal: first each failure, with its cause and the command that repeats it; then a table; then the totals."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tabulate import tabulate
 
 from oracle.row import Parting, Row, Verdict, worst_first
 from oracle.text import count, digits, plain
 
-__all__ = ["failure", "render", "totals", "wrong_places"]
+__all__ = ["counted", "failure", "gradients", "render", "totals", "trainings", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
 INDENT = "      "
-MANY = 60  # rows beyond which the terminal shows one line for each op
+
+# The table of passing gradients must not push the failures above it off the screen.
+MANY = 60  # rows of one op; with more, the table has one line for the op
+FEW = 20  # rows of several ops; with more, it has one line for each op
+MANY_OPS = 60  # ops; with more, it has one line for each family, and for each op that does not pass
 
 
-def render(rows: Sequence[Row], *, reproduce: Callable[[Row], str] | None = None, width: int | None = None) -> str:
-    """The whole report. `reproduce` gives the command that shows a row again."""
+def render(
+    rows: Sequence[Row],
+    *,
+    reproduce: Callable[[Row], str] | None = None,
+    width: int | None = None,
+    quiet: bool = False,
+) -> str:
+    """The whole report. `reproduce` gives the command that repeats a row. A `quiet` report has only failures and totals."""
     width = width or shutil.get_terminal_size((100, 24)).columns
     ordered = worst_first(rows)
     parts = [failure(row, reproduce, width) for row in ordered if not row.passed]
-    if rows:
-        parts.append(_table(ordered, width) if len(rows) <= MANY else _summary(ordered, width))
+    if rows and not quiet:
+        parts.append(_overview(ordered, width))
     parts.append(totals(rows))
     return "\n\n".join(parts)
 
 
 def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:
-    """One failing row: what, where, the three numbers, the cause, the command."""
+    """One row that does not pass: its place, the values there, the cause, the command."""
     lines = [f"{row.verdict}  {plain(row.label)}" + (f"  {row.dtype} {_shape(row.shape)}" if row.parameter else "")]
     if row.analytic is not None:
         lines.append(plain(wrong_places(row)))
     lines.append(plain(row.diagnosis, keep="\n"))
     wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]
     if reproduce is not None:
-        wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # never broken: it is there to be copied
+        wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # on one line, so that it can be copied
     return "\n".join(wrapped)
 
 
@@ -49,7 +59,7 @@ def _fill(text: str, width: int, indent: str) -> str:
 
 
 def wrong_places(row: Row) -> str:
-    """The three numbers at the worst element."""
+    """The value at the worst entry: as the backward pass, the finite differences and the reference compute it."""
     text = f"at {row.parameter}{_index(row.worst_index)}: hand-written {row.analytic:.15g}"
     if row.numerical is not None:
         text += f", differences {row.numerical:.15g}"
@@ -61,24 +71,53 @@ def wrong_places(row: Row) -> str:
 
 
 def totals(rows: Sequence[Row]) -> str:
-    """One line: how many of each verdict."""
+    """One line: how many gradients got each verdict, and how often the contract is broken."""
     if not rows:
         return "nothing was checked"
-    counts = Counter(row.verdict for row in rows)
-    parts = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
+    judged = gradients(rows)
     ops, cases = len({row.op for row in rows}), len({(row.op, row.case, row.dtype) for row in rows})
+    text = f"{count(len(judged), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}"
+    if judged:
+        text += f": {counted(judged)}"
+    if breaches := len(rows) - len(judged):
+        text += f"; {count(breaches, 'breach', 'breaches')} of the contract"
     peak = max((row.peak_memory or 0 for row in rows), default=0)
-    memory = f"; at most {peak / 2**30:.1f} GiB of memory" if peak else ""
-    return f"{count(len(rows), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}: {parts}{memory}"
+    return f"{text}; at most {peak / 2**30:.1f} GiB of memory" if peak else text
+
+
+def gradients(rows: Sequence[Row]) -> list[Row]:
+    """The rows without those about the contract: a broken promise is no gradient."""
+    return [row for row in rows if not row.evidence.startswith("contract")]
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """How many rows got each verdict, such as `2 PASS, 1 FAIL`."""
+    counts = Counter(row.verdict for row in rows)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
 
 
 def trainings(rows: Sequence[Row]) -> list[tuple[Row, Parting]]:
-    """A row for each whole training among them, and how far it is from the reference's."""
+    """One row for each whole training, with its distance from the reference after each step."""
     found: dict[tuple[str, str], tuple[Row, Parting]] = {}
     for row in rows:
         if row.exhibit and row.exhibit.parting:
             found.setdefault((row.op, row.case), (row, row.exhibit.parting))
     return sorted(found.values(), key=lambda pair: pair[0].op)
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def _overview(rows: Sequence[Row], width: int) -> str:
+    """A table with a line for each row, each op or each family, so that it stays readable."""
+    ops = {row.op: row.op for row in rows}
+    if len(rows) <= (MANY if len(ops) == 1 else FEW):
+        return _table(rows, width)
+    if len(ops) <= MANY_OPS:
+        return _summary(rows, ops, "op", width)
+    failing = {row.op for row in rows if not row.passed}
+    names = {row.op: row.op if row.op in failing else row.family for row in rows}
+    return _summary(rows, names, "family, or op that fails" if failing else "family", width)
 
 
 def _used(value: float | None) -> str:
@@ -99,25 +138,24 @@ def _table(rows: Sequence[Row], width: int) -> str:
     return _fitted(lines, headers, width, text=3 if wide else 2)
 
 
-def _summary(rows: Sequence[Row], width: int) -> str:
-    """One line an op: its worst numbers. The written report has all of its rows."""
+def _summary(rows: Sequence[Row], names: Mapping[str, str], what: str, width: int) -> str:
+    """One line for each name that `names` gives to an op: its largest errors. The written report has every row."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(names[row.op], []).append(row)
     lines = []
-    for op in dict.fromkeys(row.op for row in rows):
-        mine = [row for row in rows if row.op == op]
+    for name, mine in groups.items():
         errors = [
-            digits(max((e for row in mine if (e := getattr(row, name)) is not None), default=None))
-            for name in ("numerical_error", "autodiff_error")
+            digits(max((e for row in mine if (e := getattr(row, field)) is not None), default=None))
+            for field in ("numerical_error", "autodiff_error")
         ]
-        verdicts = Counter(str(row.verdict) for row in mine)
-        lines.append(
-            [plain(op), str(len(mine)), *errors, ", ".join(f"{verdicts[v]} {v}" for v in map(str, Verdict) if verdicts[v])]
-        )
-    return _fitted(lines, ("op", "gradients", "differences", "JAX", "verdicts"), width, text=1)
+        lines.append([plain(name), str(len(gradients(mine))), *errors, counted(mine)])
+    return _fitted(lines, (what, "gradients", "differences", "JAX", "verdicts"), width, text=1)
 
 
 def _fitted(lines: Sequence[Sequence[str]], headers: Sequence[str], width: int, *, text: int) -> str:
-    """A table no wider than `width`: the first `text` columns share what the others leave, and are clipped to it."""
-    columns = list(zip((f"{h}  " for h in headers), *lines, strict=True))  # as tabulate pads its headers
+    """A table no wider than `width`: the first `text` columns are clipped to what the others leave."""
+    columns = list(zip((f"{h}  " for h in headers), *lines, strict=True))  # tabulate adds two blanks to a header
     taken = sum(max(map(len, column)) for column in columns[text:]) + 2 * (len(headers) - 1)
     wanted = [max(map(len, column)) for column in columns[:text]]
     room = max(width - taken, 8 * text)

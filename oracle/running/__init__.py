@@ -1,1 +1,1 @@
-"""Many cases: which they are, on which processes they run, and what is kept of them on the disk."""
+"""Runs of many cases: which cases, in which processes, and what is saved on the way."""

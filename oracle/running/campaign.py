@@ -1,6 +1,6 @@
-"""Many verifications in spawned processes, each with one thread of BLAS and of XLA.
+"""Many verifications in worker processes, each of which uses one thread of BLAS and of XLA.
 
-A task is a name, not an object: a worker finds the Spec again, so nothing but names and rows crosses between processes.
+A task holds names. A worker finds the Spec by them, so only names and rows are sent between processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from oracle.contract.process_state import apart, preserved
 from oracle.row import Row, Verdict
 from oracle.running import workers
-from oracle.running.workers import Died, Lost, TimedOut, deaf_to_interrupts, said
+from oracle.running.workers import Died, Lost, TimedOut, described, interrupts_blocked
 from oracle.spec import Spec
 from oracle.text import command_line, plain
 
@@ -46,14 +46,14 @@ T = TypeVar("T")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 CONDUCT = "contract: conduct"
-
+"""The evidence of rows about what an op does to its process, such as printing."""
 XLA_IN_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What pools of threads read when they are imported.
+    """The environment variables that set the number of threads. BLAS and XLA read them when they are imported.
 
-    The pools of several processes fight over the cores; and a matrix of a few hundred elements gains nothing from threads.
+    With one thread for each process the processes do not compete for cores, and small matrices gain nothing from threads.
     """
     of_blas = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return {**of_blas, "JAX_PLATFORMS": "cpu", **({"XLA_FLAGS": XLA_IN_ONE_THREAD} if threads == 1 else {})}
@@ -61,7 +61,7 @@ def environment(threads: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Task:
-    """One case of one op in one dtype; `module` is that of someone else's op, empty for the catalogue."""
+    """One case of one op in one dtype. `module` is the module of a user's op; it is empty for the catalogue."""
 
     module: str
     op: str
@@ -74,12 +74,12 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The op, as the command line names it."""
+        """The op as it is written on the command line."""
         return f"{self.module}:{self.op}" if self.module else self.op
 
     @property
     def command(self) -> str:
-        """What verifies it again."""
+        """The command that verifies this case again."""
         parts = ["oracle", "verify", self.name]
         if self.case:
             parts += ["--case", self.case]
@@ -91,9 +91,10 @@ class Task:
 
 
 def dtypes_of(record: Any) -> tuple[str, ...]:
-    """The dtypes that a record is verified in: all for an op; what is followed step by step, in float64.
+    """The dtypes in which a record is verified: all four for an op, float64 for an optimizer, a schedule or a training.
 
-    Nets at their real size are trained in float64 and float32; on some convolutions in bfloat16 XLA aborts (jaxlib 0.10.2).
+    Nets at their real size have float64 and float32, in which they are trained. XLA aborts on some of their convolutions in
+    bfloat16 (jaxlib 0.10.2).
     """
     if not isinstance(record, Spec):
         return DTYPES[:1]
@@ -101,14 +102,14 @@ def dtypes_of(record: Any) -> tuple[str, ...]:
 
 
 def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
-    """All cases of a Spec, in all these dtypes; all steps of what is followed step by step."""
+    """A task for each case of a Spec in each of these dtypes; one task for an optimizer, a schedule or a training."""
     cases = [case.name for case in record.cases] if isinstance(record, Spec) else [""]
     chosen = [dtype for dtype in dtypes if dtype in dtypes_of(record)]
     return [Task(module, record.name, case, dtype, seed) for dtype in chosen for case in cases]
 
 
 def specs_in(module: ModuleType) -> list[Spec]:
-    """The Specs that a module of someone else's holds, alone or in tuples and lists."""
+    """The Specs in the variables of a user's module, alone or in tuples and lists."""
     found: list[Spec] = []
     for value in vars(module).values():
         several = value if isinstance(value, tuple | list) else (value,)
@@ -125,16 +126,16 @@ def run(
     threads: int = 1,
     arrived: Callable[[Task, tuple[Row, ...], Lost | None], object] = lambda task, rows, lost: None,
 ) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks. Each process has `threads` of BLAS and of XLA.
+    """The rows of all tasks, in the order of the tasks. Each process has `threads` threads of BLAS and of XLA.
 
-    `arrived` is told of the rows of each task as soon as they are there; and how its own were lost, if they were: to the
-    clock, or with the process. Another time they may be found.
+    `arrived` gets each task and its rows as soon as they are there. If the task took too long or its process died, it also
+    gets that exception: another run may succeed.
     """
 
-    def told(task: Task, result: tuple[Row, ...] | BaseException) -> None:
+    def finished(task: Task, result: tuple[Row, ...] | BaseException) -> None:
         arrived(task, _rows(task, result), result if isinstance(result, Lost) else None)
 
-    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet, timeout=timeout, threads=threads, arrived=told)
+    found = each(perform, tasks, jobs, "verify", "case", quiet=quiet, timeout=timeout, threads=threads, arrived=finished)
     return [row for task, result in zip(tasks, found, strict=True) for row in _rows(task, result)]
 
 
@@ -150,10 +151,10 @@ def each(
     threads: int = 1,
     arrived: Callable[[Any, T | BaseException], object] = lambda item, result: None,
 ) -> list[T | BaseException]:
-    """`work` of each item, or what it raised, in order. `jobs` processes; with 1 and no time limit, this process does it all.
+    """`work` of each item, or the exception that it raised, in the order of the items.
 
-    `timeout` is how many seconds each may take; only another process can be ended when they are over. `arrived` is told of
-    each item and its result as soon as it is there, in whatever order.
+    The items are shared among `jobs` processes. Each may take `timeout` seconds. With one job and no time limit everything
+    runs in this process. `arrived` gets each item and its result in the order in which they finish.
     """
     results: dict[int, T | BaseException] = {}
     with progress(len(items), what, unit, quiet=quiet) as advance:
@@ -173,7 +174,7 @@ def each(
 
 
 def _attempt(work: Callable[[], T]) -> T | BaseException:
-    """Its result, or what it raised. What it prints goes where that of other processes goes."""
+    """The result of `work`, or the exception that it raised. Its output goes to standard error, as in other processes."""
     try:
         with redirect_stdout(sys.stderr):
             return work()
@@ -182,15 +183,15 @@ def _attempt(work: Callable[[], T]) -> T | BaseException:
 
 
 def perform(task: Task) -> tuple[Row, ...]:
-    """One task, in whichever process."""
-    from oracle import trajectory, verification  # a worker imports JAX, the command line need not
+    """The rows of one task. Runs in a worker process, or in the process of the command."""
+    from oracle import trajectory, verification  # imported here, so that the command itself need not import JAX
     from oracle.trajectory import training
     from oracle.trajectory.spec import TrainingSpec
 
     record = spec_of(task)
     if getattr(record, "reference", None) is not None:
         import_module("oracle.autodiff")
-    workers.alive()  # what takes long to import is imported
+    workers.alive()  # the slow imports are done: the time limit of the task starts now
     with preserved():
         if isinstance(record, trajectory.TrajectorySpec):
             return trajectory.run(record, seed=task.seed).rows
@@ -204,17 +205,17 @@ def perform(task: Task) -> tuple[Row, ...]:
 
 
 def conducts(row: Row) -> bool:
-    """Whether a row is about what an op did beside computing, which only a whole process shows."""
+    """Whether a row is about what an op did to its process, such as printing or forking."""
     return row.evidence == CONDUCT
 
 
 def _failed(task: Task, what: str, like: Row) -> Row:
-    """The row of an op that does what no function of its arguments does."""
+    """The row of an op that did something to its process, which a pure function never does."""
     return replace(_row(task, Verdict.FAIL, what), family=like.family, reference=like.reference, evidence=CONDUCT)
 
 
 def spec_of(task: Task) -> Any:
-    """The record that a task names."""
+    """The record with the names of a task."""
     if not task.module:
         from oracle import catalogue
 
@@ -224,11 +225,11 @@ def spec_of(task: Task) -> Any:
 
 
 def _rows(task: Task, result: tuple[Row, ...] | BaseException) -> tuple[Row, ...]:
-    """The rows of a task, also of one that raised (its arguments are none to verify at, say) or was lost: the rest goes on."""
+    """The rows of a task. A task that raised, took too long or died has one ERROR row, and the run goes on."""
     if not isinstance(result, BaseException):
         return result
-    what = {Died: "the worker died, twice: ", TimedOut: ""}.get(type(result), "cannot be verified: ")
-    return (_row(task, Verdict.ERROR, f"{what}{said(result)}"),)
+    what = {Died: "its process died twice: ", TimedOut: ""}.get(type(result), "cannot be verified: ")
+    return (_row(task, Verdict.ERROR, f"{what}{described(result)}"),)
 
 
 def _row(task: Task, verdict: Verdict, diagnosis: str) -> Row:
@@ -248,15 +249,15 @@ def _row(task: Task, verdict: Verdict, diagnosis: str) -> Row:
 
 @contextmanager
 def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes: a fork would inherit the thread pools of JAX and BLAS in an unknown state.
+    """A pool of spawned processes. Forked ones would inherit the thread pools of JAX and BLAS in an unknown state.
 
-    An interrupt ends them at once, whatever they are at; they themselves do not hear it, and so print nothing about it.
+    An interrupt ends them at once. They do not get it themselves, so they print nothing about it.
     """
     others = multiprocessing.active_children()
     with _Pool(jobs, multiprocessing.get_context("spawn"), initializer=_print_aside) as pool:
         try:
             yield pool
-        except BaseException as error:  # what was not begun is not wanted any more
+        except BaseException as error:  # work that has not begun is cancelled
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
                 for worker in multiprocessing.active_children():
@@ -266,21 +267,21 @@ def executor(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _print_aside() -> None:
-    """Standard output is the command's: what an op prints goes to standard error."""
+    """Send what an op prints to standard error, because standard output is for the command's report."""
     sys.stdout = sys.stderr
 
 
 class _Pool(ProcessPoolExecutor):
-    """A pool whose workers, which submitting starts, inherit that interrupts are blocked: also one that still imports."""
+    """A pool whose processes have interrupts blocked from their start. They are started by `submit` and inherit the mask."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             return super().submit(fn, *args, **kwargs)
 
 
 @contextmanager
 def few_threads(threads: int = 1) -> Iterator[None]:
-    """The environment of workers, but for what is set already; pools read it when they are imported."""
+    """Set the environment variables of worker processes inside this block. Variables that are set already stay."""
     wanted = environment(threads)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
@@ -294,7 +295,7 @@ def few_threads(threads: int = 1) -> Iterator[None]:
 
 @contextmanager
 def progress(total: int, what: str, unit: str = "case", *, quiet: bool = False) -> Iterator[Callable[[], object]]:
-    """One progress bar on a terminal, a plain line at every tenth elsewhere."""
+    """A progress bar on a terminal, otherwise a line after every tenth of the items. Yields the function that counts one."""
     if quiet:
         yield lambda: None
     elif sys.stderr.isatty():

@@ -1,7 +1,7 @@
-"""What a run has found so far, on the disk as it comes: so that a run that was interrupted can be continued.
+"""The journal of a run: a file with the rows of each finished case, from which an interrupted run can be continued.
 
-A file of lines of JSON. The first says of which versions and sources it is; each other one has a task and its rows. Reading
-it executes nothing, and what cannot be read (the end of a line that a power failure has cut) is passed over.
+Each line is JSON. The first line identifies the versions and sources that the run used; every other line has a task and its
+rows. Reading the file executes nothing. Lines that cannot be read, such as one that a power failure cut, are skipped.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from oracle.trajectory.spec import SlotRow
 __all__ = ["NAME", "Journal", "key"]
 
 NAME = "unfinished.jsonl"
-EVERY = 1.0  # seconds after which what is written is sure to be on the disk
-FORMAT = 1
+EVERY = 1.0  # seconds between two calls of fsync: a power failure loses this much at most; calling it for each case is slow
+FORMAT = 1  # a journal with another number is not resumed
 
 
 def key(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for a result to be the same: versions, and all sources that may have a say in it."""
+    """All that a result depends on: library versions, platform and source files. A journal is resumed only if it is equal."""
     return {"format": FORMAT, "sources": _sources(), **{k: environment[k] for k in ("python", "platform", "blas", "packages")}}
 
 
 def _sources() -> str:
-    """A hash of purenet and oracle, and of all that is imported from outside the installed packages."""
+    """A hash of all source files of purenet and oracle, and of every imported module that is not an installed package."""
     files = {path for name in ("purenet", "oracle") for path in Path(str(sys.modules[name].__file__)).parent.rglob("*.py")}
     files.update(own_modules().values())
     digest = hashlib.sha256()
     for path in sorted(path.resolve() for path in files):
         try:
             content = path.read_bytes()
-        except OSError:  # inside an archive, say: its name must do
+        except OSError:  # for example a module inside an archive: only its name is hashed
             content = b""
         digest.update(f"{path}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
     return digest.hexdigest()
 
 
 class Journal:
-    """The results so far of a run, in a file beside its report."""
+    """The rows of a run so far, in a file beside its report."""
 
     def __init__(self, path: Path, of: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
         self.reason = ""
-        """Why nothing is taken over, though that was wanted."""
+        """Why no rows are reused although `resume` is set; empty if there is no reason."""
         first = json.dumps(of, sort_keys=True) + "\n"
         lines = self._read(first) if resume else {}
         self.known = {task: rows for task, (rows, _) in lines.items()}
@@ -66,11 +66,11 @@ class Journal:
         try:
             text = self.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
-            self.reason = "no run was interrupted here"
+            self.reason = "there is no interrupted run to resume"
             return {}
         head, *lines = text.splitlines(keepends=True) or [""]
         if head != first:
-            self.reason = "the interrupted run was of other sources or versions"
+            self.reason = "source files or library versions have changed since the interrupted run"
             return {}
         found = {}
         for line in lines:
@@ -83,7 +83,7 @@ class Journal:
         return found
 
     def add(self, task: Task, rows: Sequence[Row]) -> None:
-        """These rows are found."""
+        """Save the rows of a finished task."""
         self.known[task] = tuple(rows)
         values = {"task": asdict(task), "rows": [document.packed(row) for row in rows]}
         self.file.write(document.to_line(values))
@@ -93,13 +93,13 @@ class Journal:
             self.written = time.monotonic()
 
     def close(self) -> None:
-        """It stays, for a run that continues this one; unless nothing was found."""
+        """Close the file. It stays for `--resume`, unless it has no rows."""
         self.file.close()
         if not self.known:
             self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """It is not needed any more: the report is written."""
+        """Remove the file, because the report is written."""
         self.known.clear()
         self.close()
 
@@ -108,5 +108,5 @@ def _task(values: Mapping[str, Any]) -> Task:
     task = Task(**values)
     texts = (task.module, task.op, task.case, task.dtype)
     if not all(isinstance(text, str) for text in texts) or type(task.seed) is not int:
-        raise TypeError("a task is four names and a number")
+        raise TypeError(f"a task must have four texts and an integer seed, got {dict(values)}")
     return task

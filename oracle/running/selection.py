@@ -1,4 +1,4 @@
-"""Which ops a command line names: of the catalogue, or of someone else's module. What is wrong with it stops the command."""
+"""Finds the ops that a command line names: in the catalogue, or in a module of the user. A wrong name stops the command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign"]
 
 
 class Exit(IntEnum):
-    """Exit codes, as pytest has them."""
+    """The exit codes. They are those of pytest."""
 
     PASS = 0
     FAIL = 1
@@ -39,19 +39,19 @@ class Stop(Exception):
 
 
 def cannot_write(folder: Path, error: OSError) -> Stop:
-    """What ends a command whose reports have no place."""
+    """The exception for a folder in which no report can be written."""
     return Stop(Exit.USAGE, f"cannot write reports to {folder}: {error.strerror or error}")
 
 
 def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
-    """The records of these names, or all; of one family, if one is named."""
+    """The records with these names, or all records without names. With `family`, only those of this family."""
     from oracle import catalogue
 
     everything: list[Any] = [*catalogue.specs(), *catalogue.trajectories()]
     try:
         chosen = [catalogue.find(name) for name in names] if names else everything
     except KeyError as error:
-        module = next((f"; of a module of yours: {name}:OP" for name in names if "." in name), "")
+        module = next((f"; write an op of your own module as {name}:OP" for name in names if "." in name), "")
         raise Stop(Exit.USAGE, f"{error.args[0]}{module}") from None
     if family is None:
         return chosen
@@ -63,7 +63,7 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
 
 
 def at_size() -> tuple[Spec, ...]:
-    """The records of nets at their real size, which are verified only when they are named."""
+    """The records of nets at their real size. They are verified only when they are named."""
     from oracle import catalogue
 
     return catalogue.on_request()
@@ -74,23 +74,29 @@ def _did_you_mean(near: Sequence[str]) -> str:
 
 
 def foreign(name: str) -> tuple[str, list[Spec]]:
-    """The module and the Specs of `package.module:op`: `op` is a Spec, several, or what a Spec in that module verifies."""
+    """The module and the Specs that `package.module:op` names.
+
+    `op` is the name of a Spec or of several in a tuple; or of an op that a Spec in that module verifies.
+    """
     module_name, _, attribute = name.partition(":")
     module = _import(module_name)
     if not attribute:
         raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
     specs = campaign.specs_in(module)
-    chosen = [spec for spec in specs if spec.name == attribute]  # as reports name it, whatever the module calls it
+    chosen = [spec for spec in specs if spec.name == attribute]  # reports name an op so, whatever its variable is called
     if not chosen and not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, [*vars(module), *(spec.name for spec in specs)], n=2)
+        near = difflib.get_close_matches(attribute, _names_of_ops(module, specs), n=2)
         raise Stop(Exit.USAGE, f"{module_name} has no {attribute!r}{_did_you_mean(near)}")
     target = getattr(module, attribute, None)
     several = target if isinstance(target, tuple | list) else (target,)
     chosen = [spec for spec in specs if any(t is spec or t is spec.op for t in several) or _is_pair(spec.op, target)] or chosen
     names = {spec.name for spec in chosen}
     cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
-    if len(set(cases)) < len(cases):  # a worker finds a case again by these names
+    if len(set(cases)) < len(cases):  # worker processes find a case by these two names
         raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
+    if not chosen and not (callable(target) or isinstance(target, tuple | list)):
+        names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
+        raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
     if not chosen:
         op = attribute if isinstance(target, Op) else f"({attribute}, {attribute}_bwd)"
         raise Stop(
@@ -101,8 +107,20 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
     return module_name, chosen
 
 
+def _names_of_ops(module: ModuleType, specs: Sequence[Spec]) -> list[str]:
+    """The names that may follow the colon: ops, variables with Specs, and functions that the module itself defines."""
+    variables = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Op | Spec)
+        or (isinstance(value, tuple | list) and any(isinstance(item, Spec) for item in value))
+        or (callable(value) and getattr(value, "__module__", None) == module.__name__)
+    ]
+    return [*(spec.name for spec in specs), *variables]
+
+
 def _is_pair(op: Any, target: Any) -> bool:
-    """Whether `target` is the pair of functions that a Spec verifies, or its first, or what was adapted."""
+    """Whether `target` is the pair of functions that a Spec verifies, or its forward function, or what that was made from."""
     if not isinstance(op, tuple):
         return False
     if isinstance(target, tuple):
@@ -112,7 +130,7 @@ def _is_pair(op: Any, target: Any) -> bool:
 
 def _import(name: str) -> ModuleType:
     folder = str(Path.cwd())
-    if folder not in sys.path:  # as `python -m` does; workers inherit the path
+    if folder not in sys.path:  # `python -m` does so, too; worker processes inherit the path
         sys.path.insert(0, folder)
     try:
         with redirect_stdout(sys.stderr):

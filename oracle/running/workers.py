@@ -1,7 +1,8 @@
-"""Processes that do one thing at a time: what takes too long is ended, what dies is tried once more, and either is told.
+"""Worker processes, each of which works on one item at a time.
 
-Whatever someone else's function does (hang in C, swallow every exception, exit, fork, close all files), it does it in one of
-these. A pool of the standard library cannot say which of its processes is at what, nor end one of them.
+A process that takes too long is ended. If a process dies, its item is tried once more. Both are reported. So a user's function
+may hang in C code, swallow every exception, exit, fork or close all files, and the other items are not disturbed. A pool of
+the standard library is not enough: it does not tell which process works on which item, and cannot end a single process.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Died", "Lost", "Raised", "TimedOut", "alive", "deaf_to_interrupts", "perform", "said"]
+__all__ = ["Died", "Lost", "Raised", "TimedOut", "alive", "described", "interrupts_blocked", "perform"]
 
 T = TypeVar("T")
 
-STARTING = 300.0  # seconds in which a process must have imported what it needs, before its clock starts: a machine may be slow
-LOOK = 0.5  # seconds after which processes are looked at even if they say nothing
-ENGINE = str(Path(__file__).parent.parent) + os.sep  # the package `oracle`
+STARTING = 300.0  # seconds for imports, before the time limit of an item begins; too little makes ERRORs on a slow machine
+LOOK = 0.5  # seconds between two looks at silent processes; more delays the end of a hang, less costs processor time
+ENGINE = str(Path(__file__).parent.parent) + os.sep  # the folder of the package `oracle`
 
 
 class Lost(Exception):
-    """There is no result. `note` is the last that `alive` was told."""
+    """An item has no result. `note` is the last note that `alive` sent."""
 
     def __init__(self, message: str, note: Any = None) -> None:
         super().__init__(message)
@@ -39,7 +40,7 @@ class Lost(Exception):
 
 
 class TimedOut(Lost):
-    """It took longer than `seconds`, and its process was ended."""
+    """The item took longer than `seconds`, and its process was ended."""
 
     def __init__(self, seconds: float, note: Any = None) -> None:
         super().__init__(f"timed out after {seconds:g} s", note)
@@ -47,15 +48,15 @@ class TimedOut(Lost):
 
 
 class Died(Lost):
-    """Its process ended, and a second one too."""
+    """The process of the item ended, and that of the second attempt, too."""
 
 
 class Raised(Exception):
-    """What was raised in a process, in words: the object itself may not fit through a pipe."""
+    """The text of an exception that was raised in a process. The exception itself may not be picklable."""
 
 
-def said(error: BaseException) -> str:
-    """The type of an exception and its message, whatever its `__str__` does."""
+def described(error: BaseException) -> str:
+    """The type of an exception and its message; the type alone if its `__str__` raises."""
     if isinstance(error, Raised | Lost):
         return str(error)
     try:
@@ -66,26 +67,27 @@ def said(error: BaseException) -> str:
 
 # ----------------------------------------------------------------------------------------------------- in a process
 
-_tell: list[Callable[[Any], None]] = []
+_senders: list[Callable[[Any], None]] = []
+"""In a worker process: the function that sends a message to the command. Empty in the command's own process."""
 
 
 def alive(note: Any = None) -> None:
-    """Said by what runs in a process: its clock starts here, anew. `note` comes back if it does not end in time."""
-    for tell in _tell:
-        tell(("alive", note))
+    """Start the time limit of this item anew. The command gets `note` if the item does not end in time or its process dies."""
+    for send in _senders:
+        send(("alive", note))
 
 
 def _serve(pipe: connection.Connection, work: Callable[[Any], Any]) -> None:
-    """What a process does: one item after the other, until nobody wants more."""
+    """The main loop of a process: it works on one item after the other until the pipe is closed."""
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # so that what an op starts can be ended with it
+        os.setpgid(0, 0)  # so that processes which an op starts can be ended together with this one
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_stay_out)
     standard_error = os.dup(2)
-    _tell.append(pipe.send)
-    # JAX makes very many small objects when it traces, and frees nearly all of them itself: looking for circles among them, and
-    # among all that is imported, after every 700 takes a twentieth of the time of a verification.
+    _senders.append(pipe.send)
+    # When JAX traces a function, it makes very many small objects and frees nearly all of them by reference counts. With the
+    # default threshold of 700 objects, the search for reference cycles takes a twentieth of the time of a verification.
     gc.set_threshold(50_000, 20, 20)
     while True:
         try:
@@ -95,18 +97,18 @@ def _serve(pipe: connection.Connection, work: Callable[[Any], Any]) -> None:
         _reopen(standard_error)
         try:
             result = ("done", work(item))
-        except BaseException as error:  # interrupts are blocked here: even a KeyboardInterrupt is the op's own
-            result = ("raised", said(error))
+        except BaseException as error:  # interrupts are blocked here, so even a KeyboardInterrupt was raised by the op
+            result = ("raised", described(error))
         try:
             pipe.send(result)
-        except OSError:  # the op has closed what it has not opened
+        except OSError:  # the op has closed the pipe
             os._exit(1)
         except Exception as error:
-            pipe.send(("raised", f"its result cannot be sent: {said(error)}"))
+            pipe.send(("raised", f"the result cannot be sent to the command: {described(error)}"))
 
 
 def _reopen(standard_error: int) -> None:
-    """Standard error, and standard output into it, whatever the last op has closed."""
+    """Open standard error again, and send standard output there, because the last op may have closed them."""
     with suppress(OSError):
         os.dup2(standard_error, 2)
         os.dup2(2, 1)
@@ -115,7 +117,7 @@ def _reopen(standard_error: int) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """Whatever this process is at, it is not wanted when the command is gone, as after `kill -9`."""
+    """End this process when the command has ended, for example by `kill -9`."""
     parent = multiprocessing.parent_process()
     with suppress(OSError, ValueError):
         if parent is not None:
@@ -124,8 +126,8 @@ def _end_with_the_parent() -> None:
 
 
 def _stay_out() -> None:
-    """A process that an op forks may do what it likes, but not go on for us: it ends where it would return into our code."""
-    _tell.clear()
+    """Called in a process that an op forks: it ends as soon as it would return into oracle's code."""
+    _senders.clear()
     sys.setprofile(_ended_on_return)
 
 
@@ -139,13 +141,13 @@ def _ended_on_return(frame: FrameType, event: str, _: Any) -> None:
 
 
 class _Worker:
-    """A process, and what it is at."""
+    """A process and the item that it works on."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of JAX and BLAS in an unknown state
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, work))
-        with deaf_to_interrupts():  # inherited: also by one that still imports
+        with interrupts_blocked():  # the process inherits this, so an interrupt cannot disturb its imports
             self.process.start()
         theirs.close()
         self.item: int | None = None
@@ -156,11 +158,11 @@ class _Worker:
     def begin(self, i: int, item: Any, limit: float) -> None:
         self.item, self.note = i, None
         self.since, self.seconds = time.monotonic(), max(limit, STARTING)
-        with suppress(OSError):  # it died while it had nothing to do: `heard` will tell
+        with suppress(OSError):  # the process died while it was idle; `outcome` finds that
             self.pipe.send(item)
 
-    def heard(self, limit: float) -> tuple[Any] | None:
-        """The result, alone in a tuple, or what there is instead; None: not yet."""
+    def outcome(self, limit: float) -> tuple[Any] | None:
+        """The result in a tuple of one, or the exception that stands for it; None as long as there is neither."""
         running = self.process.is_alive()
         try:
             while self.pipe.poll():
@@ -172,8 +174,8 @@ class _Worker:
                 self.note, self.since, self.seconds = what, time.monotonic(), limit
         except (EOFError, OSError):
             running = False
-        except Exception as error:  # it cannot be read: its class is not known here, say
-            return (Raised(said(error)),)
+        except Exception as error:  # the message cannot be unpickled, for example because its class is not known here
+            return (Raised(described(error)),)
         if not running:
             return (Died(self._end(), self.note),)
         if time.monotonic() - self.since > self.seconds:
@@ -181,17 +183,17 @@ class _Worker:
         return None
 
     def _end(self) -> str:
-        """How it ended, in words."""
+        """How the process ended, in words."""
         self.process.join(LOOK)
         code = self.process.exitcode
         if code is None:
-            return "it closed what connects it with the command"
+            return "it closed its pipe to the command"
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     def end(self) -> None:
-        """Ends it, whatever it is at, and what it has started."""
+        """End the process and all processes that it has started."""
         if hasattr(os, "killpg") and self.process.pid is not None:
-            with suppress(OSError):  # there is no such group, if it had no time to make itself one
+            with suppress(OSError):  # a process that has just started has no group yet
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
@@ -206,9 +208,10 @@ def perform(
     limit: float | None,
     done: Callable[[int, T | BaseException], object],
 ) -> None:
-    """`work` of each item in `jobs` processes, at most `limit` seconds each; `done` is told of each, in whatever order.
+    """Call `work` with each item, in `jobs` processes, for at most `limit` seconds each.
 
-    The items and the results must be picklable, and `work` found by its name.
+    `done` gets the index and the result of each item, in the order in which they finish. Items and results must be picklable,
+    and `work` a function that can be imported by its name.
     """
     seconds = float("inf") if limit is None else limit
     waiting = deque(range(len(items)))
@@ -225,10 +228,10 @@ def perform(
             busy = [worker for worker in workers if worker.item is not None]
             connection.wait([end for worker in busy for end in (worker.pipe, worker.process.sentinel)], LOOK)
             for worker in busy:
-                heard, item = worker.heard(seconds), worker.item
-                if heard is None or item is None:
+                outcome, item = worker.outcome(seconds), worker.item
+                if outcome is None or item is None:
                     continue
-                (result,) = heard
+                (result,) = outcome
                 worker.item = None
                 if isinstance(result, Lost):
                     worker.end()
@@ -236,22 +239,23 @@ def perform(
                 if isinstance(result, Died) and item not in again:
                     again.add(item)
                     waiting.appendleft(item)
-                    print(f"a process died at {items[item]} ({result}); that is tried once more", file=sys.stderr)
+                    print(f"the process of {items[item]} died ({result}); trying once more", file=sys.stderr)
                     continue
                 done(item, result)
     finally:
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             for worker in workers:
                 worker.end()
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """An interrupt waits until the end of this block. Windows has no signal mask; its workers print their own end."""
+def interrupts_blocked() -> Iterator[None]:
+    """An interrupt takes effect at the end of this block. Not on Windows, where workers print that they were interrupted."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # which starts with the first process, and then hears interrupts again for all of us
+    # The tracker starts with the first process and unblocks interrupts when it does. So it is started before they are blocked.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -102,7 +102,7 @@ def test_a_task_that_cannot_be_done_is_a_row_and_the_rest_is_done() -> None:
 def test_a_worker_that_dies_is_a_row(mortal: str) -> None:
     (row,) = run([Task(mortal, "mortal", "only", "float64")], 2, quiet=True)
     assert (row.verdict, row.family, row.op) == (Verdict.ERROR, mortal, "mortal")
-    assert row.diagnosis == "the worker died, twice: exit code 9"
+    assert row.diagnosis == "its process died twice: exit code 9"
 
 
 def test_an_interrupt_ends_workers_at_once() -> None:
@@ -240,7 +240,7 @@ def test_what_was_under_way_when_a_process_died_is_tried_once_more(
     others = [Task("", "relu", c.name, "float64") for c in RELU.cases] * 2
     died, *kept = run([Task("dier", "dier", case, "float64"), *others], 2, quiet=True)
     assert died.verdict is verdict
-    assert died.diagnosis.startswith("the worker died, twice: ") == (case == "always")
+    assert died.diagnosis.startswith("its process died twice: ") == (case == "always")
     assert len(kept) == len(others)
     assert all(row.passed for row in kept)
-    assert "a process died" in capsys.readouterr().err
+    assert "trying once more" in capsys.readouterr().err

@@ -86,12 +86,14 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
         ("verify :op", Exit.USAGE, r"cannot import : ValueError: .*"),
         ("verify own_ops:", Exit.USAGE, r"'own_ops:' names no op; write own_ops:OP"),
         ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube.*\?"),
+        ("verify own_ops:nq", Exit.USAGE, r"own_ops has no 'nq'"),
         (
-            "verify own_ops:x",
+            "verify own_ops:by_powers",
             Exit.USAGE,
-            r"own_ops:x has no inputs to verify it at: add a Spec to own_ops, such as check = oracle\.Spec\(\(x, x_bwd\), .*",
+            r"own_ops:by_powers has no inputs to verify it at: add a Spec to own_ops, such as check = oracle\.Spec\(.*",
         ),
-        ("verify own_ops:np", Exit.USAGE, r"own_ops:np has no inputs to verify it at.*"),
+        ("verify own_ops:x", Exit.USAGE, r"own_ops:x is of type ndarray, not an op \(ops of own_ops: chain.*, cube, doubled\)"),
+        ("verify own_ops:np", Exit.USAGE, r"own_ops:np is of type module, not an op \(ops of own_ops: .*\)"),
         ("verify own_ops:right --case missing", Exit.NOTHING, r"nothing to check: no case fits own_ops:right --case missing.*"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the command line prints and writes: of what is right, of what is wrong, for people and for programs."""
+"""The output of the command line: for right and wrong gradients, for people and for programs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import purenet as pn
 from oracle import Spec, Verdict, catalogue
 from oracle.cli.main import Exit, main
 from oracle.running import campaign
@@ -236,6 +237,28 @@ def test_json_is_that_of_the_report_and_nothing_else(run: Run, own: str, tmp_pat
     }
 
 
+def test_quiet_prints_failures_and_totals_alone(run: Run, own: str, tmp_path: Path) -> None:
+    code, out, err = run("verify", f"{own}:right", "-q")
+    assert (code, out, err) == (Exit.PASS, "1 gradient of 1 op in 1 case: 1 PASS\n", "")
+    code, out, err = run("verify", f"{own}:right", f"{own}:wrong", "--quiet")
+    assert (code, err) == (Exit.FAIL, "")
+    assert len(commands(out)) == 2
+    assert out.splitlines()[-1] == "3 gradients of 2 ops in 3 cases: 1 PASS, 2 FAIL"
+    assert "cube" not in out
+    assert len(rows_of(tmp_path / "reports")) == 3
+
+
+def test_verdicts_have_colours_if_they_are_asked_for(run: Run, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain, _ = run("verify", f"{own}:wrong")
+    assert "\033" not in plain
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, painted, _ = run("verify", f"{own}:wrong")
+    assert painted.startswith("\033[1;31mFAIL\033[0m  doubled / ")
+    assert re.sub(r"\033\[[\d;]*m", "", painted) == plain
+    _, out, _ = run("verify", f"{own}:wrong", "--json")
+    assert "\033" not in out
+
+
 def test_json_has_no_nan(run: Run, module: Module) -> None:
     module("own_cases", CASES.replace("2 * x * dy,", "dy * np.nan,") + "spec = check((np.ones(2),))")
     code, out, _ = run("verify", "own_cases:spec", "--json")
@@ -290,16 +313,18 @@ RECORDS = [*catalogue.specs(), *catalogue.trajectories()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
-def test_the_places_that_are_shown_exist(run: Run, record: Any) -> None:
+def test_the_places_that_are_shown_exist(run: Run, monkeypatch: pytest.MonkeyPatch, record: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")  # so that no line is broken
     code, out, err = run("show", record.name)
     assert (code, err) == (Exit.PASS, "")
     places = re.findall(r"(\S+\.py):(\d+)", out)
     for path, line in places:
         assert int(line) <= len(Path(path).read_text().splitlines())
     if isinstance(record, Spec):
-        for label in ("forward", "pullback", "reference", *(f"case {c.name!r}" for c in record.cases)):
+        for label in ("forward pass", "backward pass", "reference", *(f"case {c.name!r}" for c in record.cases)):
             assert re.search(rf"^{re.escape(label)} ", out, re.MULTILINE), label
         assert str(record.source) in out
+        assert re.search(rf"^{re.escape(record.name)}\(", out)
     else:
         assert places
 
@@ -307,10 +332,10 @@ def test_the_places_that_are_shown_exist(run: Run, record: Any) -> None:
 def test_a_place_is_where_the_thing_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, out, _ = run("show", "affine")
-    shown = dict(re.findall(r"^(\w+)\s+(\S+:\d+)", out, re.MULTILINE))
+    shown = dict(re.findall(r"^(\w+(?: pass)?)\s+(\S+:\d+)", out, re.MULTILINE))
     for label, path, text in (
-        ("forward", "purenet/linear/products.py", "@Op"),
-        ("pullback", "purenet/linear/products.py", "@affine.pullback"),
+        ("forward pass", "purenet/linear/products.py", "@Op"),
+        ("backward pass", "purenet/linear/products.py", "@affine.pullback"),
         ("reference", "oracle/catalogue/linear/products.py", "def affine_by_dot("),
     ):
         found, line = shown[label].split(":")
@@ -318,11 +343,25 @@ def test_a_place_is_where_the_thing_is(run: Run, monkeypatch: pytest.MonkeyPatch
         assert (ROOT / path).read_text().splitlines()[int(line) - 1].startswith(text)
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_an_op_is_shown_with_signature_and_docstring_in_the_width_of_the_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = run("show", "conv2d")
+    assert code == Exit.PASS
+    assert out.startswith("conv2d(params, x, *, stride=1, padding=0, dilation=1, groups=1)\n\nThe convolution of images")
+    words = " ".join(out.split())
+    assert " ".join(str(pn.conv2d.__doc__).split()) in words
+    assert max(map(len, out.splitlines())) <= width
+
+
 def test_the_places_of_an_op_of_another_module(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     code, out, _ = run("show", "oracle.examples.own_op:mean_squared_error")
     assert code == Exit.PASS
-    for label, text in (("forward", "def mean_squared_error("), ("pullback", "def mean_squared_error_bwd(")):
+    for label, text in (("forward pass", "def mean_squared_error("), ("backward pass", "def mean_squared_error_bwd(")):
         line = re.search(rf"^{label} +oracle/examples/own_op\.py:(\d+)$", out, re.MULTILINE)
         assert line is not None, out
         assert (ROOT / "oracle/examples/own_op.py").read_text().splitlines()[int(line[1]) - 1].startswith(text)
@@ -369,3 +408,10 @@ def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     for text in ("verify", "list", "show", "seeds", "5 nothing checked"):
         assert text in " ".join(out.split())
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"oracle {pn.__version__} (package purenet, Python ")

@@ -84,8 +84,8 @@ def test_ops_of_the_catalogue_in_all_dtypes(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "match"),
     [
-        (["sgd"], Exit.NOTHING, "nothing to draw: no op with a strategy fits sgd"),
-        (["rows_of_two:exp"], Exit.NOTHING, "nothing to draw: no op with a strategy fits rows_of_two:exp"),
+        (["sgd"], Exit.NOTHING, "nothing to fuzz: no op whose Spec has a strategy fits sgd"),
+        (["rows_of_two:exp"], Exit.NOTHING, "nothing to fuzz: no op whose Spec has a strategy fits rows_of_two:exp"),
         (["reluu"], Exit.USAGE, "no op is named 'reluu'"),
         (["relu", "--examples", "0"], Exit.USAGE, "--examples: expected an integer from 1, got '0'"),
     ],

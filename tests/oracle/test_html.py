@@ -1,4 +1,4 @@
-"""The page of pictures: whole HTML that loads nothing, that names cannot break, and whose numbers are in the right place."""
+"""The HTML page: it is valid and loads nothing, names cannot break it, and its numbers are in the right place."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def page(*rows: Row, **environment: Any) -> str:
 
 
 class Parsed(HTMLParser):
-    """The elements of a page in order, each closed by its own tag; the text that is seen."""
+    """The elements and texts of a page, in order. Every element must be closed by its own tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -122,8 +122,8 @@ def test_names_from_a_users_module_break_out_of_nothing() -> None:
         tags, expected = (Counter(tag for tag, _ in Parsed(one).elements) for one in (text, harmless))
         assert tags == expected
         assert "<script" not in text
-        seen = [" ".join(text.split()) for text in Parsed(text).texts_of("pre", "p", "strong", "td", "h3")]
-        assert seen.count(" ".join(name.split())) >= 5
+        visible = [" ".join(text.split()) for text in Parsed(text).texts_of("pre", "p", "strong", "td", "h3")]
+        assert visible.count(" ".join(name.split())) >= 5
 
 
 def test_the_same_rows_give_the_same_bytes_in_another_process() -> None:
@@ -157,7 +157,22 @@ print("matplotlib" in sys.modules)"""
     assert done.stdout.split() == [b"False"]
 
 
-# ---------------------------------------------------------------------------------------------- what it says
+# ---------------------------------------------------------------------------------------------- the texts of the page
+
+
+@pytest.mark.parametrize(
+    ("rows", "headline"),
+    [
+        ([row(), row(op="affine")], "All 2 ops are right"),
+        ([row(), row(case="another")], "squared_error is right"),
+        ([row(), failing(), row(op="affine")], "1 of 2 ops is not right"),
+        ([failing(), failing(op="affine"), row(op="relu")], "2 of 3 ops are not right"),
+        ([failing(evidence="contract", analytic=None)], "1 of 1 op is not right"),
+    ],
+)
+def test_the_first_line_is_the_result(rows: list[Row], headline: str) -> None:
+    parsed = Parsed(page(*rows))
+    assert parsed.texts_of("h1") == parsed.texts_of("title") == [headline]
 
 
 def test_failures_are_open_with_place_numbers_cause_and_command_and_passes_folded() -> None:
@@ -167,7 +182,7 @@ def test_failures_are_open_with_place_numbers_cause_and_command_and_passes_folde
     assert cells[:8] == [
         "hand-written",
         "2",
-        "differences ± 1.0e-13 of the largest entry",
+        "finite differences ± 1.0e-13 of the largest entry",
         "1",
         "2.5e-13",
         "JAX",
@@ -199,7 +214,7 @@ def test_every_column_and_every_verdict_is_explained() -> None:
     assert set(map(str, Verdict)) <= explained
     table = FULL[FULL.rindex("<thead>") : FULL.rindex("</thead>")]
     columns = set(Parsed(table + "</thead>").texts_of("th"))
-    assert columns - explained == {"case", "dtype", "parameter", "shape", "verdict"}  # and these are what they say
+    assert columns - explained == {"case", "dtype", "parameter", "shape", "verdict"}  # these need no explanation
 
 
 def test_pictures_are_drawn_of_so_many_failures_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +226,10 @@ def test_pictures_are_drawn_of_so_many_failures_and_no_more(monkeypatch: pytest.
     assert ["open" in attributes for attributes in folded] == [True] * html.PICTURED + [False] * 3
     labels = Counter((attributes["aria-label"] or "").split(" ")[0] for attributes in parsed.all("svg"))
     assert labels["heat"] == html.PICTURED
-    assert f"Pictures are drawn of the first {html.PICTURED}." in parsed.texts_of("p")
+    assert f"Only the first {html.PICTURED} have pictures." in parsed.texts_of("p")
 
 
-def test_the_narrowest_passes_are_of_different_ops() -> None:
+def test_the_passes_nearest_to_their_tolerance_are_of_different_ops() -> None:
     rows = [replace(one, used=0.1 + i / 100) for i, one in enumerate(MANY)]
     twin = replace(rows[-1], case="again", used=0.15)
     parsed = Parsed(page(*rows, twin))
@@ -226,7 +241,7 @@ def test_a_run_is_drawn_once_whatever_the_number_of_its_slots() -> None:
     rows = [*MANY, RUN, replace(RUN, parameter="state.mu"), replace(RUN, op="sgd")]
     parsed = Parsed(page(*rows))
     assert [title for title in parsed.texts_of("h3") if title in ("adam", "sgd")] == ["adam", "sgd"]
-    assert "two dimensions, library: optax; at most 5.0e-01 apart" in parsed.texts_of("figcaption")
+    assert "two dimensions, library: optax; they differ by at most 5.0e-01" in parsed.texts_of("figcaption")
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -266,7 +281,7 @@ def test_the_frame_is_around_the_worst_cell(shape: tuple[int, ...]) -> None:
     assert corners(frame or "") == pytest.approx(expected, abs=0.5)
 
 
-def test_the_bars_of_the_histogram_are_what_there_is() -> None:
+def test_the_bars_of_the_histogram_count_the_gradients() -> None:
     ulps = [0.0, 0.0, 0.5, 1.0, 1.5, 3.0, 4.0, 4096.0, 5000.0, math.inf]
     with pictures.drawing():
         texts = drawn(pictures.ulp_histogram(ulps, "ulp")).texts_of("text")
@@ -280,11 +295,11 @@ def test_the_curve_names_its_lines_and_steps() -> None:
     with pictures.drawing():
         texts = drawn(pictures.step_curve(CURVE, "curve")).texts_of("text")
         alone = drawn(pictures.step_curve(replace(CURVE, autodiff=None), "curve")).texts_of("text")
-    names = ["hand-written", "stated uncertainty", "extrapolated", "plain differences"]
+    names = ["hand-written", "error bar", "extrapolated", "finite differences"]
     assert [text for text in texts if text in names] == names
     assert {"1.0e-1", "2.5e-2", "6.3e-3", "error against JAX"} <= set(texts)
     assert "extrapolated" not in alone
-    assert "error against the extrapolated" in alone
+    assert "error against the extrapolated value" in alone
 
 
 NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, math.inf, math.nan, 1e-300, 5e-324, 1e300]))

@@ -112,14 +112,14 @@ def test_nothing_is_taken_over_unless_that_is_wanted_and_right(tmp_path: Path) -
     path = tmp_path / NAME
     written(path)
     other = Journal(path, {**OF, "python": "3.14"}, resume=True)
-    assert (other.known, other.reason) == ({}, "the interrupted run was of other sources or versions")
+    assert (other.known, other.reason) == ({}, "source files or library versions have changed since the interrupted run")
     other.close()
     assert not path.exists()  # it holds nothing
     written(path)
     fresh = Journal(path, OF, resume=False)
     assert fresh.known == {}
     fresh.close()
-    assert read(path).reason == "no run was interrupted here"
+    assert read(path).reason == "there is no interrupted run to resume"
 
 
 def test_a_finished_run_leaves_nothing(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from tests.oracle.conftest import Module, Run
 from tests.oracle.planted import cube, signed
 from tests.oracle.test_power import CUBE
 
-MATTERS = Mechanism("contradictions", "Wrong entries are found.", {"oracle.judging.verdict:_contradicted": "lambda e, c: None"})
-IDLE = Mechanism("same again", "The constant is replaced by itself.", {"oracle.judging.error_budget:ROUNDING": 16.0})
+MATTERS = Mechanism("contradictions", "Wrong entries are found.", {"oracle.judging.verdict:_table": "lambda e, c: iter(())"})
+IDLE = Mechanism("same again", "The constant is replaced by itself.", {"oracle.judging.error_budget:TERMS": 16.0})
 BROKEN = Mechanism("division", "Nothing works without it.", {"oracle.judging.verdict:judge": "lambda e: 1 / 0"})
 
 

@@ -1,4 +1,4 @@
-"""Reports: tables that fit, markdown that nothing breaks out of, JSON that any reader reads, and files written whole."""
+"""Reports: tables fit the terminal, names cannot break markdown, JSON is strict, and files are written completely or not."""
 
 from __future__ import annotations
 
@@ -60,6 +60,29 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert "used" not in narrow
 
 
+def test_many_rows_are_summed_up_by_op_and_many_ops_by_family() -> None:
+    def first_words(rows: list[Row]) -> list[str]:
+        lines = table.render(rows, width=120).splitlines()
+        return [line.split("  ")[0] for line in lines[2:] if line and not line.startswith(("--", " "))][:-1]
+
+    one_op = [row(case=f"case {i}") for i in range(table.MANY)]
+    assert first_words(one_op) == ["squared_error"] * table.MANY
+    assert first_words([*one_op, row()]) == ["squared_error"]
+    few_ops = [row(op=f"op {i % 2}") for i in range(table.FEW)]
+    assert len(first_words(few_ops)) == table.FEW
+    assert first_words([*few_ops, row(op="op 1")]) == ["op 0", "op 1"]
+    many_ops = [row(op=f"op {i}", family=f"family {i % 3}") for i in range(table.MANY_OPS + 1)]
+    assert first_words(many_ops) == ["family 0", "family 1", "family 2"]
+    text = table.render([*many_ops, failing(op="op 4")], width=120)
+    assert re.search(r"^op 4 +2 +2\.5e-13 +0\.?\S* +1 PASS, 1 FAIL$", text, re.MULTILINE)
+
+
+def test_a_quiet_report_has_only_failures_and_totals() -> None:
+    text = table.render([row(), failing()], width=100, quiet=True)
+    assert text == f"{table.failure(failing())}\n\n2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL"
+    assert table.render([row()], quiet=True) == "1 gradient of 1 op in 1 case: 1 PASS"
+
+
 def test_failures_come_first_with_place_numbers_cause_and_command() -> None:
     text = table.render([row(), failing()], width=200, reproduce=reproduce)
     first, *_ = text.split("\n\n")
@@ -93,6 +116,13 @@ def test_totals_count_every_verdict() -> None:
     assert table.totals([row()]) == "1 gradient of 1 op in 1 case: 1 PASS"
     assert table.totals([]) == "nothing was checked"
     assert table.render([]) == "nothing was checked"
+
+
+def test_a_breach_of_the_contract_is_no_gradient() -> None:
+    breach = failing(evidence="contract", analytic=None)
+    assert table.totals([row(), breach]) == "1 gradient of 1 op in 1 case: 1 PASS; 1 breach of the contract"
+    printing = failing(evidence="contract: conduct", parameter="", analytic=None)
+    assert table.totals([breach, printing]) == "0 gradients of 1 op in 1 case; 2 breaches of the contract"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +196,7 @@ def test_every_row_is_a_line_of_a_table() -> None:
     assert (by_name[1]["shape"], by_name[1]["JAX"], by_name[1]["ULP"], by_name[1]["used"]) == ("scalar", "-", "-", "-")
 
 
-def test_kinks_say_what_was_found() -> None:
+def test_kinks_are_listed_with_their_slopes() -> None:
     text = page(row(verdict=Verdict.KINK, diagnosis="a kink at x[0]: slopes 0 and 1, the gradient is 0"))
     assert r"- squared_error / two dimensions / predictions: a kink at x\[0\]: slopes 0 and 1, the gradient is 0" in text
 
@@ -220,9 +250,10 @@ def strict(text: str) -> Any:
 
 
 def test_rows_survive_in_full_precision() -> None:
-    seen = Exhibit(descent=Descent((2.0, 1.0), (2.0, 1.0)))
-    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3, exhibit=seen)
+    exhibit = Exhibit(descent=Descent((2.0, 1.0), (2.0, 1.0)))
+    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3, exhibit=exhibit)
     found = strict(document.to_json(document.document([one, failing()], ENVIRONMENT)))
+    assert (found["schema"], found["passed"]) == (1, False)
     assert found["environment"] == ENVIRONMENT
     assert found["totals"] == {"PASS": 1, "FAIL": 1}
     assert set(found["rows"][0]) == {field.name for field in fields(Row)} - {"exhibit"}
@@ -231,6 +262,14 @@ def test_rows_survive_in_full_precision() -> None:
     assert found["rows"][0]["worst_index"] == [1, 2]
     assert found["rows"][0]["shape"] == [3, 5]
     assert found["rows"][0]["verdict"] == "PASS"
+
+
+def test_passed_means_finished_and_right() -> None:
+    assert document.document([row()], ENVIRONMENT)["passed"] is True
+    assert document.document([row(verdict=Verdict.KINK)], ENVIRONMENT)["passed"] is True
+    assert document.document([row(verdict=Verdict.VACUOUS)], ENVIRONMENT)["passed"] is False
+    assert document.document([row()], {**ENVIRONMENT, "unfinished": "interrupted"})["passed"] is False
+    assert document.document([], ENVIRONMENT)["passed"] is False
 
 
 def test_what_is_not_finite_is_a_string() -> None:

@@ -217,7 +217,7 @@ def test_every_failing_case_has_a_program_that_shows_it(run: Run, module: Module
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for program in programs:
-        assert f"alone: python {shlex.quote(str(program.relative_to(tmp_path)))}\n" in out
+        assert f"repro: python {shlex.quote(str(program.relative_to(tmp_path)))}\n" in out
         done = run_alone(program, elsewhere)
         assert done.returncode == 1
         assert "params.b" in done.stdout
@@ -256,7 +256,7 @@ def test_a_program_shows_a_smaller_use_where_one_is_drawn(
     module("wrong_layers", WRONG)
     run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1, "--timeout", 0)
     (program,) = (tmp_path / "reports" / "failures").glob("*/repro.py")
-    assert "smallest random use of layer found that is not right either: FAIL" in program.read_text()
+    assert "smallest random use of layer that was found to be FAIL, like the case" in program.read_text()
     done = run_alone(program, tmp_path)
     assert done.returncode == 1
     with np.load(program.with_name("inputs.npz"), allow_pickle=False) as found:

@@ -122,9 +122,9 @@ WHAT = {
     "hangs_in_c": "timed out after 8 s",
     "swallows_everything": "timed out after 8 s",
     "exits": "the forward pass raised SystemExit: 0",
-    "exits_at_once": "the worker died, twice: exit code 0",
-    "is_killed": "the worker died, twice: killed by SIGKILL",
-    "breaks_memory": "the worker died, twice: killed by SIG(SEGV|BUS)",
+    "exits_at_once": "its process died twice: exit code 0",
+    "is_killed": "its process died twice: killed by SIGKILL",
+    "breaks_memory": "its process died twice: killed by SIG(SEGV|BUS)",
     "raises": "the forward pass raised RuntimeError: tired",
     "raises_an_interrupt": "cannot be verified: KeyboardInterrupt: mine",
     "raises_what_cannot_be_said": "cannot be verified: Unsayable",
@@ -136,7 +136,7 @@ WHAT = {
     "closes_standard_output": "closes standard output",
     "closes_standard_error": "closes standard output or standard error",
     "closes_the_descriptor": "Bad file descriptor",
-    "closes_all": "the worker died, twice",
+    "closes_all": "its process died twice",
     "forks": "forks this process",
     "forks_and_stays": "forks this process",
     "ignores_overflow": "changes global state: np.seterr",
@@ -180,7 +180,7 @@ def test_the_campaign_goes_on(planted: tuple[int, dict[str, Any], str, str]) -> 
     for text in ("hello\n", "from C\n", "from a shell\n"):  # what is printed is there to be read, but not in the report
         assert text in err
         assert text not in out
-    assert "a process died at is_killed / typical / float64 (killed by SIGKILL); that is tried once more" in err
+    assert "the process of is_killed / typical / float64 died (killed by SIGKILL); trying once more" in err
 
 
 @pytest.mark.xdist_group("planted")
@@ -316,12 +316,12 @@ def test_an_interrupt_writes_what_was_done_and_resume_continues(
     assert "2 gradients of 1 op in 2 cases: 2 PASS" in out
     assert found(reports)["environment"]["unfinished"] == said
     assert [row["case"] for row in found(reports)["rows"]] == ["one", "two"]
-    assert (reports / "verification.md").read_text().startswith(f"# Verification\n\n**Unfinished: {said}.**\n")
-    assert f"Unfinished: {said}." in (reports / "index.html").read_text()
+    assert (reports / "verification.md").read_text().startswith(f"# Verification\n\n**This report is unfinished: {said}.**\n")
+    assert f"This report is unfinished: {said}." in (reports / "index.html").read_text()
     done = resumed(tmp_path)
     assert (done.returncode, done.stderr.splitlines()) == (
         0,
-        ["verify: resumed: 2 of 4 cases are known", "verify: 1 of 2", "verify: 2 of 2"],
+        ["verify: resumed: 2 of 4 cases were finished before", "verify: 1 of 2", "verify: 2 of 2"],
     )
     assert [row["case"] for row in found(reports)["rows"]] == ["one", "two", "slow", "last"]
     assert "unfinished" not in found(reports)["environment"]
@@ -338,7 +338,7 @@ def test_a_kill_leaves_the_old_reports_and_resume_continues(
         file.write('{"task": {"module": "slow_ops", "op": "squ')  # cut by a power failure
     done = resumed(tmp_path)
     assert done.returncode == 0
-    assert "verify: resumed: 2 of 4 cases are known\n" in done.stderr
+    assert "verify: resumed: 2 of 4 cases were finished before\n" in done.stderr
     assert [row["case"] for row in found(reports)["rows"]] == ["one", "two", "slow", "last"]
 
 
@@ -356,7 +356,9 @@ def test_what_was_found_by_other_sources_is_not_taken_over(
     else:
         journal.unlink()
     done = resumed(tmp_path)
-    reason = "no run was interrupted here" if change == "nothing is there" else "the interrupted run was of other sources or"
+    reason = (
+        "there is no interrupted run to resume" if change == "nothing is there" else "source files or library versions have"
+    )
     assert f"verify: not resumed: {reason}" in done.stderr
     assert done.returncode == (1 if change == "the op" else 0)
     assert {row["verdict"] for row in found(reports)["rows"]} == {"FAIL" if change == "the op" else "PASS"}
@@ -374,7 +376,7 @@ def test_a_run_of_less_leaves_the_report_alone(run: Run, own: str, tmp_path: Pat
     code, out, _ = run("verify", f"{own}:right")
     assert code == Exit.PASS
     assert "1 gradient of 1 op in 1 case: 1 PASS" in out
-    assert "not written: reports has a report of 3 cases, more than these; --reports DIR writes there\n" in out
+    assert "not written: reports has a report of 3 cases, more than this run; use --reports DIR to save this one\n" in out
     assert (tmp_path / "reports" / "verification.json").read_text() == before
     assert len(list((tmp_path / "reports" / "failures").iterdir())) == 2
     assert "written: reports/" in run("verify", f"{own}:right", "--reports", "reports")[1]

@@ -316,7 +316,7 @@ def test_the_page_of_pictures_draws_the_differences_once() -> None:
     assert text.count('aria-label="difference from the reference\'s run after each of 3 steps"') == 1
     assert "<h2>Whole trainings</h2>" in text
     wrong = run(replace(SMALL, optimizer=adam(2 * RATE))).rows
-    assert html.page(wrong, ENVIRONMENT, {}, reproduce).count("<h3>Where the runs part</h3>") == 1
+    assert html.page(wrong, ENVIRONMENT, {}, reproduce).count("<h3>Distance from the reference at each step</h3>") == 1
 
 
 # ------------------------------------------------------------------------------------------- the command line
@@ -347,7 +347,7 @@ def test_trainings_are_listed_and_shown(run: Run) -> None:
     code, out, _ = run("show", "lenet_training")
     assert code == Exit.PASS
     for label, place in (
-        ("forward", "purenet/combinators.py"),
+        ("forward pass", "purenet/combinators.py"),
         ("update", "purenet/optimizers/transformation.py"),
         ("parameters and batches", "oracle/catalogue/models/trainings.py"),
         ("reference", "oracle/catalogue/models/lenet.py"),

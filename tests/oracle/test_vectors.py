@@ -109,7 +109,7 @@ def test_another_value_is_said_first() -> None:
     result = vectors.compare(pn.affine, PARAMS, X, **saved)
     accused = row(result, "the value")
     assert (accused.verdict, result.passed) == (Verdict.FAIL, False)
-    assert accused.diagnosis.startswith("another function: the port's value is ")
+    assert accused.diagnosis.startswith("another function: at entry ")
     del saved["value"]
     assert vectors.compare(pn.affine, PARAMS, X, **saved).passed
 
@@ -161,11 +161,11 @@ def test_where_rounding_is_larger_the_port_may_round_so_too() -> None:
     [
         ({"dy": DY.T}, ValueError, r"dy of dense must be floats of shape \(5, 3\), got float64 of shape \(3, 5\)"),
         ({"dy": np.ones((5, 3), int)}, ValueError, r"dy of dense must be floats of shape \(5, 3\), got int64"),
-        ({"dy": np.zeros((5, 3))}, ValueError, "dy of dense must be finite numbers, not all of them zero"),
-        ({"dy": np.full((5, 3), np.inf)}, ValueError, "dy of dense must be finite"),
+        ({"dy": np.zeros((5, 3))}, ValueError, "dy of dense must have finite entries, at least one of them not zero"),
+        ({"dy": np.full((5, 3), np.inf)}, ValueError, "dy of dense must have finite entries"),
         ({"dy": (DY, DY)}, ValueError, "dy of dense must have the structure"),
         ({"value": DY[:2]}, ValueError, r"the value of dense must be floats of shape \(5, 3\)"),
-        ({"cotangents": [PARAMS["w"], X]}, TypeError, "cotangents must be a tuple of one for each argument, got list"),
+        ({"cotangents": [PARAMS["w"], X]}, TypeError, "cotangents must be a tuple with one for each argument, got list"),
     ],
 )
 def test_what_cannot_be_compared(changes: dict[str, Any], exception: type[Exception], said: str) -> None:
@@ -261,7 +261,7 @@ def test_no_memory_is_taken_for_what_a_header_promises(tmp_path: Path, shape: st
     promising(tmp_path / "port.npz", shape)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"port\.npz is no npz file of arrays of numbers: x "):
+        with pytest.raises(ValueError, match=r"port\.npz must be an npz file of arrays of numbers: x "):
             vectors.read(tmp_path / "port.npz")
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
@@ -284,7 +284,7 @@ def test_no_memory_is_taken_for_what_a_header_promises(tmp_path: Path, shape: st
 def test_nothing_else_is_read(tmp_path: Path, spoil: Any, said: str) -> None:
     path = tmp_path / "port.npz"
     spoil(path)
-    with pytest.raises(ValueError, match=rf"read: .*port.npz is no npz file of arrays of numbers: .*{said}"):
+    with pytest.raises(ValueError, match=rf"read: .*port.npz must be an npz file of arrays of numbers: .*{said}"):
         vectors.read(path)
 
 
