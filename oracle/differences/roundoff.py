@@ -34,6 +34,10 @@ TABLES = 3
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
 
+# The spacing of the points of a shorter table, in units of each element: 2^-36, 1/64 of the shortest step. With more, a function
+# that bends within 1e-8 of an element counts as noisy; with less, float64 values repeat at neighbouring points.
+SHORT_SPACING = SHORTEST_STEP / 64
+
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
@@ -63,9 +67,9 @@ def output_noise(point: Point) -> tuple[Array, bool]:
         noise, _ = _table_noise(point, 2 * EPSILON["float32"])
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
-        for at_zero in (1.0, EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
+        for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
             if (noise > MUCH_NOISE * one_ulp).any():
-                shorter, repeats = _table_noise(point, SHORTEST_STEP, at_zero)
+                shorter, repeats = _table_noise(point, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
         half_step, quantized = _quantization(point)
         return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
