@@ -34,8 +34,8 @@ TABLES = 3
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
 
-# The spacing of the points of a shorter table, in units of each element: 2^-36, 1/64 of the shortest step. With more, a function
-# that bends within 1e-8 of an element counts as noisy; with less, float64 values repeat at neighbouring points.
+# The spacing of the points of a shorter table, in units of each element: 2^-36, 1/64 of the shortest step. With more, a
+# function that bends within 1e-8 of an element counts as noisy; with less, float64 values repeat at neighbouring points.
 SHORT_SPACING = SHORTEST_STEP / 64
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
