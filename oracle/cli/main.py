@@ -88,7 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_timeout(verifying, "case")
     verifying.add_argument("--case", metavar="C", action=_Once, help="only the case with this name")
     verifying.add_argument("-q", "--quiet", action="store_true", help="print only what does not pass, and the totals")
-    verifying.add_argument("--json", action="store_true", help="print the JSON report instead of tables")
+    form = verifying.add_mutually_exclusive_group()
+    form.add_argument(
+        "--explain",
+        action="store_true",
+        help="also print how each verdict arose: the entry that decided, its error budget, the comparisons, more measurements",
+    )
+    form.add_argument("--json", action="store_true", help="print the JSON report instead of tables")
     verifying.add_argument(
         "--resume",
         action="store_true",

@@ -24,7 +24,8 @@ from oracle.cli.options import (
 )
 from oracle.cli.run import Run
 from oracle.report import document, html, markdown, table
-from oracle.row import Row
+from oracle.report.explanation import explained
+from oracle.row import Row, worst_first
 from oracle.running import campaign
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
@@ -100,6 +101,9 @@ def _report(
         print(json_text, end="")
     else:
         show(table.render(run.rows, reproduce=reproduce, quiet=options.quiet))
+        for row in worst_first(run.rows) if options.explain else ():
+            if not (options.quiet and row.passed):
+                show(explained(row))
 
 
 def _written(folder: Path) -> str:

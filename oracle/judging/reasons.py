@@ -35,7 +35,7 @@ class Reason(Enum):
     AT_KINK = (
         "agrees, with entries at kinks",
         Verdict.KINK,
-        "As above; where the slopes of the two sides differ, the entry lies between them, and equals the reference's choice.",
+        "The gradient agrees. Where the slopes of two sides differ, it lies between them and equals the reference's choice.",
     )
 
     WRONG_BACKWARD = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 import numpy as np
 
 from oracle.differences.richardson import RATIO
@@ -16,19 +19,28 @@ from oracle.row import Explanation, Row
 
 __all__ = ["explained", "explanation_of"]
 
+WORDS = {
+    "4 u": "truncation and noise of the differences",
+    "r": "roundoff, against the differences",
+    "R": "roundoff, against the reference",
+    "c": "conditioning, measured where something contradicts",
+    "t": "a dtype below float64",
+}
+"""The terms of the error budget, as `oracle.judging.error_budget` defines them."""
+
 
 def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explanation:
     """The data of an explanation, which crosses between processes."""
-    worst, budget = judgement.worst, e.budget
-    shape = e.parameter.shape
+    worst, budget, shape = judgement.worst, e.budget, e.parameter.shape
     place = np.unravel_index(worst, shape) if worst is not None and shape else ()
-    at = np.flatnonzero(e.estimate.index == worst)
-    terms = {"r (against the differences)": float(roundoff(budget.scale, TERMS))}
+    entry = f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter.name
+    terms = {"r": float(roundoff(budget.scale, TERMS))}
     if e.autodiff is not None:
-        terms["r (against the reference)"] = float(roundoff(budget.scale, REFERENCE_TERMS))
+        terms["R"] = float(roundoff(budget.scale, REFERENCE_TERMS))
     terms |= {"c": budget.conditioning, "t": budget.dtype}
     comparisons: dict[str, tuple[float, float]] = {}
     steps: tuple[float, ...] = ()
+    at = np.flatnonzero(e.estimate.index == worst)
     if at.size:
         row, c = int(at[0]), Comparison.of(e)
         stated = e.estimate.slope_uncertainty if e.estimate.kink[row] else e.estimate.uncertainty
@@ -44,11 +56,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
         comparisons["gradient and reference"] = (float(error[0]), budget.against_reference)
     return Explanation(
         reason=reason.value,
-        entry=""
-        if worst is None
-        else f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]"
-        if place
-        else e.parameter.name,
+        entry="" if worst is None else entry,
         scale=budget.scale,
         **values_at(e, worst),
         steps=steps,
@@ -58,16 +66,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
     )
 
 
-TERMS_IN_WORDS = {
-    "4 u": "truncation and noise: 4 times the error estimate of the differences",
-    "r (against the differences)": "roundoff: 16 roundings of the largest term",
-    "r (against the reference)": "roundoff between two routes: 1024 roundings of the largest term",
-    "c": "conditioning: how far rounded arguments move the gradient (measured where a gradient is contradicted)",
-    "t": "dtype: how much a dtype below float64 may lose",
-}
-
-
-def explained(row: Row) -> str:
+def explained(row: Row, width: int | None = None) -> str:
     """The road to the verdict of a row, as lines of text."""
     x = row.exhibit.explanation if row.exhibit is not None else None
     head = f"{row.label}: {row.verdict}"
@@ -75,20 +74,20 @@ def explained(row: Row) -> str:
         return f"{head}\n  decided before any gradient was compared: {row.diagnosis or row.evidence}\n"
     lines = [f"{head}, because: {x.reason}"]
     if x.entry:
-        values = [f"{x.analytic:.17g} by your backward pass"]
-        values += [] if x.numerical is None else [f"{x.numerical:.17g} by differences"]
-        values += [] if x.autodiff is None else [f"{x.autodiff:.17g} by the reference"]
-        lines += [f"  the entry that used most of its budget: {x.entry}", *(f"    {value}" for value in values)]
+        values = [("your backward pass", x.analytic), ("the differences", x.numerical), ("the reference", x.autodiff)]
+        lines += [f"  entry {x.entry}, which used most of its error budget"]
+        lines += [f"    {value:>24.17g}  by {by}" for by, value in values if value is not None]
     else:
         lines += ["  no single entry decided"]
     if x.steps:
-        lines += [f"  central differences at {len(x.steps)} steps from {x.steps[0]:.3g} to {x.steps[-1]:.3g}, extrapolated"]
-    lines += [f"  error budget (largest term: {x.scale:.3g})"]
-    lines += [f"    {size:9.2e}  {TERMS_IN_WORDS[name]}" for name, size in x.terms.items()]
-    lines += ["  comparisons"]
+        lines += [f"  central differences at {len(x.steps)} steps, {x.steps[0]:.3g} to {x.steps[-1]:.3g}, extrapolated"]
+    lines += [f"  error budget, where the largest term is {x.scale:.3g}"]
+    lines += [f"    {size:9.2e}  {name:3}  {WORDS[name]}" for name, size in x.terms.items()]
+    lines += ["  comparisons"] if x.comparisons else []
     for name, (error, allowed) in x.comparisons.items():
-        agree = "agree" if error <= allowed else "DIFFER"
-        lines += [f"    {name}: {agree}, error {error:.2e}, allowed {allowed:.2e}"]
+        lines += [f"    {name:24}  {'agree' if error <= allowed else 'DIFFER':6}  error {error:.2e}, allowed {allowed:.2e}"]
     lines += ["  further measurements: " + ("; ".join(x.measurements) or "none were needed")]
-    meaning = Reason.named(x.reason).__doc__
-    return "\n".join([*lines, f"  {meaning}", *([f"  {row.diagnosis}"] if row.diagnosis else [])]) + "\n"
+    columns = min(width or shutil.get_terminal_size().columns, 120)
+    for text in (Reason.named(x.reason).__doc__, row.diagnosis):
+        lines += textwrap.wrap(text or "", columns, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines) + "\n"
