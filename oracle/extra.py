@@ -1,4 +1,4 @@
-"""What `oracle` needs beside `purenet`, and what is said where it is missing. Imports nothing that may be missing."""
+"""The packages that `oracle` needs beside `purenet`, and the message if one is missing. Imports none of them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ REQUIRED = (
 
 
 def missing() -> str:
-    """One line that says which of the required modules cannot be imported, and how to install them; empty if all can."""
+    """One line that names the required modules that are not installed, and how to install them; empty if none is missing."""
     absent = [name for name in REQUIRED if not _is_there(name)]
     return line(*absent) if absent else ""
 
 
 def line(*absent: str) -> str:
-    """What is said where these modules are missing."""
+    """The message for these missing modules."""
     return f'oracle needs its extra: pip install "purenet[oracle]" (missing: {", ".join(absent)})'
 
 
 def check() -> None:
-    """Raise an ImportError with that line where anything is missing."""
-    if said := missing():
-        raise ImportError(said)
+    """Raise an ImportError with that message if a module is missing."""
+    if message := missing():
+        raise ImportError(message)
 
 
 def _is_there(name: str) -> bool:
     if name in sys.modules:
-        return sys.modules[name] is not None  # Python does not import a module for which None stands there
+        return sys.modules[name] is not None  # Python refuses to import a module whose entry is None
     return find_spec(name) is not None

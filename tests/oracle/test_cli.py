@@ -1,4 +1,4 @@
-"""What a user can do wrong on the command line: one clear line each, the documented exit code, the old reports whole."""
+"""Mistakes on the command line: each gives one clear line and the documented exit code, and changes no report."""
 
 from __future__ import annotations
 
@@ -227,8 +227,8 @@ def test_control_c_is_one_line_and_no_process_is_left(tmp_path: Path, module: Mo
         assert process.stderr.readline() == "asleep\n"  # what an op prints is no output of the command
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=120)  # ends when no process holds the pipes any more
-    said = err.replace("asleep\n", "", 1)  # the other process may have come to it, too
-    assert (process.returncode, said) == (Exit.INTERRUPTED, "oracle: interrupted; the last reports are unchanged\n")
+    message = err.replace("asleep\n", "", 1)  # the other process may have come to it, too
+    assert (process.returncode, message) == (Exit.INTERRUPTED, "oracle: interrupted; the last reports are unchanged\n")
     assert texts(reports) == OLD
 
 
