@@ -85,7 +85,12 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
         ),
         ("verify :op", Exit.USAGE, r"cannot import : ValueError: .*"),
         ("verify own_ops:", Exit.USAGE, r"'own_ops:' names no op; write own_ops:OP"),
-        ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube.*\?"),
+        ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube\?"),
+        (
+            "verify own_ops:spare_bwd",
+            Exit.USAGE,
+            r"own_ops:spare_bwd has no inputs to verify it at: .* check = oracle\.Spec\(\(spare_fwd, spare_bwd\), .*",
+        ),
         ("verify own_ops:nq", Exit.USAGE, r"own_ops has no 'nq'"),
         (
             "verify own_ops:by_powers",
