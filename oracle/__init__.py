@@ -1,4 +1,4 @@
-"""Says whether a hand-written gradient is right, with two witnesses: central differences and JAX.
+"""Checks hand-written gradients. They are compared with finite differences that have an error bar, and with JAX.
 
 >>> import numpy as np, oracle
 >>> def cube(x):
@@ -9,8 +9,8 @@
 >>> print(row.verdict, row.diagnosis.split(" everywhere")[0])
 FAIL constant factor: x is 0.666667 times the true gradient
 
-Each name is imported when it is first used. So `import oracle` costs nothing, which every start of pytest does to find the
-fixture `verify_gradient`, and works where the extra `purenet[oracle]` is not installed; the first use of a name then says so.
+Each name is imported when it is first used. So `import oracle` is fast: every start of pytest does it to find the fixture
+`verify_gradient`. It also works if the extra `purenet[oracle]` is not installed; then the first use of a name raises an error.
 """
 
 from importlib import import_module
@@ -50,7 +50,7 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = ("adapters", "trajectory", "vectors")
 
-if not TYPE_CHECKING:  # a type checker that sees this function takes any name for known
+if not TYPE_CHECKING:  # a type checker that sees this function would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
@@ -66,5 +66,5 @@ if not TYPE_CHECKING:  # a type checker that sees this function takes any name f
 
 
 def __dir__() -> list[str]:
-    """What is meant to be used: the modules behind these names are no part of the interface."""
+    """The public names. The modules behind them are no part of the interface."""
     return sorted({name for name in globals() if name.startswith("__")} | {*__all__, *_MODULES})

@@ -1,4 +1,4 @@
-"""`python -m oracle` is `oracle`. Here it is said when something that it needs is not installed."""
+"""`python -m oracle` is the command `oracle`. If a package that it needs is missing, it prints one line about that."""
 
 import sys
 
@@ -6,20 +6,20 @@ from oracle import extra
 
 __all__ = ["main"]
 
-USAGE = 4  # `Exit.USAGE`, which cannot be imported then
+USAGE = 4  # `Exit.USAGE`, which cannot be imported without these packages
 
 
 def main() -> int:
-    """The command line, or one line about what is missing."""
-    said = extra.missing()
-    if not said:
+    """Run the command line, or print which packages are missing."""
+    message = extra.missing()
+    if not message:
         try:
             from oracle.cli.main import main as command
 
             return command()
-        except ModuleNotFoundError as error:  # what one of the required packages needs itself
-            said = extra.line(str(error.name))
-    print(said, file=sys.stderr)
+        except ModuleNotFoundError as error:  # a package that one of the required packages needs
+            message = extra.line(str(error.name))
+    print(message, file=sys.stderr)
     return USAGE
 
 

@@ -1,7 +1,4 @@
-"""The packages that `oracle` needs besides those of `purenet`, and the message if one is missing.
-
-This module imports none of them.
-"""
+"""The packages that `oracle` needs beside `purenet`, and the message if one is missing. Imports none of them."""
 
 from __future__ import annotations
 
@@ -28,23 +25,23 @@ REQUIRED = (
 
 
 def missing() -> str:
-    """A line that names the required modules that cannot be imported, and how to install them; empty if all can."""
+    """One line that names the required modules that are not installed, and how to install them; empty if none is missing."""
     absent = [name for name in REQUIRED if not _is_there(name)]
     return line(*absent) if absent else ""
 
 
 def line(*absent: str) -> str:
-    """The message if these modules are missing."""
+    """The message for these missing modules."""
     return f'oracle needs its extra: pip install "purenet[oracle]" (missing: {", ".join(absent)})'
 
 
 def check() -> None:
-    """Raises an ImportError with that message if a required module is missing."""
+    """Raise an ImportError with that message if a module is missing."""
     if message := missing():
         raise ImportError(message)
 
 
 def _is_there(name: str) -> bool:
     if name in sys.modules:
-        return sys.modules[name] is not None  # if None is stored there, Python refuses to import the module
+        return sys.modules[name] is not None  # Python refuses to import a module whose entry is None
     return find_spec(name) is not None

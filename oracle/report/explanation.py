@@ -85,9 +85,9 @@ def explained(row: Row, width: int | None = None) -> str:
     lines += [f"    {size:9.2e}  {name:3}  {WORDS[name]}" for name, size in x.terms.items()]
     lines += ["  comparisons"] if x.comparisons else []
     for name, (error, allowed) in x.comparisons.items():
-        lines += [f"    {name:24}  {'agree' if error <= allowed else 'DIFFER':6}  error {error:.2e}, allowed {allowed:.2e}"]
-    lines += ["  further measurements: " + ("; ".join(x.measurements) or "none were needed")]
+        lines += [f"    {name:25}  {'agree' if error <= allowed else 'DIFFER':6}  error {error:.2e}, allowed {allowed:.2e}"]
     columns = min(width or shutil.get_terminal_size().columns, 120)
-    for text in (Reason.named(x.reason).__doc__, row.diagnosis):
+    further = f"further measurements: {'; '.join(x.measurements) or 'none were needed'}"
+    for text in (further, Reason.named(x.reason).__doc__, row.diagnosis):
         lines += textwrap.wrap(text or "", columns, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines) + "\n"

@@ -98,7 +98,9 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
         names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
         raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
     if not chosen:
-        op = attribute if isinstance(target, Op) else f"({attribute}, {attribute}_bwd)"
+        stem = attribute.removesuffix("_bwd").removesuffix("_fwd")
+        forward = f"{stem}_fwd" if hasattr(module, f"{stem}_fwd") else stem
+        op = attribute if isinstance(target, Op) else f"({forward}, {stem}_bwd)"
         raise Stop(
             Exit.USAGE,
             f"{name} has no inputs to verify it at: add a Spec to {module_name}, such as "
@@ -116,7 +118,7 @@ def _names_of_ops(module: ModuleType, specs: Sequence[Spec]) -> list[str]:
         or (isinstance(value, tuple | list) and any(isinstance(item, Spec) for item in value))
         or (callable(value) and getattr(value, "__module__", None) == module.__name__)
     ]
-    return [*(spec.name for spec in specs), *variables]
+    return list(dict.fromkeys([*(spec.name for spec in specs), *variables]))
 
 
 def _is_pair(op: Any, target: Any) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -23,7 +24,7 @@ latest: list[str] = [""]
 
 @pytest.fixture(autouse=True)
 def compiled_for_one_op(request: pytest.FixtureRequest) -> None:
-    """What JAX has compiled is let go when the tests of another op begin."""
+    """Frees what JAX has compiled when the tests of another op begin."""
     mark = request.node.get_closest_marker("xdist_group")
     if mark is not None and mark.args[0] != latest[0]:
         latest[0] = mark.args[0]
@@ -55,6 +56,12 @@ def doubled_bwd(x, dy):
 def by_powers(x):
     return x**3
 
+def spare_fwd(x):
+    return x, x
+
+def spare_bwd(x, dy):
+    return (dy,)
+
 net = pn.chain(first=pn.tanh, second=pn.sigmoid)
 
 right = oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("typical", (x,)),), reference=by_powers)
@@ -76,6 +83,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
+def report_in(folder: Path) -> dict[str, Any]:
+    """The JSON report in this folder."""
+    report: dict[str, Any] = json.loads((folder / "verification.json").read_text())
+    return report
+
+
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line in a folder of its own: its exit code, and what it wrote to stdout and stderr."""
@@ -94,7 +107,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without processes for each case, which take seconds to start: for tests of what is said, not of what an op may do."""
+    """Runs cases in this process, because worker processes take seconds to start: for tests of the command's output."""
     monkeypatch.setattr(options, "TIMEOUT", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 

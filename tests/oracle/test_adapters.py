@@ -1,4 +1,4 @@
-"""Rules that JAX, autograd and torch are given by hand: the right ones pass, the wrong ones are found and explained."""
+"""Functions with a rule of JAX, autograd or torch: right rules pass, wrong ones fail with their cause."""
 
 from __future__ import annotations
 
@@ -235,12 +235,13 @@ def test_a_function_of_torch_that_writes_to_its_argument() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"powr": 2}, "unexpected keyword argument 'powr'"), ({"w": X}, "multiple values for argument 'w'")]
+    ("options", "text"),
+    [({"powr": 2}, "unexpected keyword argument 'powr'"), ({"w": X}, "multiple values for argument 'w'")],
 )
-def test_wrong_options_name_the_function_of_torch(options: dict[str, Any], said: str) -> None:
+def test_wrong_options_name_the_function_of_torch(options: dict[str, Any], text: str) -> None:
     only = row(oracle.verify(by_torch(1.0), X, X, options=options), "")
     assert only.verdict is Verdict.ERROR
-    assert f"PowerOf.forward: got an {said}" in only.diagnosis or f"PowerOf.forward: {said}" in only.diagnosis
+    assert f"PowerOf.forward: got an {text}" in only.diagnosis or f"PowerOf.forward: {text}" in only.diagnosis
 
 
 @pytest.mark.parametrize("op", [np.sin, lambda x: x, 3, int, normal])

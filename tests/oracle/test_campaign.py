@@ -1,4 +1,4 @@
-"""Many verifications: in the order of the tasks, in other processes, whatever becomes of one of them."""
+"""Many verifications in worker processes: the rows have the order of the tasks, and a lost task disturbs no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user can do wrong on the command line: one clear line each, the documented exit code, the old reports whole."""
+"""Mistakes on the command line: each gives one clear line and the documented exit code, and changes no report."""
 
 from __future__ import annotations
 
@@ -85,7 +85,12 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
         ),
         ("verify :op", Exit.USAGE, r"cannot import : ValueError: .*"),
         ("verify own_ops:", Exit.USAGE, r"'own_ops:' names no op; write own_ops:OP"),
-        ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube.*\?"),
+        ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube\?"),
+        (
+            "verify own_ops:spare_bwd",
+            Exit.USAGE,
+            r"own_ops:spare_bwd has no inputs to verify it at: .* check = oracle\.Spec\(\(spare_fwd, spare_bwd\), .*",
+        ),
         ("verify own_ops:nq", Exit.USAGE, r"own_ops has no 'nq'"),
         (
             "verify own_ops:by_powers",
@@ -227,8 +232,8 @@ def test_control_c_is_one_line_and_no_process_is_left(tmp_path: Path, module: Mo
         assert process.stderr.readline() == "asleep\n"  # what an op prints is no output of the command
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=120)  # ends when no process holds the pipes any more
-    said = err.replace("asleep\n", "", 1)  # the other process may have come to it, too
-    assert (process.returncode, said) == (Exit.INTERRUPTED, "oracle: interrupted; the last reports are unchanged\n")
+    message = err.replace("asleep\n", "", 1)  # the other process may have come to it, too
+    assert (process.returncode, message) == (Exit.INTERRUPTED, "oracle: interrupted; the last reports are unchanged\n")
     assert texts(reports) == OLD
 
 

@@ -1,4 +1,4 @@
-"""What a report draws of a row: maps whose worst cell is the worst element, differences as they were taken, losses."""
+"""The data of the figures: the worst cell of a map holds the worst entry; step curves and losses are as measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said where something that `oracle` needs is not installed; and that nothing is loaded before it is used."""
+"""What `oracle` reports if a package that it needs is not installed; and that nothing is loaded before it is used."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def test_the_fixture_and_the_option_say_it(tmp_path: Path) -> None:
         )
         return done.returncode, done.stdout + done.stderr
 
-    code, said = run()
+    code, message = run()
     assert code == pytest.ExitCode.TESTS_FAILED
-    assert "1 passed, 1 error" in said
-    assert said.count(f"\nverify_gradient: {SAID.format('jax')}\n") == 1
+    assert "1 passed, 1 error" in message
+    assert message.count(f"\nverify_gradient: {SAID.format('jax')}\n") == 1
     assert run("--gradient-report", "x") == (
         pytest.ExitCode.USAGE_ERROR,
         f"ERROR: --gradient-report: {SAID.format('jax')}\n\n",

@@ -1,4 +1,4 @@
-"""What a run has found, on the disk: read back to the last bit, whatever else the file holds."""
+"""The journal: rows are read back to the last bit, and other lines in the file do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plugin, in a pytest of its own: what a test suite of someone else's sees."""
+"""The plugin inside a pytest of its own, as a user's test suite runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what a Spec refuses, flags that mean something, and draws that a name reproduces."""
+"""Specs: errors of wrong ones, flags that have a meaning, and draws that are reproduced by their names."""
 
 from __future__ import annotations
 
@@ -118,17 +118,17 @@ def test_away_from_gives_up_by_name() -> None:
 
 
 def test_structure_goes_through_pick_and_numbers_do_not() -> None:
-    asked: list[tuple[int, int]] = []
+    picked: list[tuple[int, int]] = []
 
     def lowest(low: int, high: int) -> int:
-        asked.append((low, high))
+        picked.append((low, high))
         return low
 
     draw = Draw("structure", pick=lowest)
     assert draw.choice(["first", "second", "third"]) == "first"
     assert draw.between(2, 7) == 2
     assert draw.shape(1, 3, 5) == (1,)
-    assert asked == [(0, 2), (2, 7), (1, 3), (1, 5)]
+    assert picked == [(0, 2), (2, 7), (1, 3), (1, 5)]
     np.testing.assert_array_equal(draw.normal(3), Draw("structure").normal(3))
 
 

@@ -1,4 +1,4 @@
-"""Gradients that come in a file: right ones pass, wrong ones get the same verdicts and causes as a wrong pullback."""
+"""Gradients from a file: right ones pass; wrong ones get the same verdicts and causes as a wrong backward pass."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ CAUSES: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_wrong_gradients_get_their_causes(cause: str) -> None:
-    change, parameter, said = CAUSES[cause]
+    change, parameter, message = CAUSES[cause]
     saved = changed(port(pn.affine, (PARAMS, X), DY), change)
     result = vectors.compare(pn.affine, PARAMS, X, **saved, reference=AFFINE)
     accused = [r for r in result.rows if not r.passed]
     assert {r.parameter for r in accused} == {parameter}, result
-    assert any(said in r.diagnosis for r in accused), result
+    assert any(message in r.diagnosis for r in accused), result
 
 
 def test_the_numbers_shown_are_those_of_the_port() -> None:
@@ -157,7 +157,7 @@ def test_where_rounding_is_larger_the_port_may_round_so_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "exception", "said"),
+    ("changes", "exception", "message"),
     [
         ({"dy": DY.T}, ValueError, r"dy of dense must be floats of shape \(5, 3\), got float64 of shape \(3, 5\)"),
         ({"dy": np.ones((5, 3), int)}, ValueError, r"dy of dense must be floats of shape \(5, 3\), got int64"),
@@ -168,9 +168,9 @@ def test_where_rounding_is_larger_the_port_may_round_so_too() -> None:
         ({"cotangents": [PARAMS["w"], X]}, TypeError, "cotangents must be a tuple with one for each argument, got list"),
     ],
 )
-def test_what_cannot_be_compared(changes: dict[str, Any], exception: type[Exception], said: str) -> None:
+def test_what_cannot_be_compared(changes: dict[str, Any], exception: type[Exception], message: str) -> None:
     given = {"dy": DY, "cotangents": (PARAMS["w"], X), **changes}
-    with pytest.raises(exception, match=f"compare: {said}"):
+    with pytest.raises(exception, match=f"compare: {message}"):
         vectors.compare(dense(), PARAMS["w"], X, **given)
 
 
@@ -193,7 +193,7 @@ def test_files_keep_trees_and_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tree", "exception", "said"),
+    ("tree", "exception", "message"),
     [
         ([X], TypeError, "params must be an array or a dict of arrays, got list"),
         ({"w": None}, TypeError, "params.w must be an array or a dict of arrays, got NoneType"),
@@ -201,8 +201,8 @@ def test_files_keep_trees_and_bits(tmp_path: Path) -> None:
         ({1: X}, ValueError, "a name in params must be a string without dots, got 1"),
     ],
 )
-def test_what_is_not_written(tmp_path: Path, tree: Any, exception: type[Exception], said: str) -> None:
-    with pytest.raises(exception, match=f"write: {said}"):
+def test_what_is_not_written(tmp_path: Path, tree: Any, exception: type[Exception], message: str) -> None:
+    with pytest.raises(exception, match=f"write: {message}"):
         vectors.write(tmp_path / "port.npz", params=tree)
     assert not list(tmp_path.iterdir())
 
@@ -269,7 +269,7 @@ def test_no_memory_is_taken_for_what_a_header_promises(tmp_path: Path, shape: st
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (bomb, "x is no array of numbers"),
         (lone_bomb, "not a zip file"),
@@ -281,10 +281,10 @@ def test_no_memory_is_taken_for_what_a_header_promises(tmp_path: Path, shape: st
         (array_and_folder, "params.w is in params, which is an array"),
     ],
 )
-def test_nothing_else_is_read(tmp_path: Path, spoil: Any, said: str) -> None:
+def test_nothing_else_is_read(tmp_path: Path, spoil: Any, message: str) -> None:
     path = tmp_path / "port.npz"
     spoil(path)
-    with pytest.raises(ValueError, match=rf"read: .*port.npz must be an npz file of arrays of numbers: .*{said}"):
+    with pytest.raises(ValueError, match=rf"read: .*port.npz must be an npz file of arrays of numbers: .*{message}"):
         vectors.read(path)
 
 

@@ -1,10 +1,9 @@
-"""Failures as programs: arguments to the last bit, no code in their file, folders in which nobody else's files are lost."""
+"""Failures as programs: they hold the arguments exact to the last bit, and the file of arrays holds no code."""
 
 from __future__ import annotations
 
 import enum
 import io
-import re
 import shlex
 import shutil
 import subprocess
@@ -22,10 +21,9 @@ import pytest
 import purenet as pn
 from oracle import Flag
 from oracle.cli.main import Exit
-from oracle.counterexamples import folder as failures
 from oracle.counterexamples import program as repro
 from oracle.counterexamples import shrink
-from oracle.counterexamples.folder import folder_name, prune, write, written_by
+from oracle.counterexamples.folder import write
 from oracle.counterexamples.program import Words
 from oracle.running.campaign import Task
 from tests.oracle.conftest import Module, Run, environment
@@ -325,101 +323,3 @@ def test_what_is_only_printed_needs_no_program(run: Run, module: Module, tmp_pat
     module("bad_ops", BAD)
     assert run("verify", "bad_ops:prints", "--jobs", 1)[0] == Exit.FAIL
     assert not (tmp_path / "reports" / "failures").exists()
-
-
-# ---------------------------------------------------------------------------------------------- folders
-
-
-@pytest.mark.parametrize(
-    ("op", "case", "dtype", "name"),
-    [
-        ("relu", "two dimensions", "float64", "relu-two_dimensions"),
-        ("relu", "two dimensions", "float16", "relu-two_dimensions-float16"),
-        ("chain(first, second)", "a", "float64", r"chain\(first,_second\)-a-[0-9a-f]{8}"),
-        ("total", "fuzz", "float64", "total-fuzz"),
-        ("op", "../../x", "float64", r"op-\.\._\.\._x-[0-9a-f]{8}"),
-        ("op", "a/b", "float64", r"op-a_b-[0-9a-f]{8}"),
-        ("con", "", "float64", r"_con-[0-9a-f]{8}"),
-        ("NUL.x", "a", "float64", r"_NUL\.x-a-[0-9a-f]{8}"),
-        ("op", "x" * 300, "float64", r"op-x{97}-[0-9a-f]{8}"),
-        ("op", "ends with a dot.", "float64", r"op-ends_with_a_dot-[0-9a-f]{8}"),
-        ("-rf", "", "float64", r"rf-[0-9a-f]{8}"),
-        ("\ud800", "\x1b", "float64", r"_-_-[0-9a-f]{8}"),
-        ("..", "", "float64", "[0-9a-f]{8}"),
-    ],
-)
-def test_a_folder_has_the_name_of_its_case_if_that_is_safe(op: str, case: str, dtype: str, name: str) -> None:
-    found = folder_name(op, case, dtype)
-    assert found == name or re.fullmatch(name, found), found
-
-
-def test_names_that_become_alike_stay_apart() -> None:
-    assert len({folder_name("op", case) for case in ("a/b", "a\\b", "a|b", "a_b", "a b", "a b.")}) == 6
-    assert folder_name("chain(a, b)", "c") != folder_name("chain(a,_b)", "c")
-    assert not any(" " in folder_name(op, "a b") for op in ("relu", "chain(first, second)"))
-
-
-FILES = {"repro.py": "print(1)\n", "inputs.npz": b"npz"}
-
-
-@pytest.mark.parametrize(
-    "touch",
-    [
-        lambda folder: (folder / "repro.py").write_text("mine"),
-        lambda folder: (folder / "repro.py").write_text((folder / "repro.py").read_text().replace("print(1)", "print(2)")),
-        lambda folder: (folder / "repro.py").write_text((folder / "repro.py").read_text() + "# mine\n"),
-        lambda folder: (folder / "repro.py").unlink(),
-        lambda folder: (folder / "inputs.npz").write_bytes(b"mine"),
-        lambda folder: (folder / "inputs.npz").unlink(),
-        lambda folder: (folder / "notes.txt").write_text("mine"),
-        lambda folder: (folder / "more").mkdir(),
-        lambda folder: ((folder / "inputs.npz").rename(folder.parent / "kept"), (folder / "inputs.npz").symlink_to("../kept")),
-        lambda folder: (folder.rename(folder.with_name("moved")), folder.symlink_to("moved")),
-    ],
-    ids=["replaced", "edited", "longer", "no program", "other inputs", "no inputs", "a file", "a folder", "a link", "linked"],
-)
-def test_what_anyone_has_touched_is_neither_removed_nor_replaced(tmp_path: Path, touch: Any) -> None:
-    folder = write(tmp_path, "op-case", FILES, "oracle verify op").parent
-    assert written_by(folder) == "oracle verify op"
-    touch(folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert written_by(folder) is None
-    prune(tmp_path, [], ["oracle verify op"])
-    again = write(tmp_path, "op-case", FILES, "oracle verify op")
-    assert again.parent.name == "op-case-2"
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    prune(tmp_path, [], ["oracle verify op"])
-    assert not again.parent.exists()
-
-
-def test_only_folders_of_the_same_cases_or_of_the_same_kind_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "file").write_text("mine")
-    one, two, fuzzed = (
-        write(tmp_path, name, FILES, command)
-        for name, command in (("one", "oracle verify one"), ("two", "oracle verify two"), ("one-fuzz", "oracle fuzz one"))
-    )
-    prune(tmp_path, [one], ["oracle verify one"])
-    prune(tmp_path / "absent", [], None)
-    assert one.exists()
-    prune(tmp_path, [], ["oracle verify one"])
-    assert (one.parent.exists(), two.exists(), fuzzed.exists()) == (False, True, True)
-    (two.parent / "__pycache__").mkdir()  # someone has imported it
-    prune(tmp_path, [], None)
-    assert (two.exists(), fuzzed.exists()) == (False, True)
-    assert (tmp_path / "mine").exists()
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_a_case_that_fails_no_longer_has_no_folder(run: Run, module: Module, tmp_path: Path) -> None:
-    module("wrong_layers", WRONG)
-    run("verify", "wrong_layers:plain")
-    root = tmp_path / "reports" / "failures"
-    assert len(list(root.iterdir())) == 2
-    module("wrong_layers", WRONG.replace("len(x) > 2", "len(x) > 99"))
-    sys.modules.pop("wrong_layers")
-    assert run("verify", "wrong_layers:plain", "--case", "with a function")[0] == Exit.PASS
-    assert [path.name for path in root.iterdir()] == [failures.folder_name("same", "../nine rows")]
-    assert run("verify", "wrong_layers:plain")[0] == Exit.PASS
-    assert list(root.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Random use: what is wrong somewhere is found, shrunk, and written as a program that shows it again."""
+"""Random uses: one that fails is found, shrunk, and written as a program that shows it again."""
 
 from __future__ import annotations
 
@@ -98,20 +98,20 @@ def test_bad_usage(run: Run, module: Module, arguments: list[str], code: Exit, m
 
 
 @pytest.mark.parametrize(
-    ("strategy", "said"),
+    ("strategy", "message"),
     [
         (lambda draw: ((draw.normal(2),), {"bogus": 1}), "TypeError"),
         (lambda draw: ((np.full(2, np.inf),), {}), "holds infinity"),
     ],
 )
 def test_a_strategy_that_draws_what_the_op_refuses_is_an_error(
-    strategy: Any, said: str, monkeypatch: pytest.MonkeyPatch
+    strategy: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=strategy)
     monkeypatch.setattr(campaign, "spec_of", lambda task: spec)
     outcome = search.fuzz(Task("", "relu", "", ""), 5, ("float64",))
     assert dict(outcome.verdicts) == {Verdict.ERROR: 1}
-    assert said in outcome.report
+    assert message in outcome.report
 
 
 def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +121,9 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
     good = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=lambda draw: ((draw.normal(2),), {}))
     bad = Spec(pn.tanh, cases=(Case("one", (np.ones(2),)),), strategy=broken)
     monkeypatch.setattr(campaign, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
-    told: list[search.Outcome] = []
-    lost, kept = search.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, told.append)
-    assert told == [lost, kept]
+    arrived: list[search.Outcome] = []
+    lost, kept = search.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, arrived.append)
+    assert arrived == [lost, kept]
     assert lost.verdicts == ((Verdict.ERROR, 1),)
     assert "RuntimeError: no idea" in lost.report
     assert sum(count for _, count in kept.verdicts) == 3
@@ -162,16 +162,16 @@ ends = oracle.Spec(
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "shown"),
+    ("name", "message", "shown"),
     [("square", "timed out after 4 s", "Timeout (0:00:04)!"), ("other", "exit code 1", "the process ended with 1")],
 )
 def test_a_use_that_gives_no_result_is_written_as_a_program(
-    run: Run, module: Module, tmp_path: Path, name: str, said: str, shown: str
+    run: Run, module: Module, tmp_path: Path, name: str, message: str, shown: str
 ) -> None:
     module("hanging_rows", HANGS_FOR_ROWS)
     code, out, _ = run("fuzz", f"hanging_rows:{name}", "relu", "--examples", 20, "--jobs", 2, "--timeout", 4)
     assert code == Exit.FAIL
-    assert f"ERROR  {name}: {said}" in out
+    assert f"ERROR  {name}: {message}" in out
     assert "1 ERROR" in out
     program = tmp_path / "reports" / "failures" / f"{name}-fuzz" / "repro.py"
     shown_again = subprocess.run(
