@@ -2,9 +2,9 @@
 
     python examples/compare_port.py
 
-`examples/port/layer_norm.c` is the port. `wrong.npz` beside it has what it was given (gamma, beta, x, dy) and what it returned
-(y and three gradients), in float32, and `mended.npz` the same of the mended port. Any language that can write a zip file can
-write such a one, and reading it executes nothing. No compiler is needed here.
+`examples/port/layer_norm.c` is the port. `wrong.npz` next to it has its inputs (gamma, beta, x, dy) and outputs (y and three
+gradients) in float32, and `mended.npz` has those of the corrected port. Any language that can write zip files can write such
+files, and reading one executes nothing. No compiler is needed here.
 """
 
 from __future__ import annotations

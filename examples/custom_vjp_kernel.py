@@ -2,9 +2,9 @@
 
     python examples/custom_vjp_kernel.py
 
-An RMSNorm as fused kernels have it: the forward pass keeps little, the backward pass computes the root again. Here it forgets
-the eps that stands under it. At ordinary inputs that is a millionth of the gradient; where a row is small, it is all of it,
-and where it is zero (padding), the gradient is NaN.
+An RMSNorm in the style of fused kernels: the forward pass saves little, and the backward pass computes the root again. Here it
+forgets the eps under the root. At ordinary inputs the error is a millionth of the gradient; in a row of small numbers it is as
+large as the gradient, and in a row of zeros (padding) the gradient is NaN.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ rms_norm.defvjp(rms_norm_fwd, rms_norm_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def mended(x, gamma, eps):
-    """The same kernel, with another rule."""
+    """The kernel with the corrected rule."""
     return rms_norm(x, gamma, eps)
 
 
@@ -62,7 +62,7 @@ mended.defvjp(rms_norm_fwd, mended_bwd)
 
 
 def reference(x, gamma, *, eps):
-    """What it should compute, in plain jax.numpy: the second witness differentiates this."""
+    """The same function in plain jax.numpy, which JAX differentiates as the reference."""
     return gamma * x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
 
 
@@ -76,7 +76,7 @@ def points():
 
 
 def accepted_by_jax(kernel, x, gamma, eps):
-    """Whether `check_grads`, in float64 and with its defaults, takes the rule for right."""
+    """Whether `check_grads` accepts the rule, in float64 and with its defaults."""
     with jax.enable_x64(True):
         try:
             check_grads(lambda x, gamma: kernel(x, gamma, eps), (x, gamma), order=1, modes=["rev"])

@@ -1,9 +1,9 @@
-"""A class with a mistake that the usual check lets pass: from `net.backward()` to a verdict in a few lines.
+"""A class with a mistake that the usual gradient check does not notice: from `net.backward()` to a verdict in a few lines.
 
     python examples/two_layer_class.py
 
-The net is written the way learners write it: weights and what the forward pass leaves behind are attributes, `backward` fills
-in `dW1`, `db1`, `dW2`, `db2`. Nothing in it knows of this package.
+The net is written as learners write it: the weights and the intermediate results of the forward pass are attributes, and
+`backward` sets `dW1`, `db1`, `dW2`, `db2`. Its code does not use this package.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TwoLayerNet:
 
 
 class MendedNet(TwoLayerNet):
-    """The same, mended: `sigmoid_grad` takes what went into the sigmoid, not what came out of it."""
+    """The corrected net: `sigmoid_grad` gets the argument of the sigmoid instead of its value."""
 
     def slope(self):
         return sigmoid_grad(self.a1)
@@ -69,7 +69,7 @@ class MendedNet(TwoLayerNet):
 
 
 def mean_differences(net, x, t, h=1e-4):
-    """By parameter, as every tutorial has it."""
+    """The mean difference of each parameter, as in most tutorials."""
     net.forward(x, t)
     net.backward()
     found = {}
@@ -88,8 +88,8 @@ def mean_differences(net, x, t, h=1e-4):
     return found
 
 
-# The pair: what is differentiated goes in as an argument, the data by keyword. Each forward pass gets a net of its own, since
-# a net remembers what `backward` needs: it is the residuals.
+# The pair: the weights are arguments, because they are differentiated, and the data are keywords. Each forward pass makes a
+# net of its own, because a net stores the results that `backward` needs: the net is the residuals.
 
 
 def pair_of(net_class):
@@ -110,7 +110,7 @@ def params_of(net):
     return {name: getattr(net, name) for name in PARAMETERS}
 
 
-# Where the table accuses all that is behind one step, that step is verified alone.
+# If the table shows that all gradients behind one step are wrong, verify that step by itself.
 
 
 def hidden_layer(a1):

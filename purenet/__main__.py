@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a net",
-        description="Train a net. What is not said, a recipe says, or the checkpoint that --resume names.",
+        description="Train a net. Options that are not given come from its recipe, or from the checkpoint of --resume.",
         epilog=EXIT,
         formatter_class=raw,
     )

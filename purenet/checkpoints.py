@@ -69,7 +69,7 @@ def save(path: FilePath, state: State, about: Mapping[str, Any]) -> None:
 
 
 def read_about(path: FilePath) -> dict[str, Any]:
-    """What was said of the state when it was saved.
+    """The `about` of the state in a file.
 
     Errors: OSError where the file cannot be read; ValueError where it is no whole checkpoint of this format.
     """

@@ -112,8 +112,8 @@ def precision(
     >>> pn.metrics.precision([0, 1, 1, 1], [0, 0, 1, 1], average="none").round(4)
     array([1.    , 0.6667])
     """
-    right, said, true = _hits("precision", predicted, labels, classes)
-    return _averaged("precision", right, said, average, zero_division, said, true)
+    right, guessed, true = _hits("precision", predicted, labels, classes)
+    return _averaged("precision", right, guessed, average, zero_division, guessed, true)
 
 
 def recall(
@@ -130,8 +130,8 @@ def recall(
     >>> pn.metrics.recall([0, 1, 1, 1], [0, 0, 1, 1], average="none")
     array([0.5, 1. ])
     """
-    right, said, true = _hits("recall", predicted, labels, classes)
-    return _averaged("recall", right, true, average, zero_division, said, true)
+    right, guessed, true = _hits("recall", predicted, labels, classes)
+    return _averaged("recall", right, true, average, zero_division, guessed, true)
 
 
 def f1_score(
@@ -147,8 +147,8 @@ def f1_score(
     >>> pn.metrics.f1_score([0, 1, 1, 1], [0, 0, 1, 1], average="none").round(4)
     array([0.6667, 0.8   ])
     """
-    right, said, true = _hits("f1_score", predicted, labels, classes)
-    return _averaged("f1_score", 2 * right, said + true, average, zero_division, said, true)
+    right, guessed, true = _hits("f1_score", predicted, labels, classes)
+    return _averaged("f1_score", 2 * right, guessed + true, average, zero_division, guessed, true)
 
 
 def intersection_over_union(
@@ -164,8 +164,8 @@ def intersection_over_union(
     >>> pn.metrics.intersection_over_union([[0, 1], [1, 1]], [[0, 0], [1, 1]], average="none").round(4)
     array([0.5   , 0.6667])
     """
-    right, said, true = _hits("intersection_over_union", predicted, labels, classes)
-    return _averaged("intersection_over_union", right, said + true - right, average, zero_division, said, true)
+    right, guessed, true = _hits("intersection_over_union", predicted, labels, classes)
+    return _averaged("intersection_over_union", right, guessed + true - right, average, zero_division, guessed, true)
 
 
 @_QUIET
@@ -282,18 +282,18 @@ def _confusion(op: str, predicted: Any, labels: Any, classes: int | None) -> Arr
     classes = int(classes)  # the square of a uint8 might not be one
     for name, array in arrays.items():
         _check_range(op, name, array, classes)
-    said, true = (array.astype(np.intp).ravel() for array in arrays.values())
-    return np.bincount(true * classes + said, minlength=classes**2).reshape(classes, classes)
+    guessed, true = (array.astype(np.intp).ravel() for array in arrays.values())
+    return np.bincount(true * classes + guessed, minlength=classes**2).reshape(classes, classes)
 
 
 def _hits(op: str, predicted: Any, labels: Any, classes: int | None) -> tuple[Array, Array, Array]:
-    """How often each class was predicted rightly, was predicted, and was a label."""
+    """The numbers of right predictions, of predictions and of labels of each class."""
     counts = _confusion(op, predicted, labels, classes)
     return np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
 
 
-def _averaged(op: str, parts: Array, wholes: Array, average: str, zero_division: float, said: Array, true: Array) -> Any:
-    """The ratios of the classes, or their average; `said` and `true` count predictions and labels."""
+def _averaged(op: str, parts: Array, wholes: Array, average: str, zero_division: float, guessed: Array, true: Array) -> Any:
+    """The ratios of the classes, or their average; `guessed` and `true` count predictions and labels."""
     choice(op, "average", average, AVERAGES)
     undefined = number(op, "zero_division", zero_division, low=0, high=1)
     if average == "none":
@@ -302,7 +302,7 @@ def _averaged(op: str, parts: Array, wholes: Array, average: str, zero_division:
         return float("nan")
     if average == "micro":
         return float(_ratios(parts.sum(), wholes.sum(), undefined))
-    return float(np.average(_ratios(parts, wholes, undefined), weights=said + true > 0 if average == "macro" else true))
+    return float(np.average(_ratios(parts, wholes, undefined), weights=guessed + true > 0 if average == "macro" else true))
 
 
 def _ratios(parts: Any, wholes: Any, undefined: float) -> Array:

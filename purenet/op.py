@@ -348,13 +348,13 @@ def boolean(op: str, name: str, value: Any) -> bool:
 
 
 def sign(error: TypeError | ValueError, name: str, inner: str = "") -> None:
-    """Let the message begin with the name of the op that was called, whichever shared core or part has raised it.
+    """Let the message begin with the name of the op that was called, even if a shared core or a part has raised the error.
 
-    The name of the part, if it is `inner`, is left out: a chain in a block has none that its users know.
+    The name of the part, if it is `inner`, is left out: users do not know the name of a chain inside a block.
     """
-    said = str(error).removeprefix(f"{inner}: ") if inner else str(error)
-    if len(error.args) == 1 and not said.startswith(f"{name}: "):
-        error.args = (f"{name}: {said}",)
+    message = str(error).removeprefix(f"{inner}: ") if inner else str(error)
+    if len(error.args) == 1 and not message.startswith(f"{name}: "):
+        error.args = (f"{name}: {message}",)
 
 
 def vjp(op: Op, *primals: Any, **options: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

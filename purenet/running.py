@@ -105,10 +105,10 @@ def prepare(settings: Settings) -> Run:
 
 def _prepared(settings: Settings, recipe: Recipe) -> Run:
     module = _module_of(settings.net)
-    told = checkpoints.read_about(settings.resume) if settings.resume else {}
-    if told and told.get("net") != settings.net:
-        raise ValueError(f"{settings.resume}: expected a checkpoint with net {settings.net}, found {told.get('net')}")
-    about = _about(settings, recipe, told)
+    stored = checkpoints.read_about(settings.resume) if settings.resume else {}
+    if stored and stored.get("net") != settings.net:
+        raise ValueError(f"{settings.resume}: expected a checkpoint with net {settings.net}, found {stored.get('net')}")
+    about = _about(settings, recipe, stored)
     dtype = np.dtype(about["dtype"])
     task = recipe.task_for(Setting(about["batch"], about["seed"], dtype, settings.data))
     about |= task.about
@@ -157,9 +157,9 @@ def _module_of(net: str) -> Any:
     return module
 
 
-def _about(settings: Settings, recipe: Recipe, told: dict[str, Any]) -> dict[str, Any]:
+def _about(settings: Settings, recipe: Recipe, stored: dict[str, Any]) -> dict[str, Any]:
     """Everything except the data that determines the bits of a run: the settings, or else the checkpoint's, or the recipe's."""
-    optimizer = settings.optimizer or told.get("optimizer", recipe.optimizer)
+    optimizer = settings.optimizer or stored.get("optimizer", recipe.optimizer)
     if optimizer not in optimizer_names():
         raise ValueError(f"there is no optimizer named {optimizer!r}; {nearest(str(optimizer), optimizer_names())}")
     defaults = {
@@ -172,7 +172,7 @@ def _about(settings: Settings, recipe: Recipe, told: dict[str, Any]) -> dict[str
     about: dict[str, Any] = {"net": settings.net, "options": dict(recipe.options), "optimizer": optimizer, "clip": recipe.clip}
     for name, default in defaults.items():
         given = getattr(settings, name)
-        about[name] = told.get(name, default) if given is None else given
+        about[name] = stored.get(name, default) if given is None else given
         if type(about[name]) is not type(default):
             raise ValueError(f"{settings.resume}: expected {name} to be like {default}, found {about[name]!r}")
     return about
@@ -208,7 +208,7 @@ def run(prepared: Run, teller: Teller) -> Metrics:
     every = max(1, min(task.epoch, prepared.steps // 4))
     first = int(state.step)
     tests: Metrics | None = None
-    seen: list[Metrics] = []
+    recent: list[Metrics] = []
     saved = begun = time.perf_counter()
     try:
         for batch in islice(task.batches(state.key, first), prepared.steps - first):
@@ -217,7 +217,7 @@ def run(prepared: Run, teller: Teller) -> Metrics:
             tests = prepared.test(new) if number % every == 0 or number == prepared.steps else None
             rows.append(curves.row_of(number, metrics, tests))
             state = new
-            seen.append(metrics)
+            recent.append(metrics)
             teller.advance(metrics)
             now = time.perf_counter()
             if tests is not None or now - saved > SAVE_AFTER:
@@ -225,8 +225,8 @@ def run(prepared: Run, teller: Teller) -> Metrics:
                 saved = now
             if tests is not None:
                 rate = (number - first) * prepared.batch / (now - begun)
-                teller.write(_line(number, number / task.epoch, _mean(seen), tests, rate))
-                seen = []
+                teller.write(_line(number, number / task.epoch, _mean(recent), tests, rate))
+                recent = []
     except KeyboardInterrupt:
         _save(prepared, state)
         raise
@@ -237,14 +237,14 @@ def _save(prepared: Run, state: State) -> None:
     """Save the checkpoint and the metrics so far, unless no run could continue from this state."""
     if not all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(state.params)):
         raise NotFinite(int(state.step), "a parameter is not finite")
-    # The metrics come first: a run that continues drops rows after the step of the checkpoint, but could not add missing ones.
+    # The metrics are written first: a run that continues drops rows after the checkpoint's step, but cannot add missing ones.
     curves.write(prepared.checkpoint.with_suffix(".csv"), [row for row in prepared.rows if row["step"] <= int(state.step)])
     checkpoints.save(prepared.checkpoint, state, prepared.about)
 
 
-def _mean(seen: list[Metrics]) -> Metrics:
-    names = dict.fromkeys(name for metrics in seen for name in metrics)
-    return {name: float(np.mean([metrics[name] for metrics in seen if name in metrics])) for name in names}
+def _mean(recent: list[Metrics]) -> Metrics:
+    names = dict.fromkeys(name for metrics in recent for name in metrics)
+    return {name: float(np.mean([metrics[name] for metrics in recent if name in metrics])) for name in names}
 
 
 def _line(step: int, epoch: float, metrics: Metrics, tests: Metrics, rate: float) -> str:

@@ -172,7 +172,7 @@ def words(setting: Setting, *, window: int, negatives: int, least: int) -> Task:
 
 
 ALPHABET = "0123456789+ _"
-"""Of questions and answers; an answer begins with the last of these."""
+"""The characters of questions and answers; an answer begins with the last one."""
 
 
 def sums(setting: Setting, *, below: int, reverse: bool = True) -> Task:
@@ -193,10 +193,10 @@ def sums(setting: Setting, *, below: int, reverse: bool = True) -> Task:
     check_batch(setting.batch, part, "additions")
 
     def batch_of(chosen: Any) -> Batch:
-        asked, answered = questions[chosen], answers[chosen]
+        question, answer = questions[chosen], answers[chosen]
         return {
-            "net": {"encoder": {"ids": asked}, "decoder": {"ids": answered[:, :-1]}},
-            "loss": {"labels": answered[:, 1:]},
+            "net": {"encoder": {"ids": question}, "decoder": {"ids": answer[:, :-1]}},
+            "loss": {"labels": answer[:, 1:]},
         }
 
     return Task(

@@ -162,9 +162,9 @@ def label_accuracy(residuals: Residuals) -> float | None:
 
 
 def answer_accuracy(residuals: Residuals) -> float | None:
-    """The part of the sequences of labels in which each that counts got the highest score.
+    """The share of the sequences in which every label that counts got the highest score.
 
-    So many answers are right, too, when a decoder reads what it has said itself: up to a mistake it is the same.
+    A decoder that reads its own words gives as many right answers: before its first mistake, they are the words of the answer.
     """
     if (found := _right(residuals)) is None:
         return None
@@ -221,17 +221,17 @@ def make_step(
             loss, carry, residuals = _forward(goal, state, options)
             if not np.isfinite(loss):
                 raise NotFinite(number + 1, f"the loss is {loss}")
-            # Truncated backpropagation through time: what the next batch makes of the carry is not asked.
+            # Truncated backpropagation through time: no gradient comes from the next batch through the carry.
             dy = 1.0 if carry is None else (1.0, optree.tree_map(np.zeros_like, carry))
             (grads,) = goal.bwd(residuals, dy)
             updates, optimizer_state = update(grads, state.optimizer, state.params, value=loss)
             params = optree.tree_map(_moved, state.params, updates)
         statistics = dict(state.statistics)
         for path in normalized:
-            seen = _residuals_at(residuals, path)
+            of_batch = _residuals_at(residuals, path)
             name = "/".join(path)
-            so_far = statistics.get(name) or Statistics(np.zeros_like(seen.mean), np.ones_like(seen.var))
-            statistics[name] = update_running_statistics(so_far, seen, momentum=momentum)
+            so_far = statistics.get(name) or Statistics(np.zeros_like(of_batch.mean), np.ones_like(of_batch.var))
+            statistics[name] = update_running_statistics(so_far, of_batch, momentum=momentum)
         new = State(params, optimizer_state, statistics, state.key, np.asarray(number + 1, np.int64), carry)
         return new, _measured(measures, loss, residuals)
 
@@ -248,7 +248,7 @@ def _forward(goal: Op, state: State, options: Batch) -> tuple[Any, Tree, Residua
 
 
 def _moved(p: Array, u: Array) -> Array:
-    """A parameter after its update. The optimizer has just checked both, so that only what is uncommon is asked again."""
+    """A parameter after its update. The optimizer has just checked both, so only uncommon cases are checked again."""
     if type(p) is type(u) is np.ndarray and p.dtype == u.dtype and p.dtype.itemsize > 2 and p.shape == u.shape:
         return np.asarray(p + u)
     moved: Array = apply_updates(p, u)

@@ -35,7 +35,7 @@ class Axis(NamedTuple):
     low: int
     """The padding before the first entry."""
     high: int
-    """The padding after the last entry that was asked for; windows may end before it, or, in ceil_mode, behind it."""
+    """The requested padding after the last entry. Windows may end before the end of it or, with ceil_mode, behind it."""
 
     @property
     def extent(self) -> int:

@@ -24,7 +24,7 @@ class Initializer(Protocol):
 
 
 def scaled(op: str, name: str, x: Array, factor: float) -> Array:
-    """`x` times `factor`, which the argument `name` gave, in place: `x` is a sample nobody else has seen."""
+    """`x` times `factor`, which is the argument `name`; computed in place, because `x` is a new array."""
     with np.errstate(over="ignore"):
         rounded = np.asarray(factor).astype(x.dtype)
     if not np.isfinite(rounded):

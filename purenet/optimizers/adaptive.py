@@ -94,7 +94,7 @@ def rmsprop(
 ) -> GradientTransformation:
     """RMSProp: the gradient over the root of the average squared gradient.
 
-    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule is asked for count t - 1), and nu_0 = initial_scale:
+    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule gets the count t - 1), and nu_0 = initial_scale:
         nu_t = decay nu_{t-1} + (1 - decay) g_t^2          mu_t = decay mu_{t-1} + (1 - decay) g_t
         n = nu_t, if centered nu_t - mu_t^2;               with bias_correction both averages are divided by 1 - decay^t
         d = g_t / sqrt(n + eps),                           without eps_in_sqrt: g_t / (sqrt(n) + eps)

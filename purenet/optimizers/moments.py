@@ -51,7 +51,7 @@ def adam(
 ) -> GradientTransformation:
     """Adam: the average gradient over the root of the average squared gradient, both corrected for their start at zero.
 
-    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule is asked for count t - 1):
+    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule gets the count t - 1):
         mu_t = b1 mu_{t-1} + (1 - b1) g_t           m = mu_t / (1 - b1^t)
         nu_t = b2 nu_{t-1} + (1 - b2) g_t^2         n = nu_t / (1 - b2^t)
         u_t  = -a_t m / (sqrt(n + eps_root) + eps),  with epsilon_hat: eps / sqrt(1 - b2^t) in place of eps
@@ -243,7 +243,7 @@ def radam(
 def adamax(learning_rate: ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> GradientTransformation:
     """AdaMax: the average gradient over the largest gradient, which is forgotten slowly.
 
-    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule is asked for count t - 1):
+    Math, with the rate a_t of the t-th update, t = 1, 2, ... (a schedule gets the count t - 1):
         mu_t = b1 mu_{t-1} + (1 - b1) g_t
         nu_t = max(b2 nu_{t-1}, |g_t| + eps)
         u_t  = -a_t mu_t / (1 - b1^t) / nu_t

@@ -130,7 +130,7 @@ def by_rule(
     name: str = "learning_rate",
     low: float = 0.0,
 ) -> GradientTransformation:
-    """The optimizer with `rule_at(t, rate)` at the t-th update, t = 1, 2, ..., for which a schedule is asked for count t - 1.
+    """The optimizer with `rule_at(t, rate)` at the t-th update, t = 1, 2, ..., for which a schedule gets the count t - 1.
 
     Its state is a `kind`, a NamedTuple of count and, among others, these slots, of zeros unless `start` says otherwise.
     `read(params, t - 1)` are further trees of which the rule gets the leaves. A rate below `low` is an error.

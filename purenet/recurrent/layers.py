@@ -174,7 +174,7 @@ def _check_layer(op: str, part: str, layer: Any, *options: str) -> None:
 
 
 def by_part(op: str, name: str, tree: Any, parts: Iterable[str]) -> Mapping[str, Any]:
-    """`tree`, after it has been seen to be a dict with just these parts."""
+    """`tree`, which must be a dict with exactly these parts."""
     if not isinstance(tree, Mapping):
         raise TypeError(f"{op}: {name} must be a dict with {', '.join(parts)}, got {type(tree).__name__}")
     if set(tree) != set(parts):

@@ -98,11 +98,8 @@ def mask_not_applied(v: View) -> Iterator[str]:
     flows = should_be_zero & v.wrong
     if np.count_nonzero(flows) < 2 or should_be_zero.all():
         return
-    elsewhere = _description(v, ~should_be_zero)
-    if elsewhere:
-        yield (
-            f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)}); elsewhere {elsewhere}"
-        )
+    where = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)})"
+    yield from _confined(v, where, ~should_be_zero)
 
 
 def zero_where_it_should_not_be(v: View) -> Iterator[str]:
@@ -110,12 +107,8 @@ def zero_where_it_should_not_be(v: View) -> Iterator[str]:
     none = (v.ours == 0) & v.wrong
     if np.count_nonzero(none) < 2 or none.all():
         return
-    elsewhere = _description(v, ~none)
-    if elsewhere:
-        yield (
-            f"zero where it should not be: {v.name} is zero where the true gradient is not ({_where(v, none)}); "
-            f"elsewhere {elsewhere}"
-        )
+    where = f"zero where it should not be: {v.name} is zero where the true gradient is not ({_where(v, none)})"
+    yield from _confined(v, where, ~none)
 
 
 # ----------------------------------------------------------------------------------------------- along one axis
@@ -281,9 +274,11 @@ def _with_description(where: str, there: str) -> str:
     return f"{where}; there {there}" if there else where
 
 
-def _description(v: View, where: Array) -> str:
-    """`it is right`, or what `_mistake` says of these entries."""
-    return _mistake(v, where) or ("" if v.wrong[where].any() else RIGHT)
+def _confined(v: View, where: str, rest: Array) -> Iterator[str]:
+    """The sentence about a region, if the rest of the gradient is right, zero, or a multiple of the true one."""
+    elsewhere = _mistake(v, rest) or ("" if v.wrong[rest].any() else RIGHT)
+    if elsewhere:
+        yield f"{where}; elsewhere {elsewhere}"
 
 
 def _mistake(v: View, where: Array) -> str:
