@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.differences.one_sided import SHARP, OneSided, grows_on_one_side, is_diverging
+from oracle.differences.one_sided import OneSided, grows_on_one_side, is_diverging
 from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
 from oracle.differences.table import RMS_MULTIPLE, DifferenceTable, best_of
 from oracle.measures import EPSILON
@@ -34,6 +34,10 @@ UNRESOLVED = 2.0**-20
 # The elements that are displaced at once in the check at a very short step. With more, an error of one element is small
 # beside the sum over all of them; with fewer, the check costs an evaluation for fewer elements.
 TOGETHER = 32
+
+# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Over such a step
+# those of a smooth function differ by less. Smaller kinks are still found at the usual steps.
+SHARP = 2.0**-10
 
 VERY_SHORT_STEP = np.sqrt(EPSILON["float64"])
 """In units of the argument's size: a one-sided slope's curvature error and rounding noise are equal there."""

@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 from oracle.arrays import quiet
 from oracle.differences.richardson import NOISE_SAFETY, RATIO, between, most_certain, tableau
 
-__all__ = ["SHARP", "OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", "one_sided_slopes"]
+__all__ = ["OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", "one_sided_slopes"]
 
 Array = NDArray[Any]
 
 # The share of the larger slope by which the slopes of both sides of a kink differ, at least. The extrapolation of one-sided
 # slopes is good to about 1e-9: ten times less calls its errors kinks, and ten times more overlooks small kinks.
 JUMP = 1e-7
-
-# The share of a slope that counts as a change of it over a very short step, where noise is large. Over such steps a smooth
-# slope changes by less than this; a kink that is smaller is still found at the usual steps.
-SHARP = 2.0**-10
 
 
 class OneSided(NamedTuple):
@@ -87,7 +83,7 @@ def _grows_like_a_logarithm(slopes: Array, noise: Array) -> Array:
         return np.take_along_axis(table, np.clip(where, 0, table.shape[1] - 1), axis=1)[:, 0]
 
     with quiet():
-        resolved = (change > noise) & (change > SHARP * np.abs(slopes[:, 1:]))
+        resolved = change > noise
         resolved[:, :2] = False
         last = change.shape[1] - 1 - resolved[:, ::-1].argmax(axis=1)[:, None]
         one, two, three = (at(change, last - k) for k in (2, 1, 0))

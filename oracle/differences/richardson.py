@@ -33,16 +33,16 @@ __all__ = [
 
 Array = NDArray[Any]
 
-# The first step, in units of the argument's typical size. Doubled, the truncation error c8 h^8 of most functions exceeds the
-# rounding noise at h/64; halved, that noise is twice as large.
+# The first step, in units of the argument's typical size. Doubled, the truncation error of functions such as the sigmoid
+# exceeds the rounding noise, and they need further steps; halved, the rounding noise of every derivative doubles.
 FIRST_STEP = 0.125
 
-# The quotient of two neighbouring steps. With 2 the tableau needs twice as many steps to get as short; with 8 the last step
-# of the first four is 1/512 of the first, and its rounding noise is eight times as large.
+# The quotient of two neighbouring steps. With 2 the derivatives take half again as many evaluations, and a full sweep twice as
+# many; with 8 the fourth step is 1/512 of the first, and the error estimate of exp is seven times as large.
 RATIO = 4.0
 
-# The steps of one tableau, so that its last column is of order h^8. With 3 the truncation error is of order h^6, which
-# exceeds the noise of most functions; a fifth step multiplies the noise by four and gains nothing.
+# The steps of one tableau, so that the error of its last column is of order h^8. With 3 it is of order h^6: the error estimate
+# of exp is fourteen times as large. A fifth step costs a tenth more evaluations, and some error estimates become too small.
 LEVELS = 4
 
 # The shortest step of the usual control, in units of the element, or of the argument's size for an element at 0. An element
@@ -50,16 +50,16 @@ LEVELS = 4
 # noise already hides most slopes.
 SHORTEST_STEP = 2.0**-30
 
-# Multiples of the noise of a slope. A change below this is taken for noise: with 4 noise is taken for kinks, and with 16 the
-# kinks of outputs that are large are overlooked.
+# Multiples of the noise of a slope. A change below this counts as noise. With 4, a full sweep rejects the steps that resolve a
+# narrow bump, since their noise counts as a kink; with 16, kinks and errors of twice the size are overlooked.
 NOISE_SAFETY = 8.0
 
-# Multiples of two error estimates together. Two estimates that are further apart contradict each other: with 2 true estimates
-# do, since an error estimate is no strict bound; with 8 a slope over steps that are too long stays accepted.
+# Multiples of the sum of two error estimates, beyond which two estimates contradict each other. An error estimate is no strict
+# bound: with 2, entries of long steps are rejected that are right; with 8, wrong slopes over long steps stay accepted.
 CONTRADICTION = 4.0
 
-# The share of an entry's truncation error that is left, at least, one column further on. With less, two entries that agree by
-# chance have an error estimate near 0; with more, smooth functions lose digits.
+# The share of an entry's truncation error that is left, at least, one column further on. Without it, two entries that agree by
+# chance have an error estimate near 0; with 2^-8, that of exp is five times as large.
 LEAST_LEFT = 2.0**-12
 
 

@@ -341,6 +341,16 @@ def test_a_kink_at_a_tie_of_two_elements() -> None:
     assert sorted([estimate.left[0] / v[0], estimate.right[0] / v[0]]) == pytest.approx([0.0, 1.0])
 
 
+@pytest.mark.parametrize("power", [0.3, 0.6, 0.9, 1.1])
+def test_slopes_that_converge_slowly_or_not_at_all_are_no_kink(power: float) -> None:
+    """The slopes of |x|^1.1 approach 0 like h^0.1, those of |x|^0.9 grow like h^-0.1."""
+    x = np.array([0.0, 0.5])
+    evaluator = Evaluator(lambda x: np.abs(x) ** power, (x,), np.asarray(random_cotangent(x)))
+    for estimate in (first := differentiate(evaluator, 0), confirm(evaluator, 0, first, np.arange(2))):
+        assert not estimate.kink.any()
+        assert np.isinf(estimate.uncertainty[0])
+
+
 @pytest.mark.parametrize("sharpness", [1e2, 1e4, 1e6])
 def test_a_sharp_bend_is_no_kink(sharpness: float) -> None:
     x = np.array([0.0, 0.3 / sharpness, -2 / sharpness, 1.0])
