@@ -57,26 +57,32 @@ class Item:
 
 
 def items_of(spec: Spec) -> Iterator[Item]:
-    """Every case as it is, one in float32; planted errors in each parameter; and a wrong gradient at a special point."""
+    """Every case as it is, two in float32; planted errors in each parameter; and a wrong gradient at a special point."""
     for case in spec.cases:
         yield _item(spec, case)
-    smooth = next((case for case in spec.cases if not case.flags & NOT_SMOOTH), None)
-    if smooth is None:
-        return
-    right = _item(spec, smooth)
-    tree: Any = right.primals
-    narrow: Any = optree.tree_map(lambda a: np.asarray(a, np.float32), tree)
-    yield replace(right, name=f"{right.name}, in float32", primals=narrow)
+    smooth = [case for case in spec.cases if not case.flags & NOT_SMOOTH][:1]
+    zero = [case for case in spec.cases if Flag.ZERO_GRADIENT in case.flags][:1]
+    for case in smooth + zero:
+        item = _item(spec, case)
+        yield replace(
+            item, name=f"{item.name}, in float32", primals=_changed(item.primals, lambda a: np.asarray(a, np.float32))
+        )
     for number, (case, i, leaf, gradient) in enumerate(parameters(spec)):
         if number == PARAMETERS:
             break
         for what, index, error in _errors(gradient):
             name, op = f"{spec.name} / {case.name}: {what} of {leaf.path}", plant(spec.op, i, index, 1 + error)
             yield replace(_item(spec, case), name=name, right=False, make=_same(op))
-    ones: Any = optree.tree_map(lambda a: np.where(a < 0, -1.0, 1.0), tree)
-    yield replace(right, name=f"{right.name}, at ones", primals=ones)
-    wrong = _same(_times_squares(spec.op))
-    yield replace(right, name=f"{right.name}: times x**2, at ones", right=False, make=wrong, primals=ones)
+    for case in smooth:
+        item = _item(spec, case)
+        ones = _changed(item.primals, lambda a: np.where(a < 0, -1.0, 1.0))
+        yield replace(item, name=f"{item.name}, at ones", primals=ones)
+        wrong = _same(_times_squares(spec.op))
+        yield replace(item, name=f"{item.name}: times x**2, at ones", right=False, make=wrong, primals=ones)
+
+
+def _changed(primals: Any, change: Callable[[Array], Array]) -> Any:
+    return optree.tree_map(change, primals)
 
 
 def _item(spec: Spec, case: Case) -> Item:
