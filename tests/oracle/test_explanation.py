@@ -86,7 +86,7 @@ def test_an_explanation_in_words() -> None:
     assert lines[0] == "cube / x: FAIL, because: the backward pass is wrong"
     assert lines[1] == "  entry x[2], which used most of its error budget"
     assert next(line.split()[-3:] for line in lines[2:5]) == ["your", "backward", "pass"]
-    assert "    gradient and differences  DIFFER  error " in text
+    assert "    gradient and differences   DIFFER  error " in text
     assert "    differences and reference  agree   error " in text
     assert all(len(line) <= 80 for line in lines)
     assert "further measurements: a full sweep of the steps for 1 doubtful entry" in text
