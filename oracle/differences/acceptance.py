@@ -17,6 +17,7 @@ from oracle.differences.table import RMS_MULTIPLE, DifferenceTable, best_of
 from oracle.measures import EPSILON
 
 __all__ = [
+    "SHARP",
     "UNRESOLVED",
     "checked_at_very_short_step",
     "consistent_with_shorter_steps",

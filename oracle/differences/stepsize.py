@@ -85,7 +85,7 @@ def _take_first_steps(table: DifferenceTable) -> Array:
     rows = rows[~((table.central == 0) & (table.forward == 0)).all(axis=1)]
     for _ in range(LEVELS - 2):
         table.take_step(rows)
-    return rows
+    return np.asarray(rows)
 
 
 def _take_steps_that_gain(table: DifferenceTable, active: Array) -> tuple[Extrapolated, OneSided]:

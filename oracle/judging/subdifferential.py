@@ -16,7 +16,7 @@ import numpy as np
 import optree
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, size_of, unvector, vector
-from oracle.differences.one_sided import SHARP
+from oracle.differences.acceptance import SHARP
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array
 from oracle.subject import Subject

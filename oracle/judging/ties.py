@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from oracle.differences.acceptance import SHARP
 from oracle.differences.directional import slope_along
 from oracle.differences.evaluation import Evaluator
-from oracle.differences.one_sided import SHARP
 from oracle.judging.comparison import ratio
 from oracle.judging.error_budget import truncation_and_noise
 from oracle.judging.evidence import Array, Evidence
