@@ -80,13 +80,17 @@ def seek(there: Measurements, i: int) -> OtherPoint | None:
         evaluator = there.point.evaluator
         x, ours = evaluator.origin[i].reshape(-1), there.point.gradients[i]
         generator = np.random.default_rng([there.plan.seed, i, x.size])
-        direction = generator.choice([-1.0, 1.0], x.size) * np.maximum(np.abs(x), size_of(x))
-        sizes = np.abs(ours * direction)
-        usual = np.median(sizes[sizes > 0]) if sizes.any() else 0.0
+        sizes = np.maximum(np.abs(x), size_of(x))
+        shares = np.abs(ours * sizes)
+        usual = np.median(shares[shares > 0]) if shares.any() else 0.0
         with np.errstate(invalid="ignore", divide="ignore"):
-            direction = np.where(sizes > usual, direction * usual / sizes, direction)  # or one entry hides all others
-        terms = ours * direction
-        slope = slope_along(evaluator, i, np.arange(x.size), direction, NEAR)
+            sizes = np.where(shares > usual, sizes * usual / shares, sizes)  # or one entry hides all others
+        for _ in range(2):  # where the slopes of several outputs cancel along one direction, that counts as a kink
+            direction = generator.choice([-1.0, 1.0], x.size) * sizes
+            terms = ours * direction
+            slope = slope_along(evaluator, i, np.arange(x.size), direction, NEAR)
+            if slope is not None:
+                break
         if slope is None or not abs(terms.sum() - slope[0]) > GROSS * np.abs(terms).sum() + truncation_and_noise(slope[1]):
             return None
         evidence = settled(there, i)

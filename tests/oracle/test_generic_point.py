@@ -39,6 +39,26 @@ def test_a_wrong_term_at_zeros_is_found() -> None:
     assert diagnoses(elementwise(lambda x: x**3 + x, lambda x: 1 + 3 * x**2), np.zeros(3)) == {}
 
 
+def test_an_error_is_found_where_the_slopes_along_one_direction_cancel() -> None:
+    """Along one of the two directions the slopes of several outputs nearly cancel, which is no kink."""
+
+    def product_fwd(x: Any) -> Any:
+        a, b = np.split(x, 2)
+        return a * b, (a.copy(), b.copy())
+
+    def product_bwd(r: Any, dy: Any) -> Any:
+        return (np.concatenate([dy * r[1], dy * r[0]]),)
+
+    def wrong_bwd(r: Any, dy: Any) -> Any:
+        return (product_bwd(r, dy)[0] * np.concatenate(r) ** 2,)
+
+    generator = np.random.default_rng(0)
+    for size in (2, 4, 6, 12) * 4:
+        x = generator.choice([-1.0, 1.0], size)
+        assert diagnoses((product_fwd, product_bwd), x) == {}
+        assert diagnoses((product_fwd, wrong_bwd), x)["x"].startswith(SPECIAL)
+
+
 def test_exchanged_gradients_of_equal_arguments_are_found() -> None:
     x = normal(3)
     product = (lambda a, b: (a * b, (a, b)), lambda r, dy: (dy * r[0], dy * r[1]))
