@@ -16,7 +16,7 @@ from oracle.differences.acceptance import (
     sharp_bends,
 )
 from oracle.differences.one_sided import OneSided
-from oracle.differences.richardson import LEVELS, SHORTEST_STEP, between
+from oracle.differences.richardson import LEVELS, SHORTEST_STEP, Extrapolated, between
 from oracle.differences.table import DifferenceTable, best_of, sides_of
 from oracle.measures import EPSILON
 
@@ -68,36 +68,49 @@ def sweep_steps(steps: Array) -> Array:
 
 
 def shrink_steps(table: DifferenceTable) -> Derivatives:
-    """Derivatives by Richardson extrapolation, each with as many steps as make its error estimate smaller.
-
-    All rows get the steps of one tableau. A row gets a further step while its error estimate is neither small nor mostly
-    noise, or while the slopes of its two sides differ. Two steps in a row that gain nothing end the first of these.
-    """
-    unrestricted = np.zeros(len(table.steps), dtype=bool)
-    active = np.arange(len(table.steps))
-    idle = np.zeros(len(table.steps), dtype=int)
+    """Derivatives by Richardson extrapolation, each with as many steps as make its error estimate smaller; then checked."""
     with quiet():
-        table.take_step(active)
-        table.take_step(active)
-        active = active[~((table.central == 0) & (table.forward == 0)).all(axis=1)]  # neither of two steps changes a value
-        for _ in range(LEVELS - 2):
-            table.take_step(active)
-        best = best_of(table, unrestricted)
-        while True:
-            unsure = ~(best.uncertainty <= TARGET * np.abs(best.value)) & ~(best.noise > best.uncertainty / 2)
-            sides = sides_of(table, unrestricted)
-            wanted = ((unsure & (idle < 2)) | sides.suspected) & (table.next_steps() > table.shortest)
-            active = active[wanted[active]]
-            if not active.size:
-                break
-            table.take_step(active)
-            before, best = best, best_of(table, unrestricted)
-            gained = (best.uncertainty < between(0, 0.5) * before.uncertainty) | ~np.isfinite(best.uncertainty)
-            idle[active] = np.where(gained[active], 0, idle[active] + 1)
+        best, sides = _take_steps_that_gain(table, _take_first_steps(table))
         value, uncertainty = consistent_with_shorter_steps(table, best.value, best.uncertainty)
-        value, uncertainty = one_side_of_kink(table, sides, unrestricted, value, uncertainty)
+        value, uncertainty = one_side_of_kink(table, sides, _none(table), value, uncertainty)
         uncertainty, kinked = checked_at_very_short_step(table, value, uncertainty)
         return _accepted(table, value, uncertainty, sides, kinked)
+
+
+def _take_first_steps(table: DifferenceTable) -> Array:
+    """Take the steps of one tableau, and return the rows that have all of them: two steps that change nothing are enough."""
+    rows = np.arange(len(table.steps))
+    table.take_step(rows)
+    table.take_step(rows)
+    rows = rows[~((table.central == 0) & (table.forward == 0)).all(axis=1)]
+    for _ in range(LEVELS - 2):
+        table.take_step(rows)
+    return np.asarray(rows)
+
+
+def _take_steps_that_gain(table: DifferenceTable, active: Array) -> tuple[Extrapolated, OneSided]:
+    """Take further steps of the rows `active`, and return the limits of all rows and their slopes of both sides.
+
+    A row gets a further step while its error estimate is neither small nor mostly noise, until two steps in a row gain
+    nothing; and while the slopes of its two sides differ.
+    """
+    idle = np.zeros(len(table.steps), dtype=int)
+    best, sides = best_of(table, _none(table)), sides_of(table, _none(table))
+    while True:
+        unsure = ~(best.uncertainty <= TARGET * np.abs(best.value)) & ~(best.noise > best.uncertainty / 2)
+        wanted = ((unsure & (idle < 2)) | sides.suspected) & (table.next_steps() > table.shortest)
+        active = active[wanted[active]]
+        if not active.size:
+            return best, sides
+        table.take_step(active)
+        before, best, sides = best, best_of(table, _none(table)), sides_of(table, _none(table))
+        gained = (best.uncertainty < between(0, 0.5) * before.uncertainty) | ~np.isfinite(best.uncertainty)
+        idle[active] = np.where(gained[active], 0, idle[active] + 1)
+
+
+def _none(table: DifferenceTable) -> Array:
+    """No row is restricted to entries that shorter steps do not contradict."""
+    return np.zeros(len(table.steps), dtype=bool)
 
 
 def full_sweep(table: DifferenceTable, at_zero: Array) -> Derivatives:
