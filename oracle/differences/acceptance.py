@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oracle.differences.one_sided import OneSided, grows_on_one_side, is_diverging
 from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
-from oracle.differences.table import RMS_MULTIPLE, DifferenceTable, best_of
+from oracle.differences.table import RMS_MULTIPLE, VERY_SHORT, VERY_SHORT_AT_ZERO, DifferenceTable, best_of
 from oracle.measures import EPSILON
 
 __all__ = [
@@ -130,15 +130,14 @@ def _checked_together(table: DifferenceTable, rows: Array, steps: Array, value: 
 def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
     """The rows in which what looks like a kink is a sharp bend, or a jump of the value: there is no derivative to accept.
 
-    A bend that is sharper than the shortest step of the table disappears at far shorter steps, of which three are tried. At a
-    jump of the value the one-sided slopes grow without limit.
+    A bend that is sharper than the shortest step of the table disappears at far shorter steps. At a jump of the value the
+    one-sided slopes grow without limit.
     """
     noise = table.noise
     bends = sides.suspected & (grows_on_one_side(table.forward, noise) | grows_on_one_side(table.backward, noise))
     jump = np.abs(sides.right - sides.left)
     left = np.flatnonzero(sides.confirmed)
-    eps = EPSILON["float64"]
-    for share in (np.sqrt(eps), eps, eps**2):
+    for share in (VERY_SHORT, VERY_SHORT_AT_ZERO):
         if not left.size:
             break
         short = table.slopes(left, share * table.shortest[left])

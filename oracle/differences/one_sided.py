@@ -17,10 +17,6 @@ __all__ = ["OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", 
 
 Array = NDArray[Any]
 
-# The share of the larger slope by which the slopes of both sides of a kink differ, at least. The extrapolation of one-sided
-# slopes is good to about 1e-9: ten times less calls its errors kinks, and ten times more overlooks small kinks.
-JUMP = 1e-7
-
 
 class OneSided(NamedTuple):
     """The extrapolated slopes of both sides, and whether they differ."""
@@ -48,8 +44,7 @@ def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consist
     resolves = np.abs(jump)[:, None] > NOISE_SAFETY * noise
     shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
     jump_there = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
-    size = np.maximum(np.abs(left), np.abs(right))
-    suspected = np.abs(jump) > NOISE_SAFETY * (above + below) + JUMP * size
+    suspected = np.abs(jump) > NOISE_SAFETY * (above + below)
     confirmed = suspected & (np.abs(jump_there - jump) < between(0, 1) * np.abs(jump))
     return OneSided(suspected, confirmed, left, right, above + below)
 

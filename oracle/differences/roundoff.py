@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, SHORTEST_STEP
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
 from oracle.measures import EPSILON
 
 __all__ = ["TABLES", "Point", "output_noise"]
@@ -28,6 +28,10 @@ ORDER = 4
 # The difference tables of one measurement. A single one may miss the noise of a function that computes in float32: its values
 # can be equally rounded at all points. More cost 12 evaluations each.
 TABLES = 3
+
+# The spacing of the points of a shorter table, in units of each element. Larger, the bending of a function near a value of 0,
+# such as a variance of equal entries, counts as noise; smaller, float64 values are equal at neighbouring points.
+SHORT_SPACING = 2.0**-36
 
 # Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
 # table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
@@ -65,7 +69,7 @@ def output_noise(point: Point) -> tuple[Array, bool]:
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
         for at_zero in (1.0, EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
             if (noise > MUCH_NOISE * one_ulp).any():
-                shorter, repeats = _table_noise(point, SHORTEST_STEP, at_zero)
+                shorter, repeats = _table_noise(point, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
         half_step, quantized = _quantization(point)
         return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
@@ -75,11 +79,11 @@ def _quantization(point: Point) -> tuple[Array, bool]:
     """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
 
     A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
-    points lie within the first step of the differences.
+    points reach about as far as the first step of the differences.
     """
     points = 3 * ORDER if point.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (3 * ORDER), points=points)
+        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (2 * ORDER), points=points)
     except RAISED:
         return np.zeros(point.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)
