@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oracle.differences.one_sided import OneSided, grows_on_one_side, is_diverging
 from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
-from oracle.differences.table import RMS_MULTIPLE, VERY_SHORT, VERY_SHORT_AT_ZERO, DifferenceTable, best_of
+from oracle.differences.table import RMS_MULTIPLE, SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of
 from oracle.measures import EPSILON
 
 __all__ = [
@@ -35,8 +35,8 @@ UNRESOLVED = 2.0**-20
 # beside the sum over all of them; with fewer, the check costs an evaluation for fewer elements.
 TOGETHER = 32
 
-# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Over such a step
-# those of a smooth function differ by less. Smaller kinks are still found at the usual steps.
+# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Smaller, bends of
+# smooth functions cost a further evaluation; larger, more kinks are left to the usual steps, which may reach across them.
 SHARP = 2.0**-10
 
 VERY_SHORT_STEP = np.sqrt(EPSILON["float64"])
@@ -137,7 +137,7 @@ def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
     bends = sides.suspected & (grows_on_one_side(table.forward, noise) | grows_on_one_side(table.backward, noise))
     jump = np.abs(sides.right - sides.left)
     left = np.flatnonzero(sides.confirmed)
-    for share in (VERY_SHORT, VERY_SHORT_AT_ZERO):
+    for share in (SWEEP_LAST, SWEEP_LAST_AT_ZERO):
         if not left.size:
             break
         short = table.slopes(left, share * table.shortest[left])

@@ -24,7 +24,7 @@ class OneSided(NamedTuple):
     suspected: Array
     """They differ by more than their error estimates."""
     confirmed: Array
-    """The shortest step that resolves the difference shows all of it: a kink at the point itself."""
+    """The shortest step that resolves the difference shows most of it: a kink at the point itself."""
     left: Array
     right: Array
     uncertainty: Array
@@ -50,7 +50,7 @@ def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consist
 
 
 def grows_on_one_side(slopes: Array, noise: Array) -> Array:
-    """Whether a one-sided slope goes on growing, like h^(-1/2) or faster over two steps, or like log h."""
+    """Whether a one-sided slope goes on growing, like h^(-1/4) or faster, or like log h."""
     last = _last(slopes)
     before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
     with quiet():
@@ -59,7 +59,7 @@ def grows_on_one_side(slopes: Array, noise: Array) -> Array:
 
 
 def is_diverging(central: Array, noise: Array) -> Array:
-    """Where the central difference goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
+    """Where the central difference goes on growing, at a jump or an infinite slope: like h^(-1/4) or faster, or like log h."""
     last = _last(central)
     a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
     resolved = c > NOISE_SAFETY * np.take_along_axis(noise, last, axis=1)[:, 0]

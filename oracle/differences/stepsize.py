@@ -17,18 +17,18 @@ from oracle.differences.acceptance import (
 )
 from oracle.differences.one_sided import OneSided
 from oracle.differences.richardson import LEVELS, STEP_DIGITS, Extrapolated, between
-from oracle.differences.table import VERY_SHORT, VERY_SHORT_AT_ZERO, DifferenceTable, best_of, sides_of
+from oracle.differences.table import SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of, sides_of
 
 __all__ = ["Derivatives", "full_sweep", "lengths", "rounded", "shrink_steps", "sweep_steps"]
 
 Array = NDArray[Any]
 
-# An error estimate of this share of the derivative ends the search at once. With less, most derivatives of well-conditioned
-# functions cost further steps that gain nothing; with more, errors of 1e-11 are overlooked.
+# The share of the derivative at which an error estimate is small enough. With 2^-46, well-conditioned functions cost further
+# steps that gain nothing; with 2^-38, the error estimates of polynomials are two to three times as large.
 TARGET = 2.0**-42
 
-# The first step of a full sweep, in units of the usual first step: 2^16, so that an argument may be 10,000 times smaller than
-# the scale of its function; and no power of the ratio, so that the steps lie between the usual ones.
+# The first step of a full sweep, in units of the usual first step. It is no power of the ratio, so that the steps lie between
+# the usual ones. With 2^4, the error estimate of a small term beside a value of 1e8 is seven times as large.
 SWEEP_FIRST = 2.0**16 * 2 / 3
 
 # The inverses of the golden ratio and of the plastic number, whose multiples modulo 1 are spread most evenly. With rational
@@ -113,7 +113,7 @@ def full_sweep(table: DifferenceTable, at_zero: Array) -> Derivatives:
 
     Elements `at_zero` lose no digits however short the steps are, so that theirs become shorter than those of the others.
     """
-    shortest = table.shortest * np.where(at_zero, VERY_SHORT_AT_ZERO, VERY_SHORT)
+    shortest = table.shortest * np.where(at_zero, SWEEP_LAST_AT_ZERO, SWEEP_LAST)
     only_consistent = np.ones(len(table.steps), dtype=bool)
     with quiet():
         while (active := np.flatnonzero(table.next_steps() > shortest)).size or table.levels < LEVELS:
