@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oracle.differences.one_sided import OneSided, grows_on_one_side, is_diverging
 from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
-from oracle.differences.table import RMS_MULTIPLE, DifferenceTable, best_of
+from oracle.differences.table import RMS_MULTIPLE, SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of
 from oracle.measures import EPSILON
 
 __all__ = [
@@ -36,8 +36,8 @@ UNRESOLVED = 2.0**-20
 # beside the sum over all of them; with fewer, the check costs an evaluation for fewer elements.
 TOGETHER = 32
 
-# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Over such a step
-# those of a smooth function differ by less. Smaller kinks are still found at the usual steps.
+# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Smaller, bends of
+# smooth functions cost a further evaluation; larger, more kinks are left to the usual steps, which may reach across them.
 SHARP = 2.0**-10
 
 VERY_SHORT_STEP = np.sqrt(EPSILON["float64"])
@@ -131,15 +131,14 @@ def _checked_together(table: DifferenceTable, rows: Array, steps: Array, value: 
 def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
     """The rows in which what looks like a kink is a sharp bend, or a jump of the value: there is no derivative to accept.
 
-    A bend that is sharper than the shortest step of the table disappears at far shorter steps, of which three are tried. At a
-    jump of the value the one-sided slopes grow without limit.
+    A bend that is sharper than the shortest step of the table disappears at far shorter steps. At a jump of the value the
+    one-sided slopes grow without limit.
     """
     noise = table.noise
     bends = sides.suspected & (grows_on_one_side(table.forward, noise) | grows_on_one_side(table.backward, noise))
     jump = np.abs(sides.right - sides.left)
     left = np.flatnonzero(sides.confirmed)
-    eps = EPSILON["float64"]
-    for share in (np.sqrt(eps), eps, eps**2):
+    for share in (SWEEP_LAST, SWEEP_LAST_AT_ZERO):
         if not left.size:
             break
         short = table.slopes(left, share * table.shortest[left])

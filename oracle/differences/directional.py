@@ -72,7 +72,7 @@ def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int 
     order = generator.permutation(x.size)
     special = _zero_or_tied(x)[order]
     todo = [(block, usual) for usual in (True, False) for block in _split(order[special != usual], blocks / x.size)]
-    known: list[Block] = []
+    finished: list[Block] = []
     alone: list[int] = []
     splits = SPLITS
     while todo:
@@ -91,9 +91,9 @@ def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int 
                 halves += [(half, usual) for half in np.array_split(block, 2)]
             else:  # across kinks the value is the mean slope of both sides, and a gradient's may be any other between them
                 spread = found.uncertainty[i] + (bend[i] if kinks[i] else 0.0)
-                known.append(Block(block, float(found.value[i]), float(spread), bool(kinks[i] or unknown[i]), usual))
+                finished.append(Block(block, float(found.value[i]), float(spread), bool(kinks[i] or unknown[i]), usual))
         todo = halves
-    return Directional(direction, tuple(known), np.array(alone, np.intp))
+    return Directional(direction, tuple(finished), np.array(alone, np.intp))
 
 
 def rounding_of_direction(mean_square: Any) -> Any:

@@ -17,10 +17,6 @@ __all__ = ["OneSided", "at_shortest_step", "grows_on_one_side", "is_diverging", 
 
 Array = NDArray[Any]
 
-# The share of the larger slope by which the slopes of both sides of a kink differ, at least. The extrapolation of one-sided
-# slopes is good to about 1e-9: ten times less calls its errors kinks, and ten times more overlooks small kinks.
-JUMP = 1e-7
-
 
 class OneSided(NamedTuple):
     """The extrapolated slopes of both sides, and whether they differ."""
@@ -28,7 +24,7 @@ class OneSided(NamedTuple):
     suspected: Array
     """They differ by more than their error estimates."""
     confirmed: Array
-    """The shortest step that resolves the difference shows all of it: a kink at the point itself."""
+    """The shortest step that resolves the difference shows most of it: a kink at the point itself."""
     left: Array
     right: Array
     uncertainty: Array
@@ -48,14 +44,13 @@ def one_sided_slopes(forward: Array, backward: Array, noise: Array, only_consist
     resolves = np.abs(jump)[:, None] > NOISE_SAFETY * noise
     shortest = resolves.shape[1] - 1 - resolves[:, ::-1].argmax(axis=1)[:, None]
     jump_there = np.take_along_axis(forward - backward, shortest, axis=1)[:, 0]
-    size = np.maximum(np.abs(left), np.abs(right))
-    suspected = np.abs(jump) > NOISE_SAFETY * (above + below) + JUMP * size
+    suspected = np.abs(jump) > NOISE_SAFETY * (above + below)
     confirmed = suspected & (np.abs(jump_there - jump) < between(0, 1) * np.abs(jump))
     return OneSided(suspected, confirmed, left, right, above + below)
 
 
 def grows_on_one_side(slopes: Array, noise: Array) -> Array:
-    """Whether a one-sided slope goes on growing, like h^(-1/2) or faster over two steps, or like log h."""
+    """Whether a one-sided slope goes on growing, like h^(-1/4) or faster, or like log h."""
     last = _last(slopes)
     before = np.take_along_axis(slopes, np.maximum(last - 2, 0), axis=1)[:, 0]
     with quiet():
@@ -64,7 +59,7 @@ def grows_on_one_side(slopes: Array, noise: Array) -> Array:
 
 
 def is_diverging(central: Array, noise: Array) -> Array:
-    """Where the central difference goes on growing as the steps shrink: at a jump, or where the slope is infinite."""
+    """Where the central difference goes on growing, at a jump or an infinite slope: like h^(-1/4) or faster, or like log h."""
     last = _last(central)
     a, b, c = (np.abs(np.take_along_axis(central, np.maximum(last - k, 0), axis=1)[:, 0]) for k in (2, 1, 0))
     resolved = c > NOISE_SAFETY * np.take_along_axis(noise, last, axis=1)[:, 0]

@@ -151,9 +151,9 @@ def estimate_of(table: DifferenceTable, index: Array, frozen: Array, at_zero: Ar
 def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -> Estimate:
     """`estimate` after a full sweep of its elements `where` (flat indices).
 
-    The sweep replaces a value that it contradicts, and one that it knows far better. Where both values differ by more than
-    their error estimates and do not contradict each other, entries of one tableau have agreed by chance: that difference
-    becomes the error estimate.
+    The sweep replaces a value that it contradicts, and one whose error estimate is several times larger. Where both values
+    differ by more than their error estimates and do not contradict each other, entries of one tableau have agreed by chance:
+    that difference becomes the error estimate.
     """
     at = np.flatnonzero(np.isin(estimate.index, where) & ~estimate.frozen)
     if not at.size:
@@ -211,7 +211,7 @@ def replaced(estimate: Estimate, by: Estimate, at: Array, source: Array) -> Esti
 def gradient(function: Function, *primals: Any) -> tuple[Any, ...]:
     """The gradient of a scalar function of trees, by central differences and Richardson extrapolation.
 
-    The result are trees of float64 like the arguments.
+    It consists of trees of float64 arrays like the arguments.
 
     >>> import numpy as np
     >>> gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))[0].round(9)

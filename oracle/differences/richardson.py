@@ -23,6 +23,7 @@ __all__ = [
     "NOISE_SAFETY",
     "RATIO",
     "SHORTEST_STEP",
+    "STEP_DIGITS",
     "Extrapolated",
     "between",
     "error_estimate",
@@ -49,6 +50,10 @@ LEVELS = 4
 # nearer to a kink than this counts as one at the kink. Shorter, each element in doubt costs further steps, at which rounding
 # noise already hides most slopes.
 SHORTEST_STEP = 2.0**-30
+
+# The significant binary digits of a step. With more, x + h is rounded for elements that have as many digits; with fewer, the
+# lengths of the steps of neighbours are multiples of each other.
+STEP_DIGITS = 6
 
 # Multiples of the noise of a slope. A change below this counts as noise. With 4, a full sweep rejects the steps that resolve a
 # narrow bump, since their noise counts as a kink; with 16, kinks and errors of twice the size are overlooked.

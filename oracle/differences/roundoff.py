@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, SHORTEST_STEP
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
 from oracle.measures import EPSILON
 
 __all__ = ["TABLES", "Point", "output_noise"]
@@ -29,14 +29,15 @@ ORDER = 4
 # can be equally rounded at all points. More cost 12 evaluations each.
 TABLES = 3
 
+# The spacing of the points of a shorter table, in units of each element. Larger, the bending of a function near a value of 0,
+# such as a variance of equal entries, or within 1e-8 of an element at 0, counts as noise; smaller, float64 values are equal at
+# neighbouring points.
+SHORT_SPACING = 2.0**-36
+
 # Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
 # table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
-
-# The spacing of the points of a shorter table, in units of each element: 2^-36, 1/64 of the shortest step. With more, a
-# function that bends within 1e-8 of an element counts as noisy; with less, float64 values repeat at neighbouring points.
-SHORT_SPACING = SHORTEST_STEP / 64
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -79,11 +80,11 @@ def _quantization(point: Point) -> tuple[Array, bool]:
     """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
 
     A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
-    points lie within the first step of the differences.
+    points reach about as far as the first step of the differences.
     """
     points = 3 * ORDER if point.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (3 * ORDER), points=points)
+        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (2 * ORDER), points=points)
     except RAISED:
         return np.zeros(point.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)

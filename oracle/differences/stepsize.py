@@ -16,25 +16,20 @@ from oracle.differences.acceptance import (
     sharp_bends,
 )
 from oracle.differences.one_sided import OneSided
-from oracle.differences.richardson import LEVELS, SHORTEST_STEP, Extrapolated, between
-from oracle.differences.table import DifferenceTable, best_of, sides_of
-from oracle.measures import EPSILON
+from oracle.differences.richardson import LEVELS, STEP_DIGITS, Extrapolated, between
+from oracle.differences.table import SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of, sides_of
 
 __all__ = ["Derivatives", "full_sweep", "lengths", "rounded", "shrink_steps", "sweep_steps"]
 
 Array = NDArray[Any]
 
-# An error estimate of this share of the derivative ends the search at once. With less, most derivatives of well-conditioned
-# functions cost further steps that gain nothing; with more, errors of 1e-11 are overlooked.
+# The share of the derivative at which an error estimate is small enough. With 2^-46, well-conditioned functions cost further
+# steps that gain nothing; with 2^-38, the error estimates of polynomials are two to three times as large.
 TARGET = 2.0**-42
 
-# The first step of a full sweep, in units of the usual first step: 2^16, so that an argument may be 10,000 times smaller than
-# the scale of its function; and no power of the ratio, so that the steps lie between the usual ones.
+# The first step of a full sweep, in units of the usual first step. It is no power of the ratio, so that the steps lie between
+# the usual ones. With 2^4, the error estimate of a small term beside a value of 1e8 is seven times as large.
 SWEEP_FIRST = 2.0**16 * 2 / 3
-
-# The significant binary digits of a step. With more, x + h is rounded for elements that have as many digits; with fewer, the
-# lengths of the steps of neighbours are multiples of each other.
-STEP_DIGITS = 6
 
 # The inverses of the golden ratio and of the plastic number, whose multiples modulo 1 are spread most evenly. With rational
 # numbers instead, some elements would have steps of the same length, which one period of a function can fit all.
@@ -116,11 +111,9 @@ def _none(table: DifferenceTable) -> Array:
 def full_sweep(table: DifferenceTable, at_zero: Array) -> Derivatives:
     """Derivatives from all steps, long to very short: the most certain entry that no shorter step contradicts.
 
-    The shortest step of an element is so long that x + h still has the digits of h. Elements `at_zero` lose no digits however
-    short the steps are; theirs is far below the usual shortest step.
+    Elements `at_zero` lose no digits however short the steps are, so that theirs become shorter than those of the others.
     """
-    eps = EPSILON["float64"]
-    shortest = table.shortest * np.where(at_zero, eps, eps * 2**STEP_DIGITS / SHORTEST_STEP)
+    shortest = table.shortest * np.where(at_zero, SWEEP_LAST_AT_ZERO, SWEEP_LAST)
     only_consistent = np.ones(len(table.steps), dtype=bool)
     with quiet():
         while (active := np.flatnonzero(table.next_steps() > shortest)).size or table.levels < LEVELS:

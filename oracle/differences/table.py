@@ -10,15 +10,22 @@ from numpy.typing import NDArray
 
 from oracle.differences.evaluation import Difference
 from oracle.differences.one_sided import OneSided, one_sided_slopes
-from oracle.differences.richardson import FIRST_STEP, RATIO, SHORTEST_STEP, Extrapolated, extrapolated
+from oracle.differences.richardson import FIRST_STEP, RATIO, SHORTEST_STEP, STEP_DIGITS, Extrapolated, extrapolated
+from oracle.measures import EPSILON
 
-__all__ = ["DifferenceTable", "Slopes", "best_of", "one_by_one", "sides_of"]
+__all__ = ["SWEEP_LAST", "SWEEP_LAST_AT_ZERO", "DifferenceTable", "Slopes", "best_of", "one_by_one", "sides_of"]
 
 Array = NDArray[Any]
 
-# Multiples of the measured noise, which is a root mean square, that enter as the noise of a difference. With 1 the error
-# exceeds its estimate too often; with 4 small errors are overlooked that the differences do resolve.
+# Multiples of the measured noise, a root mean square, that count as the noise of a difference. With 1, right derivatives
+# are contradicted by the noise over the very short step; with 4, most error estimates double.
 RMS_MULTIPLE = 2.0
+
+SWEEP_LAST = np.ldexp(EPSILON["float64"], STEP_DIGITS) / SHORTEST_STEP
+"""The last step of a full sweep, as a share of the usual shortest step: x + h still has the digits of h there."""
+
+SWEEP_LAST_AT_ZERO = EPSILON["float64"]
+"""The same for an element at 0, where every step is exact: a scale of 1e-12 is resolved, as in 1 / (x + 1e-12)."""
 
 
 class Slopes(NamedTuple):
