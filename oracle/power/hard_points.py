@@ -255,7 +255,7 @@ MORE = {
         SMALL,
         (lambda x: 0.5 / np.sqrt(x) * (1 + 1e-9 * (x > 0.01)),),
     ),
-    "log at 1e-300": Hard(lambda x: numpy_of(x).log(x), lambda x: 1 / x, SMALL**30, (lambda x: 1.001 / x,)),
+    "log at 1e-300": Hard(lambda x: numpy_of(x).log(x), lambda x: 1 / x, SMALL[:4] ** 30, (lambda x: 1.001 / x,)),
     "tiny arguments of values that are not": Hard(
         lambda x: exp(x + 0.5), lambda x: np.exp(x + 0.5), 1e-9 * signed(6), (lambda x: np.exp(x + 0.5) * (1 + 1e-9),)
     ),
