@@ -18,11 +18,25 @@ from oracle.row import Verdict
 from oracle.running import campaign, workers
 from oracle.spec import Spec
 
-__all__ = ["Change", "Found", "Table", "Work", "as_dict", "measure", "page", "perform", "text"]
+__all__ = [
+    "LOSSES",
+    "RIGHT_LOST",
+    "WRONG_PASSED",
+    "Change",
+    "Found",
+    "Table",
+    "Work",
+    "as_dict",
+    "measure",
+    "page",
+    "perform",
+    "text",
+]
 
 SLOW = 0.25  # seconds: a verification that takes longer is left out; at 1 the nets and blocks take most of the time of a run
 SHOWN = 3  # names in a cell of the table; the JSON report has all
 NOTHING = "nothing in these corpora"
+RIGHT_LOST, WRONG_PASSED, WRONG_UNDECIDED = LOSSES = ("right ones lost", "wrong ones passed", "wrong ones undecided")
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Change:
-    """A gradient whose verdict is worse without a mechanism: a right one is accused or undecided, or a wrong one passes."""
+    """A gradient whose verdict is worse without a mechanism."""
 
     mechanism: str
     item: str
-    right: bool
+    loss: str
     before: Verdict
     after: Verdict
 
@@ -72,8 +86,8 @@ class Table:
     lost: tuple[str, ...]
     """Corpora whose process raised, died or hung, and of what."""
 
-    def changes(self, mechanism: Mechanism, *, right: bool) -> list[Change]:
-        return [c for f in self.found for c in f.changes if c.mechanism == mechanism.name and c.right is right]
+    def changes(self, mechanism: Mechanism, *losses: str) -> list[Change]:
+        return [c for f in self.found for c in f.changes if c.mechanism == mechanism.name and c.loss in (losses or LOSSES)]
 
     def cost(self, mechanism: Mechanism) -> float:
         """The seconds that a mechanism takes; negative where it saves time."""
@@ -114,8 +128,8 @@ def perform(work: Work) -> Found:
                 with switched_off(mechanism):
                     after, seconds = _taken(item)
                 without[mechanism.name] += seconds
-                if _is_worse(before, after, right=item.right):
-                    changes.append(Change(mechanism.name, item.name, item.right, before, after))
+                if loss := _loss(before, after, right=item.right):
+                    changes.append(Change(mechanism.name, item.name, loss, before, after))
     return Found(counts[True], counts[False], tuple(changes), tuple(left_out), total, without)
 
 
@@ -145,31 +159,38 @@ def _badness(verdict: Verdict) -> int:
     return 0 if verdict.passes else 1 if verdict in (Verdict.INCONCLUSIVE, Verdict.VACUOUS) else 2
 
 
-def _is_worse(before: Verdict, after: Verdict, *, right: bool) -> bool:
-    return _badness(after) > _badness(before) if right else after.passes
+def _loss(before: Verdict, after: Verdict, *, right: bool) -> str:
+    """How the second verdict is worse than the first; empty if it is not."""
+    if right:
+        return RIGHT_LOST if _badness(after) > _badness(before) else ""
+    if after.passes:
+        return WRONG_PASSED
+    return WRONG_UNDECIDED if _badness(after) < _badness(before) else ""
 
 
 # ----------------------------------------------------------------------------------------------------- reports
 
-HEADERS = ("mechanism", "what it is for", "right ones lost without it", "wrong ones passed without it", "seconds")
+HEADERS = ("mechanism", "what it is for", *(f"{loss} without it" for loss in LOSSES), "seconds")
 
 LEGEND = """\
 Each mechanism is switched off alone. *right ones lost*: right gradients that are accused, or undecided, only then; *wrong
-ones passed*: wrong gradients that pass only then. *seconds*: processor time that the mechanism takes in all these
-verifications; negative where it saves time. Gradients that the engine does not judge as it should with every mechanism on, and
-slow ones, take no part."""
+ones passed*: wrong gradients that pass only then; *wrong ones undecided*: wrong gradients that are no FAIL only then.
+*seconds*: processor time that the mechanism takes in all these verifications; negative where it saves time. Gradients that the
+engine does not judge as it should with every mechanism on, and slow ones, take no part.
+
+Of two mechanisms that notice the same, neither saves anything here: delete one at a time, and measure again."""
 
 
 def text(table: Table) -> str:
     """For a terminal."""
     parts = [f"LOST  {what}" for what in table.lost]
-    parts += [tabulate(_rows(table), HEADERS, maxcolwidths=[26, 40, 40, 40, None]), totals(table)]
+    parts += [tabulate(_rows(table), HEADERS, maxcolwidths=[24, 36, 36, 36, 36, None]), totals(table)]
     return "\n\n".join(parts)
 
 
 def totals(table: Table) -> str:
     right, wrong = sum(f.right for f in table.found), sum(f.wrong for f in table.found)
-    useless = sum(not _saves(table, mechanism) for mechanism in table.mechanisms)
+    useless = sum(not table.changes(mechanism) for mechanism in table.mechanisms)
     seconds = sum(f.seconds for f in table.found)
     return (
         f"{len(table.mechanisms)} mechanisms, {useless} of which save nothing here; {right} right and {wrong} wrong gradients "
@@ -177,21 +198,16 @@ def totals(table: Table) -> str:
     )
 
 
-def _saves(table: Table, mechanism: Mechanism) -> int:
-    return sum(len(table.changes(mechanism, right=right)) for right in (True, False))
-
-
 def _rows(table: Table) -> list[tuple[str, ...]]:
     """The most useful first."""
-    order = sorted(table.mechanisms, key=lambda mechanism: -_saves(table, mechanism))
+    order = sorted(table.mechanisms, key=lambda mechanism: -len(table.changes(mechanism)))
     return [(m.name, m.purpose, *_cells(table, m), f"{table.cost(m):.1f}") for m in order]
 
 
-def _cells(table: Table, mechanism: Mechanism) -> tuple[str, str]:
-    if not _saves(table, mechanism):
-        return NOTHING, NOTHING
-    right, wrong = (_examples(table.changes(mechanism, right=which)) for which in (True, False))
-    return right, wrong
+def _cells(table: Table, mechanism: Mechanism) -> list[str]:
+    if not table.changes(mechanism):
+        return [NOTHING] * len(LOSSES)
+    return [_examples(table.changes(mechanism, loss)) for loss in LOSSES]
 
 
 def _examples(changes: Sequence[Change]) -> str:
@@ -229,8 +245,7 @@ def as_dict(table: Table, env: Mapping[str, Any]) -> dict[str, Any]:
                 "name": m.name,
                 "purpose": m.purpose,
                 "targets": list(m.off),
-                "right_lost": [[c.item, c.before, c.after] for c in table.changes(m, right=True)],
-                "wrong_passed": [[c.item, c.before, c.after] for c in table.changes(m, right=False)],
+                **{loss: [[c.item, c.before, c.after] for c in table.changes(m, loss)] for loss in LOSSES},
                 "seconds": round(table.cost(m), 1),
             }
             for m in table.mechanisms

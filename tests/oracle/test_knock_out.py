@@ -11,7 +11,20 @@ import pytest
 
 from oracle.power import command, knock_out
 from oracle.power.corpora import HARD_CORPORA
-from oracle.power.knock_out import NOTHING, Found, Table, Work, as_dict, measure, page, perform, text
+from oracle.power.knock_out import (
+    LOSSES,
+    NOTHING,
+    RIGHT_LOST,
+    WRONG_PASSED,
+    Found,
+    Table,
+    Work,
+    as_dict,
+    measure,
+    page,
+    perform,
+    text,
+)
 from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS, Mechanism, MissingTargetError, _found, _function, switched_off
 from oracle.report import document
 from oracle.running.campaign import Task
@@ -80,16 +93,16 @@ def test_a_mechanism_that_matters_shows_and_one_that_does_nothing_shows_as_nothi
     found = perform(Work(mechanisms, Task("", "relu", "", "float64")))
     assert (state(MATTERS), state(BROKEN)) == before
     table = Table(mechanisms, (found,), ("another: died",))
-    passed = table.changes(MATTERS, right=False)
+    passed = table.changes(MATTERS, WRONG_PASSED)
     assert "FAIL" in {change.before for change in passed}
     assert any("a usual entry of x" in change.item for change in passed)
-    assert table.changes(MATTERS, right=True) == []
-    assert len(table.changes(BROKEN, right=True)) == found.right > 2
-    assert table.changes(IDLE, right=True) == table.changes(IDLE, right=False) == []
+    assert table.changes(MATTERS, RIGHT_LOST) == []
+    assert len(table.changes(BROKEN, RIGHT_LOST)) == found.right > 2
+    assert table.changes(IDLE) == []
     (idle,) = [
         line for line in page(table, document.environment("oracle power --knock-out relu", 0)).splitlines() if "| same" in line
     ]
-    assert idle.count(NOTHING) == 2
+    assert idle.count(NOTHING) == 3
     assert "LOST  another: died" in text(table)
     assert "3 mechanisms, 1 of which save nothing here" in text(table)
 
@@ -105,8 +118,8 @@ def test_the_command_writes_its_own_report(run: Run, module: Module, tmp_path: P
     found = json.loads((tmp_path / "reports" / "knock-out.json").read_text())
     assert found["lost"] == []
     matters, idle = found["mechanisms"]
-    assert [name for name, _, _ in matters["wrong_passed"] if "a usual entry of x" in name]
-    assert idle["right_lost"] == idle["wrong_passed"] == []
+    assert [name for name, _, _ in matters[WRONG_PASSED] if "a usual entry of x" in name]
+    assert all(idle[loss] == [] for loss in LOSSES)
     assert run("power", "--knock-out", "knocked_cube:cube", "--alarms", 5)[0] == 4
 
 
