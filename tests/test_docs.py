@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import oracle
+from oracle.judging.reasons import Reason
 from oracle.pytest_plugin import VerifyGradient
 
 ROOT = Path(__file__).parents[1]
@@ -80,3 +81,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_linked_from_the_readme() -> None:
     linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
     assert {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()} - linked == set()
+
+
+def test_the_glossary_has_every_reason_with_its_verdict() -> None:
+    page = (ROOT / "docs" / "verdicts.md").read_text()
+    for reason in Reason:
+        assert f"| {reason.value} | {reason.verdict} | {reason.__doc__} |\n" in page
