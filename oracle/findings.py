@@ -42,7 +42,7 @@ class Findings:
     leaves: tuple[Leaf, ...]
     has_reference: bool
     large: bool
-    """Whether evaluations are counted for each argument, not for each of its elements."""
+    """Whether the number of evaluations does not grow with the number of elements."""
 
     def row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
         return Row(
@@ -66,7 +66,7 @@ class Findings:
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
         overall, other = judge(e), e.other_point
-        e = e.deciding
+        e = e.deciding  # at another point, if the gradient is wrong there
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
         noticed = resolution(e) if self.large else None

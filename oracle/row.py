@@ -103,7 +103,7 @@ class Explanation:
     steps: tuple[float, ...]
     """The steps of the differences at that entry."""
     terms: dict[str, float]
-    """The four terms of the error budget, by name."""
+    """The terms of the error budget, by their letters."""
     comparisons: dict[str, tuple[float, float]]
     """For each comparison that was made its error and what is allowed."""
     measurements: tuple[str, ...]
@@ -164,7 +164,7 @@ class Row:
     autodiff_error: float | None = None
     autodiff_ulp: float | None = None
     used: float | None = None
-    """Its error as a fraction of what is allowed; no entry uses more."""
+    """Its error as a fraction of what is allowed, in the comparison that decided."""
     reason: str = ""
     """Why the verdict is what it is, see `oracle.judging.reasons`; empty where the contract or an exception decided."""
     resolution: float | None = None

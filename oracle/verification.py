@@ -1,4 +1,4 @@
-"""The story of one check: `verify`, and `_Run._story`, which every verification goes through.
+"""One check from the call to its rows: `verify`, and `_Run._verified_rows`, which every verification goes through.
 
 1. The op is run once (`contract.first_call`), and the form of its cotangents is checked (`contract.form`).
 2. The contract is checked: purity, linearity, determinism, memory (`contract.checks`).
@@ -6,9 +6,10 @@
    (`differences`), and the reference by automatic differentiation (`autodiff`).
 4. The measurement is compared with the error budget (`judging.comparison`, `judging.error_budget`): truncation and noise,
    roundoff, conditioning, dtype. A table gives the verdict (`judging.verdict`) with its reason (`judging.reasons`).
-5. As long as the verdict is open, further measurements are made, in order (`judging.escalation`): a full sweep of steps, tied
-   elements, rescaled arguments, kinks taken together, a generic point nearby.
-6. A wrong gradient is explained (`diagnosis`), and all that was found becomes rows (`findings`).
+5. `judging.escalation` does steps 3 and 4, and measures again while the verdict is open: at the point itself (`settling`: a
+   full sweep of steps, conditioning, tied elements), at rescaled arguments, at kinks taken together, at a generic point nearby.
+   Arguments of more than 65,536 elements have measurements of their own instead (`at_size`).
+6. `findings.judged` takes the final judgement; `diagnosis` explains a wrong gradient; the row is made.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ LIMIT = 2048  # elements of one argument up to which every one is differentiated
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: one row per parameter."""
+    """The result of `verify`: one row per parameter and one per breach of the contract, or one ERROR row."""
 
     rows: tuple[Row, ...]
 
@@ -96,7 +97,7 @@ def verify(
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
             of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`.
         primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
-            than float64 is judged by what JAX loses at that dtype.
+            than float64 is judged by what the reference loses at that dtype, or without one by its own conditioning.
         options: keywords for `op` and `reference`.
         reference: the same function for JAX, with the same arguments. Without it the differences are the only witness.
         seed: of the random cotangent, the random directions and the sample of elements.
@@ -180,7 +181,7 @@ def _native(array: Any) -> Any:
 
 @dataclass
 class _Run:
-    """One verification: what is verified and how, and the story of it."""
+    """One verification: what is verified and how, and its rows."""
 
     subject: Subject
     primals: tuple[Any, ...]
@@ -197,12 +198,12 @@ class _Run:
             with preserved():  # a change of what is global shows only where it has not been made before
                 y, dy, cotangents = first_call(self.subject, self.primals, self.plan.seed, strict=self.strict)
             with quiet():  # its warnings were shown by the first call
-                yield from self._story(found, y, dy, cotangents)
+                yield from self._verified_rows(found, y, dy, cotangents)
         except (Trouble, MemoryError) as trouble:
             wrong = isinstance(trouble, Trouble) and trouble.wrong
             yield found.row("", (), Verdict.FAIL if wrong else Verdict.ERROR, str(trouble))
 
-    def _story(self, found: Findings, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
+    def _verified_rows(self, found: Findings, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
         """The contract is checked, both witnesses measure, each gradient is judged, and a wrong one is explained."""
         batch = batch_of(self.leaves, y)
         breaches = well_formed(cotangents, self.names, self.primals, batch)
@@ -252,9 +253,9 @@ class _Run:
 
     @cached_property
     def large(self) -> bool:
-        """Whether some argument has so many elements that evaluations are counted for each argument.
+        """Whether some argument is so large that the number of evaluations must not grow with the number of its elements.
 
-        A chain needs fewer, because its stages are measured one by one.
+        For a chain the limit is lower, because its stages are measured one by one.
         """
         most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
         return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.plan.limit)

@@ -61,15 +61,15 @@ class AtSize(Measurements):
         """The evidence about each argument, and the measurements that it comes from."""
         wide = self.in_float64
         formula = wide if isinstance(wide, AtSize) else self
-        found = formula.differences_of_all()
+        found = formula._differences_of_all()
         for i, leaf in enumerate(self.point.leaves):
             if formula is not self:
-                # The rounding of a narrow dtype is forgiven much, an error of the formula nothing.
-                exact = formula.with_differences(i, *found[i], formula.broken_before(i))
+                # The formula is judged in float64 first, where the dtype term of the error budget is 0.
+                exact = formula._with_differences(i, *found[i], formula._broken_before(i))
                 if grossly_wrong(exact, np.asarray(leaf.array).dtype.name):
                     yield Known(i, exact, formula)
                     continue
-            yield Known(i, self.with_differences(i, *found[i], formula.broken_before(i)), self)
+            yield Known(i, self._with_differences(i, *found[i], formula._broken_before(i)), self)
 
     @cached_property
     def in_float64(self) -> Measurements | None:
@@ -123,7 +123,7 @@ class AtSize(Measurements):
             for i in left:
                 yield None, evaluator, i, i, self.point.gradients[i]
 
-    def differences_of_all(self) -> list[tuple[Estimate, tuple[Swept, ...]]]:
+    def _differences_of_all(self) -> list[tuple[Estimate, tuple[Swept, ...]]]:
         """The differences of each argument, the uses of one argument added up."""
         leading = [self._leading(i) for i in range(len(self.point.leaves))]
         found: list[list[tuple[Estimate, tuple[Swept, ...]]]] = [[] for _ in self.point.leaves]
@@ -192,7 +192,7 @@ class AtSize(Measurements):
         self, name: str, evaluator: Evaluator, k: int, ours: Array, estimate: Estimate, swept: tuple[Swept, ...] = ()
     ) -> Evidence:
         """The evidence about one use of an argument, by differences alone."""
-        secant = largest(evaluator.value) / (largest(evaluator.origin[k]) or 1.0)
+        secant = evaluator.secant(k)
         scale = max(largest(ours), largest(estimate.value[~estimate.kink])) or secant
         return Evidence(
             parameter=Parameter(name, evaluator.origin[k].shape, np.dtype(np.float64), self.plan.flags),
@@ -221,7 +221,7 @@ class AtSize(Measurements):
         """The stages that hand back a wrong cotangent, once all of them are measured."""
         return [(stage, e) for stage, e in self.links if judge(e).verdict is Verdict.FAIL]
 
-    def broken_before(self, i: int) -> str:
+    def _broken_before(self, i: int) -> str:
         """The first stage, as cotangents go, that hands a wrong one to the stages that use argument `i`; empty if none does."""
         for stage, _ in reversed(self.broken):
             if self._uses[i] and any(stage.reaches(user) for user, _ in self._uses[i]):
@@ -244,7 +244,7 @@ class AtSize(Measurements):
 
     # ------------------------------------------------------------------------------------------ evidence
 
-    def with_differences(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], wrong_stage: str) -> Evidence:
+    def _with_differences(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], wrong_stage: str) -> Evidence:
         """The evidence about argument `i` with these differences."""
         secant = largest(vector(self.point.y)) / (largest(np.asarray(self.point.leaves[i].array, np.float64)) or 1.0)
         e = self.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
@@ -252,7 +252,7 @@ class AtSize(Measurements):
         if self.point.dtype.name == "float64" and not wrong_stage and wrong.size:
             error = largest(differences(e.analytic, best_known(e))[wrong])
             if error <= conditioning(error, e.budget.scale):  # so small that the rounding of the arguments may cause it
-                forgiven = float(conditioning(largest(self.spread[1 + i]), e.budget.scale))
+                forgiven = float(conditioning(largest(self.gradient_spread(i)), e.budget.scale))
                 e = replace(e, budget=replace(e.budget, conditioning=forgiven))
         return e
 

@@ -21,9 +21,9 @@ def resolution(e: Evidence) -> float | None:
         return None
     known = [] if e.autodiff is None else [e.budget.against_reference]
     if e.estimate.index.size == e.analytic.size and not e.estimate.kink.any():
-        known.append(float(e.budget.against_differences(e.estimate.uncertainty).max(initial=e.budget.entry)))
+        known.append(float(e.budget.against_differences(e.estimate.uncertainty).max(initial=e.budget.without_u)))
     elif e.directions.swept and not any(s.blind.any() for s in e.directions.swept):
-        known.append(max(float(allowed(s, e.budget.entry).max(initial=0.0)) / s.least for s in e.directions.swept))
+        known.append(max(float(allowed(s, e.budget.without_u).max(initial=0.0)) / s.least for s in e.directions.swept))
     return min(known) / scale if known else None
 
 

@@ -84,8 +84,9 @@ class Extrapolated(NamedTuple):
 def error_estimate(truncation: Array, odd_powers: Array, noise: Array) -> Array:
     """The truncation and noise u of entries of the tableau: the first term of the error budget.
 
-    u = max(|T[k, m] - T[k+1, m-1]|, odd powers) + noise: the last correction is of order h^2m and so exceeds the truncation
-    error of the entry itself, of order h^(2m+2); the noise of the differences goes through the same linear combination.
+    u = max(|T[k, m] - T[k+1, m-1]|, LEAST_LEFT of the same one column before, odd powers) + noise. The last correction is of
+    order h^2m and so exceeds the truncation error of the entry itself, of order h^(2m+2); the noise of the differences goes
+    through the same linear combination.
     """
     u = np.maximum(truncation, odd_powers) + noise
     u[~np.isfinite(u)] = np.inf

@@ -23,7 +23,7 @@ class Comparison:
     differences_used: Array
     """That error as a fraction of `SAFETY u + r + c + t`."""
     reference_used: Array
-    """Of the gradient against the reference, as a fraction of `r + c + t`; 0 without a reference."""
+    """Of the gradient against the reference, as a fraction of `R + c + t`; 0 without a reference."""
     witnesses_used: Array
     """Of the differences against the reference, as a fraction of what these two are allowed; 0 at kinks."""
     uncertain: Array

@@ -3,16 +3,17 @@
 | term | what it is | function |
 |---|---|---|
 | truncation and noise `u` | the error estimate of the differences for one entry | `truncation_and_noise` |
-| roundoff `r` | what a sum of so many terms of that size loses | `roundoff` |
+| roundoff `r`, `R` | what 16 roundings lose; 1,024 against the reference, another route to the same number | `roundoff` |
 | conditioning `c` | how far the gradient moves when its arguments are rounded | `conditioning` |
 | dtype `t` | what a dtype below float64 loses; 0 in float64 | `narrow_dtype` |
 
 Three comparisons use them (`ErrorBudget`): a gradient agrees with the differences within `SAFETY u + r + c + t`, with the
-reference within `r + c + t`, and the differences agree with the reference within `SAFETY u + r + c + t`.
+reference within `R + c + t`, and the differences agree with the reference within `SAFETY u + R + c + t`. A reference that alone
+contradicts is excused by its own conditioning (`ErrorBudget.reference_conditioning`).
 
-Roundoff is measured by the roundoff scale: the largest entry of the gradient at the point, or on the ray to the origin. A
-saturated function has a gradient far below the rounding of its own intermediate values. Nobody can compute its digits, so it is
-not judged by them.
+Roundoff is measured by the roundoff scale: the largest entry of the gradient, by any witness, at the point or on the ray to the
+origin (unless it grows there as at a singularity); and if all of these are 0, the secant. A saturated function has a gradient
+far below the rounding of its own intermediate values. Nobody can compute its digits, so it is not judged by them.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ samples do. With 4, right gradients beside cancellation fail; 64 would hide erro
 MOST_FORGIVEN = 2.0**-30
 """Of the roundoff scale: conditioning forgives no more, so that an ill-conditioned point never hides an error of 1e-9."""
 GROSS = 2.0**-20
-"""Of the roundoff scale: no rounding in float64 is as large. Beyond it a spread is a discontinuity, and an error is one that
-even differences that claim too much can be believed about."""
+"""Of the roundoff scale. A larger spread counts as a discontinuity, for which `c` is 0; a larger error against the differences
+alone is a FAIL, a smaller one INCONCLUSIVE. No rounding in float64 is as large."""
 KNOWN = 0.1
-"""Of an error: differences whose allowance is below this share of it decide about it."""
+"""Of an error: an entry counts as measured if its allowance is below this share of the error in question. With 1 the
+differences would decide about errors as small as their own estimate; with 0.01 few entries below the roundoff floor count."""
 NARROW_LOSS = 2.0**-13
 """Of the roundoff scale: the most that intermediate numbers of a narrow dtype may lose where no reference shows what they do;
 about half the digits of float32. An op that loses more should compute in a wider dtype."""
@@ -76,21 +78,27 @@ def truncation_and_noise(uncertainty: Any) -> Any:
 
 
 def roundoff(scale: Any, terms: float = TERMS, dtype: str = "float64") -> Any:
-    """`r = terms eps scale`: a sum of n terms of size s is off by at most gamma(n) s, about n eps s (Higham 2002, 4.2)."""
+    """`r = terms eps scale`: so many roundings of numbers no larger than `scale`, partial sums included.
+
+    n roundings add up to at most n u scale with u = eps / 2 (Higham 2002, section 3.1); eps leaves a factor of 2.
+    """
     return terms * EPSILON[dtype] * scale
 
 
 def conditioning(spread: Any, scale: float) -> Any:
-    """`c`: no computation is more exact than its arguments, whose rounding moves the gradient by `spread` (sampled).
+    """`c = min(SAMPLED_SAFETY spread, MOST_FORGIVEN scale)`, and 0 where the spread exceeds `GROSS scale`: a discontinuity.
 
-    It forgives nothing where the spread is as large as a discontinuity.
+    No computation is more exact than its arguments, whose rounding moves the gradient by `spread` (sampled).
     """
     limited = np.minimum(SAMPLED_SAFETY * spread, MOST_FORGIVEN * scale)
     return np.where(np.less_equal(spread, GROSS * scale), limited, 0.0)
 
 
 def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None, spread: float | None = None) -> float:
-    """`t`: what a dtype below float64 may lose.
+    """`t`: what a dtype below float64 may lose, where `ulp = eps(dtype) scale`.
+
+    With a reference it is `SAFETY max(reference_error + ulp, spread)`, without one `2 SAFETY (spread + ulp)`. If the op does not
+    take float64, so that the spread is unknown, it is `SHORT_SUM ulp`.
 
     `reference_error` is what the reference loses in that dtype, `spread` is how far the gradient moves when its arguments are
     rounded to it; None if that is not known. A gradient may lose as much as the reference and as its conditioning.
@@ -121,21 +129,21 @@ class ErrorBudget:
     """How far the reference's own gradient may be off, where it alone contradicts the others."""
 
     @property
-    def entry(self) -> float:
-        """`r + c + t`: what an entry may be off beside the differences' own error estimate."""
+    def without_u(self) -> float:
+        """`r + c + t`: what an entry may be off besides the differences' own error estimate."""
         return float(roundoff(self.scale)) + self.conditioning + self.dtype
 
     def against_differences(self, uncertainty: Array) -> Array:
         """`SAFETY u + r + c + t`, for entries with these error estimates."""
-        return np.asarray(truncation_and_noise(uncertainty) + self.entry)
+        return np.asarray(truncation_and_noise(uncertainty) + self.without_u)
 
     @property
     def against_reference(self) -> float:
-        """`r + c + t`, where `r` counts the terms of two routes to the same number."""
+        """`R + c + t`."""
         return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype
 
     def between_witnesses(self, uncertainty: Array) -> Array:
-        """`SAFETY u + r + c + t` for the differences against the reference."""
+        """`SAFETY u + R + c + t`, for the differences against the reference."""
         return np.asarray(truncation_and_noise(uncertainty) + self.against_reference)
 
     @property
@@ -147,7 +155,3 @@ class ErrorBudget:
     def zero(self) -> float:
         """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
         return float(roundoff(self.secant, SHORT_SUM))
-
-    def is_zero(self, size: float) -> bool:
-        """Whether a gradient of this size is zero but for rounding."""
-        return size <= self.zero

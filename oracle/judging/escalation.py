@@ -1,6 +1,6 @@
-"""Further measurements, in order, as long as the verdict is open: the only place where judging goes back to measuring.
+"""Further measurements, in order, as long as the verdict is open.
 
-The point itself is settled first (`settling`). Entries below the roundoff floor are then tested at rescaled arguments
+Those at the point itself come first (`settling`). Entries below the roundoff floor are then tested at rescaled arguments
 (`rescaled_point`), kinks without a reference all together (`subdifferential`), and a gradient that passes at special arguments
 at generic ones nearby (`generic_point`). Each step takes what is known and returns what is known then; the first that has
 measured at another point is the last.
@@ -22,7 +22,7 @@ from oracle.judging.evidence import Evidence
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
-from oracle.judging.verdict import Slopes, judge
+from oracle.judging.verdict import DirectionalComparison, judge
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -46,12 +46,12 @@ def escalated(m: Measurements) -> Iterator[Known]:
     wide = None if m.in_float64 is None else _Escalation(m.in_float64)
     for i, leaf in enumerate(m.point.leaves):
         if wide is not None:
-            # The rounding of a narrow dtype is forgiven much, an error of the formula nothing.
-            known = wide.of(i)
+            # The formula is judged in float64 first, where the dtype term of the error budget is 0.
+            known = wide.known(i)
             if grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
                 yield known
                 continue
-        yield here.of(i)
+        yield here.known(i)
 
 
 class _Escalation:
@@ -60,27 +60,32 @@ class _Escalation:
     def __init__(self, measurements: Measurements) -> None:
         self.measurements = measurements
 
-    def of(self, i: int) -> Known:
+    def known(self, i: int) -> Known:
+        """The evidence about argument `i`."""
         known = Known(i, settled(self.measurements, i), self.measurements)
-        steps: tuple[Callable[[Known], Known], ...] = (self.rescaled_point, self.subdifferential, self.generic_point)
+        steps: tuple[Callable[[Known], Known], ...] = (
+            self.try_rescaled_point,
+            self.try_subdifferential,
+            self.try_generic_point,
+        )
         for step in steps:
             if known.evidence.other_point is None:
                 known = step(known)
         return known
 
-    def rescaled_point(self, known: Known) -> Known:
+    def try_rescaled_point(self, known: Known) -> Known:
         """Entries below the roundoff floor are tested where an error would show."""
         i, e, m = known
         entries = below_roundoff(e)
         if entries.size:
-            entries = below_roundoff(e, m.spread[1 + i])
+            entries = below_roundoff(e, m.gradient_spread(i))
         judgement = judge(e)
         if not entries.size or not (judgement.verdict.passes or judgement.reason in OPEN):
             return known
         found, there = rescaled_point.seek(m, i, e, entries)
-        return Known(i, _with(e, "entries below the roundoff floor, at rescaled arguments", other_point=found), there)
+        return Known(i, e.after("entries below the roundoff floor, at rescaled arguments", other_point=found), there)
 
-    def subdifferential(self, known: Known) -> Known:
+    def try_subdifferential(self, known: Known) -> Known:
         """At kinks without a reference all entries are tested together."""
         i, e, m = known
         if e.autodiff is not None or judge(e).verdict is not Verdict.KINK:
@@ -88,36 +93,31 @@ class _Escalation:
         kinks = e.estimate.index[e.estimate.kink]
         excess = subdifferential.excess(m.point.subject, m.point.wide, m.point.wide_dy, i, kinks, m.plan.seed)
         together = replace(e.kinks, excess=excess)
-        return known._replace(evidence=_with(e, "slopes of both sides in many directions at kinks", kinks=together))
+        return known._replace(evidence=e.after("slopes of both sides in many directions at kinks", kinks=together))
 
-    def generic_point(self, known: Known) -> Known:
+    def try_generic_point(self, known: Known) -> Known:
         """A gradient that passes at a special point is tested at a generic one nearby."""
         i, e, m = known
         if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in m.plan.flags or self.generic is None:
             return known
         wrong, what = generic_point.seek(self.generic, i), "a generic point near these special arguments"
         if wrong is None:
-            return known._replace(evidence=_with(e, what))
-        return Known(i, _with(e, what, other_point=wrong), self.generic)
+            return known._replace(evidence=e.after(what))
+        return Known(i, e.after(what, other_point=wrong), self.generic)
 
     @cached_property
     def generic(self) -> Measurements | None:
         return generic_point.measurements(self.measurements)
 
 
-def _with(e: Evidence, what: str, **changes: object) -> Evidence:
-    """The evidence after one more measurement."""
-    return replace(e, measurements=(*e.measurements, what), **changes)  # type: ignore[arg-type]
-
-
 def grossly_wrong(e: Evidence, dtype: str) -> bool:
-    """Whether a gradient in float64 is wrong by more than an op that computes in `dtype` would round, by its own size."""
+    """Whether the float64 gradient is wrong by more than 64 roundings in `dtype` of the entry itself."""
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:
         return False
     e = e.deciding
     if judgement.reason is Reason.DIRECTIONAL_MISMATCH:
-        return bool((Slopes.of(e).errors_of_one_entry > roundoff(e.budget.scale, SHORT_SUM, dtype)).any())
+        return bool((DirectionalComparison.of(e).errors_of_one_entry > roundoff(e.budget.scale, SHORT_SUM, dtype)).any())
     wrong = judgement.contradicted
     ours, truth = e.analytic[wrong], best_known(e)[wrong]
     with np.errstate(invalid="ignore"):

@@ -6,7 +6,7 @@ nothing is known about it until it is measured at another point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,11 @@ class Kinks:
 
 @dataclass(frozen=True)
 class OtherPoint:
-    """Entries measured at other arguments: the `evidence` if they are wrong there, else whether they are right."""
+    """Entries measured at other arguments.
+
+    If they are wrong there, `evidence` shows it. Else they are `right`: tested where an error would show; or `contradicted`: no
+    point could test them, and the differences know better; or neither: untested, which is no reason against a pass.
+    """
 
     index: Array
     """Flat, of the entries: those that are wrong, or those that no other point could test."""
@@ -127,6 +131,10 @@ class Evidence:
     """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
     measurements: tuple[str, ...] = ()
     """The further measurements that were made, in words and in order."""
+
+    def after(self, measurement: str, **changes: Any) -> Evidence:
+        """The evidence after one more measurement."""
+        return replace(self, measurements=(*self.measurements, measurement), **changes)
 
     @property
     def deciding(self) -> Evidence:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Measurements", "Plan"]
 
-SAMPLED = 64  # elements of a large argument that are differentiated one by one: more cost time, fewer miss isolated errors
-BLOCKS = 32  # of all elements of a large argument, each with a random direction: an error shows in 1/32 of the elements
+SAMPLED = 64  # elements of a large argument that are differentiated one by one: twice as many cost twice the evaluations
+BLOCKS = 32  # of a large argument, each with a slope along one direction: with more, smaller errors show, at more evaluations
 SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # XLA takes smaller values for 0
 
 
@@ -59,7 +59,7 @@ class Measurements:
     perturbations: ClassVar[int] = PERTURBATIONS
     """Points nearby at which the gradient is evaluated to measure its conditioning."""
 
-    def of(self, i: int, index: Array | None = None) -> Evidence:
+    def first_evidence(self, i: int, index: Array | None = None) -> Evidence:
         """The first measurement of argument `i`: of the entries `index` alone, if given."""
         evaluator = self.point.evaluator
         ours, theirs = self.point.gradients[i], self._reference_gradient(i)
@@ -89,7 +89,7 @@ class Measurements:
             estimate=estimate,
             budget=ErrorBudget(scale, secant, dtype=self._lost_in_dtype(i, scale, theirs), eps=eps),
             directions=directions,
-            values=Values(self._values[1], self.point.overflows),
+            values=Values(self._values[1], overflow=not np.isfinite(vector(self.point.y)).all()),
             **more,
         )
 
@@ -156,7 +156,7 @@ class Measurements:
         if dtype.name == "float64":
             allowed += SAMPLED_SAFETY * self._value_noise
             if not largest(error) <= allowed:
-                allowed += float(conditioning(largest(self.spread[0]), scale))
+                allowed += float(conditioning(largest(self._spreads[0]), scale))
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
     @property
@@ -165,9 +165,13 @@ class Measurements:
 
     # ------------------------------------------------------------------------------------------ the budget
 
+    def gradient_spread(self, i: int) -> Array:
+        """How far each entry of gradient `i` moves when the arguments are rounded: by the reference, if there is one."""
+        return self._spreads[1 + i]
+
     @cached_property
-    def spread(self) -> list[Array]:
-        """How far the values and each gradient move when the arguments are rounded: by the reference, if there is one."""
+    def _spreads(self) -> list[Array]:
+        """How far the value and each gradient move; without a reference also when float options are rounded."""
         subject = self.point.subject
 
         def all_of(given: Any) -> list[Array]:
@@ -179,7 +183,8 @@ class Measurements:
             value, residuals = rounded.fwd(*primals)
             return [vector(value), *flat(rounded.bwd(residuals, dy))]
 
-        given = (self.point.wide, self.point.wide_dy, self.point.numbers())
+        floats = {name: a for name, a in subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+        given = (self.point.wide, self.point.wide_dy, floats)
         return spreads(all_of, given, self.plan.seed, perturbations=self.perturbations)
 
     def _lost_in_dtype(self, i: int, scale: float, theirs: Array | None) -> float:

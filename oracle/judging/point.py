@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, vector, widened
+from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.conditioning import roundoff_scales
 from oracle.judging.evidence import Array
@@ -99,13 +99,3 @@ class Point:
         if "evaluator" in vars(self):  # it is in float64 already
             vars(wide)["evaluator"] = self.evaluator
         return wide
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the value is not finite somewhere."""
-        return not np.isfinite(vector(self.y)).all()
-
-    def numbers(self) -> dict[str, Any]:
-        """The options that are arrays of floats."""
-        floats = ((name, a) for name, a in self.subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-        return dict(floats)

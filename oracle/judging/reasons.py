@@ -29,7 +29,7 @@ class Reason(Enum):
     AGREES = (
         "every comparison agrees",
         Verdict.PASS,
-        "The gradient agrees with the differences, and with the reference if there is one.",
+        "The gradient agrees with every witness: the finite differences, and the reference if one was given.",
     )
 
     AT_KINK = (
@@ -41,7 +41,7 @@ class Reason(Enum):
     WRONG_BACKWARD = (
         "the backward pass is wrong",
         Verdict.FAIL,
-        "The differences contradict the gradient, and so does the reference if there is one.",
+        "Every witness contradicts the gradient: the finite differences, and the reference if one was given.",
     )
 
     OUTSIDE_KINK = (
@@ -143,7 +143,7 @@ class Reason(Enum):
     ALMOST_A_SUBGRADIENT = (
         "almost a subgradient",
         Verdict.INCONCLUSIVE,
-        "As `NO_SUBGRADIENT`, by so little that the step of the measurement may be the cause.",
+        "As *no subgradient*, but by so little that the step of the measurement may be the cause.",
     )
 
     STEP_BELOW_ULP = (

@@ -9,7 +9,7 @@ import numpy as np
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence
-from oracle.judging.verdict import Judgement, Slopes
+from oracle.judging.verdict import DirectionalComparison, Judgement
 from oracle.measures import differences, fit_scale, relative, ulps
 from oracle.spec import Flag
 
@@ -44,7 +44,7 @@ def values_at(e: Evidence, worst: int | None) -> dict[str, float | None]:
 
 
 def _of_differences(e: Evidence, judgement: Judgement) -> dict[str, Any]:
-    scale, measured, slopes = reported_scale(e), e.estimate, Slopes.of(e)
+    scale, measured, slopes = reported_scale(e), e.estimate, DirectionalComparison.of(e)
     at = np.flatnonzero(measured.index == judgement.worst)
     if not at.size:
         if not e.analytic.size:

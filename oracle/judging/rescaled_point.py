@@ -27,10 +27,10 @@ from oracle.row import Verdict
 
 __all__ = ["seek"]
 
-MOST = 16  # entries that are tested, those of the largest relative error: each costs a full measurement at every point
+MOST_ENTRIES = 16  # that are tested, those of the largest relative error: each costs a full measurement at every point
 VISIBLE = 2.0**-10
-"""Of the roundoff scale, or of an entry: an entry as large as that cannot be wrong unnoticed, and differences that know an
-entry as well as that are believed. With 2**-6 entries of a usual softmax would never be large enough."""
+"""Share of the roundoff scale above which an entry that agrees counts as tested; and share of an entry to which the differences
+must know it to contradict it. With 2**-6 entries of a usual softmax would never be large enough."""
 
 
 def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Measurements]:
@@ -72,7 +72,7 @@ def _grossest(e: Evidence, below_roundoff: Array) -> Array:
     ours, truth = e.analytic[below_roundoff], best_known(e)[below_roundoff]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = differences(ours, truth) / np.maximum(np.abs(ours), np.abs(truth))
-    return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST]])
+    return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST_ENTRIES]])
 
 
 def _visible(e: Evidence, index: Array) -> Array:

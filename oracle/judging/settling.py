@@ -24,12 +24,12 @@ from oracle.text import count
 
 __all__ = ["settled", "swept_fully"]
 
-FEW = 4  # doubtful elements that are swept first: if one of them stays wrong, the others need not be swept
+FIRST_SWEPT = 4  # doubtful entries in the first batch: with more, a wrong gradient costs sweeps that change nothing
 
 
 def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
     """The evidence about argument `i`, with the further measurements at this point; of the entries `index` alone, if given."""
-    e = m.of(i, index)
+    e = m.first_evidence(i, index)
     for step in STEPS:
         e = step(m, i, e)
     if e.directions.along is None and index is None:
@@ -43,35 +43,32 @@ def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
 
 
 def swept_fully(e: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
-    """The same after full sweeps of its doubtful entries: a few, the worst first, and more until one is still contradicted."""
+    """Sweeps doubtful entries in batches of 4, 8, 16, ..., worst first, until an entry of a batch stays contradicted."""
     swept = np.zeros(0, dtype=np.intp)
-    few = FEW
+    few = FIRST_SWEPT
     while (todo := (doubt := doubted(e))[~np.isin(doubt, swept)][:few]).size:
         e = replace(e, estimate=partials.confirm(evaluator, leaf, e.estimate, todo))
         swept, few = np.union1d(swept, todo), 2 * few
         if np.isin(todo, doubted(e, only_contradicted=True)).any():
             break
-    return (
-        _noted(e, f"a full sweep of the steps for {count(swept.size, 'doubtful entry', 'doubtful entries')}")
-        if swept.size
-        else e
-    )
+    entries = count(swept.size, "doubtful entry", "doubtful entries")
+    return e.after(f"a full sweep of the steps for {entries}") if swept.size else e
 
 
 def conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """A contradicted gradient may be off by as much as the rounding of its arguments moves it; at kinks that means nothing."""
     if m.point.dtype.name != "float64" or e.estimate.kink.any() or not judge(e).contradicted.size:
         return e
-    forgiven = float(conditioning(largest(m.spread[1 + i]), e.budget.scale))
-    return _noted(replace(e, budget=replace(e.budget, conditioning=forgiven)), "the conditioning of the gradient")
+    forgiven = float(conditioning(largest(m.gradient_spread(i)), e.budget.scale))
+    return e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
 
 
 def reference_conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Where the reference alone contradicts, how far its own gradient moves when the arguments are rounded."""
     if m.point.dtype.name != "float64" or judge(e).reason is not Reason.ANOTHER_FUNCTION:
         return e
-    moved = SAMPLED_SAFETY * largest(m.spread[1 + i])
-    return _noted(replace(e, budget=replace(e.budget, reference_conditioning=moved)), "the conditioning of the reference")
+    moved = SAMPLED_SAFETY * largest(m.gradient_spread(i))
+    return e.after("the conditioning of the reference", budget=replace(e.budget, reference_conditioning=moved))
 
 
 def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
@@ -80,7 +77,7 @@ def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
     if e.autodiff is not None or not e.kinks.tied.size:
         return e
     slope = ties.tied_slope(m.point.evaluator, i, e)
-    return _noted(replace(e, kinks=replace(e.kinks, tied_slope=slope)), "the slope along tied elements")
+    return e.after("the slope along tied elements", kinks=replace(e.kinks, tied_slope=slope))
 
 
 STEPS: tuple[Callable[[Measurements, int, Evidence], Evidence], ...] = (
@@ -89,7 +86,3 @@ STEPS: tuple[Callable[[Measurements, int, Evidence], Evidence], ...] = (
     reference_conditioned,
     ties_resolved,
 )
-
-
-def _noted(e: Evidence, what: str) -> Evidence:
-    return replace(e, measurements=(*e.measurements, what))

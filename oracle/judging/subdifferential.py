@@ -25,7 +25,7 @@ __all__ = ["excess"]
 
 DIRECTIONS = 12  # at random, for each group of elements: one that is outside the slopes by a quarter shows in most of them
 GROUPS = 6  # of each kind: more cost evaluations
-TOGETHER = 4  # elements of a group: kinks of real functions join two elements, or all
+ELEMENTS = 4  # elements of a group: kinks of real functions join two elements, or all
 STEP = 2.0**-20  # in units of the argument's size: kinks are at the point itself, and nothing smooth bends so sharply
 SLACK = 2.0**-12  # of the slopes: how far a smooth function bends over the step, and the rounding of the slopes
 
@@ -33,10 +33,10 @@ SLACK = 2.0**-12  # of the slopes: how far a smooth function bends over the step
 def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks: Array, seed: int = 0) -> float:
     """How far the gradient lies outside the slopes of both sides, along directions around elements of argument `leaf` at kinks.
 
-    As a share of these slopes; 0 if it lies between them along all. A few elements are moved at a time: a kink and the elements
-    at its place in other arguments, a kink and its equals, or some kinks. Only outputs take part that bend to the same side
-    along every direction, and their cotangents get the sign that makes all of them convex: an output that bends both ways has
-    other gradients, too.
+    As a share of these slopes; 0 if it lies between them along all. There are three kinds of groups of elements that are moved:
+    the same place in all arguments of equal shape; elements equal to the kink; random kinks. Only outputs take part that bend
+    to the same side along every direction, and their cotangents get the sign that makes all of them convex: an output that bends
+    both ways has other gradients, too.
     """
     tree: Any = primals
     origin, structure = optree.tree_flatten(tree)
@@ -60,9 +60,9 @@ def _groups(origin: list[Array], leaf: int, kinks: Array, generator: np.random.G
         yield [(i, place) for i, x in enumerate(origin) if x.shape == origin[leaf].shape]
         equal = [(i, int(j)) for i, x in enumerate(flat_arrays) for j in np.flatnonzero(x == flat_arrays[leaf][place])]
         others = [element for element in equal if element != (leaf, place)]
-        some = generator.permutation(len(others))[: TOGETHER - 1]
+        some = generator.permutation(len(others))[: ELEMENTS - 1]
         yield [(leaf, place), *(others[k] for k in some)]
-        yield [(leaf, int(j)) for j in np.union1d(generator.choice(kinks, min(TOGETHER - 1, kinks.size), replace=False), place)]
+        yield [(leaf, int(j)) for j in np.union1d(generator.choice(kinks, min(ELEMENTS - 1, kinks.size), replace=False), place)]
 
 
 def _directions(origin: list[Array], elements: list[tuple[int, int]], generator: np.random.Generator) -> list[list[Array]]:

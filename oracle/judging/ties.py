@@ -14,7 +14,7 @@ from oracle.judging.verdict import judge
 
 __all__ = ["tied", "tied_slope"]
 
-MOST = 64  # groups of equal elements that are tested: each costs some evaluations
+MOST_TIES = 64  # groups of equal elements that are tested, of one argument: each costs some evaluations
 
 
 def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
@@ -24,7 +24,7 @@ def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
     _, which, counts = np.unique(x[kinks], return_inverse=True, return_counts=True)
     found = [kinks[counts[which] > 1]]
     wrong = np.setdiff1d(judge(e).contradicted, kinks)
-    for value in np.unique(x[wrong])[:MOST]:
+    for value in np.unique(x[wrong])[:MOST_TIES]:
         equal = np.flatnonzero(x == value)
         slope = slope_along(evaluator, leaf, equal) if 1 < equal.size < x.size else None
         measured = np.isin(e.estimate.index, equal)
@@ -40,10 +40,10 @@ def tied_slope(evaluator: Evaluator, leaf: int, e: Evidence) -> float:
     """The worst sum of tied entries against the slope along all of them, as a fraction of what is allowed."""
     x = evaluator.origin[leaf].reshape(-1)
     worst = 0.0
-    for value in np.unique(x[e.kinks.tied])[:MOST]:
+    for value in np.unique(x[e.kinks.tied])[:MOST_TIES]:
         equal = e.kinks.tied[x[e.kinks.tied] == value]
         slope = slope_along(evaluator, leaf, equal)
         if slope is not None:
             error = np.abs(e.analytic[equal].sum() - slope[0])
-            worst = max(worst, float(ratio(error, truncation_and_noise(slope[1]) + e.budget.entry * equal.size)))
+            worst = max(worst, float(ratio(error, truncation_and_noise(slope[1]) + e.budget.without_u * equal.size)))
     return worst

@@ -5,16 +5,18 @@ differences with the reference. The first line that some entry falls under decid
 
 | gradient and differences | gradient and reference | differences and reference | reason |
 |---|---|---|---|
-| differ | differ, or there is no reference | | `WRONG_BACKWARD`; `OUTSIDE_KINK` at kinks |
-| agree | differ | differ | `ANOTHER_FUNCTION`; `CONVENTION` at kinks |
+| differ | differ | | `WRONG_BACKWARD`; `OUTSIDE_KINK` at kinks |
+| differ | there is none | | `WRONG_BACKWARD`; `TIED` if all such entries are tied elements |
+| agree | differ | differ | `ANOTHER_FUNCTION`; `CONVENTION` at kinks; `REFERENCE_ROUNDS` if rounding explains it |
 | agree | differ | agree | `REFERENCE_CONTRADICTS` |
 | differ grossly | agree | | `NOT_THE_FORWARD_PASS` |
 | differ | agree | | `DIFFERENCES_CONTRADICT` |
 | agree | agree, or there is no reference | | `AGREES`; `AT_KINK` |
 
-Before the table come errors that another measurement has found (at another point, in a stage of a chain), after it those of
-entries taken together (along a direction, tied, at kinks), and at last what was not decided at all: a gradient that is zero,
-and differences that are too uncertain. `reasons` has every reason with its verdict.
+Before the table come entries that are not finite, gradients that are not the derivative by declaration, errors that another
+measurement has found (at another point, in a stage of a chain), and gradients that are zero but for rounding. After it come
+errors of entries taken together (along a direction, tied, at kinks), and at last gradients that were not checked at all: they
+are zero, or the differences are too uncertain. `reasons` has every reason with its verdict.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from oracle.measures import differences, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Judgement", "Slopes", "judge"]
+__all__ = ["DirectionalComparison", "Judgement", "judge"]
 
 FAR_OUTSIDE = 2.0**-5
 """Of the slopes of the two sides: a vector that lies further outside them is no gradient at a kink. A smooth function bends by
@@ -71,11 +73,11 @@ def judge(e: Evidence) -> Judgement:
         e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # this dtype holds nothing nearer to the truth
     if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
         return _by_reference(e, e.autodiff)
-    c, slopes = Comparison.of(e), Slopes.of(e)
-    return _wrong(e, c, slopes) or _undecided(e, c) or _agreeing(e, c, slopes)
+    c, along = Comparison.of(e), DirectionalComparison.of(e)
+    return _wrong(e, c, along) or _undecided(e, c) or _agreeing(e, c, along)
 
 
-def _wrong(e: Evidence, c: Comparison, slopes: Slopes) -> Judgement | None:
+def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgement | None:
     """The judgement if something contradicts the gradient, or the values."""
     other = e.other_point
     if other is not None and other.evidence is not None:
@@ -89,13 +91,13 @@ def _wrong(e: Evidence, c: Comparison, slopes: Slopes) -> Judgement | None:
         return None
     for where, by, reason in _table(e, c):
         if where.any():
-            # What is allowed against the reference is one number, so that share orders entries as their error does.
+            # `allowed` against the reference is the same for all entries, so the largest share is the largest error.
             size = c.error if by is c.differences_used else by
             worst = int(np.flatnonzero(where)[size[where].argmax()])
             return Judgement(reason, int(e.estimate.index[worst]), float(by[worst]), e.estimate.index[where])
     first_kink = int(e.estimate.index[e.estimate.kink.argmax()]) if e.estimate.kink.any() else None
-    if slopes.used > 1:
-        return Judgement(Reason.DIRECTIONAL_MISMATCH, None, slopes.used)
+    if along.used > 1:
+        return Judgement(Reason.DIRECTIONAL_MISMATCH, None, along.used)
     if e.kinks.tied_slope > 1:
         return Judgement(Reason.TIED_SLOPE, first_kink, e.kinks.tied_slope)
     if e.kinks.excess > FAR_OUTSIDE:
@@ -153,11 +155,11 @@ def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
     return None
 
 
-def _agreeing(e: Evidence, c: Comparison, slopes: Slopes) -> Judgement:
+def _agreeing(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgement:
     """PASS, or KINK where the slopes of the two sides differ; with the entry, or the direction, that used most."""
     reason = Reason.AT_KINK if e.estimate.kink.any() else Reason.AGREES
     worst, used = _worst(e, c)
-    return Judgement(reason, worst, used) if used >= slopes.used else Judgement(reason, None, slopes.used)
+    return Judgement(reason, worst, used) if used >= along.used else Judgement(reason, None, along.used)
 
 
 def _worst(e: Evidence, c: Comparison) -> tuple[int | None, float]:
@@ -181,7 +183,7 @@ def _is_rounding(e: Evidence) -> bool:
     smooth = ~e.estimate.kink
     slopes, uncertainty = e.estimate.value[smooth], e.estimate.uncertainty[smooth]
     size = max(largest(e.analytic), largest(e.autodiff))
-    if e.parameter.dtype.name != "float64" or not size > 0 or not e.budget.is_zero(size):
+    if e.parameter.dtype.name != "float64" or not size > 0 or size > e.budget.zero:
         return False
     if not (np.isfinite(e.analytic).all() and np.isfinite(slopes).all() and np.isfinite(uncertainty).all()):
         return False
@@ -196,7 +198,7 @@ def _is_declared_zero(e: Evidence) -> bool:
     Where terms cancel, a narrow dtype leaves rounding of its own, which the differences need not resolve further.
     """
     declared = Flag.ZERO_GRADIENT in e.parameter.flags and e.parameter.dtype.name != "float64"
-    return declared and e.autodiff is not None and e.budget.is_zero(largest(e.autodiff))
+    return declared and e.autodiff is not None and largest(e.autodiff) <= e.budget.zero
 
 
 def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:
@@ -224,7 +226,7 @@ def _exceeds_dtype(ours: Array, truth: Array, dtype: np.dtype[np.generic]) -> bo
 
 
 @dataclass(frozen=True)
-class Slopes:
+class DirectionalComparison:
     """The slopes along directions of many entries, against those that the gradient predicts."""
 
     error: Array
@@ -234,7 +236,7 @@ class Slopes:
     """The usual size of one element's part in each direction."""
 
     @classmethod
-    def of(cls, e: Evidence) -> Slopes:
+    def of(cls, e: Evidence) -> DirectionalComparison:
         along, columns = e.directions.along, [np.zeros((5, 0))]
         for block in () if along is None else along.blocks:
             direction = along.direction[block.index] if along is not None else np.zeros(0)
@@ -244,7 +246,7 @@ class Slopes:
             np.stack([s.ours, s.value, s.uncertainty, s.norm, np.full(s.ours.shape, s.least)]) for s in e.directions.swept
         ]
         ours, value, uncertainty, norm, size = np.concatenate(columns, axis=1)
-        allowed = truncation_and_noise(uncertainty) + e.budget.entry * norm
+        allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm
         return cls(differences(ours, value), uncertainty, allowed, size)
 
     @property

@@ -51,7 +51,7 @@ MECHANISMS = (
     ),
     Mechanism(
         "condition of the reference",
-        "A reference that loses these digits itself accuses nobody.",
+        "A contradiction by the reference is no FAIL where its own gradient moves as far when its arguments are rounded.",
         {"oracle.judging.settling:reference_conditioned": "lambda m, i, e: e"},
     ),
     Mechanism(
@@ -67,17 +67,17 @@ MECHANISMS = (
     Mechanism(
         "rescaled point",
         "Entries below the roundoff floor are measured again nearer the origin, where an error would show.",
-        {f"{ESCALATION}.rescaled_point": "lambda self, known: known"},
+        {f"{ESCALATION}.try_rescaled_point": "lambda self, known: known"},
     ),
     Mechanism(
         "generic point",
         "What passes at zeros, ones or equal arguments is tested at an ordinary point nearby.",
-        {f"{ESCALATION}.generic_point": "lambda self, known: known"},
+        {f"{ESCALATION}.try_generic_point": "lambda self, known: known"},
     ),
     Mechanism(
         "subdifferential",
         "Entries at kinks must be possible as one gradient, without a reference.",
-        {f"{ESCALATION}.subdifferential": "lambda self, known: known"},
+        {f"{ESCALATION}.try_subdifferential": "lambda self, known: known"},
     ),
     Mechanism(
         "numerically zero",
@@ -124,18 +124,18 @@ MECHANISMS = (
         {"oracle.differences.roundoff:_quantization": "lambda point: (np.zeros(point.value.shape), False)"},
     ),
     Mechanism(
-        "answers that no shorter step denies",
+        "values that shorter steps contradict",
         "Long steps may agree on a slope of another scale; then the shorter steps decide.",
         {f"{ACCEPTANCE}:consistent_with_shorter_steps": "lambda table, value, uncertainty: (value, uncertainty)"},
     ),
     Mechanism(
-        "this side of a kink",
+        "kinks near the point",
         "Beside a kink only steps shorter than the distance to it count.",
         {f"{ACCEPTANCE}:one_side_of_kink": ("lambda table, sides, only_consistent, value, uncertainty: (value, uncertainty)")},
     ),
     Mechanism(
         "one very short step",
-        "The slope over one very short step must agree with the answer from longer ones.",
+        "The slope over one very short step must agree with the value from longer ones.",
         {
             f"{ACCEPTANCE}:checked_at_very_short_step": (
                 "lambda table, value, uncertainty: (uncertainty, np.zeros(len(value), bool))"
@@ -174,12 +174,12 @@ MECHANISMS = (
     ),
     Mechanism(
         "odd powers in the table by h^2",
-        "The table that removes powers of h^2 alone states what it leaves of odd ones.",
+        "The tableau in h^2 includes the error of odd powers in its estimate.",
         {"oracle.differences.richardson:_odd_powers": "lambda changes, noise: np.zeros(changes.shape)"},
     ),
     Mechanism(
         "agreement by chance",
-        "An entry of the table states no less than a small share of what the column before it states.",
+        "The error estimate of a tableau entry is at least 2^-12 of that of the column before.",
         {"oracle.differences.richardson:LEAST_LEFT": 0.0},
     ),
     Mechanism(

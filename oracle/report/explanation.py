@@ -20,13 +20,13 @@ from oracle.row import Explanation, Row
 __all__ = ["explained", "explanation_of"]
 
 WORDS = {
-    "4 u": "truncation and noise of the differences",
+    "u": "truncation and noise: 4 error bars of the differences",
     "r": "roundoff, against the differences",
     "R": "roundoff, against the reference",
-    "c": "conditioning, measured where something contradicts",
-    "t": "a dtype below float64",
+    "c": "conditioning",
+    "t": "dtype",
 }
-"""The terms of the error budget, as `oracle.judging.error_budget` defines them."""
+"""The terms of the error budget, as `oracle.judging.error_budget` and docs/verdicts.md define them."""
 
 
 def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explanation:
@@ -46,7 +46,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
         stated = e.estimate.slope_uncertainty if e.estimate.kink[row] else e.estimate.uncertainty
         taken = np.flatnonzero(np.isfinite(e.estimate.differences[row]))
         steps = tuple(float(e.estimate.step[row] / RATIO**k) for k in taken)
-        terms = {"4 u": float(truncation_and_noise(stated[row]))} | terms
+        terms = {"u": float(truncation_and_noise(stated[row]))} | terms
         comparisons["gradient and differences"] = (float(c.error[row]), float(budget.against_differences(stated[row])))
         if e.autodiff is not None and not e.estimate.kink[row]:
             apart = differences(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
@@ -68,26 +68,33 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
 
 def explained(row: Row, width: int | None = None) -> str:
     """The road to the verdict of a row, as lines of text."""
+    columns = min(width or shutil.get_terminal_size().columns, 120)
     x = row.exhibit.explanation if row.exhibit is not None else None
     head = f"{row.label}: {row.verdict}"
+    if x is None and not row.evidence.startswith("contract") and row.evidence:
+        return "\n".join(
+            [head, *_wrapped(f"compared step by step: {row.evidence}", columns), *_wrapped(row.diagnosis, columns), ""]
+        )
     if x is None:
-        return f"{head}\n  decided before any gradient was compared: {row.diagnosis or row.evidence}\n"
+        return "\n".join([head, *_wrapped(f"decided before any gradient was compared: {row.diagnosis}", columns), ""])
     lines = [f"{head}, because: {x.reason}"]
     if x.entry:
         values = [("your backward pass", x.analytic), ("the differences", x.numerical), ("the reference", x.autodiff)]
-        lines += [f"  entry {x.entry}, which used most of its error budget"]
+        lines += [f"  the entry that decided: {x.entry}"]
         lines += [f"    {value:>24.17g}  by {by}" for by, value in values if value is not None]
-    else:
+    elif not row.shape or 0 not in row.shape:
         lines += ["  no single entry decided"]
     if x.steps:
         lines += [f"  central differences at {len(x.steps)} steps, {x.steps[0]:.3g} to {x.steps[-1]:.3g}, extrapolated"]
-    lines += [f"  error budget, where the largest term is {x.scale:.3g}"]
-    lines += [f"    {size:9.2e}  {name:3}  {WORDS[name]}" for name, size in x.terms.items()]
+    lines += [f"  error budget (absolute; the roundoff scale is {x.scale:.3g})"]
+    lines += [f"    {size:9.2e}  {WORDS[name]}" for name, size in x.terms.items() if size]
     lines += ["  comparisons"] if x.comparisons else []
     for name, (error, allowed) in x.comparisons.items():
         lines += [f"    {name:25}  {'agree' if error <= allowed else 'DIFFER':6}  error {error:.2e}, allowed {allowed:.2e}"]
-    columns = min(width or shutil.get_terminal_size().columns, 120)
-    further = f"further measurements: {'; '.join(x.measurements) or 'none were needed'}"
-    for text in (further, Reason.named(x.reason).__doc__, row.diagnosis):
-        lines += textwrap.wrap(text or "", columns, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join(lines) + "\n"
+    lines += _wrapped(f"further measurements: {'; '.join(x.measurements) or 'none were needed'}", columns)
+    nothing = "The argument has no elements, as declared." if 0 in row.shape and row.passed else Reason.named(x.reason).__doc__
+    return "\n".join([*lines, *_wrapped(nothing or "", columns), *_wrapped(row.diagnosis, columns), ""])
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, initial_indent="  ", subsequent_indent="  ")

@@ -83,7 +83,7 @@ def _wrong_blocks(v: View, known: Array) -> Array:
     for block in v.e.directions.along.blocks:
         direction = v.e.directions.along.direction[block.index]
         off = _off(v, block.index, block.value) - float(direction @ error[block.index])
-        allowed = truncation_and_noise(block.uncertainty) + v.e.budget.entry * float(np.linalg.norm(direction))
+        allowed = truncation_and_noise(block.uncertainty) + v.e.budget.without_u * float(np.linalg.norm(direction))
         if abs(off) > allowed + float(np.abs(direction) @ spread[block.index]):
             blocks.append(block.index)
     return np.concatenate(blocks)
