@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from typing import Any
@@ -57,7 +58,11 @@ class Bar:
 def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     if options.pop("command") == "list":
-        return _list()
+        try:
+            return _list()
+        except BrokenPipeError:  # the program that reads our output has ended, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
     try:
         return _train(prepare(Settings(**options)))
     except (OSError, ValueError, ImportError, MemoryError) as error:

@@ -26,8 +26,16 @@ def named(pages: list[Path]) -> Any:
 
 
 def words(printed: str) -> list[str]:
-    """What was printed without its numbers, whose last digits another machine rounds otherwise, and without its layout."""
-    return [word for word in NUMBER.sub("#", printed).split() if not set(word) <= {"-"}]
+    """What was printed, numbers in their first digits, since another machine rounds the last ones otherwise; no layout."""
+    return [word for word in NUMBER.sub(_shortened, printed).split() if not set(word) <= {"-"}]
+
+
+def _shortened(number: re.Match[str]) -> str:
+    """An integer as it is, four digits of a longer number, and of an error that it is there."""
+    text = number[0]
+    if "e" in text:
+        return "#"
+    return text if len(text) < 6 else f"{float(text):.4g}"
 
 
 @named(PAGES)

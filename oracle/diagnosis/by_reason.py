@@ -113,7 +113,10 @@ def _uncertain(e: Evidence, j: Judgement) -> str:
 
 
 def _zero(e: Evidence, j: Judgement) -> str:
-    return "vacuous: the gradient is identically zero, so nothing was checked (declare it, or choose other arguments)"
+    return (
+        "vacuous: the gradient is identically zero, so nothing was checked "
+        "(choose other arguments, or pass flags={oracle.Flag.ZERO_GRADIENT} if that is right)"
+    )
 
 
 def _empty(e: Evidence, j: Judgement) -> str:
@@ -123,7 +126,7 @@ def _empty(e: Evidence, j: Judgement) -> str:
 def _rounding_only(e: Evidence, j: Judgement) -> str:
     return (
         "vacuous: the gradient is what rounding leaves when terms cancel, so nothing was checked "
-        "(declare it, or choose other arguments)"
+        "(choose other arguments, or pass flags={oracle.Flag.ZERO_GRADIENT} if that is right)"
     )
 
 

@@ -97,8 +97,8 @@ def conditioning(spread: Any, scale: float) -> Any:
 def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None, spread: float | None = None) -> float:
     """`t`: what a dtype below float64 may lose, where `ulp = eps(dtype) scale`.
 
-    With a reference it is `SAFETY max(reference_error + ulp, spread)`, without one `2 SAFETY (spread + ulp)`. If the op does not
-    take float64, so that the spread is unknown, it is `SHORT_SUM ulp`.
+    With a reference it is `SAFETY max(reference_error + ulp, spread)`, without one `2 SAFETY (spread + ulp)`. If the op does
+    not take float64, so that the spread is unknown, it is `SHORT_SUM ulp`.
 
     `reference_error` is what the reference loses in that dtype, `spread` is how far the gradient moves when its arguments are
     rounded to it; None if that is not known. A gradient may lose as much as the reference and as its conditioning.

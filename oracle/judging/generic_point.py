@@ -34,7 +34,7 @@ WHOLE = (
 )
 SUM = 1e-9  # how near to 1 probabilities sum
 NEAR = 2.0**-6  # of the usual first step: the kinks of the special point itself are not far, and longer steps cross them
-WHERE = "right at these arguments, but not beside them, where no entry is 0, whole or like another (choose such ones): there"
+WHERE = "right here only because these arguments are special (0, whole or equal numbers), wrong at usual ones nearby: there"
 
 
 def is_special(primals: Any) -> bool:

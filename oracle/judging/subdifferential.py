@@ -35,8 +35,8 @@ def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks
 
     As a share of these slopes; 0 if it lies between them along all. There are three kinds of groups of elements that are moved:
     the same place in all arguments of equal shape; elements equal to the kink; random kinks. Only outputs take part that bend
-    to the same side along every direction, and their cotangents get the sign that makes all of them convex: an output that bends
-    both ways has other gradients, too.
+    to the same side along every direction, and their cotangents get the sign that makes all of them convex: an output that
+    bends both ways has other gradients, too.
     """
     tree: Any = primals
     origin, structure = optree.tree_flatten(tree)

@@ -43,7 +43,7 @@ def render(
 def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:
     """One row that does not pass: its place, the values there, the cause, the command."""
     lines = [f"{row.verdict}  {plain(row.label)}" + (f"  {row.dtype} {_shape(row.shape)}" if row.parameter else "")]
-    if row.analytic is not None:
+    if row.analytic is not None and row.verdict is not Verdict.VACUOUS:
         lines.append(plain(wrong_places(row)))
     lines.append(plain(row.diagnosis, keep="\n"))
     wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]

@@ -51,7 +51,8 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
     try:
         chosen = [catalogue.find(name) for name in names] if names else everything
     except KeyError as error:
-        module = next((f"; write an op of your own module as {name}:OP" for name in names if "." in name), "")
+        own = next((name for name in names if "." in name or Path(f"{name}.py").exists()), None)
+        module = f"; write an op of your own module as {_module_of(own)}:OP" if own else ""
         raise Stop(Exit.USAGE, f"{error.args[0]}{module}") from None
     if family is None:
         return chosen
@@ -60,6 +61,11 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
         near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
         raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")
     return [record for record in chosen if record.family == family]
+
+
+def _module_of(name: str) -> str:
+    """How a module is named whose file was given: `./package/layer.py` is `package.layer`."""
+    return name.removesuffix(".py").removeprefix("./").replace("/", ".") if name.endswith(".py") else name
 
 
 def at_size() -> tuple[Spec, ...]:

@@ -12,7 +12,7 @@ from oracle.row import Verdict
 from oracle.verification import verify
 from tests.oracle.planted import Pair, cube, elementwise, normal
 
-SPECIAL = "right at these arguments, but not beside them, where no entry is 0, whole or like another (choose such ones): there "
+SPECIAL = "right here only because these arguments are special (0, whole or equal numbers), wrong at usual ones nearby: there "
 
 
 def diagnoses(pair: Pair, *primals: Any) -> dict[str, str]:
