@@ -20,11 +20,11 @@ HEADERS = (
 )  # fmt: skip
 
 LEGEND = """\
-Errors are relative to the largest entry of the gradient. *values*: error of the forward pass against the reference's.
-All other numbers of a row belong to the entry that decided. *differences*: its error against the finite differences; *+-*:
-their error bar. *JAX*: its error against JAX's gradient; *ULP*: the same error in units in the last place. *used*: the error in the
-comparison that decided, divided by the tolerance; above 1 the two disagree. *evidence*: how many entries were compared with the
-finite differences ("numerical") and with JAX ("autodiff"). A dash means: not measured, or not meaningful for this row."""
+Errors are relative to the largest entry of the gradient. *values*: error of the forward pass against the reference's. All
+other numbers of a row belong to the entry that decided. *differences*: its error against the finite differences; *+-*: their
+error bar. *JAX*: its error against JAX's gradient; *ULP*: the same error in units in the last place. *used*: the error in the
+comparison that decided, divided by the tolerance; above 1 the two disagree. *evidence*: how many entries were compared with
+the finite differences ("numerical") and with JAX ("autodiff"). A dash means: not measured, or not meaningful for this row."""
 
 ACCURACY = """\
 The finite differences are compared with JAX at every entry of a float64 gradient that has both and is not at a corner.
