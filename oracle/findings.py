@@ -17,7 +17,7 @@ from oracle.diagnosis.context import Context
 from oracle.judging.evidence import Evidence
 from oracle.judging.reported_errors import reported
 from oracle.judging.verdict import Judgement, judge
-from oracle.report.exhibits import exhibit_of
+from oracle.report.details import details_of
 from oracle.row import Row, Verdict
 from oracle.text import count, digits
 
@@ -81,7 +81,7 @@ class Findings:
             reason=overall.reason.value,
             resolution=noticed,
             worst_index=_place(judgement, e.parameter.shape),
-            exhibit=exhibit_of(e, judgement, overall.reason),
+            details=details_of(e, judgement, overall.reason),
             **reported(e, judgement),
         )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPSILON", "Fit", "differences", "eps_of", "fit_scale", "largest", "relative", "ulps"]
+__all__ = ["EPSILON", "Fit", "distance", "eps_of", "fit_scale", "largest", "relative", "ulps"]
 
 Array = NDArray[Any]
 
@@ -30,7 +30,7 @@ def _largest(a: Array) -> float:
     return most if math.isfinite(most) else float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
 
 
-def differences(ours: Array, theirs: Array) -> Array:
+def distance(ours: Array, theirs: Array) -> Array:
     """|ours - theirs|, with 0 where both are the same infinity, and NaN where either is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.asarray(np.abs(ours - theirs))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Descent", "ErrorMap", "Exhibit", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
+__all__ = ["Descent", "Details", "ErrorMap", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
 
 
 class Verdict(StrEnum):
@@ -111,7 +111,7 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Details:
     """All that there is to draw and to explain of one row."""
 
     error_map: ErrorMap | None = None
@@ -120,11 +120,15 @@ class Exhibit:
     parting: Parting | None = None
     explanation: Explanation | None = None
 
+    @property
+    def has_figures(self) -> bool:
+        return any((self.error_map, self.step_curve, self.descent, self.parting))
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def of(cls, packed: Mapping[str, Any]) -> Exhibit:
+    def of(cls, packed: Mapping[str, Any]) -> Details:
         """The inverse of `as_dict`."""
         kinds = {
             "error_map": ErrorMap,
@@ -181,7 +185,7 @@ class Row:
     autodiff: float | None = None
     fitted_scale: float | None = None
     seconds: float = 0.0
-    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
+    details: Details | None = field(default=None, repr=False, compare=False)
     """The data of the figures in the HTML report."""
 
     @property
@@ -194,9 +198,9 @@ class Row:
         return " / ".join(part for part in (self.op, self.case, self.parameter) if part)
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields but the exhibit, which only the HTML report needs."""
-        fields = asdict(replace(self, exhibit=None))
-        del fields["exhibit"]
+        """All fields but the details, which only the HTML report needs."""
+        fields = asdict(replace(self, details=None))
+        del fields["details"]
         return fields
 
 

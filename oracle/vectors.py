@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from oracle.adapters import Pair, named
 from oracle.arrays import leaves_of, random_cotangent, vector
 from oracle.judging.error_budget import ErrorBudget, narrow_dtype
-from oracle.measures import differences, eps_of, largest, relative
+from oracle.measures import distance, eps_of, largest, relative
 from oracle.row import Row, Verdict, worst_first
 from oracle.subject import Subject
 from oracle.verification import Verification, verify
@@ -248,7 +248,7 @@ def _alike(ours: Any, theirs: Any) -> bool:
 def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
     """A row with the difference of the two values; no row if it is only rounding."""
     ours, theirs = vector(y), vector(value)
-    error = differences(theirs, ours)
+    error = distance(theirs, ours)
     dtype = max((np.asarray(leaf).dtype for leaf in optree.tree_leaves(y)), key=eps_of)
     scale = largest(ours)
     budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale))

@@ -37,7 +37,7 @@ from oracle.judging.escalation import Known, grossly_wrong
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Swept
 from oracle.judging.measurements import Measurements
 from oracle.judging.verdict import judge
-from oracle.measures import differences, largest
+from oracle.measures import distance, largest
 from oracle.row import Verdict
 
 __all__ = ["LARGE", "AtSize"]
@@ -167,7 +167,7 @@ class AtSize(Measurements):
             one = sweep.sweep(evaluator, k, reading, contribution, some, usual=usual)
             swept.append(one)
             scale = max(largest(contribution), largest(estimate.value))
-            off = ratio(differences(one.ours, one.value), allowed(one, float(roundoff(scale))))
+            off = ratio(distance(one.ours, one.value), allowed(one, float(roundoff(scale))))
             wrong = np.flatnonzero((off > 1) & ~one.blind)
             if wrong.size:
                 worst = wrong[np.argsort(-off[wrong])][:WRONG_GROUPS]
@@ -235,11 +235,11 @@ class AtSize(Measurements):
         ours, theirs = self.point.gradients[i], self._reference_gradient(i)
         apart = [np.abs(ours)]
         if theirs is not None:
-            apart.append(differences(ours, theirs))
+            apart.append(distance(ours, theirs))
         if self._uses[i]:
-            apart.append(differences(ours, self._run[1][i]))
+            apart.append(distance(ours, self._run[1][i]))
         if self.narrow is not None:
-            apart.append(differences(self.narrow[i], ours if theirs is None else theirs))
+            apart.append(distance(self.narrow[i], ours if theirs is None else theirs))
         return np.unique(np.concatenate([largest_entries(a, LEADING) for a in apart]))
 
     # ------------------------------------------------------------------------------------------ evidence
@@ -250,7 +250,7 @@ class AtSize(Measurements):
         e = self.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
         wrong = judge(e).contradicted
         if self.point.dtype.name == "float64" and not wrong_stage and wrong.size:
-            error = largest(differences(e.analytic, best_known(e))[wrong])
+            error = largest(distance(e.analytic, best_known(e))[wrong])
             if error <= conditioning(error, e.budget.scale):  # so small that the rounding of the arguments may cause it
                 forgiven = float(conditioning(largest(self.gradient_spread(i)), e.budget.scale))
                 e = replace(e, budget=replace(e.budget, conditioning=forgiven))

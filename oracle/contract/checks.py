@@ -15,10 +15,10 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.arrays import RAISED, copied_arrays
+from oracle.arrays import RAISED, copied_arrays, quiet
 from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import preserved
-from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, same_bits, tolerant
+from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, same_bits
 
 __all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
 
@@ -122,7 +122,7 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     _, cotangents = s.results()
     for change in ELSEWHERE:
         _, residuals = s.subject.fwd(*s.primals)
-        with tolerant():
+        with quiet():
             try:
                 s.subject.fwd(*copied(s.primals, change))
             except RAISED:  # the other point may be outside the op's domain
@@ -208,7 +208,7 @@ def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterat
         if any(WRITES in breach.what or ONCE in breach.what for breach in breaches):
             break
         try:
-            with tolerant():  # `first_call` has already reported the warnings of the op
+            with quiet():  # `first_call` has already reported the warnings of the op
                 breaches += check(setting)
         except RAISED as error:
             breaches.append(Breach("", f"{check.__name__.replace('_', ' ')}: raised {type(error).__name__}: {error}"))

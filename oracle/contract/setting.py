@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,8 +13,8 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowest, vector, widened
 from oracle.judging.conditioning import roundoff_scales, spreads
-from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
-from oracle.measures import eps_of, largest
+from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, roundoff
+from oracle.measures import largest
 from oracle.subject import Subject
 
 __all__ = [
@@ -30,7 +28,6 @@ __all__ = [
     "array_bits",
     "copied",
     "same_bits",
-    "tolerant",
 ]
 
 Array = NDArray[Any]
@@ -118,7 +115,7 @@ class Setting:
         a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
         if a.shape != b.shape or largest(a, b) <= self.rounding[i]:
             return a.shape == b.shape
-        return self.forgives(i, largest(a - b), 256 * eps_of(one.dtype) * max(self.sizes[i], largest(a)))
+        return self.forgives(i, largest(a - b), roundoff(max(self.sizes[i], largest(a)), REORDERED_TERMS, one.dtype.name))
 
     def forgives(self, i: int, apart: float, allowed: float) -> bool:
         """Whether rounding, of the gradients or of the arguments, explains this distance of two gradients of argument `i`."""
@@ -139,7 +136,7 @@ class Setting:
         """
         value = largest(vector(self.y))
         return [
-            64 * eps_of(np.asarray(leaf.array).dtype) * value / (largest(np.asarray(leaf.array, np.float64)) or 1.0)
+            roundoff(value / (largest(np.asarray(leaf.array, np.float64)) or 1.0), SHORT_SUM, np.asarray(leaf.array).dtype.name)
             for leaf in self.leaves(self.primals)
         ]
 
@@ -164,11 +161,3 @@ def array_bits(option: Any) -> list[bytes]:
 def copied(tree: Any, change: Callable[[Array], Array] = lambda a: a.copy()) -> Any:
     """The tree with each array replaced by a copy, or by `change(array)`."""
     return optree.tree_map(lambda a: change(np.asarray(a)), tree)
-
-
-@contextmanager
-def tolerant() -> Iterator[None]:
-    """Ignores floating-point errors and warnings."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield

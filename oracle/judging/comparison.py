@@ -8,7 +8,7 @@ import numpy as np
 
 from oracle.judging.error_budget import KNOWN, REFERENCE_TERMS, SAMPLED_SAFETY, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence
-from oracle.measures import differences, largest
+from oracle.measures import distance, largest
 from oracle.spec import Flag
 
 __all__ = ["Comparison", "below_roundoff", "best_known", "doubted", "ratio", "reported_scale"]
@@ -38,7 +38,7 @@ class Comparison:
         low, high = np.minimum(measured.left, measured.right), np.maximum(measured.left, measured.right)
         with np.errstate(invalid="ignore"):
             outside = np.maximum(np.maximum(low - ours, ours - high), 0.0)
-        error = np.where(measured.kink, outside, differences(ours, measured.value))
+        error = np.where(measured.kink, outside, distance(ours, measured.value))
         # Among ties, as in sorted numbers, one element's own two slopes do not bound the gradient: there the reference decides.
         excused = np.isin(measured.index, e.kinks.tied) & (e.autodiff is not None)
         error = np.where(excused, 0.0, error)
@@ -48,8 +48,8 @@ class Comparison:
         by_reference, apart = np.zeros(error.size), np.zeros(error.size)
         if e.autodiff is not None:
             theirs = e.autodiff[measured.index]
-            by_reference = ratio(differences(ours, theirs), e.budget.against_reference)
-            apart = ratio(differences(theirs, measured.value), e.budget.between_witnesses(estimate))
+            by_reference = ratio(distance(ours, theirs), e.budget.against_reference)
+            apart = ratio(distance(theirs, measured.value), e.budget.between_witnesses(estimate))
             apart = np.where(measured.kink | excused, 0.0, apart)
         return cls(error, by_differences, by_reference, apart, ~measured.kink & ~decisive)
 
@@ -87,12 +87,12 @@ def below_roundoff(e: Evidence, spread: Array | float = 0.0) -> Array:
     own = SAMPLED_SAFETY * np.broadcast_to(spread, e.analytic.shape)  # not capped: an entry's own size is small anyway
     ours = e.analytic[measured.index]
     allowed = truncation_and_noise(measured.uncertainty) + roundoff(np.abs(measured.value)) + own[measured.index]
-    error = differences(ours, measured.value)
+    error = distance(ours, measured.value)
     if e.autodiff is None:
         # If no entry is known to a fraction of its size, nothing shows that any of them is right.
         ignorant = not (allowed < KNOWN * np.abs(ours)).any()
         return np.asarray(measured.index[~measured.kink & (error > allowed) | (ignorant & (ours != 0))])
-    apart = differences(e.analytic, e.autodiff)
+    apart = distance(e.analytic, e.autodiff)
     bad = apart > roundoff(np.abs(e.autodiff), REFERENCE_TERMS) + own
     agree = ~measured.kink & (error <= allowed) & (allowed < KNOWN * apart[measured.index])
     bad[measured.index[agree | measured.kink]] = False

@@ -10,7 +10,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, vector, widened
-from oracle.measures import EPSILON, differences, largest
+from oracle.measures import EPSILON, distance, largest
 from oracle.subject import Subject
 
 __all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "nearby", "roundoff_scales", "spreads"]
@@ -64,7 +64,7 @@ def spreads(
         here = gradient(primals)
 
         def moved(given: Any) -> list[Array]:
-            return [np.nan_to_num(differences(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
+            return [np.nan_to_num(distance(*pair), posinf=0.0) for pair in zip(gradient(given), here, strict=True)]
 
         try:
             return nearby(moved, primals, seed, dtype, perturbations)

@@ -31,6 +31,7 @@ __all__ = [
     "KNOWN",
     "NARROW_LOSS",
     "REFERENCE_TERMS",
+    "REORDERED_TERMS",
     "SAFETY",
     "SAMPLED_SAFETY",
     "SHORT_SUM",
@@ -53,6 +54,9 @@ its way; with 4, right softmax and norm layers fail, with 64 an error of 1e-14 p
 REFERENCE_TERMS = 1024.0
 """The same between our gradient and the reference's: two routes to one number, through sums in another order. JAX's
 convolutions and norms need up to 300; with 10,000 an error of 2e-12 of the largest entry would pass."""
+REORDERED_TERMS = 256.0
+"""The same between two gradients of one op whose arguments differ in their memory layout, or whose cotangents are scaled: its
+sums run in another order. With 64, right matrix products fail; 1,024 would let a small error of a layout pass."""
 SHORT_SUM = 64.0
 """Terms where an entry is judged by its own size, or a sum cancels: more than any op of the catalogue rounds there, and less
 than any error that is not rounding."""

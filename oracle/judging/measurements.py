@@ -17,7 +17,7 @@ from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
 from oracle.judging.point import Point
 from oracle.judging.reference import Reference
-from oracle.measures import EPSILON, differences, largest, relative
+from oracle.measures import EPSILON, distance, largest, relative
 from oracle.spec import Flag
 
 if TYPE_CHECKING:
@@ -144,12 +144,12 @@ class Measurements:
             return None, None
         ours, theirs = vector(self.point.y), vector(self.reference_pullback.value)
         narrow, dtype = self._reference_narrow, self.point.dtype
-        by_reference = None if narrow is None else largest(differences(vector(narrow.value), theirs))
+        by_reference = None if narrow is None else largest(distance(vector(narrow.value), theirs))
         if dtype.name != "float64":
             with np.errstate(over="ignore"):
                 rounded = theirs.astype(dtype).astype(np.float64)
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # a value that this dtype cannot hold is rightly infinite
-        error = differences(ours, theirs)
+        error = distance(ours, theirs)
         scale = max(self.point.roundoff_scales[0], largest(theirs))
         budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale, by_reference))
         allowed = budget.against_reference + SMALLEST_NORMAL
@@ -193,7 +193,7 @@ class Measurements:
         if name == "float64":
             return 0.0
         if theirs is not None and self._reference_narrow is not None:
-            by_reference = largest(differences(flat(self._reference_narrow.cotangents)[i], theirs))
+            by_reference = largest(distance(flat(self._reference_narrow.cotangents)[i], theirs))
             # The reference may be lucky at a point; but not in 16 bits, where it and the ops compute in 32.
             return narrow_dtype(name, scale, by_reference, self._spread_in_dtype(i) if name == "float32" else None)
         spread = self._spread_in_dtype(i)
@@ -223,7 +223,7 @@ class Measurements:
         def lost(given: Any) -> list[Array]:
             primals, dy = given
             narrow = point.gradients_at(narrowed(primals, point.primals), narrowed(dy, point.dy))
-            return [differences(a, b) for a, b in zip(narrow, point.gradients_at(primals, dy), strict=True)]
+            return [distance(a, b) for a, b in zip(narrow, point.gradients_at(primals, dy), strict=True)]
 
         try:
             return nearby(lost, (point.wide, point.wide_dy), self.plan.seed, point.dtype.name, self.perturbations)
@@ -236,5 +236,5 @@ class Measurements:
         few = SAMPLED // 4
         chosen = [generator.choice(ours.size, min(SAMPLED, ours.size), replace=False), np.argsort(-np.abs(ours))[:few]]
         if theirs is not None:
-            chosen.append(np.argsort(-np.nan_to_num(differences(ours, theirs), nan=np.inf))[:few])
+            chosen.append(np.argsort(-np.nan_to_num(distance(ours, theirs), nan=np.inf))[:few])
         return np.unique(np.concatenate(chosen))

@@ -10,7 +10,7 @@ from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.verdict import DirectionalComparison, Judgement
-from oracle.measures import differences, fit_scale, relative, ulps
+from oracle.measures import distance, fit_scale, relative, ulps
 from oracle.spec import Flag
 
 __all__ = ["reported", "values_at"]
@@ -57,12 +57,12 @@ def _of_differences(e: Evidence, judgement: Judgement) -> dict[str, Any]:
     kink = measured.kink[at[0]]
     uncertainty = (measured.slope_uncertainty if kink else measured.uncertainty)[at[0]]
     by = values_at(e, judgement.worst)
-    error = differences(np.asarray(by["analytic"]), np.asarray(by["numerical"]))
+    error = distance(np.asarray(by["analytic"]), np.asarray(by["numerical"]))
     return {"numerical_error": _share(error, scale), "numerical_uncertainty": _share(uncertainty, scale)}
 
 
 def _of_reference(e: Evidence, reference: Array, judgement: Judgement) -> dict[str, Any]:
-    error = differences(e.analytic, reference)
+    error = distance(e.analytic, reference)
     if not error.size:
         return {"autodiff_error": 0.0, "autodiff_ulp": 0.0}
     at = int(error.argmax()) if judgement.worst is None else judgement.worst
@@ -75,7 +75,7 @@ def _of_reference(e: Evidence, reference: Array, judgement: Judgement) -> dict[s
 def _understated(e: Evidence, reference: Array) -> dict[str, int]:
     """At how many smooth entries the differences are further from the reference than they state and than that may round."""
     smooth = ~e.estimate.kink & np.isfinite(e.estimate.uncertainty)
-    apart = differences(e.estimate.value, reference[e.estimate.index])[smooth]
+    apart = distance(e.estimate.value, reference[e.estimate.index])[smooth]
     stated = e.estimate.uncertainty[smooth] + roundoff(e.budget.scale, SAFETY)
     return {"compared": int(smooth.sum()), "understated": int((apart > stated).sum())}
 

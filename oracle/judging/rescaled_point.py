@@ -22,7 +22,7 @@ from oracle.judging.evidence import Array, Evidence, OtherPoint
 from oracle.judging.measurements import Measurements
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
-from oracle.measures import differences
+from oracle.measures import distance
 from oracle.row import Verdict
 
 __all__ = ["seek"]
@@ -71,14 +71,14 @@ def _grossest(e: Evidence, below_roundoff: Array) -> Array:
     """Some of these entries: those whose error is the largest share of them."""
     ours, truth = e.analytic[below_roundoff], best_known(e)[below_roundoff]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = differences(ours, truth) / np.maximum(np.abs(ours), np.abs(truth))
+        share = distance(ours, truth) / np.maximum(np.abs(ours), np.abs(truth))
     return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST_ENTRIES]])
 
 
 def _visible(e: Evidence, index: Array) -> Array:
     """Those of the entries of a right gradient that could not be wrong unnoticed."""
     truth = best_known(e)
-    close = differences(e.analytic, truth) <= roundoff(np.abs(truth), REFERENCE_TERMS)
+    close = distance(e.analytic, truth) <= roundoff(np.abs(truth), REFERENCE_TERMS)
     return np.asarray(index[((np.abs(truth) >= VISIBLE * e.budget.scale) | (close & (truth != 0)))[index]])
 
 

@@ -32,7 +32,7 @@ from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.error_budget import GROSS, REFERENCE_TERMS, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.reasons import Reason
-from oracle.measures import differences, largest
+from oracle.measures import distance, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -84,7 +84,7 @@ def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgemen
         reason = Reason.WRONG_AT_GENERIC_POINT if other.generic else Reason.WRONG_AT_RESCALED_POINT
         return Judgement(reason, int(other.index[0]) if other.index.size else None, None, other.index)
     if e.wrong_stage and e.analytic.size:
-        apart = None if e.autodiff is None else differences(e.analytic, e.autodiff)
+        apart = None if e.autodiff is None else distance(e.analytic, e.autodiff)
         if apart is None or not apart.max() <= e.budget.against_reference:  # the reference may show that it is right
             return Judgement(Reason.WRONG_STAGE, None if apart is None else int(apart.argmax()))
     if _is_rounding(e):
@@ -122,7 +122,7 @@ def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
     both = by_differences & by_reference
     yield both, c.reference_used, unless_kinks(both, Reason.WRONG_BACKWARD, Reason.OUTSIDE_KINK)
     another = by_reference & ((c.witnesses_used > 1) | kink)
-    rounds = 0 < largest(differences(e.analytic, best_known(e))) <= e.budget.reference_conditioning
+    rounds = 0 < largest(distance(e.analytic, best_known(e))) <= e.budget.reference_conditioning
     reason = Reason.REFERENCE_ROUNDS if rounds else unless_kinks(another, Reason.ANOTHER_FUNCTION, Reason.CONVENTION)
     yield another, c.reference_used, reason
     yield by_reference, c.reference_used, Reason.REFERENCE_CONTRADICTS
@@ -170,7 +170,7 @@ def _worst(e: Evidence, c: Comparison) -> tuple[int | None, float]:
 
 def _by_reference(e: Evidence, reference: Array) -> Judgement:
     """The judgement where the gradient is another than the derivative, by definition."""
-    used = ratio(differences(e.analytic, reference), e.budget.against_reference)
+    used = ratio(distance(e.analytic, reference), e.budget.against_reference)
     worst, most = (int(used.argmax()), float(used.max())) if used.size else (None, 0.0)
     return Judgement(Reason.WRONG_BACKWARD if most > 1 else Reason.AGREES, worst, most, np.flatnonzero(used > 1))
 
@@ -187,7 +187,7 @@ def _is_rounding(e: Evidence) -> bool:
         return False
     if not (np.isfinite(e.analytic).all() and np.isfinite(slopes).all() and np.isfinite(uncertainty).all()):
         return False
-    if e.autodiff is not None and not (differences(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
+    if e.autodiff is not None and not (distance(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
         return False
     return bool((np.abs(slopes) <= e.budget.zero + truncation_and_noise(uncertainty)).all())
 
@@ -247,7 +247,7 @@ class DirectionalComparison:
         ]
         ours, value, uncertainty, norm, size = np.concatenate(columns, axis=1)
         allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm
-        return cls(differences(ours, value), uncertainty, allowed, size)
+        return cls(distance(ours, value), uncertainty, allowed, size)
 
     @property
     def used(self) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.row import Exhibit, Row, Verdict
+from oracle.row import Details, Row, Verdict
 
 __all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 
@@ -71,8 +71,8 @@ def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
 
 def packed(row: Row) -> dict[str, Any]:
     """A whole row as a dict of plain types, which JSON and other processes can hold."""
-    exhibit = None if row.exhibit is None else row.exhibit.as_dict()
-    return {**row.as_dict(), "verdict": str(row.verdict), "exhibit": exhibit}
+    details = None if row.details is None else row.details.as_dict()
+    return {**row.as_dict(), "verdict": str(row.verdict), "details": details}
 
 
 def row_of(values: Mapping[str, Any], kind: type[Row] = Row) -> Row:
@@ -90,22 +90,22 @@ def row_of(values: Mapping[str, Any], kind: type[Row] = Row) -> Row:
             read[name] = value
         elif name == "verdict":
             read[name] = Verdict(value)
-        elif name == "exhibit":
-            read[name] = None if value is None else _exhibit_of(value)
+        elif name == "details":
+            read[name] = None if value is None else _details_of(value)
         else:
             read[name] = _numbers(value)
     return kind(**read)
 
 
-def _exhibit_of(packed: Mapping[str, Any]) -> Exhibit:
-    """An exhibit; its explanation is the only part that holds text."""
+def _details_of(packed: Mapping[str, Any]) -> Details:
+    """The details of a row; the explanation is the only part that holds text."""
     explanation = packed.get("explanation")
     numbers = _numbers({name: value for name, value in packed.items() if name != "explanation"})
     if explanation is not None:
         texts = {name: explanation[name] for name in ("reason", "entry")}
         rest = {name: value for name, value in explanation.items() if name not in ("reason", "entry", "measurements")}
         explanation = {**texts, **_numbers(rest), "measurements": tuple(explanation["measurements"])}
-    return Exhibit.of({**numbers, "explanation": explanation})
+    return Details.of({**numbers, "explanation": explanation})
 
 
 def _numbers(value: Any) -> Any:

@@ -14,7 +14,7 @@ from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import values_at
 from oracle.judging.verdict import Judgement
-from oracle.measures import differences
+from oracle.measures import distance
 from oracle.row import Explanation, Row
 
 __all__ = ["explained", "explanation_of"]
@@ -49,10 +49,10 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
         terms = {"u": float(truncation_and_noise(stated[row]))} | terms
         comparisons["gradient and differences"] = (float(c.error[row]), float(budget.against_differences(stated[row])))
         if e.autodiff is not None and not e.estimate.kink[row]:
-            apart = differences(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
+            apart = distance(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
             comparisons["differences and reference"] = (float(apart), float(budget.between_witnesses(stated[row])))
     if e.autodiff is not None and worst is not None:
-        error = differences(e.analytic[[worst]], e.autodiff[[worst]])
+        error = distance(e.analytic[[worst]], e.autodiff[[worst]])
         comparisons["gradient and reference"] = (float(error[0]), budget.against_reference)
     return Explanation(
         reason=reason.value,
@@ -69,7 +69,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
 def explained(row: Row, width: int | None = None) -> str:
     """The road to the verdict of a row, as lines of text."""
     columns = min(width or shutil.get_terminal_size().columns, 120)
-    x = row.exhibit.explanation if row.exhibit is not None else None
+    x = row.details.explanation if row.details is not None else None
     head = f"{row.label}: {row.verdict}"
     if x is None and not row.evidence.startswith("contract") and row.evidence:
         return "\n".join(

@@ -40,7 +40,11 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
     failures = [row for row in ordered if not row.passed]
     passes = [row for row in ordered if row.passed]
     many = len(rows) >= FEW
-    with pictures.drawing() if many or any(row.exhibit for row in failures[:PICTURED]) else nullcontext():
+    with (
+        pictures.drawing()
+        if many or any(row.details and row.details.has_figures for row in failures[:PICTURED])
+        else nullcontext()
+    ):
         parts = {
             "failures": [
                 _failure(row, i, reproduce, figures)
@@ -98,16 +102,16 @@ def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
     runs = set()
     for i, row in enumerate(failures):
         figures = []
-        exhibit = row.exhibit if i < PICTURED else None
-        if exhibit and (m := exhibit.error_map):
+        details = row.details if i < PICTURED else None
+        if details and (m := details.error_map):
             figures.append(Figure("Where the error is", pictures.error_map(m, f"map-{i}"), _map_in_words(m)))
-        if exhibit and (c := exhibit.step_curve):
+        if details and (c := details.step_curve):
             figures.append(Figure("Error against step", pictures.step_curve(c, f"curve-{i}"), _curve_in_words(c)))
-        if exhibit and (d := exhibit.descent) and (row.op, row.case) not in runs:
+        if details and (d := details.descent) and (row.op, row.case) not in runs:
             runs.add((row.op, row.case))
             caption = f"The thin line is the tested run, the wide one the reference's; {_apart(d)}."
             figures.append(Figure("Loss at each step", pictures.descent(d, f"descent-{i}"), caption))
-            if p := exhibit.parting:
+            if p := details.parting:
                 title = "Distance from the reference at each step"
                 figures.append(Figure(title, pictures.parting(p, f"parting-{i}"), _parting_in_words(p)))
         yield figures
@@ -205,8 +209,8 @@ def _narrowest(passes: Sequence[Row]) -> Iterator[Figure]:
     """The passing gradients nearest to their tolerance, at most one of each op."""
     found: dict[str, tuple[Row, StepCurve]] = {}
     for row in passes:
-        if row.verdict is Verdict.PASS and row.dtype == "float64" and row.exhibit and row.exhibit.step_curve:
-            found.setdefault(row.op, (row, row.exhibit.step_curve))
+        if row.verdict is Verdict.PASS and row.dtype == "float64" and row.details and row.details.step_curve:
+            found.setdefault(row.op, (row, row.details.step_curve))
     for i, (row, curve) in enumerate(list(found.values())[:NARROWEST]):
         caption = f"The error is {_short(row.used or 0.0)} times the tolerance."
         yield Figure(row.label, pictures.step_curve(curve, f"narrow-{i}"), caption)
@@ -216,8 +220,8 @@ def _descents(ordered: Sequence[Row]) -> Iterator[Figure]:
     """One picture for each run of an optimizer, whatever the number of its rows; failing runs first."""
     found: dict[tuple[bool, str, str], tuple[Row, Descent]] = {}
     for row in ordered:
-        if row.exhibit and row.exhibit.descent and (False, row.op, row.case) not in found:
-            found.setdefault((row.passed, row.op, row.case), (row, row.exhibit.descent))
+        if row.details and row.details.descent and (False, row.op, row.case) not in found:
+            found.setdefault((row.passed, row.op, row.case), (row, row.details.descent))
     for i, (row, descent) in enumerate(found[key] for key in sorted(found)):
         caption = f"{row.case}, {row.reference}; {_apart(descent)}"
         yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), caption)

@@ -100,8 +100,8 @@ def trainings(rows: Sequence[Row]) -> list[tuple[Row, Parting]]:
     """One row for each whole training, with its distance from the reference after each step."""
     found: dict[tuple[str, str], tuple[Row, Parting]] = {}
     for row in rows:
-        if row.exhibit and row.exhibit.parting:
-            found.setdefault((row.op, row.case), (row, row.exhibit.parting))
+        if row.details and row.details.parting:
+            found.setdefault((row.op, row.case), (row, row.details.parting))
     return sorted(found.values(), key=lambda pair: pair[0].op)
 
 

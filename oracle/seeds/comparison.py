@@ -24,7 +24,7 @@ from oracle.judging.error_budget import ErrorBudget
 from oracle.judging.evidence import Evidence, Parameter, Values
 from oracle.judging.settling import swept_fully
 from oracle.judging.verdict import Judgement, judge
-from oracle.measures import differences, largest, relative
+from oracle.measures import distance, largest, relative
 from purenet.data import Digits, scaled
 from purenet.models import two_layer_net
 
@@ -216,7 +216,7 @@ class Gradient:
         `other` has all elements, or only those that were differentiated.
         """
         ours = self.analytic if other.size == self.analytic.size else self.analytic[self.evidence.estimate.index]
-        error = differences(ours, other)
+        error = distance(ours, other)
         return float(error.mean()), float(error.max()), relative(error, largest(self.analytic))
 
 

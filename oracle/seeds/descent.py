@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import oracle
-from oracle.measures import differences
+from oracle.measures import distance
 from oracle.row import Verdict
 from oracle.seeds.experiment import in_one_piece
 from oracle.seeds.section import Claim, Quote, Section, Table
@@ -103,7 +103,7 @@ def section() -> Section:
         rows += [(f"{rate:g}" if i == 0 else "", f"x{i}", *(column[i] for column in columns)) for i in (0, 1)]
         same = _printed(cut.end) == published
         claims.append(Claim(f"rate {rate:g}: the integer start gives the published numbers, to every digit", same))
-        error = float((differences(right.end, exact) / np.abs(exact)).max())
+        error = float((distance(right.end, exact) / np.abs(exact)).max())
         claims.append(Claim(f"rate {rate:g}: a float start is right to {CLOSE:g}", error < CLOSE))
     diverged = float(np.abs(descend(floats, DIVERGING).end[0]))
     claims.append(Claim(f"rate {DIVERGING} diverges: |x0| = {diverged:.3g} after {STEPS} steps", diverged > 1e8))

@@ -18,9 +18,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.measures import differences, eps_of, largest, relative
-from oracle.report.exhibits import descent_of
-from oracle.row import Exhibit, Verdict
+from oracle.measures import distance, eps_of, largest, relative
+from oracle.report.details import descent_of
+from oracle.row import Details, Verdict
 from oracle.spec import Draw
 from oracle.subject import Subject
 from oracle.trajectory import gradient as romberg
@@ -59,7 +59,7 @@ def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
     start = time.perf_counter()
     ours = np.array([spec.schedule(count) for count in range(counts)], np.float64)
     theirs = np.array([spec.reference(count) for count in range(counts)], np.float64)
-    gaps = differences(ours, theirs)
+    gaps = distance(ours, theirs)
     sizes = np.maximum(np.abs(theirs), spec.size)
     used = np.array([relative(gap, ULPS * eps_of(ours.dtype) * size) for gap, size in zip(gaps, sizes, strict=True)])
     worst, wrong = int(used.argmax()), np.flatnonzero(used > 1)
@@ -105,7 +105,7 @@ class _Runs(NamedTuple):
     reference: list[Record]
     ensemble: dict[float, list[list[Record]]]
     """The disturbed runs, by the relative size of their disturbance."""
-    exhibit: Exhibit
+    details: Details
     """The loss at every step."""
 
     @property
@@ -132,7 +132,7 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
     origin, hand = recorded(params, spec.optimizer.init(params)), ours(by_hand)
     reference = list(follow(spec.reference, spec.slots, spec.problem.gradient, params, batches))
     parameters, structure = [path for path, _ in leaves("params", params)], optree.tree_structure(params)
-    exhibit = descent_of(
+    details = descent_of(
         lambda record: loss.value(structure.unflatten([record[path] for path in parameters]), x),
         [origin, *hand],
         [origin, *reference],
@@ -146,7 +146,7 @@ def _runs(spec: TrajectorySpec, steps: int, seed: int) -> _Runs:
             level: [ours(by_hand, Disturbance(level, params, seed, i, persistent=i % 2 == 0)) for i in range(ENSEMBLE)]
             for level in (NUMERICAL, AUTODIFF)
         },
-        exhibit,
+        details,
     )
     check_slots(spec.name, runs.hand[0], runs.reference[0])
     return runs
@@ -248,7 +248,7 @@ def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: s
         numerical=value(runs.numerical),
         autodiff=value(runs.reference),
         seconds=seconds,
-        exhibit=runs.exhibit,
+        details=runs.details,
         steps=len(runs.hand),
         first_numerical=gaps.numerical.first,
         first_autodiff=gaps.reference.first,

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.measures import differences, eps_of, fit_scale, largest, relative
+from oracle.measures import distance, eps_of, fit_scale, largest, relative
 
 __all__ = [
     "AUTODIFF",
@@ -66,7 +66,7 @@ def tolerance(slot: str, hand: list[Record], ensemble: list[list[Record]]) -> Ar
     for member in ensemble:  # one array operation for all steps
         steps = min(len(hand), len(member))
         ours, theirs = (np.stack([record[slot] for record in run[:steps]]) for run in (hand, member))
-        gaps = differences(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
+        gaps = distance(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
         strayed[:steps] = np.fmax(strayed[:steps], gaps.reshape(steps, -1).max(axis=1, initial=0.0))
     return tolerance_of(strayed, [largest(record[slot]) for record in hand], hand[0][slot].dtype)
 
@@ -92,7 +92,7 @@ class Distance(NamedTuple):
 
     @classmethod
     def between(cls, ours: Array, theirs: Array) -> Distance:
-        gaps = differences(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
+        gaps = distance(ours.astype(np.float64, copy=False), theirs.astype(np.float64, copy=False))
         if not gaps.size:
             return cls(0.0, 0.0, None)
         entry = np.unravel_index(np.argmax(gaps), gaps.shape)

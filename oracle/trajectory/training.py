@@ -21,8 +21,8 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.measures import differences, largest, relative
-from oracle.row import Descent, Exhibit, Parting, Verdict
+from oracle.measures import distance, largest, relative
+from oracle.row import Descent, Details, Parting, Verdict
 from oracle.spec import Draw
 from oracle.subject import Subject
 from oracle.trajectory.runs import Disturbance, check_slots, descend, follow, leaves, recorded
@@ -54,10 +54,10 @@ def run(spec: TrainingSpec, steps: int | None = None, seed: int = 0) -> Trajecto
     gaps = {slot: Gap.of(c.distances, c.tolerance) for slot, c in compared.items()}
     first = min(((gap.first, slot) for slot, gap in gaps.items() if gap.first), key=lambda pair: pair[0], default=None)
     diagnosis = _diagnosis(runs, *first, still=not compared[first[1]].moved) if first else ""
-    exhibit = Exhibit(descent=_descent(compared["loss"]), parting=_parting(compared))
+    details = Details(descent=_descent(compared["loss"]), parting=_parting(compared))
     seconds = (time.perf_counter() - start) / len(gaps)
     rows = [
-        replace(_row(spec, slot, c, gaps[slot], diagnosis), seconds=seconds, exhibit=exhibit) for slot, c in compared.items()
+        replace(_row(spec, slot, c, gaps[slot], diagnosis), seconds=seconds, details=details) for slot, c in compared.items()
     ]
     return Trajectory(spec.name, tuple(rows), first, diagnosis)
 
@@ -132,10 +132,10 @@ class _Compared:
     """Whether the slot has changed at all."""
 
     def add(self, before: Array, ours: Array, theirs: Array, ensemble: Sequence[Array]) -> None:
-        distance = Distance.between(ours, theirs)
-        entry = distance.entry
-        self.distances.append(distance)
-        self.strayed.append(float(np.fmax.reduce([0.0, *(np.max(differences(ours, s), initial=0.0) for s in ensemble)])))
+        apart = Distance.between(ours, theirs)
+        entry = apart.entry
+        self.distances.append(apart)
+        self.strayed.append(float(np.fmax.reduce([0.0, *(np.max(distance(ours, s), initial=0.0) for s in ensemble)])))
         self.values.append((np.nan, np.nan) if entry is None else (float(ours[entry]), float(theirs[entry])))
         self.moved = self.moved or not np.array_equal(before, ours)
 
@@ -193,7 +193,7 @@ def _contradicted(ours: Record, theirs: Record) -> list[str]:
     found = []
     for path, one in ours.items():
         other = theirs[path]
-        if relative(differences(one, other), largest(other)) > CONTRADICTED:
+        if relative(distance(one, other), largest(other)) > CONTRADICTED:
             scale = multiple(one, other)
             found.append(f"{path} differs from JAX's" if scale is None else f"{path} is {scale:.13g} times JAX's")
     return found

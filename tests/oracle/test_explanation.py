@@ -21,9 +21,9 @@ TABLE = (Reason.AGREES, Reason.WRONG_BACKWARD, Reason.ANOTHER_FUNCTION, Reason.N
 
 
 def explanation(one: Row) -> Explanation:
-    assert one.exhibit is not None
-    assert one.exhibit.explanation is not None
-    return one.exhibit.explanation
+    assert one.details is not None
+    assert one.details.explanation is not None
+    return one.details.explanation
 
 
 def told_again(x: Explanation) -> Reason:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracle.report import html, pictures
-from oracle.row import Descent, ErrorMap, Exhibit, Parting, Row, StepCurve, Verdict
+from oracle.row import Descent, Details, ErrorMap, Parting, Row, StepCurve, Verdict
 from oracle.verification import verify
 from tests.oracle.planted import cube, signed
 from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
@@ -30,10 +30,10 @@ LOADING = ("src", "href", "xlink:href", "action", "data", "poster", "srcset")
 
 CURVE = StepCurve((0.1, 0.025, 0.00625), (1.01, 1.0006, 1.00004), 1.0, 1e-13, 2.0, 1.0 + 1e-15, 1.0)
 MAP = ErrorMap(((0.5, -2.0, 0.0), (1e9, math.nan, 1.0)), (1, 0), (0,), (1,), (2, 3), (1, 0), (1, 1))
-EXHIBIT = Exhibit(MAP, CURVE)
-MANY = [row(op=f"op {i}", exhibit=Exhibit(None, CURVE)) for i in range(html.FEW)]
-RUN = row(family="optimizers", op="adam", exhibit=Exhibit(descent=Descent((3.0, 2.0, 1.0), (3.0, 2.0, 1.5))))
-TRAINED = row(family="models", op="training", exhibit=Exhibit(parting=Parting((0.0, 1e-15, 0.5), (0.0, 1e-3, 1e12))))
+DETAILS = Details(MAP, CURVE)
+MANY = [row(op=f"op {i}", details=Details(None, CURVE)) for i in range(html.FEW)]
+RUN = row(family="optimizers", op="adam", details=Details(descent=Descent((3.0, 2.0, 1.0), (3.0, 2.0, 1.5))))
+TRAINED = row(family="models", op="training", details=Details(parting=Parting((0.0, 1e-15, 0.5), (0.0, 1e-3, 1e12))))
 
 
 def page(*rows: Row, **environment: Any) -> str:
@@ -76,14 +76,14 @@ class Parsed(HTMLParser):
         return [text for tag, text in self.texts if tag in tags]
 
 
-FULL = page(*MANY, failing(exhibit=EXHIBIT), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN, TRAINED)
+FULL = page(*MANY, failing(details=DETAILS), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN, TRAINED)
 
 # ---------------------------------------------------------------------------------------------- a whole page
 
 
 @pytest.mark.parametrize(
     "text",
-    [FULL, page(row()), page(failing()), page(failing(exhibit=EXHIBIT)), page(*MANY), page(failing(verdict=Verdict.ERROR))],
+    [FULL, page(row()), page(failing()), page(failing(details=DETAILS)), page(*MANY), page(failing(verdict=Verdict.ERROR))],
     ids=["everything", "a pass", "a failure without pictures", "a failure", "many passes", "an error"],
 )
 def test_every_element_is_closed_and_every_identifier_unique(text: str) -> None:
@@ -113,7 +113,7 @@ def test_names_from_a_users_module_break_out_of_nothing() -> None:
     def rows(name: str) -> list[Row]:
         kink = row(family=name, op=name, case=name, parameter=name, verdict=Verdict.KINK, diagnosis=name, evidence=name)
         run = replace(RUN, family=name, op=name, case=name, reference=name)
-        wrong = failing(family=name, op=name, case=name, parameter=name, diagnosis=name, exhibit=EXHIBIT)
+        wrong = failing(family=name, op=name, case=name, parameter=name, diagnosis=name, details=DETAILS)
         return [*MANY, replace(MANY[0], op=name, used=0.9), kink, run, wrong]
 
     for name in (HOSTILE, "&\"'</title></style></svg>", "{{ 7 * 7 }}{% raw %}", "$x^$ \\frac{"):
@@ -143,7 +143,7 @@ def test_the_same_rows_give_the_same_bytes_in_another_process() -> None:
     assert not re.search(rb"\b20\d\d-\d\d-\d\d", first)
 
 
-def test_few_rows_without_exhibits_need_no_pictures_and_no_matplotlib() -> None:
+def test_few_rows_without_details_need_no_pictures_and_no_matplotlib() -> None:
     assert "<svg" not in page(*MANY[1:])
     assert "<svg" in page(*MANY)
     program = """
@@ -220,7 +220,7 @@ def test_every_column_and_every_verdict_is_explained() -> None:
 def test_pictures_are_drawn_of_so_many_failures_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert html.PICTURED == 50
     monkeypatch.setattr(html, "PICTURED", 4)
-    rows = [failing(op=f"op {i}", exhibit=EXHIBIT) for i in range(html.PICTURED + 3)]
+    rows = [failing(op=f"op {i}", details=DETAILS) for i in range(html.PICTURED + 3)]
     parsed = Parsed(page(*rows))
     folded = [attributes for attributes in parsed.all("details") if attributes.get("class") == "failure"]
     assert ["open" in attributes for attributes in folded] == [True] * html.PICTURED + [False] * 3
@@ -263,20 +263,20 @@ def test_the_frame_is_around_the_worst_cell(shape: tuple[int, ...]) -> None:
         return dx * np.where(np.arange(dx.size).reshape(shape) == dx.size - 2, 3.0, 1.0)
 
     (found,) = verify(cube(wrong), signed(*shape)).rows
-    assert found.exhibit is not None
-    assert found.exhibit.error_map is not None
+    assert found.details is not None
+    assert found.details.error_map is not None
     with pictures.drawing():
-        parsed = drawn(pictures.error_map(found.exhibit.error_map, "map"))
+        parsed = drawn(pictures.error_map(found.details.error_map, "map"))
     image = parsed.all("image")[0]
     width, _, _, height, left, top = (float(n) for n in re.findall(r"-?[\d.]+", image["transform"] or ""))
-    rows, columns = np.shape(found.exhibit.error_map.ratios)
+    rows, columns = np.shape(found.details.error_map.ratios)
     assert (image["width"], image["height"]) == (str(columns), str(rows))
     frame = next(
         attributes["d"]
         for tag, attributes in parsed.elements[[a.get("class") for _, a in parsed.elements].index("worst-black") :]
         if tag == "path"
     )
-    row, column = found.exhibit.error_map.worst
+    row, column = found.details.error_map.worst
     expected = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
     assert corners(frame or "") == pytest.approx(expected, abs=0.5)
 

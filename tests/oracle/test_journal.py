@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from oracle.report import document
-from oracle.row import Descent, ErrorMap, Exhibit, Row, StepCurve
+from oracle.row import Descent, Details, ErrorMap, Row, StepCurve
 from oracle.running.campaign import Task
 from oracle.running.journal import NAME, Journal, key
 from oracle.trajectory import SlotRow
 from tests.oracle.rows import failing, row
 
 TASKS = [Task("", "relu", case, "float64", 3) for case in ("one", "two\n\x1b", "three\ud800")]
-EXHIBIT = Exhibit(
+DETAILS = Details(
     error_map=ErrorMap(((float("nan"), -1e9), (0.1, float("inf"))), (0, 1), (0,), (1,), (2, 2), (0, 1), (1, 1)),
     step_curve=StepCurve((1e-2, 1e-3), (1.0, float("-inf")), 1.0, 1e-12, 1 / 3, None, 2.0),
     descent=Descent((1.0, 0.5), (1.0, 0.1 + 0.2)),
@@ -25,7 +25,7 @@ EXHIBIT = Exhibit(
 ROWS: list[tuple[Row, ...]] = [
     (row(), failing(numerical_error=0.1 + 0.2, used=float("inf"), diagnosis="<&>\x1b", seconds=1.25)),
     (SlotRow(**{**vars(row()), "steps": 7, "first_numerical": 3}),),
-    (replace(failing(), exhibit=EXHIBIT),),
+    (replace(failing(), details=DETAILS),),
 ]
 OF = {"format": 1, "python": "3.13"}
 
@@ -54,7 +54,7 @@ def test_what_is_found_is_read_back(tmp_path: Path) -> None:
     for task, rows in zip(TASKS, ROWS, strict=True):
         assert journal.known[task] == rows
         assert list(map(type, journal.known[task])) == list(map(type, rows))
-    assert repr(journal.known[TASKS[2]][0].exhibit) == repr(EXHIBIT)  # NaN is not equal to itself
+    assert repr(journal.known[TASKS[2]][0].details) == repr(DETAILS)  # NaN is not equal to itself
     assert (tmp_path / NAME).read_text() == text
 
 
@@ -96,8 +96,8 @@ def changed(**values: Any) -> str:
         changed(used="__import__('os')"),
         changed(used=[]) + "}",
         changed(more=1),
-        changed(exhibit={"error_map": 3}),
-        changed(exhibit=3),
+        changed(details={"error_map": 3}),
+        changed(details=3),
         "\udcff".encode("utf-8", "surrogateescape").decode("latin1"),
     ],
 )

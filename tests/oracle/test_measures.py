@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.measures import EPSILON, differences, eps_of, fit_scale, largest, relative, ulps
+from oracle.measures import EPSILON, distance, eps_of, fit_scale, largest, relative, ulps
 from tests.oracle.planted import normal
 
 F64 = np.dtype(np.float64)
@@ -36,7 +36,7 @@ def test_the_largest_finite_magnitude() -> None:
 
 def test_differences_of_infinities_and_nan() -> None:
     inf, nan = np.inf, np.nan
-    found = differences(np.array([1.0, inf, -inf, inf, nan, nan, 1.0]), np.array([3.5, inf, -inf, -inf, nan, 1.0, inf]))
+    found = distance(np.array([1.0, inf, -inf, inf, nan, nan, 1.0]), np.array([3.5, inf, -inf, -inf, nan, 1.0, inf]))
     assert found[:4].tolist() == [2.5, 0.0, 0.0, inf]
     assert np.isnan(found[4:6]).all()
     assert found[6] == inf

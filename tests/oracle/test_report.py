@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from oracle.report import document, table
 from oracle.report.markdown import escape, markdown
-from oracle.row import Descent, Exhibit, Row, Verdict, worst_first
+from oracle.row import Descent, Details, Row, Verdict, worst_first
 from oracle.text import digits
 from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
 
@@ -250,13 +250,13 @@ def strict(text: str) -> Any:
 
 
 def test_rows_survive_in_full_precision() -> None:
-    exhibit = Exhibit(descent=Descent((2.0, 1.0), (2.0, 1.0)))
-    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3, exhibit=exhibit)
+    details = Details(descent=Descent((2.0, 1.0), (2.0, 1.0)))
+    one = row(numerical_error=0.1 + 0.2, worst_index=(np.int64(1), 2), analytic=np.float64(1) / 3, details=details)
     found = strict(document.to_json(document.document([one, failing()], ENVIRONMENT)))
     assert (found["schema"], found["passed"]) == (1, False)
     assert found["environment"] == ENVIRONMENT
     assert found["totals"] == {"PASS": 1, "FAIL": 1}
-    assert set(found["rows"][0]) == {field.name for field in fields(Row)} - {"exhibit"}
+    assert set(found["rows"][0]) == {field.name for field in fields(Row)} - {"details"}
     assert found["rows"][0]["numerical_error"] == 0.1 + 0.2
     assert found["rows"][0]["analytic"] == 1 / 3
     assert found["rows"][0]["worst_index"] == [1, 2]

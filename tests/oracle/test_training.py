@@ -23,7 +23,7 @@ from oracle.catalogue.optimizers.references import by_optax
 from oracle.cli.main import Exit
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
-from oracle.row import Exhibit, Parting, Row, Verdict
+from oracle.row import Details, Parting, Row, Verdict
 from oracle.running.campaign import DTYPES, Task, tasks_of
 from oracle.spec import Draw
 from oracle.trajectory import SlotRow, Trajectory
@@ -146,11 +146,11 @@ def test_the_losses_of_a_training_fall(spec: TrainingSpec) -> None:
 def test_another_batch_at_each_step_the_same_for_both() -> None:
     result = run(SMALL)
     assert result.passed, result.diagnosis
-    exhibit = result.rows[0].exhibit
-    assert exhibit is not None
-    assert exhibit.descent is not None
-    assert len(set(exhibit.descent.ours)) == STEPS
-    assert exhibit.descent.ours == pytest.approx(exhibit.descent.theirs, rel=1e-14)
+    details = result.rows[0].details
+    assert details is not None
+    assert details.descent is not None
+    assert len(set(details.descent.ours)) == STEPS
+    assert details.descent.ours == pytest.approx(details.descent.theirs, rel=1e-14)
 
 
 @pytest.mark.parametrize("error", [1e-6, 1e-9, 1e-11])
@@ -261,11 +261,11 @@ def test_the_same_call_gives_the_same_rows_and_another_seed_others() -> None:
 
 
 def parting(result: Trajectory) -> Parting:
-    exhibit = result.rows[0].exhibit
-    assert exhibit is not None
-    assert all(one.exhibit is exhibit for one in result.rows)
-    assert exhibit.parting is not None
-    return exhibit.parting
+    details = result.rows[0].details
+    assert details is not None
+    assert all(one.details is details for one in result.rows)
+    assert details.parting is not None
+    return details.parting
 
 
 def test_the_largest_difference_of_any_parameter_is_kept_of_each_step() -> None:
@@ -282,18 +282,18 @@ def test_the_largest_difference_of_any_parameter_is_kept_of_each_step() -> None:
     assert wrong.parameters[0] == pytest.approx(1e-6 * RATE / smallest, rel=1e-5)
 
 
-def test_an_exhibit_survives_the_way_between_processes() -> None:
+def test_an_details_survives_the_way_between_processes() -> None:
     (one, *_) = run(SMALL, 2).rows
-    assert one.exhibit is not None
-    assert Exhibit.of(one.exhibit.as_dict()) == one.exhibit
+    assert one.details is not None
+    assert Details.of(one.details.as_dict()) == one.details
     again = row_of(json.loads(json.dumps(packed(one))), SlotRow)
     assert again == one
-    assert again.exhibit == one.exhibit
+    assert again.details == one.details
 
 
 def trained(name: str, steps: int) -> Row:
     numbers = tuple(float(f"{step + 1}e-15") for step in range(steps))
-    return row(family="models", op=name, exhibit=Exhibit(parting=Parting(numbers, tuple(1e3 * n for n in numbers))))
+    return row(family="models", op=name, details=Details(parting=Parting(numbers, tuple(1e3 * n for n in numbers))))
 
 
 def test_the_page_has_a_table_of_some_steps() -> None:

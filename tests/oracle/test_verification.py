@@ -338,7 +338,7 @@ def test_a_row_holds_the_evidence() -> None:
     assert only.autodiff == pytest.approx(only.analytic / 1.01)
     assert only.seconds > 0
     assert only.label == "cube / five / x"
-    assert set(only.as_dict()) == set(Row.__dataclass_fields__) - {"exhibit"}
+    assert set(only.as_dict()) == set(Row.__dataclass_fields__) - {"details"}
 
 
 def test_a_passing_row_uses_little_of_what_is_allowed() -> None:

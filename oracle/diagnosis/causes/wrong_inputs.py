@@ -11,7 +11,7 @@ from oracle.diagnosis import hypotheses
 from oracle.diagnosis.causes.fits import explain_factor, number
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.view import AGREE, SOUND, View
-from oracle.measures import differences, eps_of, fit_scale, largest
+from oracle.measures import distance, eps_of, fit_scale, largest
 
 __all__ = [
     "at_constants",
@@ -56,7 +56,7 @@ def of_another_value(v: View) -> Iterator[str]:
             f"but the forward pass of its rule returns {by_rule.size}"
         )
         return
-    apart = differences(by_rule, called)
+    apart = distance(by_rule, called)
     if not (apart > SOUND * largest(called)).any():
         return
     i = int(apart.argmax())

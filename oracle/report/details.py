@@ -18,9 +18,9 @@ from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
 from oracle.measures import largest
 from oracle.report.explanation import explanation_of
-from oracle.row import Descent, ErrorMap, Exhibit, StepCurve
+from oracle.row import Descent, Details, ErrorMap, StepCurve
 
-__all__ = ["descent_of", "exhibit_of"]
+__all__ = ["descent_of", "details_of"]
 
 Array = NDArray[Any]
 
@@ -29,20 +29,20 @@ BY_DIFFERENCES = (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT)
 """Reasons for which the error is not that against the reference."""
 
 
-def exhibit_of(e: Evidence, judgement: Judgement, reason: Reason) -> Exhibit:
+def details_of(e: Evidence, judgement: Judgement, reason: Reason) -> Details:
     """Where a failing gradient is wrong, the differences at its worst element, and how the verdict arose."""
     worst, explanation = judgement.worst, explanation_of(e, judgement, reason)
     if worst is None:
-        return Exhibit(explanation=explanation)
+        return Details(explanation=explanation)
     error_map = None if judgement.verdict.passes or not e.parameter.shape else _error_map(e, judgement.reason, worst)
-    return Exhibit(error_map, _step_curve(e, worst), explanation=explanation)
+    return Details(error_map, _step_curve(e, worst), explanation=explanation)
 
 
-def descent_of(loss: Callable[[Any], Any], ours: Sequence[Any], theirs: Sequence[Any]) -> Exhibit:
+def descent_of(loss: Callable[[Any], Any], ours: Sequence[Any], theirs: Sequence[Any]) -> Details:
     """The loss of both runs at each of their steps. It may be NaN or infinite, because a run may diverge."""
     with np.errstate(all="ignore"):
         curves = (tuple(float(loss(record)) for record in run) for run in (ours, theirs))
-        return Exhibit(descent=Descent(*curves))
+        return Details(descent=Descent(*curves))
 
 
 # ------------------------------------------------------------------------------------------------- the steps

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from oracle import catalogue
-from oracle.report.exhibits import SIDE
-from oracle.row import Descent, ErrorMap, Exhibit, StepCurve, Verdict
+from oracle.report.details import SIDE
+from oracle.row import Descent, Details, ErrorMap, StepCurve, Verdict
 from oracle.trajectory import TrajectorySpec, run
 from oracle.verification import verify
 from purenet import optimizers
@@ -32,14 +32,14 @@ def planted(place: tuple[int, ...], factor: float) -> Any:
     return cube(wrong)
 
 
-def exhibit(op: Any, *primals: Any, parameter: str | None = None, **options: Any) -> Exhibit:
-    found = row(verify(op, *primals, **options), parameter).exhibit
+def details(op: Any, *primals: Any, parameter: str | None = None, **options: Any) -> Details:
+    found = row(verify(op, *primals, **options), parameter).details
     assert found is not None
     return found
 
 
 def error_map(op: Any, *primals: Any, **options: Any) -> ErrorMap:
-    found = exhibit(op, *primals, **options).error_map
+    found = details(op, *primals, **options).error_map
     assert found is not None
     return found
 
@@ -61,9 +61,9 @@ def cell_of(m: ErrorMap, index: tuple[int, ...]) -> tuple[int, int]:
 def test_the_worst_cell_is_that_of_the_worst_element(data: st.DataObject, shape: tuple[int, ...]) -> None:
     place = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
     result = row(verify(planted(place, 1.5), signed(*shape)))
-    assert result.exhibit is not None
-    assert result.exhibit.error_map is not None
-    found = result.exhibit.error_map
+    assert result.details is not None
+    assert result.details.error_map is not None
+    found = result.details.error_map
     cells = np.abs(found.ratios)
     assert found.index == place
     assert found.worst == cell_of(found, place) == np.unravel_index(cells.argmax(), cells.shape)
@@ -120,14 +120,14 @@ def test_where_the_differences_alone_contradict_the_error_is_theirs() -> None:
     reference.defjvp(lambda primals, tangents: (reference(*primals), 6 * primals[0] ** 2 * tangents[0]))
     found = row(verify(elementwise(lambda x: x**3, lambda x: 6 * x**2), signed(3), reference=reference))
     assert found.verdict is Verdict.FAIL
-    assert found.exhibit is not None
-    assert found.exhibit.error_map is not None
-    assert all(abs(ratio) > 1 for ratio in found.exhibit.error_map.ratios[0])
+    assert found.details is not None
+    assert found.details.error_map is not None
+    assert all(abs(ratio) > 1 for ratio in found.details.error_map.ratios[0])
 
 
 def test_a_pass_and_a_scalar_have_no_map() -> None:
-    assert exhibit(cube(), signed(3)).error_map is None
-    assert exhibit(cube(lambda dx: 2 * dx), np.float64(1.5)).error_map is None
+    assert details(cube(), signed(3)).error_map is None
+    assert details(cube(lambda dx: 2 * dx), np.float64(1.5)).error_map is None
 
 
 # ---------------------------------------------------------------------------------------------- the steps
@@ -135,7 +135,7 @@ def test_a_pass_and_a_scalar_have_no_map() -> None:
 
 def test_the_differences_are_those_of_their_steps() -> None:
     x = np.float64(1.5)
-    found = exhibit(cube(lambda dx: 2 * dx), x).step_curve
+    found = details(cube(lambda dx: 2 * dx), x).step_curve
     assert found is not None
     dy = found.analytic / (6 * x**2)
     steps = np.array(found.steps)
@@ -148,11 +148,11 @@ def test_the_differences_are_those_of_their_steps() -> None:
 
 
 def test_a_pass_has_its_steps_and_what_never_moves_has_none() -> None:
-    assert exhibit(cube(), signed(3), reference=lambda x: x**3).step_curve is not None
+    assert details(cube(), signed(3), reference=lambda x: x**3).step_curve is not None
     flat = row(verify(elementwise(np.zeros_like, np.zeros_like), signed(3)))
     assert flat.verdict is Verdict.VACUOUS
-    assert flat.exhibit is not None
-    assert flat.exhibit.step_curve is None
+    assert flat.details is not None
+    assert flat.details.step_curve is None
 
 
 # ---------------------------------------------------------------------------------------------- the losses
@@ -161,11 +161,11 @@ def test_a_pass_has_its_steps_and_what_never_moves_has_none() -> None:
 def trajectory(optimizer: Any = None) -> Descent:
     spec = next(spec for spec in catalogue.trajectories() if isinstance(spec, TrajectorySpec) and spec.name == "momentum")
     rows = run(replace(spec, optimizer=optimizer or spec.optimizer), 5).rows
-    exhibits = [row.exhibit for row in rows]
-    assert exhibits[0] is not None
-    assert exhibits[0].descent is not None
-    assert all(one is exhibits[0] for one in exhibits)
-    return exhibits[0].descent
+    details = [row.details for row in rows]
+    assert details[0] is not None
+    assert details[0].descent is not None
+    assert all(one is details[0] for one in details)
+    return details[0].descent
 
 
 def test_a_run_shows_its_loss_beside_that_of_the_reference() -> None:
@@ -185,15 +185,15 @@ def test_another_optimizer_leaves_the_curve_of_the_reference() -> None:
 # ---------------------------------------------------------------------------------------------- between processes
 
 
-def test_an_exhibit_is_small_and_survives_the_way() -> None:
-    found = exhibit(cube(lambda dx: 2 * dx), signed(80, 90))
+def test_an_details_is_small_and_survives_the_way() -> None:
+    found = details(cube(lambda dx: 2 * dx), signed(80, 90))
     assert len(pickle.dumps(found)) < 50_000
-    assert Exhibit.of(found.as_dict()) == found
-    parts = Exhibit(None, StepCurve((1.0,), (2.0,), 2.0, 0.0, 2.0, None, 2.0), Descent((1.0,), (1.0,)))
-    assert Exhibit.of(parts.as_dict()) == parts
+    assert Details.of(found.as_dict()) == found
+    parts = Details(None, StepCurve((1.0,), (2.0,), 2.0, 0.0, 2.0, None, 2.0), Descent((1.0,), (1.0,)))
+    assert Details.of(parts.as_dict()) == parts
 
 
-def test_an_exhibit_is_no_part_of_what_a_row_says() -> None:
+def test_an_details_is_no_part_of_what_a_row_says() -> None:
     found = row(verify(cube(lambda dx: 2 * dx), signed(3)))
-    assert "exhibit" not in found.as_dict()
-    assert replace(found, exhibit=None) == found
+    assert "details" not in found.as_dict()
+    assert replace(found, details=None) == found
