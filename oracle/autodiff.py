@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optree
+from jax.experimental import serialize_executable
+
+from oracle import programs
 
 __all__ = [
     "Pullback",
@@ -24,7 +26,6 @@ __all__ = [
     "forget",
     "known",
     "quick_to_compile",
-    "use_compilation_cache",
     "vjp",
 ]
 
@@ -112,10 +113,31 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
         leaves, structure = optree.tree_flatten(given)
         key = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
         if key not in compiled:
-            compiled[key] = _compiled(jitted.lower(primals, cotangent))
+            # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
+            cached: Any = jax.config
+            name = None if cached.jax_compilation_cache_dir else programs.name_of(reference, (dict(options), key))
+            compiled[key] = _loaded(name) or _written(name, _compiled(jitted.lower(primals, cotangent)))
         return compiled[key](primals, cotangent)
 
     return both
+
+
+def _loaded(name: str | None) -> Any:
+    """The program of that name on disk; None if there is none that this version of JAX can load."""
+    kept = None if name is None else programs.kept(name)
+    if kept is None:
+        return None
+    with suppress(Exception):  # a damaged file costs no more than the time to compile again
+        return serialize_executable.deserialize_and_load(*pickle.loads(kept))  # noqa: S301 - from a folder of the user's own
+    return None
+
+
+def _written(name: str | None, program: Any) -> Any:
+    """The program, after it was kept on disk if it has a name there."""
+    if name is not None:
+        with suppress(Exception):  # a program with a callback cannot be kept
+            programs.keep(name, pickle.dumps(serialize_executable.serialize(program)))
+    return program
 
 
 def _compiled(lowered: Any) -> Any:
@@ -167,11 +189,3 @@ def forget() -> None:
 
 def _arrays(tree: Any) -> Any:
     return optree.tree_map(np.asarray, tree)
-
-
-def use_compilation_cache(folder: Path) -> None:
-    """Keep compiled references in `folder`, so that a second run loads them. For processes of the tests only."""
-    config: Any = jax.config
-    config.update("jax_compilation_cache_dir", str(folder))
-    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    config.update("jax_persistent_cache_min_entry_size_bytes", -1)

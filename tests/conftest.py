@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-CACHE = Path(__file__).parent.parent / ".cache" / "xla"
+CACHE = Path(__file__).parent.parent / ".cache"
 
 # The same examples in every run, so that a red test is red again; and no deadline, because a first call compiles.
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # A run that was killed, or the other worker, may leave half an entry: JAX warns and compiles again.
-    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry")
 
 
 def pytest_collection_finish() -> None:
@@ -27,7 +23,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_references() -> None:
-    """Keep what XLA compiles: most of a verification's time goes there."""
-    from oracle.autodiff import use_compilation_cache
+    """Keep the compiled references of the catalogue: most of a verification's time goes there."""
+    from oracle.programs import FOLDER
 
-    use_compilation_cache(CACHE)
+    os.environ.setdefault(FOLDER, str(CACHE / "references"))  # for the processes that tests start, too

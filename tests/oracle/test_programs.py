@@ -1,0 +1,97 @@
+"""Compiled references on disk: the same program after another process has compiled it, and never one of something else."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from oracle import autodiff, programs
+from oracle.running.selection import catalogued
+from oracle.spec import Spec
+from tests.oracle.planted import normal
+
+X = normal(3, 4)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(programs.FOLDER, str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def softmax(x: Any = X, **options: Any) -> autodiff.Pullback:
+    """As another process would ask: it remembers nothing."""
+    autodiff.forget()
+    return autodiff.vjp(jax.nn.softmax, (x,), np.ones(np.shape(x), x.dtype), options)
+
+
+def test_a_program_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = softmax(axis=0)
+    assert len(files(folder)) == 1
+
+    def never(lowered: Any) -> Any:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(autodiff, "_compiled", never)
+    second = softmax(axis=0)
+    assert np.array_equal(first.value, second.value)
+    assert np.array_equal(first.cotangents[0], second.cotangents[0])
+    for other in ({"axis": 1}, {"axis": 0, "x": X[:2]}, {"axis": 0, "x": X.astype(np.float32)}):
+        with pytest.raises(AssertionError, match="compiled again"):
+            softmax(**other)
+
+
+def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
+    right = softmax()
+    (path,) = files(folder)
+    for damaged in (b"", b"not compressed", path.read_bytes()[:-20]):
+        path.write_bytes(damaged)
+        assert np.array_equal(softmax().value, right.value)
+        assert path.read_bytes() != damaged
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(programs.FOLDER, str(tmp_path / "file" / "below"))
+    assert softmax().value.shape == X.shape
+
+
+def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(programs.FOLDER)
+    assert programs.name_of(jax.nn.softmax, {}) is None
+
+
+def test_a_function_of_the_user_is_never_kept(folder: Path) -> None:
+    def mine(x: Any) -> Any:
+        return 2 * x
+
+    autodiff.vjp(mine, (X,), np.ones(X.shape), {})
+    assert files(folder) == []
+    assert programs.name_of(mine, {}) is None
+    assert programs.name_of(partial(mine, 2), {}) is None
+
+
+def test_functions_that_differ_in_what_they_enclose_have_different_names() -> None:
+    names = {programs.name_of(spec.reference, {}) for spec in all_specs() if spec.reference is not None}
+    distinct = {id(spec.reference) for spec in all_specs() if spec.reference is not None}
+    assert None not in names
+    assert len(names) == len(distinct)
+
+
+def all_specs() -> list[Spec]:
+    return [record for record in catalogued([], None) if isinstance(record, Spec)]
+
+
+def test_the_sources_and_the_processor_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = programs.name_of(jax.nn.softmax, {})
+    monkeypatch.setattr(programs, "_surroundings", lambda: b"another version of the catalogue")
+    assert programs.name_of(jax.nn.softmax, {}) != before
