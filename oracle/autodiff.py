@@ -87,7 +87,7 @@ def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) ->
 
 def _is_pure(reference: Callable[..., Any]) -> bool:
     """Whether the reference always computes the same function. A user's one may read a global that changes between calls."""
-    return (getattr(reference, "__module__", None) or "").startswith(("oracle.catalogue.", "jax.", "optax.", "equinox."))
+    return (getattr(reference, "__module__", None) or "").startswith(programs.PURE)
 
 
 def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: Any, cotangent: Any) -> tuple[Any, Any]:
@@ -124,7 +124,7 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
 
 def _loaded(name: str | None) -> Any:
     """The program of that name on disk; None if there is none that this version of JAX can load."""
-    kept = None if name is None else programs.kept(name)
+    kept = None if name is None else programs.load(name)
     if kept is None:
         return None
     with suppress(Exception):  # a damaged file costs no more than the time to compile again
@@ -136,7 +136,7 @@ def _written(name: str | None, program: Any) -> Any:
     """The program, after it was kept on disk if it has a name there."""
     if name is not None:
         with suppress(Exception):  # a program with a callback cannot be kept
-            programs.keep(name, pickle.dumps(serialize_executable.serialize(program)))
+            programs.store(name, pickle.dumps(serialize_executable.serialize(program)))
     return program
 
 

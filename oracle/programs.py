@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-__all__ = ["FOLDER", "keep", "kept", "name_of"]
+__all__ = ["FOLDER", "PURE", "load", "name_of", "store"]
 
 FOLDER = "ORACLE_CACHE"
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
@@ -29,25 +29,25 @@ PURE = ("oracle.catalogue.", "jax.", "optax.", "equinox.")
 """Modules whose functions mean the same in every run of the same sources and versions."""
 
 
-def name_of(reference: Callable[..., Any], question: Any) -> str | None:
-    """The name of a reference's program for a question (options, shapes, dtypes); None if it cannot be told or is not kept."""
+def name_of(reference: Callable[..., Any], call: Any) -> str | None:
+    """The name of a reference's program for a call (options, shapes, dtypes); None if it cannot be told or is not kept."""
     if not os.environ.get(FOLDER):
         return None
     try:
-        what = pickle.dumps((_identity(reference), question))
+        what = pickle.dumps((_identity(reference), call))
     except Exception:  # a function of the user, or an option that cannot be pickled
         return None
-    return hashlib.sha256(what + _surroundings()).hexdigest()
+    return hashlib.sha256(what + _environment()).hexdigest()
 
 
-def kept(name: str) -> bytes | None:
+def load(name: str) -> bytes | None:
     """The program of that name, if it is there."""
     with suppress(OSError, zlib.error):
         return zlib.decompress((Path(os.environ[FOLDER]) / name[:2] / name).read_bytes())
     return None
 
 
-def keep(name: str, program: bytes) -> None:
+def store(name: str, program: bytes) -> None:
     """Write a program; another process may do the same, so the file appears whole. A full disk only costs time."""
     path = Path(os.environ[FOLDER]) / name[:2] / name
     with suppress(OSError):
@@ -77,7 +77,7 @@ def _identity(value: Any) -> Any:
 
 
 @cache
-def _surroundings() -> bytes:
+def _environment() -> bytes:
     """A hash of everything else that a compiled program depends on."""
     found = hashlib.sha256(sys.version.encode())
     for package in PACKAGES:

@@ -93,5 +93,5 @@ def all_specs() -> list[Spec]:
 
 def test_the_sources_and_the_processor_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = programs.name_of(jax.nn.softmax, {})
-    monkeypatch.setattr(programs, "_surroundings", lambda: b"another version of the catalogue")
+    monkeypatch.setattr(programs, "_environment", lambda: b"another version of the catalogue")
     assert programs.name_of(jax.nn.softmax, {}) != before
