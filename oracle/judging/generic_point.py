@@ -32,8 +32,8 @@ for ops whose domain ends before the first."""
 WHOLE = (
     2.0  # whole numbers up to this are special: x**2 = x at 1, 2 x = x**2 at 2; from 3 on no usual formula is right by chance
 )
-SUM = 1e-9  # how near to 1 probabilities sum
-NEAR = 2.0**-6  # of the usual first step: the kinks of the special point itself are not far, and longer steps cross them
+SUM = 1e-9  # how near to 1 the sum of probabilities is: less excludes rounded ones, more takes other numbers for them
+NEAR = 2.0**-6  # of the usual first step: longer steps cross the kinks of the special point itself, shorter ones drown in noise
 WHERE = "right here only because these arguments are special (0, whole or equal numbers), wrong at usual ones nearby: there"
 
 

@@ -27,7 +27,9 @@ from oracle.row import Verdict
 
 __all__ = ["seek"]
 
-MOST_ENTRIES = 16  # that are tested, those of the largest relative error: each costs a full measurement at every point
+MOST_ENTRIES = (
+    16  # that are tested, those of the largest relative error: twice as many cost twice the evaluations at each point
+)
 VISIBLE = 2.0**-10
 """Share of the roundoff scale above which an entry that agrees counts as tested; and share of an entry to which the differences
 must know it to contradict it. With 2**-6 entries of a usual softmax would never be large enough."""

@@ -14,7 +14,7 @@ from oracle.judging.verdict import judge
 
 __all__ = ["tied", "tied_slope"]
 
-MOST_TIES = 64  # groups of equal elements that are tested, of one argument: each costs some evaluations
+MOST_TIES = 64  # groups of equal elements that are tested, of one argument: each costs about ten evaluations
 
 
 def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
