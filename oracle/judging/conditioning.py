@@ -19,8 +19,8 @@ Array = NDArray[Any]
 
 PERTURBATIONS = 4  # random roundings of the arguments: with 2 a spread is often underestimated, 8 cost as many gradients more
 TOWARDS_ORIGIN = (1 / 4, 1 / 16, 1 / 64)
-"""Of the arguments: points on the ray to the origin, where saturation ends. At 1/64 a sigmoid at 300 is saturated no more; nearer
-points cost evaluations, and entries there are as large as those of a linear function."""
+"""Of the arguments: points on the ray to the origin, where saturation ends. At 1/64 a sigmoid at 300 is no longer saturated;
+nearer points cost evaluations and show the slope at 0."""
 
 
 def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
