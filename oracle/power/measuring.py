@@ -113,6 +113,9 @@ def _performed(works: Sequence[Work], jobs: int, what: str) -> tuple[list[Findin
                 more: list[Work] = []
                 if error is None:
                     found.append(future.result())
+                    if found[-1].wrong:
+                        named = f"{work.task.module}:{work.task.op}" if work.task.module else work.task.op
+                        lost.append(f"{work.task.op} passes at none of its cases; correct it first (oracle verify {named})")
                 else:
                     fates, more, gone = _after(error, work, written(diary))
                     found.append(Findings(fates))

@@ -58,12 +58,16 @@ class Findings:
 
     fates: tuple[Fate, ...]
     smallest: tuple[Smallest, ...] = ()
+    wrong: bool = False
+    """Whether the op passes at no case as it is, so that nothing can be learnt from its mutants."""
 
 
 def perform(work: Work, diary: Path) -> Findings:
     """Tests the mutants of one op, then determines the smallest errors. Each fate is written to the diary at once."""
     spec: Spec = campaign.spec_of(work.task)
     points = [Point(spec, case) for case in spec.cases]
+    if points and not any(point.passes for point in points):
+        return Findings((), wrong=True)
     fates = []
     with diary.open("wb", buffering=0) as file:
         for mutant in work.mutants:

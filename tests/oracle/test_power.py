@@ -230,6 +230,14 @@ def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(run: Run, module: Mo
     assert "+    return (3 * x**3 * dy,)" in (tmp_path / "reports" / "power.md").read_text()
 
 
+def test_an_op_that_is_wrong_as_it_is_is_not_mutated(run: Run, module: Module) -> None:
+    module("wrong_cube", CUBE.replace("3 * x**2 * dy", "4 * x**2 * dy"))
+    code, out, _ = run("power", "wrong_cube:cube", "--jobs", 1)
+    assert code == 1
+    assert "LOST  cube passes at none of its cases; correct it first (oracle verify wrong_cube:cube)" in out
+    assert "SURVIVED" not in out
+
+
 def test_a_mutant_that_never_ends_is_ended(run: Run, module: Module, tmp_path: Path) -> None:
     module("hanging_cube", CUBE)
     code, _, _ = run("power", "hanging_cube:waiting", "--jobs", 1, "--timeout", 1)
