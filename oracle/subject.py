@@ -12,7 +12,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import KINDS, adapted
-from oracle.arrays import Leaf, copied_arrays, leaves_of
+from oracle.arrays import Leaf, copied_arrays, flat, leaves_of
 from oracle.measures import EPSILON
 from purenet import Op
 from purenet.optimizers import GradientTransformation
@@ -83,6 +83,10 @@ class Subject:
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
+
+    def gradients(self, primals: Sequence[Any], dy: Any) -> list[NDArray[Any]]:
+        """The cotangents at these arguments, flat and in float64."""
+        return flat(self.bwd(self.fwd(*primals)[1], dy))
 
     def on_copies(self) -> Subject:
         """The same subject with copies of all arrays that go in or come out, so that it can change no others."""

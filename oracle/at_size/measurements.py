@@ -36,6 +36,7 @@ from oracle.judging.error_budget import SHORT_SUM, ErrorBudget, conditioning, ro
 from oracle.judging.escalation import Known, grossly_wrong
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Swept
 from oracle.judging.measurements import Measurements
+from oracle.judging.point import in_float64
 from oracle.judging.verdict import judge
 from oracle.measures import distance, largest
 from oracle.row import Verdict
@@ -73,12 +74,13 @@ class AtSize(Measurements):
 
     @cached_property
     def in_float64(self) -> Measurements | None:
-        wide = self.point.in_float64
+        wide = in_float64(self.point)
         if wide is None:
             return None
         measurements = replace(self, point=wide, narrow=self.point.gradients, links=[])
-        vars(measurements).update(reference=self.reference, reference_pullback=self.reference_pullback)
-        vars(wide)["roundoff_scales"] = self.point.roundoff_scales
+        vars(measurements).update(
+            reference=self.reference, reference_pullback=self.reference_pullback, _roundoff_scales=self._roundoff_scales
+        )
         return measurements
 
     # ------------------------------------------------------------------------------------------ stages

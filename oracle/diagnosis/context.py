@@ -54,7 +54,7 @@ class Contexts:
             m.point.wide_dy,
             m.point.subject.options,
             m.point.subject.defaults(len(m.point.primals)),
-            lambda primals: m.point.gradients_at(primals, m.point.wide_dy)[i],
+            lambda primals: m.point.subject.gradients(primals, m.point.wide_dy)[i],
             budget,
             budget.reserved(len(m.point.leaves) - i - 1),
             value_by_rule=getattr(m.point.subject.forward, "value_by_rule", None),

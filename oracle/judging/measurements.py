@@ -12,10 +12,10 @@ import numpy as np
 from oracle.arrays import RAISED, flat, narrowed, vector
 from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
-from oracle.judging.conditioning import PERTURBATIONS, nearby, spreads
+from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
 from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget, conditioning, narrow_dtype
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
-from oracle.judging.point import Point
+from oracle.judging.point import Point, in_float64
 from oracle.judging.reference import Reference
 from oracle.measures import EPSILON, distance, largest, relative
 from oracle.spec import Flag
@@ -81,7 +81,7 @@ class Measurements:
         """
         leaf = self.point.leaves[i]
         theirs = self._reference_gradient(i)
-        scale = max(self.point.roundoff_scales[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
+        scale = max(self._roundoff_scales[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         return Evidence(
             parameter=Parameter(leaf.path, np.shape(leaf.array), self.point.dtype, self.plan.flags),
             analytic=self.point.gradients[i],
@@ -102,10 +102,10 @@ class Measurements:
     @cached_property
     def in_float64(self) -> Measurements | None:
         """The same arguments in float64, if they are narrower and the op takes that; the witnesses are the same."""
-        wide = self.point.in_float64
+        wide = in_float64(self.point)
         if wide is None:
             return None
-        vars(wide)["evaluator"] = self.point.evaluator
+        vars(wide)["evaluator"] = self.point.evaluator  # it is in float64 already
         measurements = replace(self, point=wide)  # with the same estimates, too
         vars(measurements)["reference"] = self.reference
         vars(measurements)["reference_pullback"] = self.reference_pullback
@@ -150,7 +150,7 @@ class Measurements:
                 rounded = theirs.astype(dtype).astype(np.float64)
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # a value that this dtype cannot hold is rightly infinite
         error = distance(ours, theirs)
-        scale = max(self.point.roundoff_scales[0], largest(theirs))
+        scale = max(self._roundoff_scales[0], largest(theirs))
         budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale, by_reference))
         allowed = budget.against_reference + SMALLEST_NORMAL
         if dtype.name == "float64":
@@ -187,6 +187,12 @@ class Measurements:
         given = (self.point.wide, self.point.wide_dy, floats)
         return spreads(all_of, given, self.plan.seed, perturbations=self.perturbations)
 
+    @cached_property
+    def _roundoff_scales(self) -> tuple[float, list[float]]:
+        """The largest value and the largest entry of each gradient, here and on the ray to the origin."""
+        p = self.point
+        return roundoff_scales(p.subject, p.primals, p.dy, p.y, p.cotangents)
+
     def _lost_in_dtype(self, i: int, scale: float, theirs: Array | None) -> float:
         """The term `t` of the error budget of argument `i`."""
         name = self.point.dtype.name
@@ -207,10 +213,10 @@ class Measurements:
     @cached_property
     def _spreads_in_dtype(self) -> list[Array] | None:
         """How far each gradient moves when the arguments are rounded to their dtype; None if the op does not take float64."""
-        given = (self.point.wide, self.point.wide_dy)
+        point, given = self.point, (self.point.wide, self.point.wide_dy)
         try:
             return spreads(
-                lambda both: self.point.gradients_at(*both), given, self.plan.seed, self.point.dtype.name, self.perturbations
+                lambda both: point.subject.gradients(*both), given, self.plan.seed, point.dtype.name, self.perturbations
             )
         except RAISED:
             return None
@@ -222,8 +228,8 @@ class Measurements:
 
         def lost(given: Any) -> list[Array]:
             primals, dy = given
-            narrow = point.gradients_at(narrowed(primals, point.primals), narrowed(dy, point.dy))
-            return [distance(a, b) for a, b in zip(narrow, point.gradients_at(primals, dy), strict=True)]
+            narrow = point.subject.gradients(narrowed(primals, point.primals), narrowed(dy, point.dy))
+            return [distance(a, b) for a, b in zip(narrow, point.subject.gradients(primals, dy), strict=True)]
 
         try:
             return nearby(lost, (point.wide, point.wide_dy), self.plan.seed, point.dtype.name, self.perturbations)

@@ -12,11 +12,10 @@ import optree
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
 from oracle.differences.evaluation import Evaluator
-from oracle.judging.conditioning import roundoff_scales
 from oracle.judging.evidence import Array
 from oracle.subject import Subject
 
-__all__ = ["Point", "Trouble"]
+__all__ = ["Point", "Trouble", "in_float64"]
 
 
 class Trouble(Exception):
@@ -71,15 +70,6 @@ class Point:
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
-    @cached_property
-    def roundoff_scales(self) -> tuple[float, list[float]]:
-        """The largest value and the largest entry of each gradient, here and on the ray to the origin."""
-        return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)
-
-    def gradients_at(self, primals: Any, dy: Any) -> list[Array]:
-        """The gradients that the backward pass gives at other arguments, flat."""
-        return flat(self.subject.bwd(self.subject.fwd(*primals)[1], dy))
-
     def at(self, primals: Sequence[Any]) -> Point:
         """The same op and cotangent at other arguments."""
         value, residuals = self.subject.fwd(*primals)
@@ -87,15 +77,12 @@ class Point:
         cotangents = self.subject.bwd(residuals, dy)
         return Point(self.subject, tuple(primals), value, self.dy, cotangents)
 
-    @cached_property
-    def in_float64(self) -> Point | None:
-        """The same point in float64, if it is narrower and the op takes that."""
-        if self.dtype.name == "float64" or getattr(self.subject.forward, "of_one_dtype", False):
-            return None
-        try:
-            wide = self.at(self.wide)
-        except RAISED:
-            return None
-        if "evaluator" in vars(self):  # it is in float64 already
-            vars(wide)["evaluator"] = self.evaluator
-        return wide
+
+def in_float64(point: Point) -> Point | None:
+    """The same point in float64, if it is narrower and the op takes that."""
+    if point.dtype.name == "float64" or getattr(point.subject.forward, "of_one_dtype", False):
+        return None
+    try:
+        return point.at(point.wide)
+    except RAISED:
+        return None
