@@ -66,6 +66,7 @@ class Findings:
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
         overall, other = judge(e), e.other_point
+        before = () if e.deciding is e else e.measurements
         e = e.deciding  # at another point, if the gradient is wrong there
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
@@ -81,7 +82,7 @@ class Findings:
             reason=overall.reason.value,
             resolution=noticed,
             worst_index=_place(judgement, e.parameter.shape),
-            details=details_of(e, judgement, overall.reason),
+            details=details_of(e, judgement, overall.reason, before),
             **reported(e, judgement),
         )
 

@@ -7,6 +7,7 @@ catalogue, the versions of the libraries and the processor that it was compiled 
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 import pickle
 import platform
@@ -17,25 +18,31 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-__all__ = ["FOLDER", "PURE", "load", "name_of", "store"]
+import numpy as np
+
+__all__ = ["FOLDER", "load", "name_of", "store"]
 
 FOLDER = "ORACLE_CACHE"
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
-PURE = ("oracle.catalogue.", "jax.", "optax.", "equinox.")
-"""Modules whose functions mean the same in every run of the same sources and versions."""
+PLAIN = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, np.dtype, type(None))
 
 
 def name_of(reference: Callable[..., Any], call: Any) -> str | None:
-    """The name of a reference's program for a call (options, shapes, dtypes); None if it cannot be told or is not kept."""
+    """The name of a reference's program for a call (options, shapes, dtypes); None if it is not kept.
+
+    Only functions that are written in the catalogue, in JAX, optax or equinox have a name, with all that they enclose: they
+    mean the same in every run of the same sources and versions.
+    """
     if not os.environ.get(FOLDER):
         return None
     try:
-        what = pickle.dumps((_identity(reference), call))
-    except Exception:  # a function of the user, or an option that cannot be pickled
+        what = pickle.dumps((_identity(reference), _identity(call)))
+    except Exception:  # something of the user's
         return None
     return hashlib.sha256(what + _environment()).hexdigest()
 
@@ -59,21 +66,37 @@ def store(name: str, program: bytes) -> None:
 
 
 def _identity(value: Any) -> Any:
-    """Whatever tells a function of a pure module from all others of the same sources; TypeError where that is unknown."""
-    if not callable(value):
-        return pickle.dumps(value)
+    """Whatever tells a value from all others, in every run; TypeError for what another run may define otherwise."""
+    kind = type(value)
+    if isinstance(value, PLAIN):
+        return kind.__name__, pickle.dumps(value)
+    if kind in (tuple, list):
+        return kind.__name__, [_identity(item) for item in value]
+    if kind is dict:
+        return [(_identity(key), _identity(item)) for key, item in value.items()]
     if isinstance(value, partial):
-        return "partial", _identity(value.func), pickle.dumps((value.args, value.keywords))
-    if isinstance(value, type) and f"{value.__module__}.".startswith(PURE):
-        return value.__module__, value.__qualname__
-    if not isinstance(value, FunctionType):  # a function that JAX has jitted, or given a rule
-        return type(value).__name__, _identity(getattr(value, "__wrapped__", None) or vars(value)["fun"])
-    if not f"{value.__module__}.".startswith(PURE):
-        raise TypeError(f"{value!r} may mean something else in the next run")
-    within = [cell.cell_contents for cell in value.__closure__ or ()]
-    defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-    code = value.__code__
-    return value.__module__, value.__qualname__, code.co_firstlineno, code.co_code, [*map(_identity, [*within, *defaults])]
+        return "partial", _identity(value.func), _identity(value.args), _identity(value.keywords)
+    if isinstance(value, FunctionType) and _is_ours(value.__code__.co_filename):
+        within = [cell.cell_contents for cell in value.__closure__ or ()]
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return value.__module__, value.__qualname__, marshal.dumps(value.__code__), _identity([*within, *defaults])
+    if isinstance(value, type) and _is_ours(getattr(sys.modules.get(value.__module__), "__file__", None) or ""):
+        return str(value.__module__), str(value.__qualname__)
+    if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):  # a function that JAX has jitted, or given a rule
+        parts = {name: part for name, part in vars(value).items() if callable(part)}
+        if parts:
+            return kind.__name__, [(name, _identity(part)) for name, part in sorted(parts.items())]
+    raise TypeError(f"{value!r} may mean something else in the next run")
+
+
+@cache
+def _is_ours(file: str) -> bool:
+    """Whether a file belongs to the catalogue or to a library whose version is part of the name."""
+    folders = [
+        Path(__file__).parent / "catalogue",
+        *(Path(spec.origin).parent for p in PACKAGES if (spec := find_spec(p)) and spec.origin),
+    ]
+    return any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 @cache

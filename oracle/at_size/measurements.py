@@ -31,6 +31,7 @@ from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entr
 from oracle.at_size.stages import Stage
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate, chosen, replaced
+from oracle.differences.richardson import LEVELS
 from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.error_budget import SHORT_SUM, ErrorBudget, conditioning, roundoff
 from oracle.judging.escalation import Known, grossly_wrong
@@ -132,6 +133,10 @@ class AtSize(Measurements):
         index: dict[int, Array] = {}
         for stage, evaluator, k, i, contribution in self._parts():
             shape = evaluator.origin[k].shape
+            if 0 in shape:
+                if i is not None:
+                    found[i].append((sweep.joined([]), ()))
+                continue
             moving = moving_entries(contribution, self.plan.seed)
             reading = reading_of(evaluator, k, shape, moving)
             if i is None and stage is not None:
@@ -250,12 +255,16 @@ class AtSize(Measurements):
         """The evidence about argument `i` with these differences."""
         secant = largest(vector(self.point.y)) / (largest(np.asarray(self.point.leaves[i].array, np.float64)) or 1.0)
         e = self.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
+        if swept:
+            e = e.after("slopes along directions of all entries")
+        if estimate.differences.shape[1] > 2 * LEVELS:
+            e = e.after("a full sweep of the steps for doubtful entries")
         wrong = judge(e).contradicted
         if self.point.dtype.name == "float64" and not wrong_stage and wrong.size:
             error = largest(distance(e.analytic, best_known(e))[wrong])
             if error <= conditioning(error, e.budget.scale):  # so small that the rounding of the arguments may cause it
                 forgiven = float(conditioning(largest(self.gradient_spread(i)), e.budget.scale))
-                e = replace(e, budget=replace(e.budget, conditioning=forgiven))
+                e = e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
         return e
 
     @property

@@ -90,25 +90,28 @@ class Setting:
         return roundoff_scales(self.subject, self.primals, self.dy, self.y, self.cotangents)[1]
 
     @cached_property
-    def condition_error(self) -> list[float]:
-        """How far each cotangent moves when the arguments are rounded, within a limit.
-
-        Another order of sums may move it as far.
-        """
+    def spreads(self) -> list[float]:
+        """How far each cotangent moves when the arguments are rounded; 0 if the op does not accept float64."""
 
         def gradient(primals: Any) -> list[Array]:
             return flat(self.gradient(primals, widened(self.dy)))
 
-        dtype = narrowest(self.leaves(self.primals)).name
         try:
-            moved = spreads(gradient, widened(self.primals), dtype=dtype)
-        except RAISED:  # the op does not accept float64
+            moved = spreads(gradient, widened(self.primals), dtype=narrowest(self.leaves(self.primals)).name)
+        except RAISED:
             return [0.0] * len(self.sizes)
-        if dtype == "float64":
-            return [float(conditioning(largest(m), size)) for m, size in zip(moved, self.sizes, strict=True)]
-        return [
-            min(SAMPLED_SAFETY * largest(m), NARROW_MOST_FORGIVEN * size) for m, size in zip(moved, self.sizes, strict=True)
-        ]
+        return [largest(m) for m in moved]
+
+    def forgiven(self, i: int) -> float:
+        """How far two gradients of argument `i` may be apart by the rounding of the arguments, as by another order of sums.
+
+        Where terms as large as the value cancel, the gradient is tiny and that is a large share of it.
+        """
+        spread, size = self.spreads[i], self.sizes[i]
+        cancelled = min(SAMPLED_SAFETY * spread, self.rounding[i])
+        if narrowest(self.leaves(self.primals)).name == "float64":
+            return max(cancelled, float(conditioning(spread, size)))
+        return max(cancelled, min(SAMPLED_SAFETY * spread, NARROW_MOST_FORGIVEN * size))
 
     def is_close(self, i: int, one: Array, two: Array) -> bool:
         """Whether two gradients of argument `i` are equal up to the rounding of another order of operations."""
@@ -119,7 +122,7 @@ class Setting:
 
     def forgives(self, i: int, apart: float, allowed: float) -> bool:
         """Whether rounding, of the gradients or of the arguments, explains this distance of two gradients of argument `i`."""
-        return not apart > allowed or not apart > allowed + self.condition_error[i]
+        return not apart > allowed or not apart > allowed + self.forgiven(i)
 
     @property
     def far(self) -> tuple[float, ...]:

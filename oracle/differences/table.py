@@ -93,7 +93,8 @@ class DifferenceTable:
         return np.stack([level.bend for level in self._levels], axis=1)
 
     def next_steps(self) -> Array:
-        return np.asarray(self.steps / RATIO ** len(self._levels))
+        with np.errstate(over="ignore", under="ignore"):  # of tiny elements a full sweep takes hundreds of steps
+            return np.asarray(self.steps / np.float64(RATIO) ** len(self._levels))
 
     def take_step(self, rows: Array) -> None:
         """Add a column: these derivatives at their next step, NaN for the others."""

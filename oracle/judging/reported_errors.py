@@ -9,6 +9,7 @@ import numpy as np
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence
+from oracle.judging.reasons import Reason
 from oracle.judging.verdict import DirectionalComparison, Judgement
 from oracle.measures import distance, fit_scale, relative, ulps
 from oracle.spec import Flag
@@ -22,6 +23,8 @@ def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
     Where no entry decided, the differences' numbers are those of the direction that did, or of the entry that used most.
     """
     by_differences = e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.parameter.flags
+    if judgement.reason is Reason.WRONG_STAGE:  # the differences are those of the stages, at the cotangents that reach them
+        by_differences = False
     fields: dict[str, Any] = {"fitted_scale": _fitted_scale(e), **values_at(e, judgement.worst)}
     if by_differences:
         fields |= _of_differences(e, judgement)

@@ -159,7 +159,9 @@ def _agreeing(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judge
     """PASS, or KINK where the slopes of the two sides differ; with the entry, or the direction, that used most."""
     reason = Reason.AT_KINK if e.estimate.kink.any() else Reason.AGREES
     worst, used = _worst(e, c)
-    return Judgement(reason, worst, used) if used >= along.used else Judgement(reason, None, along.used)
+    if along.worst is None or used >= (most := float(ratio(along.error, along.allowed)[along.worst])):
+        return Judgement(reason, worst, used)
+    return Judgement(reason, None, most)
 
 
 def _worst(e: Evidence, c: Comparison) -> tuple[int | None, float]:
@@ -234,20 +236,22 @@ class DirectionalComparison:
     allowed: Array
     size: Array
     """The usual size of one element's part in each direction."""
+    blind: Array
+    """Whether kinks hide what the elements contribute, so that the error is no measure of theirs."""
 
     @classmethod
     def of(cls, e: Evidence) -> DirectionalComparison:
-        along, columns = e.directions.along, [np.zeros((5, 0))]
+        along, columns = e.directions.along, [np.zeros((6, 0))]
         for block in () if along is None else along.blocks:
             direction = along.direction[block.index] if along is not None else np.zeros(0)
-            ours, norm = direction @ e.analytic[block.index], np.linalg.norm(direction)
-            columns.append(np.array([[ours], [block.value], [block.uncertainty], [norm], [np.abs(direction).mean()]]))
-        columns += [
-            np.stack([s.ours, s.value, s.uncertainty, s.norm, np.full(s.ours.shape, s.least)]) for s in e.directions.swept
-        ]
-        ours, value, uncertainty, norm, size = np.concatenate(columns, axis=1)
+            ours, norm, size = direction @ e.analytic[block.index], np.linalg.norm(direction), np.abs(direction).mean()
+            columns.append(np.array([[ours], [block.value], [block.uncertainty], [norm], [size], [block.blind]]))
+        for swept in e.directions.swept:
+            size = np.full(swept.ours.shape, swept.least)
+            columns.append(np.stack([swept.ours, swept.value, swept.uncertainty, swept.norm, size, swept.blind]))
+        ours, value, uncertainty, norm, sizes, blind = np.concatenate(columns, axis=1)
         allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm
-        return cls(distance(ours, value), uncertainty, allowed, size)
+        return cls(distance(ours, value), uncertainty, allowed, sizes, blind > 0)
 
     @property
     def used(self) -> float:
@@ -256,8 +260,9 @@ class DirectionalComparison:
 
     @property
     def worst(self) -> int | None:
-        """Which of them that is."""
-        return int(ratio(self.error, self.allowed).argmax()) if self.error.size else None
+        """The direction that used most of what it is allowed, of those that are not blind or contradict the gradient."""
+        used = np.where(self.blind & (self.error <= self.allowed), -1.0, ratio(self.error, self.allowed))
+        return int(used.argmax()) if used.size and used.max() >= 0 else None
 
     @property
     def errors_of_one_entry(self) -> Array:

@@ -29,9 +29,9 @@ BY_DIFFERENCES = (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT)
 """Reasons for which the error is not that against the reference."""
 
 
-def details_of(e: Evidence, judgement: Judgement, reason: Reason) -> Details:
+def details_of(e: Evidence, judgement: Judgement, reason: Reason, before: tuple[str, ...] = ()) -> Details:
     """Where a failing gradient is wrong, the differences at its worst element, and how the verdict arose."""
-    worst, explanation = judgement.worst, explanation_of(e, judgement, reason)
+    worst, explanation = judgement.worst, explanation_of(e, judgement, reason, before)
     if worst is None:
         return Details(explanation=explanation)
     error_map = None if judgement.verdict.passes or not e.parameter.shape else _error_map(e, judgement.reason, worst)

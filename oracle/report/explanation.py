@@ -13,9 +13,10 @@ from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, trunca
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import values_at
-from oracle.judging.verdict import Judgement
+from oracle.judging.verdict import DirectionalComparison, Judgement
 from oracle.measures import distance
 from oracle.row import Explanation, Row
+from oracle.spec import Flag
 
 __all__ = ["explained", "explanation_of"]
 
@@ -29,8 +30,8 @@ WORDS = {
 """The terms of the error budget, as `oracle.judging.error_budget` and docs/verdicts.md define them."""
 
 
-def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explanation:
-    """The data of an explanation, which crosses between processes."""
+def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tuple[str, ...] = ()) -> Explanation:
+    """The data of an explanation, which crosses between processes. `before` are measurements at the first point."""
     worst, budget, shape = judgement.worst, e.budget, e.parameter.shape
     place = np.unravel_index(worst, shape) if worst is not None and shape else ()
     entry = f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter.name
@@ -40,8 +41,15 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
     terms |= {"c": budget.conditioning, "t": budget.dtype}
     comparisons: dict[str, tuple[float, float]] = {}
     steps: tuple[float, ...] = ()
+    along = DirectionalComparison.of(e)
+    by_definition = e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.parameter.flags
     at = np.flatnonzero(e.estimate.index == worst)
-    if at.size:
+    if worst is None and along.worst is not None and reason is not Reason.OTHER_VALUES:
+        slopes = float(along.error[along.worst]), float(along.allowed[along.worst])
+        comparisons["slopes along a direction"] = slopes
+    if reason is Reason.OTHER_VALUES and e.values.error is not None:
+        comparisons["values, per allowed error"] = (e.values.error, 1.0)
+    if at.size and not by_definition and reason is not Reason.WRONG_STAGE:
         row, c = int(at[0]), Comparison.of(e)
         stated = e.estimate.slope_uncertainty if e.estimate.kink[row] else e.estimate.uncertainty
         taken = np.flatnonzero(np.isfinite(e.estimate.differences[row]))
@@ -62,7 +70,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason) -> Explana
         steps=steps,
         terms=terms,
         comparisons=comparisons,
-        measurements=e.measurements,
+        measurements=(*before, *e.measurements),
     )
 
 

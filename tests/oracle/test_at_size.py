@@ -14,7 +14,10 @@ import pytest
 import oracle
 import purenet as pn
 from oracle.row import Row, Verdict
+from oracle.spec import Flag
+from oracle.verification import verify
 from purenet import Op
+from tests.oracle.planted import dense, elementwise, normal, row
 
 SMALL = 2500  # elements from which on an argument is large in these tests, which would take minutes otherwise
 GENERATOR = np.random.default_rng(0)
@@ -322,3 +325,18 @@ def test_what_is_added_beside_the_stages_is_part_of_the_gradient() -> None:
 
     rows = rows_of(Penalized(pn.affine), MATRIX, ROWS)
     assert {row.verdict for row in rows.values()} == {Verdict.PASS}
+
+
+def test_an_empty_argument_beside_a_large_one() -> None:
+    affine = dense()
+    assert verify(affine, normal(300, 300), normal(0, 300), flags=frozenset({Flag.EMPTY_BATCH})).passed
+    net = pn.chain(a=pn.affine, r=pn.relu, b=pn.affine)
+    params = {"a": {"w": normal(40, 60), "b": normal(60)}, "b": {"w": normal(60, 5), "b": normal(5)}}
+    assert verify(net, params, normal(0, 40), flags=frozenset({Flag.EMPTY_BATCH})).passed
+
+
+@pytest.mark.parametrize("size", [3000, 70_000])
+def test_the_numbers_of_a_pass_are_not_those_of_a_direction_that_kinks_hide(size: int) -> None:
+    one = row(verify(elementwise(lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0), np.maximum(normal(size), 0)))
+    assert one.verdict in (Verdict.KINK, Verdict.INCONCLUSIVE)
+    assert one.numerical_error is None or one.numerical_error < 1e-6

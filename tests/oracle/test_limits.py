@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from oracle.row import Verdict
 from oracle.verification import verify
-from tests.oracle.planted import Pair, elementwise, found, normal, row
+from tests.oracle.planted import Array, Pair, elementwise, found, normal, row
 
 RIGHT = frozenset({Verdict.PASS, Verdict.KINK})
 
@@ -248,3 +249,40 @@ def test_in_float32_too_large_arguments_are_judged_in_float64() -> None:
     only = row(verify((lambda x: (x**3, x), cube_bwd), x))
     assert only.verdict is Verdict.FAIL
     assert f"x[{ordinary}]" in only.diagnosis
+
+
+@pytest.mark.parametrize("tiny", [1e-290, 1e-300, 5e-324])
+def test_a_full_sweep_of_a_tiny_element_ends(tiny: float) -> None:
+    wrong = elementwise(lambda x: 2 * x, lambda x: 3 * np.ones_like(x))
+    assert row(verify(wrong, np.array([0.7, -1.2, tiny]))).verdict is Verdict.FAIL
+    assert row(verify(elementwise(lambda x: 2 * x, lambda x: 2 * np.ones_like(x)), np.array([0.7, -1.2, tiny]))).passed
+
+
+def test_a_gradient_that_is_left_when_terms_cancel_is_linear() -> None:
+    """A vector of one entry, normalized: the two terms of its gradient cancel to a trillionth."""
+
+    def fwd(x: Array) -> Any:
+        n = np.sqrt((x * x).sum(-1, keepdims=True) + 1e-12)
+        return x / n, (x, n)
+
+    def bwd(r: Any, dy: Array) -> Any:
+        x, n = r
+        return (dy / n - x * (dy * x).sum(-1, keepdims=True) / n**3,)
+
+    for seed in range(4):
+        rows = verify((fwd, bwd), normal(4, 1, seed=seed)).rows
+        assert all("not linear" not in one.diagnosis for one in rows)
+
+    def bent(r: Any, dy: Array) -> Any:
+        return bwd(r, dy + 1e-9 * dy * dy)
+
+    assert any("not linear" in one.diagnosis for one in verify((fwd, bent), normal(4, 3)).rows)
+
+
+@pytest.mark.parametrize("reference", [None, jnp.exp], ids=["alone", "JAX"])
+def test_a_small_entry_that_is_wrong_in_its_own_branch_is_no_pass(reference: Any) -> None:
+    """Nearer the origin the branch is another, and the formula right."""
+    pair = elementwise(np.exp, lambda x: np.where(x < -10, -np.exp(x), np.exp(x)))
+    one = row(verify(pair, np.array([25.0, -12.3, 3.1, 0.7]), reference=reference))
+    assert one.verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL)
+    assert row(verify(elementwise(np.exp, np.exp), np.array([25.0, -12.3, 3.1, 0.7]), reference=reference)).passed
