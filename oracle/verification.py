@@ -126,6 +126,12 @@ def verify(
         raise TypeError(f"verify: reference must be a function for JAX, got {type(reference).__name__}")
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
+    if isinstance(flags, Flag) or not all(isinstance(flag, Flag) for flag in flags):
+        raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
+    if not isinstance(case, str):
+        raise TypeError(f"verify: case must be text, got {type(case).__name__}")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
+        raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
     if step is not None and not 0 < step < np.inf:
         raise ValueError(f"verify: step must be positive, got {step!r}")
     if not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 0:
@@ -137,7 +143,7 @@ def verify(
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
         label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
-    plan = Plan(reference, dict(options or {}), seed, flags, step, limit)
+    plan = Plan(reference, dict(options or {}), seed, frozenset(flags), step, limit)
     run = _Run(subject, native, plan, label, views, aliases, strict)
     started = time.perf_counter()
     rows = list(run.rows())

@@ -33,7 +33,7 @@ def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict:
             raise Trouble(f"the forward pass raised {_described(error)}") from error
         for leaf in leaves_of(("the value",), (y,)):
             dtype = np.asarray(leaf.array).dtype
-            if dtype.kind not in "fiub" and dtype.name != "bfloat16":
+            if dtype.kind not in "fiu" and dtype.name != "bfloat16":
                 raise Trouble(f"the forward pass returned {dtype} instead of real numbers in {leaf.path}")
         try:
             cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))

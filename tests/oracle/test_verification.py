@@ -77,6 +77,14 @@ def test_a_seed_that_is_none(seed: Any) -> None:
         verify(cube(), X, seed=seed)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"flags": {"zero_gradient"}}, {"flags": Flag.ZERO_GRADIENT}, {"case": 3}, {"step": "a"}, {"step": True}]
+)
+def test_an_option_of_another_type(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^verify: {next(iter(wrong))} must be "):
+        verify(cube(), X, **wrong)
+
+
 def test_a_reference_that_is_no_function() -> None:
     reference: Any = "jax.nn.silu"
     with pytest.raises(TypeError, match=r"^verify: reference must be a function for JAX, got str"):
