@@ -235,6 +235,16 @@ def test_combinators_take_constants() -> None:
         np.testing.assert_array_equal(dx, both[1])
 
 
+def test_the_first_of_a_tuple_may_be_a_constant() -> None:
+    params, beside = weights(2, 2)["affine1"], np.ones(3)
+    op = pn.first(pn.affine)
+    y, residuals = op.fwd(params, (X, beside))
+    dparams, _ = op.bwd(residuals, y)
+    value, residuals = op.fwd(params, x=(X, beside))
+    np.testing.assert_equal(value, y)
+    np.testing.assert_equal(op.bwd(residuals, y), (dparams,))
+
+
 def test_constants_pass_a_loss_with_targets() -> None:
     net = pn.chain(affine1=pn.affine, loss=pn.mse)
     params, targets = weights(2, 2), np.ones_like(X)

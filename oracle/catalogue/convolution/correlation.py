@@ -67,6 +67,27 @@ SPECS = (
                 {"padding": ((2, 1),), "stride": 3, "dilation": 2, "groups": 2},
             ),
             Case(
+                "padded at the end alone",
+                lambda draw: (filters(draw, 2, 2, 3), draw.normal(2, 2, 5)),
+                {"padding": ((0, 2),)},
+            ),
+            Case(
+                "the last window ends as late as x",
+                lambda draw: (filters(draw, 2, 2, 1), draw.normal(2, 2, 5)),
+                {"padding": ((1, 0),), "stride": 4},
+            ),
+            Case(
+                "a single window within the padding",
+                lambda draw: (filters(draw, 2, 2, 1), draw.normal(2, 2, 3)),
+                {"padding": 2, "stride": 9},
+                frozenset({Flag.ZERO_GRADIENT}),
+            ),
+            Case(
+                "dilated wider than there are windows",
+                lambda draw: (filters(draw, 2, 2, 3), draw.normal(2, 2, 9)),
+                {"dilation": 4},
+            ),
+            Case(
                 "many channels",
                 lambda draw: (filters(draw, 1, 32, 2), draw.normal(1, 32, 4)),
                 {"padding": 1, "dilation": 2},
