@@ -96,9 +96,9 @@ class Kinks:
 class OtherPoint:
     """Entries measured at other arguments.
 
-    If they are wrong there, `evidence` shows it. Else they may be `right`: tested where an error would show; and they may be
-    `contradicted`: the differences at the first point know better. Entries that are neither are untested, which is no reason
-    against a pass.
+    If they are wrong there, `evidence` shows it. Else they are `right`: tested where an error would show; or `contradicted`: no
+    point could test them, and the differences at the first point know better; or neither: untested, which is no reason against
+    a pass.
     """
 
     index: Array

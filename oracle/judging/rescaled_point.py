@@ -40,7 +40,7 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
 
     And the measurements that show it.
     """
-    unknown = tested = _grossest(here, below_roundoff)
+    unknown = _grossest(here, below_roundoff)
     for where, primals in _points(m):
         with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
             there = m.at(m.point.at(primals))
@@ -52,9 +52,8 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
             if judgement.verdict.passes:
                 unknown = np.setdiff1d(unknown, _visible(evidence, unknown))
         if not unknown.size:
-            break
-    denied = tested[_contradicted(here, tested)]  # a formula may be right elsewhere and wrong in the branch taken here
-    return OtherPoint(denied if denied.size else unknown, right=not unknown.size, contradicted=bool(denied.size)), m
+            return OtherPoint(unknown, right=True), m
+    return OtherPoint(unknown, right=False, contradicted=bool(_contradicted(here, unknown).any())), m
 
 
 def _points(m: Measurements) -> Iterator[tuple[str, Any]]:
