@@ -41,10 +41,12 @@ def elementwise(function: Callable[[Any], Any], slope: Slope) -> tuple[Callable[
 
 
 def points(*numbers: float) -> Array:
+    """A vector of these numbers."""
     return np.array(numbers, np.float64)
 
 
 def normal(*shape: int, seed: int = 0) -> Array:
+    """Normal numbers, the same for the same shape and seed."""
     return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
