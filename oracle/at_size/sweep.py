@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet
 from oracle.at_size.grouping import ATTEMPTS, Reading, rounds
+from oracle.differences.acceptance import UNRESOLVED
 from oracle.differences.directional import rounding_of_direction
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.one_sided import at_shortest_step
@@ -115,10 +116,12 @@ def sweep(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array
     """The slopes along a direction, one for each group of outputs, beside those of the gradient `contribution`."""
     table = _table_along(evaluator, leaf, reading, direction)
     found = shrink_steps(table)
-    blind = np.asarray(found.sides.suspected | found.kinked | ~np.isfinite(found.uncertainty))
     with quiet():
+        # A kink of one entry of very many changes the slope of all by too little to hide them.
+        gap = np.abs(found.sides.right - found.sides.left) > UNRESOLVED * np.abs(found.value)
+        blind = np.asarray((found.sides.suspected & gap) | found.kinked | ~np.isfinite(found.uncertainty))
         # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
-        kinks = np.where(blind, at_shortest_step(table.bend), _unresolved_kinks(table))
+        kinks = np.fmax(np.where(blind, at_shortest_step(table.bend), 0.0), _unresolved_kinks(table))
     moving = np.abs(direction[direction != 0])
     return Swept(
         ours=reading.of_entries(contribution * direction),

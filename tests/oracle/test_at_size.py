@@ -340,3 +340,13 @@ def test_the_numbers_of_a_pass_are_not_those_of_a_direction_that_kinks_hide(size
     one = row(verify(elementwise(lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0), np.maximum(normal(size), 0)))
     assert one.verdict in (Verdict.KINK, Verdict.INCONCLUSIVE)
     assert one.numerical_error is None or one.numerical_error < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entries_very_near_a_kink_are_no_fault_of_the_others(seed: int) -> None:
+    """The slope along a direction bends by a billionth where one of many entries crosses its kink."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(60, 60, 40))
+    x[generator.random(x.shape) < 0.003] *= 1e-7
+    one = row(verify(elementwise(lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0), x, seed=seed))
+    assert one.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE), one.diagnosis
