@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 
+from oracle.diagnosis.words import at as at_entry
 from oracle.differences.richardson import RATIO
 from oracle.judging.comparison import Comparison
 from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, truncation_and_noise
@@ -32,9 +33,7 @@ WORDS = {
 
 def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tuple[str, ...] = ()) -> Explanation:
     """The data of an explanation, which crosses between processes. `before` are measurements at the first point."""
-    worst, budget, shape = judgement.worst, e.budget, e.parameter.shape
-    place = np.unravel_index(worst, shape) if worst is not None and shape else ()
-    entry = f"{e.parameter.name}[{', '.join(str(int(i)) for i in place)}]" if place else e.parameter.name
+    worst, budget = judgement.worst, e.budget
     terms = {"r": float(roundoff(budget.scale, TERMS))}
     if e.autodiff is not None:
         terms["R"] = float(roundoff(budget.scale, REFERENCE_TERMS))
@@ -64,7 +63,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         comparisons["gradient and reference"] = (float(error[0]), budget.against_reference)
     return Explanation(
         reason=reason.value,
-        entry="" if worst is None else entry,
+        entry="" if worst is None else at_entry(e, worst),
         scale=budget.scale,
         **values_at(e, worst),
         steps=steps,

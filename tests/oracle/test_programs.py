@@ -125,10 +125,10 @@ def test_a_function_of_the_user_in_any_guise_is_never_kept(function: Any) -> Non
 
 
 def test_functions_that_differ_in_what_they_enclose_have_different_names() -> None:
-    names = {programs.name_of(spec.reference, {}) for spec in all_specs() if spec.reference is not None}
-    distinct = {id(spec.reference) for spec in all_specs() if spec.reference is not None}
-    assert len(names - {None}) > 0.9 * len(distinct)
-    assert len(names) <= len(distinct)
+    references = {id(spec.reference): spec.reference for spec in all_specs() if spec.reference is not None}
+    names = [name for reference in references.values() if (name := programs.name_of(reference, {})) is not None]
+    assert len(names) > 0.9 * len(references)
+    assert len(set(names)) == len(names)
 
 
 def all_specs() -> list[Spec]:
