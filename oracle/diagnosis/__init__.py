@@ -37,7 +37,8 @@ from oracle.arrays import quiet
 from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
 from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
 from oracle.diagnosis.context import Context
-from oracle.diagnosis.view import Cause, View
+from oracle.diagnosis.view import Cause, View, view_of
+from oracle.diagnosis.words import for_dy
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
@@ -104,16 +105,16 @@ def diagnose(e: Evidence, judgement: Judgement, context: Context) -> str:
 
 
 def _diagnosed(e: Evidence, judgement: Judgement, context: Context) -> str:
-    view = View.of(e, context)
-    for_dy = view.for_dy if view is not None else ""
+    view = view_of(e, context)
+    note = for_dy(view.context.unit) if view is not None else ""
     message_of = BY_REASON.get(judgement.reason)
     if message_of is not None:
         message = message_of(e, judgement)
-        return message + for_dy if message and judgement.reason is Reason.AT_KINK else message  # its slopes hold for this dy
+        return message + note if message and judgement.reason is Reason.AT_KINK else message  # its slopes hold for this dy
     if judgement.reason is Reason.CONVENTION:
-        return convention(e, judgement, context) + for_dy
+        return convention(e, judgement, context) + note
     if judgement.reason is Reason.ANOTHER_FUNCTION:
-        return another_function(e, judgement) + for_dy
+        return another_function(e, judgement) + note
     found = _explanations(view) if view is not None else iter(())
     return next(found, "") or unexplained(e, judgement)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from oracle.diagnosis.context import Context
-from oracle.diagnosis.view import View, explains
+from oracle.diagnosis.matching import explains
+from oracle.diagnosis.view import view_of
 from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
 from oracle.judging.evidence import Evidence
@@ -22,7 +23,7 @@ __all__ = ["BY_REASON", "another_function", "convention", "unexplained"]
 def _not_finite(e: Evidence, j: Judgement) -> str:
     bad = e.analytic[~np.isfinite(e.analytic)]
     what = "NaN" if np.isnan(bad).any() else "infinity"
-    view = View.of(e, Context())
+    view = view_of(e, Context())
     known = view is not None and np.isfinite(view.truth[np.isin(view.index, j.contradicted)]).all()
     where = ", where the witnesses are finite" if known else ""
     return f"{what} in {bad.size} of {e.analytic.size} entries, first at {at(e, j.worst)}{where}"
@@ -47,7 +48,7 @@ def _tied(e: Evidence, contradicted: Array, context: Context) -> Array | None:
     """Equal elements among which another share of the same slope is dealt out, or all of it to each."""
     if context.forward is None or e.autodiff is None:
         return None
-    x = context.forward.arguments[context.forward.leaf].ravel()
+    x = context.forward.call.arguments[context.forward.leaf].ravel()
     for value in np.unique(x[contradicted]):
         tied = np.flatnonzero(x == value)
         tied = tied[np.isin(tied, e.estimate.index[e.estimate.kink])]

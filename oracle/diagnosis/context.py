@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 
 from oracle.arrays import leaves_of
+from oracle.diagnosis.call import Call, numbers_of
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.jacobian import Budget
 from oracle.judging.measurements import Measurements
@@ -30,6 +32,12 @@ class Context:
     forward: ForwardPass | None = None
     """Evaluates the gradient for another cotangent, at another point or with other keywords, when a cause needs it."""
 
+    @cached_property
+    def unit(self) -> float:
+        """The cotangent if the value is a scalar, because then every gradient is a multiple of it; else 1."""
+        cotangent = np.zeros(0) if self.forward is None else self.forward.call.cotangent
+        return float(cotangent[0]) or 1.0 if cotangent.size == 1 and np.isfinite(cotangent).all() else 1.0
+
 
 class Contexts:
     """The contexts of one verification. All diagnoses at one point share one budget of evaluations."""
@@ -46,20 +54,22 @@ class Contexts:
             return Context(sizes, ignores_cotangent=ignores_cotangent, large=True)
         # The dictionary keeps `m` alive, so that no other object can get the same id.
         _, budget = self.budgets.setdefault(id(m), (m, Budget()))
-        forward = ForwardPass(
+        call = Call(
             lambda *primals, **options: m.point.subject.forward(*primals, **options)[0],
             m.point.wide,
             [leaf.path for leaf in m.point.leaves],
-            i,
             m.point.wide_dy,
             m.point.subject.options,
             m.point.subject.defaults(len(m.point.primals)),
-            lambda primals: m.point.subject.gradients(primals, m.point.wide_dy)[i],
-            budget,
-            budget.reserved(len(m.point.leaves) - i - 1),
             value_by_rule=getattr(m.point.subject.forward, "value_by_rule", None),
         )
-        return Context(sizes | _sizes(m, i), forward.numbers, ignores_cotangent, forward=forward)
+        forward = ForwardPass(
+            call,
+            i,
+            lambda primals: m.point.subject.gradients(primals, m.point.wide_dy)[i],
+            budget.share(len(m.point.leaves) - i - 1),
+        )
+        return Context(sizes | _sizes(m, i), numbers_of(call), ignores_cotangent, forward=forward)
 
 
 def _sizes(m: Measurements, i: int) -> dict[str, int]:

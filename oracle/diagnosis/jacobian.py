@@ -16,7 +16,7 @@ from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 
-__all__ = ["Budget", "Derivative", "differentiated", "leaves_in", "placed"]
+__all__ = ["Budget", "Derivative", "Share", "differentiated", "leaves_in", "placed"]
 
 BUDGET = 2**12
 """Evaluations of a small forward pass for all diagnoses of one verification. With fewer, later causes are not tried; with more,
@@ -38,15 +38,28 @@ class Budget:
 
     left: int = BUDGET
 
-    def reserved(self, others: int) -> int:
-        """How many evaluations must be left for this many other arguments."""
-        return self.left - self.left // (others + 1)
+    def share(self, others: int) -> Share:
+        """The share of one argument, when this many others are still to come."""
+        return Share(self, self.left - self.left // (others + 1))
 
-    def pay(self, price: int, reserved: int) -> bool:
-        """Spends `price` evaluations and returns True, unless fewer than `reserved` would be left."""
-        if self.left - price < reserved:
+
+@dataclass(frozen=True)
+class Share:
+    """What one argument may spend of a budget."""
+
+    budget: Budget
+    reserved: int
+    """How many evaluations must be left for the arguments still to come."""
+
+    @property
+    def left(self) -> int:
+        return self.budget.left - self.reserved
+
+    def pay(self, price: int) -> bool:
+        """Spends `price` evaluations and returns True, unless more than the share would be spent."""
+        if price > self.left:
             return False
-        self.left -= price
+        self.budget.left -= price
         return True
 
 

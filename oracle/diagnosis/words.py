@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oracle.judging.evidence import Evidence
 
-__all__ = ["Array", "at", "counted", "indices_of_axis", "named_axes"]
+__all__ = ["Array", "at", "counted", "for_dy", "indices_of_axis", "named_axes", "per_unit"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -35,3 +35,13 @@ def indices_of_axis(indices: Sequence[int] | Array, axis: int) -> str:
 def named_axes(axes: tuple[int, ...]) -> str:
     """`axis 1`, or `axes 0 and 2`."""
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes[:-1]))} and {axes[-1]}"
+
+
+def for_dy(unit: float) -> str:
+    """A note that names the cotangent, for numbers that cannot be divided by it, such as a limit."""
+    return "" if unit == 1.0 else f" (for dy = {unit:.6g})"
+
+
+def per_unit(unit: float) -> str:
+    """A note for numbers that were divided by the cotangent."""
+    return "" if unit == 1.0 else " for dy = 1"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.diagnosis.context import Context
-from oracle.diagnosis.view import View
+from oracle.diagnosis.view import view_of
 from oracle.differences.richardson import RATIO
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
@@ -78,7 +78,7 @@ def _floats(values: Array) -> tuple[float, ...]:
 
 
 def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
-    view = View.of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Context())
+    view = view_of(replace(e, autodiff=None) if reason in BY_DIFFERENCES else e, Context())
     if view is None:
         return None
     ratios = np.full(e.analytic.size, np.nan)

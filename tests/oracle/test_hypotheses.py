@@ -134,13 +134,16 @@ def test_the_diagnoses_of_a_verification_share_one_budget(count: int) -> None:
 
 def test_each_argument_has_a_share_of_what_is_left() -> None:
     budget = Budget(100)
-    assert budget.reserved(3) == 75
-    assert budget.pay(25, 75)
-    assert not budget.pay(1, 75)
-    assert budget.reserved(2) == 50
-    assert budget.pay(5, 50)
-    assert budget.reserved(0) == 0
-    assert budget.pay(70, 0)
+    first = budget.share(3)
+    assert first.left == 25
+    assert first.pay(25)
+    assert not first.pay(1)
+    second = budget.share(2)
+    assert second.left == 25
+    assert second.pay(5)
+    last = budget.share(0)
+    assert last.left == 70
+    assert last.pay(70)
     assert budget.left == 0
 
 

@@ -9,7 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from oracle.diagnosis.causes.cotangents import contributions
-from oracle.diagnosis.view import SOUND, Sampled, View
+from oracle.diagnosis.matching import matches_sample
+from oracle.diagnosis.sample import SOUND, Sample
+from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, at, counted
 from oracle.measures import largest
 
@@ -28,37 +30,37 @@ unrelated errors; smaller, and more wrong entries are needed."""
 
 def overwritten(v: View) -> Iterator[str]:
     """An entry that is used several times gets the contribution of only one use, or the mean of all."""
-    if v.sampled is None:
+    if v.sample is None:
         return
-    for size, uses, used in _uses(v.sampled, alike=True):
+    for size, uses, used in _uses(v.sample, alike=True):
         times = used.sum(axis=1)
         first, last = used.argmax(axis=1), used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         for which, place in (("last", last), ("first", first)):
             counted_ones = np.unravel_index(place[times > 0], size)
             if any(n > 1 and np.unique(i).size == 1 for n, i in zip(size, counted_ones, strict=True)):
                 continue  # only one sample or one step contributes, which is another cause
-            if v.fits_sampled(uses[np.arange(len(uses)), place]):
+            if matches_sample(v, uses[np.arange(len(uses)), place]):
                 yield _overwritten_words(v, times > 1, f"only the {which} of their contributions")
-        if v.fits_sampled(uses.sum(axis=1) / np.maximum(times, 1)):
+        if matches_sample(v, uses.sum(axis=1) / np.maximum(times, 1)):
             yield _overwritten_words(v, times > 1, "the mean of their contributions instead of the sum")
 
 
 def _overwritten_words(v: View, several: Array, kept: str) -> str:
-    assert v.sampled is not None
-    entries = v.sampled.forward.sampled[v.sampled.rows][several]
+    assert v.sample is not None
+    entries = v.sample.entries[several]
     shown = ", ".join(at(v.e, int(i)) for i in entries[:3]) + (", ..." if entries.size > 3 else "")
     return f"overwritten instead of accumulated: entries that are used several times ({shown}) get {kept}"
 
 
 def partly_lost(v: View) -> Iterator[str]:
     """Each wrong entry lacks the sum of some of its contributions, but not of all."""
-    if v.sampled is None:
+    if v.sample is None:
         return
-    error, wrong = v.error[v.sampled.where], v.wrong[v.sampled.where]
+    error, wrong = v.error[v.sample.where], v.wrong[v.sample.where]
     if np.count_nonzero(wrong) < 2:
         return
-    within = v.tolerance[v.sampled.where] + SOUND * largest(v.truth)
-    for size, uses, used in _uses(v.sampled):
+    within = v.tolerance[v.sample.where] + SOUND * largest(v.truth)
+    for size, uses, used in _uses(v.sample):
         if not ((used.sum(axis=1)[wrong] > 1) & (used.sum(axis=1)[wrong] <= MOST)).all():
             continue
         lost = np.zeros(used.shape, bool)
@@ -69,8 +71,8 @@ def partly_lost(v: View) -> Iterator[str]:
             off = np.abs(which @ uses[i, those] + error[i])
             lost[i, those[which[off.argmin()] == 1]] = True
             chance *= min(len(which) * 2 * within[i] / np.abs(uses[i]).sum(), 1.0) if off.min() <= within[i] else np.inf
-        if chance < CHANCE and v.fits_sampled((uses * ~lost).sum(axis=1)):
-            yield _lost_words(v, v.sampled, size, used, lost)
+        if chance < CHANCE and matches_sample(v, (uses * ~lost).sum(axis=1)):
+            yield _lost_words(v, v.sample, size, used, lost)
 
 
 @cache
@@ -85,14 +87,14 @@ def _selections(count: int) -> Array:
     return lost
 
 
-def _uses(sampled: Sampled, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
+def _uses(sample: Sample, *, alike: bool = False) -> Iterator[tuple[list[int], Array, Array]]:
     """Ways to split the contributions to each entry into uses: by output, or by the index of the output along some axes.
 
     Each is (the lengths of these axes, the contributions with one column for each use, a mask of those that are nonzero). A
     way in which all entries have the same number of uses is included only if `alike`.
     """
-    outputs = sampled.forward.outputs
-    each = contributions(sampled)
+    outputs = sample.forward.call.outputs
+    each = contributions(sample)
     for count in range(len(outputs), 0, -1):
         for kept in combinations(range(1, len(outputs) + 1), count):
             summed = each.sum(axis=tuple(a for a in range(1, len(outputs) + 1) if a not in kept))
@@ -104,8 +106,8 @@ def _uses(sampled: Sampled, *, alike: bool = False) -> Iterator[tuple[list[int],
             yield [outputs[a - 1] for a in kept], uses, used
 
 
-def _lost_words(v: View, sampled: Sampled, size: list[int], used: Array, lost: Array) -> str:
-    entries, rows = sampled.forward.sampled[sampled.rows], np.flatnonzero(lost.any(axis=1))
+def _lost_words(v: View, sample: Sample, size: list[int], used: Array, lost: Array) -> str:
+    entries, rows = sample.entries, np.flatnonzero(lost.any(axis=1))
     shown = ", ".join(f"{at(v.e, int(entries[i]))} lacks {lost[i].sum()} of {used[i].sum()}" for i in rows[:3])
     what = f"contributions lost: entries of {v.name} lack some of their contributions ({shown}{', ...' * (rows.size > 3)})"
     entry, use = np.nonzero(lost)

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.forward_pass import ForwardPass
-from oracle.diagnosis.view import LEFT, View
-from oracle.diagnosis.words import Array, at, indices_of_axis
+from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.matching import LEFT
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array, at, indices_of_axis, per_unit
 from oracle.judging.error_budget import SAFETY, truncation_and_noise
 from oracle.measures import fit_scale
 
@@ -30,6 +33,12 @@ on the way can mislead the bisection; smaller, and small errors are not located.
 HOW = "found by bisection"
 SHOWN = 8
 """The number of entries of a place that are tested for a common factor."""
+SHORT = 2.0**-17
+"""The step of a slope, as a fraction of an element. Here the truncation and rounding of a central difference are of the same
+size: a larger step adds truncation, a smaller one adds rounding."""
+DEAR = 16
+"""The largest price of one evaluation, in evaluations, for a slope of a large argument: its verification has taken thousands
+anyway, and at the full price the bisection would end before it finds a place."""
 
 
 def beyond_the_sample(v: View) -> bool:
@@ -60,7 +69,8 @@ def localized(v: View) -> Iterator[str]:
     if index.size == 1:
         i = int(index[0])
         true = float(v.e.analytic[i] - off / bisection.direction[i])
-        numbers = f"{v.e.analytic[i] / v.unit:.10g} instead of {true / v.unit:.10g}{v.per_unit}"
+        unit = v.context.unit
+        numbers = f"{v.e.analytic[i] / unit:.10g} instead of {true / unit:.10g}{per_unit(unit)}"
         yield f"a single entry is wrong: {at(v.e, i)} is {numbers} ({HOW})"
     elif places:
         there = bisection.description(index)
@@ -103,7 +113,7 @@ class _Bisection:
 
     def off(self, index: Array) -> float | None:
         """The error of the gradient along the direction of these elements; None where no slope can be evaluated."""
-        found = self.forward.slope(index, self.direction[index])
+        found = _slope(self.forward, index, self.direction[index])
         if found is None:
             return None
         slope, taken = found
@@ -153,3 +163,32 @@ class _Bisection:
         fit = fit_scale(ours, truth)
         left = np.inf if fit is None else np.linalg.norm(ours - fit.scale * truth)
         return f"it is {fit.scale:.6g} times the true one" if fit and left <= LEFT * np.linalg.norm(ours - truth) else ""
+
+
+def _slope(forward: ForwardPass, index: Array, direction: Array) -> tuple[float, Array] | None:
+    """The slope of the contracted value along a direction in these elements alone, by a central difference.
+
+    Also returns the direction that was really taken, since x + h is rounded. None outside the domain, or when the budget
+    is spent.
+    """
+    if not forward.share.pay(2 * min(forward.cost, DEAR)):
+        return None
+    call = forward.call
+    leaves, structure = leaves_in(call.primals)
+    x = leaves[forward.leaf].ravel()[index]
+    far = SHORT / float(np.linalg.norm(direction / np.maximum(np.abs(x), size_of(leaves[forward.leaf]))))
+    h = float(2.0 ** np.round(np.log2(far)))
+
+    def moved(by: float) -> tuple[Array, Array]:
+        copies = [np.array(leaf) for leaf in leaves]
+        copies[forward.leaf].reshape(-1)[index] = x + by * direction
+        value = vector(call.function(*structure.unflatten(copies), **call.options))
+        return value.copy(), copies[forward.leaf].reshape(-1)[index]
+
+    with quiet():
+        try:
+            (above, ahead), (below, behind) = moved(h), moved(-h)
+            slope = float(call.cotangent @ (above - below)) / (2 * h)
+            return (slope, (ahead - behind) / (2 * h)) if np.isfinite(slope) else None
+        except Exception:  # outside the domain
+            return None

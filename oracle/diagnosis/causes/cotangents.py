@@ -12,7 +12,9 @@ import numpy as np
 import optree
 
 from oracle.diagnosis.causes.fits import number
-from oracle.diagnosis.view import AGREE, Sampled, View, explains
+from oracle.diagnosis.matching import AGREE, explains, matches_sample
+from oracle.diagnosis.sample import Sample
+from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, counted, named_axes
 
 __all__ = [
@@ -35,26 +37,19 @@ def ignored_cotangent(v: View) -> Iterator[str]:
     """The backward pass does not use the cotangent."""
     if v.context.ignores_cotangent:
         as_sum = False
-        if v.sampled is not None:
-            ones = _jacobian(v.sampled).sum(axis=1)
-            as_sum = explains(ones, v.ours[v.sampled.where], v.truth[v.sampled.where], v.e.parameter.dtype)
+        if v.sample is not None:
+            ones = v.sample.jacobian.sum(axis=1)
+            as_sum = explains(ones, v.ours[v.sample.where], v.truth[v.sample.where], v.e.parameter.dtype)
         yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
-
-
-def _jacobian(sampled: Sampled) -> Array:
-    """One row for each entry, one column for each output."""
-    jacobian = sampled.forward.jacobian
-    assert jacobian is not None
-    return jacobian[sampled.rows]
 
 
 def own(v: View) -> Iterator[str]:
     """Each entry gets contributions only from outputs at the same index of some axes, or from the same output."""
-    if v.sampled is None or v.sampled.rows.size < 3:
+    if v.sample is None or v.sample.entries.size < 3:
         return
-    outputs = v.sampled.forward.outputs
-    each = contributions(v.sampled)
-    places = np.stack(np.unravel_index(v.sampled.forward.sampled[v.sampled.rows], v.shape), axis=1)
+    outputs = v.sample.forward.call.outputs
+    each = contributions(v.sample)
+    places = np.stack(np.unravel_index(v.sample.entries, v.shape), axis=1)
     common = [a for a in range(min(len(outputs), len(v.shape))) if outputs[a] == v.shape[a] > 1]
     fewest_first = [axes for count in range(1, len(common) + 1) for axes in combinations(common, count)]
     entry_first = [tuple(common)] * (outputs == v.shape)
@@ -64,7 +59,7 @@ def own(v: View) -> Iterator[str]:
             same &= np.expand_dims(np.arange(outputs[a]) == places[:, [a]], [b + 1 for b in range(len(outputs)) if b != a])
         flat = (each * same).reshape(len(places), -1)
         # In a gather an entry may contribute nothing at its own index; then this is not the cause.
-        if flat.any(axis=1).all() and v.fits_sampled(flat.sum(axis=1)):
+        if flat.any(axis=1).all() and matches_sample(v, flat.sum(axis=1)):
             same_place = "the same place" if [axes] == entry_first else f"the same index of {named_axes(axes)}"
             yield (
                 f"term missing: each entry of {v.name} gets contributions only from outputs at {same_place}; "
@@ -74,82 +69,84 @@ def own(v: View) -> Iterator[str]:
 
 def of_some_arrays(v: View) -> Iterator[str]:
     """The value is several arrays, and the backward pass ignores the cotangent of one, or of all but one."""
-    if v.sampled is None:
+    if v.sample is None:
         return
-    forward = v.sampled.forward
-    arrays = list(zip(optree.tree_accessors(forward.value), optree.tree_leaves(forward.value), strict=True))
+    value = v.sample.forward.call.value
+    arrays = list(zip(optree.tree_accessors(value), optree.tree_leaves(value), strict=True))
     if len(arrays) < 2:
         return
     ends = np.cumsum([np.size(array) for _, array in arrays])[:-1]
-    each = contributions(v.sampled).reshape(-1, forward.cotangent.size)
+    each = contributions(v.sample).reshape(len(v.sample.entries), -1)
     parts = np.stack([part.sum(axis=1) for part in np.split(each, ends, axis=1)])
     names = [accessor.codify("the value") for accessor, _ in arrays]
     for name, part in zip(names, parts, strict=True):
-        if v.fits_sampled(parts.sum(axis=0) - part):
+        if matches_sample(v, parts.sum(axis=0) - part):
             yield f"cotangent ignored: nothing flows back from {name}"
     for name, part in zip(names, parts, strict=True):
-        if v.fits_sampled(part):
+        if matches_sample(v, part):
             yield f"cotangent ignored: the gradient flows back only from {name}, not from the other arrays of the value"
 
 
-def contributions(sampled: Sampled) -> Array:
+def contributions(sample: Sample) -> Array:
     """The contribution of each output to each entry; the first axis counts entries, the others are those of the value."""
-    return np.asarray((_jacobian(sampled) * sampled.forward.cotangent).reshape(-1, *sampled.forward.outputs))
+    call = sample.forward.call
+    return np.asarray((sample.jacobian * call.cotangent).reshape(-1, *call.outputs))
 
 
 def untransposed(v: View) -> Iterator[str]:
     """The backward pass multiplies by the Jacobian instead of its transpose: it gathers instead of scattering, for example."""
-    if v.sampled is None or v.sampled.rows.size != v.e.analytic.size or np.prod(v.sampled.forward.outputs) != v.e.analytic.size:
+    if v.sample is None or not 2 < v.sample.entries.size == v.e.analytic.size:
         return
-    if v.sampled.rows.size > 2 and v.fits_sampled(v.sampled.forward.cotangent @ _jacobian(v.sampled)):
+    call = v.sample.forward.call
+    if np.prod(call.outputs) == v.e.analytic.size and matches_sample(v, call.cotangent @ v.sample.jacobian):
         yield f"transposed: {v.name} is the Jacobian times dy, not its transpose times dy (a gather instead of a scatter?)"
 
 
-def _along(sampled: Sampled, axis: int) -> Array:
+def _along(sample: Sample, axis: int) -> Array:
     """The contribution of each index of an axis of the value to each entry: one column for each index."""
-    each = contributions(sampled)
+    each = contributions(sample)
     return np.asarray(each.sum(axis=tuple(a for a in range(1, each.ndim) if a != axis + 1)))
 
 
 def some_outputs(v: View) -> Iterator[str]:
     """Some indices of an axis of the value contribute nothing, or one contributes a multiple."""
-    if v.sampled is None:
+    if v.sample is None:
         return
-    for axis, n in enumerate(v.sampled.forward.outputs):
+    for axis, n in enumerate(v.sample.forward.call.outputs):
         if not 1 < n <= AXIS:
             continue
-        parts = _along(v.sampled, axis)
+        parts = _along(v.sample, axis)
         whole = parts.sum(axis=1)
         for k in (0, n - 1, *range(1, n - 1)):
-            if v.fits_sampled(parts[:, k]):
+            if matches_sample(v, parts[:, k]):
                 if axis == 0:
                     name = {0: "the first sample", n - 1: "the last sample"}.get(k, f"sample {k} (counted from 0)")
                     yield f"batch sum missing: only {name} of {n} contributes to this gradient"
                 yield f"sum missing: only index {k} (of {n}) along axis {axis} of the value contributes to this gradient"
         for k in range(n):
-            if v.fits_sampled(whole - parts[:, k]):
+            if matches_sample(v, whole - parts[:, k]):
                 yield f"{_kind(axis, n, [k])}: index {k} (of {n}) along axis {axis} of the value contributes nothing"
         weights = _weights(v, parts)
         if weights is None:
             continue
         some = weights > 0.5
-        if not some.all() and v.fits_sampled(parts @ some):
+        if not some.all() and matches_sample(v, parts @ some):
             kind = _kind(axis, n, np.flatnonzero(~some))
             which = counted(np.flatnonzero(some))
             yield f"{kind}: only the indices {which} (of {n}) along axis {axis} of the value contribute"
         k = int(np.abs(weights - 1).argmax())
-        if v.fits_sampled(whole + (weights[k] - 1) * parts[:, k]):
+        if matches_sample(v, whole + (weights[k] - 1) * parts[:, k]):
             times = number(float(weights[k]))
             yield f"{_kind(axis, n, [k])}: index {k} (of {n}) along axis {axis} of the value contributes {times} times"
 
 
 def weighted_outputs(v: View) -> Iterator[str]:
     """Each index of an axis of the value contributes with a weight of its own."""
-    if v.sampled is None:
+    if v.sample is None:
         return
-    for axis, n in enumerate(v.sampled.forward.outputs):
-        if 1 < n <= AXIS and v.sampled.rows.size >= 3 * n:
-            weights = _weights(v, _along(v.sampled, axis))
+    for axis, n in enumerate(v.sample.forward.call.outputs):
+        if 1 < n <= AXIS and v.sample.entries.size >= 3 * n:
+            weights = _weights(v, _along(v.sample, axis))
             if weights is not None:
                 shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
                 kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
@@ -164,23 +161,23 @@ def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "o
 
 def _weights(v: View, parts: Array) -> Array | None:
     """The weights with which the contributions add up to our gradient; None if they do not, or are not determined."""
-    assert v.sampled is not None
+    assert v.sample is not None
     count = parts.shape[1]
-    if v.sampled.rows.size <= count:
+    if v.sample.entries.size <= count:
         return None
-    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.sampled.where], rcond=1e-8)
-    return solved if rank == count and v.fits_sampled(parts @ solved) else None
+    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.sample.where], rcond=1e-8)
+    return solved if rank == count and matches_sample(v, parts @ solved) else None
 
 
 def other_cotangents(v: View) -> Iterator[str]:
     """The pullback is right, but its cotangent is averaged, or in another order."""
-    if v.sampled is None or v.sampled.rows.size < 3:
+    if v.sample is None or v.sample.entries.size < 3:
         return
-    outputs = v.sampled.forward.outputs
-    jacobian, dy = _jacobian(v.sampled), v.sampled.forward.cotangent.reshape(outputs)
+    outputs = v.sample.forward.call.outputs
+    jacobian, dy = v.sample.jacobian, v.sample.forward.call.cotangent.reshape(outputs)
 
     def pulled(changed: Array) -> bool:
-        return not np.array_equal(changed, dy) and v.fits_sampled(jacobian @ np.broadcast_to(changed, outputs).ravel())
+        return not np.array_equal(changed, dy) and matches_sample(v, jacobian @ np.broadcast_to(changed, outputs).ravel())
 
     for axis, n in enumerate(outputs):
         if n < 2:
@@ -209,16 +206,16 @@ def other_cotangents(v: View) -> Iterator[str]:
 
 def permuted_cotangent(v: View) -> Iterator[str]:
     """The pullback is right, but the entries of its cotangent are in any other order that the Jacobian determines."""
-    if v.sampled is None or not 3 < (count := v.sampled.forward.cotangent.size) <= v.sampled.rows.size:
+    if v.sample is None or not 3 < (count := v.sample.forward.call.cotangent.size) <= v.sample.entries.size:
         return
-    jacobian, dy = _jacobian(v.sampled), v.sampled.forward.cotangent
-    solved, _, rank, _ = np.linalg.lstsq(jacobian, v.ours[v.sampled.where], rcond=1e-8)
+    jacobian, dy = v.sample.jacobian, v.sample.forward.call.cotangent
+    solved, _, rank, _ = np.linalg.lstsq(jacobian, v.ours[v.sample.where], rcond=1e-8)
     places, origins = np.argsort(solved, kind="stable"), np.argsort(dy, kind="stable")
     moved = np.flatnonzero(places != origins)
     pulled = np.empty_like(dy)
     pulled[places] = dy[origins]
-    if rank == count and moved.size > 2 and v.fits_sampled(jacobian @ pulled):
-        outputs = v.sampled.forward.outputs
+    if rank == count and moved.size > 2 and matches_sample(v, jacobian @ pulled):
+        outputs = v.sample.forward.call.outputs
         first = moved[np.argsort(places[moved])][:2]
         shown = ", ".join(f"dy{_place(origins[i], outputs)} for dy{_place(places[i], outputs)}" for i in first)
         yield f"permuted: the backward pass uses the entries of dy in another order ({shown}, ...)"

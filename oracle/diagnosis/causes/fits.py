@@ -7,9 +7,13 @@ from math import isclose, sqrt
 
 import numpy as np
 
+from oracle.arrays import quiet
 from oracle.diagnosis.causes.known_constants import EXACTLY, named_constant
-from oracle.diagnosis.view import AGREE, View
-from oracle.diagnosis.words import Array
+from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.matching import AGREE, explained_by, matches
+from oracle.diagnosis.sample import Sample, gradient_with
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array, for_dy, per_unit
 from oracle.measures import EPSILON, eps_of, fit_scale, largest
 
 __all__ = [
@@ -28,6 +32,9 @@ __all__ = [
 VAGUE = 1e-5
 """The relative error from which on a fitted number gets no name. Larger, and some constant comes as close by chance; smaller,
 and factors in narrow dtypes get no names."""
+NEARBY = 2.0**-16
+"""The distance of a nearby point, as a fraction of each entry. It is above the rounding of float32, so rounding errors change
+there, and small for a smooth function, so the error of a wrong formula does not."""
 
 
 def zero(v: View) -> Iterator[str]:
@@ -46,7 +53,7 @@ def truncated(v: View) -> Iterator[str]:
 def factor(v: View) -> Iterator[str]:
     """The gradient is one number times the true one."""
     fit = fit_scale(v.ours, v.truth)
-    if fit is None or np.count_nonzero(v.truth) < 2 or not v.fits(fit.scale * v.truth):
+    if fit is None or np.count_nonzero(v.truth) < 2 or not matches(v, fit.scale * v.truth):
         return
     named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
     named = named or constant_in(v, fit.scale)
@@ -123,11 +130,12 @@ def signs_lost(v: View) -> Iterator[str]:
     """The gradient is the absolute value of the true one, or a multiple of its sign."""
     if v.index.size < 3:
         return
-    if v.explained_by(np.abs(v.truth)):
+    if explained_by(v, np.abs(v.truth)):
         yield f"sign lost: {v.name} is the absolute value of the true gradient"
     fit = fit_scale(v.ours, np.sign(v.truth))
-    if fit is not None and v.explained_by(fit.scale * np.sign(v.truth)):
-        yield f"size lost: {v.name} is {fit.scale / v.unit:.6g} times the sign of the true gradient{v.per_unit}"
+    if fit is not None and explained_by(v, fit.scale * np.sign(v.truth)):
+        times = f"{fit.scale / v.context.unit:.6g} times"
+        yield f"size lost: {v.name} is {times} the sign of the true gradient{per_unit(v.context.unit)}"
 
 
 def limited(v: View) -> Iterator[str]:
@@ -138,8 +146,9 @@ def limited(v: View) -> Iterator[str]:
     for a, b in ((low, high), (-np.inf, high), (low, np.inf)):
         # A limit that a single entry has reached looks like a single wrong entry.
         reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
-        if min(reached) > 1 and v.fits(np.clip(v.truth, a, b)):
-            yield f"clipped: {v.name} is the true gradient clipped to the range from {a:.6g} to {b:.6g}{v.for_dy}"
+        if min(reached) > 1 and matches(v, np.clip(v.truth, a, b)):
+            limits = f"{a:.6g} to {b:.6g}{for_dy(v.context.unit)}"
+            yield f"clipped: {v.name} is the true gradient clipped to the range from {limits}"
 
 
 def narrow(v: View) -> Iterator[str]:
@@ -174,8 +183,21 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
 
 def _jitters(v: View) -> bool:
     """Whether the errors change at a nearby point. Rounding errors do, and the errors of a wrong formula do not."""
-    if v.sampled is None:
+    if v.sample is None:
         return False
-    nearby = v.sampled.forward.error_nearby()
-    error = v.error[v.sampled.few_where]
-    return nearby is not None and float(np.linalg.norm(nearby[v.sampled.few] - error)) > 0.3 * float(np.linalg.norm(error))
+    nearby = _error_nearby(v.sample)
+    error = v.error[v.sample.few_where]
+    return nearby is not None and float(np.linalg.norm(nearby[v.sample.few] - error)) > 0.3 * float(np.linalg.norm(error))
+
+
+def _error_nearby(sample: Sample) -> Array | None:
+    """The error of our pullback at a point so near that a wrong formula has the same error there."""
+    generator = np.random.default_rng(0x6E656172)
+    leaves, structure = leaves_in(sample.forward.call.primals)
+    point = structure.unflatten([a * (1 + NEARBY * generator.choice([-1.0, 1.0], a.shape)) for a in leaves])
+    there = gradient_with(sample, point, sample.forward.call.options)
+    with quiet():
+        try:
+            return None if there is None else sample.forward.pull(point)[sample.picked] - there
+        except Exception:  # our pullback may raise there
+            return None

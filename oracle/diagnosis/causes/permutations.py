@@ -8,7 +8,8 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from oracle.diagnosis.causes.fits import number
-from oracle.diagnosis.view import LEFT, View, along
+from oracle.diagnosis.matching import LEFT, explained_by, matches
+from oracle.diagnosis.view import View, along, tensors
 from oracle.diagnosis.words import Array, at, named_axes
 from oracle.measures import eps_of, fit_scale
 
@@ -23,8 +24,8 @@ def transposed(v: View) -> Iterator[str]:
     if not v.whole or not 2 <= len(v.shape) <= 4:
         return
     for axes in permutations(range(len(v.shape))):
-        turned = v.tensors[1].transpose(axes)
-        if axes != tuple(range(len(v.shape))) and v.explained_by(turned.ravel()):
+        turned = tensors(v)[1].transpose(axes)
+        if axes != tuple(range(len(v.shape))) and explained_by(v, turned.ravel()):
             how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
             yield f"{how}: the entries are the true ones in another order" + (
                 "" if turned.shape == v.shape else f", where a tensor of shape {turned.shape} is read as {v.shape}"
@@ -36,9 +37,9 @@ def transposed_and_scaled(v: View) -> Iterator[str]:
     if not v.whole or not 2 <= len(v.shape) <= 4 or v.index.size < 4:
         return
     for axes in permutations(range(len(v.shape))):
-        turned = v.tensors[1].transpose(axes).ravel()
+        turned = tensors(v)[1].transpose(axes).ravel()
         fit = fit_scale(v.ours, turned)
-        if axes != tuple(range(len(v.shape))) and fit is not None and v.explained_by(fit.scale * turned):
+        if axes != tuple(range(len(v.shape))) and fit is not None and explained_by(v, fit.scale * turned):
             how = "transposed" if len(v.shape) == 2 else f"its axes are permuted as {axes}"
             yield f"{how}: the entries are {number(fit.scale)} times the true ones in another order"
 
@@ -47,10 +48,10 @@ def reversed_or_shifted(v: View) -> Iterator[str]:
     """The true entries, reversed along some axes, or shifted along one or two."""
     if not v.whole or not v.shape:
         return
-    truth = v.tensors[1]
+    truth = tensors(v)[1]
     for count in range(1, len(v.shape) + 1):
         for axes in combinations([a for a, n in enumerate(v.shape) if n > 2], count):
-            if v.explained_by(np.flip(truth, axes).ravel()):
+            if explained_by(v, np.flip(truth, axes).ravel()):
                 yield f"reversed: the entries of {v.name} are the true ones in reversed order along {named_axes(axes)}"
     few = np.argsort(-np.abs(v.ours))[:FEW]
     for axes, by in _shifts(v.shape):
@@ -59,7 +60,7 @@ def reversed_or_shifted(v: View) -> Iterator[str]:
         moved = np.roll(truth, by, axes).ravel()
         # The entries that leave at one end either come in at the other, or are lost.
         inside = np.logical_and.reduce([along(v, a, _kept(v.shape[a], k)) for a, k in zip(axes, by, strict=True)])
-        if v.explained_by(moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and v.explained_by(moved[inside], inside)):
+        if explained_by(v, moved) or (max(map(abs, by)) < 3 and inside.sum() > 3 and explained_by(v, moved[inside], inside)):
             how = " and ".join(f"by {k:+d} along axis {a}" for a, k in zip(axes, by, strict=True))
             yield f"shifted: the entries of {v.name} are the true ones shifted {how}"
 
@@ -68,12 +69,12 @@ def reshaped(v: View) -> Iterator[str]:
     """The true entries in the order of another memory layout: Fortran order read as C order, or the other way round."""
     if not v.whole or not 2 <= len(v.shape) <= 4:
         return
-    truth = v.tensors[1]
+    truth = tensors(v)[1]
     for axes in permutations(range(len(v.shape))):
         if axes == tuple(range(len(v.shape))):
             continue
         read = truth.reshape([v.shape[a] for a in axes]).transpose(np.argsort(axes))
-        if v.fits(read.ravel()):
+        if matches(v, read.ravel()):
             how = (
                 "as after a reshape with order F instead of C"
                 if axes == tuple(range(len(v.shape)))[::-1]

@@ -9,8 +9,9 @@ import numpy as np
 
 from oracle.diagnosis.causes.bisection import beyond_the_sample
 from oracle.diagnosis.causes.fits import constant_in, number
-from oracle.diagnosis.view import AGREE, View, along
-from oracle.diagnosis.words import Array, at, indices_of_axis, named_axes
+from oracle.diagnosis.matching import AGREE, matches
+from oracle.diagnosis.view import View, along, tensors
+from oracle.diagnosis.words import Array, at, indices_of_axis, named_axes, per_unit
 from oracle.measures import fit_scale
 
 __all__ = [
@@ -39,7 +40,8 @@ def one_entry(v: View) -> Iterator[str]:
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
         factor = f"{v.ours[i] / truth:.12g}" if truth else "1"
         times = "" if factor == "1" else f", {factor} times the true one"
-        numbers = f"{v.ours[i] / v.unit:.17g} instead of {truth / v.unit:.17g}{v.per_unit}"
+        unit = v.context.unit
+        numbers = f"{v.ours[i] / unit:.17g} instead of {truth / unit:.17g}{per_unit(unit)}"
         yield f"a single entry is wrong: {at(v.e, int(v.index[i]))} is {numbers}{times}"
 
 
@@ -52,8 +54,8 @@ def constant_missing(v: View) -> Iterator[str]:
         return
     error, axis = v.error[wrong], _one_in_each(v)
     if np.ptp(error) <= within:
-        missing = -float(error.mean())
-        lacks = f"the same number, {missing / v.unit:.6g}{v.per_unit}{_size_named(v, missing / v.unit)}"
+        missing = -float(error.mean()) / v.context.unit
+        lacks = f"the same number, {missing:.6g}{per_unit(v.context.unit)}{_size_named(v, missing)}"
     elif (times := _of_its_row(v, axis)) is not None:
         lacks = f"{number(times)} times the cotangent of the row"
     else:
@@ -74,9 +76,9 @@ def _of_its_row(v: View, axis: int | None) -> float | None:
     The value must have the shape of the argument without the axis.
     """
     forward = v.context.forward
-    if axis is None or forward is None or forward.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
+    if axis is None or forward is None or forward.call.outputs != v.shape[:axis] + v.shape[axis + 1 :]:
         return None
-    dy = forward.cotangent
+    dy = forward.call.cotangent
     error = np.where(v.wrong, v.error, 0.0).reshape(v.shape).sum(axis=axis).ravel()
     fit = fit_scale(-error, dy)
     exact = fit is not None and dy.size > 2 and (np.abs(error + fit.scale * dy) <= 2 * v.tolerance.max()).all()
@@ -87,7 +89,7 @@ def _size_named(v: View, number: float) -> str:
     """The name of a known size that equals this number, or whose inverse does; else empty."""
     for name, n in v.context.sizes.items():
         for words, exact in ((f"the {name} ({n})", float(n)), (f"1 / the {name} ({n})", 1 / n)):
-            if n > 1 and abs(abs(number) - exact) < AGREE * exact and v.unit != 1.0:
+            if n > 1 and abs(abs(number) - exact) < AGREE * exact and v.context.unit != 1.0:
                 return f", {'-' if number < 0 else ''}{words}"
     return ""
 
@@ -153,7 +155,7 @@ def rows_explained(v: View) -> Iterator[str]:
             continue  # `borders_explained` describes these
         there = _mistake(v, along(v, axis, wrong))
         forward = v.context.forward
-        if there == ZERO and forward is not None and (axis > 0 or forward.outputs[:1] != v.shape[:1]):
+        if there == ZERO and forward is not None and (axis > 0 or forward.call.outputs[:1] != v.shape[:1]):
             yield f"zero where it should not be: {v.name} is zero at {_indices(wrong, axis)}; elsewhere {RIGHT}"
         if there:
             yield _with_description(_only_at(v, axis, wrong), there)
@@ -191,7 +193,7 @@ def _indices_of(v: View, mask: Array, axis: int) -> Array:
 
 def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
     """`index 1 holds the entries of 0` for each wrong index; empty unless each holds those of another."""
-    ours, truth = (_by_index(t, axis) for t in v.tensors)
+    ours, truth = (_by_index(t, axis) for t in tensors(v))
     tolerance = v.tolerance.max()
     exchanged = []
     for i in np.flatnonzero(wrong):
@@ -287,7 +289,7 @@ def _mistake(v: View, where: Array) -> str:
     if not ours.any() and truth.any():
         return ZERO
     fit = fit_scale(ours, truth)
-    if fit is not None and np.count_nonzero(truth) > 1 and v.fits(fit.scale * truth, where):
+    if fit is not None and np.count_nonzero(truth) > 1 and matches(v, fit.scale * truth, where):
         sign = ", the sign is wrong" if abs(fit.scale + 1) < 1e-6 else ""
         name = constant_in(v, fit.scale, where)
         return f"it is {number(fit.scale)} times the true one{sign}" + (f" ({name})" if name else "")

@@ -7,7 +7,9 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from oracle.diagnosis.view import LEFT, View
+from oracle.diagnosis.call import tensors_of_shape
+from oracle.diagnosis.matching import LEFT, matches
+from oracle.diagnosis.view import View, tensors
 from oracle.diagnosis.words import Array
 from oracle.measures import fit_scale
 
@@ -34,10 +36,10 @@ def factor_along_an_axis(v: View) -> Iterator[str]:
     for axis, n in enumerate(v.shape):
         if n < 2 or v.index.size < SPARE * n:
             continue
-        ours, truth = (np.moveaxis(t, axis, 0) for t in v.tensors)
+        ours, truth = (np.moveaxis(t, axis, 0) for t in tensors(v))
         fits = [fit_scale(a, b) for a, b in zip(ours, truth, strict=True)]
         scales = np.array([f.scale if f else 1.0 for f in fits]).reshape(n, *[1] * (len(v.shape) - 1))
-        if v.fits(np.moveaxis(scales * truth, 0, axis).ravel()):
+        if matches(v, np.moveaxis(scales * truth, 0, axis).ravel()):
             other = np.flatnonzero(np.abs(scales.ravel() - 1) > SAME)
             if 2 * other.size <= n:
                 shown = ", ".join(f"{scales.ravel()[i]:.6g} times at index {i}" for i in other[:4]) + ", ..." * (other.size > 4)
@@ -65,8 +67,8 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
     for names in combinations(terms, count):
         basis = np.stack([terms[k] for k in names], axis=1)
         solved, rank = _solve(basis, v.error)
-        if rank == count and v.fits(v.truth + basis @ solved):
-            formula = " ".join(f"{c / v.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
+        if rank == count and matches(v, v.truth + basis @ solved):
+            formula = " ".join(f"{c / v.context.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
             simple = [t[None] for t in terms.values()]
             yield _words(v, basis @ solved, formula, simple, range(len(v.shape)), single=count == 1)
 
@@ -76,22 +78,22 @@ def only_one_term(v: View) -> Iterator[str]:
     forward = v.context.forward
     if forward is None or not v.whole or v.index.size < SPARE + 1:
         return
-    for shape in dict.fromkeys((v.shape, forward.outputs)):
+    for shape in dict.fromkeys((v.shape, forward.call.outputs)):
         axes = _summed(shape, v.shape)
         if axes is None:
             continue
-        for name, t in _products(forward.like(shape), ratios=True).items():
+        for name, t in _products(tensors_of_shape(forward.call, shape), ratios=True).items():
             summed = t.sum(axis=axes).ravel() if axes else t.ravel()
             fit = fit_scale(v.ours, summed)
-            if fit is not None and v.fits(fit.scale * summed):
+            if fit is not None and matches(v, fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
-                what = f"{fit.scale / v.unit:.6g} * {name}{_times_dy(v)}"
+                what = f"{fit.scale / v.context.unit:.6g} * {name}{_times_dy(v)}"
                 yield f"term missing: {v.name} is only {what}{over}, so another term or a factor is missing"
 
 
 def _times_dy(v: View) -> str:
     """The factor behind a number that was divided by the cotangent of a scalar."""
-    return "" if v.unit == 1.0 else " * dy"
+    return "" if v.context.unit == 1.0 else " * dy"
 
 
 def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -104,7 +106,7 @@ def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | 
 
 def _known(v: View) -> dict[str, Array]:
     """The known tensors in the shape of the argument, by name; a missing term is probably made of these."""
-    return v.context.forward.like(v.shape) if v.context.forward is not None else {}
+    return tensors_of_shape(v.context.forward.call, v.shape) if v.context.forward is not None else {}
 
 
 def _products(known: dict[str, Array], *, ratios: bool = False) -> dict[str, Array]:
@@ -143,7 +145,7 @@ def term_along_axes(v: View) -> Iterator[str]:
                     for row in zip(_rows(error, axes), *bases, strict=True)
                 ])  # fmt: skip
                 fitted = _unrows(fitted, axes, v.shape).ravel()
-                if v.fits(v.truth + fitted):
+                if matches(v, v.truth + fitted):
                     what = " and ".join("a constant" if k == "1" else f"a multiple of {k}" for k in names)
                     where = f"{'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}"
                     paths = PATHS[len(names)] if names[0] == "1" else ""
@@ -184,7 +186,7 @@ def _words(v: View, fitted: Array, what: str, simple: Sequence[Array], axes: Seq
     neither is, a single term is too many if our gradient is longer than the true one, and the true gradient is not orthogonal
     to the term, as it would be after a projection that our gradient lacks.
     """
-    ours, truth = (any(_is_multiple(_rows(t, axes), one) for one in simple) for t in v.tensors)
+    ours, truth = (any(_is_multiple(_rows(t, axes), one) for one in simple) for t in tensors(v))
     grows = np.linalg.norm(v.ours) > np.linalg.norm(v.truth)
     orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)
     too_many = truth if ours != truth else single and grows and not orthogonal
