@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, copied_arrays, quiet
 from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import preserved
-from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, same_bits
+from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, gradient, same_bits
 
 __all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
 
@@ -35,7 +34,7 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
         warnings.resetwarnings()
         np.random.seed(0x676C6F62)  # noqa: NPY002 - an op may seed the global generator
         with preserved() as changed:
-            replace(s, subject=s.subject.on_copies()).gradient(s.primals, copied(s.dy))
+            gradient(s.point.subject.on_copies(), s.point.primals, copied(s.point.dy))
             found = changed()
     if found:
         yield Breach("", f"{GLOBAL}: {', '.join(found)}")
@@ -43,24 +42,24 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
     """Neither pass writes to an argument, and the backward pass does not write to its cotangent or its residuals."""
-    primals, dy, options = copied(s.primals), copied(s.dy), copied_arrays(s.subject.options)
-    _, residuals = s.subject.forward(*primals, **options)
-    for before, after in zip(s.leaves(s.primals), s.leaves(primals), strict=True):
+    primals, dy, options = copied(s.point.primals), copied(s.point.dy), copied_arrays(s.point.subject.options)
+    _, residuals = s.point.subject.forward(*primals, **options)
+    for before, after in zip(s.point.leaves, s.leaves(primals), strict=True):
         if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the forward pass {WRITES} its argument")
     given = copied(primals)  # with the changes that the forward pass has made
-    first = copied(s.subject.bwd(residuals, dy))
+    first = copied(s.point.subject.bwd(residuals, dy))
     for before, after in zip(s.leaves(given), s.leaves(primals), strict=True):
         if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
-    for name, before in s.subject.options.items():
+    for name, before in s.point.subject.options.items():
         if array_bits(before) != array_bits(options[name]):
             yield Breach("", f"the op {WRITES} its keyword argument {name}")
-    if not same_bits(dy, s.dy):
+    if not same_bits(dy, s.point.dy):
         yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
         return
     try:
-        again = s.subject.bwd(residuals, copied(s.dy))
+        again = s.point.subject.bwd(residuals, copied(s.point.dy))
     except RAISED as error:
         yield Breach("", f"{ONCE}: a second call with the same residuals raises {type(error).__name__}: {error}")
         return
@@ -70,18 +69,18 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
 
 def shares_memory(s: Setting) -> Iterator[Breach]:
     """No result shares memory with an argument or another result, so that writing to one later never changes the other."""
-    y, residuals = s.subject.fwd(*s.primals)
+    y, residuals = s.point.subject.fwd(*s.point.primals)
     if not s.views:
-        for leaf in s.leaves(s.primals):
+        for leaf in s.point.leaves:
             if any(_overlap(leaf.array, out) for out in optree.tree_leaves(y)):
                 yield Breach(leaf.path, "the value shares memory with this argument: return a copy, or declare views")
     if s.aliases:
         return
-    dy = copied(s.dy)
-    results = s.leaves(s.subject.bwd(residuals, dy))
+    dy = copied(s.point.dy)
+    results = s.leaves(s.point.subject.bwd(residuals, dy))
     for i, result in enumerate(results):
         others = [("the caller's dy", d) for d in optree.tree_leaves(dy)]
-        others += [(f"the argument {leaf.path}", leaf.array) for leaf in s.leaves(s.primals)]
+        others += [(f"the argument {leaf.path}", leaf.array) for leaf in s.point.leaves]
         others += [(f"the cotangent of {leaf.path}", leaf.array) for leaf in results[:i]]
         for whose, array in others:
             if _overlap(result.array, array):
@@ -95,12 +94,12 @@ def _overlap(a: Any, b: Any) -> bool:
 
 def gives_memory_away(s: Setting) -> Iterator[Breach]:
     """Two calls never return the same memory, so that the second does not overwrite what the first returned."""
-    (y, residuals), (again, others) = (s.subject.fwd(*copied(s.primals)) for _ in range(2))
+    (y, residuals), (again, others) = (s.point.subject.fwd(*copied(s.point.primals)) for _ in range(2))
     if any(_overlap(a, b) for a, b in zip(optree.tree_leaves(y), optree.tree_leaves(again), strict=True)):
         yield Breach("", f"{SHARED}: two forward passes return the same memory")
-    first = s.leaves(s.subject.bwd(residuals, copied(s.dy)))
+    first = s.leaves(s.point.subject.bwd(residuals, copied(s.point.dy)))
     for same, call in ((residuals, "with the same residuals"), (others, "after different forward passes")):
-        found = [one.path for one, two in zip(first, s.leaves(s.subject.bwd(same, copied(s.dy))), strict=True)
+        found = [one.path for one, two in zip(first, s.leaves(s.point.subject.bwd(same, copied(s.point.dy))), strict=True)
                  if _overlap(one.array, two.array)]  # fmt: skip
         if found:
             yield from (Breach(path, f"{SHARED}: two backward passes {call} return the same memory") for path in found)
@@ -121,13 +120,13 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
     """A second forward pass before the first backward pass changes nothing: the op keeps no state between calls."""
     _, cotangents = s.results()
     for change in ELSEWHERE:
-        _, residuals = s.subject.fwd(*s.primals)
+        _, residuals = s.point.subject.fwd(*s.point.primals)
         with quiet():
             try:
-                s.subject.fwd(*copied(s.primals, change))
+                s.point.subject.fwd(*copied(s.point.primals, change))
             except RAISED:  # the other point may be outside the op's domain
                 continue
-        pairs = zip(s.leaves(s.subject.bwd(residuals, s.dy)), cotangents, strict=True)
+        pairs = zip(s.leaves(s.point.subject.bwd(residuals, s.point.dy)), cotangents, strict=True)
         stale = [leaf.path for leaf, before in pairs if not same_bits(leaf.array, before.array)]
         yield from (
             Breach(path, "stale or shared buffer: another forward pass in between changes the cotangent") for path in stale
@@ -160,12 +159,12 @@ def accepts_any_layout(s: Setting) -> Iterator[Breach]:
             return a
 
         try:
-            found = s.leaves(s.gradient(copied(s.primals, laid_out), copied(s.dy, laid_out)))
+            found = s.leaves(gradient(s.point.subject, copied(s.point.primals, laid_out), copied(s.point.dy, laid_out)))
         except RAISED as error:
             yield Breach("", f"arguments in {name}, read-only, raise {type(error).__name__}: {error}")
             continue
-        for i, (one, two) in enumerate(zip(s.leaves(s.cotangents), found, strict=True)):
-            if not s.is_close(i, np.asarray(one.array), np.asarray(two.array)):
+        for i, (one, two) in enumerate(zip(s.leaves(s.point.cotangents), found, strict=True)):
+            if not s.rounding.is_close(i, np.asarray(one.array), np.asarray(two.array)):
                 yield Breach(one.path, f"the gradient changes when the arguments and dy come in {name}")
 
 
@@ -175,9 +174,9 @@ def _gapped(a: Array) -> Array:
 
 def is_still_the_same(s: Setting) -> Iterator[Breach]:
     """After all other calls of this verification the first call still gives the same cotangents, up to rounding of sums."""
-    again = s.leaves(s.gradient(s.primals, s.dy))
-    for i, (one, two) in enumerate(zip(s.leaves(s.cotangents), again, strict=True)):
-        if not s.is_close(i, np.asarray(one.array), np.asarray(two.array)):
+    again = s.leaves(gradient(s.point.subject, s.point.primals, s.point.dy))
+    for i, (one, two) in enumerate(zip(s.leaves(s.point.cotangents), again, strict=True)):
+        if not s.rounding.is_close(i, np.asarray(one.array), np.asarray(two.array)):
             yield Breach(one.path, "the first call, repeated after many others, gives another cotangent: the op keeps state")
 
 

@@ -20,25 +20,28 @@ Array = NDArray[Any]
 ROOM = 2.0**-80
 """The smallest size of a gradient that is compared for cotangents scaled by powers of 2; the largest is its inverse. Outside
 this range the scaled gradient may over- or underflow."""
+FAR = {"float64": 60, "float32": 20}
+"""The exponents of the powers of 2 by which dy is multiplied and divided. Clipping and comparisons with a fixed number show
+there. Smaller, and some thresholds are not reached; larger, and gradients may over- or underflow."""
 MOST_ARRAYS = 8
 """The largest number of arrays in a value whose cotangents are pulled back one by one. Each costs a backward pass."""
 
 
 def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
     """bwd(a dy) = a bwd(dy), bwd(0) = 0, and bwd(dy1 + dy2) = bwd(dy1) + bwd(dy2), also if parts of a cotangent are 0."""
-    _, residuals = s.subject.fwd(*s.primals)
+    _, residuals = s.point.subject.fwd(*s.point.primals)
     generator = np.random.default_rng(0)
-    base = s.leaves(s.cotangents)
+    base = s.leaves(s.point.cotangents)
 
     def pulled(dy: Any) -> list[Leaf]:
-        return s.leaves(copied(s.subject.bwd(residuals, dy)))
+        return s.leaves(copied(s.point.subject.bwd(residuals, dy)))
 
-    other = copied(s.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
-    alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.dy, other))
-    doubled, none = (pulled(copied(s.dy, _times(factor))) for factor in (2, 0))
-    parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.dy, generator)]
-    far = {factor: pulled(copied(s.dy, _times(factor))) for factor in s.far}
-    for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.sizes, strict=True)):
+    other = copied(s.point.dy, lambda a: np.asarray(generator.choice([-0.5, 1.0, 2.0], size=a.shape), a.dtype) * a)
+    alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.point.dy, other))
+    doubled, none = (pulled(copied(s.point.dy, _times(factor))) for factor in (2, 0))
+    parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.point.dy, generator)]
+    far = {factor: pulled(copied(s.point.dy, _times(factor))) for factor in _far(s.point.dy)}
+    for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.rounding.scales, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # `well_formed` reports the dtype
         a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
@@ -49,9 +52,9 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
         elif largest(np.asarray(g0.array, np.float64)) > 0:
             yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
-        elif largest(a, b, ab, *sums) <= s.rounding[i]:
+        elif largest(a, b, ab, *sums) <= s.rounding.zero[i]:
             continue
-        elif not s.forgives(i, apart, allowed):
+        elif not s.rounding.explains(i, apart, allowed):
             yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
             for factor, leaves in far.items():
@@ -59,6 +62,13 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
                     what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
                     yield Breach(g.path, f"not linear in its cotangent: {what}")
                     break
+
+
+def _far(dy: Any) -> tuple[float, ...]:
+    """A large and a small factor of dy, according to its dtype."""
+    dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(dy)]
+    power = min((FAR.get(dtype, 0) for dtype in dtypes), default=0)
+    return (2.0**power, -(2.0**-power)) if power else ()
 
 
 def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:

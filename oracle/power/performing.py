@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from oracle.arrays import copied_arrays, random_cotangent
 from oracle.contract.checks import check_contract
 from oracle.contract.setting import Setting
+from oracle.judging.point import Point
 from oracle.power.mutants import Fate, Mutant, Outcome
 from oracle.power.reach import backward, compiled, forward, function_named, with_code
 from oracle.power.smallest import Smallest, smallest
@@ -65,13 +66,13 @@ class Findings:
 def perform(work: Work, diary: Path) -> Findings:
     """Tests the mutants of one op, then determines the smallest errors. Each fate is written to the diary at once."""
     spec: Spec = campaign.spec_of(work.task)
-    points = [Point(spec, case) for case in spec.cases]
-    if points and not any(point.passes for point in points):
+    baselines = [Baseline(spec, case) for case in spec.cases]
+    if baselines and not any(baseline.passes for baseline in baselines):
         return Findings((), wrong=True)
     fates = []
     with diary.open("wb", buffering=0) as file:
         for mutant in work.mutants:
-            fates.append(_fate(spec, points, mutant, work.timeout))
+            fates.append(_fate(spec, baselines, mutant, work.timeout))
             file.write(pickle.dumps(fates[-1]))
     return Findings(tuple(fates), tuple(smallest(spec)) if work.planted else ())
 
@@ -86,7 +87,7 @@ def written(diary: Path) -> tuple[Fate, ...]:
 
 
 @dataclass
-class Point:
+class Baseline:
     """One case of an op, and the gradients of the unchanged op there."""
 
     spec: Spec
@@ -137,7 +138,7 @@ class Point:
         arguments, options = self.drawn
         subject = Subject.of(op, options)
         y, _ = subject.on_copies().fwd(*arguments)
-        setting = Setting(subject, arguments, random_cotangent(y), y, self._tree, self.spec.views)
+        setting = Setting(Point(subject, arguments, y, random_cotangent(y), self._tree), self.spec.views)
         return "; ".join(breach.what for breach in check_contract(setting))
 
     @cached_property
@@ -168,7 +169,7 @@ def _apart(a: Array, b: Array) -> float:
     return ratio if ratio == ratio else float("inf")  # NaN counts as infinitely far
 
 
-def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -> Fate:
+def _fate(spec: Spec, baselines: Sequence[Baseline], mutant: Mutant, timeout: float) -> Fate:
     started = time.perf_counter()
     function = function_named(mutant.function)
     op = with_code(spec.op, function, compiled(mutant.source, mutant.function))
@@ -176,8 +177,8 @@ def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -
     moved: list[float] = []
     try:
         with time_limit(timeout):
-            moved += [point.moved(op) for point in points]
-            outcome, case, verdict, said = _noticed(op, points, moved)
+            moved += [baseline.moved(op) for baseline in baselines]
+            outcome, case, verdict, said = _noticed(op, baselines, moved)
     except _TooLong:
         function.__code__ = right  # the time may have run out while the mutant's code was in place
         outcome, case, verdict, said = Outcome.TIMED_OUT, "", "", f"not done after {timeout:g} s"
@@ -185,26 +186,26 @@ def _fate(spec: Spec, points: Sequence[Point], mutant: Mutant, timeout: float) -
     return Fate(mutant, outcome, spec.name, case, verdict, said, max(moved, default=0.0), seconds)
 
 
-def _noticed(op: Any, points: Sequence[Point], moved: Sequence[float]) -> tuple[Outcome, str, str, str]:
+def _noticed(op: Any, baselines: Sequence[Baseline], moved: Sequence[float]) -> tuple[Outcome, str, str, str]:
     """The first case at which `verify` does not let the mutant pass, with the verdict and the cause.
 
     If the mutant changes no gradient at a case, only the contract can notice it there.
     """
-    for point in _promising(points, moved):
-        result = point.verification(op)
-        if not result.passed and point.passes:
+    for baseline in _promising(baselines, moved):
+        result = baseline.verification(op)
+        if not result.passed and baseline.passes:
             row = worst_first(result.rows)[0]
-            return Outcome.KILLED, point.case.name, str(row.verdict), row.diagnosis
-    for point, far in zip(points, moved, strict=True):
-        if far == 0 and (what := point.breach(op)) and point.passes:
-            return Outcome.KILLED, point.case.name, str(Verdict.FAIL), what
+            return Outcome.KILLED, baseline.case.name, str(row.verdict), row.diagnosis
+    for baseline, far in zip(baselines, moved, strict=True):
+        if far == 0 and (what := baseline.breach(op)) and baseline.passes:
+            return Outcome.KILLED, baseline.case.name, str(Verdict.FAIL), what
     return Outcome.SURVIVED, "", "", ""
 
 
-def _promising(points: Sequence[Point], moved: Sequence[float]) -> list[Point]:
-    """The points at which a gradient changes: first those where the mutant raises, which is quick, then plain errors."""
-    apart = [(far, point) for far, point in zip(moved, points, strict=True) if far > 0]
-    return [point for _, point in sorted(apart, key=lambda one: (one[0] < math.inf, one[0] < PLAIN, one[1].size))]
+def _promising(baselines: Sequence[Baseline], moved: Sequence[float]) -> list[Baseline]:
+    """The baselines at which a gradient changes: first those where the mutant raises, which is quick, then plain errors."""
+    apart = [(far, baseline) for far, baseline in zip(moved, baselines, strict=True) if far > 0]
+    return [baseline for _, baseline in sorted(apart, key=lambda one: (one[0] < math.inf, one[0] < PLAIN, one[1].size))]
 
 
 class _TooLong(BaseException):

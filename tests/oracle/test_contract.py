@@ -15,6 +15,7 @@ from oracle import Verdict, verify
 from oracle.arrays import random_cotangent
 from oracle.contract.checks import CHECKS, check_contract
 from oracle.contract.setting import Breach, Setting
+from oracle.judging.point import Point
 from oracle.subject import Subject
 from tests.oracle.planted import Array, Pair, cube, dense, normal, row, signed
 
@@ -26,7 +27,7 @@ def breaches(op: Any, *primals: Any, views: bool = False, **options: Any) -> lis
     y, residuals = subject.on_copies().fwd(*primals)
     dy = random_cotangent(y)
     cotangents: Any = optree.tree_map(np.array, subject.bwd(residuals, dy))
-    return check_contract(Setting(subject, primals, dy, y, cotangents, views))
+    return check_contract(Setting(Point(subject, primals, y, dy, cotangents), views))
 
 
 def said(op: Any, *primals: Any, **options: Any) -> list[str]:

@@ -20,7 +20,7 @@ from oracle.power import equivalent
 from oracle.power.edits import edits, function_of
 from oracle.power.measuring import Measured, _after, measure
 from oracle.power.mutants import Fate, Outcome, mutants_of, plan
-from oracle.power.performing import Point, Work, _promising, _TooLong, time_limit
+from oracle.power.performing import Baseline, Work, _promising, _TooLong, time_limit
 from oracle.power.reach import compiled, function_named, pullback_of, reached, source_of, with_backward, with_code
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
@@ -286,22 +286,22 @@ def test_the_clock_rings_only_inside_its_block() -> None:
 def test_the_right_numbers_in_another_structure_are_another_gradient() -> None:
     spec = catalogue.find("multi_head_attention")
     assert isinstance(spec, Spec)
-    point = Point(spec, spec.case("a list of two sequences"))
+    baseline = Baseline(spec, spec.case("a list of two sequences"))
 
     def as_tuple(residuals: Any, dy: Any) -> Any:
         dparams, dx = pn.multi_head_attention.bwd(residuals, dy)
         return dparams, tuple(dx)
 
-    assert point.moved(with_backward(pn.multi_head_attention, as_tuple)) == float("inf")
-    assert point.moved(pn.multi_head_attention) == 0
+    assert baseline.moved(with_backward(pn.multi_head_attention, as_tuple)) == float("inf")
+    assert baseline.moved(pn.multi_head_attention) == 0
 
 
 def test_what_is_soon_seen_is_asked_first() -> None:
     spec = catalogue.find("silu")
     assert isinstance(spec, Spec)
-    small, large, third, fourth = (Point(spec, case) for case in spec.cases[:4])
-    for point, size in ((small, 2), (large, 9), (third, 1), (fourth, 3)):
-        vars(point)["size"] = size
+    small, large, third, fourth = (Baseline(spec, case) for case in spec.cases[:4])
+    for baseline, size in ((small, 2), (large, 9), (third, 1), (fourth, 3)):
+        vars(baseline)["size"] = size
     found = _promising([small, large, third, fourth], [0.5, float("inf"), 1e-12, 0.0])
     assert found == [large, small, third]
 
