@@ -11,7 +11,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, vector
-from oracle.differences.roundoff import TABLES, Point, output_noise
+from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
 from oracle.measures import EPSILON
 
 __all__ = ["Difference", "Evaluator", "Function"]
@@ -71,8 +71,8 @@ class Evaluator:
                 raise ValueError(f"a cotangent is needed: the function has {self.value.size} outputs, not one")
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
-        point = Point(function, self.origin, structure, self.value, self.eps, noise_tables)
-        noise, self.quantized = output_noise(point)
+        noisy = NoisyFunction(function, self.origin, structure, self.value, self.eps, noise_tables)
+        noise, self.quantized = output_noise(noisy)
         """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise, 0.0)
 

@@ -17,7 +17,7 @@ from oracle.arrays import RAISED, quiet, size_of, vector
 from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
 from oracle.measures import EPSILON
 
-__all__ = ["TABLES", "Point", "output_noise"]
+__all__ = ["TABLES", "NoisyFunction", "output_noise"]
 
 Array = NDArray[Any]
 
@@ -42,7 +42,7 @@ MUCH_NOISE = 2.0**12
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
-class Point(NamedTuple):
+class NoisyFunction(NamedTuple):
     """A function at the arguments where its noise is measured."""
 
     function: Any
@@ -56,53 +56,53 @@ class Point(NamedTuple):
     tables: int = TABLES
 
 
-def output_noise(point: Point) -> tuple[Array, bool]:
+def output_noise(noisy: NoisyFunction) -> tuple[Array, bool]:
     """The noise of each output, and whether some output is quantized more coarsely than a float32 computation.
 
     The noise is one ULP, as in a good math library, or more where a difference table or the quantization step shows more.
     """
-    value = point.value
-    one_ulp: Array = np.where(value == 0, 0.0, np.fmax(point.eps * np.abs(value), SMALLEST))
+    value = noisy.value
+    one_ulp: Array = np.where(value == 0, 0.0, np.fmax(noisy.eps * np.abs(value), SMALLEST))
     with quiet():
         # Neighbouring points are distinct float32 numbers.
-        noise, _ = _table_noise(point, 2 * EPSILON["float32"])
+        noise, _ = _table_noise(noisy, 2 * EPSILON["float32"])
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
-        for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in point.origin) else (1.0,):
+        for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in noisy.origin) else (1.0,):
             if (noise > MUCH_NOISE * one_ulp).any():
-                shorter, repeats = _table_noise(point, SHORT_SPACING, at_zero)
+                shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, quantized = _quantization(point)
+        half_step, quantized = _quantization(noisy)
         return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
 
 
-def _quantization(point: Point) -> tuple[Array, bool]:
+def _quantization(noisy: NoisyFunction) -> tuple[Array, bool]:
     """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
 
     A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
     points reach about as far as the first step of the differences.
     """
-    points = 3 * ORDER if point.tables == TABLES else 3 * ORDER // TABLES
+    points = 3 * ORDER if noisy.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(point, np.random.default_rng(0x6E6F), FIRST_STEP / (2 * ORDER), points=points)
+        values = _values(noisy, np.random.default_rng(0x6E6F), FIRST_STEP / (2 * ORDER), points=points)
     except RAISED:
-        return np.zeros(point.value.shape), False
+        return np.zeros(noisy.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
-    coarse = (step > NOISE_SAFETY * point.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
+    coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
     beyond_float32 = step > NOISE_SAFETY * EPSILON["float32"] * size
     return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any())
 
 
-def _table_noise(point: Point, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
+def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
     """The noise of each output by difference tables, and whether it is the same at two neighbouring points."""
     generator = np.random.default_rng(0x6E6F)
-    shape = point.value.shape
+    shape = noisy.value.shape
     noise, repeats = np.zeros(shape), np.zeros(shape, dtype=bool)
-    for _ in range(point.tables):
+    for _ in range(noisy.tables):
         try:
-            table = _values(point, generator, spacing, at_zero)
+            table = _values(noisy, generator, spacing, at_zero)
         except RAISED:  # the points leave the function's domain, so nothing can be measured there
             return noise, np.ones_like(repeats)
         repeats |= (np.diff(table, axis=0) == 0).any(axis=0)
@@ -116,16 +116,16 @@ def _table_noise(point: Point, spacing: float, at_zero: float = 1.0) -> tuple[Ar
 
 
 def _values(
-    point: Point, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = 3 * ORDER
+    noisy: NoisyFunction, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = 3 * ORDER
 ) -> Array:
     """The outputs at equally spaced points: each element moves in a random direction, by `spacing` times its own size.
 
     Elements at 0 move by the share `at_zero` of the argument's size times `spacing`.
     """
     # Where evaluations are counted the largest arguments stay where they are: the others change every output as well.
-    origin = point.origin
+    origin = noisy.origin
     largest = max(x.size for x in origin)
-    limit = largest if point.tables < TABLES and any(0 < x.size < largest for x in origin) else np.inf
+    limit = largest if noisy.tables < TABLES and any(0 < x.size < largest for x in origin) else np.inf
     moves = [x.size < limit for x in origin]
     steps = [
         np.where(x == 0, at_zero * size_of(x), np.abs(x))
@@ -141,7 +141,7 @@ def _values(
         [np.asarray(x + j * step, x.dtype) if moving else x for x, step, moving in zip(origin, steps, moves, strict=True)]
         for j in range(points)
     )
-    return np.stack([vector(point.function(*point.structure.unflatten(place))) for place in places])
+    return np.stack([vector(noisy.function(*noisy.structure.unflatten(place))) for place in places])
 
 
 def _last_bit(a: Array) -> Array:
