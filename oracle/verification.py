@@ -38,6 +38,7 @@ from oracle.findings import Findings, Label, batch_of
 from oracle.judging.escalation import escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import Point, Trouble
+from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
@@ -143,7 +144,8 @@ def verify(
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
         label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
-    plan = Plan(reference, dict(options or {}), seed, frozenset(flags), step, limit)
+    second = None if reference is None else Reference(reference, dict(options or {}))
+    plan = Plan(second, seed, frozenset(flags), step, limit)
     run = _Run(subject, native, plan, label, views, aliases, strict)
     started = time.perf_counter()
     rows = list(run.rows())
@@ -219,7 +221,7 @@ class _Run:
         given: Any = cotangents
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
-        setting = Setting(self.subject, self.primals, dy, y, cotangents, self.views, self.aliases)
+        setting = Setting(Point(self.subject, self.primals, y, dy, cotangents), self.views, self.aliases)
         breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         rows = found.breached(breach for breach in breaches if IGNORED not in breach.what)
@@ -227,16 +229,17 @@ class _Run:
         if self.large:
             check_memory(self.primals)
         point = Point(self._undisturbed(breaches), self.primals, y, dy, cotangents)
-        measurements = (AtSize if self.large else Measurements)(point, self.plan)
+        measurements = Measurements(point, replace(self.plan, large=self.large))
+        at_size = AtSize(measurements) if self.large else None
         contexts = Contexts(batch, large=self.large)
-        for i, e, there in measurements.known() if isinstance(measurements, AtSize) else escalated(measurements):
+        for i, e, there in escalated(measurements) if at_size is None else at_size.known():
             ignored_here = e.parameter.name in ignored
             row = found.judged(e, contexts.of(there, i, ignores_cotangent=ignored_here), measurements.forward_error)
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)
             yield row
-            for _, link in there.broken if isinstance(there, AtSize) else ():  # each stage that is wrong, once
+            for link in () if at_size is None else at_size.wrong_links(there):  # each stage that is wrong, once
                 if all(row.parameter != link.parameter.name for row in rows):
                     rows.append(found.judged(link, Context(large=True), None))
                     yield rows[-1]

@@ -16,9 +16,9 @@ op are there for other points.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import optree
@@ -34,10 +34,9 @@ from oracle.differences.partials import Estimate, chosen, replaced
 from oracle.differences.richardson import LEVELS
 from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.error_budget import SHORT_SUM, ErrorBudget, conditioning, roundoff
-from oracle.judging.escalation import Known, grossly_wrong
+from oracle.judging.escalation import Known, formula_first
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Swept
 from oracle.judging.measurements import Measurements
-from oracle.judging.point import in_float64
 from oracle.judging.verdict import judge
 from oracle.measures import distance, largest
 from oracle.row import Verdict
@@ -49,57 +48,54 @@ LEADING = 4  # entries of each kind that are always measured: where the referenc
 WRONG_GROUPS = 2  # of a direction, in each of which the wrong entry is located
 
 
-@dataclass
-class AtSize(Measurements):
+class AtSize:
     """Both witnesses where some argument has very many elements."""
 
-    links: list[tuple[Stage, Evidence]] = field(default_factory=list)
-    """The cotangent that each stage hands back to the one before: the evidence about it."""
-    perturbations: ClassVar[int] = 1  # the largest of very many entries is moved as far as any at a few points
-    narrow: list[Array] | None = None
-    """The gradients in a narrower dtype, whose worst entries are measured, too."""
+    def __init__(self, measurements: Measurements) -> None:
+        self._m = measurements
+        self._point = measurements.point
+        self._plan = measurements.plan
+        self._links: list[tuple[Stage, Evidence]] = []
+        """The cotangent that each stage hands back to the one before: the evidence about it."""
 
     def known(self) -> Iterator[Known]:
         """The evidence about each argument, and the measurements that it comes from."""
-        wide = self.in_float64
-        formula = wide if isinstance(wide, AtSize) else self
+        formula = self._formula
         found = formula._differences_of_all()
-        for i, leaf in enumerate(self.point.leaves):
-            if formula is not self:
-                # The formula is judged in float64 first, where the dtype term of the error budget is 0.
-                exact = formula._with_differences(i, *found[i], formula._broken_before(i))
-                if grossly_wrong(exact, np.asarray(leaf.array).dtype.name):
-                    yield Known(i, exact, formula)
-                    continue
-            yield Known(i, self._with_differences(i, *found[i], formula._broken_before(i)), self)
+
+        def in_float64(i: int) -> Known:
+            return Known(i, formula._with_differences(i, *found[i], formula._broken_before(i)), formula._m)
+
+        def here(i: int) -> Known:
+            return Known(i, self._with_differences(i, *found[i], formula._broken_before(i)), self._m)
+
+        return formula_first(self._m, None if formula is self else in_float64, here)
+
+    def wrong_links(self, there: Measurements) -> list[Evidence]:
+        """The evidence about each wrong cotangent between two stages, if `there` are the measurements that have found it."""
+        return [e for _, e in self._formula._broken] if there is self._formula._m else []
 
     @cached_property
-    def in_float64(self) -> Measurements | None:
-        wide = in_float64(self.point)
-        if wide is None:
-            return None
-        measurements = replace(self, point=wide, narrow=self.point.gradients, links=[])
-        vars(measurements).update(
-            reference=self.reference, reference_pullback=self.reference_pullback, _roundoff_scales=self._roundoff_scales
-        )
-        return measurements
+    def _formula(self) -> AtSize:
+        """The same in float64, where the formula is judged; this one itself if it is in float64, or the op takes no other."""
+        return self if self._m.in_float64 is None else AtSize(self._m.in_float64)
 
     # ------------------------------------------------------------------------------------------ stages
 
     @cached_property
     def _run(self) -> tuple[list[Stage], list[Array]]:
         """The stages of the chain that is verified, and its own cotangents, which need not be those that are verified."""
-        chain: Any = getattr(self.point.subject.forward, "__self__", None)
+        chain: Any = getattr(self._point.subject.forward, "__self__", None)
         if not stages.has_stages(chain):
             return [], []
-        calls, cotangents = stages.run(chain, self.point.wide, self.point.subject.options, self.point.wide_dy)
+        calls, cotangents = stages.run(chain, self._point.wide, self._point.subject.options, self._point.wide_dy)
         return calls, flat(cotangents)
 
     @cached_property
     def _uses(self) -> list[list[tuple[Stage, int]]]:
         """The stages that use each argument, and which of their own it is; none where something else does, too."""
-        wide = {id(leaf): i for i, leaf in enumerate(optree.tree_leaves(self.point.wide))}
-        uses: list[list[tuple[Stage, int]]] = [[] for _ in self.point.leaves]
+        wide = {id(leaf): i for i, leaf in enumerate(optree.tree_leaves(self._point.wide))}
+        uses: list[list[tuple[Stage, int]]] = [[] for _ in self._point.leaves]
         calls, own = self._run
         for stage in calls:
             for k, leaf in enumerate(stage.leaves):
@@ -118,18 +114,18 @@ class AtSize(Measurements):
             evaluator = Evaluator(stage.value, stage.primals, stage.dy, noise_tables=1)
             for k in range(len(stage.leaves)):
                 i = arguments.get((id(stage), k))
-                if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self.point.wide)):
+                if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self._point.wide)):
                     yield stage, evaluator, k, i, stage.contributions[k]
         left = [i for i, several in enumerate(self._uses) if not several]
         if left:
-            evaluator = Evaluator(self.point.subject.value, self.point.wide, self.point.wide_dy, noise_tables=1)
+            evaluator = Evaluator(self._point.subject.value, self._point.wide, self._point.wide_dy, noise_tables=1)
             for i in left:
-                yield None, evaluator, i, i, self.point.gradients[i]
+                yield None, evaluator, i, i, self._point.gradients[i]
 
     def _differences_of_all(self) -> list[tuple[Estimate, tuple[Swept, ...]]]:
         """The differences of each argument, the uses of one argument added up."""
-        leading = [self._leading(i) for i in range(len(self.point.leaves))]
-        found: list[list[tuple[Estimate, tuple[Swept, ...]]]] = [[] for _ in self.point.leaves]
+        leading = [self._leading(i) for i in range(len(self._point.leaves))]
+        found: list[list[tuple[Estimate, tuple[Swept, ...]]]] = [[] for _ in self._point.leaves]
         index: dict[int, Array] = {}
         for stage, evaluator, k, i, contribution in self._parts():
             shape = evaluator.origin[k].shape
@@ -137,16 +133,16 @@ class AtSize(Measurements):
                 if i is not None:
                     found[i].append((sweep.joined([]), ()))
                 continue
-            moving = moving_entries(contribution, self.plan.seed)
+            moving = moving_entries(contribution, self._plan.seed)
             reading = reading_of(evaluator, k, shape, moving)
             if i is None and stage is not None:
                 some = largest_entries(np.abs(contribution), 1)
-                if self.plan.reference is None:  # else every gradient that is made of it is known entry by entry
-                    some = chosen_entries(reading, contribution, some, self.plan.seed)
-                self.links.append((stage, self._link(stage, evaluator, k, reading, contribution, some)))
+                if self._plan.reference is None:  # else every gradient that is made of it is known entry by entry
+                    some = chosen_entries(reading, contribution, some, self._plan.seed)
+                self._links.append((stage, self._link(stage, evaluator, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
-                    index[i] = chosen_entries(reading, contribution, leading[i], self.plan.seed)
+                    index[i] = chosen_entries(reading, contribution, leading[i], self._plan.seed)
                 found[i].append(self._differences(evaluator, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
@@ -164,7 +160,7 @@ class AtSize(Measurements):
         if estimate.index.size == x.size:
             return estimate, ()
         swept = []
-        direction = sweep.signs(x, size, self.plan.seed, reading)
+        direction = sweep.signs(x, size, self._plan.seed, reading)
         zero = x == 0
         parts: list[tuple[bool, Array | None]] = [(True, None)]
         if zero.any() and not zero.all():
@@ -192,7 +188,7 @@ class AtSize(Measurements):
         e = self._alone(name, evaluator, k, ours, chosen(estimate, ~estimate.kink), swept)
         if judge(e).verdict is not Verdict.FAIL:
             return e
-        spread = stage.spread(k, self.plan.seed)
+        spread = stage.spread(k, self._plan.seed)
         return replace(e, budget=replace(e.budget, conditioning=float(conditioning(spread, e.budget.scale))))
 
     def _alone(
@@ -202,7 +198,7 @@ class AtSize(Measurements):
         secant = evaluator.secant(k)
         scale = max(largest(ours), largest(estimate.value[~estimate.kink])) or secant
         return Evidence(
-            parameter=Parameter(name, evaluator.origin[k].shape, np.dtype(np.float64), self.plan.flags),
+            parameter=Parameter(name, evaluator.origin[k].shape, np.dtype(np.float64), self._plan.flags),
             analytic=ours,
             autodiff=None,
             estimate=estimate,
@@ -224,13 +220,13 @@ class AtSize(Measurements):
         return replaced(estimate, other, at[better], better)
 
     @cached_property
-    def broken(self) -> list[tuple[Stage, Evidence]]:
+    def _broken(self) -> list[tuple[Stage, Evidence]]:
         """The stages that hand back a wrong cotangent, once all of them are measured."""
-        return [(stage, e) for stage, e in self.links if judge(e).verdict is Verdict.FAIL]
+        return [(stage, e) for stage, e in self._links if judge(e).verdict is Verdict.FAIL]
 
     def _broken_before(self, i: int) -> str:
         """The first stage, as cotangents go, that hands a wrong one to the stages that use argument `i`; empty if none does."""
-        for stage, _ in reversed(self.broken):
+        for stage, _ in reversed(self._broken):
             if self._uses[i] and any(stage.reaches(user) for user, _ in self._uses[i]):
                 return stage.path
         return ""
@@ -239,37 +235,33 @@ class AtSize(Measurements):
 
     def _leading(self, i: int) -> Array:
         """Entries that are always measured: where the reference or the chain's own pullback disagree most, and the largest."""
-        ours, theirs = self.point.gradients[i], self._reference_gradient(i)
+        ours, theirs = self._point.gradients[i], self._m.reference_gradient(i)
         apart = [np.abs(ours)]
         if theirs is not None:
             apart.append(distance(ours, theirs))
         if self._uses[i]:
             apart.append(distance(ours, self._run[1][i]))
-        if self.narrow is not None:
-            apart.append(distance(self.narrow[i], ours if theirs is None else theirs))
+        if self._m.narrow is not None:
+            apart.append(distance(self._m.narrow.point.gradients[i], ours if theirs is None else theirs))
         return np.unique(np.concatenate([largest_entries(a, LEADING) for a in apart]))
 
     # ------------------------------------------------------------------------------------------ evidence
 
     def _with_differences(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], wrong_stage: str) -> Evidence:
         """The evidence about argument `i` with these differences."""
-        secant = largest(vector(self.point.y)) / (largest(np.asarray(self.point.leaves[i].array, np.float64)) or 1.0)
-        e = self.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
+        secant = largest(vector(self._point.y)) / (largest(np.asarray(self._point.leaves[i].array, np.float64)) or 1.0)
+        e = self._m.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
         if swept:
             e = e.after("slopes along directions of all entries")
         if estimate.differences.shape[1] > 2 * LEVELS:
             e = e.after("a full sweep of the steps for doubtful entries")
         wrong = judge(e).contradicted
-        if self.point.dtype.name == "float64" and not wrong_stage and wrong.size:
+        if self._point.dtype.name == "float64" and not wrong_stage and wrong.size:
             error = largest(distance(e.analytic, best_known(e))[wrong])
             if error <= conditioning(error, e.budget.scale):  # so small that the rounding of the arguments may cause it
-                forgiven = float(conditioning(largest(self.gradient_spread(i)), e.budget.scale))
+                forgiven = float(conditioning(largest(self._m.gradient_spread(i)), e.budget.scale))
                 e = e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
         return e
-
-    @property
-    def _value_noise(self) -> float:
-        return 0.0
 
 
 def _added(several: list[tuple[Estimate, tuple[Swept, ...]]]) -> tuple[Estimate, tuple[Swept, ...]]:

@@ -26,7 +26,7 @@ from oracle.judging.verdict import DirectionalComparison, judge
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Known", "escalated", "grossly_wrong"]
+__all__ = ["Known", "escalated", "formula_first"]
 
 OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT)
 """Reasons that another point may settle."""
@@ -42,16 +42,22 @@ class Known(NamedTuple):
 
 def escalated(m: Measurements) -> Iterator[Known]:
     """The evidence about each argument, when all further measurements are made that its verdict needs."""
-    here = _Escalation(m)
     wide = None if m.in_float64 is None else _Escalation(m.in_float64)
+    return formula_first(m, None if wide is None else wide.known, _Escalation(m).known)
+
+
+def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, here: Callable[[int], Known]) -> Iterator[Known]:
+    """The evidence about each argument: in float64 if the formula is wrong, else in its own dtype.
+
+    The formula is judged in float64, where the dtype term of the error budget is 0.
+    """
     for i, leaf in enumerate(m.point.leaves):
-        if wide is not None:
-            # The formula is judged in float64 first, where the dtype term of the error budget is 0.
-            known = wide.known(i)
-            if grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
+        if in_float64 is not None:
+            known = in_float64(i)
+            if _grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
                 yield known
                 continue
-        yield here.known(i)
+        yield here(i)
 
 
 class _Escalation:
@@ -110,7 +116,7 @@ class _Escalation:
         return generic_point.measurements(self.measurements)
 
 
-def grossly_wrong(e: Evidence, dtype: str) -> bool:
+def _grossly_wrong(e: Evidence, dtype: str) -> bool:
     """Whether the float64 gradient is wrong by more than 64 roundings in `dtype` of the entry itself."""
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:

@@ -20,6 +20,7 @@ from oracle.differences.directional import slope_along
 from oracle.judging.error_budget import GROSS, truncation_and_noise
 from oracle.judging.evidence import Array, OtherPoint
 from oracle.judging.measurements import Measurements
+from oracle.judging.point import point_at
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
@@ -106,7 +107,7 @@ def measurements(here: Measurements) -> Measurements | None:
         return None
     for away in AWAY:
         with quiet(), suppress(Exception):
-            there = here.at(here.point.at(generic(here.point.wide, here.plan.seed, away)))
+            there = here.at(point_at(here.point, generic(here.point.wide, here.plan.seed, away)))
             if all(np.isfinite(a).all() for a in (vector(there.point.y), *there.point.gradients)):
                 return there
     return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -34,10 +33,8 @@ SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # XLA takes smaller values f
 class Plan:
     """How to measure, at whichever point."""
 
-    reference: Callable[..., Any] | None
-    """The same function for JAX."""
-    options: Mapping[str, Any]
-    """Keywords of the op and of the reference."""
+    reference: Reference | None
+    """The same function for JAX, with its keywords."""
     seed: int
     """Of random directions and samples."""
     flags: frozenset[Flag]
@@ -46,6 +43,9 @@ class Plan:
     """The first step of the differences, for all elements; chosen by the size of each if None."""
     limit: int
     """The size of an argument up to which every element is differentiated."""
+    large: bool = False
+    """Whether some argument is so large that evaluations are saved: the conditioning is measured at a single point nearby, and
+    the rounding noise of the values is not measured."""
 
 
 @dataclass
@@ -56,13 +56,13 @@ class Measurements:
     plan: Plan
     estimates: dict[int, Estimate] = field(default_factory=dict)
     """The finished differences of all entries of an argument, which are the same in every dtype."""
-    perturbations: ClassVar[int] = PERTURBATIONS
-    """Points nearby at which the gradient is evaluated to measure its conditioning."""
+    narrow: Measurements | None = None
+    """Those in the dtype of the user's arguments, if these are of their copies in float64. Both have the same reference."""
 
     def first_evidence(self, i: int, index: Array | None = None) -> Evidence:
         """The first measurement of argument `i`: of the entries `index` alone, if given."""
         evaluator = self.point.evaluator
-        ours, theirs = self.point.gradients[i], self._reference_gradient(i)
+        ours, theirs = self.point.gradients[i], self.reference_gradient(i)
         along = None
         if index is None and ours.size > self.plan.limit:
             along = directional.differentiate_along(evaluator, i, BLOCKS, self.plan.seed)
@@ -80,7 +80,7 @@ class Measurements:
         their own size.
         """
         leaf = self.point.leaves[i]
-        theirs = self._reference_gradient(i)
+        theirs = self.reference_gradient(i)
         scale = max(self._roundoff_scales[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
         return Evidence(
             parameter=Parameter(leaf.path, np.shape(leaf.array), self.point.dtype, self.plan.flags),
@@ -95,21 +95,13 @@ class Measurements:
 
     def at(self, point: Point) -> Self:
         """The same measurements at another point."""
-        there = replace(self, point=point, estimates={})
-        vars(there)["reference"] = self.reference
-        return there
+        return replace(self, point=point, estimates={}, narrow=None)
 
     @cached_property
     def in_float64(self) -> Measurements | None:
         """The same arguments in float64, if they are narrower and the op takes that; the witnesses are the same."""
         wide = in_float64(self.point)
-        if wide is None:
-            return None
-        vars(wide)["evaluator"] = self.point.evaluator  # it is in float64 already
-        measurements = replace(self, point=wide)  # with the same estimates, too
-        vars(measurements)["reference"] = self.reference
-        vars(measurements)["reference_pullback"] = self.reference_pullback
-        return measurements
+        return None if wide is None else replace(self, point=wide, narrow=self)  # with the same estimates, too
 
     @property
     def forward_error(self) -> float | None:
@@ -119,30 +111,30 @@ class Measurements:
     # ------------------------------------------------------------------------------------------ the reference
 
     @cached_property
-    def reference(self) -> Reference | None:
-        return None if self.plan.reference is None else Reference(self.plan.reference, self.plan.options)
-
-    @cached_property
-    def reference_pullback(self) -> Pullback | None:
+    def _reference_pullback(self) -> Pullback | None:
         """The reference in float64: the truth."""
-        return self.reference.pullback(self.point.wide, self.point.wide_dy) if self.reference else None
+        if self.narrow is not None:
+            return self.narrow._reference_pullback
+        reference = self.plan.reference
+        return None if reference is None else reference.pullback(self.point.wide, self.point.wide_dy)
 
     @cached_property
     def _reference_narrow(self) -> Pullback | None:
         """The reference in the dtype of the primals: what rounding does to it there."""
-        if self.reference is None or self.point.dtype.name == "float64":
+        if self.plan.reference is None or self.point.dtype.name == "float64":
             return None
-        return self.reference.pullback(self.point.primals, self.point.dy)
+        return self.plan.reference.pullback(self.point.primals, self.point.dy)
 
-    def _reference_gradient(self, i: int) -> Array | None:
-        return None if self.reference_pullback is None else flat(self.reference_pullback.cotangents)[i]
+    def reference_gradient(self, i: int) -> Array | None:
+        """The reference's gradient by argument `i` in float64, flat; None without a reference."""
+        return None if self._reference_pullback is None else flat(self._reference_pullback.cotangents)[i]
 
     @cached_property
     def _values(self) -> tuple[float | None, float | None]:
         """The largest difference of our values and the reference's: relative to the largest, and to the error budget."""
-        if self.reference_pullback is None:
+        if self._reference_pullback is None:
             return None, None
-        ours, theirs = vector(self.point.y), vector(self.reference_pullback.value)
+        ours, theirs = vector(self.point.y), vector(self._reference_pullback.value)
         narrow, dtype = self._reference_narrow, self.point.dtype
         by_reference = None if narrow is None else largest(distance(vector(narrow.value), theirs))
         if dtype.name != "float64":
@@ -161,13 +153,19 @@ class Measurements:
 
     @property
     def _value_noise(self) -> float:
-        return float(np.max(self.point.evaluator.noise, initial=0.0))
+        """The largest rounding noise of a value; 0 where it is not measured."""
+        return 0.0 if self.plan.large else float(np.max(self.point.evaluator.noise, initial=0.0))
 
     # ------------------------------------------------------------------------------------------ the budget
 
     def gradient_spread(self, i: int) -> Array:
         """How far each entry of gradient `i` moves when the arguments are rounded: by the reference, if there is one."""
         return self._spreads[1 + i]
+
+    @property
+    def _perturbations(self) -> int:
+        """Points nearby at which the gradient is evaluated to measure its conditioning."""
+        return 1 if self.plan.large else PERTURBATIONS  # the largest of very many entries moves as far at one as at a few
 
     @cached_property
     def _spreads(self) -> list[Array]:
@@ -176,8 +174,8 @@ class Measurements:
 
         def all_of(given: Any) -> list[Array]:
             primals, dy, options = given
-            if self.reference is not None:
-                pullback = self.reference.pullback(primals, dy)
+            if self.plan.reference is not None:
+                pullback = self.plan.reference.pullback(primals, dy)
                 return [vector(pullback.value), *flat(pullback.cotangents)]
             rounded = replace(subject, options={**subject.options, **options})
             value, residuals = rounded.fwd(*primals)
@@ -185,11 +183,13 @@ class Measurements:
 
         floats = {name: a for name, a in subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
         given = (self.point.wide, self.point.wide_dy, floats)
-        return spreads(all_of, given, self.plan.seed, perturbations=self.perturbations)
+        return spreads(all_of, given, self.plan.seed, perturbations=self._perturbations)
 
     @cached_property
     def _roundoff_scales(self) -> tuple[float, list[float]]:
         """The largest value and the largest entry of each gradient, here and on the ray to the origin."""
+        if self.narrow is not None and self.plan.large:
+            return self.narrow._roundoff_scales
         p = self.point
         return roundoff_scales(p.subject, p.primals, p.dy, p.y, p.cotangents)
 
@@ -216,7 +216,7 @@ class Measurements:
         point, given = self.point, (self.point.wide, self.point.wide_dy)
         try:
             return spreads(
-                lambda both: point.subject.gradients(*both), given, self.plan.seed, point.dtype.name, self.perturbations
+                lambda both: point.subject.gradients(*both), given, self.plan.seed, point.dtype.name, self._perturbations
             )
         except RAISED:
             return None
@@ -232,7 +232,7 @@ class Measurements:
             return [distance(a, b) for a, b in zip(narrow, point.subject.gradients(primals, dy), strict=True)]
 
         try:
-            return nearby(lost, (point.wide, point.wide_dy), self.plan.seed, point.dtype.name, self.perturbations)
+            return nearby(lost, (point.wide, point.wide_dy), self.plan.seed, point.dtype.name, self._perturbations)
         except RAISED:
             return [np.zeros(1) for _ in point.leaves]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
 from oracle.subject import Subject
 
-__all__ = ["Point", "Trouble", "in_float64"]
+__all__ = ["Point", "Trouble", "in_float64", "point_at"]
 
 
 class Trouble(Exception):
@@ -38,6 +38,8 @@ class Point:
     y: Any
     dy: Any
     cotangents: tuple[Any, ...]
+    narrow: Point | None = None
+    """The same point in the dtype of the user's arguments, if this one is its copy in float64. Both have the same evaluator."""
 
     @cached_property
     def leaves(self) -> list[Leaf]:
@@ -65,17 +67,20 @@ class Point:
     @cached_property
     def evaluator(self) -> Evaluator:
         """The forward pass in float64, contracted with the cotangent: the function that is differentiated."""
+        if self.narrow is not None:
+            return self.narrow.evaluator
         try:
             return Evaluator(self.subject.value, self.wide, self.wide_dy)
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
-    def at(self, primals: Sequence[Any]) -> Point:
-        """The same op and cotangent at other arguments."""
-        value, residuals = self.subject.fwd(*primals)
-        dy = optree.tree_map(np.array, narrowed(self.wide_dy, value))  # a backward pass may write into it
-        cotangents = self.subject.bwd(residuals, dy)
-        return Point(self.subject, tuple(primals), value, self.dy, cotangents)
+
+def point_at(point: Point, primals: Sequence[Any]) -> Point:
+    """The same op and cotangent at other arguments."""
+    value, residuals = point.subject.fwd(*primals)
+    dy = optree.tree_map(np.array, narrowed(point.wide_dy, value))  # a backward pass may write into it
+    cotangents = point.subject.bwd(residuals, dy)
+    return Point(point.subject, tuple(primals), value, point.dy, cotangents)
 
 
 def in_float64(point: Point) -> Point | None:
@@ -83,6 +88,6 @@ def in_float64(point: Point) -> Point | None:
     if point.dtype.name == "float64" or getattr(point.subject.forward, "of_one_dtype", False):
         return None
     try:
-        return point.at(point.wide)
+        return replace(point_at(point, point.wide), narrow=point)
     except RAISED:
         return None

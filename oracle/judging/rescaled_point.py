@@ -20,6 +20,7 @@ from oracle.judging.conditioning import TOWARDS_ORIGIN
 from oracle.judging.error_budget import REFERENCE_TERMS, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, OtherPoint
 from oracle.judging.measurements import Measurements
+from oracle.judging.point import point_at
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.measures import distance
@@ -43,7 +44,7 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
     unknown = _grossest(here, below_roundoff)
     for where, primals in _points(m):
         with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
-            there = m.at(m.point.at(primals))
+            there = m.at(point_at(m.point, primals))
             evidence = settled(there, i, unknown)
             judgement = judge(evidence)
             wrong = np.intersect1d(judgement.contradicted, unknown)
