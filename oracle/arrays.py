@@ -13,6 +13,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.measures import eps_of
+from oracle.streams import Stream
 
 __all__ = [
     "RAISED",
@@ -111,7 +112,7 @@ def size_of(x: Array) -> float:
 
 def random_cotangent(y: Any, seed: int = 0) -> Any:
     """A tree like `y` of random numbers with magnitudes between 1/2 and 3/2 and random signs: no zeros, no ones, none equal."""
-    generator = np.random.default_rng([seed, 0x6F7261])
+    generator = np.random.default_rng([seed, Stream.COTANGENT])
 
     def draw(leaf: Any) -> Array:
         leaf = np.asarray(leaf)

@@ -18,6 +18,7 @@ from oracle.arrays import RAISED, copied_arrays, quiet
 from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import preserved
 from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, gradient, same_bits
+from oracle.streams import Stream
 
 __all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
 
@@ -32,7 +33,7 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
     """
     with preserved(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
         warnings.resetwarnings()
-        np.random.seed(0x676C6F62)  # noqa: NPY002 - an op may seed the global generator
+        np.random.seed(Stream.GLOBAL_STATE)  # noqa: NPY002 - an op may seed the global generator
         with preserved() as changed:
             gradient(s.point.subject.on_copies(), s.point.primals, copied(s.point.dy))
             found = changed()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, quiet, size_of, vector
 from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
 from oracle.measures import EPSILON
+from oracle.streams import Stream
 
 __all__ = ["TABLES", "NoisyFunction", "output_noise"]
 
@@ -84,7 +85,7 @@ def _quantization(noisy: NoisyFunction) -> tuple[Array, bool]:
     """
     points = 3 * ORDER if noisy.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(noisy, np.random.default_rng(0x6E6F), FIRST_STEP / (2 * ORDER), points=points)
+        values = _values(noisy, np.random.default_rng(Stream.NOISE), FIRST_STEP / (2 * ORDER), points=points)
     except RAISED:
         return np.zeros(noisy.value.shape), False
     values = np.where(np.isfinite(values), values, 0.0)
@@ -97,7 +98,7 @@ def _quantization(noisy: NoisyFunction) -> tuple[Array, bool]:
 
 def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
     """The noise of each output by difference tables, and whether it is the same at two neighbouring points."""
-    generator = np.random.default_rng(0x6E6F)
+    generator = np.random.default_rng(Stream.NOISE)
     shape = noisy.value.shape
     noise, repeats = np.zeros(shape), np.zeros(shape, dtype=bool)
     for _ in range(noisy.tables):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, vector, widened
 from oracle.measures import EPSILON, distance, largest
+from oracle.streams import Stream
 from oracle.subject import Subject
 
 __all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "nearby", "roundoff_scales", "spreads"]
@@ -78,7 +79,7 @@ def nearby(
     errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, perturbations: int = PERTURBATIONS
 ) -> list[Array]:
     """The largest of what `errors` says at some points that rounding cannot tell from this one."""
-    generator = np.random.default_rng([seed, 0x636F6E64])
+    generator = np.random.default_rng([seed, Stream.CONDITIONING])
     most: list[Array] | None = None
     for _ in range(perturbations):
         signs = optree.tree_map(lambda a: generator.choice([-1.0, 1.0], np.shape(a)), primals)

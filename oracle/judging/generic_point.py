@@ -24,6 +24,7 @@ from oracle.judging.point import point_at
 from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
+from oracle.streams import Stream
 
 __all__ = ["generic", "is_special", "measurements", "seek"]
 
@@ -46,7 +47,7 @@ def is_special(primals: Any) -> bool:
 
 def generic(primals: Any, seed: int, away: float = AWAY[0]) -> Any:
     """Arguments nearby, at which no two entries are alike but where they must be."""
-    generator = np.random.default_rng([seed, 0x626573])
+    generator = np.random.default_rng([seed, Stream.GENERIC_POINT])
 
     def moved(x: Array) -> Array:
         by = generator.choice([-1.0, 1.0], x.shape) * generator.uniform(0.5, 1.0, x.shape) * away

@@ -25,6 +25,7 @@ from oracle.judging.settling import settled
 from oracle.judging.verdict import judge
 from oracle.measures import distance
 from oracle.row import Verdict
+from oracle.streams import Stream
 
 __all__ = ["seek"]
 
@@ -59,7 +60,7 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
 
 def _points(m: Measurements) -> Iterator[tuple[str, Any]]:
     """Nearer and nearer the origin; with the arguments as they are, and with all elements of one about as large."""
-    generator = np.random.default_rng([m.plan.seed, 0x656C73])
+    generator = np.random.default_rng([m.plan.seed, Stream.RESCALED_POINT])
     wide: Any = m.point.wide
     factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), wide)
     level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), wide, factors)

@@ -19,6 +19,7 @@ from oracle.arrays import RAISED, flat, narrowed, quiet, size_of, unvector, vect
 from oracle.differences.acceptance import SHARP
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array
+from oracle.streams import Stream
 from oracle.subject import Subject
 
 __all__ = ["excess"]
@@ -42,7 +43,7 @@ def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks
     """
     tree: Any = primals
     origin, structure = optree.tree_flatten(tree)
-    generator = np.random.default_rng([seed, 0x737562, leaf])
+    generator = np.random.default_rng([seed, Stream.SUBDIFFERENTIAL, leaf])
     worst = 0.0
     with quiet():
         try:

@@ -11,6 +11,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.measures import largest
+from oracle.streams import Stream
 from oracle.trajectory.spec import Batch, Gradient, Reference
 from oracle.trajectory.tolerance import Record
 from purenet.optimizers import GradientTransformation, apply_updates
@@ -29,7 +30,7 @@ class Disturbance:
     """
 
     def __init__(self, level: float, params: Tree, *seed: int, persistent: bool) -> None:
-        self.generator = np.random.default_rng([*seed, 0x736861])
+        self.generator = np.random.default_rng([*seed, Stream.SHADOW])
         self.level = level
         self.persistent = persistent
         self.largest: Tree = optree.tree_map(lambda p: 0.0, params)

@@ -15,6 +15,7 @@ from oracle.diagnosis.sample import Sample, gradient_with
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, for_dy, per_unit
 from oracle.measures import EPSILON, eps_of, fit_scale, largest
+from oracle.streams import Stream
 
 __all__ = [
     "constant_in",
@@ -192,7 +193,7 @@ def _jitters(v: View) -> bool:
 
 def _error_nearby(sample: Sample) -> Array | None:
     """The error of our pullback at a point so near that a wrong formula has the same error there."""
-    generator = np.random.default_rng(0x6E656172)
+    generator = np.random.default_rng(Stream.NEARBY)
     leaves, structure = leaves_in(sample.forward.call.primals)
     point = structure.unflatten([a * (1 + NEARBY * generator.choice([-1.0, 1.0], a.shape)) for a in leaves])
     there = gradient_with(sample, point, sample.forward.call.options)

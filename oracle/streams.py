@@ -1,0 +1,34 @@
+"""The random streams of the engine.
+
+Each use of random numbers has a stream of its own, so that two uses never draw the same numbers, and more draws of one use
+leave the numbers of all others as they are. The values mean nothing; another one would only give other directions and points.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["Stream"]
+
+
+class Stream(IntEnum):
+    """The part of a generator's seed that tells one use from another."""
+
+    COTANGENT = 0x6F7261
+    """The upstream gradient `dy` of a verification."""
+    CONDITIONING = 0x636F6E64
+    """The roundings of the arguments by which the conditioning of a gradient is measured."""
+    RESCALED_POINT = 0x656C73
+    """The sizes of the elements at a rescaled point."""
+    GENERIC_POINT = 0x626573
+    """The displacement to a generic point."""
+    SUBDIFFERENTIAL = 0x737562
+    """The directions along which entries at kinks are tested together."""
+    NOISE = 0x6E6F
+    """The directions along which the noise of a function is measured."""
+    NEARBY = 0x6E656172
+    """The nearby point at which a diagnosis asks whether errors are rounding."""
+    SHADOW = 0x736861
+    """The rounding errors that are added to the runs of a training or an optimizer, to learn how far rounding moves them."""
+    GLOBAL_STATE = 0x676C6F62
+    """The state in which the check of global state puts the generator of np.random before the op runs."""
