@@ -65,11 +65,11 @@ def conv2d(
     array([[[[51., 62.]]]])
     """
     w, b, axes, groups = checked("conv2d", params, x, 2, stride, padding, dilation, groups)
-    if _multiplications(x, w, axes) > PLAIN:
-        y = outputs(x, w, axes, groups)
-    else:
+    if _multiplications(x, w, axes) <= PLAIN:
         w_g, x_g = _by_group(w, groups), _under_taps(x, axes, groups)
         y = np.einsum("gockl,ngcijkl->ngoij", w_g, x_g).reshape(len(x), len(w), *(a.out for a in axes))
+    else:
+        y = outputs(x, w, axes, groups)
     if b is not None:
         y += b[:, None, None]
     return y, Convolved(x, w, axes, groups, b is not None)
@@ -78,14 +78,14 @@ def conv2d(
 @conv2d.pullback
 def conv2d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
     x, w, axes, groups, has_bias = residuals
-    if _multiplications(x, w, axes) > PLAIN:
-        dw = weights(x, dy, axes, groups)
-        dx = inputs(dy, w, axes, groups) if 1 in wanted else None
-    else:
+    if _multiplications(x, w, axes) <= PLAIN:
         w_g, x_g = _by_group(w, groups), _under_taps(x, axes, groups)
         dy_g = np.ascontiguousarray(dy).reshape(len(x), groups, len(w) // groups, *dy.shape[2:])
         dw = np.einsum("ngoij,ngcijkl->gockl", dy_g, x_g).reshape(w.shape)
         dx = _at_their_places(np.einsum("ngoij,gockl->ngcijkl", dy_g, w_g), x, axes) if 1 in wanted else None
+    else:
+        dw = weights(x, dy, axes, groups)
+        dx = inputs(dy, w, axes, groups) if 1 in wanted else None
     dparams = {"w": dw}
     if has_bias:
         dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, 2, 3))
@@ -116,7 +116,10 @@ def _at_their_places(d: Array, x: Array, axes: tuple[Axis, ...]) -> Array:
 
 
 def _places(axes: tuple[Axis, ...]) -> tuple[Any, ...]:
-    """The index (n, c, h(i, k), v(j, l)) of the padded image, for all i, j, k, l."""
+    """The index (n, c, h(i, k) + before, v(j, l) + before) of the padded image, for all i, j, k, l.
+
+    That is x[n, c, h(i, k), v(j, l)], because each axis of the padded image begins with its own `before` entries of padding.
+    """
     h, v = (a.entries + a.low for a in axes)
     return slice(None), slice(None), h[:, None, :, None], v[None, :, None, :]
 
