@@ -121,7 +121,7 @@ def sweep(evaluator: Evaluator, leaf: int, reading: Reading, contribution: Array
         gap = np.abs(found.sides.right - found.sides.left) > UNRESOLVED * np.abs(found.value)
         blind = np.asarray((found.sides.suspected & gap) | found.kinked | ~np.isfinite(found.uncertainty))
         # Across kinks a slope is the mean of both sides', and a gradient's may be any other between them.
-        kinks = np.fmax(np.where(blind, at_shortest_step(table.bend), 0.0), _unresolved_kinks(table))
+        kinks = np.fmax(np.where(blind, at_shortest_step(table.at_all_steps("bend")), 0.0), _unresolved_kinks(table))
     moving = np.abs(direction[direction != 0])
     return Swept(
         ours=reading.of_entries(contribution * direction),
@@ -140,7 +140,7 @@ def _unresolved_kinks(table: DifferenceTable) -> Array:
     Where one entry of many is at a kink, the slopes of both sides of the whole group differ too little to count as a kink. A
     bend that is less than the noise of the second step may be one as well, unless already the first step bends less.
     """
-    bend, noise = table.bend, table.noise
+    bend, noise = table.at_all_steps("bend"), table.at_all_steps("noise")
     powers = RATIO ** np.arange(bend.shape[1])
     curvature = np.where(np.isfinite(bend), bend * powers, np.inf)  # the same at every step of a smooth function
     least, second = np.sort(curvature, axis=1)[:, :2].T[..., None]

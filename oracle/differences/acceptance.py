@@ -50,7 +50,7 @@ def consistent_with_shorter_steps(table: DifferenceTable, value: Array, uncertai
     That is checked where more steps were taken than one tableau has. A value that is contradicted is replaced by the most
     certain entry that no shorter step contradicts.
     """
-    deep = np.isfinite(table.central).sum(axis=1) > LEVELS
+    deep = np.isfinite(table.at_all_steps("central")).sum(axis=1) > LEVELS
     if not deep.any():
         return value, uncertainty
     best = best_of(table, deep)
@@ -71,8 +71,8 @@ def one_side_of_kink(
     near = outside | (sides.suspected & ~sides.confirmed)
     if not near.any():
         return value, uncertainty
-    central, noise = table.central, table.noise
-    gap = np.abs(table.forward - table.backward)
+    central, noise = table.at_all_steps("central"), table.at_all_steps("noise")
+    gap = np.abs(table.at_all_steps("forward") - table.at_all_steps("backward"))
     gap = np.where(gap > 2 * NOISE_SAFETY * noise, gap, 0.0)  # the noise of a one-sided slope is twice as large
     across = near[:, None] & (gap > between(0, 1) * gap.max(axis=1)[:, None])
     best = best_of(table, only_consistent, np.where(across, np.nan, central))
@@ -86,7 +86,7 @@ def checked_at_very_short_step(table: DifferenceTable, value: Array, uncertainty
     short slope contradicts the value, their distance becomes the error estimate.
     """
     steps = VERY_SHORT_STEP / FIRST_STEP * table.steps
-    taken = np.isfinite(table.central).sum(axis=1)
+    taken = np.isfinite(table.at_all_steps("central")).sum(axis=1)
     unchecked = np.flatnonzero(table.steps / RATIO ** np.maximum(taken - 1, 0) > steps)
     rows = np.setdiff1d(unchecked, _checked_together(table, unchecked, steps, value, uncertainty))
     excess, kinked = np.zeros(len(value)), np.zeros(len(value), dtype=bool)
@@ -134,8 +134,8 @@ def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
     A bend that is sharper than the shortest step of the table disappears at far shorter steps. At a jump of the value the
     one-sided slopes grow without limit.
     """
-    noise = table.noise
-    bends = sides.suspected & (grows_on_one_side(table.forward, noise) | grows_on_one_side(table.backward, noise))
+    forward, backward, noise = (table.at_all_steps(part) for part in ("forward", "backward", "noise"))
+    bends = sides.suspected & (grows_on_one_side(forward, noise) | grows_on_one_side(backward, noise))
     jump = np.abs(sides.right - sides.left)
     left = np.flatnonzero(sides.confirmed)
     for share in (SWEEP_LAST, SWEEP_LAST_AT_ZERO):
@@ -151,4 +151,4 @@ def sharp_bends(table: DifferenceTable, sides: OneSided) -> Array:
 
 def diverges(table: DifferenceTable) -> Array:
     """The rows in which the central difference grows without limit."""
-    return is_diverging(table.central, table.noise)
+    return is_diverging(table.at_all_steps("central"), table.at_all_steps("noise"))

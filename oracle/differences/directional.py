@@ -80,7 +80,7 @@ def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int 
         sample = one_by_one(partial(_of_block, difference, [block for block, _ in todo]))
         table = DifferenceTable(sample, steps, np.ones(len(todo)))
         found = shrink_steps(table)
-        bend = at_shortest_step(table.bend)
+        bend = at_shortest_step(table.at_all_steps("bend"))
         kinks, unknown = found.sides.suspected | found.kinked, ~np.isfinite(found.uncertainty)
         halves = []
         for i, (block, usual) in enumerate(todo):
@@ -139,5 +139,5 @@ def slope_along(
         # The kinks of several outputs can cancel in the contraction, so each output must be smooth: it bends by about the
         # last step, as a share of the slope.
         last = FIRST_STEP / RATIO ** (LEVELS - 1)
-        smooth = at_shortest_step(table.bend)[0] <= NOISE_SAFETY * last * abs(value)
+        smooth = at_shortest_step(table.at_all_steps("bend"))[0] <= NOISE_SAFETY * last * abs(value)
     return (value, uncertainty) if smooth and np.isfinite(uncertainty) and not found.sides.suspected[0] else None

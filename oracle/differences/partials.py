@@ -144,7 +144,7 @@ def estimate_of(table: DifferenceTable, index: Array, frozen: Array, at_zero: Ar
         slope_uncertainty=found.sides.uncertainty,
         frozen=frozen,
         step=table.steps,
-        differences=table.central,
+        differences=table.at_all_steps("central"),
     )
 
 

@@ -77,7 +77,7 @@ def _take_first_steps(table: DifferenceTable) -> Array:
     rows = np.arange(len(table.steps))
     table.take_step(rows)
     table.take_step(rows)
-    rows = rows[~((table.central == 0) & (table.forward == 0)).all(axis=1)]
+    rows = rows[~((table.at_all_steps("central") == 0) & (table.at_all_steps("forward") == 0)).all(axis=1)]
     for _ in range(LEVELS - 2):
         table.take_step(rows)
     return np.asarray(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,26 +71,12 @@ class DifferenceTable:
     def levels(self) -> int:
         return len(self._levels)
 
-    @property
-    def central(self) -> Array:
-        return np.stack([level.central for level in self._levels], axis=1)
+    def at_all_steps(self, part: Literal["central", "forward", "backward", "noise", "bend"]) -> Array:
+        """One part of the `Slopes`: a row for each derivative, a column for each step.
 
-    @property
-    def forward(self) -> Array:
-        return np.stack([level.forward for level in self._levels], axis=1)
-
-    @property
-    def backward(self) -> Array:
-        return np.stack([level.backward for level in self._levels], axis=1)
-
-    @property
-    def noise(self) -> Array:
-        return np.stack([level.noise for level in self._levels], axis=1)
-
-    @property
-    def bend(self) -> Array:
-        """As in `Slopes`; where a step leaves the domain, that of the step before."""
-        return np.stack([level.bend for level in self._levels], axis=1)
+        Where a step leaves the domain, the bend is that of the step before.
+        """
+        return np.stack([getattr(level, part) for level in self._levels], axis=1)
 
     def next_steps(self) -> Array:
         with np.errstate(over="ignore", under="ignore"):  # of tiny elements a full sweep takes hundreds of steps
@@ -137,9 +123,11 @@ def one_by_one(difference: Callable[[int, float], Difference]) -> Callable[[Arra
 
 def best_of(table: DifferenceTable, only_consistent: Array, central: Array | None = None) -> Extrapolated:
     """The limit of each row: the entry of the Richardson tableau with the least error estimate."""
-    return extrapolated(table.central if central is None else central, table.noise, only_consistent)
+    central = table.at_all_steps("central") if central is None else central
+    return extrapolated(central, table.at_all_steps("noise"), only_consistent)
 
 
 def sides_of(table: DifferenceTable, only_consistent: Array) -> OneSided:
     """The slopes of both sides of each row, and whether they differ."""
-    return one_sided_slopes(table.forward, table.backward, table.noise, only_consistent)
+    forward, backward = table.at_all_steps("forward"), table.at_all_steps("backward")
+    return one_sided_slopes(forward, backward, table.at_all_steps("noise"), only_consistent)
