@@ -28,21 +28,21 @@ class Run:
 
     def __init__(self, tasks: Sequence[Task], jobs: int, timeout: float | None, *, quiet: bool, threads: int = 1) -> None:
         self.tasks = tasks
-        self.jobs = jobs
-        self.threads = threads
-        self.timeout = timeout
-        self.quiet = quiet
+        self._jobs = jobs
+        self._threads = threads
+        self._timeout = timeout
+        self._quiet = quiet
         self.found: dict[Task, tuple[Row, ...]] = {}
-        self.lost: dict[Task, Lost] = {}
+        self._lost: dict[Task, Lost] = {}
         """The tasks that took too long or whose process ended, and the error of each. `found` has an ERROR row for them."""
-        self.journal: Journal | None = None
+        self._journal: Journal | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.journal is not None:
-            self.journal.close()
+        if self._journal is not None:
+            self._journal.close()
 
     @property
     def interrupted(self) -> bool:
@@ -55,11 +55,11 @@ class Run:
 
     def keep(self, path: Path, environment: Mapping[str, Any], *, resume: bool) -> None:
         """Save rows in a journal at `path` from now on. With `resume`, first take over those of an interrupted run."""
-        self.journal = Journal(path, key(environment), resume=resume)
-        self.found = {task: self.journal.known[task] for task in self.tasks if task in self.journal.known}
+        self._journal = Journal(path, key(environment), resume=resume)
+        self.found = {task: self._journal.known[task] for task in self.tasks if task in self._journal.known}
         if resume:
             resumed = f"resumed: {len(self.found)} of {count(len(self.tasks), 'case')} were finished before"
-            print(f"verify: {f'not resumed: {self.journal.reason}' if self.journal.reason else resumed}", file=sys.stderr)
+            print(f"verify: {f'not resumed: {self._journal.reason}' if self._journal.reason else resumed}", file=sys.stderr)
 
     def perform(self) -> None:
         """Run all tasks that have no rows yet."""
@@ -67,24 +67,24 @@ class Run:
         def arrived(task: Task, rows: tuple[Row, ...], lost: Lost | None) -> None:
             self.found[task] = rows
             if lost is not None:
-                self.lost[task] = lost
-            elif self.journal is not None:
+                self._lost[task] = lost
+            elif self._journal is not None:
                 try:
-                    self.journal.add(task, rows)
+                    self._journal.add(task, rows)
                 except OSError as error:
-                    raise cannot_write(self.journal.path.parent, error) from None
+                    raise cannot_write(self._journal.path.parent, error) from None
 
         left = [task for task in self.tasks if task not in self.found]
         with suppress(KeyboardInterrupt):
-            campaign.run(left, self.jobs, quiet=self.quiet, timeout=self.timeout, threads=self.threads, arrived=arrived)
+            campaign.run(left, self._jobs, quiet=self._quiet, timeout=self._timeout, threads=self._threads, arrived=arrived)
 
     def programs(self, root: Path, *, whole: bool) -> list[Path]:
         """Write a program for each failure into a folder of `root`, and remove the folders of earlier failures.
 
         If the report is replaced as a `whole`, all earlier folders go; otherwise only those of the same cases.
         """
-        failing = shrink.failing(self.found, self.lost)
-        files = shrink.programs(failing, self.jobs, quiet=self.quiet, timeout=self.timeout)
+        failing = shrink.failing(self.found, self._lost)
+        files = shrink.programs(failing, self._jobs, quiet=self._quiet, timeout=self._timeout)
         written = []
         for case, program in zip(failing, files, strict=True):
             name = folder.folder_name(case.task.op, case.task.case, case.task.dtype)
@@ -94,5 +94,5 @@ class Run:
 
     def finish(self) -> None:
         """Remove the journal. Called when the report is written, so that nothing is left to resume."""
-        if self.journal is not None:
-            self.journal.finish()
+        if self._journal is not None:
+            self._journal.finish()
