@@ -14,7 +14,7 @@ from oracle.at_size.resolution import resolution
 from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
 from oracle.diagnosis.context import Context
-from oracle.judging.evidence import Evidence
+from oracle.judging.evidence import Evidence, deciding
 from oracle.judging.reported_errors import reported
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
@@ -66,8 +66,8 @@ class Findings:
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
         overall, other = judge(e), e.other_point
-        before = () if e.deciding is e else e.measurements
-        e = e.deciding  # at another point, if the gradient is wrong there
+        before = () if deciding(e) is e else e.measurements
+        e = deciding(e)  # at another point, if the gradient is wrong there
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
         noticed = resolution(e) if self.large else None

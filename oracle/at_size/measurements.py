@@ -188,7 +188,7 @@ class AtSize:
         e = self._alone(name, evaluator, k, ours, chosen(estimate, ~estimate.kink), swept)
         if judge(e).verdict is not Verdict.FAIL:
             return e
-        spread = stage.spread(k, self._plan.seed)
+        spread = stages.spread_of_input(stage, k, self._plan.seed)
         return replace(e, budget=replace(e.budget, conditioning=float(conditioning(spread, e.budget.scale))))
 
     def _alone(

@@ -52,21 +52,22 @@ class Stage:
         """The cotangent of each of them."""
         return flat(self.cotangents)
 
-    def spread(self, k: int, seed: int) -> float:
-        """How far the cotangent of the `k`-th array moves when the arguments of this stage are rounded."""
-
-        def gradient(given: Any) -> list[Array]:
-            primals, dy = given
-            return flat(self.op.bwd(self.op.fwd(*primals, **self.options)[1], dy))
-
-        return float(spreads(gradient, (self.primals, self.dy), seed)[k].max(initial=0.0))
-
     def reaches(self, other: Stage) -> bool:
         """Whether the cotangent that this stage returns goes on to `other`: where their paths part, `other` comes before it."""
         for (kind, mine), (_, its) in zip(self.route, other.route, strict=False):
             if mine != its:
                 return kind == "chain" and mine > its
         return False
+
+
+def spread_of_input(stage: Stage, k: int, seed: int) -> float:
+    """How far the cotangent of the `k`-th array of a stage moves when the arguments of the stage are rounded."""
+
+    def gradient(given: Any) -> list[Array]:
+        primals, dy = given
+        return flat(stage.op.bwd(stage.op.fwd(*primals, **stage.options)[1], dy))
+
+    return float(spreads(gradient, (stage.primals, stage.dy), seed)[k].max(initial=0.0))
 
 
 class _Observed(Op):

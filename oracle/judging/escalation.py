@@ -18,7 +18,7 @@ import numpy as np
 from oracle.judging import generic_point, rescaled_point, subdifferential
 from oracle.judging.comparison import below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
-from oracle.judging.evidence import Evidence
+from oracle.judging.evidence import Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
@@ -121,7 +121,7 @@ def _grossly_wrong(e: Evidence, dtype: str) -> bool:
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:
         return False
-    e = e.deciding
+    e = deciding(e)
     if judgement.reason is Reason.DIRECTIONAL_MISMATCH:
         return bool((DirectionalComparison.of(e).errors_of_one_entry > roundoff(e.budget.scale, SHORT_SUM, dtype)).any())
     wrong = judgement.contradicted

@@ -17,7 +17,7 @@ from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import ErrorBudget
 from oracle.spec import Flag
 
-__all__ = ["Array", "Directions", "Evidence", "Kinks", "OtherPoint", "Parameter", "Swept", "Values"]
+__all__ = ["Array", "Directions", "Evidence", "Kinks", "OtherPoint", "Parameter", "Swept", "Values", "deciding"]
 
 Array = NDArray[Any]
 
@@ -137,8 +137,7 @@ class Evidence:
         """The evidence after one more measurement."""
         return replace(self, measurements=(*self.measurements, measurement), **changes)
 
-    @property
-    def deciding(self) -> Evidence:
-        """The evidence that the verdict is about: that of another point, if the gradient is wrong there."""
-        other = self.other_point
-        return self if other is None or other.evidence is None else other.evidence
+
+def deciding(e: Evidence) -> Evidence:
+    """The evidence that the verdict is about: that of another point, if the gradient is wrong there."""
+    return e if e.other_point is None or e.other_point.evidence is None else e.other_point.evidence
