@@ -98,21 +98,22 @@ def conditioning(spread: Any, scale: float) -> Any:
     return np.where(np.less_equal(spread, GROSS * scale), limited, 0.0)
 
 
-def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None, spread: float | None = None) -> float:
+def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None, own_error: float | None = None) -> float:
     """`t`: what a dtype below float64 may lose, where `ulp = eps(dtype) scale`.
 
-    With a reference it is `SAFETY max(reference_error + ulp, spread)`, without one `2 SAFETY (spread + ulp)`. If the op does
-    not take float64, so that the spread is unknown, it is `SHORT_SUM ulp`.
+    With a reference it is `SAFETY max(reference_error + ulp, own_error)`, without one `2 SAFETY (own_error + ulp)`. If the
+    op does not take float64, so that its own error is unknown, it is `SHORT_SUM ulp`.
 
-    `reference_error` is what the reference loses in that dtype, `spread` is how far the gradient moves when its arguments are
-    rounded to it; None if that is not known. A gradient may lose as much as the reference and as its conditioning.
+    `reference_error` is what the reference loses in that dtype. `own_error` is how far our gradient moves when its arguments
+    are rounded to it, or what its intermediate numbers lose if that is more; None if that is not known. A gradient may lose
+    as much as the reference and as its conditioning.
     """
     if dtype == "float64":
         return 0.0
     ulp = EPSILON[dtype] * scale
     if reference_error is not None:
-        return SAFETY * max(reference_error + ulp, spread or 0.0)
-    return SHORT_SUM * ulp if spread is None else 2 * SAFETY * (spread + ulp)
+        return SAFETY * max(reference_error + ulp, own_error or 0.0)
+    return SHORT_SUM * ulp if own_error is None else 2 * SAFETY * (own_error + ulp)
 
 
 @dataclass(frozen=True)

@@ -201,17 +201,17 @@ class Measurements:
         if theirs is not None and self._reference_narrow is not None:
             by_reference = largest(distance(flat(self._reference_narrow.cotangents)[i], theirs))
             # The reference may be lucky at a point; but not in 16 bits, where it and the ops compute in 32.
-            return narrow_dtype(name, scale, by_reference, self._spread_in_dtype(i) if name == "float32" else None)
-        spread = self._spread_in_dtype(i)
-        if spread is not None:
-            spread = max(spread, min(largest(self._lost_nearby[i]), NARROW_LOSS * scale))
-        return narrow_dtype(name, scale, spread=spread)
+            return narrow_dtype(name, scale, by_reference, self._moved_in_dtype(i) if name == "float32" else None)
+        own_error = self._moved_in_dtype(i)
+        if own_error is not None:
+            own_error = max(own_error, min(largest(self._lost_nearby[i]), NARROW_LOSS * scale))
+        return narrow_dtype(name, scale, own_error=own_error)
 
-    def _spread_in_dtype(self, i: int) -> float | None:
-        return None if self._spreads_in_dtype is None else largest(self._spreads_in_dtype[i])
+    def _moved_in_dtype(self, i: int) -> float | None:
+        return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[i])
 
     @cached_property
-    def _spreads_in_dtype(self) -> list[Array] | None:
+    def _all_moved_in_dtype(self) -> list[Array] | None:
         """How far each gradient moves when the arguments are rounded to their dtype; None if the op does not take float64."""
         point, given = self.point, (self.point.wide, self.point.wide_dy)
         try:

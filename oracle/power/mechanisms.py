@@ -106,7 +106,7 @@ MECHANISMS = (
     Mechanism(
         "conditioning in a narrow dtype",
         "A gradient in a narrow dtype may be off by what the rounding of its arguments moves it.",
-        {"oracle.judging.measurements:Measurements._spread_in_dtype": "lambda self, i: None"},
+        {"oracle.judging.measurements:Measurements._moved_in_dtype": "lambda self, i: None"},
     ),
     # Differences: noise, steps and extrapolation.
     Mechanism(
