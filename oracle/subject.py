@@ -20,6 +20,8 @@ from purenet.optimizers import GradientTransformation
 __all__ = [
     "Subject",
     "check_primals",
+    "defaults_of",
+    "sheltered",
 ]
 
 Array = NDArray[Any]
@@ -58,20 +60,6 @@ class Subject:
             raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
         return cls(name, module, arguments, forward, backward, options)
 
-    def defaults(self, count: int) -> dict[str, Any]:
-        """The defaults of all parameters that have one, except the first `count` positional arguments."""
-        owner = getattr(self.forward, "__self__", None)
-        try:
-            parameters = inspect.signature(owner if isinstance(owner, Op) else self.forward).parameters.values()
-        except (TypeError, ValueError):
-            return {}
-        bound = owner.bound if isinstance(owner, Op) else {}
-        taken = self.names(count)
-        named = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-        return {
-            p.name: p.default for p in parameters if p.default is not p.empty and p.kind in named and p.name not in taken
-        } | bound
-
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
         return self._pair(self.forward(*primals, **self.options))
 
@@ -98,22 +86,38 @@ class Subject:
 
         return replace(self, forward=forward)
 
-    def sheltered(self) -> Subject:
-        """The same subject, but `np.seterr` inside a call has no effect after the call."""
-
-        def forward(*primals: Any, **options: Any) -> Any:
-            with np.errstate():
-                return self.forward(*primals, **options)
-
-        def bwd(residuals: Any, dy: Any) -> Any:
-            with np.errstate():
-                return self.bwd(residuals, dy)
-
-        return replace(self, forward=forward, bwd=bwd)
-
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` positional arguments."""
         return self.arguments[:count] if len(self.arguments) >= count else tuple(f"argument {i}" for i in range(count))
+
+
+def defaults_of(subject: Subject, count: int) -> dict[str, Any]:
+    """The defaults of all parameters that have one, except the first `count` positional arguments."""
+    owner = getattr(subject.forward, "__self__", None)
+    try:
+        parameters = inspect.signature(owner if isinstance(owner, Op) else subject.forward).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    bound = owner.bound if isinstance(owner, Op) else {}
+    taken = subject.names(count)
+    named = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return {
+        p.name: p.default for p in parameters if p.default is not p.empty and p.kind in named and p.name not in taken
+    } | bound
+
+
+def sheltered(subject: Subject) -> Subject:
+    """The same subject, but `np.seterr` inside a call has no effect after the call."""
+
+    def forward(*primals: Any, **options: Any) -> Any:
+        with np.errstate():
+            return subject.forward(*primals, **options)
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        with np.errstate():
+            return subject.bwd(residuals, dy)
+
+    return replace(subject, forward=forward, bwd=bwd)
 
 
 def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.spec import Case, Flag, Spec
-from oracle.subject import Subject, check_primals
+from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
 
 __all__ = ["Verification", "dtype_named", "verify", "verify_case"]
@@ -250,7 +250,7 @@ class _Run:
         """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
         writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
         subject = self.subject.on_copies() if writes else self.subject
-        return subject.sheltered() if any(GLOBAL in breach.what for breach in breaches) else subject
+        return sheltered(subject) if any(GLOBAL in breach.what for breach in breaches) else subject
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from oracle.diagnosis.call import Call, numbers_of
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.jacobian import Budget
 from oracle.judging.measurements import Measurements
+from oracle.subject import defaults_of
 
 __all__ = ["Context", "Contexts"]
 
@@ -60,7 +61,7 @@ class Contexts:
             [leaf.path for leaf in m.point.leaves],
             m.point.wide_dy,
             m.point.subject.options,
-            m.point.subject.defaults(len(m.point.primals)),
+            defaults_of(m.point.subject, len(m.point.primals)),
             value_by_rule=getattr(m.point.subject.forward, "value_by_rule", None),
         )
         forward = ForwardPass(
