@@ -39,6 +39,9 @@ __all__ = [
     "Point",
     "Slice",
     "compare",
+    "logits_of",
+    "loss_of",
+    "loss_of_the_book",
     "perform",
     "slices",
 ]
@@ -101,40 +104,40 @@ class Point:
         sizes = {leaf.path: leaf.array.size for leaf in _leaves(self.params)}
         return EVERY if self.quick and sizes[PARAMETERS[parameter]] > LARGE else 1
 
-    def evaluator(self, function: Callable[[Any], Any]) -> Evaluator:
-        return Evaluator(function, (self.params,))
 
-    def logits(self) -> Callable[[Any], Any]:
-        """The net as a function of only the parameters, with the same bits as the Op.
+def logits_of(point: Point) -> Callable[[Any], Any]:
+    """The net as a function of only the parameters, with the same bits as the Op.
 
-        It calls the forward function of each stage directly, because for such small arrays the checks of the arguments would
-        take a third of the time.
-        """
-        net, x = cast("Chain", two_layer_net.net(last_relu=self.last_relu)), self.x
-        stages = [(stage.forward, name if stage.takes_params else None) for name, stage in net.stages.items()]
+    It calls the forward function of each stage directly, because for such small arrays the checks of the arguments would
+    take a third of the time.
+    """
+    net, x = cast("Chain", two_layer_net.net(last_relu=point.last_relu)), point.x
+    stages = [(stage.forward, name if stage.takes_params else None) for name, stage in net.stages.items()]
 
-        def logits(params: Any) -> Any:
-            y: Any = x
-            for forward, name in stages:
-                y, _ = forward(y) if name is None else forward(params["net"][name], y)
-            return y
+    def logits(params: Any) -> Any:
+        y: Any = x
+        for forward, name in stages:
+            y, _ = forward(y) if name is None else forward(params["net"][name], y)
+        return y
 
-        return logits
+    return logits
 
-    def loss(self) -> Callable[[Any], Any]:
-        """The function that is differentiated: the loss as a function of only the parameters."""
-        logits, cross_entropy, labels = self.logits(), pn.softmax_cross_entropy.forward, self.digits.labels
-        return lambda params: cross_entropy(logits(params), labels=labels)[0]
 
-    def loss_of_the_book(self) -> Callable[[Any], Any]:
-        """The loss with the book's constant inside the logarithm, which the book's backward pass ignores."""
-        logits, softmax, labels = self.logits(), pn.softmax.forward, self.digits.labels
+def loss_of(point: Point) -> Callable[[Any], Any]:
+    """The function that is differentiated: the loss as a function of only the parameters."""
+    logits, cross_entropy, labels = logits_of(point), pn.softmax_cross_entropy.forward, point.digits.labels
+    return lambda params: cross_entropy(logits(params), labels=labels)[0]
 
-        def loss(params: Any) -> Array:
-            right = softmax(logits(params))[0][np.arange(labels.size), labels]
-            return np.asarray(-np.log(right + INSIDE_THE_LOG).mean())
 
-        return loss
+def loss_of_the_book(point: Point) -> Callable[[Any], Any]:
+    """The loss with the book's constant inside the logarithm, which the book's backward pass ignores."""
+    logits, softmax, labels = logits_of(point), pn.softmax.forward, point.digits.labels
+
+    def loss(params: Any) -> Array:
+        right = softmax(logits(params))[0][np.arange(labels.size), labels]
+        return np.asarray(-np.log(right + INSIDE_THE_LOG).mean())
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def slices(point: Point, parameters: Sequence[str] = tuple(PARAMETERS), *, book:
 
 def perform(task: Slice) -> Differences:
     """The differences of one slice; runs in any process."""
-    evaluator = task.point.evaluator(task.point.loss())
+    evaluator = Evaluator(loss_of(task.point), (task.point.params,))
     leaf = _number(task)
     # A slice is a stride and not a block: the pixels at the edges are 0 in all images, so blocks would be unequal work.
     chosen = np.arange(0, evaluator.origin[leaf].size, task.point.every(task.parameter))
@@ -182,7 +185,7 @@ def perform(task: Slice) -> Differences:
         difference = evaluator.difference(leaf, int(estimate.index[i]), H)
         central[i], one_sided[i] = difference.both / (2 * H), difference.ahead / (2 * H)
     if task.book:
-        evaluator, book = task.point.evaluator(task.point.loss_of_the_book()), np.zeros(estimate.index.size)
+        evaluator, book = Evaluator(loss_of_the_book(task.point), (task.point.params,)), np.zeros(estimate.index.size)
         for i in moving:
             book[i] = evaluator.difference(leaf, int(estimate.index[i]), H).both / (2 * H)
     return Differences(estimate, central, one_sided, book)
@@ -226,7 +229,7 @@ def compare(point: Point, found: Mapping[str, Sequence[Differences]]) -> dict[st
     value, residuals = point.goal.fwd(params, x, **point.options)
     ours = flat(point.goal.bwd(residuals, 1.0)[0])
     jax_value, theirs = _by_jax(point, params, x)
-    loss = point.evaluator(point.loss())
+    loss = Evaluator(loss_of(point), (point.params,))
     allowed = ErrorBudget(abs(jax_value), 0.0).against_reference
     compared = {}
     for number, leaf in enumerate(_leaves(params)):

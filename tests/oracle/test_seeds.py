@@ -18,7 +18,20 @@ from oracle.differences import partials
 from oracle.judging.verdict import judge
 from oracle.row import Verdict
 from oracle.seeds import descent, facts, section
-from oracle.seeds.comparison import EVERY, PARAMETERS, Differences, Gradient, H, Point, compare, perform, slices
+from oracle.seeds.comparison import (
+    EVERY,
+    PARAMETERS,
+    Differences,
+    Gradient,
+    H,
+    Point,
+    compare,
+    logits_of,
+    loss_of,
+    loss_of_the_book,
+    perform,
+    slices,
+)
 from oracle.seeds.experiment import Experiment
 from oracle.seeds.gradient_check import (
     PUBLISHED,
@@ -265,8 +278,8 @@ def test_the_three_digits() -> None:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_what_is_differentiated_is_what_the_op_computes(scaled: bool, last_relu: bool) -> None:
     point = Point(DIGITS, scaled=scaled, last_relu=last_relu)
-    assert point.loss()(point.params) == point.goal(point.params, point.x, **point.options)
-    assert abs(point.loss_of_the_book()(point.params) - point.loss()(point.params)) < 1e-5
+    assert loss_of(point)(point.params) == point.goal(point.params, point.x, **point.options)
+    assert abs(loss_of_the_book(point)(point.params) - loss_of(point)(point.params)) < 1e-5
 
 
 def test_the_point_is_that_of_the_notes() -> None:
@@ -278,9 +291,9 @@ def test_the_point_is_that_of_the_notes() -> None:
     assert not first["b"].any()
     assert not second["b"].any()
     assert abs(first["w"].std() - 0.01) < 2e-4
-    logits = point.logits()(point.params)
+    logits = logits_of(point)(point.params)
     assert logits.min() == 0
-    assert replace(point, last_relu=False).logits()(point.params).min() < 0
+    assert logits_of(replace(point, last_relu=False))(point.params).min() < 0
 
 
 @pytest.mark.parametrize("last_relu", [False, True])
@@ -312,7 +325,7 @@ def test_the_book_is_off_in_b2_by_what_it_adds_inside_the_logarithm() -> None:
 
 def test_next_to_a_kink_plain_differences_are_off_and_the_net_passes() -> None:
     point = near_a_kink(Point(DIGITS))
-    logits = replace(point, last_relu=False).logits()(point.params)
+    logits = logits_of(replace(point, last_relu=False))(point.params)
     assert np.abs(logits).min() < 3e-3
     (g,) = checked(point, "W2").values()
     mean, most, _ = g.off(g.found.central)
