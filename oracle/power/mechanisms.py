@@ -114,14 +114,14 @@ MECHANISMS = (
         "The noise of each output is measured from difference tables, not assumed to be one ULP.",
         {
             "oracle.differences.roundoff:_table_noise": (
-                "lambda point, spacing, at_zero: (np.zeros(point.value.shape), np.ones(point.value.shape, bool))"
+                "lambda noisy, spacing, at_zero: (np.zeros(noisy.value.shape), np.ones(noisy.value.shape, bool))"
             )
         },
     ),
     Mechanism(
         "quantization steps",
         "An output that has whole multiples of some number only has half of it as noise.",
-        {"oracle.differences.roundoff:_quantization": "lambda point: (np.zeros(point.value.shape), False)"},
+        {"oracle.differences.roundoff:_quantization": "lambda noisy: (np.zeros(noisy.value.shape), False)"},
     ),
     Mechanism(
         "values that shorter steps contradict",
