@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-__all__ = ["command_line", "count", "digits", "plain"]
+__all__ = ["command_line", "count", "digits", "listed", "plain"]
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that move the cursor, end a line or turn the direction of writing, and codes that are no characters."""
@@ -29,6 +29,11 @@ def _escaped(part: str) -> str:
 def count(n: int, one: str, many: str = "") -> str:
     """`1 case`, `2 cases`."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`x`, `x and y`, `x, y and z`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def digits(value: float | None) -> str:

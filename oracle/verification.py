@@ -32,7 +32,9 @@ from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_
 from oracle.contract.first_call import first_call
 from oracle.contract.form import well_formed
 from oracle.contract.process_state import preserved
+from oracle.contract.repeatability import call_elsewhere, not_a_function
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
+from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of
 from oracle.judging.escalation import escalated
@@ -202,16 +204,18 @@ class _Run:
     def rows(self) -> Iterator[Row]:
         """One by one, since a witness may raise."""
         found = Findings(self.label, tuple(self.leaves), has_reference=self.plan.reference is not None, large=self.large)
+        state = State.of(self.subject)
         try:
             with preserved():  # a change of what is global shows only where it has not been made before
+                call_elsewhere(self.subject, self.primals, self.plan.seed)
                 y, dy, cotangents = first_call(self.subject, self.primals, self.plan.seed, strict=self.strict)
             with quiet():  # its warnings were shown by the first call
-                yield from self._verified_rows(found, y, dy, cotangents)
+                yield from self._verified_rows(found, state, y, dy, cotangents)
         except (Trouble, MemoryError) as trouble:
             wrong = isinstance(trouble, Trouble) and trouble.wrong
             yield found.row("", (), Verdict.FAIL if wrong else Verdict.ERROR, str(trouble))
 
-    def _verified_rows(self, found: Findings, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
+    def _verified_rows(self, found: Findings, state: State, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
         """The contract is checked, both witnesses measure, each gradient is judged, and a wrong one is explained."""
         batch = batch_of(self.leaves, y)
         breaches = well_formed(cotangents, self.names, self.primals, batch)
@@ -222,6 +226,10 @@ class _Run:
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
         setting = Setting(Point(self.subject, self.primals, y, dy, cotangents), self.views, self.aliases)
+        breaches = not_a_function(setting, state, self.plan.seed, few=self.large)
+        if breaches:
+            yield from found.breached(breaches)
+            return
         breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         rows = found.breached(breach for breach in breaches if IGNORED not in breach.what)

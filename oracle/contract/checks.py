@@ -19,10 +19,13 @@ from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import preserved
 from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, gradient, same_bits
 from oracle.streams import Stream
+from oracle.text import listed
 
 __all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
+
+NOT_TWICE = "two calls of bwd with the same residuals return different results"
 
 
 def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
@@ -65,7 +68,21 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
         yield Breach("", f"{ONCE}: a second call with the same residuals raises {type(error).__name__}: {error}")
         return
     if not same_bits(again, first):
-        yield Breach("", "two calls of bwd with the same residuals return different results: the first changes the residuals")
+        why = "the first changes the residuals" if _changes_residuals(s) else "it keeps something between its calls"
+        yield Breach("", f"{NOT_TWICE}: {why}")
+
+
+def _changes_residuals(s: Setting) -> bool:
+    """Whether the backward pass writes to an array of the residuals, or of an object among them."""
+
+    def bits() -> list[bytes]:
+        opened = optree.tree_map(lambda part: dict(vars(part)) if hasattr(part, "__dict__") else part, residuals)
+        return array_bits(opened)
+
+    _, residuals = s.point.subject.on_copies().fwd(*s.point.primals)
+    before = bits()
+    s.point.subject.bwd(residuals, copied(s.point.dy))
+    return bits() != before
 
 
 def shares_memory(s: Setting) -> Iterator[Breach]:
@@ -111,10 +128,11 @@ def is_deterministic(s: Setting) -> Iterator[Breach]:
     """The same arguments give the same bits."""
     (first, cotangents), (second, again) = (s.results() for _ in range(2))
     if not same_bits(first, second):
-        yield Breach("", "two forward passes with the same arguments return different values")
-    for one, two in zip(cotangents, again, strict=True):
-        if not same_bits(one.array, two.array):
-            yield Breach(one.path, "two backward passes with the same arguments return different cotangents")
+        yield Breach("", "two calls of fwd with the same arguments return different values")
+        return
+    apart = [one.path for one, two in zip(cotangents, again, strict=True) if not same_bits(one.array, two.array)]
+    if apart:
+        yield _of_several(s, apart, "two calls of bwd with the same arguments return different gradients")
 
 
 def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
@@ -129,11 +147,15 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
                 continue
         pairs = zip(s.leaves(s.point.subject.bwd(residuals, s.point.dy)), cotangents, strict=True)
         stale = [leaf.path for leaf, before in pairs if not same_bits(leaf.array, before.array)]
-        yield from (
-            Breach(path, "stale or shared buffer: another forward pass in between changes the cotangent") for path in stale
-        )
         if stale:
+            what = "stale or shared buffer: another forward pass in between changes what bwd returns"
+            yield _of_several(s, stale, f"{what} (fwd must hand everything that bwd needs to it as residuals)")
             return
+
+
+def _of_several(s: Setting, paths: Sequence[str], what: str) -> Breach:
+    """One breach for one mistake, however many gradients it shows in."""
+    return Breach(paths[0], what) if len(s.point.leaves) == 1 else Breach("", f"{what}: for {listed(paths)}")
 
 
 # Smaller, of the other sign, in another order, and fewer: these change the masks, indices and shapes that an op may keep.
@@ -176,9 +198,10 @@ def _gapped(a: Array) -> Array:
 def is_still_the_same(s: Setting) -> Iterator[Breach]:
     """After all other calls of this verification the first call still gives the same cotangents, up to rounding of sums."""
     again = s.leaves(gradient(s.point.subject, s.point.primals, s.point.dy))
-    for i, (one, two) in enumerate(zip(s.leaves(s.point.cotangents), again, strict=True)):
-        if not s.rounding.is_close(i, np.asarray(one.array), np.asarray(two.array)):
-            yield Breach(one.path, "the first call, repeated after many others, gives another cotangent: the op keeps state")
+    pairs = zip(s.leaves(s.point.cotangents), again, strict=True)
+    apart = [a.path for i, (a, b) in enumerate(pairs) if not s.rounding.is_close(i, np.asarray(a.array), np.asarray(b.array))]
+    if apart:
+        yield _of_several(s, apart, "the first call, repeated after many others, gives another gradient: the op keeps state")
 
 
 CHECKS: tuple[Callable[[Setting], Iterator[Breach]], ...] = (
@@ -200,12 +223,12 @@ FEW_CHECKS = (leaves_arguments_alone, shares_memory, is_deterministic)
 def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:
     """All breaches, the most basic first; a check that raises is a breach too.
 
-    If an op writes to its arguments, or its residuals can be used only once, later checks would report follow-up errors, so
+    If an op writes to its arguments, or its residuals can be used only once, later checks would report mere consequences, so
     they do not run.
     """
     breaches: list[Breach] = []
     for check in checks:
-        if any(WRITES in breach.what or ONCE in breach.what for breach in breaches):
+        if any(word in breach.what for breach in breaches for word in (WRITES, ONCE, NOT_TWICE)):
             break
         try:
             with quiet():  # `first_call` has already reported the warnings of the op

@@ -219,6 +219,11 @@ MECHANISMS = (
         {f"{CONTRACT}:gives_memory_away": NO_BREACH},
     ),
     Mechanism(
+        "contract: a function",
+        "Each pass is a function of its arguments: no chance, no sum of earlier calls, no memory of the first.",
+        {"oracle.contract.repeatability:not_a_function": "lambda s, state, seed, *, few: []"},
+    ),
+    Mechanism(
         "contract: determinism",
         "The same arguments give the same bits.",
         {f"{CONTRACT}:is_deterministic": NO_BREACH},

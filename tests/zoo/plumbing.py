@@ -198,7 +198,7 @@ BUGS = (
         right=SQUARES,
         reference=jnp.square,
         arguments=(signed(3, 4),),
-        causes={"x": "stale or shared buffer: another forward pass in between changes the cotangent"},
+        causes={"x": "stale or shared buffer: another forward pass in between changes what bwd returns"},
     ),
     Bug(
         "reused node sent on too early",
