@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from oracle import trajectory as trajectory
     from oracle import vectors as vectors
     from oracle.row import Row, Verdict
-    from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, composed, library
+    from oracle.spec import Allows, Case, Deviation, Draw, Error, Flag, Spec, composed, library
     from oracle.verification import Verification, verify, verify_case
 
 __all__ = [
+    "Allows",
     "Case",
     "Deviation",
     "Draw",
@@ -44,7 +45,7 @@ __all__ = [
 
 _NAMES = {
     "oracle.row": ("Row", "Verdict"),
-    "oracle.spec": ("Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
+    "oracle.spec": ("Allows", "Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
     "oracle.verification": ("Verification", "verify", "verify_case"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

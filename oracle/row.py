@@ -205,6 +205,13 @@ class Row:
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows by verdict, failures first; rows with the same verdict by how much of the tolerance was used."""
+    """Sort rows by verdict, failures first.
+
+    Of rows with the same verdict, those about numbers come before breaches of the contract, sorted by how much of the tolerance
+    was used.
+    """
     order = [Verdict.ERROR, Verdict.FAIL, Verdict.VACUOUS, Verdict.INCONCLUSIVE]
-    return sorted(rows, key=lambda row: (4 if row.passed else order.index(row.verdict), -(row.used or 0.0)))
+    return sorted(
+        rows,
+        key=lambda row: (4 if row.passed else order.index(row.verdict), row.evidence == "contract", -(row.used or 0.0)),
+    )

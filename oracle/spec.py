@@ -29,6 +29,7 @@ from oracle.adapters import KINDS, adapted
 from purenet import Op
 
 __all__ = [
+    "Allows",
     "Case",
     "Deviation",
     "Draw",
@@ -101,6 +102,19 @@ class Flag(Enum):
     @property
     def effect(self) -> str:
         return self.value[2]
+
+
+class Allows(Enum):
+    """Declares what an op does by prescription, though a pure function would not: it is then no breach of the contract."""
+
+    WRITES_TO_OPTIONS = "it updates arrays among its options in place, such as running statistics in training mode"
+    CHANGES_GLOBAL_STATE = "it sets something for the whole process, such as the seed of np.random"
+    STATE_BETWEEN_PASSES = "fwd keeps what bwd needs in an object, so that bwd belongs to the latest fwd and is called once"
+    REUSES_BUFFERS = "its results are in memory that the next call overwrites"
+
+    @property
+    def meaning(self) -> str:
+        return self.value
 
 
 class Draw:
@@ -253,6 +267,8 @@ class Spec:
     tier: int = 1
     views: bool = False
     """Whether the value may be a view of an argument, as in NumPy's reshape and slices."""
+    allows: frozenset[Allows] = frozenset()
+    """What the op does by prescription, though a pure function would not."""
     on_request: bool = False
     """Whether it is verified only when it is named, because it takes minutes, such as a net of a hundred million parameters."""
 
@@ -261,6 +277,8 @@ class Spec:
         pair = isinstance(self.op, tuple) and len(self.op) == 2 and all(map(callable, self.op))
         if not (pair or isinstance(self.op, Op)):
             raise TypeError(f"Spec: op must be {KINDS}, got {type(self.op).__name__}")
+        if isinstance(self.allows, Allows) or not all(isinstance(one, Allows) for one in self.allows):
+            raise TypeError(f"Spec of {self.name}: allows must be a set of oracle.Allows, got {self.allows!r}")
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
             raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
         names = [case.name for case in self.cases]

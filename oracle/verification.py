@@ -1,7 +1,8 @@
 """One check from the call to its rows: `verify`, and `_Run._verified_rows`, which every verification goes through.
 
 1. The op is run once (`contract.first_call`), and the form of its cotangents is checked (`contract.form`).
-2. The contract is checked: purity, linearity, determinism, memory (`contract.checks`).
+2. Each pass must be a function of its arguments (`contract.repeatability`); otherwise that is the only row. Then the contract
+   is checked: purity, linearity, determinism, memory (`contract.checks`), except what is declared (`contract.allowed`).
 3. Both witnesses measure each gradient at this point (`judging.measurements`): central differences with their error estimates
    (`differences`), and the reference by automatic differentiation (`autodiff`).
 4. The measurement is compared with the error budget (`judging.comparison`, `judging.error_budget`): truncation and noise,
@@ -15,7 +16,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -28,9 +29,10 @@ from oracle.arrays import Leaf, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
+from oracle.contract.allowed import allowance_for, with_advice
 from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_the_same
 from oracle.contract.first_call import first_call
-from oracle.contract.form import well_formed
+from oracle.contract.form import completed, is_tuple_of, well_formed
 from oracle.contract.process_state import preserved
 from oracle.contract.repeatability import call_elsewhere, not_a_function
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
@@ -43,7 +45,7 @@ from oracle.judging.point import Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.spec import Case, Flag, Spec
+from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
 
@@ -89,6 +91,7 @@ def verify(
     flags: frozenset[Flag] = frozenset(),
     views: bool = False,
     aliases: bool = False,
+    allows: frozenset[Allows] = frozenset(),
     step: float | None = None,
     limit: int = LIMIT,
     strict: bool = False,
@@ -109,6 +112,7 @@ def verify(
         flags: what is special about the point, see `oracle.spec.Flag`.
         views: whether the value may be a view of an argument.
         aliases: whether a cotangent may share memory with `dy`, an argument or another cotangent, as in `return dy, dy`.
+        allows: what the op does by prescription, though a pure function would not, see `oracle.spec.Allows`.
         step: the first step of the differences, for all elements; chosen by the size of each unless given.
         limit: the size of an argument up to which every element is differentiated.
         strict: whether a warning of the op is an error, as in the reports; otherwise that is left to the filters in force.
@@ -131,6 +135,8 @@ def verify(
         raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
     if isinstance(flags, Flag) or not all(isinstance(flag, Flag) for flag in flags):
         raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
+    if isinstance(allows, Allows) or not all(isinstance(one, Allows) for one in allows):
+        raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
     if not isinstance(case, str):
         raise TypeError(f"verify: case must be text, got {type(case).__name__}")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
@@ -148,7 +154,7 @@ def verify(
         label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit)
-    run = _Run(subject, native, plan, label, views, aliases, strict)
+    run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict)
     started = time.perf_counter()
     rows = list(run.rows())
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
@@ -169,6 +175,7 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
         seed=seed,
         flags=case.flags,
         views=spec.views,
+        allows=spec.allows,
         strict=True,
         label=Label(spec.family, spec.name, case.name, str(spec.source)),
     )
@@ -199,6 +206,7 @@ class _Run:
     label: Label
     views: bool
     aliases: bool
+    allows: frozenset[Allows]
     strict: bool
 
     def rows(self) -> Iterator[Row]:
@@ -219,28 +227,40 @@ class _Run:
         """The contract is checked, both witnesses measure, each gradient is judged, and a wrong one is explained."""
         batch = batch_of(self.leaves, y)
         breaches = well_formed(cotangents, self.names, self.primals, batch)
-        if breaches:
-            yield from found.breached(breaches)
+        rows = found.breached(breaches)
+        yield from rows
+        missing = {breach.parameter for breach in breaches}
+        missing |= {leaf.path for leaf in self.leaves if leaf.path.startswith(tuple(f"{path}." for path in missing))}
+        if not is_tuple_of(cotangents, len(self.primals)) or missing.issuperset(leaf.path for leaf in self.leaves):
             return
+        if missing:
+            cotangents = completed(cotangents, self.names, self.primals, missing)
+            subject, state.twin = self._completed(self.subject, missing), None
+        else:
+            subject = self.subject
         given: Any = cotangents
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
-        setting = Setting(Point(self.subject, self.primals, y, dy, cotangents), self.views, self.aliases)
+        setting = Setting(Point(subject, self.primals, y, dy, cotangents), self.views, self.aliases)
         breaches = not_a_function(setting, state, self.plan.seed, few=self.large)
         if breaches:
             yield from found.breached(breaches)
             return
         breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
-        rows = found.breached(breach for breach in breaches if IGNORED not in breach.what)
-        yield from rows
+        meant = [breach for breach in breaches if allowance_for(breach) in self.allows]
+        named = [with_advice(breach) for breach in breaches if IGNORED not in breach.what and breach not in meant]
+        yield from found.breached(named)
+        rows += found.breached(named)
         if self.large:
             check_memory(self.primals)
-        point = Point(self._undisturbed(breaches), self.primals, y, dy, cotangents)
+        point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
         measurements = Measurements(point, replace(self.plan, large=self.large))
         at_size = AtSize(measurements) if self.large else None
         contexts = Contexts(batch, large=self.large)
         for i, e, there in escalated(measurements) if at_size is None else at_size.known():
+            if e.parameter.name in missing:
+                continue
             ignored_here = e.parameter.name in ignored
             row = found.judged(e, contexts.of(there, i, ignores_cotangent=ignored_here), measurements.forward_error)
             if row.passed and ignored_here:  # right for this cotangent by chance
@@ -252,13 +272,14 @@ class _Run:
                     rows.append(found.judged(link, Context(large=True), None))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
-            yield from found.breached(check_contract(setting, [is_still_the_same]))
+            undisturbed = setting if point.subject is subject else replace(setting, point=point)
+            yield from found.breached(check_contract(undisturbed, [is_still_the_same]))
 
-    def _undisturbed(self, breaches: Sequence[Breach]) -> Subject:
-        """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
-        writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
-        subject = self.subject.on_copies() if writes else self.subject
-        return sheltered(subject) if any(GLOBAL in breach.what for breach in breaches) else subject
+    def _completed(self, subject: Subject, missing: Collection[str]) -> Subject:
+        """The subject with zeros for gradients that have no usable form."""
+        return replace(
+            subject, bwd=lambda residuals, dy: completed(subject.bwd(residuals, dy), self.names, self.primals, missing)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -276,3 +297,10 @@ class _Run:
         """
         most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
         return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.plan.limit)
+
+
+def _undisturbed(subject: Subject, breaches: Sequence[Breach]) -> Subject:
+    """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
+    writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
+    subject = subject.on_copies() if writes else subject
+    return sheltered(subject) if any(GLOBAL in breach.what for breach in breaches) else subject

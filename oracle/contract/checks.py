@@ -6,8 +6,10 @@ breach is certain and needs neither differences nor a reference.
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,26 +19,40 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, copied_arrays, quiet
 from oracle.contract.linearity import is_linear_in_dy
 from oracle.contract.process_state import preserved
-from oracle.contract.setting import GLOBAL, ONCE, SHARED, WRITES, Breach, Setting, array_bits, copied, gradient, same_bits
+from oracle.contract.setting import (
+    GLOBAL,
+    ONCE,
+    OPTION,
+    SHARED,
+    WRITES,
+    Breach,
+    Setting,
+    array_bits,
+    copied,
+    gradient,
+    same_bits,
+)
 from oracle.streams import Stream
 from oracle.text import listed
 
-__all__ = ["CHECKS", "FEW_CHECKS", "check_contract", "is_still_the_same"]
+__all__ = ["CHECKS", "FEW_CHECKS", "NOT_TWICE", "STALE", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
 
+STALE = "stale or shared buffer"
 NOT_TWICE = "two calls of bwd with the same residuals return different results"
 
 
 def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
     """The op changes no global state, on which later computations may depend.
 
-    The check first sets warning filters, floating-point errors and the generator of np.random to values that no op would
-    choose, so that every change is visible.
+    The check first sets warning filters, floating-point errors and the generators of np.random and random to values that no op
+    would choose, so that every change is visible.
     """
     with preserved(), warnings.catch_warnings(), np.errstate(all="call", call=lambda *_: None):
         warnings.resetwarnings()
-        np.random.seed(Stream.GLOBAL_STATE)  # noqa: NPY002 - an op may seed the global generator
+        np.random.seed(Stream.GLOBAL_STATE)  # noqa: NPY002 - an op may seed the global generators
+        random.seed(Stream.GLOBAL_STATE)
         with preserved() as changed:
             gradient(s.point.subject.on_copies(), s.point.primals, copied(s.point.dy))
             found = changed()
@@ -58,7 +74,7 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
             yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
     for name, before in s.point.subject.options.items():
         if array_bits(before) != array_bits(options[name]):
-            yield Breach("", f"the op {WRITES} its keyword argument {name}")
+            yield Breach("", f"{OPTION} {name}")
     if not same_bits(dy, s.point.dy):
         yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
         return
@@ -148,7 +164,7 @@ def keeps_its_own_residuals(s: Setting) -> Iterator[Breach]:
         pairs = zip(s.leaves(s.point.subject.bwd(residuals, s.point.dy)), cotangents, strict=True)
         stale = [leaf.path for leaf, before in pairs if not same_bits(leaf.array, before.array)]
         if stale:
-            what = "stale or shared buffer: another forward pass in between changes what bwd returns"
+            what = f"{STALE}: another forward pass in between changes what bwd returns"
             yield _of_several(s, stale, f"{what} (fwd must hand everything that bwd needs to it as residuals)")
             return
 
@@ -220,16 +236,27 @@ FEW_CHECKS = (leaves_arguments_alone, shares_memory, is_deterministic)
 """The checks that need few evaluations and little memory, for arguments of millions of elements."""
 
 
+def _on_copies_of_options(s: Setting) -> Setting:
+    """The same with a subject that gets its own copies of the options in every call."""
+    forward = s.point.subject.forward
+    copies = replace(s.point.subject, forward=lambda *primals, **options: forward(*primals, **copied_arrays(options)))
+    return replace(s, point=replace(s.point, subject=copies))
+
+
 def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:
     """All breaches, the most basic first; a check that raises is a breach too.
 
     If an op writes to its arguments, or its residuals can be used only once, later checks would report mere consequences, so
-    they do not run.
+    they do not run. If it writes only to its options, they run on copies of these.
     """
     breaches: list[Breach] = []
+    on_copies = False
     for check in checks:
-        if any(word in breach.what for breach in breaches for word in (WRITES, ONCE, NOT_TWICE)):
+        grave = [breach for breach in breaches if not breach.what.startswith(OPTION)]
+        if any(word in breach.what for breach in grave for word in (WRITES, ONCE, NOT_TWICE)):
             break
+        if len(grave) < len(breaches) and not on_copies:
+            setting, on_copies = _on_copies_of_options(setting), True
         try:
             with quiet():  # `first_call` has already reported the warnings of the op
                 breaches += check(setting)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.arrays import RAISED, leaves_of, random_cotangent
+from oracle.arrays import RAISED, Leaf, leaves_of, random_cotangent
 from oracle.judging.point import Trouble
 from oracle.subject import Subject
 
@@ -35,11 +35,22 @@ def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict:
             dtype = np.asarray(leaf.array).dtype
             if dtype.kind not in "fiu" and dtype.name != "bfloat16":
                 raise Trouble(f"the forward pass returned {dtype} instead of real numbers in {leaf.path}")
+            _require_numbers(leaf, primals)
         try:
             cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
         except RAISED as error:
             raise Trouble(f"the backward pass raised {_described(error)}") from error
     return y, dy, cotangents
+
+
+def _require_numbers(leaf: Leaf, primals: tuple[Any, ...]) -> None:
+    """A value that is NaN has no derivative. Only of no elements may it be NaN, as their mean is."""
+    missing = np.isnan(np.asarray(leaf.array, np.float64))
+    tree: Any = primals
+    if missing.any() and all(np.size(array) for array in optree.tree_leaves(tree)):
+        first = ", ".join(str(n) for n in np.argwhere(missing)[0])
+        where = f", first at [{first}] ({missing.sum()} of {missing.size} entries)" if missing.ndim else ""
+        raise Trouble(f"{leaf.path} is NaN{where}: no gradient can be judged there", wrong=True)
 
 
 def _described(error: BaseException) -> str:

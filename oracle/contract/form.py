@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import optree
 from oracle.arrays import Leaf, leaves_of
 from oracle.contract.setting import Breach
 
-__all__ = ["shape_cause", "well_formed"]
+__all__ = ["completed", "is_tuple_of", "shape_cause", "well_formed"]
 
 
 def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], batch: int | None) -> list[Breach]:
     """The breaches of form of the cotangents, one for each argument; `batch` is the number of samples, if it is known."""
-    if not isinstance(cotangents, tuple) or len(cotangents) != len(primals):
+    if not is_tuple_of(cotangents, len(primals)):
         got = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
         expected = f"a tuple of {len(primals)}, one for each argument"
         return [Breach("", f"the backward pass returned {got}, expected {expected}")]
@@ -32,6 +32,24 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
         for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
             breaches += _of_one_array(leaf, array, batch)
     return breaches
+
+
+def is_tuple_of(cotangents: Any, count: int) -> bool:
+    """Whether there is one cotangent for each argument, so that they can be judged one by one."""
+    return isinstance(cotangents, tuple) and len(cotangents) == count
+
+
+def completed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], missing: Collection[str]) -> Any:
+    """The cotangents with zeros instead of the ones named in `missing`, so that the others can be judged."""
+    made = []
+    for name, primal, cotangent in zip(names, primals, cotangents, strict=True):
+        zeros, structure = optree.tree_flatten(optree.tree_map(np.zeros_like, primal))
+        if name in missing:
+            made.append(structure.unflatten(zeros))
+        else:
+            leaves = zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), zeros, strict=True)
+            made.append(structure.unflatten([zero if leaf.path in missing else own for leaf, own, zero in leaves]))
+    return tuple(made)
 
 
 def _of_one_array(leaf: Leaf, array: Any, batch: int | None) -> Iterator[Breach]:

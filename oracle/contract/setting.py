@@ -20,6 +20,7 @@ __all__ = [
     "GLOBAL",
     "IGNORED",
     "ONCE",
+    "OPTION",
     "SHARED",
     "WRITES",
     "Breach",
@@ -33,6 +34,7 @@ __all__ = [
 Array = NDArray[Any]
 
 WRITES = "writes to"
+OPTION = f"the op {WRITES} its keyword argument"
 GLOBAL = "changes global state"
 SHARED = "shared buffer"
 IGNORED = "cotangent ignored"

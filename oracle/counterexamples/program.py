@@ -65,6 +65,7 @@ options = {options}
     reference=spec.reference,
     seed={seed},{more}
     views=spec.views,
+    allows=spec.allows,
     strict=True,
 )
 """

@@ -238,6 +238,7 @@ def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
             reference=spec.reference,
             seed=example.seed,
             views=spec.views,
+            allows=spec.allows,
             strict=True,
         )
     except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from oracle.power import hard_pairs, hard_points
 from oracle.power.reach import backward, forward
 from oracle.power.smallest import NOT_SMOOTH, parameters, plant, usual_entry
 from oracle.row import Verdict, worst_first
-from oracle.spec import Case, Flag, Spec
+from oracle.spec import Allows, Case, Flag, Spec
 from oracle.verification import verify
 
 __all__ = ["HARD_CORPORA", "Item", "items_of"]
@@ -38,6 +38,7 @@ class Item:
     options: Mapping[str, Any] = field(default_factory=dict)
     flags: frozenset[Flag] = frozenset()
     views: bool = False
+    allows: frozenset[Allows] = frozenset()
 
     def verdict(self) -> Verdict:
         """The worst verdict on its parameters."""
@@ -48,6 +49,7 @@ class Item:
             reference=self.reference,
             flags=self.flags,
             views=self.views,
+            allows=self.allows,
             strict=True,
         )
         return worst_first(found.rows)[0].verdict
@@ -88,7 +90,7 @@ def _changed(primals: Any, change: Callable[[Array], Array]) -> Any:
 def _item(spec: Spec, case: Case) -> Item:
     arguments, options = case.draw(spec.name)
     name = f"{spec.name} / {case.name}"
-    return Item(name, True, _same(spec.op), arguments, spec.reference, options, case.flags, spec.views)
+    return Item(name, True, _same(spec.op), arguments, spec.reference, options, case.flags, spec.views, spec.allows)
 
 
 def _same(op: Any) -> Callable[[], Any]:

@@ -72,8 +72,15 @@ def _noticed(spec: Spec, case: Case, leaf: int, index: tuple[int, ...]) -> int |
     def found(k: int) -> bool:
         op = plant(spec.op, leaf, index, 1 + 10.0**-k)
         return not verify(
-            op, *arguments, options=options, reference=spec.reference, flags=case.flags, views=spec.views, strict=True
-        ).passed  # fmt: skip
+            op,
+            *arguments,
+            options=options,
+            reference=spec.reference,
+            flags=case.flags,
+            views=spec.views,
+            allows=spec.allows,
+            strict=True,
+        ).passed
 
     if not found(LARGEST_K):
         return None

@@ -293,7 +293,7 @@ def test_a_batch_of_one_is_right_alone(witness: str) -> None:
 def test_a_gradient_for_each_sample() -> None:
     result = verify(dense(dw=lambda x, dy: x[:, :, None] * dy[:, None, :]), W, BATCH)
     said = "the cotangent has shape (4, 3, 2), the argument (3, 2): batch sum missing (one gradient for each of 4 samples)"
-    assert [r.diagnosis for r in result.rows] == [said]
+    assert [r.diagnosis for r in result.rows if not r.passed] == [said]
 
 
 def test_what_shapes_suggest() -> None:

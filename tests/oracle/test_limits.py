@@ -66,8 +66,14 @@ def test_the_end_of_a_domain_is_named(function: Any, slope: Any, at: float) -> N
 
 
 def test_a_value_that_is_no_number_is_named() -> None:
-    _, said = found((lambda x: (np.where(x > 1, np.nan, x), x), lambda _, dy: (dy + 0.0,)), np.array([0.3, 1.5]))
-    assert said == "the differences cannot decide: the value itself is not finite here (choose other arguments)"
+    """And nothing is said about gradients, which may be NaN as well."""
+    says = "the value is NaN, first at [1] (1 of 2 entries): no gradient can be judged there"
+    for slope in (1.0, np.nan):
+        pair = (lambda x: (np.where(x > 1, np.nan, x), x), lambda _, dy, slope=slope: (slope * dy,))
+        assert found(pair, np.array([0.3, 1.5])) == (Verdict.FAIL, says)
+    for value, where in (({"a": np.ones(2), "b": np.array([[1.0, np.nan]])}, "the value.b is NaN, first at [0, 1] (1 of 2"),
+                         (np.float64(np.nan), "the value is NaN: no gradient")):  # fmt: skip
+        assert found((lambda x, value=value: (value, x), lambda x, dy: (x,)), np.ones(2))[1].startswith(where)
 
 
 @pytest.mark.parametrize("step", [2.0**-8, 2.0**-12, 2.0**-16, 2.0**-18])

@@ -408,7 +408,7 @@ def test_another_forward_pass_in_between_is_one_row() -> None:
     said = [r.diagnosis for r in result.rows if r.evidence == "contract"]
     assert len(said) == 1
     assert said[0].startswith("stale or shared buffer: another forward pass in between changes what bwd returns")
-    assert said[0].endswith(": for a and b")
+    assert "as residuals): for a and b (if that is meant:" in said[0]
     assert [r.verdict for r in result.rows if r.evidence != "contract"] == [Verdict.PASS, Verdict.PASS]
 
 
@@ -427,7 +427,10 @@ def test_residuals_are_accused_only_if_they_change() -> None:
         return (grad.total,)
 
     said = [r.diagnosis for r in verify((fwd, bwd), X).rows if r.evidence == "contract"]
-    assert said == ["two calls of bwd with the same residuals return different results: it keeps something between its calls"]
+    assert len(said) == 1
+    assert said[0].startswith(
+        "two calls of bwd with the same residuals return different results: it keeps something between its calls ("
+    )
 
     class Saved:
         def __init__(self, x: Array) -> None:
@@ -438,4 +441,7 @@ def test_residuals_are_accused_only_if_they_change() -> None:
         return (saved.x * dy,)
 
     said = [r.diagnosis for r in verify((lambda x: (x * x, Saved(x)), spoils), X).rows if r.evidence == "contract"]
-    assert said == ["two calls of bwd with the same residuals return different results: the first changes the residuals"]
+    assert len(said) == 1
+    assert said[0].startswith(
+        "two calls of bwd with the same residuals return different results: the first changes the residuals ("
+    )
