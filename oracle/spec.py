@@ -88,7 +88,7 @@ class Flag(Enum):
     NOT_THE_DERIVATIVE = (
         "by definition the gradient is not the derivative: a padding row that never learns, a straight-through estimator",
         "a convention that is not followed",
-        "only the reference decides, and the row has no error against the finite differences",
+        "only the reference decides (without one: INCONCLUSIVE), and the row has no error against the finite differences",
     )
 
     @property

@@ -89,6 +89,13 @@ def _reference_rounds(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _no_reference(e: Evidence, j: Judgement) -> str:
+    return (
+        "declared with NOT_THE_DERIVATIVE, so the finite differences cannot judge this gradient, and there is no reference: "
+        "pass one, reference=, a function for JAX whose gradient is the intended one (jax.lax.stop_gradient, jax.custom_jvp)"
+    )
+
+
 def _step_below_ulp(e: Evidence, j: Judgement) -> str:
     where = int(np.flatnonzero(e.estimate.frozen)[0])
     return (
@@ -195,6 +202,7 @@ BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {
     Reason.REFERENCE_CONTRADICTS: _reference_contradicts,
     Reason.DIFFERENCES_CONTRADICT: _differences_contradict,
     Reason.REFERENCE_ROUNDS: _reference_rounds,
+    Reason.NO_REFERENCE: _no_reference,
     Reason.STEP_BELOW_ULP: _step_below_ulp,
     Reason.UNCERTAIN: _uncertain,
     Reason.ZERO: _zero,

@@ -146,6 +146,12 @@ class Reason(Enum):
         "As *no subgradient*, but by so little that the step of the measurement may be the cause.",
     )
 
+    NO_REFERENCE = (
+        "no reference to decide",
+        Verdict.INCONCLUSIVE,
+        "The gradient is declared not to be the derivative, so only a reference can decide, and none was given.",
+    )
+
     STEP_BELOW_ULP = (
         "the step is below one ULP",
         Verdict.INCONCLUSIVE,

@@ -22,7 +22,7 @@ def reported(e: Evidence, judgement: Judgement) -> dict[str, Any]:
 
     Where no entry decided, the differences' numbers are those of the direction that did, or of the entry that used most.
     """
-    by_differences = e.autodiff is None or Flag.NOT_THE_DERIVATIVE not in e.parameter.flags
+    by_differences = Flag.NOT_THE_DERIVATIVE not in e.parameter.flags
     if judgement.reason is Reason.WRONG_STAGE:  # the differences are those of the stages, at the cotangents that reach them
         by_differences = False
     fields: dict[str, Any] = {"fitted_scale": _fitted_scale(e), **values_at(e, judgement.worst)}

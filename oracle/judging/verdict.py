@@ -71,8 +71,8 @@ def judge(e: Evidence) -> Judgement:
         if not _exceeds_dtype(e.analytic[infinite], truth[infinite], e.parameter.dtype):
             return Judgement(Reason.NOT_FINITE, first, float("inf"), np.flatnonzero(infinite))
         e = replace(e, analytic=np.where(infinite, truth, e.analytic))  # this dtype holds nothing nearer to the truth
-    if e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
-        return _by_reference(e, e.autodiff)
+    if Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
+        return Judgement(Reason.NO_REFERENCE) if e.autodiff is None else _by_reference(e, e.autodiff)
     c, along = Comparison.of(e), DirectionalComparison.of(e)
     return _wrong(e, c, along) or _undecided(e, c) or _agreeing(e, c, along)
 

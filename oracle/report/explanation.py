@@ -41,7 +41,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
     comparisons: dict[str, tuple[float, float]] = {}
     steps: tuple[float, ...] = ()
     along = DirectionalComparison.of(e)
-    by_definition = e.autodiff is not None and Flag.NOT_THE_DERIVATIVE in e.parameter.flags
+    by_definition = Flag.NOT_THE_DERIVATIVE in e.parameter.flags
     at = np.flatnonzero(e.estimate.index == worst)
     if worst is None and along.worst is not None and reason is not Reason.OTHER_VALUES:
         slopes = float(along.error[along.worst]), float(along.allowed[along.worst])

@@ -141,7 +141,32 @@ def test_a_gradient_that_is_no_derivative_by_definition_is_judged_by_the_referen
     flags = frozenset({Flag.NOT_THE_DERIVATIVE})
     assert found(pair, np.array([0.2, 1.3]), reference=rounded_by_jax, flags=flags)[0] is verdict
     assert found(pair, np.array([0.2, 1.3]), reference=rounded_by_jax)[0] is Verdict.FAIL  # undeclared
-    assert found(pair, np.array([0.2, 1.3]), flags=flags)[0] is Verdict.FAIL  # and nobody else to ask
+
+
+def steps(x: Array) -> Any:
+    return np.clip(np.round(x * 4), -4, 4) / 4, x
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (steps, lambda x, dy: (dy * (np.abs(np.round(x * 4)) <= 4),)),
+        (steps, lambda x, dy: (7 * dy,)),
+        ((lambda x: (np.sign(x), x)), lambda x, dy: (dy * (np.abs(x) <= 1),)),
+        ((lambda x: (x * x, x)), lambda x, dy: (np.zeros_like(x),)),
+        ((lambda x: (x * x, x)), lambda x, dy: (2 * x * dy,)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_gradient_that_is_no_derivative_needs_a_reference(pair: Pair, dtype: Any) -> None:
+    """Right or wrong, nothing can be said of it, and no number of the differences stands in its row."""
+    flags = frozenset({Flag.NOT_THE_DERIVATIVE})
+    only = row(verify(pair, np.array([-1.9, -0.4, 0.33, 1.04, 2.2], dtype), flags=flags))
+    assert only.verdict is Verdict.INCONCLUSIVE
+    assert only.reason == Reason.NO_REFERENCE.value
+    assert "pass one, reference=" in only.diagnosis
+    assert only.numerical_error is None
+    assert only.numerical is None
 
 
 def test_other_arguments_that_a_function_refuses_do_no_harm() -> None:
