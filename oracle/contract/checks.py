@@ -76,7 +76,7 @@ def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
         if array_bits(before) != array_bits(options[name]):
             yield Breach("", f"{OPTION} {name}")
     if not same_bits(dy, s.point.dy):
-        yield Breach("", f"the backward pass {WRITES} the caller's cotangent dy")
+        yield Breach("", f"the backward pass {WRITES} the caller's dy")
         return
     try:
         again = s.point.subject.bwd(residuals, copied(s.point.dy))
@@ -115,10 +115,10 @@ def shares_memory(s: Setting) -> Iterator[Breach]:
     for i, result in enumerate(results):
         others = [("the caller's dy", d) for d in optree.tree_leaves(dy)]
         others += [(f"the argument {leaf.path}", leaf.array) for leaf in s.point.leaves]
-        others += [(f"the cotangent of {leaf.path}", leaf.array) for leaf in results[:i]]
+        others += [(f"the gradient of {leaf.path}", leaf.array) for leaf in results[:i]]
         for whose, array in others:
             if _overlap(result.array, array):
-                yield Breach(result.path, f"the cotangent shares memory with {whose}: return a copy, or declare aliases")
+                yield Breach(result.path, f"the gradient shares memory with {whose}: return a copy, or declare aliases")
                 break
 
 

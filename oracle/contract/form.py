@@ -27,7 +27,7 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
             continue
         ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
         if ours != theirs:
-            breaches.append(Breach(name, f"the cotangent has the structure {ours}, the argument {theirs}"))
+            breaches.append(Breach(name, f"the gradient has the structure {ours}, the argument {theirs}"))
             continue
         for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
             breaches += _of_one_array(leaf, array, batch)
@@ -58,12 +58,12 @@ def _of_one_array(leaf: Leaf, array: Any, batch: int | None) -> Iterator[Breach]
     if isinstance(array, float) and primal.shape == () and primal.dtype == np.float64:
         return  # a Python float may stand for the cotangent of a float64 scalar
     if not hasattr(array, "dtype"):
-        yield Breach(leaf.path, f"the cotangent is a {type(array).__name__}, not an array")
+        yield Breach(leaf.path, f"the gradient is a {type(array).__name__}, not an array")
     elif array.shape != primal.shape:
         yield Breach(leaf.path, shape_cause(array.shape, primal.shape, batch))
     elif array.dtype != primal.dtype:
         kind = "integer dtype: " if array.dtype.kind in "iu" else ""
-        yield Breach(leaf.path, f"{kind}the cotangent is {array.dtype}, the argument {primal.dtype}")
+        yield Breach(leaf.path, f"{kind}the gradient is {array.dtype}, the argument {primal.dtype}")
 
 
 def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | None) -> str:
@@ -80,4 +80,4 @@ def shape_cause(found: tuple[int, ...], expected: tuple[int, ...], batch: int | 
         why = ": not summed back over the broadcast dimensions"
     else:
         why = ""
-    return f"the cotangent has shape {found}, the argument {expected}{why}"
+    return f"the gradient has shape {found}, the argument {expected}{why}"

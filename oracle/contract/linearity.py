@@ -51,16 +51,16 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
         if np.array_equal(a, a2) and largest(a) > 0:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
         elif largest(np.asarray(g0.array, np.float64)) > 0:
-            yield Breach(g.path, "not linear in its cotangent: bwd(0) is not 0")
+            yield Breach(g.path, "not linear in dy: bwd(0) is not 0")
         elif largest(a, b, ab, *sums) <= s.rounding.zero[i]:
             continue
         elif not s.rounding.explains(i, apart, allowed):
-            yield Breach(g.path, "not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
+            yield Breach(g.path, "not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
             for factor, leaves in far.items():
                 if _apart(np.asarray(leaves[i].array, np.float64) / factor, a) > allowed:
                     what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
-                    yield Breach(g.path, f"not linear in its cotangent: {what}")
+                    yield Breach(g.path, f"not linear in dy: {what}")
                     break
 
 

@@ -37,7 +37,7 @@ WRITES = "writes to"
 OPTION = f"the op {WRITES} its keyword argument"
 GLOBAL = "changes global state"
 SHARED = "shared buffer"
-IGNORED = "cotangent ignored"
+IGNORED = "dy ignored"
 ONCE = "bwd can be called only once"
 
 

@@ -108,7 +108,7 @@ def test_a_factor_is_noticed_and_told(reference: Any) -> None:
     pair = changed(pn.affine, with_w(lambda w: w * (1 + 1e-9)))
     row = rows_of(pair, MATRIX, ROWS, reference=reference)["argument 0.w"]
     assert row.verdict is Verdict.FAIL
-    assert row.diagnosis.startswith("constant factor: argument 0.w is 1 +1e-09 times the true gradient")
+    assert row.diagnosis.startswith("constant factor: argument 0.w is (1 + 1e-09) times the true gradient")
 
 
 @pytest.mark.parametrize("reference", [None, lambda params, x: x @ params["w"] + params["b"]])
@@ -231,7 +231,7 @@ def test_a_chain_passes_parameter_by_parameter(reference: Any, dtype: Any) -> No
 def test_a_stage_that_hands_back_a_wrong_cotangent_is_named(reference: Any) -> None:
     rows = rows_of(goal(t=of_tanh(lambda dx: dx * (1 + 1e-8))), PARAMS, ROWS, options={"loss": LABELS}, reference=reference)
     assert rows["the input of net.t"].verdict is Verdict.FAIL
-    assert rows["the input of net.t"].diagnosis.startswith("constant factor: the input of net.t is 1 +1e-08")
+    assert rows["the input of net.t"].diagnosis.startswith("constant factor: the input of net.t is (1 + 1e-08) times")
     for name in ("params.net.a.w", "params.net.b.b", "x"):
         assert rows[name].verdict is Verdict.FAIL
         assert "the stage net.t hands one back" in rows[name].diagnosis

@@ -128,7 +128,7 @@ def test_writing_to_an_argument() -> None:
     assert said(square(writes_forward), X.copy()) == ["x: the forward pass writes to its argument"]
     keeps = square(lambda x: (x * x, x), writes_backward)
     assert said(keeps, X.copy())[0] == "x: the backward pass writes to an argument of the forward pass"
-    assert said(square(None, writes_dy), X.copy()) == ["the backward pass writes to the caller's cotangent dy"]
+    assert said(square(None, writes_dy), X.copy()) == ["the backward pass writes to the caller's dy"]
 
 
 def test_writing_to_the_residuals() -> None:
@@ -216,7 +216,7 @@ def test_a_value_that_holds_an_argument_among_others() -> None:
 
 
 def test_a_view_of_dy() -> None:
-    shared = "x: the cotangent shares memory with the caller's dy: return a copy, or declare aliases"
+    shared = "x: the gradient shares memory with the caller's dy: return a copy, or declare aliases"
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy,)), X) == [shared]
     assert said((lambda x: (x.reshape(5, 1) + 0, None), lambda _, dy: (dy[:, 0],)), X) == [shared]
     assert said((lambda x: (x + 1, None), lambda _, dy: (dy + 0,)), X) == []
@@ -225,7 +225,7 @@ def test_a_view_of_dy() -> None:
 def test_a_view_of_an_argument_as_a_cotangent() -> None:
     """d(w . x) of one number: the cotangent of w is x times dy, and here without dy."""
     pair = (lambda w, x: (w @ x, (w, x)), lambda r, dy: (r[1], r[0] * dy))
-    assert "w: the cotangent shares memory with the argument x: return a copy, or declare aliases" in said(pair, X, X + 3)
+    assert "w: the gradient shares memory with the argument x: return a copy, or declare aliases" in said(pair, X, X + 3)
 
 
 def test_one_array_for_two_cotangents() -> None:
@@ -234,7 +234,7 @@ def test_one_array_for_two_cotangents() -> None:
         return dx, dx
 
     assert said((lambda a, b: (a + b, None), add_bwd), X, X + 3) == [
-        "b: the cotangent shares memory with the cotangent of a: return a copy, or declare aliases"
+        "b: the gradient shares memory with the gradient of a: return a copy, or declare aliases"
     ]
 
 
@@ -380,7 +380,7 @@ def test_a_pullback_that_is_not_linear(wrong: Callable[[Array, Array], Array], w
         with np.errstate(invalid="ignore", divide="ignore"):
             return (wrong(x, dy),)
 
-    assert said(square(None, nonlinear), X) == [f"x: not linear in its cotangent: {what}"]
+    assert said(square(None, nonlinear), X) == [f"x: not linear in dy: {what}"]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -397,12 +397,12 @@ def test_what_is_linear_only_for_ordinary_cotangents(wrong: Callable[[Array, Arr
     factor = f"{sign * 2.0 ** (sign * (60 if dtype is np.float64 else 20)):g}"
     found = said(square(None, lambda x, dy: (np.asarray(wrong(x, dy), dtype),)), X.astype(dtype))
     what = f"bwd({factor} dy) is not {factor} bwd(dy) (is dy clipped, or compared with a fixed number?)"
-    assert found == [f"x: not linear in its cotangent: {what}"]
+    assert found == [f"x: not linear in dy: {what}"]
 
 
 def test_cotangents_with_zeros_are_tried() -> None:
     """Of a random cotangent no entry is 0; behind a relu or a mask half of them are, and an output that nobody uses is."""
-    what = "x: not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)"
+    what = "x: not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)"
 
     def divided(x: Array, dy: Array) -> Any:
         with np.errstate(invalid="ignore"):
@@ -419,7 +419,7 @@ def test_each_array_of_a_value_is_pulled_back_alone() -> None:
     def both_bwd(_: Any, dy: Any) -> Any:
         return (dy[0] + 2 * dy[1] if dy[1].any() else 3 * dy[0],)
 
-    assert said((both_fwd, both_bwd), X) == ["x: not linear in its cotangent: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)"]
+    assert said((both_fwd, both_bwd), X) == ["x: not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)"]
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e300])
@@ -429,9 +429,7 @@ def test_huge_and_tiny_gradients_are_linear(size: float) -> None:
 
 @pytest.mark.parametrize("wrong", [lambda x, dy: 2 * x, lambda x, dy: 2 * x * np.sign(dy), lambda x, dy: np.ones_like(x)])
 def test_a_cotangent_that_is_ignored(wrong: Callable[[Array, Array], Array]) -> None:
-    assert said(square(None, lambda x, dy: (wrong(x, dy).copy(),)), X) == [
-        "x: cotangent ignored: bwd(2 dy) is bwd(dy), bit for bit"
-    ]
+    assert said(square(None, lambda x, dy: (wrong(x, dy).copy(),)), X) == ["x: dy ignored: bwd(2 dy) is bwd(dy), bit for bit"]
 
 
 def test_a_zero_gradient_ignores_nothing() -> None:
@@ -566,41 +564,41 @@ def test_none_is_no_gradient() -> None:
 
 
 def test_the_shape_of_a_cotangent() -> None:
-    assert form((X, X[:4])) == ["argument 1: the cotangent has shape (4,), the argument (5,)"]
-    assert form((X, np.float64(1.0))) == ["argument 1: the cotangent has shape (), the argument (5,)"]
+    assert form((X, X[:4])) == ["argument 1: the gradient has shape (4,), the argument (5,)"]
+    assert form((X, np.float64(1.0))) == ["argument 1: the gradient has shape (), the argument (5,)"]
 
 
 def test_the_dtype_of_a_cotangent() -> None:
-    assert form((X.astype(np.float32), X)) == ["argument 0: the cotangent is float32, the argument float64"]
-    assert form((X, np.arange(5))) == ["argument 1: integer dtype: the cotangent is int64, the argument float64"]
-    assert form((X, X + 0j)) == ["argument 1: the cotangent is complex128, the argument float64"]
+    assert form((X.astype(np.float32), X)) == ["argument 0: the gradient is float32, the argument float64"]
+    assert form((X, np.arange(5))) == ["argument 1: integer dtype: the gradient is int64, the argument float64"]
+    assert form((X, X + 0j)) == ["argument 1: the gradient is complex128, the argument float64"]
     wide = verify((lambda x: (x * 2, None), lambda _, dy: (2.0 * dy.astype(np.float64),)), X.astype(np.float32))
-    assert row(wide).diagnosis == "the cotangent is float64, the argument float32"
+    assert row(wide).diagnosis == "the gradient is float64, the argument float32"
 
 
 def test_what_is_no_array() -> None:
     assert verify((lambda x: (3.0 * x, None), lambda _, dy: (3.0 * float(dy),)), 2.0).passed  # a number for a number
-    assert form((1.0,), of=(X,)) == ["argument 0: the cotangent is a float, not an array"]
-    assert form((1,), of=(np.float64(2.0),)) == ["argument 0: the cotangent is a int, not an array"]
+    assert form((1.0,), of=(X,)) == ["argument 0: the gradient is a float, not an array"]
+    assert form((1,), of=(np.float64(2.0),)) == ["argument 0: the gradient is a int, not an array"]
 
 
 def test_the_structure_of_a_cotangent() -> None:
     carry = Carry(X, X)
     (found,) = form((Carry(X, (X,)),), of=(carry,))
-    assert found.startswith("argument 0: the cotangent has the structure ")
+    assert found.startswith("argument 0: the gradient has the structure ")
     (found,) = form(((X, X),), of=(carry,))
     assert "Carry" in found
     (found,) = form(({"w": X},), of=({"w": X, "b": X},))
-    assert found.startswith("argument 0: the cotangent has the structure ")
+    assert found.startswith("argument 0: the gradient has the structure ")
     (found,) = form(({"w": X, "b": None},), of=({"w": X, "b": X},))
-    assert found.startswith("argument 0: the cotangent has the structure ")
+    assert found.startswith("argument 0: the gradient has the structure ")
 
 
 def test_each_leaf_is_named() -> None:
     found = form(({"w": X[:2], "b": X.astype(np.float32)},), of=({"w": X, "b": X},))
     assert sorted(found) == [
-        "argument 0.b: the cotangent is float32, the argument float64",
-        "argument 0.w: the cotangent has shape (2,), the argument (5,)",
+        "argument 0.b: the gradient is float32, the argument float64",
+        "argument 0.w: the gradient has shape (2,), the argument (5,)",
     ]
 
 

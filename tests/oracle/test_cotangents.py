@@ -139,11 +139,11 @@ def halves(weights: tuple[float, ...]) -> Pair:
 @pytest.mark.parametrize(
     ("weights", "named"),
     [
-        ((1, 1, 0), "cotangent ignored: nothing flows back from the value['sums'][1]"),
-        ((0, 1, 1), "cotangent ignored: nothing flows back from the value['square']"),
+        ((1, 1, 0), "dy ignored: nothing flows back from the value['sums'][1]"),
+        ((0, 1, 1), "dy ignored: nothing flows back from the value['square']"),
         (
             (0, 0, 1),
-            "cotangent ignored: the gradient flows back only from the value['sums'][1], not from the other arrays of the value",
+            "dy ignored: the gradient flows back only from the value['sums'][1], not from the other arrays of the value",
         ),
     ],
 )

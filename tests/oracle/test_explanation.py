@@ -43,7 +43,7 @@ def assert_tells(result: Verification) -> None:
             continue
         x = explanation(one)
         assert x.reason == one.reason
-        assert Reason.named(x.reason).verdict is one.verdict or "cotangent ignored" in one.diagnosis
+        assert Reason.named(x.reason).verdict is one.verdict or "dy ignored" in one.diagnosis
         u, r, c, t = (x.terms.get(name, 0.0) for name in ("u", "r", "c", "t"))
         sums = {"gradient and differences": u + r + c + t, "gradient and reference": x.terms.get("R", 0.0) + c + t}
         sums["differences and reference"] = u + sums["gradient and reference"]

@@ -172,7 +172,7 @@ def test_constants_have_names(number: float, name: str) -> None:
 def test_a_factor_that_is_a_known_constant_is_named(witness: str, factor: float, named: str) -> None:
     diagnosis = cause(lambda dx: factor * dx, MATRIX, witness)
     assert diagnosis.startswith("constant factor: ")
-    assert diagnosis.partition("(R2 = 1.000000)")[2] == named
+    assert diagnosis.partition("everywhere")[2] == named
 
 
 @alone_and_with_jax
@@ -285,7 +285,7 @@ def test_numbers_of_a_scalar_are_printed_for_a_cotangent_of_one(witness: str) ->
     numbers = named.partition(" is wrong: x[2] is ")[2].split()
     assert (float(numbers[0]), float(numbers[3])) == pytest.approx((4.5, 4.0), rel=1e-12)
     assert " for dy = 1, 1.125 times the true one" in named
-    assert "is the true gradient plus +1.5 * 1 * dy" in of(lambda dx: dx + 1.5)
+    assert "is the true gradient plus 1.5 * dy" in of(lambda dx: dx + 1.5)
     clipped = of(lambda dx: np.clip(dx, -1.2, 3.5))
     assert clipped.startswith("clipped: ")
     assert " (for dy = " in clipped

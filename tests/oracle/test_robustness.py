@@ -147,8 +147,8 @@ WHAT = {
     "sets_variables": "changes global state: os.environ",
     "recurses_deeper": "changes global state: the recursion limit",
     "gives_nan": "",
-    "gives_another_tree": "the cotangent has the structure",
-    "gives_its_argument": "the cotangent shares memory with the argument x",
+    "gives_another_tree": "the gradient has the structure",
+    "gives_its_argument": "the gradient shares memory with the argument x",
     "writes_to_its_argument": "the forward pass writes to its argument",
 }
 

@@ -55,15 +55,15 @@ def norm_by_jax(gamma: Any, x: Any) -> Any:
     [
         (
             lambda g, h, s, dy: (g * dy - h * mean(g * dy * h)) / s,
-            "term missing: x is the true gradient plus a constant along axis 1",
+            "term missing: x lacks a constant along axis 1",
         ),
         (
             lambda g, h, s, dy: g * dy / s,
-            "term missing: x is the true gradient plus a constant and a multiple of x along axis 1 (the paths through a mean",
+            "term missing: x lacks a constant and a multiple of x along axis 1 (the paths through a mean",
         ),
         (
             lambda g, h, s, dy: (g * dy - mean(g * dy)) / s,
-            "term missing: x is the true gradient plus a constant and a multiple of x along axis 1 (the paths through a mean",
+            "term missing: x lacks a constant and a multiple of x along axis 1 (the paths through a mean",
         ),
         (
             lambda g, h, s, dy: (dy - mean(dy) - h * mean(dy * h)) / s,
@@ -93,7 +93,7 @@ def test_a_gradient_of_a_scale_without_its_factor_is_named(witness: str) -> None
 
     reference = None if witness == "alone" else lambda gamma, x: gamma * jnp.tanh(x)
     diagnosis = cause((scale_fwd, scale_bwd), GAMMA, X, reference=reference, parameter="gamma")
-    assert diagnosis == "term missing: gamma is only 1 * dy summed over axis 0, so another term or a factor is missing"
+    assert diagnosis == "term missing: gamma is only dy summed over axis 0, so another term or a factor is missing"
 
 
 # ------------------------------------------------------------------------------------------------- terms
@@ -103,17 +103,16 @@ def test_a_gradient_of_a_scale_without_its_factor_is_named(witness: str) -> None
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (lambda x, dy: 3 * x**2 * dy + 0.1 * x * dy, "plus +0.1 * x * dy"),
-        (lambda x, dy: 3 * x**2 * dy - dy, "plus -1 * dy"),
-        (lambda x, dy: 3 * x**2 * dy + 0.5 * x**3 * dy, "plus +0.5 * the value * dy"),
-        (lambda x, dy: (3 * x**2 + 2 * x - 1) * dy, "plus +2 * x * dy -1 * dy"),
+        (lambda x, dy: 3 * x**2 * dy + 0.1 * x * dy, "plus 0.1 * x * dy"),
+        (lambda x, dy: 3 * x**2 * dy - dy, "minus dy"),
+        (lambda x, dy: 3 * x**2 * dy + 0.5 * x**3 * dy, "plus 0.5 * the value * dy"),
+        (lambda x, dy: (3 * x**2 + 2 * x - 1) * dy, "minus dy + 2 * x * dy"),
     ],
 )
 def test_a_wrong_product_is_named(witness: str, wrong: Callable[[Array, Array], Array], named: str) -> None:
     op = (lambda x: (x**3, x.copy()), lambda x, dy: (wrong(x, dy),))
     diagnosis = cause(op, signed(3, 4), reference=None if witness == "alone" else lambda x: x**3)
-    assert diagnosis.split(": ")[0] in ("term missing", "a term too many")
-    assert sorted(diagnosis.split("plus ")[1].split(" ")) == sorted(named.split("plus ")[1].split(" "))
+    assert diagnosis == f"a term too many: x is the true gradient {named}"
 
 
 @alone_and_with_jax
@@ -135,7 +134,7 @@ def test_a_missing_or_doubled_penalty_is_named(witness: str, factor: float, kind
 def test_one_half_of_the_product_rule_is_named(witness: str) -> None:
     op = elementwise(lambda x: x * np.tanh(x), np.tanh)
     diagnosis = cause(op, X, reference=None if witness == "alone" else lambda x: x * jnp.tanh(x))
-    assert diagnosis == "term missing: x is only 1 * the value / x * dy, so another term or a factor is missing"
+    assert diagnosis == "term missing: x is only the value / x * dy, so another term or a factor is missing"
 
 
 @alone_and_with_jax
@@ -211,9 +210,9 @@ def test_a_float32_gradient_of_float32_arguments_is_right() -> None:
 @pytest.mark.parametrize(
     ("slope", "wrong", "named"),
     [
-        (lambda y: 1 - y**2, lambda y: -(y**2), "term missing: x is the true gradient plus -1 * dy"),
-        (lambda y: 1 - y**2, lambda y: 1 + 0 * y, "term missing: x is the true gradient plus +1 * the value**2 * dy"),
-        (lambda y: 2 * y, lambda y: 2 * y - y**2, "a term too many: x is the true gradient plus -1 * the value**2 * dy"),
+        (lambda y: 1 - y**2, lambda y: -(y**2), "term missing: x lacks dy"),
+        (lambda y: 1 - y**2, lambda y: 1 + 0 * y, "term missing: x lacks -the value**2 * dy"),
+        (lambda y: 2 * y, lambda y: 2 * y - y**2, "a term too many: x is the true gradient minus the value**2 * dy"),
     ],
     ids=["only the square", "only the one", "one more"],
 )

@@ -81,7 +81,7 @@ CAUSES: dict[str, tuple[Any, str, str]] = {
     "one entry": (lambda dp, dx: (dp, dx * ONE_ENTRY), "x", "a single entry is wrong: x[1, 3]"),
     "shape": (lambda dp, dx: ({**dp, "w": dp["w"].T.copy()}, dx), "params.w", "transposed"),
     "structure": (lambda dp, dx: ({"w": dp["w"]}, dx), "params", "the structure"),
-    "dtype": (lambda dp, dx: (dp, dx.astype(np.float32)), "x", "the cotangent is float32, the argument float64"),
+    "dtype": (lambda dp, dx: (dp, dx.astype(np.float32)), "x", "the gradient is float32, the argument float64"),
     "NaN": (lambda dp, dx: (dp, np.where(dx == dx.max(), np.nan, dx)), "x", "NaN in 1 of 20 entries"),
 }  # fmt: skip
 

@@ -178,7 +178,7 @@ BUGS = (
         reference=ctc,
         arguments=(normal(2, 4, 3),),
         options={"labels": np.array([[1, 2], [2, 2]])},
-        causes={"logits": "cotangent ignored: "},
+        causes={"logits": "dy ignored: "},
     ),
     Bug(
         "huber_loss ignores its upstream",
@@ -189,7 +189,7 @@ BUGS = (
         reference=huber,
         arguments=(normal(3, 4), normal(3, 4, seed=1)),
         options={"delta": 0.8},
-        causes={"prediction": "cotangent ignored: ", "target": "cotangent ignored: "},
+        causes={"prediction": "dy ignored: ", "target": "dy ignored: "},
     ),
     Bug(
         "softmax with loss is always last",
@@ -200,7 +200,7 @@ BUGS = (
         reference=softmax_with_loss,
         arguments=(normal(3, 4),),
         options={"targets": np.eye(4)[[1, 3, 0]]},
-        causes={"x": "cotangent ignored: "},
+        causes={"x": "dy ignored: "},
     ),
     Bug(
         "mean divided twice",

@@ -142,7 +142,7 @@ BUGS = (
         right=(softmax_fwd, softmax_bwd),
         reference=jax.nn.softmax,
         arguments=(signed(3, 4),),
-        causes={"": "the backward pass writes to the caller's cotangent dy"},
+        causes={"": "the backward pass writes to the caller's dy"},
     ),
     Bug(
         "relu over its upstream",
@@ -152,7 +152,7 @@ BUGS = (
         right=(relu_fwd, relu_bwd),
         reference=jax.nn.relu,
         arguments=(signed(3, 4),),
-        causes={"": "the backward pass writes to the caller's cotangent dy"},
+        causes={"": "the backward pass writes to the caller's dy"},
     ),
     Bug(
         "gate over its arguments",
@@ -176,8 +176,8 @@ BUGS = (
         reference=jnp.add,
         arguments=(signed(3), signed(3, seed=1)),
         causes={
-            "a": "the cotangent shares memory with the caller's dy",
-            "b": "the cotangent shares memory with the caller's dy",
+            "a": "the gradient shares memory with the caller's dy",
+            "b": "the gradient shares memory with the caller's dy",
         },
     ),
     Bug(

@@ -125,7 +125,7 @@ BUGS = (
         right=(cell_fwd, cell_bwd),
         reference=cell,
         arguments=(signed(2, 3, 2), signed(2, 3, 2, seed=1)),
-        causes={"f": "cotangent ignored: ", "u": "cotangent ignored: "},
+        causes={"f": "dy ignored: ", "u": "dy ignored: "},
     ),
     Bug(
         "attention without its scale",

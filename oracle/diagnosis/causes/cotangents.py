@@ -40,7 +40,7 @@ def ignored_cotangent(v: View) -> Iterator[str]:
         if v.sample is not None:
             ones = v.sample.jacobian.sum(axis=1)
             as_sum = explains(ones, v.ours[v.sample.where], v.truth[v.sample.where], v.e.parameter.dtype)
-        yield "cotangent ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
+        yield "dy ignored: bwd(2 dy) is bwd(dy)" + ("; this is the gradient of the sum of the outputs" if as_sum else "")
 
 
 def own(v: View) -> Iterator[str]:
@@ -81,10 +81,10 @@ def of_some_arrays(v: View) -> Iterator[str]:
     names = [accessor.codify("the value") for accessor, _ in arrays]
     for name, part in zip(names, parts, strict=True):
         if matches_sample(v, parts.sum(axis=0) - part):
-            yield f"cotangent ignored: nothing flows back from {name}"
+            yield f"dy ignored: nothing flows back from {name}"
     for name, part in zip(names, parts, strict=True):
         if matches_sample(v, part):
-            yield f"cotangent ignored: the gradient flows back only from {name}, not from the other arrays of the value"
+            yield f"dy ignored: the gradient flows back only from {name}, not from the other arrays of the value"
 
 
 def contributions(sample: Sample) -> Array:

@@ -59,7 +59,7 @@ def factor(v: View) -> Iterator[str]:
     named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
     named = named or constant_in(v, fit.scale)
     everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries that were tested (of {v.e.analytic.size})"
-    yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere} (R2 = {fit.r2:.6f})" + (
+    yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere}" + (
         f": {named}" if named else ""
     )
 
@@ -77,8 +77,8 @@ def constant_in(v: View, scale: float, where: Array | None = None) -> str:
 
 
 def number(scale: float) -> str:
-    """A factor with six digits, or `1 -3.2e-09` if it is nearly 1."""
-    return f"{scale:.6g}" if abs(scale - 1) > 1e-5 else f"1 {scale - 1:+.3g}"
+    """A factor with six digits, or `(1 - 3.2e-09)` if it is nearly 1."""
+    return f"{scale:.6g}" if abs(scale - 1) > 1e-5 else f"(1 {'-' if scale < 1 else '+'} {abs(scale - 1):.3g})"
 
 
 def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, numbers: dict[str, float] | None = None) -> str:

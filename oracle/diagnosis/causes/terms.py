@@ -68,9 +68,14 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
         basis = np.stack([terms[k] for k in names], axis=1)
         solved, rank = _solve(basis, v.error)
         if rank == count and matches(v, v.truth + basis @ solved):
-            formula = " ".join(f"{c / v.context.unit:+.6g} * {k}{_times_dy(v)}" for c, k in zip(solved, names, strict=True))
+            parts = [(float(c) / v.context.unit, _with_dy(v, k)) for c, k in zip(solved, names, strict=True)]
             simple = [t[None] for t in terms.values()]
-            yield _words(v, basis @ solved, formula, simple, range(len(v.shape)), single=count == 1)
+            if _is_too_many(v, basis @ solved, simple, range(len(v.shape)), single=count == 1):
+                (first, _), *_ = parts
+                by = "plus" if first > 0 else "minus"
+                yield f"a term too many: {v.name} is the true gradient {by} {_signed_sum(parts).removeprefix('-')}"
+            else:
+                yield f"term missing: {v.name} lacks {_signed_sum([(-c, k) for c, k in parts])}"
 
 
 def only_one_term(v: View) -> Iterator[str]:
@@ -87,13 +92,22 @@ def only_one_term(v: View) -> Iterator[str]:
             fit = fit_scale(v.ours, summed)
             if fit is not None and matches(v, fit.scale * summed):
                 over = f" summed over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}" if axes else ""
-                what = f"{fit.scale / v.context.unit:.6g} * {name}{_times_dy(v)}"
+                what = _signed_sum([(fit.scale / v.context.unit, _with_dy(v, name))])
                 yield f"term missing: {v.name} is only {what}{over}, so another term or a factor is missing"
 
 
-def _times_dy(v: View) -> str:
-    """The factor behind a number that was divided by the cotangent of a scalar."""
-    return "" if v.context.unit == 1.0 else " * dy"
+def _signed_sum(parts: Sequence[tuple[float, str]]) -> str:
+    """`0.5 * x * dy - dy` of the coefficients and the names of the terms."""
+    words = ""
+    for c, name in parts:
+        sign = ("-" if c < 0 else "") if not words else " - " if c < 0 else " + "
+        words += sign + (name if abs(abs(c) - 1) <= SAME and name != "1" else f"{abs(c):.6g} * {name}".removesuffix(" * 1"))
+    return words
+
+
+def _with_dy(v: View, name: str) -> str:
+    """The name of a term whose coefficient was divided by the cotangent of a scalar."""
+    return name if v.context.unit == 1.0 else f"{name} * dy".removeprefix("1 * ")
 
 
 def _summed(shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -150,7 +164,10 @@ def term_along_axes(v: View) -> Iterator[str]:
                     where = f"{'axis' if count == 1 else 'axes'} {', '.join(map(str, axes))}"
                     paths = PATHS[len(names)] if names[0] == "1" else ""
                     simple = [_rows(t, axes) for t in known.values()]
-                    yield _words(v, fitted, f"{what} along {where}{paths}", simple, axes)
+                    too_many = _is_too_many(v, fitted, simple, axes)
+                    how = "a term too many" if too_many else "term missing"
+                    verb = "is the true gradient plus" if too_many else "lacks"
+                    yield f"{how}: {v.name} {verb} {what} along {where}{paths}"
                     return
 
 
@@ -179,8 +196,8 @@ def _solve(basis: Array, error: Array) -> tuple[Array, int]:
     return np.asarray(solved / scale), int(rank)
 
 
-def _words(v: View, fitted: Array, what: str, simple: Sequence[Array], axes: Sequence[int], *, single: bool = False) -> str:
-    """A sentence that calls the fitted term missing or too many.
+def _is_too_many(v: View, fitted: Array, simple: Sequence[Array], axes: Sequence[int], *, single: bool = False) -> bool:
+    """Whether the fitted term, which is the error, is too many; otherwise it is missing.
 
     If the true gradient is one of the simple terms, the fitted term is too many; if our gradient is one, it is missing. If
     neither is, a single term is too many if our gradient is longer than the true one, and the true gradient is not orthogonal
@@ -189,8 +206,7 @@ def _words(v: View, fitted: Array, what: str, simple: Sequence[Array], axes: Seq
     ours, truth = (any(_is_multiple(_rows(t, axes), one) for one in simple) for t in tensors(v))
     grows = np.linalg.norm(v.ours) > np.linalg.norm(v.truth)
     orthogonal = abs(v.truth @ fitted) < ORTHOGONAL * abs(v.ours @ fitted)
-    too_many = truth if ours != truth else single and grows and not orthogonal
-    return f"{'a term too many' if too_many else 'term missing'}: {v.name} is the true gradient plus {what}"
+    return bool(truth if ours != truth else single and grows and not orthogonal)
 
 
 def _is_multiple(rows: Array, of: Array) -> bool:
