@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from tabulate import tabulate
 
 from oracle.report.markdown import escape
+from oracle.text import count
 
 __all__ = ["WIDTH", "Claim", "Picture", "Quote", "Section", "Table", "below", "page", "pictures", "text"]
 
 WIDTH = 80
+UNDECIDED = "not decided at this size"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Claim:
     @property
     def status(self) -> str:
         if self.holds is None:
-            return "not asserted at this size"
+            return UNDECIDED
         if self.holds:
             return "holds"
         return f"does not hold here, because {self.because}" if self.because else "FALSE"
@@ -114,11 +116,8 @@ def pictures(sections: Sequence[Section]) -> dict[str, str]:
 
 
 def _claim_text(claim: Claim) -> str:
-    first = "holds  " if claim.holds else "FALSE  " if claim.status == "FALSE" else "-      "
-    lines = [_filled(claim.words, first)]
-    lines += [_filled(words, "       ") for words in _details(claim)]
-    if first.startswith("-"):
-        lines.append(_filled(claim.status, "       "))
+    lines = [_filled(f"Claim: {claim.words}", "", "  ")]
+    lines += [_filled(words, "  ") for words in (*_details(claim), f"result: {claim.status}")]
     return "\n".join(lines)
 
 
@@ -128,7 +127,7 @@ def _claim_page(claim: Claim) -> str:
 
 
 def _details(claim: Claim) -> list[str]:
-    named = (("published", claim.published), ("measured", claim.measured))
+    named = (("the notes say", claim.published), ("measured here", claim.measured))
     return [f"{name}: {words}" for name, words in named if words]
 
 
@@ -157,13 +156,15 @@ def _page(part: str | Table | Quote | Picture, folder: str) -> str:
 
 def _totals(sections: Sequence[Section]) -> str:
     claims = [claim for section in sections for claim in section.claims]
-    false = sum(not claim.passed for claim in claims)
-    small = sum(claim.holds is None for claim in claims)
-    refuted = sum(claim.passed and claim.holds is not None and not claim.holds for claim in claims)
-    rest = [f"{false} do not hold"] if false else []
-    rest += (
-        [f"{refuted} published {'claim does' if refuted == 1 else 'claims do'} not hold here, for a reason"] if refuted else []
+    results = (
+        (sum(bool(claim.holds) for claim in claims), "holds", "hold"),
+        (
+            sum(claim.passed and claim.holds is not None and not claim.holds for claim in claims),
+            "does not hold here, for a reason that is given",
+            "do not hold here, for reasons that are given",
+        ),
+        (sum(claim.holds is None for claim in claims), UNDECIDED, UNDECIDED),
+        (sum(not claim.passed for claim in claims), "is FALSE", "are FALSE"),
     )
-    rest += [f"{small} {'is' if small == 1 else 'are'} not asserted at this size"] if small else []
-    words = "; ".join(rest if false else [f"all {'others ' if rest else ''}hold", *rest])
-    return f"{len(claims)} claims about the published notes: {words}"
+    words = "; ".join(f"{n} {one if n == 1 else many}" for n, one, many in results if n)
+    return f"{count(len(claims), 'claim')} of the published notes checked: {words or 'none holds'}"

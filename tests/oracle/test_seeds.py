@@ -81,7 +81,7 @@ def small(**options: Any) -> Point:
 
 def test_everything_holds(found: seeds.Found) -> None:
     assert "FALSE" not in found.text
-    assert "claims about the published notes: all hold" in found.text
+    assert "claims of the published notes checked: " in found.text
     assert found.passed
 
 
@@ -166,7 +166,8 @@ def test_a_wrong_pullback_fails() -> None:
     wrong = replayed()
     assert not wrong.passed
     assert "do not hold" in wrong.text
-    assert "FALSE  raw pixels 0..255, a relu after the logits" in wrong.text
+    assert "Claim: raw pixels 0..255, a relu after the logits" in wrong.text
+    assert "result: FALSE" in wrong.text
     assert "FAIL W1" in wrong.text
     assert "**false**" in wrong.page
 
@@ -189,8 +190,8 @@ def test_one_false_claim_is_enough() -> None:
     good, bad = (Section("A title", ("Prose.",), (Claim("this", True), Claim("that", holds))) for holds in (True, False))
     assert good.passed
     assert not bad.passed
-    assert "FALSE  that" in section.text([good, bad])
-    assert "4 claims about the published notes: 1 do not hold" in section.text([good, bad])
+    assert "Claim: that\n  result: FALSE" in section.text([good, bad])
+    assert "4 claims of the published notes checked: 3 hold; 1 is FALSE" in section.text([good, bad])
     assert "- **false**: that" in section.page([bad])
 
 

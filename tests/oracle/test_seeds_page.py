@@ -28,20 +28,21 @@ def test_what_is_not_asserted_passes_and_is_counted() -> None:
     assert section.passed
     assert max(map(len, text([section]).splitlines())) <= 80
     said = " ".join(text([section]).split())
-    assert "not asserted at this size" in said
+    assert "Claim: that result: not decided at this size" in said
     assert "does not hold here, because the other is true" in said
     assert "FALSE" not in said
     assert (
-        "3 claims about the published notes: all others hold; 1 published claim does not hold here, for a reason; 1 is not"
+        "3 claims of the published notes checked: 1 holds; 1 does not hold here, for a reason that is given; 1 not decided at"
         in said
     )
-    assert "- not asserted at this size: that" in page([section])
+    assert "- not decided at this size: that" in page([section])
 
 
 def test_published_and_measured_stand_below_the_claim() -> None:
     section = Section("A title", (), (Claim("it learns", False, published="0.9", measured="0.1"),))
-    assert text([section]).splitlines()[3:6] == ["FALSE  it learns", "       published: 0.9", "       measured: 0.1"]
-    assert "- **false**: it learns; published: 0.9; measured: 0.1" in page([section])
+    lines = ["Claim: it learns", "  the notes say: 0.9", "  measured here: 0.1", "  result: FALSE"]
+    assert text([section]).splitlines()[3:7] == lines
+    assert "- **false**: it learns; the notes say: 0.9; measured here: 0.1" in page([section])
 
 
 # ------------------------------------------------------------------------------------------------- which experiments
@@ -133,4 +134,4 @@ def test_a_false_claim_is_an_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(seeds.EXPERIMENTS, "valley", false)
     code, out, _ = run("seeds", "valley", "--jobs", "1")
     assert code == 1
-    assert "FALSE  it is so" in out
+    assert "Claim: it is so\n  result: FALSE" in out
