@@ -6,8 +6,9 @@ import argparse
 import inspect
 import re
 import shutil
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from oracle.running.selection import Exit, at_size, catalogued, foreign
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count
-from oracle.trajectory.spec import TrainingSpec
+from oracle.trajectory.spec import ScheduleSpec, TrainingSpec
+from purenet import Op, optimizers, schedules
 
 __all__ = ["list_catalogue", "show_op"]
 
@@ -85,21 +87,44 @@ def show_op(options: argparse.Namespace) -> Exit:
 
 
 def _shown(record: Any, width: int) -> str:
-    parts = []
+    parts = [record.name]
+    maker = _maker(record)
     if isinstance(record, Spec):
-        parts = [_signature(record, width), _fitted(inspect.getdoc(inspect.unwrap(record.forward)) or "", width)]
+        op = record.op if isinstance(record.op, Op) else inspect.unwrap(record.forward)
+        parts = [_signature(record.name, record.op if callable(record.op) else record.forward, width), _docstring(op, width)]
+        if op.__module__.startswith("purenet.models."):
+            parts.append(_docstring(sys.modules[op.__module__], width).split("\n\n")[0])  # the net itself, in a sentence
+    elif isinstance(record, TrainingSpec):
+        parts.append(textwrap.fill(f"{count(record.steps, 'step')} of training: {record.case}", width))
+    elif maker is not None:
+        parts = [_signature(maker.__name__, maker, width), _docstring(maker, width)]
     return "\n\n".join(part for part in [*parts, _places(record, width)] if part)
 
 
-def _signature(spec: Spec, width: int) -> str:
+def _maker(record: Any) -> Callable[..., Any] | None:
+    """The function of purenet that makes this optimizer, schedule or chain of stages; None if it is not found."""
+    if isinstance(record, Spec):
+        op = record.op
+        if not hasattr(op, "stages"):
+            return None
+        functions = inspect.getmembers(sys.modules.get(op.__module__), inspect.isfunction)
+        return next((made for _, made in functions if made.__doc__ and made.__doc__ == op.__doc__), None)
+    made = getattr(schedules if isinstance(record, ScheduleSpec) else optimizers, re.split(r"\W", record.name)[0], None)
+    return made if inspect.isfunction(made) else None
+
+
+def _docstring(of: Any, width: int) -> str:
+    return _fitted(inspect.cleandoc(of.__doc__ or ""), width)
+
+
+def _signature(name: str, function: Callable[..., Any], width: int) -> str:
     """`conv2d(x, w, b, *, stride=1)`, without annotations, which `help` shows."""
-    function = spec.op if callable(spec.op) else spec.forward
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return spec.name
+        return name
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    text = f"{spec.name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
+    text = f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
     return textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
@@ -125,11 +150,21 @@ def _broken(lines: Sequence[str], width: int) -> list[str]:
 
 
 def _places(record: Any, width: int) -> str:
-    """A table of labels and places. Both columns are broken between words to fit, but a path stays whole."""
+    """A table of labels and places. Both columns are broken between words to fit, but a path stays whole.
+
+    If a path leaves no room for labels, each place stands below its label.
+    """
     rows = _written(record)
     labels, places = (max(map(len, column)) for column in zip(*rows, strict=True))
     left = min(labels, max(width - places - 2, NARROWEST))
     right = max(width - left - 2, NARROWEST)
+    if left + 2 + max(len(word) for _, place in rows for word in place.split()) > width:
+        whole = {"break_long_words": False, "break_on_hyphens": False}
+        return "\n".join(
+            f"{textwrap.fill(label, width)}\n"
+            f"{textwrap.fill(place, width, initial_indent='  ', subsequent_indent='  ', **whole)}"  # type: ignore[arg-type]
+            for label, place in rows
+        )
     broken = [
         [
             textwrap.fill(text, room, break_long_words=False, break_on_hyphens=False)
@@ -148,11 +183,15 @@ def _written(record: Any) -> list[tuple[str, str]]:
             ("parameters and batches", _place(record.draw)),
             ("reference", f"{_place(record.value_and_gradient)}  {record.source}"),
         ]
+    maker = _maker(record)
+    made = [] if maker is None else [("made by", _place(maker))]
     if not isinstance(record, Spec):
-        return [("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
+        return [*made, ("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
+    backward = "those of the stages, the last one first" if hasattr(record.op, "stages") else _place(record.backward)
     return [
+        *made,
         ("forward pass", _place(record.forward)),
-        ("backward pass", _place(record.backward)),
+        ("backward pass", backward),
         ("reference", f"{_place(record.reference)}  {record.source}" if record.reference else "-"),
         *((f"case {c.name!r}", f"{_place(c.arguments)}  {_notes(c)}".rstrip()) for c in record.cases),
         *((f"error {e.name!r}", f"{_place(e.arguments)}  {e.exception.__name__}") for e in record.errors),

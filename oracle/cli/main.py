@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=list_catalogue)
 
     show = commands.add_parser("show", help="signature and docstring of an op; where its code, reference and cases are")
-    show.add_argument("op", metavar="OP", help="an op of the catalogue, or package.module:op")
+    show.add_argument("op", metavar="NAME", help="op or optimizer of the catalogue, or package.module:op")
     show.set_defaults(run=show_op)
 
     random = commands.add_parser("fuzz", help="check random uses of ops; find the smallest use that fails")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,20 +18,31 @@ from oracle.report.markdown import escape
 __all__ = ["as_dict", "page", "text"]
 
 HEADERS = ("family", "functions", "mutants", "killed", "by FAIL", "timed out", "equivalent", "survived", "smallest error")
+NARROW = ("family", "mu-\ntants", "killed", "by\nFAIL", "timed\nout", "equiv-\nalent", "sur-\nvived", "least\nerror")
+"""The same without the functions, on two lines, so that the table fits into a terminal of 80 columns."""
+WIDEST = 100  # columns of text, which is hard to read in longer lines
 
-LEGEND = """\
-*functions*: pullbacks, and what they call. *killed*: `verify` did not let the mutant pass at some case of an op that runs
-it; *by FAIL*, with that verdict: the others raised, or their gradient could not be judged. *equivalent*: no test can tell it
-from the right code, for the reason given below. *smallest error*: the largest, over all parameters, of the smallest relative
-errors of a single entry that are noticed; the entry is the smallest of those from a tenth of the largest on."""
+FUNCTIONS = "*functions*: the backward passes, and what they call. "
+LEGEND = f"""\
+A *mutant* is a backward pass with one planted mistake. {FUNCTIONS}*killed*: `verify`
+noticed the mistake at some case of an op that runs it; *by FAIL*: with that verdict, while the others raised an exception, or
+their gradient could not be judged. *timed out*: the mutant did not end. *equivalent*: no test can tell it from the right code,
+for the reason given below. *survived*: `verify` let it pass. *smallest error*: a relative error of this size in a single entry
+is noticed, whatever the argument. (The entry is the smallest of those that are at least a tenth of the largest.)"""
 
 
 def text(measured: Measured) -> str:
-    """The report for a terminal: survivors, lost ops and false alarms, then the table and a line of totals."""
+    """The report for a terminal: survivors, lost ops and false alarms, then the table, its words, and a line of totals."""
+    width = min(shutil.get_terminal_size().columns, WIDEST)
     parts = [_survivor(fate) for fate in _of(measured, Outcome.SURVIVED)]
     parts += [f"LOST  {what}" for what in measured.lost]
     parts += [f"FALSE ALARM  {what}" for what in measured.alarms.false]
-    parts += [tabulate(_summary(measured), HEADERS), totals(measured)]
+    changes = ((FUNCTIONS, ""), ("smallest error", "least error"), ("the reason given below", "the reason in power.md"))
+    legend = LEGEND
+    for word, instead in (*changes, ("*", ""), ("`", "")):
+        legend = legend.replace(word, instead)
+    rows = [(family, *counts) for family, _, *counts in _summary(measured)]
+    parts += [tabulate(rows, NARROW), textwrap.fill(legend, width), totals(measured)]
     return "\n\n".join(parts)
 
 
@@ -50,7 +63,7 @@ def _of(measured: Measured, outcome: Outcome) -> list[Fate]:
 
 
 def _survivor(fate: Fate) -> str:
-    moved = "moves no gradient" if fate.moved == 0 else f"moves a gradient by {fate.moved:.1e} of its largest entry"
+    moved = "changes no gradient" if fate.moved == 0 else f"changes a gradient by {fate.moved:.1e} of its largest entry"
     return f"SURVIVED  {fate.mutant.function} ({fate.mutant.edit.kind}; by {fate.op}: {moved})\n{fate.mutant.diff}"
 
 

@@ -100,6 +100,55 @@ def test_an_op_is_shown_with_signature_and_docstring_in_the_width_of_the_termina
     assert max(map(len, out.splitlines())) <= width
 
 
+@pytest.mark.parametrize(
+    ("name", "signature", "says", "maker"),
+    [
+        ("adam", "adam(learning_rate, b1=0.9,", "Adam: the average gradient over the root", "purenet/optimizers/moments.py"),
+        ("adagrad, eps outside", "adagrad(learning_rate,", "AdaGrad: the gradient over", "purenet/optimizers/adaptive.py"),
+        ("cosine_decay_schedule", "cosine_decay_schedule(init_value,", "half a period of a", "purenet/schedules/cosine.py"),
+        ("lenet", "lenet_goal(params, x)", "LeNet-5: two convolutions with average pools", "purenet/models/lenet.py"),
+    ],
+)
+def test_optimizers_schedules_and_nets_are_shown_by_the_function_that_makes_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, signature: str, says: str, maker: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("show", name)
+    assert code == Exit.PASS
+    assert out.startswith(signature)
+    assert says in " ".join(out.split())
+    place = re.search(rf"^made by +{re.escape(maker)}:(\d+)$", out, re.MULTILINE)
+    assert place is not None, out
+    line = (ROOT / maker).read_text().splitlines()[int(place[1]) - 1]
+    assert line.startswith("def "), line
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_long_path_stands_whole_below_its_label(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / ("a_long_name_" * 4)
+    folder.mkdir()
+    source = """
+def own(x):
+    return x, None
+
+def own_bwd(_, dy):
+    return (dy,)
+
+import oracle
+spec = oracle.Spec((own, own_bwd), cases=(oracle.Case("one", (1.0,)),))
+"""
+    (folder / "own_module.py").write_text(source)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("show", "own_module:spec")
+    assert code == Exit.PASS
+    lines = out.splitlines()
+    assert lines[lines.index("forward pass") + 1] == f"  {folder / 'own_module.py'}:2"
+    assert lines[lines.index("backward pass") + 1] == f"  {folder / 'own_module.py'}:5"
+
+
 def test_the_places_of_an_op_of_another_module(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     code, out, _ = run("show", "oracle.examples.own_op:mean_squared_error")

@@ -221,11 +221,17 @@ def test_every_mistake_in_a_pullback_with_good_cases_is_noticed(run: Run, module
     assert killed["said"].startswith("dy ignored")
 
 
-def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(run: Run, module: Module, tmp_path: Path) -> None:
+def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(
+    run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     module("blind_cube", CUBE.replace("1.5, -2.5, 3.0", "1.0"))
     code, out, _ = run("power", "blind_cube:cube", "--jobs", 1)
     assert code == 1
     assert "SURVIVED  blind_cube:cube_bwd (constant" in out
+    assert "A mutant is a backward pass with one planted mistake. killed: verify noticed" in " ".join(out.split())
+    table = out[out.index("\nfamily") :]
+    assert max(map(len, table.splitlines())) <= 80
     assert "-    return (3 * x**2 * dy,)\n+    return (3 * x**3 * dy,)" in out
     assert "+    return (3 * x**3 * dy,)" in (tmp_path / "reports" / "power.md").read_text()
 
