@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import oracle
+from oracle.cli.main import main
 from oracle.judging.reasons import Reason
 from oracle.pytest_plugin import VerifyGradient
 
@@ -95,3 +97,28 @@ def test_the_glossary_has_every_reason_with_its_verdict() -> None:
     page = (ROOT / "docs" / "verdicts.md").read_text()
     for reason in Reason:
         assert f"| {reason.value} | {reason.verdict} | {reason.__doc__} |\n" in page
+
+
+def _help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with suppress(SystemExit):
+        main([*command.split(), "--help"])
+    return capsys.readouterr().out
+
+
+def test_the_page_of_commands_has_every_option_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """And no other, each with the commands that take it."""
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    told = {
+        re.findall(r"--[a-z-]+", option)[-1]: (set(of.split(", ")), meaning)
+        for option, of, meaning in re.findall(r"^\| ([^|]*`-[^|]*) \| ([^|]*) \| (.*) \|$", page, re.MULTILINE)
+    }
+    taken: dict[str, set[str]] = {}
+    commands = re.findall(r"^    ([a-z]+)  ", _help_of("", capsys) or "", re.MULTILINE)
+    assert commands == ["verify", "list", "show", "fuzz", "power", "seeds"]
+    for command in commands:
+        text = " ".join(_help_of(command, capsys).split())
+        for option in set(re.findall(r"--[a-z-]+(?=[ \],])", text.partition("show this help")[2] or text)) - {"--help"}:
+            if re.search(rf"{option}( [A-Z]+)?(?= [a-z0-9])", text):
+                taken.setdefault(option, set()).add(command)
+        assert f"`oracle {command}" in page
+    assert {option: of for option, (of, _) in told.items()} == taken

@@ -87,12 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_timeout(verifying, "case")
     verifying.add_argument("--case", metavar="C", action=_Once, help="only the case with this name")
-    verifying.add_argument("-q", "--quiet", action="store_true", help="print only what does not pass, and the totals")
+    verifying.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print only what does not pass, and the totals: no progress, no names of files",
+    )
     form = verifying.add_mutually_exclusive_group()
     form.add_argument(
         "--explain",
         action="store_true",
-        help="also print how each verdict arose: the entry that decided, its error budget, the comparisons, more measurements",
+        help="also print how each verdict arose: the entry that decided, its error budget, the comparisons, more measurements "
+        "(with -q only for rows that do not pass)",
     )
     form.add_argument("--json", action="store_true", help="print the JSON report instead of tables")
     verifying.add_argument(
@@ -108,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--families", action="store_true", help="print one line for each family, as a markdown table")
     listing.set_defaults(run=list_catalogue)
 
-    show = commands.add_parser("show", help="signature and docstring of an op; where its code, reference and cases are")
-    show.add_argument("op", metavar="NAME", help="op or optimizer of the catalogue, or package.module:op")
+    show = commands.add_parser("show", help="signature and docstring of an op, an optimizer or a net; where its code is")
+    show.add_argument("op", metavar="NAME", help="name in the catalogue, or package.module:op")
     show.set_defaults(run=show_op)
 
     random = commands.add_parser("fuzz", help="check random uses of ops; find the smallest use that fails")
@@ -128,7 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         "--knock-out",
         action="store_true",
         help="instead of planting mistakes, switch off each mechanism of the checker in turn: which verdicts need it, and what "
-        "does it cost? Tried on the cases of these ops and on hard points; writes knock-out.md and knock-out.json",
+        "does it cost? Tried on the cases of these ops, on errors planted in them, and on hard points; writes knock-out.md and "
+        "knock-out.json",
     )
     power.add_argument(
         "--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant or verification (default 30)"
