@@ -179,7 +179,7 @@ class _Ported:
     dy: Any
     cotangents: tuple[Any, ...]
     ours: tuple[Any, ...] | None
-    """The op's own gradients; None if the port's have another structure, shape or dtype, which `verify` reports at once."""
+    """The op's own gradients; None if the port has another number of them, which `verify` reports at once."""
 
     @classmethod
     def of(cls, subject: Subject, primals: Any, y: Any, dy: Any, cotangents: tuple[Any, ...]) -> _Ported:
@@ -189,7 +189,7 @@ class _Ported:
         v = random_cotangent(y)
         factor = optree.tree_map(lambda a, b: np.asarray(a, np.float64) / np.asarray(b, np.float64), seed, v)
         ours = subject.bwd(subject.fwd(*primals)[1], seed)
-        return cls(subject, v, factor, seed, cotangents, ours if _alike(ours, cotangents) else None)
+        return cls(subject, v, factor, seed, cotangents, ours if len(ours) == len(cotangents) else None)
 
     def scaled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with its value multiplied by dy / v. It may be a function for JAX."""
@@ -215,13 +215,18 @@ class _Ported:
             along, across = self._parts(d)
             here, rest = (self.subject.bwd(residuals, seed) for seed in (self._typed(self.dy, d), across))
 
-            def sum_of(ported: Any, here: Any, there: Any, rest: Any) -> Array:
+            def sum_of(ported: Any, here: Any, there: Any, rest: Any) -> Any:
+                if np.shape(ported) != np.shape(here) or np.asarray(ported).dtype != np.asarray(here).dtype:
+                    return ported  # `verify` reports its form, and judges the others
                 # For dy itself the port's gradients are returned bit for bit. Otherwise its error is added to the op's own.
                 moved = ported if np.array_equal(here, there) else here + (np.asarray(ported, np.float64) - there)
                 return np.asarray(along * moved + rest, np.asarray(here).dtype)
 
-            trees: Any = (self.cotangents, here, self.ours, rest)
-            return optree.tree_map(sum_of, *trees)
+            found = []
+            for trees in zip(self.cotangents, here, self.ours, rest, strict=True):
+                alike = optree.tree_structure(trees[0]) == optree.tree_structure(trees[1])
+                found.append(optree.tree_map(sum_of, *trees) if alike else trees[0])
+            return tuple(found)
 
         vars(fwd)["of_one_dtype"] = True  # the port's gradients are known in their own dtype only
         return named(fwd, bwd, op[0] if isinstance(op, tuple) else op)
@@ -236,13 +241,6 @@ class _Ported:
 
     def _typed(self, tree: Any, like: Any) -> Any:
         return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
-
-
-def _alike(ours: Any, theirs: Any) -> bool:
-    if optree.tree_structure(ours) != optree.tree_structure(theirs):
-        return False
-    pairs = zip(optree.tree_leaves(ours), optree.tree_leaves(theirs), strict=True)
-    return all(np.shape(a) == np.shape(b) and np.asarray(a).dtype == np.asarray(b).dtype for a, b in pairs)
 
 
 def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
