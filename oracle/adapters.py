@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import optree
 
-__all__ = ["KINDS", "Pair", "adapted", "named", "of_autograd", "of_jax", "of_torch"]
+__all__ = ["KINDS", "Pair", "adapted", "named", "of_autograd", "of_jax", "of_torch", "traced", "with_x64"]
 
 Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -72,6 +73,25 @@ def of_jax(function: Callable[..., Any]) -> Pair:
 
     fwd.value_by_rule = differentiated  # type: ignore[attr-defined]
     return named(fwd, bwd, function)
+
+
+def traced(function: Callable[..., Any], primals: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The jaxpr of a function of JAX in float64 at these options, and the structure of its value."""
+    import jax
+
+    with jax.enable_x64(True):
+        tree: Any = tuple(primals)
+        wide: Any = optree.tree_map(lambda leaf: np.asarray(leaf, np.float64), tree)
+        closed, value = jax.make_jaxpr(partial(function, **options), return_shape=True)(*wide)
+    return closed, optree.tree_structure(value)
+
+
+def with_x64() -> AbstractContextManager[Any]:
+    """A context in which JAX computes in float64."""
+    import jax
+
+    context: AbstractContextManager[Any] = jax.enable_x64(True)
+    return context
 
 
 def of_torch(function: Any) -> Pair:
