@@ -44,8 +44,8 @@ PLAIN = ("shape", "ndim", "size", "strides", "flags", "__len__")
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {}
-"""What NumPy's two protocols call: `ufuncs.applied` and `functions.called`, which stand on this module and are put here by
-`stand_ins`."""
+"""What NumPy's protocols call: `ufuncs.applied`, `functions.called`, the namespace of `stand_ins`. They stand on this module, and
+`stand_ins` puts them here."""
 
 
 class BallArray(NDArrayOperatorsMixin):
@@ -94,6 +94,8 @@ class BallArray(NDArrayOperatorsMixin):
         if name in FUNCTIONS:
             function = getattr(np, name)
             return lambda *args, **kwargs: function(self, *args, **kwargs)
+        if name == "__array_namespace__":
+            return HANDLERS["namespace"]
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
         if name not in MEMORY and not has_balls(self.elements):
@@ -122,7 +124,9 @@ class BallArray(NDArrayOperatorsMixin):
         return wrapped(self.elements[_key(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.elements[_key(key)] = lifted(value)
+        elements = lifted(value)
+        scalar = isinstance(elements, np.ndarray) and elements.ndim == 0
+        self.elements[_key(key)] = elements[()] if scalar else elements  # an array would become one of the elements
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())

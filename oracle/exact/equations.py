@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from oracle.exact.array import lifted, wrapped
-from oracle.exact.elementary import as_ball
+from oracle.exact.elementary import UNARY, as_ball
 
-__all__ = ["determinant", "inverse", "slogdet", "solve"]
+__all__ = ["cholesky", "determinant", "inverse", "slogdet", "solve"]
 
 
 def _eliminated(a: Any, b: Any) -> tuple[Any, Any]:
@@ -56,3 +56,18 @@ def determinant(a: Any) -> Any:
 def slogdet(a: Any) -> Any:
     found = determinant(a)
     return np.sign(found), np.log(np.abs(found))
+
+
+def cholesky(a: Any, *, upper: bool = False) -> Any:
+    """The triangular factor of one or more positive definite matrices."""
+    elements = np.asarray(lifted(a), object)
+    factors = np.full(elements.shape, 0.0, object)
+    n = elements.shape[-1]
+    for index in np.ndindex(elements.shape[:-2]):
+        matrix, factor = elements[index], factors[index]
+        for j in range(n):
+            pivot = UNARY["sqrt"](as_ball(matrix[j, j] - (factor[j, :j] ** 2).sum()))
+            factor[j, j] = pivot
+            for i in range(j + 1, n):
+                factor[i, j] = (matrix[i, j] - (factor[i, :j] * factor[j, :j]).sum()) / pivot
+    return wrapped(factors.swapaxes(-1, -2) if upper else factors)

@@ -172,6 +172,13 @@ def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any
     return np.frompyfunc(lambda x: sum(_compare(key, x) < least for key in keys), 1, 1)(wanted).astype(np.intp)[()]
 
 
+def _digitize(x: Any, bins: Any, right: bool = False) -> Any:
+    bins = lifted(bins)
+    if len(bins) > 1 and _compare(bins[0], bins[-1]) > 0:
+        raise WORK.refuse("numpy.digitize with bins that decrease")
+    return _searchsorted(bins, x, "left" if right else "right")
+
+
 # -------------------------------------------------------------------------------------------- booleans
 
 
@@ -285,6 +292,7 @@ def _round(a: Any, decimals: int = 0, out: Any = None) -> Any:
 RULES: dict[str, Callable[..., Any]] = {
     "sort": _sorted, "argsort": _argsort, "partition": _partition, "argpartition": _argpartition, "median": _median,
     "argmax": _first_extreme(1), "argmin": _first_extreme(-1), "searchsorted": _searchsorted,
+    "digitize": _digitize,
     "any": _truth(np.any), "all": _truth(np.all), "nonzero": _truth(np.nonzero), "count_nonzero": _truth(np.count_nonzero),
     "flatnonzero": _truth(np.flatnonzero), "argwhere": _truth(np.argwhere),
     "isneginf": _infinite(-1), "isposinf": _infinite(1),
@@ -294,5 +302,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "fill_diagonal": _fill_diagonal, "bincount": _bincount, "nan_to_num": _nan_to_num, "interp": _interp,
     "result_type": _result_type, "sinc": _sinc, "round": _round, "around": _round,
     "iscomplexobj": lambda x: False, "isrealobj": lambda x: True, "imag": lambda x: np.zeros(np.shape(x)),
-    "solve": equations.solve, "inv": equations.inverse, "det": equations.determinant, "slogdet": equations.slogdet,
+    "solve": equations.solve, "inv": equations.inverse, "slogdet": equations.slogdet,
+    "cholesky": equations.cholesky, "det": equations.determinant,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import optree
 from flint import arb, ctx
 from numpy.typing import NDArray
 
+from oracle.arrays import quiet
 from oracle.exact.array import BallArray, lifted
 from oracle.exact.balls import Ball
 from oracle.exact.kinks import MOST, WORK, Kink, NotExact, Undecided
@@ -47,6 +49,8 @@ class Enclosure:
     """sum(weights * dy), an `arb`: the exact derivative lies in this ball. At kinks that part, one of its two sides."""
     values: tuple[Array, ...]
     """The leaves of the value: arrays of `arb`."""
+    distances: tuple[Array, ...]
+    """How far each entry of the value that the function computes in float64 is at most from the exact one."""
     kinks: tuple[Kink, ...]
     """The ties of comparisons that were met."""
     bits: int
@@ -73,19 +77,14 @@ class Enclosure:
         """The float64 number nearest to the derivative."""
         return float(self.derivative.mid())
 
-    def misfit(self, value: Any) -> float:
-        """How far a value computed in float64 is from the exact one: the largest error beside the largest entry of its leaf."""
+    @property
+    def misfit(self) -> float:
+        """The largest distance beside the largest entry of its leaf: the rounding of float64, or another function."""
         worst = 0.0
-        leaves = optree.tree_leaves(value)
-        with _Precision(self.bits):
-            for leaf, exact in zip(leaves, self.values, strict=True):
-                if np.shape(leaf) != exact.shape:
-                    return float("inf")
-                size = max([abs(e).upper() for e in exact.flat], default=arb(0))
-                for claimed, e in zip(np.asarray(leaf, np.float64).flat, exact.flat, strict=True):
-                    away = (arb(float(claimed)) - e).abs_upper()
-                    share = float(away / size) if size > 0 else 0.0 if away < NOTHING else float("inf")
-                    worst = share if not share <= worst else worst
+        for exact, distance in zip(self.values, self.distances, strict=True):
+            size = max([abs(float(e.mid())) for e in exact.flat], default=0.0)
+            away = float(distance.max(initial=0.0))
+            worst = max(worst, away / size if size > 0 else away and float("inf"))
         return worst
 
 
@@ -105,22 +104,12 @@ def directional(
     operations.
     """
     problem = _Problem(forward, primals, options, tangents, weights, limit)
-    bits = FIRST_BITS
-    while True:
-        try:
-            with _Precision(bits):
-                enclosure = problem.enclosed(bits)
-                if enclosure is not None:
-                    return enclosure
-                reason = f"the enclosure stays wide with {bits} bits"
-        except Undecided as undecided:
-            reason = f"not decided with {bits} bits: {undecided.kink}"
-            if bits in FORCED and (enclosure := problem.either_way(bits)) is not None:
-                return enclosure
-        spent = WORK.limit - WORK.left
-        if bits >= MOST_BITS or spent * bits > MOST_WORK:
-            raise NotExact(reason, tuple(WORK.kinks))
-        bits *= 2
+    value = problem.in_float64()  # first: what the function caches must not hold balls
+    try:
+        return problem.at_sufficient_precision(value)
+    finally:
+        with suppress(NotExact):
+            problem.in_float64()  # and last, if it remembers its last call
 
 
 def partial(
@@ -159,7 +148,25 @@ class _Problem:
     weights: Any
     limit: int
 
-    def enclosed(self, bits: int, forced: int = 0) -> Enclosure | None:
+    def at_sufficient_precision(self, value: Any) -> Enclosure:
+        bits = FIRST_BITS
+        while True:
+            try:
+                with _Precision(bits):
+                    enclosure = self.enclosed(bits, value)
+                    if enclosure is not None:
+                        return enclosure
+                    reason = f"the enclosure stays wide with {bits} bits: an infinite slope, or digits that cancel"
+            except Undecided as undecided:
+                reason = f"not decided with {bits} bits: {undecided.kink}"
+                if bits in FORCED and (enclosure := self.either_way(bits, value)) is not None:
+                    return enclosure
+            spent = WORK.limit - WORK.left
+            if bits >= MOST_BITS or spent * bits > MOST_WORK:
+                raise NotExact(reason, tuple(WORK.kinks))
+            bits *= 2
+
+    def enclosed(self, bits: int, value: Any, forced: int = 0) -> Enclosure | None:
         """The answer at this precision; None if it is not certain to enough digits."""
         derivative, values = self._evaluated(0, forced)
         kinks, operations = tuple(WORK.kinks), WORK.limit - WORK.left
@@ -172,19 +179,30 @@ class _Problem:
             if not _is_certain(behind[0], ()):
                 return None
             sides = None if ahead[0].overlaps(behind[0]) else (ahead[0], behind[0])
-        return Enclosure(derivative, values, kinks, bits, operations, sides) if _is_certain(derivative, values) else None
+        if not _is_certain(derivative, values):
+            return None
+        return Enclosure(derivative, values, _distances(value, values), kinks, bits, operations, sides)
 
-    def either_way(self, bits: int) -> Enclosure | None:
+    def either_way(self, bits: int, value: Any) -> Enclosure | None:
         """The answer if it is the same however the comparisons that are not decided turn out."""
         with _Precision(bits):
             try:
-                one, other = self.enclosed(bits, 1), self.enclosed(bits, -1)
+                one, other = self.enclosed(bits, value, 1), self.enclosed(bits, value, -1)
             except (NotExact, Undecided):
                 return None
             if one is None or other is None or not _overlap(one.values, other.values):
                 return None
             same = one.derivative.overlaps(other.derivative) and one.sides is None and other.sides is None
             return replace(one, derivative=one.derivative.union(other.derivative)) if same else None
+
+    def in_float64(self) -> Any:
+        """The value of the function at copies of the arguments."""
+        tree: Any = tuple(self.primals)
+        try:
+            with quiet():
+                return self.forward(*optree.tree_map(lambda leaf: np.array(leaf, np.float64), tree), **self.options)
+        except Exception as error:
+            raise NotExact(f"in float64 the function raises {_in_short(error)}") from error
 
     def _evaluated(self, side: int, forced: int) -> tuple[Any, tuple[Array, ...]]:
         WORK.begin(self.limit, side, forced)
@@ -195,7 +213,7 @@ class _Problem:
         balls = structure.unflatten([_balls(leaf, direction) for leaf, direction in zip(leaves, directions, strict=True)])
         drawn = _global_state()
         try:
-            with stand_ins(), np.errstate(all="ignore"):
+            with stand_ins(self.forward), quiet():
                 value = self.forward(*balls, **self.options)
         except (NotExact, Undecided):
             raise
@@ -259,6 +277,23 @@ def _is_certain(derivative: Any, values: Sequence[Array]) -> bool:
         if not all(_is_small(v.rad(), size) for v in leaf.flat):
             return False
     return True
+
+
+def _distances(value: Any, exact: Sequence[Array]) -> tuple[Array, ...]:
+    leaves = [np.asarray(leaf, np.float64) for leaf in optree.tree_leaves(value)]
+    if [leaf.shape for leaf in leaves] != [e.shape for e in exact]:
+        raise NotExact("on balls the value has other shapes than in float64")
+    return tuple(np.asarray(DISTANCE(leaf, e), np.float64) for leaf, e in zip(leaves, exact, strict=True))
+
+
+def _distance(claimed: float, exact: Any) -> float:
+    """An upper bound; inf for a number that is infinite or NaN by itself."""
+    if not np.isfinite(claimed) or not exact.is_finite():
+        return 0.0 if arb(claimed) == exact else float("inf")
+    return float((arb(claimed) - exact).abs_upper())
+
+
+DISTANCE = np.frompyfunc(_distance, 2, 1)
 
 
 def _overlap(one: Sequence[Array], other: Sequence[Array]) -> bool:
