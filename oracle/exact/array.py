@@ -44,8 +44,8 @@ PLAIN = ("shape", "ndim", "size", "strides", "flags", "__len__")
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {}
-"""What NumPy's protocols call: `ufuncs.applied`, `functions.called`, the namespace of `stand_ins`. They stand on this module, and
-`stand_ins` puts them here."""
+"""What NumPy's protocols call: `ufuncs.applied`, `functions.called`, the namespace of `stand_ins`. They stand on this module,
+so `stand_ins` puts them here."""
 
 
 class BallArray(NDArrayOperatorsMixin):

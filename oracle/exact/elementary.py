@@ -68,7 +68,11 @@ def _expit(x: Real) -> Real:
 
 
 def _ndtr(x: Real) -> Real:
-    return (-x * ROOT_HALF()).erfc() / 2
+    return (-x * _root_half()).erfc() / 2
+
+
+def _trigamma(x: Real) -> Real:
+    return arb(2).zeta(x) if x > 0 else (arb.pi() / x.sin_pi()) ** 2 - arb(2).zeta(1 - x)
 
 
 def _normal_density(x: Real) -> Real:
@@ -92,11 +96,11 @@ def _entr(ball: Any) -> Any:
     return 0.0 if compared(ball, 0, "entr") == 0 else -ball * UNARY["log"](ball)
 
 
-def ROOT_HALF() -> Real:  # noqa: N802 (a constant; its digits depend on the precision)
+def _root_half() -> Real:
     return arb(0.5).sqrt()
 
 
-def two_over_root_pi() -> Real:
+def _two_over_root_pi() -> Real:
     return 2 / arb.pi().sqrt()
 
 
@@ -133,19 +137,19 @@ UNARY: dict[str, Unary] = {
     "rad2deg": smooth(lambda x: x / _degree(), lambda x, y: 1 / _degree()),
     "sinc": _sinc,
     "sign": _sign,
-    "erf": smooth(arb.erf, lambda x, y: two_over_root_pi() * (-x * x).exp()),
-    "erfc": smooth(arb.erfc, lambda x, y: -two_over_root_pi() * (-x * x).exp()),
-    "erfcx": smooth(lambda x: (x * x).exp() * x.erfc(), lambda x, y: 2 * x * y - two_over_root_pi()),
-    "erfinv": smooth(arb.erfinv, lambda x, y: (y * y).exp() / two_over_root_pi()),
+    "erf": smooth(arb.erf, lambda x, y: _two_over_root_pi() * (-x * x).exp()),
+    "erfc": smooth(arb.erfc, lambda x, y: -_two_over_root_pi() * (-x * x).exp()),
+    "erfcx": smooth(lambda x: (x * x).exp() * x.erfc(), lambda x, y: 2 * x * y - _two_over_root_pi()),
+    "erfinv": smooth(arb.erfinv, lambda x, y: (y * y).exp() / _two_over_root_pi()),
     "ndtr": smooth(_ndtr, lambda x, y: _normal_density(x)),
     "log_ndtr": smooth(lambda x: _ndtr(x).log(), lambda x, y: _normal_density(x) / _ndtr(x)),
-    "ndtri": smooth(lambda x: (2 * x - 1).erfinv() / ROOT_HALF(), lambda x, y: 1 / _normal_density(y)),
+    "ndtri": smooth(lambda x: (2 * x - 1).erfinv() / _root_half(), lambda x, y: 1 / _normal_density(y)),
     "expit": smooth(_expit, lambda x, y: y * _expit(-x)),
     "log_expit": smooth(lambda x: -((-x).exp().log1p()), lambda x, y: _expit(-x)),
     "logit": smooth(lambda x: (x / (1 - x)).log(), lambda x, y: 1 / (x * (1 - x))),
     "gamma": smooth(arb.gamma, lambda x, y: y * x.digamma()),
     "gammaln": smooth(_gammaln, lambda x, y: x.digamma()),
-    "psi": smooth(arb.digamma, lambda x, y: arb(2).zeta(x)),
+    "psi": smooth(arb.digamma, lambda x, y: _trigamma(x)),
     "entr": _entr,
     "positive": lambda x: x,
     "conjugate": lambda x: x,

@@ -131,4 +131,4 @@ def _running() -> Iterator[tuple[str, int]]:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith((HERE, "<")) or not LIBRARIES.isdisjoint(Path(file).parts)
+    return file.startswith((HERE, "<frozen", "<__array_function__")) or not LIBRARIES.isdisjoint(Path(file).parts)

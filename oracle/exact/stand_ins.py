@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse, special
 
-from oracle.exact.array import FLOAT, HANDLERS, KEPT, BallArray, check_dtype
+from oracle.exact.array import FLOAT, HANDLERS, KEPT, BallArray, check_dtype, unwrapped, wrapped
 from oracle.exact.balls import Ball
 from oracle.exact.functions import called, filled
 from oracle.exact.kinks import WORK
 from oracle.exact.ufuncs import applied
 
-__all__ = ["stand_ins"]
+__all__ = ["LOCK", "stand_ins"]
 
 
 LOCK = threading.RLock()
+"""One evaluation at a time: it replaces names in modules, and Arb's precision is global."""
 THREAD: list[int] = [0]
 """The thread whose evaluation runs; others get what they always get."""
 
@@ -208,8 +209,12 @@ def _of_numbers(ufunc: np.ufunc) -> Callable[..., Any]:
     """A function of `math`, whose ufunc takes one number at a time as well."""
 
     def of_numbers(original: Callable[..., Any], *numbers: Any) -> Any:
-        held = any(type(number) in (BallArray, Ball) for number in numbers)
-        return ufunc(*numbers) if held else original(*numbers)
+        kinds = {type(number) for number in numbers}
+        if BallArray in kinds:
+            return ufunc(*numbers)
+        if Ball in kinds:  # an element that `np.vectorize` passes on
+            return unwrapped(ufunc(*map(wrapped, numbers)))[()]
+        return original(*numbers)
 
     return of_numbers
 
@@ -250,6 +255,7 @@ def _replaced() -> dict[str, tuple[Any, Any]]:
     found |= {"logsumexp": (special.logsumexp, summed["logsumexp"])}
     found |= {name: (special, _Namespace(special, summed)) for name in ("special", "sp", "sps", "sc")}
     of_math = {name: _stand_in(_of_numbers(ufunc), getattr(math, name)) for name, ufunc in MATH.items() if hasattr(math, name)}
+    found |= {name: (getattr(math, name), stand_in) for name, stand_in in of_math.items()}
     return found | {"math": (math, _Namespace(math, of_math))}
 
 

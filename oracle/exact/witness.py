@@ -16,7 +16,7 @@ from oracle.arrays import quiet
 from oracle.exact.array import BallArray, lifted
 from oracle.exact.balls import Ball
 from oracle.exact.kinks import MOST, WORK, Kink, NotExact, Undecided
-from oracle.exact.stand_ins import stand_ins
+from oracle.exact.stand_ins import LOCK, stand_ins
 
 __all__ = ["Enclosure", "directional", "partial"]
 
@@ -104,12 +104,13 @@ def directional(
     operations.
     """
     problem = _Problem(forward, primals, options, tangents, weights, limit)
-    value = problem.in_float64()  # first: what the function caches must not hold balls
-    try:
-        return problem.at_sufficient_precision(value)
-    finally:
-        with suppress(NotExact):
-            problem.in_float64()  # and last, if it remembers its last call
+    with LOCK:
+        value = problem.in_float64()  # first: what the function caches must not hold balls
+        try:
+            return problem.at_sufficient_precision(value)
+        finally:
+            with suppress(NotExact):
+                problem.in_float64()  # and last, if it remembers its last call
 
 
 def partial(
