@@ -227,7 +227,9 @@ def is_number(other: Any) -> bool:
 
 def of_number(other: Any) -> Any:
     """The constant as a number of Python, which is exact."""
-    return other if isinstance(other, float) or type(other) is int else other.item()
+    if isinstance(other, float):
+        return other
+    return int(other) if isinstance(other, int) else other.item()
 
 
 def _is_foreign(other: Any) -> bool:

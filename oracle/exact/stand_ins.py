@@ -33,7 +33,7 @@ __all__ = ["LOCK", "stand_ins"]
 LOCK = threading.RLock()
 """One evaluation at a time: it replaces names in modules, and Arb's precision is global."""
 THREAD: list[int] = [0]
-"""The thread whose evaluation runs; others get what they always get."""
+"""The thread whose evaluation runs, 0 if none does; others get what they always get."""
 
 LIBRARIES = ("numpy", "scipy", "jax", "torch", "optree", "flint", "matplotlib", "pandas", "oracle.exact")
 """Packages whose modules keep NumPy: they are reached through NumPy's protocols."""
@@ -46,33 +46,39 @@ DEPTH = 5
 def stand_ins(function: Callable[..., Any]) -> Iterator[None]:
     """Within the block, the modules of users, and those of `function`, see the stand-ins."""
     with LOCK:
-        THREAD[0] = threading.get_ident()
-        replaced = [(names, name, names[name]) for names in _namespaces(function) for name in REPLACED if name in names]
-        replaced = [(names, name, value) for names, name, value in replaced if value is REPLACED[name][0]]
+        before, THREAD[0] = THREAD[0], threading.get_ident()
+        uses = [(names, name) for names, name in _uses(function) if names.get(name) is REPLACED[name][0]]
         times = SPARSE.__matmul__
         try:
-            for names, name, _ in replaced:
+            for names, name in uses:
                 names[name] = REPLACED[name][1]
             SPARSE.__matmul__ = functools.partialmethod(_times_sparse, times)
             yield
         finally:
+            THREAD[0] = before
             SPARSE.__matmul__ = times
-            for names, name, value in replaced:
-                names[name] = value
+            for names, name in uses:
+                names[name] = REPLACED[name][0]
 
 
-def _namespaces(function: Callable[..., Any]) -> list[dict[str, Any]]:
-    """The global names of all modules of users, and of the function, which may be in no module."""
-    found = {id(names): names for names in _of_modules(len(sys.modules))}
+Uses = list[tuple[dict[str, Any], str]]
+
+
+def _uses(function: Callable[..., Any]) -> Uses:
+    """The global names, with their modules, that may stand for what is replaced: those of users, and of the function."""
+    found: dict[int, dict[str, Any]] = {}
     _follow(function, found, DEPTH)
-    return list(found.values())
+    return [*_in_modules(len(sys.modules)), *_in(list(found.values()))]
 
 
 @functools.lru_cache(maxsize=1)
-def _of_modules(count: int) -> list[dict[str, Any]]:
-    """The names of the modules of users; these are looked for again where the number of modules has changed."""
-    modules = [m for n, m in list(sys.modules.items()) if isinstance(m, ModuleType) and not n.startswith(LIBRARIES)]
-    return [vars(m) for m in modules if any(vars(m).get(name) is original for name, (original, _) in REPLACED.items())]
+def _in_modules(count: int) -> Uses:
+    """Those of the modules of users; they are looked for again where the number of modules has changed."""
+    return _in([vars(m) for n, m in list(sys.modules.items()) if isinstance(m, ModuleType) and not n.startswith(LIBRARIES)])
+
+
+def _in(modules: list[dict[str, Any]]) -> Uses:
+    return [(names, name) for names in modules for name in REPLACED if names.get(name) is REPLACED[name][0]]
 
 
 def _follow(held: Any, found: dict[int, dict[str, Any]], depth: int) -> None:

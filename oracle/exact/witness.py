@@ -227,9 +227,10 @@ class _Problem:
         return _contracted(value, self.weights)
 
 
-def _global_state() -> str:
+def _global_state() -> tuple[bytes, int]:
     """Of NumPy's global random numbers: a function that draws from them is no function."""
-    return str(np.random.get_state(legacy=False))  # noqa: NPY002 (user code may still draw there)
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (user code may still draw there)
+    return state["state"]["key"].tobytes(), state["state"]["pos"]
 
 
 def _in_short(error: Exception) -> str:
