@@ -5,8 +5,8 @@ numba, a library's kernels) gets no numbers instead of wrong ones. To Python cod
 (`isinstance` says so), because forward functions check that. NumPy's ufuncs and functions reach it through
 `__array_ufunc__` (`ufuncs`) and `__array_function__` (`functions`), methods through `METHODS`.
 
-Of the 176 ops of the catalogue, below their checks of arguments, a subclass of dtype object ran 134 and this class 146; with the
-functions of `stand_ins` it runs all, checks included.
+Of the 176 ops of the catalogue, below their checks of arguments, a subclass of dtype object ran 134 and this class 146; with
+the functions of `stand_ins` it runs all, checks included.
 """
 
 from __future__ import annotations
