@@ -12,7 +12,7 @@ import optree
 from flint import arb, ctx
 from numpy.typing import NDArray
 
-from oracle.arrays import quiet
+from oracle.arrays import RAISED, quiet
 from oracle.exact.array import BallArray, lifted
 from oracle.exact.balls import Ball
 from oracle.exact.kinks import MOST, WORK, Kink, NotExact, Undecided
@@ -104,8 +104,10 @@ def directional(
     operations.
     """
     problem = _Problem(forward, primals, options, tangents, weights, limit)
+    _check_alike("tangents", tuple(tangents), "the arguments", tuple(primals))
     with LOCK:
         value = problem.in_float64()  # first: what the function caches must not hold balls
+        _check_alike("weights", weights, "the value", value)
         try:
             return problem.at_sufficient_precision(value)
         finally:
@@ -123,6 +125,12 @@ def partial(
     tangents[argument].reshape(-1)[index] = 1.0
     along: Any = structure.unflatten(tangents)
     return directional(forward, primals, options, along, weights)
+
+
+def _check_alike(name: str, tree: Any, of: str, like: Any) -> None:
+    shapes, wanted = (optree.tree_map(np.shape, t) for t in (tree, like))
+    if shapes != wanted:
+        raise ValueError(f"directional: the {name} must have the shapes of {of}, {wanted}, got {shapes}")
 
 
 class _Precision:
@@ -201,8 +209,9 @@ class _Problem:
         tree: Any = tuple(self.primals)
         try:
             with quiet():
-                return self.forward(*optree.tree_map(lambda leaf: np.array(leaf, np.float64), tree), **self.options)
-        except Exception as error:
+                value = self.forward(*optree.tree_map(lambda leaf: np.array(leaf, np.float64), tree), **self.options)
+                return optree.tree_map(np.array, value)
+        except RAISED as error:
             raise NotExact(f"in float64 the function raises {_in_short(error)}") from error
 
     def _evaluated(self, side: int, forced: int) -> tuple[Any, tuple[Array, ...]]:
@@ -218,7 +227,7 @@ class _Problem:
                 value = self.forward(*balls, **self.options)
         except (NotExact, Undecided):
             raise
-        except Exception as error:
+        except RAISED as error:
             raise WORK.refused or NotExact(f"the function raised {_in_short(error)}") from error
         if WORK.refused is not None:  # the function has caught it
             raise WORK.refused
@@ -227,13 +236,13 @@ class _Problem:
         return _contracted(value, self.weights)
 
 
-def _global_state() -> tuple[bytes, int]:
+def _global_state() -> tuple[Any, ...]:
     """Of NumPy's global random numbers: a function that draws from them is no function."""
     state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (user code may still draw there)
-    return state["state"]["key"].tobytes(), state["state"]["pos"]
+    return tuple(part.tobytes() if isinstance(part, np.ndarray) else part for part in state["state"].values())
 
 
-def _in_short(error: Exception) -> str:
+def _in_short(error: BaseException) -> str:
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
@@ -251,14 +260,12 @@ def _balls(leaf: Any, direction: Any) -> BallArray:
 def _contracted(value: Any, weights: Any) -> tuple[Any, tuple[Array, ...]]:
     """The sum of the weights times the tangents, and the leaves of the value."""
     leaves, factors = optree.tree_leaves(value), optree.tree_leaves(weights)
-    if len(leaves) != len(factors):
-        raise NotExact(f"the value has {len(leaves)} arrays, the weights have {len(factors)}")
     total, values = arb(0), []
     for leaf, factor in zip(leaves, factors, strict=True):
         elements = np.asarray(lifted(leaf), object)
         numbers = np.asarray(factor, np.float64)
         if numbers.shape != elements.shape:
-            raise NotExact(f"the value has shape {elements.shape}, its weights have {numbers.shape}")
+            raise NotExact(f"on balls the value has shape {elements.shape}, in float64 {numbers.shape}")
         exact = np.empty(elements.shape, object)
         for i, (element, weight) in enumerate(zip(elements.flat, numbers.flat, strict=True)):
             is_ball = type(element) is Ball
@@ -283,8 +290,6 @@ def _is_certain(derivative: Any, values: Sequence[Array]) -> bool:
 
 def _distances(value: Any, exact: Sequence[Array]) -> tuple[Array, ...]:
     leaves = [np.asarray(leaf, np.float64) for leaf in optree.tree_leaves(value)]
-    if [leaf.shape for leaf in leaves] != [e.shape for e in exact]:
-        raise NotExact("on balls the value has other shapes than in float64")
     return tuple(np.asarray(DISTANCE(leaf, e), np.float64) for leaf, e in zip(leaves, exact, strict=True))
 
 

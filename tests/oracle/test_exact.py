@@ -144,6 +144,13 @@ def test_trees_of_arguments_and_of_values() -> None:
     assert enclosure.misfit < 1e-15
 
 
+def test_tangents_and_weights_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"directional: the tangents must have the shapes of the arguments"):
+        directional(np.sin, (X,), {}, (1.0,), X)
+    with pytest.raises(ValueError, match=r"directional: the weights must have the shapes of the value, \(2, 3\), got \(\)"):
+        directional(np.sin, (X,), {}, (X,), 1.0)
+
+
 def test_float32_arguments_are_the_numbers_that_they_are() -> None:
     x = np.array([0.1, 0.7], np.float32)
     enclosure = partial(np.square, (x,), {}, 0, 0, np.ones(2))
@@ -260,7 +267,7 @@ LEAVING: dict[str, tuple[Callable[..., Any], str]] = {
     "asarray": (lambda x: np.asarray(x, np.float32) * 2.0, "computes in float32"),
     "out": (lambda x: np.exp(x, out=BUFFER), "exp: writing into an array of float64"),
     "in place": (lambda x: BUFFER.copy().__iadd__(x), "add: writing into an array of float64"),
-    "add.at": (lambda x: np.add.at(BUFFER, [0, 0], x), "into an array of float64"),
+    "add.at": (lambda x: np.add.at(BUFFER, [0, 0], x) or x, "into an array of float64"),
     "pickle": (lambda x: pickle.loads(pickle.dumps(x)) * 2, "pickling"),  # noqa: S301 (our own)
     "bytes": (lambda x: np.frombuffer(x.tobytes()).reshape(x.shape), "tobytes"),
     "ctypes": (lambda x: x * x.ctypes.data, "ctypes"),
@@ -276,7 +283,7 @@ LEAVING: dict[str, tuple[Callable[..., Any], str]] = {
 def test_what_leaves_the_balls_is_refused_with_its_reason(name: str) -> None:
     function, reason = LEAVING[name]
     with pytest.raises(NotExact, match=reason):
-        directional(function, (X,), {}, (X,), np.ones(X.shape))
+        along(function, X)
 
 
 def test_the_reason_names_the_line() -> None:

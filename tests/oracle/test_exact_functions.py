@@ -244,7 +244,7 @@ def test_a_kink_of_jax_has_its_line() -> None:
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (lambda x: jnp.zeros(2).at[jnp.array([0, 0, 1, 1])].add(x[:, 0]), "no exact rule for the JAX primitive scatter-add"),
+        (lambda x: x.at[jnp.array([0, 0, 1, 1])].add(2 * x), "no exact rule for the JAX primitive scatter-add"),
         (lambda x: jnp.sin(x.astype(jnp.float32)), "computes in float32"),
     ],
 )
