@@ -5,10 +5,10 @@ Only the catalogue, the adapters and the example `own_op` import JAX as well.
 
 from __future__ import annotations
 
+import linecache
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -16,8 +16,10 @@ import jax
 import numpy as np
 import optree
 from jax.experimental import serialize_executable
+from jax.extend import source_info_util
 
 from oracle import programs
+from oracle.pullback import Pullback, StructureError, check_shapes, dtypes_apart, is_float, like
 
 __all__ = [
     "Pullback",
@@ -32,6 +34,8 @@ __all__ = [
 MOST = 256
 """The largest number of compiled programs, and of references, that are kept. With more, memory grows; with fewer, the same
 program is compiled again."""
+SHOWN = 60
+"""Characters of a source line in a note: enough for one operation, and few enough for one line of a report."""
 EXECUTABLES: dict[Any, Any] = {}
 """The compiled programs, by their text and the structures of their inputs and outputs."""
 
@@ -40,18 +44,6 @@ OPTIONS = {
     "xla_llvm_disable_expensive_passes": True,
 }
 """Options with which XLA compiles fast and produces slower programs."""
-
-
-@dataclass(frozen=True)
-class Pullback:
-    """The value of a reference and the cotangents of its arguments: trees of NumPy arrays."""
-
-    value: Any
-    cotangents: tuple[Any, ...]
-
-
-class StructureError(ValueError):
-    """The value of the reference has other shapes or dtypes than ours."""
 
 
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
@@ -71,18 +63,49 @@ def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) ->
             both = _remembered(reference, pickle.dumps(dict(options)))
     both = both or _jitted(reference, options)
 
+    def evaluated(primals: Any, cotangent: Any, *, x64: bool) -> tuple[Any, Any]:
+        with jax.enable_x64(x64):
+            arguments, seed = jax.device_put(primals), jax.device_put(cotangent)
+            try:
+                return both(arguments, seed)  # type: ignore[no-any-return]
+            except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+                return _both(reference, options, arguments, seed)
+
     def pull(primals: Sequence[Any], cotangent: Any) -> Pullback:
         tree: Any = tuple(primals)
-        with jax.enable_x64(True):
-            arguments = jax.device_put(tree)
-            seed = jax.device_put(cotangent)
-            try:
-                value, cotangents = both(arguments, seed)
-            except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
-                value, cotangents = _both(reference, options, arguments, seed)
+        value, cotangents = evaluated(tree, cotangent, x64=True)
+        apart = dtypes_apart(value, cotangent)
+        if apart is None:
             return Pullback(_arrays(value), _arrays(cotangents))
+        note = _cast_in_words(*apart, _promotion(reference, options, tree))
+        given: Any = (tree, cotangent)
+        if all(leaf.dtype != np.float64 for leaf in optree.tree_leaves(given)):
+            # Its rounding in a narrow dtype is that of the user's JAX, which has no float64 by default.
+            value, cotangents = evaluated(tree, cotangent, x64=False)
+        return Pullback(like(value, cotangent), _arrays(cotangents), note)
 
     return pull
+
+
+def _cast_in_words(theirs: str, ours: str, where: str) -> str:
+    if np.dtype(theirs).itemsize < np.dtype(ours).itemsize:
+        return f"the reference computes in {theirs} where the value is {ours}; its value was cast to {ours}"
+    what = f"a {theirs} number or array in it" + (f": {where}" if where else ", such as np.sqrt(d) or jnp.linspace(0, 1, 3)")
+    return f"the reference promotes {ours} to {theirs} ({what}); its value was cast to {ours}"
+
+
+def _promotion(reference: Callable[..., Any], options: Mapping[str, Any], primals: Any) -> str:
+    """The source line of the first operation that makes a wider float of a narrow one; empty if it cannot be found."""
+    with suppress(Exception), jax.enable_x64(True):  # a reference may refuse tracing, and its source may be gone
+        jaxpr = jax.make_jaxpr(partial(reference, **options))(*primals)
+        for equation in jaxpr.jaxpr.eqns:
+            read = [v.aval.dtype for v in equation.invars if hasattr(v.aval, "dtype")]
+            made = [v.aval.dtype for v in equation.outvars if hasattr(v.aval, "dtype")]
+            narrow = min((np.dtype(d).itemsize for d in read if is_float(d)), default=np.inf)
+            if any(is_float(d) and np.dtype(d).itemsize > narrow for d in made):
+                file, line, column = source_info_util.summarize(equation.source_info).split(" ")[0].rsplit(":", 2)
+                return linecache.getline(file, int(line))[int(column) - 1 :].strip()[:SHOWN]
+    return ""
 
 
 def _is_pure(reference: Callable[..., Any]) -> bool:
@@ -94,12 +117,8 @@ def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: An
     """The value, and the cotangents of the primals."""
     value, pull = jax.vjp(lambda *arguments: reference(*arguments, **options), *primals)
     seeds, values = optree.tree_leaves(cotangent), optree.tree_leaves(value)
-    ours, theirs = [s.shape for s in seeds], [v.shape for v in values]
-    if ours != theirs:
-        raise StructureError(f"its value has the shapes {theirs}, ours {ours}")
-    for seed, v in zip(seeds, values, strict=True):
-        if seed.dtype != v.dtype:
-            raise StructureError(f"its value is {v.dtype}, ours {seed.dtype} (does a float64 number in it promote?)")
+    check_shapes(values, seeds)
+    seeds = [seed.astype(v.dtype) for seed, v in zip(seeds, values, strict=True)]
     return value, pull(optree.tree_unflatten(optree.tree_structure(value), seeds))
 
 
@@ -111,7 +130,7 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
     def both(primals: Any, cotangent: Any) -> Any:
         given: Any = (primals, cotangent)
         leaves, structure = optree.tree_flatten(given)
-        key = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+        key = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves), jax.numpy.asarray(0.0).dtype.name
         if key not in compiled:
             # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
             cached: Any = jax.config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,20 @@ from oracle.arrays import Leaf, leaves_of, narrowest
 from oracle.at_size.resolution import resolution
 from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
+from oracle.diagnosis.by_reason import other_values
 from oracle.diagnosis.context import Context
 from oracle.judging.evidence import Evidence, deciding
+from oracle.judging.measurements import Measurements
+from oracle.judging.point import Trouble
+from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import reported
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
-from oracle.row import Row, Verdict
+from oracle.report.explanation import explanation_of_values
+from oracle.row import VALUES, Details, Row, Verdict
 from oracle.text import count, digits
 
-__all__ = ["Findings", "Label", "batch_of"]
+__all__ = ["Findings", "Label", "batch_of", "of_another_function"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Findings:
     has_reference: bool
     large: bool
     """Whether the number of evaluations does not grow with the number of elements."""
+    note: str = ""
+    """What is to be known about the reference, for every row."""
 
     def row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
         return Row(
@@ -56,12 +63,42 @@ class Findings:
             evidence=measures.pop("evidence", ""),
             verdict=verdict,
             diagnosis=diagnosis,
+            note=self.note,
             **measures,
         )
 
     def breached(self, breaches: Iterable[Breach]) -> list[Row]:
         shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
         return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
+
+    def compared(self, measurements: Measurements) -> tuple[Findings, list[Row]]:
+        """These findings with what is to be known about the reference; and a row if it cannot judge the gradients.
+
+        That is so if it raises, or computes another function.
+        """
+        try:
+            known = replace(self, note=measurements.note)
+            if not measurements.other_values:
+                return known, []
+        except Trouble as trouble:
+            verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
+            row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"
+        else:
+            error, reason = measurements.forward_error, Reason.OTHER_VALUES
+            diagnosis = other_values(measurements.point.y, measurements.reference_pullback)
+            row = known.row(
+                "",
+                (),
+                Verdict.FAIL,
+                diagnosis,
+                evidence=VALUES,
+                forward_error=error,
+                reason=reason.value,
+                details=Details(explanation=explanation_of_values(measurements.values)),
+            )
+            why = "is another function"
+        alone = f"judged by the differences alone, because the reference {why}"
+        return replace(self, note=alone), [row]
 
     def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
@@ -85,6 +122,14 @@ class Findings:
             details=details_of(e, judgement, overall.reason, before),
             **reported(e, judgement),
         )
+
+
+def of_another_function(e: Evidence, i: int, measurements: Measurements) -> Evidence:
+    """The evidence, with the gradient of a reference that is another function if a wrong gradient `i` is that function's."""
+    if judge(e).verdict is not Verdict.FAIL or e.other_point is not None:
+        return e
+    beside = replace(e, autodiff=measurements.reference_gradient(i))
+    return beside if judge(beside).reason is Reason.NOT_THE_FORWARD_PASS else e
 
 
 def _compared(e: Evidence, noticed: float | None) -> str:

@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Descent", "Details", "ErrorMap", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
+__all__ = ["VALUES", "Descent", "Details", "ErrorMap", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
+
+VALUES = "values"
+"""The evidence of a row about the values of the forward pass."""
 
 
 class Verdict(StrEnum):
@@ -162,6 +165,8 @@ class Row:
     verdict: Verdict
     diagnosis: str
     """The cause of a failure, with its evidence. For a passing row: a remark, or nothing."""
+    note: str = ""
+    """What is to be known about the reference, such as that it promotes; empty for most rows."""
     forward_error: float | None = None
     numerical_error: float | None = None
     numerical_uncertainty: float | None = None

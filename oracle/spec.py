@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.adapters import KINDS, adapted
+from oracle.adapters import KINDS, adapted, name_of
 from purenet import Op
 
 __all__ = [
@@ -287,7 +287,7 @@ class Spec:
         if len(set(names)) != len(names):
             raise ValueError(f"Spec of {self.name}: two cases share a name: {', '.join(names)}")
         if self.source is None and self.reference is not None:
-            object.__setattr__(self, "source", composed(self.reference.__name__))
+            object.__setattr__(self, "source", composed(name_of(self.reference)))
 
     @property
     def forward(self) -> Callable[..., Any]:

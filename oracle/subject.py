@@ -84,7 +84,10 @@ class Subject:
             y, residuals = self._pair(self.forward(*optree.tree_map(np.array, tree), **copied_arrays(options)))
             return optree.tree_map(np.array, y), residuals
 
-        return replace(self, forward=forward)
+        def bwd(residuals: Any, dy: Any) -> Any:
+            return self.bwd(residuals, optree.tree_map(np.array, dy))
+
+        return replace(self, forward=forward, bwd=bwd)
 
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` positional arguments."""

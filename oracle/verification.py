@@ -3,8 +3,9 @@
 1. The op is run once (`contract.first_call`), and the form of its cotangents is checked (`contract.form`).
 2. Each pass must be a function of its arguments (`contract.repeatability`); otherwise that is the only row. Then the contract
    is checked: purity, linearity, determinism, memory (`contract.checks`), except what is declared (`contract.allowed`).
-3. Both witnesses measure each gradient at this point (`judging.measurements`): central differences with their error estimates
-   (`differences`), and the reference by automatic differentiation (`autodiff`).
+3. The values are compared with the reference's. If they differ, that is a row, and the gradients are judged without it. Both
+   witnesses measure each gradient at this point (`judging.measurements`): central differences with their error estimates
+   (`differences`), and the reference by automatic differentiation (`autodiff`; `adapters` for torch).
 4. The measurement is compared with the error budget (`judging.comparison`, `judging.error_budget`): truncation and noise,
    roundoff, conditioning, dtype. A table gives the verdict (`judging.verdict`) with its reason (`judging.reasons`).
 5. `judging.escalation` does steps 3 and 4, and measures again while the verdict is open: at the point itself (`settling`: a
@@ -25,6 +26,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.adapters import name_of
 from oracle.arrays import Leaf, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
@@ -38,7 +40,7 @@ from oracle.contract.repeatability import call_elsewhere, not_a_function
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
-from oracle.findings import Findings, Label, batch_of
+from oracle.findings import Findings, Label, batch_of, of_another_function
 from oracle.judging.escalation import escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import Point, Trouble
@@ -105,7 +107,8 @@ def verify(
         primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
             than float64 is judged by what the reference loses at that dtype, or without one by its own conditioning.
         options: keywords for `op` and `reference`.
-        reference: the same function for JAX, with the same arguments. Without it the differences are the only witness.
+        reference: the same function for JAX or torch, with the same arguments. Without it the differences are the only
+            witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
         seed: of the random cotangent, the random directions and the sample of elements.
         case: a name for the rows.
         source: where the reference comes from, for the rows.
@@ -130,7 +133,7 @@ def verify(
 
     """
     if reference is not None and not callable(reference):
-        raise TypeError(f"verify: reference must be a function for JAX, got {type(reference).__name__}")
+        raise TypeError(f"verify: reference must be a function for JAX or torch, got {type(reference).__name__}")
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
     if isinstance(flags, Flag) or not all(isinstance(flag, Flag) for flag in flags):
@@ -151,7 +154,7 @@ def verify(
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
-        label = Label(subject.module, subject.name, case, source or getattr(reference, "__name__", "none"))
+        label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit)
     run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict)
@@ -255,13 +258,21 @@ class _Run:
         if self.large:
             check_memory(self.primals)
         point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
-        measurements = Measurements(point, replace(self.plan, large=self.large))
+        measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
+        found, other = found.compared(measurements)
+        if other:  # another function's gradient says nothing about ours
+            rows += other
+            yield from other
+            measurements = Measurements(point, replace(measurements.plan, reference=None))
+        another = bool(other and other[0].reason)
         at_size = AtSize(measurements) if self.large else None
         contexts = Contexts(batch, large=self.large)
         for i, e, there in escalated(measurements) if at_size is None else at_size.known():
             if e.parameter.name in missing:
                 continue
             ignored_here = e.parameter.name in ignored
+            if another:
+                e = of_another_function(e, i, with_reference)
             row = found.judged(e, contexts.of(there, i, ignores_cotangent=ignored_here), measurements.forward_error)
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from oracle.arrays import vector
 from oracle.diagnosis.context import Context
 from oracle.diagnosis.matching import explains
 from oracle.diagnosis.view import view_of
@@ -14,10 +16,15 @@ from oracle.judging.comparison import reported_scale
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
-from oracle.measures import fit_scale
+from oracle.measures import distance, fit_scale, largest
+from oracle.pullback import Pullback
 from oracle.spec import Flag
 
-__all__ = ["BY_REASON", "another_function", "convention", "unexplained"]
+__all__ = ["BY_REASON", "another_function", "convention", "other_values", "unexplained"]
+
+ROUGHLY = 1e-6
+"""Of a difference of values: how much it may vary and still be called a constant. With much less, rounding of large values
+hides the constant; with more, a small slope is called one."""
 
 
 def _not_finite(e: Evidence, j: Judgement) -> str:
@@ -62,6 +69,22 @@ def _tied(e: Evidence, contradicted: Array, context: Context) -> Array | None:
 
 def _values(e: Evidence, j: Judgement) -> str:
     return "another function than the reference: the gradients agree, but the values differ (by a constant?)"
+
+
+def other_values(y: Any, reference: Pullback | None) -> str:
+    """The forward pass beside the reference's: by which factor or constant its value differs, or by how much and where."""
+    assert reference is not None
+    ours, theirs = vector(y), vector(reference.value)
+    apart = distance(ours, theirs)
+    worst = int(np.where(np.isnan(apart), np.inf, apart).argmax())
+    fit = fit_scale(ours, theirs)
+    difference = ours - theirs
+    what = f"the values differ, most at number {worst} of {ours.size}: {ours[worst]:.6g} against {theirs[worst]:.6g}"
+    if ours.size > 1 and fit is not None and explains(fit.scale * theirs, ours, theirs, np.dtype(np.float64)):
+        what += f"; ours is {fit.scale:.6g} times the reference's"
+    elif ours.size > 1 and np.isfinite(difference).all() and np.ptp(difference) <= ROUGHLY * largest(difference):
+        what += f"; ours is larger by the constant {difference.mean():.6g}"
+    return f"another function than the reference: {what}"
 
 
 def _not_the_forward_pass(e: Evidence, j: Judgement) -> str:

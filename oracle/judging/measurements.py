@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Valu
 from oracle.judging.point import Point, in_float64
 from oracle.judging.reference import Reference
 from oracle.measures import EPSILON, distance, largest, relative
+from oracle.pullback import Pullback
 from oracle.spec import Flag
-
-if TYPE_CHECKING:
-    from oracle.autodiff import Pullback
 
 __all__ = ["Measurements", "Plan"]
 
@@ -34,7 +32,7 @@ class Plan:
     """How to measure, at whichever point."""
 
     reference: Reference | None
-    """The same function for JAX, with its keywords."""
+    """The same function for JAX or torch, with its keywords."""
     seed: int
     """Of random directions and samples."""
     flags: frozenset[Flag]
@@ -89,7 +87,7 @@ class Measurements:
             estimate=estimate,
             budget=ErrorBudget(scale, secant, dtype=self._lost_in_dtype(i, scale, theirs), eps=eps),
             directions=directions,
-            values=Values(self._values[1], overflow=not np.isfinite(vector(self.point.y)).all()),
+            values=self.values,
             **more,
         )
 
@@ -108,13 +106,38 @@ class Measurements:
         """The error of the values, relative to the largest; None without a reference."""
         return self._values[0]
 
+    @property
+    def values(self) -> Values:
+        """The value beside the reference's."""
+        return Values(self._values[1], overflow=not np.isfinite(vector(self.point.y)).all())
+
+    @property
+    def other_values(self) -> bool:
+        """Whether the reference has another value here, so that its gradient is that of another function."""
+        differ = self.values.differ and Flag.NOT_THE_DERIVATIVE not in self.plan.flags
+        return differ and not self._reference_loses_its_value
+
+    @property
+    def _reference_loses_its_value(self) -> bool:
+        """Whether the reference's own value moves as far when its arguments are rounded: it loses these digits itself."""
+        if self.reference_pullback is None or self.point.dtype.name != "float64":
+            return False
+        error = distance(vector(self.point.y), vector(self.reference_pullback.value))
+        return bool((error <= SAMPLED_SAFETY * largest(self._spreads[0])).all())
+
+    @property
+    def note(self) -> str:
+        """What is to be known about the reference; empty for an ordinary one, and for none."""
+        pullbacks = (self.reference_pullback, self._reference_narrow)
+        return "; ".join(dict.fromkeys(p.note for p in pullbacks if p is not None and p.note))
+
     # ------------------------------------------------------------------------------------------ the reference
 
     @cached_property
-    def _reference_pullback(self) -> Pullback | None:
+    def reference_pullback(self) -> Pullback | None:
         """The reference in float64: the truth."""
         if self.narrow is not None:
-            return self.narrow._reference_pullback
+            return self.narrow.reference_pullback
         reference = self.plan.reference
         return None if reference is None else reference.pullback(self.point.wide, self.point.wide_dy)
 
@@ -127,14 +150,14 @@ class Measurements:
 
     def reference_gradient(self, i: int) -> Array | None:
         """The reference's gradient by argument `i` in float64, flat; None without a reference."""
-        return None if self._reference_pullback is None else flat(self._reference_pullback.cotangents)[i]
+        return None if self.reference_pullback is None else flat(self.reference_pullback.cotangents)[i]
 
     @cached_property
     def _values(self) -> tuple[float | None, float | None]:
         """The largest difference of our values and the reference's: relative to the largest, and to the error budget."""
-        if self._reference_pullback is None:
+        if self.reference_pullback is None:
             return None, None
-        ours, theirs = vector(self.point.y), vector(self._reference_pullback.value)
+        ours, theirs = vector(self.point.y), vector(self.reference_pullback.value)
         narrow, dtype = self._reference_narrow, self.point.dtype
         by_reference = None if narrow is None else largest(distance(vector(narrow.value), theirs))
         if dtype.name != "float64":

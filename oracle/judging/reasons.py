@@ -65,7 +65,7 @@ class Reason(Enum):
     OTHER_VALUES = (
         "other values than the reference",
         Verdict.FAIL,
-        "The gradients agree, and the values of the forward pass differ from the reference's.",
+        "The values of the forward pass differ from the reference's. Each gradient is then judged by the differences alone.",
     )
 
     NOT_THE_FORWARD_PASS = (

@@ -1,43 +1,65 @@
-"""The second witness at work: the reference, differentiated by JAX, and what it does instead of an answer."""
+"""The second witness at work: the reference, differentiated by JAX or torch, and what it does instead of an answer."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from oracle import adapters
 from oracle.arrays import RAISED
 from oracle.judging.point import Trouble
-
-if TYPE_CHECKING:
-    from oracle.autodiff import Pullback
+from oracle.pullback import Pullback, StructureError
 
 __all__ = ["Reference"]
 
 
 class Reference:
-    """A function for JAX with its options; JAX is imported when it is first evaluated."""
+    """A function of JAX arrays or torch tensors, with its options; the library is imported when it is first evaluated."""
 
     def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
         self.function = function
         self.options = options
-
-    @cached_property
-    def _differentiable(self) -> Callable[[Any, Any], Pullback]:
-        from oracle import autodiff
-
-        return autodiff.differentiable(self.function, self.options)
+        self._differentiable: Callable[[Any, Any], Pullback] | None = None
+        """The function that is known to work; None before the first call."""
 
     def pullback(self, primals: tuple[Any, ...], dy: Any) -> Pullback:
         """Its value and its cotangents."""
-        from oracle import autodiff
-
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return self._differentiable(primals, dy)
-        except autodiff.StructureError as error:
+                if self._differentiable is not None:
+                    return self._differentiable(primals, dy)
+                return self._first(primals, dy)
+        except StructureError as error:
             raise Trouble(f"another function than the reference: {error}", wrong=True) from error
         except RAISED as error:
             raise Trouble(f"the reference raised {type(error).__name__}: {error}") from error
+
+    def _first(self, primals: tuple[Any, ...], dy: Any) -> Pullback:
+        """The first call tells the library: what torch alone can compute is a function of torch."""
+        if adapters.is_torch(self.function):
+            return self._kept(adapters.torch_pullback(self.function, self.options), primals, dy)
+        from oracle import autodiff
+
+        try:
+            return self._kept(autodiff.differentiable(self.function, self.options), primals, dy)
+        except StructureError:
+            raise
+        except RAISED as error:
+            if "torch" not in sys.modules:  # a function that uses torch has imported it by now
+                raise
+            try:
+                return self._kept(adapters.torch_pullback(self.function, self.options), primals, dy)
+            except StructureError:
+                raise
+            except RAISED as of_torch:
+                kinds = (TypeError, AttributeError)  # what JAX raises where a tensor of torch is meant
+                for_torch = isinstance(error, kinds) and not isinstance(of_torch, kinds)
+                raise (of_torch if for_torch or "torch" in str(error) else error) from None
+
+    def _kept(self, differentiable: Callable[[Any, Any], Pullback], primals: tuple[Any, ...], dy: Any) -> Pullback:
+        found = differentiable(primals, dy)
+        self._differentiable = differentiable
+        return found

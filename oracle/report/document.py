@@ -23,7 +23,7 @@ __all__ = ["check_writable", "document", "environment", "larger", "packed", "rea
 SCHEMA = 1
 """The version of the JSON document. A field that goes or changes its meaning makes it 2; a new field does not."""
 
-TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "reason")
+TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 

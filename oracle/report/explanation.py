@@ -11,15 +11,19 @@ from oracle.diagnosis.words import at as at_entry
 from oracle.differences.richardson import RATIO
 from oracle.judging.comparison import Comparison
 from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, truncation_and_noise
-from oracle.judging.evidence import Evidence
+from oracle.judging.evidence import Evidence, Values
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import values_at
 from oracle.judging.verdict import DirectionalComparison, Judgement
 from oracle.measures import distance
-from oracle.row import Explanation, Row
+from oracle.row import VALUES, Explanation, Row
 from oracle.spec import Flag
 
-__all__ = ["explained", "explanation_of"]
+__all__ = ["explained", "explanation_of", "explanation_of_values"]
+
+VALUES_COMPARED = "values, per allowed error"
+"""The name of the comparison of two forward passes."""
+
 
 WORDS = {
     "u": "truncation and noise: 4 error bars of the differences",
@@ -47,7 +51,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         slopes = float(along.error[along.worst]), float(along.allowed[along.worst])
         comparisons["slopes along a direction"] = slopes
     if reason is Reason.OTHER_VALUES and e.values.error is not None:
-        comparisons["values, per allowed error"] = (e.values.error, 1.0)
+        comparisons[VALUES_COMPARED] = (e.values.error, 1.0)
     if at.size and not by_definition and reason is not Reason.WRONG_STAGE:
         row, c = int(at[0]), Comparison.of(e)
         stated = e.estimate.slope_uncertainty if e.estimate.kink[row] else e.estimate.uncertainty
@@ -73,12 +77,28 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
     )
 
 
+def explanation_of_values(values: Values) -> Explanation:
+    """The data of an explanation where the values of the forward pass decided, and no gradient."""
+    return Explanation(
+        reason=Reason.OTHER_VALUES.value,
+        entry="",
+        scale=0.0,
+        analytic=None,
+        numerical=None,
+        autodiff=None,
+        steps=(),
+        terms={},
+        comparisons={VALUES_COMPARED: (values.error or 0.0, 1.0)},
+        measurements=(),
+    )
+
+
 def explained(row: Row, width: int | None = None) -> str:
     """The road to the verdict of a row, as lines of text."""
     columns = min(width or shutil.get_terminal_size().columns, 120)
     x = row.details.explanation if row.details is not None else None
     head = f"{row.label}: {row.verdict}"
-    if x is None and not row.evidence.startswith("contract") and row.evidence:
+    if x is None and row.evidence and not row.evidence.startswith(("contract", VALUES)):
         return "\n".join(
             [head, *_wrapped(f"compared step by step: {row.evidence}", columns), *_wrapped(row.diagnosis, columns), ""]
         )

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.report import pictures
-from oracle.report.table import counted, totals, trainings
+from oracle.report.table import counted, notes, totals, trainings
 from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
 
@@ -248,7 +248,8 @@ def _op(name: str, rows: Sequence[Row], sources: Mapping[str, str]) -> dict[str,
         "counts": counted(rows),
         "source": sources.get(name, ""),
         "used": max((row.used for row in rows if row.used is not None), default=None),
-        "notes": [row for row in rows if row.passed and row.diagnosis],
+        "remarks": [row for row in rows if row.passed and row.diagnosis],
+        "notes": [note for _, note in notes(rows)],
         "passed": all(row.passed for row in rows),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle.report.table import totals, trainings, wrong_places
+from oracle.report.table import notes, totals, trainings, wrong_places
 from oracle.row import Parting, Row, worst_first
 from oracle.text import digits, plain
 
@@ -58,12 +58,14 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         mine = worst_first(row for row in rows if row.family == family)
         table = tabulate([_cells(row) for row in mine], HEADERS, tablefmt="github", disable_numparse=True)
         parts += [f"## {escape(family)}", table]
-        notes = sorted({(row.op, sources[row.op]) for row in mine if row.op in sources})
-        if notes:
-            parts.append("References: " + "; ".join(f"{escape(op)}: {escape(source)}" for op, source in notes) + ".")
+        origins = sorted({(row.op, sources[row.op]) for row in mine if row.op in sources})
+        if origins:
+            parts.append("References: " + "; ".join(f"{escape(op)}: {escape(source)}" for op, source in origins) + ".")
         kinks = [row for row in mine if row.passed and row.diagnosis]
         if kinks:
             parts.append("\n".join(f"- {escape(row.label)}: {escape(row.diagnosis)}" for row in kinks))
+        if remarks := notes(mine):
+            parts.append("\n".join(f"- {escape(op)}: {escape(note)}" for op, note in remarks))
         if trained := trainings(mine):
             parts += ["### Whole trainings", TRAININGS, _trainings([(row.op, parting) for row, parting in trained])]
     return "\n\n".join(parts) + "\n"

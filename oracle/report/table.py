@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tabulate import tabulate
 
-from oracle.row import Parting, Row, Verdict, worst_first
+from oracle.row import VALUES, Parting, Row, Verdict, worst_first
 from oracle.text import count, digits, plain
 
-__all__ = ["counted", "failure", "gradients", "render", "totals", "trainings", "wrong_places"]
+__all__ = ["counted", "failure", "gradients", "notes", "render", "totals", "trainings", "wrong_places"]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
 INDENT = "      "
@@ -36,6 +36,7 @@ def render(
     parts = [failure(row, reproduce, width) for row in ordered if not row.passed]
     if rows and not quiet:
         parts.append(_overview(ordered, width))
+        parts += [_fill(f"note: {plain(op)}: {plain(note)}", width, "") for op, note in notes(ordered)]
     parts.append(totals(rows))
     return "\n\n".join(parts)
 
@@ -70,6 +71,11 @@ def wrong_places(row: Row) -> str:
     return f"{text}; dy is random"
 
 
+def notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What is to be known about references, once for each op."""
+    return list(dict.fromkeys((row.op, row.note) for row in rows if row.note))
+
+
 def totals(rows: Sequence[Row]) -> str:
     """One line: how many gradients got each verdict, and how often the contract is broken."""
     if not rows:
@@ -79,15 +85,17 @@ def totals(rows: Sequence[Row]) -> str:
     text = f"{count(len(judged), 'gradient')} of {count(ops, 'op')} in {count(cases, 'case')}"
     if judged:
         text += f": {counted(judged)}"
-    if breaches := len(rows) - len(judged):
+    if others := sum(row.evidence == VALUES for row in rows):
+        text += f"; {count(others, 'value')} not compared, or not equal to the reference's"
+    if breaches := len(rows) - len(judged) - others:
         text += f"; {count(breaches, 'breach', 'breaches')} of the contract"
     peak = max((row.peak_memory or 0 for row in rows), default=0)
     return f"{text}; at most {peak / 2**30:.1f} GiB of memory" if peak else text
 
 
 def gradients(rows: Sequence[Row]) -> list[Row]:
-    """The rows without those about the contract: a broken promise is no gradient."""
-    return [row for row in rows if not row.evidence.startswith("contract")]
+    """The rows without those about the contract and the values: a broken promise is no gradient."""
+    return [row for row in rows if not row.evidence.startswith(("contract", VALUES))]
 
 
 def counted(rows: Sequence[Row]) -> str:

@@ -78,6 +78,15 @@ def found(op: Any, *primals: Any, **options: Any) -> tuple[Verdict, str]:
     return only.verdict, only.diagnosis
 
 
+def of_values(op: Any, *primals: Any, **options: Any) -> tuple[Verdict, str]:
+    """The verdict and the diagnosis of the row about the values; the gradient of the one argument is right."""
+    result = verify(op, *primals, **options)
+    gradients = [r for r in result.rows if r.parameter]
+    assert [(r.passed, "judged by the differences alone" in r.note) for r in gradients] == [(True, True)], result
+    one = row(result, "")
+    return one.verdict, one.diagnosis
+
+
 def causes(op: Pair, *primals: Any, reference: Callable[..., Any] | None = None, **options: Any) -> dict[str, str]:
     """The diagnosis of each gradient that is wrong, by parameter."""
     result = verify(op, *primals, reference=reference, **options)

@@ -14,7 +14,7 @@ import pytest
 from oracle import Flag, Verdict, verify
 from oracle.contract.form import shape_cause
 from oracle.diagnosis.causes.fits import explain_factor
-from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed
+from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, of_values, row, signed
 
 X = signed(6)
 SQUARE = signed(3, 3)
@@ -377,20 +377,18 @@ def test_vacuous(witness: str) -> None:
 
 def test_another_function_than_the_reference() -> None:
     gelu = elementwise(lambda x: x**3, lambda x: 3 * x**2)
-    verdict, diagnosis = found(gelu, X, reference=lambda x: x**3 + 1e-3 * x)
+    verdict, diagnosis = of_values(gelu, X, reference=lambda x: x**3 + 1e-3 * x)
     assert verdict is Verdict.FAIL
     assert diagnosis.startswith("another function than the reference")
-    assert "times the reference's gradient" not in diagnosis
-    assert "values differ too" in diagnosis
-    verdict, diagnosis = found(gelu, X, reference=lambda x: -(x**3))
-    assert "ours is -1 times the reference's gradient" in diagnosis
+    assert "times the reference's" not in diagnosis
+    assert of_values(gelu, X, reference=lambda x: -(x**3))[1].endswith("ours is -1 times the reference's")
 
 
 def test_an_epsilon_in_the_forward_pass_alone_is_another_function() -> None:
     """log(y + 1e-7), as in the book, against a reference without it."""
     p = np.array([0.1, 0.5, 0.9, 1e-3])
     pair = elementwise(lambda p: np.log(p + 1e-7), lambda p: 1 / (p + 1e-7))
-    verdict, diagnosis = found(pair, p, reference=jnp.log)
+    verdict, diagnosis = of_values(pair, p, reference=jnp.log)
     assert verdict is Verdict.FAIL
     assert diagnosis.startswith("another function than the reference")
     backward_without = elementwise(lambda p: np.log(p + 1e-7), lambda p: 1 / p)

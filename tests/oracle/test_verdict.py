@@ -23,7 +23,7 @@ from oracle.judging.evidence import Directions, Evidence, Parameter, Values
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import judge
 from oracle.verification import Verification
-from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, row, signed
+from tests.oracle.planted import Array, Pair, cube, dense, elementwise, found, normal, of_values, row, signed
 
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 WRONG = {np.float64: 1e-9, np.float32: 1e-4, np.float16: 1.0, ml_dtypes.bfloat16: 7.0}  # noticed by differences alone
@@ -278,50 +278,66 @@ def test_a_singularity_at_the_origin_hides_no_error_elsewhere(name: str, error: 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fail_of_another_function(dtype: Any) -> None:
-    verdict, diagnosis = found(cube(), X.astype(dtype), reference=lambda x: x**3 + 2 * jnp.sin(x))
+    verdict, diagnosis = of_values(cube(), X.astype(dtype), reference=lambda x: x**3 + 2 * jnp.sin(x))
+    assert verdict is Verdict.FAIL
+    assert diagnosis.startswith("another function than the reference: the values differ, most at number ")
+
+
+def test_another_gradient_of_equal_values() -> None:
+    def with_a_slope_of_its_own(x: Any) -> Any:
+        return x**3 + (x.sum() - jax.lax.stop_gradient(x.sum()))
+
+    verdict, diagnosis = found(cube(), X, reference=with_a_slope_of_its_own)
     assert verdict is Verdict.FAIL
     assert diagnosis.startswith(
         "another function than the reference: the differences agree with the gradient, and the reference with neither"
     )
-    assert "values differ too" in diagnosis
+    assert "values agree" in diagnosis
 
 
 def test_another_function_that_is_a_multiple_says_so() -> None:
-    verdict, diagnosis = found(cube(), X, reference=lambda x: x**3 / 4)
+    verdict, diagnosis = of_values(cube(), X, reference=lambda x: x**3 / 4)
     assert verdict is Verdict.FAIL
-    assert "ours is 4 times the reference's gradient" in diagnosis
+    assert diagnosis.endswith("ours is 4 times the reference's")
+    halved = cube(lambda dx: dx / 2)
+    result = verify(halved, X, reference=lambda x: x**3 / 4)
+    assert row(result, "").verdict is Verdict.FAIL
+    assert row(result, "x").diagnosis.startswith("constant factor: x is 0.5 times the true gradient everywhere")
 
 
 def test_fail_of_a_gradient_that_is_not_of_the_forward_pass() -> None:
     """A straight-through gradient: forward rounds, the gradient and the reference's do not know."""
     pair = elementwise(lambda x: x + 0.1 * np.sin(20 * x), np.ones_like)
-    verdict, diagnosis = found(pair, X, reference=lambda x: x)
-    assert verdict is Verdict.FAIL
-    assert diagnosis.startswith("the gradient agrees with the reference, but it is not that of the forward pass")
+    result = verify(pair, X, reference=lambda x: x)
+    assert {one.verdict for one in result.rows} == {Verdict.FAIL}
+    assert row(result, "x").diagnosis.startswith(
+        "the gradient agrees with the reference, but it is not that of the forward pass"
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fail_of_values_that_differ_by_a_constant(dtype: Any) -> None:
-    verdict, diagnosis = found(cube(), X.astype(dtype), reference=lambda x: x**3 + 1)
+    verdict, diagnosis = of_values(cube(), X.astype(dtype), reference=lambda x: x**3 + 1)
     assert verdict is Verdict.FAIL
-    assert diagnosis.startswith("another function than the reference: the gradients agree, but the values differ")
+    assert diagnosis.startswith("another function than the reference: the values differ")
+    assert dtype is not np.float64 or diagnosis.endswith("ours is larger by the constant -1")
 
 
 @pytest.mark.parametrize("offset", [1e-3, 1e-6, 1e-9])
 def test_a_constant_however_small(offset: float) -> None:
-    assert found(cube(), X, reference=lambda x: x**3 + offset)[0] is Verdict.FAIL
+    assert of_values(cube(), X, reference=lambda x: x**3 + offset)[0] is Verdict.FAIL
 
 
 def test_a_singularity_hides_no_constant() -> None:
-    assert (
-        found(elementwise(lambda x: x**-3.0, lambda x: -3 * x**-4.0), X, reference=lambda x: x**-3.0 + 1e-9)[0] is Verdict.FAIL
-    )
+    pair = elementwise(lambda x: x**-3.0, lambda x: -3 * x**-4.0)
+    assert of_values(pair, X, reference=lambda x: x**-3.0 + 1e-9)[0] is Verdict.FAIL
 
 
 @pytest.mark.parametrize(("offset", "verdict"), [(0.0, Verdict.PASS), (1e-12, Verdict.FAIL)])
 def test_a_value_that_is_left_when_larger_ones_cancel_in_the_reference(offset: float, verdict: Verdict) -> None:
     point = np.array(0.09071321504709833)  # x - tanh(x) is 2.5e-4 there, and rounded as 1 is
-    assert found(pn.tanhshrink, point, reference=lambda x: x + (1 - 2 * jax.nn.sigmoid(2 * x)) + offset)[0] is verdict
+    result = verify(pn.tanhshrink, point, reference=lambda x: x + (1 - 2 * jax.nn.sigmoid(2 * x)) + offset)
+    assert row(result, "" if offset else "x").verdict is verdict
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN"), (np.inf, "infinity")])
@@ -357,23 +373,25 @@ def test_nan_in_the_reference_is_never_equal() -> None:
     def where_nan(x: Any) -> Any:
         return jnp.where(x > 0, x**3, x**3 * jnp.sqrt(jnp.minimum(x, 0.0)) * 0 + x**3)
 
-    verdict, _ = found(cube(), X, reference=where_nan)
-    assert verdict is Verdict.FAIL
+    assert of_values(cube(), X, reference=where_nan)[0] is Verdict.FAIL
 
 
 def test_nan_in_the_value_is_never_equal() -> None:
     def value_fwd(x: Array) -> Any:
         return np.where(x > 0, x**3, np.nan), x.copy()
 
-    only = row(verify((value_fwd, lambda x, dy: (3 * x * x * dy,)), X, reference=lambda x: x**3))
-    assert not only.passed
+    result = verify((value_fwd, lambda x, dy: (3 * x * x * dy,)), X, reference=lambda x: x**3)
+    assert row(result, "").verdict is Verdict.FAIL
+    assert row(result, "x").verdict is Verdict.INCONCLUSIVE
 
 
 def test_fail_of_another_shape_than_the_reference() -> None:
     for reference in (lambda x: x[:3] ** 3, lambda x: (x**3).sum(), lambda x: (x**3, x)):
-        only = row(verify(cube(), X, reference=reference))
-        assert only.verdict is Verdict.FAIL
-        assert only.diagnosis.startswith("another function than the reference: its value has the shapes")
+        verdict, diagnosis = of_values(cube(), X, reference=reference)
+        assert verdict is Verdict.FAIL
+        assert diagnosis.startswith("another function than the reference: its value has the shapes")
+        result = verify(cube(lambda dx: 2 * dx), X, reference=reference)
+        assert row(result, "x").diagnosis.startswith("constant factor: x is 2 times the true gradient everywhere")
 
 
 # ------------------------------------------------------------------------------------------------- INCONCLUSIVE
@@ -502,7 +520,7 @@ def test_error_of_the_backward_pass() -> None:
 
 
 def test_error_of_the_reference() -> None:
-    assert found(cube(), X, reference=raising) == (Verdict.ERROR, "the reference raised RuntimeError: out of ideas")
+    assert of_values(cube(), X, reference=raising) == (Verdict.ERROR, "the reference raised RuntimeError: out of ideas")
 
 
 def test_error_of_a_forward_pass_that_returns_no_residuals() -> None:

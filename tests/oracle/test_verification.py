@@ -87,7 +87,7 @@ def test_an_option_of_another_type(wrong: Any) -> None:
 
 def test_a_reference_that_is_no_function() -> None:
     reference: Any = "jax.nn.silu"
-    with pytest.raises(TypeError, match=r"^verify: reference must be a function for JAX, got str"):
+    with pytest.raises(TypeError, match=r"^verify: reference must be a function for JAX or torch, got str"):
         verify(cube(), X, reference=reference)
 
 
