@@ -20,6 +20,7 @@ from oracle.judging.measurements import Measurements
 from oracle.judging.point import Trouble
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import reported
+from oracle.judging.size import error_size, in_words
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
 from oracle.report.explanation import explanation_of_values
@@ -71,7 +72,7 @@ class Findings:
         shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
         return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
 
-    def compared(self, measurements: Measurements) -> tuple[Findings, list[Row]]:
+    def compared(self, measurements: Measurements, accept: float) -> tuple[Findings, list[Row]]:
         """These findings with what is to be known about the reference; and a row if it cannot judge the gradients.
 
         That is so if it raises, or computes another function.
@@ -84,23 +85,26 @@ class Findings:
             verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
             row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"
         else:
-            error, reason = measurements.forward_error, Reason.OTHER_VALUES
+            error = measurements.forward_error
+            size = in_words(error, measurements.point.dtype.name)
             diagnosis = other_values(measurements.point.y, measurements.reference_pullback)
+            accepted = error is not None and error < accept
             row = known.row(
                 "",
                 (),
-                Verdict.FAIL,
-                diagnosis,
+                Verdict.ACCEPTED if accepted else Verdict.FAIL,
+                f"accepted, {size}: {diagnosis}" if accepted else diagnosis,
                 evidence=VALUES,
                 forward_error=error,
-                reason=reason.value,
+                size=size,
+                reason=Reason.OTHER_VALUES.value,
                 details=Details(explanation=explanation_of_values(measurements.values)),
             )
             why = "is another function"
         alone = f"judged by the differences alone, because the reference {why}"
         return replace(self, note=alone), [row]
 
-    def judged(self, e: Evidence, context: Context, forward_error: float | None) -> Row:
+    def judged(self, e: Evidence, context: Context, forward_error: float | None, *, accepted: bool = False) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
         overall, other = judge(e), e.other_point
         before = () if deciding(e) is e else e.measurements
@@ -108,11 +112,15 @@ class Findings:
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
         noticed = resolution(e) if self.large else None
+        wrong = accepted or overall.verdict is Verdict.FAIL
+        size = in_words(error_size(e, judgement), e.parameter.dtype.name) if wrong else ""
+        cause = where + diagnose(e, judgement, context)
         return self.row(
             e.parameter.name,
             e.parameter.shape,
-            overall.verdict,
-            where + diagnose(e, judgement, context),
+            Verdict.ACCEPTED if accepted else overall.verdict,
+            f"accepted, {size}: {cause}" if accepted else cause,
+            size=size,
             evidence=_compared(e, noticed),
             forward_error=forward_error,
             used=judgement.used,

@@ -12,15 +12,16 @@ from typing import Any
 
 __all__ = ["VALUES", "Descent", "Details", "ErrorMap", "Explanation", "Parting", "Row", "StepCurve", "Verdict", "worst_first"]
 
-VALUES = "values"
+VALUES = "forward pass"
 """The evidence of a row about the values of the forward pass."""
 
 
 class Verdict(StrEnum):
-    """The result of comparing a gradient with the finite differences and the reference. Only `PASS` and `KINK` pass."""
+    """The result of comparing a gradient with the finite differences and the reference. `PASS`, `KINK` and `ACCEPTED` pass."""
 
     PASS = "PASS"  # noqa: S105 - not a password
     KINK = "KINK"
+    ACCEPTED = "ACCEPTED"
     FAIL = "FAIL"
     VACUOUS = "VACUOUS"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -28,7 +29,7 @@ class Verdict(StrEnum):
 
     @property
     def passes(self) -> bool:
-        return self in (Verdict.PASS, Verdict.KINK)
+        return self in (Verdict.PASS, Verdict.KINK, Verdict.ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ class Row:
     """The cause of a failure, with its evidence. For a passing row: a remark, or nothing."""
     note: str = ""
     """What is to be known about the reference, such as that it promotes; empty for most rows."""
+    size: str = ""
+    """How large the error is, in words; empty for a row without an error, or whose error is no number."""
     forward_error: float | None = None
     numerical_error: float | None = None
     numerical_uncertainty: float | None = None
@@ -215,8 +218,7 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
     Of rows with the same verdict, those about numbers come before breaches of the contract, sorted by how much of the tolerance
     was used.
     """
-    order = [Verdict.ERROR, Verdict.FAIL, Verdict.VACUOUS, Verdict.INCONCLUSIVE]
+    order = {Verdict.ERROR: 0, Verdict.FAIL: 1, Verdict.VACUOUS: 2, Verdict.INCONCLUSIVE: 3, Verdict.ACCEPTED: 4}
     return sorted(
-        rows,
-        key=lambda row: (4 if row.passed else order.index(row.verdict), row.evidence == "contract", -(row.used or 0.0)),
+        rows, key=lambda row: (order.get(row.verdict, len(order)), row.evidence == "contract", -(row.used or 0.0))
     )

@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "Spec",
     "Strategy",
+    "check_accept",
     "composed",
     "library",
 ]
@@ -246,6 +247,14 @@ class Deviation:
     measure: Callable[[], tuple[float, float]]
 
 
+def check_accept(accept: Any, who: str) -> None:
+    """Raise unless `accept` is a share of the largest entry."""
+    if isinstance(accept, bool) or not isinstance(accept, int | float | np.number):
+        raise TypeError(f"{who}: accept must be a number, got {type(accept).__name__}")
+    if not 0 <= accept < 1:
+        raise ValueError(f"{who}: accept must be a share of the largest entry, from 0 and below 1, got {accept!r}")
+
+
 Strategy = Callable[[Draw], tuple[Arguments, dict[str, Any]]]
 
 
@@ -269,6 +278,8 @@ class Spec:
     """Whether the value may be a view of an argument, as in NumPy's reshape and slices."""
     allows: frozenset[Allows] = frozenset()
     """What the op does by prescription, though a pure function would not."""
+    accept: float = 0.0
+    """An error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation."""
     on_request: bool = False
     """Whether it is verified only when it is named, because it takes minutes, such as a net of a hundred million parameters."""
 
@@ -281,6 +292,7 @@ class Spec:
             raise TypeError(f"Spec of {self.name}: allows must be a set of oracle.Allows, got {self.allows!r}")
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
             raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
+        check_accept(self.accept, f"Spec of {self.name}")
         names = [case.name for case in self.cases]
         if not names:
             raise ValueError(f"Spec of {self.name}: at least one case is needed")

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from oracle.adapters import Pair, named
 from oracle.arrays import leaves_of, random_cotangent, vector
 from oracle.judging.error_budget import ErrorBudget, narrow_dtype
+from oracle.judging.size import in_words
 from oracle.measures import distance, eps_of, largest, relative
 from oracle.row import Row, Verdict, worst_first
 from oracle.subject import Subject
@@ -267,5 +268,6 @@ def _value_row(like: Row, y: Any, value: Any) -> list[Row]:
             verdict=Verdict.FAIL,
             diagnosis=f"another function: at entry {worst} the port's value is {theirs[worst]:.9g}, the op's {ours[worst]:.9g}",
             used=used,
+            size=in_words(relative(error, scale), dtype.name),
         )
     ]

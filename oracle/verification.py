@@ -41,13 +41,13 @@ from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Set
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of, of_another_function
-from oracle.judging.escalation import escalated
+from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.spec import Allows, Case, Flag, Spec
+from oracle.spec import Allows, Case, Flag, Spec, check_accept
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
 
@@ -66,7 +66,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether every row is PASS or KINK (and there is one)."""
+        """Whether every row is PASS, KINK or ACCEPTED (and there is one)."""
         return bool(self.rows) and all(row.passed for row in self.rows)
 
     def __bool__(self) -> bool:
@@ -97,6 +97,7 @@ def verify(
     step: float | None = None,
     limit: int = LIMIT,
     strict: bool = False,
+    accept: float = 0.0,
     label: Label | None = None,
 ) -> Verification:
     """Whether the pullback of `op` is the derivative of its forward function, at `primals`.
@@ -119,6 +120,8 @@ def verify(
         step: the first step of the differences, for all elements; chosen by the size of each unless given.
         limit: the size of an argument up to which every element is differentiated.
         strict: whether a warning of the op is an error, as in the reports; otherwise that is left to the filters in force.
+        accept: an error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation. NaN,
+            wrong shapes and breaches of the contract are never accepted.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:
@@ -148,6 +151,7 @@ def verify(
         raise ValueError(f"verify: step must be positive, got {step!r}")
     if not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 0:
         raise ValueError(f"verify: limit must be an integer from 0, got {limit!r}")
+    check_accept(accept, "verify")
     subject = Subject.of(op, options or {})
     check_primals(subject, primals)
     arrays: Any = tuple(primals)
@@ -156,7 +160,7 @@ def verify(
     if label is None:
         label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
     second = None if reference is None else Reference(reference, dict(options or {}))
-    plan = Plan(second, seed, frozenset(flags), step, limit)
+    plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept))
     run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict)
     started = time.perf_counter()
     rows = list(run.rows())
@@ -180,6 +184,7 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
         views=spec.views,
         allows=spec.allows,
         strict=True,
+        accept=spec.accept,
         label=Label(spec.family, spec.name, case.name, str(spec.source)),
     )
 
@@ -259,7 +264,7 @@ class _Run:
             check_memory(self.primals)
         point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
-        found, other = found.compared(measurements)
+        found, other = found.compared(measurements, self.plan.accept)
         if other:  # another function's gradient says nothing about ours
             rows += other
             yield from other
@@ -267,20 +272,23 @@ class _Run:
         another = bool(other and other[0].reason)
         at_size = AtSize(measurements) if self.large else None
         contexts = Contexts(batch, large=self.large)
-        for i, e, there in escalated(measurements) if at_size is None else at_size.known():
+        known = escalated(measurements) if at_size is None else at_size.known()
+        for i, e, there, accepted in known:
             if e.parameter.name in missing:
                 continue
             ignored_here = e.parameter.name in ignored
             if another:
                 e = of_another_function(e, i, with_reference)
-            row = found.judged(e, contexts.of(there, i, ignores_cotangent=ignored_here), measurements.forward_error)
+            context = contexts.of(there, i, ignores_cotangent=ignored_here)
+            row = found.judged(e, context, measurements.forward_error, accepted=accepted)
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)
             yield row
             for link in () if at_size is None else at_size.wrong_links(there):  # each stage that is wrong, once
                 if all(row.parameter != link.parameter.name for row in rows):
-                    rows.append(found.judged(link, Context(large=True), None))
+                    small = acceptable(link, self.plan.accept)
+                    rows.append(found.judged(link, Context(large=True), None, accepted=small))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
             undisturbed = setting if point.subject is subject else replace(setting, point=point)

@@ -66,6 +66,7 @@ options = {options}
     seed={seed},{more}
     views=spec.views,
     allows=spec.allows,
+    accept=spec.accept,
     strict=True,
 )
 """

@@ -33,7 +33,7 @@ WRONG = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
 """Verdicts that no correct op may get. VACUOUS is not among them: a strategy may draw a point where the gradient is zero."""
 
 
-WORST_FIRST = (*WRONG, Verdict.VACUOUS, Verdict.KINK, Verdict.PASS)
+WORST_FIRST = (*WRONG, Verdict.VACUOUS, Verdict.ACCEPTED, Verdict.KINK, Verdict.PASS)
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,7 @@ def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
             seed=example.seed,
             views=spec.views,
             allows=spec.allows,
+            accept=spec.accept,
             strict=True,
         )
     except (TypeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from oracle.judging.evidence import Array, Evidence
 from oracle.measures import distance, largest
 from oracle.spec import Flag
 
-__all__ = ["Comparison", "below_roundoff", "best_known", "doubted", "ratio", "reported_scale"]
+__all__ = ["Comparison", "accepting", "below_roundoff", "best_known", "doubted", "ratio", "reported_scale"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,11 @@ def reported_scale(e: Evidence) -> float:
     """The number to which reported errors are relative: the largest entry of the true gradient, as far as it is known."""
     measured = e.estimate.value[np.isfinite(e.estimate.value)]
     return largest(e.autodiff if e.autodiff is not None else measured) or largest(e.analytic) or e.budget.scale
+
+
+def accepting(e: Evidence, share: float) -> Evidence:
+    """The evidence with a budget that forgives errors up to this share of the gradient's largest entry."""
+    return replace(e, budget=replace(e.budget, accepted=share * reported_scale(e)))
 
 
 def best_known(e: Evidence) -> Array:

@@ -132,6 +132,8 @@ class ErrorBudget:
     """The rounding of the values, which limits what differences can know."""
     reference_conditioning: float = 0.0
     """How far the reference's own gradient may be off, where it alone contradicts the others."""
+    accepted: float = 0.0
+    """The error that the caller has declared to accept; 0 for the strict verdict."""
 
     @property
     def without_u(self) -> float:
@@ -140,12 +142,12 @@ class ErrorBudget:
 
     def against_differences(self, uncertainty: Array) -> Array:
         """`SAFETY u + r + c + t`, for entries with these error estimates."""
-        return np.asarray(truncation_and_noise(uncertainty) + self.without_u)
+        return np.asarray(truncation_and_noise(uncertainty) + self.without_u + self.accepted)
 
     @property
     def against_reference(self) -> float:
         """`R + c + t`."""
-        return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype
+        return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype + self.accepted
 
     def between_witnesses(self, uncertainty: Array) -> Array:
         """`SAFETY u + R + c + t`, for the differences against the reference."""

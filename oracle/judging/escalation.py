@@ -16,17 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 from oracle.judging import generic_point, rescaled_point, subdifferential
-from oracle.judging.comparison import below_roundoff, best_known
+from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
 from oracle.judging.evidence import Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
+from oracle.judging.size import error_size
 from oracle.judging.verdict import DirectionalComparison, judge
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["Known", "escalated", "formula_first"]
+__all__ = ["Known", "acceptable", "escalated", "formula_first"]
 
 OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT)
 """Reasons that another point may settle."""
@@ -38,6 +39,8 @@ class Known(NamedTuple):
     argument: int
     evidence: Evidence
     measurements: Measurements
+    accepted: bool = False
+    """Whether the gradient is wrong only by an error that the plan accepts."""
 
 
 def escalated(m: Measurements) -> Iterator[Known]:
@@ -55,9 +58,10 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
         if in_float64 is not None:
             known = in_float64(i)
             if _grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
-                yield known
+                yield known._replace(accepted=_accepts(known) and _accepts(here(i), unless_right=True))
                 continue
-        yield here(i)
+        known = here(i)
+        yield known._replace(accepted=_accepts(known))
 
 
 class _Escalation:
@@ -81,7 +85,7 @@ class _Escalation:
 
     def try_rescaled_point(self, known: Known) -> Known:
         """Entries below the roundoff floor are tested where an error would show."""
-        i, e, m = known
+        i, e, m, _ = known
         entries = below_roundoff(e)
         if entries.size:
             entries = below_roundoff(e, m.gradient_spread(i))
@@ -93,7 +97,7 @@ class _Escalation:
 
     def try_subdifferential(self, known: Known) -> Known:
         """At kinks without a reference all entries are tested together."""
-        i, e, m = known
+        i, e, m, _ = known
         if e.autodiff is not None or judge(e).verdict is not Verdict.KINK:
             return known
         kinks = e.estimate.index[e.estimate.kink]
@@ -103,7 +107,7 @@ class _Escalation:
 
     def try_generic_point(self, known: Known) -> Known:
         """A gradient that passes at a special point is tested at a generic one nearby."""
-        i, e, m = known
+        i, e, m, _ = known
         if not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in m.plan.flags or self.generic is None:
             return known
         wrong, what = generic_point.seek(self.generic, i), "a generic point near these special arguments"
@@ -114,6 +118,34 @@ class _Escalation:
     @cached_property
     def generic(self) -> Measurements | None:
         return generic_point.measurements(self.measurements)
+
+
+def _accepts(known: Known, *, unless_right: bool = False) -> bool:
+    """Whether a gradient is wrong only by an error that the plan accepts, here and at a generic point nearby."""
+    i, e, m, _ = known
+    if judge(e).verdict.passes:
+        return unless_right
+    if not acceptable(e, m.plan.accept):
+        return False
+    if e.other_point is not None or m.plan.large:
+        return True
+    lenient = _Escalation(replace(m, lenient=True))
+    forgiven = Known(i, accepting(e, m.plan.accept), lenient.measurements)
+    for step in (lenient.try_subdifferential, lenient.try_generic_point):
+        forgiven = step(forgiven)
+    return judge(forgiven.evidence).verdict.passes
+
+
+def acceptable(e: Evidence, share: float) -> bool:
+    """Whether a gradient is wrong only by less than this share of its largest entry, and would pass without that error."""
+    judgement = judge(deciding(e))
+    if not share or judge(e).verdict is Verdict.VACUOUS or judgement.verdict.passes:
+        return False
+    size = error_size(deciding(e), judgement)
+    if size is not None and not size < share:
+        return False
+    here, there = (accepting(one, share) for one in (replace(e, other_point=None), replace(deciding(e), other_point=None)))
+    return judge(here).verdict.passes and judge(there).verdict.passes
 
 
 def _grossly_wrong(e: Evidence, dtype: str) -> bool:

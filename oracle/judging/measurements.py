@@ -11,6 +11,7 @@ import numpy as np
 from oracle.arrays import RAISED, flat, narrowed, vector
 from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
+from oracle.judging.comparison import accepting
 from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
 from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget, conditioning, narrow_dtype
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
@@ -44,6 +45,8 @@ class Plan:
     large: bool = False
     """Whether some argument is so large that evaluations are saved: the conditioning is measured at a single point nearby, and
     the rounding noise of the values is not measured."""
+    accept: float = 0.0
+    """The share of the gradient's largest entry up to which an error is accepted."""
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Measurements:
     """The finished differences of all entries of an argument, which are the same in every dtype."""
     narrow: Measurements | None = None
     """Those in the dtype of the user's arguments, if these are of their copies in float64. Both have the same reference."""
+    lenient: bool = False
+    """Whether errors that the plan accepts are forgiven."""
 
     def first_evidence(self, i: int, index: Array | None = None) -> Evidence:
         """The first measurement of argument `i`: of the entries `index` alone, if given."""
@@ -80,7 +85,7 @@ class Measurements:
         leaf = self.point.leaves[i]
         theirs = self.reference_gradient(i)
         scale = max(self._roundoff_scales[1][i], largest(theirs, estimate.value[~estimate.kink])) or secant
-        return Evidence(
+        e = Evidence(
             parameter=Parameter(leaf.path, np.shape(leaf.array), self.point.dtype, self.plan.flags),
             analytic=self.point.gradients[i],
             autodiff=theirs,
@@ -90,6 +95,7 @@ class Measurements:
             values=self.values,
             **more,
         )
+        return accepting(e, self.plan.accept) if self.lenient else e
 
     def at(self, point: Point) -> Self:
         """The same measurements at another point."""

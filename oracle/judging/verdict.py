@@ -250,7 +250,7 @@ class DirectionalComparison:
             size = np.full(swept.ours.shape, swept.least)
             columns.append(np.stack([swept.ours, swept.value, swept.uncertainty, swept.norm, size, swept.blind]))
         ours, value, uncertainty, norm, sizes, blind = np.concatenate(columns, axis=1)
-        allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm
+        allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm + e.budget.accepted * sizes
         return cls(distance(ours, value), uncertainty, allowed, sizes, blind > 0)
 
     @property

@@ -14,6 +14,7 @@ GREEN, RED, YELLOW = "32", "1;31", "33"  # ANSI codes; red is also bold, so that
 CODES = {
     Verdict.PASS: GREEN,
     Verdict.KINK: GREEN,
+    Verdict.ACCEPTED: GREEN,
     Verdict.FAIL: RED,
     Verdict.ERROR: RED,
     Verdict.VACUOUS: YELLOW,

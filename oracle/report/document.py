@@ -20,10 +20,11 @@ from oracle.row import Details, Row, Verdict
 
 __all__ = ["check_writable", "document", "environment", "larger", "packed", "read", "row_of", "to_json", "to_line", "write"]
 
-SCHEMA = 1
-"""The version of the JSON document. A field that goes or changes its meaning makes it 2; a new field does not."""
+SCHEMA = 2
+"""The version of the JSON document. A field that goes or changes its meaning makes it 3; a new field does not. It is 2 since
+`verdict` may be ACCEPTED."""
 
-TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason")
+TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason", "size")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 
@@ -49,7 +50,7 @@ def environment(command: str, seed: int) -> dict[str, Any]:
 
 
 def document(rows: Sequence[Row], env: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"schema": 1, "passed": ..., "environment": ..., "totals": ..., "rows": [...], "seconds": ...}`.
+    """`{"schema": 2, "passed": ..., "environment": ..., "totals": ..., "rows": [...], "seconds": ...}`.
 
     `passed` tells whether the run was finished and every row passed. Rows have full precision. Only their seconds are
     rounded, to whole ones, so that `diff` shows little for two runs of the same code.

@@ -106,6 +106,8 @@ def escape(text: str) -> str:
 
 def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
     lines = [f"### {row.verdict} {escape(row.label)} ({row.dtype})", escape(row.diagnosis)]
+    if row.size:
+        lines.append(f"How large: {escape(row.size)}.")
     if row.analytic is not None:
         lines.append(escape(wrong_places(row)))
     return "\n\n".join([*lines, indent(reproduce(row), "    ", lambda _: True)])

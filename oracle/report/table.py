@@ -36,6 +36,7 @@ def render(
     parts = [failure(row, reproduce, width) for row in ordered if not row.passed]
     if rows and not quiet:
         parts.append(_overview(ordered, width))
+        parts += [_fill(f"{plain(row.label)}: {plain(row.diagnosis)}", width, "") for row in accepted(ordered)]
         parts += [_fill(f"note: {plain(op)}: {plain(note)}", width, "") for op, note in notes(ordered)]
     parts.append(totals(rows))
     return "\n\n".join(parts)
@@ -47,6 +48,8 @@ def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int 
     if row.analytic is not None and row.verdict is not Verdict.VACUOUS:
         lines.append(plain(wrong_places(row)))
     lines.append(plain(row.diagnosis, keep="\n"))
+    if row.size:
+        lines.append(f"how large: {row.size}")
     wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]
     if reproduce is not None:
         wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # on one line, so that it can be copied
@@ -69,6 +72,11 @@ def wrong_places(row: Row) -> str:
     if row.autodiff is not None:
         text += f", JAX {row.autodiff:.15g}"
     return f"{text}; dy is random"
+
+
+def accepted(rows: Sequence[Row]) -> list[Row]:
+    """The rows that pass although they are wrong."""
+    return [row for row in rows if row.verdict is Verdict.ACCEPTED]
 
 
 def notes(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.judging.size import in_words
 from oracle.measures import distance, eps_of, largest, relative
 from oracle.report.details import descent_of
 from oracle.row import Details, Verdict
@@ -82,6 +83,7 @@ def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
         diagnosis=diagnosis,
         autodiff_error=relative(gaps, largest(theirs)),
         used=float(used[worst]),
+        size=in_words(relative(gaps, largest(theirs)), ours.dtype.name) if wrong.size else "",
         worst_index=(worst,),
         analytic=float(ours[worst]),
         autodiff=float(theirs[worst]),
@@ -243,6 +245,7 @@ def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: s
         numerical_error=gaps.numerical.error,
         autodiff_error=gaps.reference.error,
         used=worst.used,
+        size=in_words(max(gaps.numerical.error, gaps.reference.error), runs.origin[slot].dtype.name) if gaps.first else "",
         worst_index=worst.entry,
         analytic=value(runs.hand),
         numerical=value(runs.numerical),

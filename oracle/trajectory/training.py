@@ -21,6 +21,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle.judging.size import in_words
 from oracle.measures import distance, largest, relative
 from oracle.row import Descent, Details, Parting, Verdict
 from oracle.spec import Draw
@@ -216,6 +217,7 @@ def _row(spec: TrainingSpec, slot: str, compared: _Compared, gap: Gap, diagnosis
         diagnosis=diagnoses.get(verdict, ""),
         autodiff_error=gap.error,
         used=gap.used,
+        size=in_words(gap.error, compared.dtype.name) if gap.first else "",
         worst_index=gap.entry,
         analytic=values[0],
         autodiff=values[1],
