@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.report import pictures
+from oracle.report.causes import Group, grouped
 from oracle.report.table import counted, notes, totals, trainings
 from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
@@ -46,10 +47,7 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
         else nullcontext()
     ):
         parts = {
-            "failures": [
-                _failure(row, i, reproduce, figures)
-                for i, (row, figures) in enumerate(zip(failures, _pictured(failures), strict=True))
-            ],
+            "failures": [_failure(group, numbers, reproduce, figures) for group, numbers, figures in _in_groups(failures)],
             "overview": [*_overview(passes, failures)] if many else [],
             "narrowest": [*_narrowest(passes)] if many else [],
             "descents": [*_descents(ordered)] if many else [],
@@ -63,6 +61,7 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
         families=[_family(name, ordered, sources) for name in sorted({row.family for row in rows})],
         environment=env,
         pictured=PICTURED,
+        failed=len(failures),
         **parts,
     )
 
@@ -92,9 +91,28 @@ def _template() -> jinja2.Template:
 # ------------------------------------------------------------------------------------------------- failures
 
 
-def _failure(row: Row, i: int, reproduce: Callable[[Row], str], figures: Sequence[Figure]) -> dict[str, Any]:
-    place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
-    return {"row": row, "place": place, "figures": figures, "command": reproduce(row), "open": i < PICTURED}
+def _in_groups(failures: Sequence[Row]) -> Iterator[tuple[Group, range, list[list[Figure]]]]:
+    """The groups of failures with one cause, each with the numbers of its rows on the page and their figures."""
+    groups = grouped(failures)
+    drawn = _pictured([row for group in groups for row in group.rows])
+    start = 0
+    for group in groups:
+        numbers = range(start, start + len(group.rows))
+        yield group, numbers, [next(drawn) for _ in numbers]
+        start = numbers.stop
+
+
+def _failure(
+    group: Group, numbers: range, reproduce: Callable[[Row], str], figures: Sequence[Sequence[Figure]]
+) -> dict[str, Any]:
+    rows = []
+    commands = [reproduce(row) for row in group.rows]
+    for i, (row, mine) in enumerate(zip(group.rows, figures, strict=True)):
+        place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
+        last = i + 1 == len(commands) or commands[i] != commands[i + 1]
+        parts = {"row": row, "place": place, "figures": mine, "name": group.place(row)}
+        rows.append({**parts, "command": commands[i] if last else ""})
+    return {"group": group, "rows": rows, "open": numbers.start < PICTURED}
 
 
 def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:

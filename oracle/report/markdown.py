@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from oracle.report.causes import Group, grouped
 from oracle.report.table import notes, totals, trainings, wrong_places
 from oracle.row import Parting, Row, worst_first
 from oracle.text import digits, plain
@@ -53,7 +54,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         parts += ["## How exact the finite differences are", ACCURACY, _accuracy(rows)]
     failures = [row for row in worst_first(rows) if not row.passed]
     if failures:
-        parts += ["## Failures", *(_failure(row, reproduce) for row in failures)]
+        parts += ["## Failures", *(_failure(group, reproduce) for group in grouped(failures))]
     for family in sorted({row.family for row in rows}):
         mine = worst_first(row for row in rows if row.family == family)
         table = tabulate([_cells(row) for row in mine], HEADERS, tablefmt="github", disable_numparse=True)
@@ -104,13 +105,20 @@ def escape(text: str) -> str:
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word markdown leaves an underscore alone
 
 
-def _failure(row: Row, reproduce: Callable[[Row], str]) -> str:
-    lines = [f"### {row.verdict} {escape(row.label)} ({row.dtype})", escape(row.diagnosis)]
-    if row.size:
-        lines.append(f"How large: {escape(row.size)}.")
-    if row.analytic is not None:
-        lines.append(escape(wrong_places(row)))
-    return "\n\n".join([*lines, indent(reproduce(row), "    ", lambda _: True)])
+def _failure(group: Group, reproduce: Callable[[Row], str]) -> str:
+    """The cause once, then each row that has it."""
+    first, several = group.first, len(group.rows) > 1
+    parts = [f"### {first.verdict} {escape(group.label)}" + ("" if several else f" ({first.dtype})"), escape(group.cause)]
+    for row in group.rows:
+        if several:
+            parts.append(f"**{escape(group.place(row))}** ({row.dtype})")
+        if row.size:
+            parts.append(f"How large: {escape(row.size)}.")
+        if row.analytic is not None:
+            parts.append(escape(wrong_places(row)))
+        if row is group.rows[-1] or reproduce(row) != reproduce(group.rows[-1]):
+            parts.append(indent(reproduce(row), "    ", lambda _: True))
+    return "\n\n".join(parts)
 
 
 def _code(text: str) -> str:

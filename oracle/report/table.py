@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tabulate import tabulate
 
+from oracle.report.causes import Group, grouped
 from oracle.row import VALUES, Parting, Row, Verdict, worst_first
 from oracle.text import count, digits, plain
 
@@ -33,7 +34,7 @@ def render(
     """The whole report. `reproduce` gives the command that repeats a row. A `quiet` report has only failures and totals."""
     width = width or shutil.get_terminal_size((100, 24)).columns
     ordered = worst_first(rows)
-    parts = [failure(row, reproduce, width) for row in ordered if not row.passed]
+    parts = [failure(group, reproduce, width) for group in grouped([row for row in ordered if not row.passed])]
     if rows and not quiet:
         parts.append(_overview(ordered, width))
         parts += [_fill(f"{plain(row.label)}: {plain(row.diagnosis)}", width, "") for row in accepted(ordered)]
@@ -42,18 +43,34 @@ def render(
     return "\n\n".join(parts)
 
 
-def failure(row: Row, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:
-    """One row that does not pass: its place, the values there, the cause, the command."""
-    lines = [f"{row.verdict}  {plain(row.label)}" + (f"  {row.dtype} {_shape(row.shape)}" if row.parameter else "")]
-    if row.analytic is not None and row.verdict is not Verdict.VACUOUS:
-        lines.append(plain(wrong_places(row)))
-    lines.append(plain(row.diagnosis, keep="\n"))
-    if row.size:
-        lines.append(f"how large: {row.size}")
+def failure(group: Group, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:
+    """Rows that fail for one cause: their op, the cause once, and of each row the values at its place and the command."""
+    row, several = group.first, len(group.rows) > 1
+    lines = [f"{row.verdict}  {plain(group.label)}" + ("" if several or not row.parameter else f"  {_kind(row)}")]
+    if several:
+        lines.append(plain(group.cause, keep="\n"))
     wrapped = [_fill(line, width, "" if i == 0 else INDENT) for i, line in enumerate(lines) if line]
-    if reproduce is not None:
-        wrapped.append(f"{INDENT}reproduce: {reproduce(row)}")  # on one line, so that it can be copied
+    commands = [] if reproduce is None else [f"reproduce: {reproduce(one)}" for one in group.rows]
+    for one, command in zip(group.rows, commands or [""] * len(group.rows), strict=True):
+        wrapped += [_fill(line, width, INDENT) for line in _about(one, group, several=several) if line]
+        if command and (not several or len(set(commands)) > 1):
+            wrapped.append(f"{INDENT}{command}")  # on one line, so that it can be copied
+    if several and len(set(commands)) == 1:
+        wrapped.append(f"{INDENT}{commands[0]}")
     return "\n".join(wrapped)
+
+
+def _about(row: Row, group: Group, *, several: bool) -> list[str]:
+    """The lines about one row of a group; the cause only if it is the only one."""
+    values = plain(wrong_places(row)) if row.analytic is not None and row.verdict is not Verdict.VACUOUS else ""
+    size = f"how large: {row.size}" if row.size else ""
+    if not several:
+        return [values, plain(row.diagnosis, keep="\n"), size]
+    return [f"- {'; '.join(part for part in (f'{plain(group.place(row))}  {_kind(row)}', values, size) if part)}"]
+
+
+def _kind(row: Row) -> str:
+    return f"{row.dtype} {_shape(row.shape)}"
 
 
 def _fill(text: str, width: int, indent: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oracle.report import document, table
+from oracle.report.causes import Group
 from oracle.report.markdown import escape, markdown
 from oracle.row import Descent, Details, Row, Verdict, worst_first
 from oracle.text import digits
@@ -79,7 +80,7 @@ def test_many_rows_are_summed_up_by_op_and_many_ops_by_family() -> None:
 
 def test_a_quiet_report_has_only_failures_and_totals() -> None:
     text = table.render([row(), failing()], width=100, quiet=True)
-    assert text == f"{table.failure(failing())}\n\n2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL"
+    assert text == f"{table.failure(Group((failing(),)))}\n\n2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL"
     assert table.render([row()], quiet=True) == "1 gradient of 1 op in 1 case: 1 PASS"
 
 
