@@ -750,8 +750,8 @@ def test_the_worst_comes_first() -> None:
     assert [r.parameter for r in result.rows] == ["x", "w"]
 
 
-def test_only_pass_and_kink_pass() -> None:
-    assert {v for v in Verdict if v.passes} == {Verdict.PASS, Verdict.KINK}
+def test_only_pass_kink_and_accepted_pass() -> None:
+    assert {v for v in Verdict if v.passes} == {Verdict.PASS, Verdict.KINK, Verdict.ACCEPTED}
     assert not Verification(()).passed
 
 
