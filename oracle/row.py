@@ -219,6 +219,4 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
     was used.
     """
     order = {Verdict.ERROR: 0, Verdict.FAIL: 1, Verdict.VACUOUS: 2, Verdict.INCONCLUSIVE: 3, Verdict.ACCEPTED: 4}
-    return sorted(
-        rows, key=lambda row: (order.get(row.verdict, len(order)), row.evidence == "contract", -(row.used or 0.0))
-    )
+    return sorted(rows, key=lambda row: (order.get(row.verdict, len(order)), row.evidence == "contract", -(row.used or 0.0)))
