@@ -14,13 +14,14 @@ evaluate the forward pass:
 4. The same change of all true numbers: a factor, with its name (`known_constants`), lost signs, clipping, rounding to a
    narrower float (`fits`).
 5. A definite mistake in some places, while the rest is right: a single entry, a region of an argument that is too large to be
-   tested entry by entry (`bisection`), a mask, the ones of a one-hot, some samples, borders (`regions`).
+   tested entry by entry (`bisection`), a mask, the ones of a one-hot, some samples, borders (`regions`), one side of a number
+   such as 0 (`one_side`).
 6. Gradients of something else, without fitted numbers: of only some outputs (`cotangents`), of only one use of an entry
    that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
-   These evaluate the forward pass, as far as a budget allows. Their generalizations follow: any permutation, any lost
-   contributions.
+   These evaluate the forward pass, as far as a budget allows. Their generalizations follow: any permutation, another mask, any
+   lost contributions.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
-8. Regions without a known reason: rows, borders.
+8. Regions without a known reason: one side of a number, borders, rows.
 
 A cause with free numbers needs more entries than numbers; with fewer, several causes would fit equally well, and none is
 named. The gradient of a scalar is a multiple of its random cotangent, so its numbers are printed for a cotangent of 1.
@@ -35,7 +36,17 @@ import numpy as np
 
 from oracle.arrays import quiet
 from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
-from oracle.diagnosis.causes import accumulation, bisection, cotangents, fits, permutations, regions, terms, wrong_inputs
+from oracle.diagnosis.causes import (
+    accumulation,
+    bisection,
+    cotangents,
+    fits,
+    one_side,
+    permutations,
+    regions,
+    terms,
+    wrong_inputs,
+)
 from oracle.diagnosis.context import Context
 from oracle.diagnosis.view import Cause, View, view_of
 from oracle.diagnosis.words import for_dy
@@ -67,6 +78,7 @@ CAUSES: tuple[Cause, ...] = (
     regions.rows_explained,
     regions.borders_explained,
     regions.zero_where_it_should_not_be,
+    one_side.factor_on_one_side,
     wrong_inputs.of_another_argument,
     cotangents.own,
     cotangents.of_some_arrays,
@@ -78,6 +90,7 @@ CAUSES: tuple[Cause, ...] = (
     wrong_inputs.with_other_options,
     wrong_inputs.at_other_points,
     permutations.permuted,
+    one_side.another_mask,
     cotangents.permuted_cotangent,
     terms.one_product,
     wrong_inputs.at_constants,
@@ -89,6 +102,7 @@ CAUSES: tuple[Cause, ...] = (
     terms.two_products,
     terms.only_one_term,
     fits.noise_of_a_narrow_float,
+    one_side.wrong_on_one_side,
     regions.borders,
     regions.rows,
 )

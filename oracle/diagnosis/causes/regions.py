@@ -10,15 +10,18 @@ import numpy as np
 from oracle.diagnosis.causes.bisection import beyond_the_sample
 from oracle.diagnosis.causes.fits import constant_in, number
 from oracle.diagnosis.matching import AGREE, matches
+from oracle.diagnosis.sides import side_of
 from oracle.diagnosis.view import View, along, tensors
 from oracle.diagnosis.words import Array, at, indices_of_axis, named_axes, per_unit
 from oracle.measures import fit_scale
 
 __all__ = [
+    "RIGHT",
     "borders",
     "borders_explained",
     "constant_missing",
     "mask_not_applied",
+    "mistake",
     "one_entry",
     "rows",
     "rows_exchanged",
@@ -100,16 +103,17 @@ def mask_not_applied(v: View) -> Iterator[str]:
     flows = should_be_zero & v.wrong
     if np.count_nonzero(flows) < 2 or should_be_zero.all():
         return
-    where = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_where(v, flows)})"
+    where = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_places(v, flows, flows | ~v.wrong)})"
     yield from _confined(v, where, ~should_be_zero)
 
 
 def zero_where_it_should_not_be(v: View) -> Iterator[str]:
     """The gradient is zero in some places where the true one is not, and the rest is right, or right up to a factor."""
     none = (v.ours == 0) & v.wrong
+    live = np.abs(v.truth) > v.tolerance
     if np.count_nonzero(none) < 2 or none.all():
         return
-    where = f"zero where it should not be: {v.name} is zero where the true gradient is not ({_where(v, none)})"
+    where = f"zero where it should not be: {v.name} is zero where the true gradient is not ({_places(v, none, live)})"
     yield from _confined(v, where, ~none)
 
 
@@ -141,7 +145,7 @@ def block(v: View) -> Iterator[str]:
         ):
             which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks"
             where = f"one block: {v.name} is wrong only at {_indices(wrong, axis)}, {which} (a gate, a head, a group?)"
-            yield _with_description(where, _mistake(v, along(v, axis, wrong)))
+            yield _with_description(where, mistake(v, along(v, axis, wrong)))
 
 
 def _ordinal(i: int) -> str:
@@ -153,7 +157,7 @@ def rows_explained(v: View) -> Iterator[str]:
     for axis, wrong in _wrong_rows(v):
         if axis > 0 and _ends(wrong):
             continue  # `borders_explained` describes these
-        there = _mistake(v, along(v, axis, wrong))
+        there = mistake(v, along(v, axis, wrong))
         forward = v.context.forward
         if there == ZERO and forward is not None and (axis > 0 or forward.call.outputs[:1] != v.shape[:1]):
             yield f"zero where it should not be: {v.name} is zero at {_indices(wrong, axis)}; elsewhere {RIGHT}"
@@ -210,7 +214,7 @@ def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
 def borders_explained(v: View) -> Iterator[str]:
     """Only entries near the ends of some axes are wrong, and they are zero or a multiple of the true ones."""
     for words, where in _borders(v):
-        there = _mistake(v, where)
+        there = mistake(v, where)
         if there:
             yield _with_description(words, there)
 
@@ -278,12 +282,12 @@ def _with_description(where: str, there: str) -> str:
 
 def _confined(v: View, where: str, rest: Array) -> Iterator[str]:
     """The sentence about a region, if the rest of the gradient is right, zero, or a multiple of the true one."""
-    elsewhere = _mistake(v, rest) or ("" if v.wrong[rest].any() else RIGHT)
+    elsewhere = mistake(v, rest) or ("" if v.wrong[rest].any() else RIGHT)
     if elsewhere:
         yield f"{where}; elsewhere {elsewhere}"
 
 
-def _mistake(v: View, where: Array) -> str:
+def mistake(v: View, where: Array) -> str:
     """`it is zero` or `it is 2 times the true one`, if that holds for these entries; else empty."""
     ours, truth = v.ours[where], v.truth[where]
     if not ours.any() and truth.any():
@@ -305,6 +309,12 @@ def _where(v: View, mask: Array) -> str:
             if np.array_equal(some, rows_of_mask.all(axis=1)) and n > 1:
                 return _indices(some, axis)
     return f"{np.count_nonzero(mask)} of {mask.size} entries, first {at(v.e, int(v.index[mask.argmax()]))}"
+
+
+def _places(v: View, mask: Array, among: Array) -> str:
+    """As `_where`, and the side of a number that these entries are on, as against the others of `among`."""
+    side = side_of(v, mask, among)
+    return _where(v, mask) + (f", all where {side}" if side else "")
 
 
 def _ends(wrong: Array) -> bool:
