@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ class Subject:
         """The same subject with copies of all arrays that go in or come out, so that it can change no others."""
 
         def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
-            tree: Any = primals
-            y, residuals = self._pair(self.forward(*optree.tree_map(np.array, tree), **copied_arrays(options)))
+            copies: Any = optree.tree_map(partial(np.array, subok=True), primals)  # type: ignore[arg-type]
+            y, residuals = self._pair(self.forward(*copies, **copied_arrays(options)))
             return optree.tree_map(np.array, y), residuals
 
         def bwd(residuals: Any, dy: Any) -> Any:

@@ -18,8 +18,8 @@ evaluate the forward pass:
    such as 0 (`one_side`).
 6. Gradients of something else, without fitted numbers: of only some outputs (`cotangents`), of only one use of an entry
    that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
-   These evaluate the forward pass, as far as a budget allows. Their generalizations follow: any permutation, another mask, any
-   lost contributions.
+   Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
+   Their generalizations follow: any permutation, another mask, any lost contributions.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
 8. Regions without a known reason: one side of a number, borders, rows.
 
@@ -42,6 +42,7 @@ from oracle.diagnosis.causes import (
     cotangents,
     fits,
     one_side,
+    paths,
     permutations,
     regions,
     terms,
@@ -64,6 +65,7 @@ CAUSES: tuple[Cause, ...] = (
     permutations.transposed,
     permutations.reversed_or_shifted,
     permutations.reshaped,
+    paths.constant_left_out,
     fits.factor,
     fits.signs_lost,
     fits.limited,
@@ -78,7 +80,6 @@ CAUSES: tuple[Cause, ...] = (
     regions.rows_explained,
     regions.borders_explained,
     regions.zero_where_it_should_not_be,
-    one_side.factor_on_one_side,
     wrong_inputs.of_another_argument,
     cotangents.own,
     cotangents.of_some_arrays,
@@ -88,10 +89,12 @@ CAUSES: tuple[Cause, ...] = (
     cotangents.untransposed,
     cotangents.other_cotangents,
     wrong_inputs.with_other_options,
+    one_side.factor_on_one_side,
     wrong_inputs.at_other_points,
     permutations.permuted,
     one_side.another_mask,
     cotangents.permuted_cotangent,
+    paths.path_lost,
     terms.one_product,
     wrong_inputs.at_constants,
     wrong_inputs.scaled,

@@ -83,6 +83,7 @@ def window_sums(*taps: int) -> Any:
     """x[i] + exp(x[i + 1]) + x[i + 2]; the backward pass has only the terms in `taps`."""
 
     def sums_fwd(x: Array) -> Any:
+        x = np.asarray(x)  # so that `paths` does not see what is made of it
         return x[:-2] + np.exp(x[1:-1]) + x[2:], x.copy()
 
     def sums_bwd(x: Array, dy: Array) -> Any:

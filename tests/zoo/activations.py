@@ -208,7 +208,7 @@ BUGS = (
         right=MISH,
         reference=jax.nn.mish,
         arguments=(signed(3, 4),),
-        causes={"x": "term missing: "},
+        causes={"x": "one path lost: "},
     ),
     Bug(
         "relu asks its output",

@@ -151,7 +151,7 @@ BUGS = (
         right=BATCH_NORM,
         reference=batch_norm,
         arguments=(GAMMA, BETA, normal(5, 4)),
-        causes={"x": "term missing: "},
+        causes={"x": "two paths lost: "},
     ),
     Bug(
         "batch_norm without the path through the mean",
@@ -161,7 +161,7 @@ BUGS = (
         right=BATCH_NORM,
         reference=batch_norm,
         arguments=(GAMMA, BETA, normal(5, 4)),
-        causes={"x": "term missing: "},
+        causes={"x": "one path lost: "},
     ),
     Bug(
         "batch_norm checked on a batch of one",
@@ -236,6 +236,6 @@ BUGS = (
         right=(rms_norm_fwd, rms_norm_bwd),
         reference=rms_norm,
         arguments=(GAMMA, normal(3, 4)),
-        causes={"x": "term missing: "},
+        causes={"x": "one path lost: "},
     ),
 )

@@ -1,0 +1,158 @@
+"""Causes in which the gradient lacks one path through the forward pass, or a small constant in it (see `held`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import quiet, vector
+from oracle.diagnosis.call import numbers_of
+from oracle.diagnosis.held import Use, forgotten, holding, uses_of
+from oracle.diagnosis.jacobian import STEP, leaves_in
+from oracle.diagnosis.matching import AGREE, matches_few
+from oracle.diagnosis.sample import Sample, gradient_with
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array
+from oracle.measures import largest
+from oracle.streams import Stream
+
+__all__ = ["constant_left_out", "path_lost"]
+
+MOST = 64
+"""The largest number of uses. With more, as in a loop over time, trying each would take as long as the whole check."""
+TINY = 1e-2
+"""The largest error, as a share of the largest entry, that a small constant may explain."""
+CLOSE = 1e-4
+"""How close the slopes along one direction must come before all entries are compared, as a share of the error. The slopes are
+exact to about 1e-6; larger, and more of the budget is spent on uses that are not the cause."""
+
+
+COUNTED = {
+    0: "one path lost: {} is the gradient that treats {} as a constant",
+    2: "one path twice: {} counts twice what flows back through {}",
+    -1: "one path reversed: {} has the wrong sign in what flows back through {}",
+}
+"""How often a path is counted, and the sentence that says so."""
+
+
+def constant_left_out(v: View) -> Iterator[str]:
+    """The gradient of log(y + eps) was written as that of log(y)."""
+    size = largest(v.truth)
+    if v.context.forward is None or not 0 < largest(v.error) <= TINY * size:
+        return
+    keywords = numbers_of(v.context.forward.call).values()  # `with_other_options` explains these
+    with forgotten(v.context.forward.call):
+        for use in _uses(v):
+            if not use.constant or float(use.value) in keywords or v.sample is None:
+                continue
+            without = _gradient(v.sample, {use.number: 0.0})
+            if without is not None and matches_few(v, without):
+                yield (
+                    f"a small constant left out: {v.name} is the gradient without the {float(use.value):g} that enters "
+                    f"`{use.function}` in {use.line}; the error is {largest(v.error) / size:.1g} of the largest entry"
+                )
+
+
+def path_lost(v: View) -> Iterator[str]:
+    """One path through the forward pass is lost, counted twice, reversed, or the only one; or two are lost."""
+    if v.sample is not None:
+        with forgotten(v.sample.forward.call):
+            yield from _path_lost(v, v.sample)
+
+
+def _path_lost(v: View, s: Sample) -> Iterator[str]:
+    screening = _screening(s)
+    if screening is None:
+        return
+    paths = list(_different_paths(v, screening))
+    for times, words in COUNTED.items():
+        for use, path in paths:
+            if screening.resembles(screening.true + (times - 1) * path):
+                held = _gradient(s, {use.number: use.value})
+                if held is not None and matches_few(v, held + times * (s.here - held)):
+                    yield words.format(v.name, use)
+    for (one, path), (two, other) in combinations(paths, 2):
+        if screening.resembles(screening.true - path - other):
+            held = _gradient(s, {use.number: use.value for use in (one, two)})
+            if held is not None and matches_few(v, held):
+                yield f"two paths lost: {v.name} is the gradient that treats as constants {one}, and {two}"
+    for use, path in paths:
+        if screening.resembles(path):
+            held = _gradient(s, {use.number: use.value})
+            if held is not None and matches_few(v, s.here - held):
+                yield f"one path only: {v.name} is what flows back through {use}; the rest of the gradient is lost"
+
+
+def _different_paths(v: View, screening: _Screening) -> Iterator[tuple[Use, float]]:
+    """The uses through which some of the gradient flows, but not all, and the slope of that part: one use for each slope."""
+    seen = [0.0, screening.true]
+    for use in _uses(v):
+        slope = None if use.constant else screening.slope({use.number: use.value})
+        path = screening.true - slope if slope is not None else 0.0
+        if all(abs(path - other) > AGREE * abs(screening.true) for other in seen):
+            seen.append(path)
+            yield use, path
+
+
+def _uses(v: View) -> list[Use]:
+    forward = v.context.forward
+    return [] if forward is None or not forward.share.pay(forward.cost) else uses_of(forward.call, forward.leaf, MOST)
+
+
+def _gradient(s: Sample, held: Mapping[int, Any]) -> Array | None:
+    """The gradient at the picked entries with some uses held."""
+    call = s.forward.call
+    function = holding(call, s.forward.leaf, held)
+    other = replace(s.forward, call=replace(call, function=function))
+    return gradient_with(replace(s, forward=other), call.primals, call.options)
+
+
+@dataclass(frozen=True)
+class _Screening:
+    """The slopes along one random direction in the picked entries whose differences are sound."""
+
+    sample: Sample
+    direction: Array
+    """In all entries of the argument."""
+    ours: float
+    """The slope by our gradient."""
+    true: float
+
+    def resembles(self, slope: float) -> bool:
+        """Whether this may be the slope by our gradient."""
+        return abs(slope - self.ours) <= CLOSE * abs(self.ours - self.true)
+
+    def slope(self, held: Mapping[int, Any]) -> float | None:
+        """The slope with some uses held, by a central difference; None where there is none."""
+        forward = self.sample.forward
+        if not forward.share.pay(2 * forward.cost):
+            return None
+        call = forward.call
+        function = holding(call, forward.leaf, held)
+        leaves, structure = leaves_in(call.primals)
+
+        def value(by: float) -> float:
+            moved = [leaf + by * self.direction if i == forward.leaf else leaf for i, leaf in enumerate(leaves)]
+            return float(call.cotangent @ vector(function(*structure.unflatten(moved), **call.options)))
+
+        with quiet():
+            try:
+                slope = (value(STEP) - value(-STEP)) / (2 * STEP)
+            except Exception:  # outside the domain
+                return None
+        return slope if np.isfinite(slope) else None
+
+
+def _screening(s: Sample) -> _Screening | None:
+    x = s.forward.call.arguments[s.forward.leaf]
+    picked = s.picked[s.few]
+    direction = np.zeros(x.size)
+    direction[picked] = np.random.default_rng(Stream.NEARBY).choice([-1.0, 1.0], picked.size)
+    direction[picked] *= np.maximum(np.abs(x.ravel()[picked]), np.abs(x).mean())
+    screening = _Screening(s, direction.reshape(x.shape), float(direction[picked] @ s.ours[s.few]), 0.0)
+    true = screening.slope({})
+    return None if true is None else replace(screening, true=true)

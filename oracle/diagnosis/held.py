@@ -1,0 +1,183 @@
+"""The forward pass with one of its uses of a number held fixed, for gradients that lack one path through it.
+
+The array of the argument is replaced by one that sees every NumPy function it enters, and so does all that is made of it. What
+a function gets is a *use*: one operand of one function. If a use is held, the function gets what it got at the given point,
+however the argument moves: the derivative then lacks the paths through this use. A backward pass that forgets a path, or treats
+a mean as a constant, computes this derivative.
+
+What is copied by `np.asarray` or leaves NumPy is not seen any more, so that fewer uses are tried.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.arrays import quiet
+from oracle.diagnosis.call import Call
+from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.words import Array
+
+__all__ = ["Use", "forgotten", "holding", "uses_of"]
+
+SMALL = 1e-2
+"""The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
+SHOWN = 60
+"""The length of a line of source from which on it is cut."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One operand of one function of a forward pass."""
+
+    number: int
+    """Its place in the order in which operands are used."""
+    function: str
+    position: int
+    """Its place among the operands of the function."""
+    place: tuple[str, int]
+    """The file and the line that call the function."""
+    value: Any
+    """What the function got."""
+    constant: bool
+    """Whether it is a small constant, which does not depend on the argument."""
+
+    @property
+    def line(self) -> str:
+        """The number of the line, and its source if it can be read."""
+        file, number = self.place
+        source = linecache.getline(file, number).strip()
+        shown = source if len(source) <= SHOWN else source[:SHOWN] + "..."
+        return f"line {number} of {Path(file).name}" + (f" (`{shown}`)" if shown else "")
+
+    def __str__(self) -> str:
+        which = {0: "the first operand", 1: "the second operand"}.get(self.position, f"operand {self.position + 1}")
+        return f"{which} of `{self.function}` in {self.line}"
+
+
+@dataclass
+class _Tape:
+    """The uses of one run of the forward pass, in their order."""
+
+    held: Mapping[int, Any]
+    """What certain uses get instead of what they are given, by their number."""
+    uses: list[Use] = field(default_factory=list)
+    recording: bool = False
+    count: int = 0
+
+    def operand(self, given: Any, function: str, position: int) -> Any:
+        """What a function gets as this operand."""
+        traced = isinstance(given, _Traced)
+        plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
+        constant = not traced and isinstance(given, float) and 0 < abs(given) <= SMALL
+        if not constant and not (traced and plain.dtype.kind == "f"):
+            return plain
+        number, self.count = self.count, self.count + 1
+        if self.recording:
+            self.uses.append(Use(number, function, position, _caller(), np.array(plain), constant))
+        if number not in self.held:
+            return plain
+        held = self.held[number]
+        if np.shape(held) != np.shape(plain):
+            raise ValueError("the forward pass takes another course at the displaced point")
+        return held
+
+
+class _Traced(np.ndarray):
+    """An array whose uses a tape sees, and those of all that is made of it."""
+
+    tape: _Tape
+
+    def __array_finalize__(self, origin: Any) -> None:
+        if isinstance(origin, _Traced):
+            self.tape = origin.tape
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **keywords: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        operands = [self.tape.operand(operand, name, i) for i, operand in enumerate(inputs)]
+        out = keywords.pop("out", None)
+        if out is not None:
+            keywords["out"] = tuple(_plain(o) for o in out)
+        keywords = {name: _plain(option) for name, option in keywords.items()}
+        result = getattr(ufunc, method)(*operands, **keywords)
+        if out is None:
+            return self._traced(result)
+        return out[0] if len(out) == 1 else out
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        given: Any = (args, keywords)
+        leaves, structure = optree.tree_flatten(given)
+        operands = [self.tape.operand(leaf, function.__name__, i) for i, leaf in enumerate(leaves)]
+        args, keywords = structure.unflatten(operands)
+        return self._traced(function(*args, **keywords))
+
+    def _traced(self, result: Any) -> Any:
+        """The arrays in the result of a function, seen by the same tape."""
+        if isinstance(result, tuple | list):
+            return type(result)(map(self._traced, result)) if type(result) in {tuple, list} else result
+        return _traced(result, self.tape) if isinstance(result, np.ndarray | np.floating) else result
+
+
+def _traced(array: Any, tape: _Tape) -> _Traced:
+    traced = np.asarray(array).view(_Traced)
+    traced.tape = tape
+    return traced
+
+
+def _plain(given: Any) -> Any:
+    if isinstance(given, tuple):
+        return tuple(map(_plain, given))
+    return given.view(np.ndarray) if isinstance(given, _Traced) else given
+
+
+def _caller() -> tuple[str, int]:
+    """The file and the line of the function under test that calls NumPy."""
+    frame = sys._getframe(1)
+    inside = (str(Path(np.__file__).parent), __file__)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def uses_of(call: Call, leaf: int, most: int) -> list[Use]:
+    """The uses of argument number `leaf`, of what is made of it, and the small constants added to these, in their order.
+
+    Empty if there are more than `most`, or if the forward pass does not run on such arrays.
+    """
+    tape = _Tape({}, recording=True)
+    with quiet():
+        try:
+            _run(call, call.primals, call.options, leaf, tape)
+        except Exception:  # the forward pass does not take such arrays
+            return []
+    return tape.uses if len(tape.uses) <= most else []
+
+
+def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any]:
+    """The forward pass as a function that holds some uses of argument number `leaf` at these values."""
+    return lambda *primals, **options: _run(call, primals, options, leaf, _Tape(held))
+
+
+def _run(call: Call, primals: Any, options: Mapping[str, Any], leaf: int, tape: _Tape) -> Any:
+    leaves, structure = leaves_in(primals)
+    arrays: list[Array] = list(leaves)
+    arrays[leaf] = _traced(arrays[leaf], tape)
+    return optree.tree_map(_plain, call.function(*structure.unflatten(arrays), **options))
+
+
+@contextmanager
+def forgotten(call: Call) -> Iterator[None]:
+    """Runs the forward pass once more in the end, so that a layer that stores its arrays keeps none that a tape sees."""
+    try:
+        yield
+    finally:
+        with quiet(), suppress(Exception):
+            call.function(*call.primals, **call.options)

@@ -1,0 +1,202 @@
+"""Diagnoses of gradients that lack one path through the forward pass, or a small constant in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracle.verification import verify
+from tests.oracle.planted import Array, causes, cube, elementwise, found, normal, signed
+
+X = signed(4, 6)
+alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
+
+
+def product_fwd(x: Array) -> Any:
+    return x * np.sin(x), x.copy()
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("slope", "said"),
+    [
+        (lambda x: x * np.cos(x), "one path lost: x is the gradient that treats the first operand of `multiply` in line "),
+        (np.sin, "one path lost: x is the gradient that treats the first operand of `sin` in line "),
+        (lambda x: np.sin(x) - x * np.cos(x), "one path reversed: x has the wrong sign in what flows back through the first"),
+        (
+            lambda x: np.sin(x) + 2 * x * np.cos(x),
+            "one path twice: x counts twice what flows back through the first",
+        ),
+    ],
+    ids=["without x", "without the sine", "minus", "twice"],
+)
+def test_half_of_a_product_rule_is_named(witness: str, dtype: Any, slope: Any, said: str) -> None:
+    reference = (lambda x: x * jnp.sin(x)) if witness == "JAX" else None
+    diagnosis = found((product_fwd, lambda x, dy: (dy * slope(x),)), X.astype(dtype), reference=reference)[1]
+    assert diagnosis.startswith(said)
+    assert "of test_paths.py (`return x * np.sin(x), x.copy()`)" in diagnosis
+
+
+def norm_fwd(x: Array) -> Any:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    return centred * r, (centred * r, r)
+
+
+def norm(x: Any) -> Any:
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+def mean(x: Array) -> Array:
+    return np.asarray(x.mean(axis=-1, keepdims=True))
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("dx", "said"),
+    [
+        (lambda h, dy: dy - h * mean(dy * h), r"one path lost: .*\(`centred = x - x.mean.*as a constant"),
+        (lambda h, dy: dy - mean(dy), r"one path lost: .*\(centred\*\*2\).mean.*as a constant"),
+        (lambda h, dy: dy, r"two paths lost: .*\(`centred = x - x.mean.*, and .*\(centred\*\*2\).mean"),
+    ],
+    ids=["no mean", "no deviation", "neither"],
+)
+def test_the_paths_of_a_norm_are_named_by_their_lines(witness: str, dx: Callable[[Array, Array], Array], said: str) -> None:
+    op = (norm_fwd, lambda r, dy: (dx(r[0], dy) * r[1],))
+    diagnosis = found(op, X, reference=norm if witness == "JAX" else None)[1]
+    assert re.match(said, diagnosis), diagnosis
+
+
+def attention_fwd(x: Array) -> Any:
+    e = np.exp(x @ x.T)
+    p = e / e.sum(axis=-1, keepdims=True)
+    return p @ x, (x.copy(), p)
+
+
+def through(*paths: str) -> Any:
+    """The backward pass of self-attention through some of its three uses of x."""
+
+    def attention_bwd(residuals: Any, dy: Array) -> Any:
+        x, p = residuals
+        ds = p * (dy @ x.T - (p * (dy @ x.T)).sum(axis=-1, keepdims=True))
+        return (sum({"query": ds @ x, "key": ds.T @ x, "value": p.T @ dy}[path] for path in paths),)
+
+    return attention_bwd
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("query", "value"), "treats the second operand of `matmul` in line"),
+        (("query", "key"), "treats the second operand of `matmul` in line"),
+        (("value",), "two paths lost: "),
+    ],
+)
+def test_a_path_of_attention_is_named(witness: str, paths: tuple[str, ...], said: str) -> None:
+    reference = (lambda x: jax.nn.softmax(x @ x.T) @ x) if witness == "JAX" else None
+    diagnosis = found((attention_fwd, through(*paths)), 0.5 * X, reference=reference)[1]
+    assert said in diagnosis or diagnosis.startswith("one path lost: "), diagnosis
+    assert verify((attention_fwd, through("query", "key", "value")), 0.5 * X, reference=reference).passed
+
+
+class Layer:
+    """A layer as books write it: it stores what its backward pass needs."""
+
+    x: Array
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        self.x = x
+        return x * np.tanh(x), None
+
+    def backward(self, _: None, dy: Array) -> tuple[Array]:
+        return (dy * np.tanh(self.x),)
+
+
+def test_a_layer_keeps_plain_arrays() -> None:
+    layer = Layer()
+    rows = verify((layer.forward, layer.backward), X).rows
+    assert any(row.diagnosis.startswith("one path lost: ") for row in rows)
+    assert type(layer.x) is np.ndarray
+
+
+# ------------------------------------------------------------------------------------------------- small constants
+
+LABELS = np.eye(5)[[0, 1, 2, 4]]
+BATCH = normal(4, 6)
+
+
+def softmax(z: Array) -> Array:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def net(eps: float) -> Any:
+    """Logits and their cross entropy, with a small constant in the logarithm that the backward pass knows nothing of."""
+
+    def net_fwd(w: Array, b: Array) -> Any:
+        e = np.exp(BATCH @ w + b)
+        y = e / e.sum(axis=1, keepdims=True)
+        return -(LABELS * np.log(y + eps)).sum() / 4, (y.copy(),)
+
+    def net_bwd(residuals: Any, dy: Array) -> Any:
+        dz = (residuals[0] - LABELS) / 4 * dy
+        return BATCH.T @ dz, dz.sum(axis=0)
+
+    return net_fwd, net_bwd
+
+
+@pytest.mark.parametrize("eps", [1e-7, 1e-6, 1e-4])
+def test_the_epsilon_of_a_logarithm_is_named(eps: float) -> None:
+    said = causes(net(eps), 0.5 * normal(6, 5), normal(5))
+    assert sorted(said) == ["b", "w"]
+    for parameter, diagnosis in said.items():
+        assert diagnosis.startswith(
+            f"a small constant left out: {parameter} is the gradient without the {eps:g} that enters `add` in line "
+        )
+        assert "np.log(y + eps)" in diagnosis
+        assert "; the error is " in diagnosis
+
+
+def test_a_net_without_a_constant_is_right() -> None:
+    assert verify(net(0.0), 0.5 * normal(6, 5), normal(5)).passed
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-6, 1 + 1e-3])
+def test_a_factor_is_not_blamed_on_a_constant(factor: float) -> None:
+    right_fwd = elementwise(lambda x: np.log(x**2 + 1e-7), np.sin)[0]
+    op = (right_fwd, lambda x, dy: (2 * x / (x**2 + 1e-7) * dy * factor,))
+    assert found(op, X)[1].startswith("constant factor: ")
+
+
+# ------------------------------------------------------------------------------------------------- neighbours
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_random_error_is_no_path(seed: int) -> None:
+    noise = 1 + np.random.default_rng(seed).normal(size=X.shape)
+    diagnosis = found((norm_fwd, lambda r, dy: ((dy - mean(dy) - r[0] * mean(dy * r[0])) * r[1] * noise,)), X)[1]
+    assert "path" not in diagnosis
+    assert "constant" not in diagnosis
+
+
+def test_other_causes_come_first() -> None:
+    assert found(cube(lambda dx: 2 * dx), X)[1].startswith("constant factor: ")
+    assert found((product_fwd, lambda x, dy: (-dy * (np.sin(x) + x * np.cos(x)),)), X)[1].startswith("constant factor: ")
+
+
+def test_a_forward_pass_that_refuses_such_arrays_is_diagnosed_without_them() -> None:
+    def strict_fwd(x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            raise TypeError("arrays only")
+        return x * np.sin(x), x.copy()
+
+    diagnosis = found((strict_fwd, lambda x, dy: (dy * x * np.cos(x),)), X)[1]
+    assert diagnosis.startswith(("term missing: ", "no known cause: "))
