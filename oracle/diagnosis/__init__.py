@@ -21,7 +21,8 @@ evaluate the forward pass:
    Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
    Their generalizations follow: any permutation, another mask, any lost contributions.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
-8. Regions without a known reason: one side of a number, borders, rows.
+8. Regions without a known reason: one side of a number, borders, rows; outputs from which what flows back is right, and parts
+   of an argument that our gradient does not read (`dependence`).
 
 A cause with free numbers needs more entries than numbers; with fewer, several causes would fit equally well, and none is
 named. The gradient of a scalar is a multiple of its random cotangent, so its numbers are printed for a cotangent of 1.
@@ -40,6 +41,7 @@ from oracle.diagnosis.causes import (
     accumulation,
     bisection,
     cotangents,
+    dependence,
     fits,
     one_side,
     paths,
@@ -87,6 +89,7 @@ CAUSES: tuple[Cause, ...] = (
     cotangents.some_outputs,
     wrong_inputs.multiplied_too_late,
     cotangents.untransposed,
+    cotangents.one_for_all,
     cotangents.other_cotangents,
     wrong_inputs.with_other_options,
     one_side.factor_on_one_side,
@@ -108,6 +111,8 @@ CAUSES: tuple[Cause, ...] = (
     one_side.wrong_on_one_side,
     regions.borders,
     regions.rows,
+    dependence.part_unread,
+    dependence.right_for_some_outputs,
 )
 
 

@@ -67,7 +67,7 @@ class Contexts:
         forward = ForwardPass(
             call,
             i,
-            lambda primals: m.point.subject.gradients(primals, m.point.wide_dy)[i],
+            lambda primals, dy: m.point.subject.gradients(primals, dy)[i],
             budget.share(len(m.point.leaves) - i - 1),
         )
         return Context(sizes | _sizes(m, i), numbers_of(call), ignores_cotangent, forward=forward)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from oracle.arrays import quiet, unvector
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import Derivative, Share, differentiated
 from oracle.diagnosis.words import Array
@@ -26,8 +27,8 @@ class ForwardPass:
 
     call: Call
     leaf: int
-    pull: Callable[[Any], Array]
-    """Our pullback's gradient of this argument at a given point, flat."""
+    pullback: Callable[[Any, Any], Array]
+    """Our backward pass: the gradient of this argument, flat, at a given point and for a given dy."""
     share: Share
     """The evaluations that may be spent on this argument."""
 
@@ -35,6 +36,20 @@ class ForwardPass:
     def cost(self) -> int:
         """The price of one evaluation, in units of a small forward pass."""
         return 1 + (sum(a.size for a in self.call.arguments) + self.call.cotangent.size) // SMALL
+
+    def pull(self, primals: Any = None, dy: Array | None = None) -> Array | None:
+        """Our gradient of this argument, flat, at another point or for another dy, which is one vector.
+
+        None if our backward pass does not take them, or if it would cost more than the budget allows.
+        """
+        if not self.share.pay(2 * self.cost):
+            return None
+        primals = self.call.primals if primals is None else primals
+        with quiet():
+            try:
+                return self.pullback(primals, self.call.dy if dy is None else unvector(dy, self.call.dy))
+            except Exception:  # our backward pass may raise there
+                return None
 
     def derivative(
         self, leaf: int, primals: Any, options: Mapping[str, Any], entries: Array, *, roughly: bool = False

@@ -150,3 +150,52 @@ def halves(weights: tuple[float, ...]) -> Pair:
 def test_arrays_of_the_value_that_contribute_nothing_are_named(weights: tuple[float, ...], named: str) -> None:
     assert causes(halves(weights), normal(3, 4)) == {"x": named}
     assert causes(halves((1, 1, 1)), normal(3, 4)) == {}
+
+
+# ------------------------------------------------------------------------------------------------- one dy for all
+
+LABELS, KEPT = np.array([1, 0, 2, 3]), np.array([True, False, True, True])
+
+
+def cross_entropy(dy_of_row: Callable[[Array], Array], kept: Array = KEPT) -> Pair:
+    """Logits x @ w.T and their cross entropy in each row, where some rows count for nothing."""
+
+    def fused_fwd(x: Array, w: Array) -> Any:
+        z = x @ w.T
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        p = e / e.sum(axis=1, keepdims=True)
+        dz = (p - np.eye(5)[LABELS]) * kept[:, None]
+        return -np.log(p[range(4), LABELS]) * kept, (x.copy(), w.copy(), dz)
+
+    def fused_bwd(residuals: Any, dy: Array) -> Any:
+        x, w, dz = residuals
+        dz = dz * dy_of_row(dy)[:, None]
+        return dz @ w, dz.T @ x
+
+    return fused_fwd, fused_bwd
+
+
+def cross_entropy_by_jax(x: Any, w: Any) -> Any:
+    return -jax.nn.log_softmax(x @ w.T)[jnp.arange(4), LABELS] * KEPT
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(("k", "which"), [(0, "first"), (3, "last")])
+def test_one_dy_for_all_rows_is_named_though_rows_are_ignored(witness: str, k: int, which: str) -> None:
+    reference = None if witness == "alone" else cross_entropy_by_jax
+    op = cross_entropy(lambda dy: np.full_like(dy, dy[k]))
+    named = f"one dy for all: the backward pass uses the {which} entry of dy along axis 0 of the value at all 4 indices"
+    assert causes(op, normal(4, 5), normal(5, 5), reference=reference) == {"x": named, "w": named}
+
+
+@alone_and_with_jax
+def test_weights_are_named_though_rows_are_ignored(witness: str) -> None:
+    reference = None if witness == "alone" else cross_entropy_by_jax
+    found = causes(cross_entropy(lambda dy: dy * [2.0, 7.0, 3.0, 1.0]), normal(4, 5), normal(5, 5), reference=reference)
+    assert found["w"] == "weighted: the backward pass multiplies dy by (2, any, 3, 1) along axis 0 of the value"
+
+
+@alone_and_with_jax
+def test_a_right_cross_entropy_passes(witness: str) -> None:
+    reference = None if witness == "alone" else cross_entropy_by_jax
+    assert causes(cross_entropy(lambda dy: dy), normal(4, 5), normal(5, 5), reference=reference) == {}

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from oracle.diagnosis.causes.cotangents import contributions
+from oracle.diagnosis.causes.cotangents import NONZERO, contributions
 from oracle.diagnosis.matching import matches_sample
 from oracle.diagnosis.sample import SOUND, Sample
 from oracle.diagnosis.view import View
@@ -17,8 +17,6 @@ from oracle.measures import largest
 
 __all__ = ["overwritten", "partly_lost"]
 
-NONZERO = 1e-9
-"""Contributions below this fraction of the largest are noise of the differences and count as zero."""
 MANY = 12
 """The largest number of uses of one entry of which all subsets are tried; each further use doubles their number."""
 MOST = 64

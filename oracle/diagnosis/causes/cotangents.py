@@ -16,11 +16,14 @@ from oracle.diagnosis.matching import AGREE, explains, matches_sample
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, counted, named_axes
+from oracle.measures import largest
 
 __all__ = [
+    "NONZERO",
     "contributions",
     "ignored_cotangent",
     "of_some_arrays",
+    "one_for_all",
     "other_cotangents",
     "own",
     "permuted_cotangent",
@@ -29,6 +32,8 @@ __all__ = [
     "weighted_outputs",
 ]
 
+NONZERO = 1e-9
+"""Contributions below this fraction of the largest are noise of the differences and count as zero."""
 AXIS = 256
 """The longest axis of the value whose indices are tried one by one. The work grows with the length."""
 
@@ -146,9 +151,11 @@ def weighted_outputs(v: View) -> Iterator[str]:
         return
     for axis, n in enumerate(v.sample.forward.call.outputs):
         if 1 < n <= AXIS and v.sample.entries.size >= 3 * n:
-            weights = _weights(v, _along(v.sample, axis))
+            parts = _along(v.sample, axis)
+            weights = _weights(v, parts)
             if weights is not None:
-                shown = ", ".join(f"{w:.4g}" for w in weights[:6]) + (", ..." if n > 6 else "")
+                words = [f"{w:.4g}" if contributes else "any" for w, contributes in zip(weights, _live(parts), strict=True)]
+                shown = ", ".join(words[:6]) + (", ..." if n > 6 else "")
                 kind = _kind(axis, n, np.flatnonzero(np.abs(weights - 1) > AGREE), "weighted")
                 yield f"{kind}: the backward pass multiplies dy by ({shown}) along axis {axis} of the value"
 
@@ -160,13 +167,41 @@ def _kind(axis: int, n: int, indices: Sequence[int] | Array, otherwise: str = "o
 
 
 def _weights(v: View, parts: Array) -> Array | None:
-    """The weights with which the contributions add up to our gradient; None if they do not, or are not determined."""
+    """The weights with which the contributions add up to our gradient; None if they do not, or are not determined.
+
+    Nothing is known about the weights of outputs that contribute nothing, such as those of masked rows: they are 1.
+    """
     assert v.sample is not None
-    count = parts.shape[1]
-    if v.sample.entries.size <= count:
+    live = _live(parts)
+    count = np.count_nonzero(live)
+    if not 1 < count < v.sample.entries.size:
         return None
-    solved, _, rank, _ = np.linalg.lstsq(parts, v.ours[v.sample.where], rcond=1e-8)
-    return solved if rank == count and matches_sample(v, parts @ solved) else None
+    weights = np.ones(live.size)
+    weights[live], _, rank, _ = np.linalg.lstsq(parts[:, live], v.ours[v.sample.where], rcond=1e-8)
+    return weights if rank == count and matches_sample(v, parts @ weights) else None
+
+
+def _live(parts: Array) -> Array:
+    """A mask of the columns that are not zero."""
+    return np.asarray((np.abs(parts) > NONZERO * largest(parts)).any(axis=0))
+
+
+def one_for_all(v: View) -> Iterator[str]:
+    """The backward pass reads one entry of dy, and uses it for all."""
+    if v.sample is None or v.sample.entries.size < 3:
+        return
+    call = v.sample.forward.call
+    dy = call.cotangent.reshape(call.outputs)
+    for axis, n in enumerate(dy.shape):
+        for k, which in ((0, "first"), (n - 1, "last")) if n > 1 else ():
+            one = np.broadcast_to(np.take(dy, [k], axis), dy.shape)
+            if matches_sample(v, v.sample.jacobian @ one.ravel()):
+                yield (
+                    f"one dy for all: the backward pass uses the {which} entry of dy along axis {axis} of the value "
+                    f"at all {n} indices"
+                )
+    if dy.ndim > 1 and matches_sample(v, v.sample.jacobian @ np.full(dy.size, dy.flat[0])):
+        yield "one dy for all: the backward pass uses the first entry of dy in place of every entry"
 
 
 def other_cotangents(v: View) -> Iterator[str]:

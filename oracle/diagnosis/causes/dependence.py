@@ -1,0 +1,103 @@
+"""Causes that show in what our gradient depends on: it is right for some outputs only, or does not read a part of an argument.
+
+They run our backward pass again, for a part of dy or at other arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import optree
+
+from oracle.diagnosis.causes.cotangents import AXIS, NONZERO, contributions
+from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.sample import SOUND, Sample, gradient_with
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array, indices_of_axis
+from oracle.measures import largest
+
+__all__ = ["part_unread", "right_for_some_outputs"]
+
+OTHER = 1.25
+"""Times a part of an argument: far enough that a gradient which reads this part changes by more than rounding."""
+
+Parts: TypeAlias = tuple[Callable[[Sequence[int] | Array], str], Array]
+"""A way to part the outputs: a name for some parts, given their numbers, and for each part a mask of its outputs."""
+
+
+def right_for_some_outputs(v: View) -> Iterator[str]:
+    """What flows back from some outputs is right, and what flows back from the others is wrong."""
+    if v.sample is None or v.sample.entries.size < 2:
+        return
+    for name, masks in _parts_of_the_value(v.sample):
+        right = _right_parts(v, v.sample, masks)
+        if right is not None:
+            wrong, rest = (name(np.flatnonzero(part)) for part in (~right, right))
+            yield f"right for some outputs: what flows back to {v.name} from {rest} is right, from {wrong} it is wrong"
+
+
+def _parts_of_the_value(s: Sample) -> Iterator[Parts]:
+    """The arrays of the value, or the indices of each axis."""
+    value, outputs = s.forward.call.value, s.forward.call.outputs
+    count = s.forward.call.cotangent.size
+    names = [accessor.codify("the value") for accessor in optree.tree_accessors(value)]
+    if len(names) > 1:
+        part = np.repeat(np.arange(len(names)), [np.size(leaf) for leaf in optree.tree_leaves(value)])
+        yield lambda some: " and ".join(names[i] for i in some), part == np.arange(len(names))[:, None]
+        return
+    for axis, n in enumerate(outputs):
+        if 1 < n <= AXIS:
+            place = np.indices(outputs)[axis].reshape(count)
+            yield partial(_indices, axis), place == np.arange(n)[:, None]
+
+
+def _indices(axis: int, some: Sequence[int] | Array) -> str:
+    return f"{indices_of_axis(some, axis)} of the value"
+
+
+def _right_parts(v: View, s: Sample, masks: Array) -> Array | None:
+    """Which parts of the outputs have the right gradient; None if all or none have, or if that is not known."""
+    dy = s.forward.call.cotangent
+    ours = []
+    for mask in masks:
+        gradient = s.forward.pull(dy=dy * mask)
+        if gradient is None:
+            return None
+        ours.append(gradient[s.entries])
+    truth = contributions(s).reshape(s.entries.size, -1) @ masks.T
+    allowed = v.tolerance[s.where] + SOUND * largest(v.truth)
+    if (np.abs(np.sum(ours, axis=0) - v.ours[s.where]) > allowed).any():
+        return None  # our backward pass is not linear in dy
+    error = np.abs(np.stack(ours, axis=1) - truth)
+    wrong = (error > allowed[:, None]).any(axis=0)
+    live = (np.abs(truth) > NONZERO * largest(truth)).any(axis=0)  # a part that contributes nothing is no evidence
+    return ~wrong if wrong.any() and (live & ~wrong).any() else None
+
+
+def part_unread(v: View) -> Iterator[str]:
+    """Our gradient does not depend on some indices of another argument, although the true one does."""
+    if v.sample is None or v.sample.few.size < 2:
+        return
+    s = v.sample
+    leaves, structure = leaves_in(s.forward.call.primals)
+    here = s.forward.pull()  # in float64, as everything that is compared with it
+
+    def point(which: int, where: Array) -> object:
+        return structure.unflatten([np.where(where, OTHER * a, a) if i == which else a for i, a in enumerate(leaves)])
+
+    for i, (path, x) in enumerate(zip(s.forward.call.paths, leaves, strict=True)):
+        for axis, n in enumerate(x.shape if i != s.forward.leaf else ()):
+            if not 1 < n <= AXIS:
+                continue
+            place = np.indices(x.shape)[axis]
+            moved = [s.forward.pull(point(i, place == k)) for k in range(n)]
+            unread = np.array([m is not None and here is not None and np.array_equal(m, here) for m in moved])
+            if not 0 < np.count_nonzero(unread) < n:
+                continue
+            there = gradient_with(s, point(i, np.isin(place, np.flatnonzero(unread))), s.forward.call.options)
+            if there is not None and largest((there - s.here)[s.few]) > SOUND * largest(v.truth):
+                part = indices_of_axis(np.flatnonzero(unread), axis)
+                yield f"a part of {path} is not used: {v.name} does not depend on its {part}, but the true gradient does"
