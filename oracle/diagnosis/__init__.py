@@ -10,7 +10,7 @@ evaluate the forward pass:
    or the backward pass never uses the cotangent. With a single output every gradient is a multiple of every other, so these
    come before factors.
 3. The true numbers in other places: transposed, reversed, shifted, reshaped (`permutations`). They come before factors, because
-   a wrong order of a symmetric tensor also looks like a factor.
+   a wrong order of a symmetric tensor also looks like a factor. The symmetric part and a triangle follow (`parts`).
 4. The same change of all true numbers: a factor, with its name (`known_constants`), lost signs, clipping, rounding to a
    narrower float (`fits`).
 5. A definite mistake in some places, while the rest is right: a single entry, a region of an argument that is too large to be
@@ -21,8 +21,9 @@ evaluate the forward pass:
    Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
    Their generalizations follow: any permutation, another mask, any lost contributions.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
-8. Regions without a known reason: one side of a number, borders, rows; outputs from which what flows back is right, and parts
-   of an argument that our gradient does not read (`dependence`).
+8. Regions without a known reason: one side of a number, borders, rows, a range of indices, a pattern that repeats (`ranges`);
+   outputs from which what flows back is right, parts of an argument that our gradient does not read (`dependence`); smaller
+   sizes at which the gradient is right.
 
 A cause with free numbers needs more entries than numbers; with fewer, several causes would fit equally well, and none is
 named. The gradient of a scalar is a multiple of its random cotangent, so its numbers are printed for a cotangent of 1.
@@ -44,8 +45,10 @@ from oracle.diagnosis.causes import (
     dependence,
     fits,
     one_side,
+    parts,
     paths,
     permutations,
+    ranges,
     regions,
     terms,
     wrong_inputs,
@@ -73,6 +76,8 @@ CAUSES: tuple[Cause, ...] = (
     fits.limited,
     fits.narrow,
     permutations.transposed_and_scaled,
+    parts.symmetric_part,
+    parts.triangle,
     regions.one_entry,
     bisection.localized,
     regions.mask_not_applied,
@@ -97,6 +102,7 @@ CAUSES: tuple[Cause, ...] = (
     permutations.permuted,
     one_side.another_mask,
     cotangents.permuted_cotangent,
+    parts.summed_up,
     paths.path_lost,
     terms.one_product,
     wrong_inputs.at_constants,
@@ -110,9 +116,12 @@ CAUSES: tuple[Cause, ...] = (
     fits.noise_of_a_narrow_float,
     one_side.wrong_on_one_side,
     regions.borders,
+    ranges.from_an_index,
     regions.rows,
+    ranges.periodic,
     dependence.part_unread,
     dependence.right_for_some_outputs,
+    ranges.only_at_smaller_sizes,
 )
 
 

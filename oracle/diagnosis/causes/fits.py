@@ -143,6 +143,8 @@ def limited(v: View) -> Iterator[str]:
     if v.index.size < 5 or np.count_nonzero(v.wrong) < 2:
         return
     low, high = (float(edge) for edge in (v.ours.min(), v.ours.max()))
+    if low == high:
+        return  # a constant may have many causes
     for a, b in ((low, high), (-np.inf, high), (low, np.inf)):
         # A limit that a single entry has reached looks like a single wrong entry.
         reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
