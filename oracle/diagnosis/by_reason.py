@@ -272,16 +272,22 @@ def unexplained(e: Evidence, j: Judgement) -> str:
     if j.worst is None:
         return f"no known cause; wrong along random directions of {e.parameter.name}, by {j.used:.3g} times what is allowed"
     looked_at = f"{e.estimate.index.size} entries"
+    count, worst = j.contradicted.size, "the worst"
     if e.estimate.index.size < e.analytic.size:
-        looked_at += f" looked at (of {e.analytic.size})"
-    share = f"{j.contradicted.size} of {looked_at} are wrong" if j.contradicted.size else "wrong"
+        view = view_of(e, Context())
+        if e.autodiff is not None and view is not None:  # the reference knows the others, too
+            looked_at, count = f"{e.analytic.size} entries", int(np.count_nonzero(view.wrong))
+            worst = f"the worst of the {e.estimate.index.size} that were differentiated"
+        else:
+            looked_at += f" looked at (of {e.analytic.size})"
+    share = f"{count} of {looked_at} are wrong" if count else "wrong"
     scale = reported_scale(e)
     where = np.flatnonzero(e.estimate.index == j.worst)
     known: Array = e.estimate.value[where]
     if e.autodiff is not None and (Flag.NOT_THE_DERIVATIVE in e.parameter.flags or not where.size):
         known = e.autodiff[[j.worst]]
     error = abs(e.analytic[j.worst] - float(known[0])) / scale if known.size and scale else float("nan")
-    return f"no known cause: {share}, the worst at {at(e, j.worst)} by {error:.2e} of the largest entry"
+    return f"no known cause: {share}, {worst} at {at(e, j.worst)} by {error:.2e} of the largest entry"
 
 
 def _sides(e: Evidence, index: int | None) -> tuple[float, float]:

@@ -24,6 +24,10 @@ __all__ = ["part_unread", "right_for_some_outputs"]
 OTHER = 1.25
 """Times a part of an argument: far enough that a gradient which reads this part changes by more than rounding."""
 
+SEVERAL = 8
+"""The number of sampled entries that must be right before a part of the value counts as right, if others are not sampled. With
+fewer, a part with some wrong entries counts as right by chance."""
+
 Parts: TypeAlias = tuple[Callable[[Sequence[int] | Array], str], Array]
 """A way to part the outputs: a name for some parts, given their numbers, and for each part a mask of its outputs."""
 
@@ -73,8 +77,9 @@ def _right_parts(v: View, s: Sample, masks: Array) -> Array | None:
         return None  # our backward pass is not linear in dy
     error = np.abs(np.stack(ours, axis=1) - truth)
     wrong = (error > allowed[:, None]).any(axis=0)
-    live = (np.abs(truth) > NONZERO * largest(truth)).any(axis=0)  # a part that contributes nothing is no evidence
-    return ~wrong if wrong.any() and (live & ~wrong).any() else None
+    live = np.count_nonzero(np.abs(truth) > NONZERO * largest(truth), axis=0)  # what contributes nothing is no evidence
+    enough = live > 0 if s.entries.size == v.e.analytic.size else live >= SEVERAL
+    return ~wrong if wrong.any() and (live > 0)[~wrong].any() and enough[(live > 0) & ~wrong].all() else None
 
 
 def part_unread(v: View) -> Iterator[str]:
