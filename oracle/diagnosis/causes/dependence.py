@@ -24,6 +24,9 @@ __all__ = ["part_unread", "right_for_some_outputs"]
 OTHER = 1.25
 """Times a part of an argument: far enough that a gradient which reads this part changes by more than rounding."""
 
+TWO = 2
+"""The number of entries that must be right before a part of the value counts as right. With one, each entry of an elementwise
+function that is right shows such a part, which says no more than where the gradient is right."""
 SEVERAL = 8
 """The number of sampled entries that must be right before a part of the value counts as right, if others are not sampled. With
 fewer, a part with some wrong entries counts as right by chance."""
@@ -78,7 +81,7 @@ def _right_parts(v: View, s: Sample, masks: Array) -> Array | None:
     error = np.abs(np.stack(ours, axis=1) - truth)
     wrong = (error > allowed[:, None]).any(axis=0)
     live = np.count_nonzero(np.abs(truth) > NONZERO * largest(truth), axis=0)  # what contributes nothing is no evidence
-    enough = live > 0 if s.entries.size == v.e.analytic.size else live >= SEVERAL
+    enough = live >= (TWO if s.entries.size == v.e.analytic.size else SEVERAL)
     return ~wrong if wrong.any() and (live > 0)[~wrong].any() and enough[(live > 0) & ~wrong].all() else None
 
 
