@@ -114,6 +114,7 @@ CAUSES: tuple[Cause, ...] = (
     terms.two_products,
     terms.only_one_term,
     fits.noise_of_a_narrow_float,
+    dependence.right_for_some_arrays,
     one_side.wrong_on_one_side,
     regions.borders,
     ranges.from_an_index,

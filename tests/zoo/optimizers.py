@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import optree
@@ -30,6 +31,36 @@ CLIPPED = follows(
     optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(CONSTANT(RATE))),
     {"1.count": lambda state: state[1][1].count},
     "clip_by_global_norm",
+    TWO_LAYERS,
+)
+
+WARM_UP, STEPS = 1, 12
+
+
+def warmed_up(*, counts_warm_up: bool) -> Any:
+    """A rate that rises in a line and then falls as a cosine; which may count the steps of the warm-up, too."""
+
+    def rate(count: Any) -> float:
+        if count < WARM_UP:
+            return RATE * float(count + 1) / WARM_UP
+        past = float(count) if counts_warm_up else float(count - WARM_UP)
+        return RATE * (1 + np.cos(np.pi * past / STEPS)) / 2
+
+    return rate
+
+
+def warmed_up_by_optax() -> Any:
+    rise = optax.linear_schedule(RATE / WARM_UP, RATE * (1 + 1 / WARM_UP), WARM_UP)
+    rate = optax.join_schedules([rise, optax.cosine_decay_schedule(RATE, STEPS)], [WARM_UP])
+    return lambda count: rate(jnp.asarray(count, jnp.int64))  # from an int32 count optax makes a float32 rate
+
+
+WARMED_UP = follows(
+    "sgd, warmed up",
+    optimizers.sgd(warmed_up(counts_warm_up=False)),
+    optax.sgd(warmed_up_by_optax()),
+    slot(1, "count"),
+    "join_schedules",
     TWO_LAYERS,
 )
 
@@ -72,6 +103,18 @@ def adam_then_decay() -> GradientTransformation:
     return GradientTransformation(adam.init, update)
 
 
+def adam_that_keeps_its_correction() -> GradientTransformation:
+    def update(grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
+        count = int(state.count) + 1
+        mu, nu = moments(grads, state)
+        one, two = 1 - 0.9**count, 1 - 0.999**count
+        mu, nu = optree.tree_map(lambda m: m / one, mu), optree.tree_map(lambda n: n / two, nu)
+        updates = optree.tree_map(lambda m, n: -RATE * m / (np.sqrt(n) + 1e-8), mu, nu)
+        return updates, AdamState(np.array(count), mu, nu)
+
+    return GradientTransformation(optimizers.adam(RATE).init, update)
+
+
 def clipped_one_by_one() -> GradientTransformation:
     free = optimizers.chain(optimizers.clip_by_global_norm(1e9), optimizers.sgd(RATE))
 
@@ -98,6 +141,24 @@ BUGS = (
         wrong=adam_with(lambda average, share: average * share),
         right=ADAM,
         first=(1, "params.affine1.b"),
+    ),
+    OptimizerBug(
+        "adam keeps its correction",
+        "frgfm/Holocron#1",
+        "The corrected averages are stored, so that the next step corrects them again.",
+        wrong=adam_that_keeps_its_correction(),
+        right=ADAM,
+        first=(1, "state.mu.affine1.b"),
+        cause="which is 10 times the reference's",
+    ),
+    OptimizerBug(
+        "cosine counts the steps of the warm-up",
+        "lindermanlab/S5#11",
+        "The rate falls as if the steps of the warm-up had been steps of its cosine, too.",
+        wrong=optimizers.sgd(warmed_up(counts_warm_up=True)),
+        right=WARMED_UP,
+        first=(WARM_UP + 1, "params.affine1.b"),
+        cause="is another optimizer than optax.join_schedules",
     ),
     OptimizerBug(
         "adamw as adam with a penalty",

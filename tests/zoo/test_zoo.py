@@ -23,6 +23,7 @@ FAMILIES: dict[str, tuple[Bug, ...]] = {
         "arithmetic",
         "convolution_and_pooling",
         "indexing",
+        "kernels",
         "losses",
         "normalization",
         "plumbing",

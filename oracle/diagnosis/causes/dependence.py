@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 import optree
@@ -19,7 +18,7 @@ from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, indices_of_axis
 from oracle.measures import largest
 
-__all__ = ["part_unread", "right_for_some_outputs"]
+__all__ = ["part_unread", "right_for_some_arrays", "right_for_some_outputs"]
 
 OTHER = 1.25
 """Times a part of an argument: far enough that a gradient which reads this part changes by more than rounding."""
@@ -31,34 +30,36 @@ SEVERAL = 8
 """The number of sampled entries that must be right before a part of the value counts as right, if others are not sampled. With
 fewer, a part with some wrong entries counts as right by chance."""
 
-Parts: TypeAlias = tuple[Callable[[Sequence[int] | Array], str], Array]
-"""A way to part the outputs: a name for some parts, given their numbers, and for each part a mask of its outputs."""
+
+def right_for_some_arrays(v: View) -> Iterator[str]:
+    """What flows back from one array of the value is right, and what flows back from another is wrong."""
+    if v.sample is None:
+        return
+    value = v.sample.forward.call.value
+    names = [accessor.codify("the value") for accessor in optree.tree_accessors(value)]
+    part = np.repeat(np.arange(len(names)), [np.size(leaf) for leaf in optree.tree_leaves(value)])
+    right = _right_parts(v, v.sample, part == np.arange(len(names))[:, None]) if len(names) > 1 else None
+    if right is not None:
+        yield _words(v, right, lambda some: " and ".join(names[i] for i in some))
 
 
 def right_for_some_outputs(v: View) -> Iterator[str]:
-    """What flows back from some outputs is right, and what flows back from the others is wrong."""
-    if v.sample is None or v.sample.entries.size < 2:
+    """What flows back from some indices of the value is right, and what flows back from the others is wrong."""
+    if v.sample is None:
         return
-    for name, masks in _parts_of_the_value(v.sample):
-        right = _right_parts(v, v.sample, masks)
-        if right is not None:
-            wrong, rest = (name(np.flatnonzero(part)) for part in (~right, right))
-            yield f"right for some outputs: what flows back to {v.name} from {rest} is right, from {wrong} it is wrong"
-
-
-def _parts_of_the_value(s: Sample) -> Iterator[Parts]:
-    """The arrays of the value, or the indices of each axis."""
-    value, outputs = s.forward.call.value, s.forward.call.outputs
-    count = s.forward.call.cotangent.size
-    names = [accessor.codify("the value") for accessor in optree.tree_accessors(value)]
-    if len(names) > 1:
-        part = np.repeat(np.arange(len(names)), [np.size(leaf) for leaf in optree.tree_leaves(value)])
-        yield lambda some: " and ".join(names[i] for i in some), part == np.arange(len(names))[:, None]
-        return
+    outputs = v.sample.forward.call.outputs
     for axis, n in enumerate(outputs):
-        if 1 < n <= AXIS:
-            place = np.indices(outputs)[axis].reshape(count)
-            yield partial(_indices, axis), place == np.arange(n)[:, None]
+        if not 1 < n <= AXIS:
+            continue
+        place = np.indices(outputs)[axis].ravel()
+        right = _right_parts(v, v.sample, place == np.arange(n)[:, None])
+        if right is not None:
+            yield _words(v, right, partial(_indices, axis))
+
+
+def _words(v: View, right: Array, name: Callable[[Sequence[int] | Array], str]) -> str:
+    rest, wrong = name(np.flatnonzero(right)), name(np.flatnonzero(~right))
+    return f"right for some outputs: what flows back to {v.name} from {rest} is right, from {wrong} it is wrong"
 
 
 def _indices(axis: int, some: Sequence[int] | Array) -> str:
