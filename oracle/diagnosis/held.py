@@ -33,6 +33,9 @@ SMALL = 1e-2
 SHOWN = 60
 """The length of a line of source from which on it is cut."""
 
+REDUCTIONS = {"add.reduce": "sum", "multiply.reduce": "prod", "maximum.reduce": "max", "minimum.reduce": "min"}
+"""What users call the reductions of NumPy. A mean is a sum and a division."""
+
 
 @dataclass(frozen=True)
 class Use:
@@ -41,8 +44,8 @@ class Use:
     number: int
     """Its place in the order in which operands are used."""
     function: str
-    position: int
-    """Its place among the operands of the function."""
+    position: int | None
+    """Its place among the operands of the function; None if it is the only one."""
     place: tuple[str, int]
     """The file and the line that call the function."""
     value: Any
@@ -59,8 +62,8 @@ class Use:
         return f"line {number} of {Path(file).name}" + (f" (`{shown}`)" if shown else "")
 
     def __str__(self) -> str:
-        which = {0: "the first operand", 1: "the second operand"}.get(self.position, f"operand {self.position + 1}")
-        return f"{which} of `{self.function}` in {self.line}"
+        which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
+        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}"
 
 
 @dataclass
@@ -73,7 +76,7 @@ class _Tape:
     recording: bool = False
     count: int = 0
 
-    def operand(self, given: Any, function: str, position: int) -> Any:
+    def operand(self, given: Any, function: str, position: int | None) -> Any:
         """What a function gets as this operand."""
         traced = isinstance(given, _Traced)
         plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
@@ -102,7 +105,8 @@ class _Traced(np.ndarray):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **keywords: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        operands = [self.tape.operand(operand, name, i) for i, operand in enumerate(inputs)]
+        name = REDUCTIONS.get(name, name)
+        operands = [self.tape.operand(operand, name, i if len(inputs) > 1 else None) for i, operand in enumerate(inputs)]
         out = keywords.pop("out", None)
         if out is not None:
             keywords["out"] = tuple(_plain(o) for o in out)
@@ -115,7 +119,8 @@ class _Traced(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         given: Any = (args, keywords)
         leaves, structure = optree.tree_flatten(given)
-        operands = [self.tape.operand(leaf, function.__name__, i) for i, leaf in enumerate(leaves)]
+        alone = sum(isinstance(leaf, np.ndarray) for leaf in leaves) == 1
+        operands = [self.tape.operand(leaf, function.__name__, None if alone else i) for i, leaf in enumerate(leaves)]
         args, keywords = structure.unflatten(operands)
         return self._traced(function(*args, **keywords))
 

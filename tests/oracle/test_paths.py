@@ -9,8 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optree
 import pytest
 
+from oracle.arrays import vector
+from oracle.diagnosis.call import Call
+from oracle.diagnosis.held import holding, uses_of
 from oracle.verification import verify
 from tests.oracle.planted import Array, causes, cube, elementwise, found, normal, signed
 
@@ -28,11 +32,11 @@ def product_fwd(x: Array) -> Any:
     ("slope", "said"),
     [
         (lambda x: x * np.cos(x), "one path lost: x is the gradient that treats the first operand of `multiply` in line "),
-        (np.sin, "one path lost: x is the gradient that treats the first operand of `sin` in line "),
-        (lambda x: np.sin(x) - x * np.cos(x), "one path reversed: x has the wrong sign in what flows back through the first"),
+        (np.sin, "one path lost: x is the gradient that treats what enters `sin` in line "),
+        (lambda x: np.sin(x) - x * np.cos(x), "one path reversed: x has the wrong sign in the path through what enters `sin`"),
         (
             lambda x: np.sin(x) + 2 * x * np.cos(x),
-            "one path twice: x counts twice what flows back through the first",
+            "one path twice: x counts the path through what enters `sin`",
         ),
     ],
     ids=["without x", "without the sine", "minus", "twice"],
@@ -125,6 +129,33 @@ def test_a_layer_keeps_plain_arrays() -> None:
     rows = verify((layer.forward, layer.backward), X).rows
     assert any(row.diagnosis.startswith("one path lost: ") for row in rows)
     assert type(layer.x) is np.ndarray
+
+
+def in_place(x: Array) -> Any:
+    y = x.copy()
+    y *= 2
+    y[1:] += np.exp(x[:-1])
+    np.multiply(y, x, out=y)
+    return y
+
+
+def mixed(x: Array) -> Any:
+    a, b = np.split(np.concatenate([x, np.where(x > 0, x, 0.1 * x)]), 2)
+    s = float(x.sum())
+    return {"one": np.einsum("ij,kj->ik", a, b) + s, "two": [np.clip(a, -1, 1).max(axis=0), np.linalg.norm(b)]}
+
+
+@pytest.mark.parametrize("function", [in_place, mixed, lambda x: norm_fwd(x)[0], lambda x: attention_fwd(x)[0]])
+def test_a_forward_pass_whose_uses_are_seen_has_the_same_value(function: Any) -> None:
+    call = Call(function, (X,), ["x"], None, {}, {})
+    plain, seen = function(X), holding(call, 0, {})(X)
+    uses = uses_of(call, 0, 1000)
+    assert len(uses) > 3
+    assert np.array_equal(vector(plain), vector(seen))
+    assert all(type(leaf) in (np.ndarray, np.float64) for leaf in optree.tree_leaves(seen))
+    fixed = holding(call, 0, {use.number: use.value for use in uses})
+    assert np.array_equal(vector(fixed(X)), vector(plain))
+    assert uses_of(call, 0, len(uses) - 1) == []
 
 
 # ------------------------------------------------------------------------------------------------- small constants

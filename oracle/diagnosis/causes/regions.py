@@ -17,6 +17,8 @@ from oracle.measures import fit_scale
 
 __all__ = [
     "RIGHT",
+    "block",
+    "block_explained",
     "borders",
     "borders_explained",
     "constant_missing",
@@ -132,8 +134,22 @@ def rows_exchanged(v: View) -> Iterator[str]:
             yield f"one sample for another: along axis {axis} of {v.name}, {instead}{rest}"
 
 
+def block_explained(v: View) -> Iterator[str]:
+    """One of several equal blocks of an axis is wrong, and its entries are zero or a multiple of the true ones."""
+    for where, wrong in _blocks(v):
+        there = mistake(v, wrong)
+        if there:
+            yield _with_description(where, there)
+
+
 def block(v: View) -> Iterator[str]:
-    """One of several equal blocks of an axis is wrong: a gate, a head or a group."""
+    """One of several equal blocks of an axis is wrong, without a known reason: a gate, a head or a group."""
+    for where, _ in _blocks(v):
+        yield where
+
+
+def _blocks(v: View) -> Iterator[tuple[str, Array]]:
+    """The one wrong block of an axis, in words, and a mask of its entries."""
     for axis, wrong in _wrong_rows(v):
         n, those = wrong.size, np.flatnonzero(wrong)
         width = int(those[-1]) + 1 - int(those[0])
@@ -145,7 +161,7 @@ def block(v: View) -> Iterator[str]:
         ):
             which = f"the {_ordinal(int(those[0]) // width)} of {n // width} equal blocks"
             where = f"one block: {v.name} is wrong only at {_indices(wrong, axis)}, {which} (a gate, a head, a group?)"
-            yield _with_description(where, mistake(v, along(v, axis, wrong)))
+            yield where, along(v, axis, wrong)
 
 
 def _ordinal(i: int) -> str:
