@@ -19,6 +19,8 @@ UNLIKELY = 100
 another reason lie on one side of something by chance, about once in this number."""
 SELDOM = 20
 """The same where something else is known of these entries already: that they all are one multiple of the true ones."""
+ANYWHERE = 10
+"""Times that, for sides of a number other than 0, which nothing else distinguishes."""
 
 
 def side_of(v: View, chosen: Array, among: Array, odds: int = UNLIKELY) -> str:
@@ -37,7 +39,7 @@ def side_of(v: View, chosen: Array, among: Array, odds: int = UNLIKELY) -> str:
         for name, t in tensors.items():
             for words in _of_zero(name, t[yes], t[no]):
                 return words
-    if sets >= 4 * odds * len(tensors):
+    if sets >= 4 * ANYWHERE * odds * len(tensors):
         for name, t in tensors.items():
             for words in (*_of_number(name, t[yes], t[no]), *_of_number(f"|{name}|", abs(t[yes]), abs(t[no]))):
                 return words

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import comb
 
 import numpy as np
 import optree
@@ -23,6 +24,8 @@ __all__ = ["part_unread", "right_for_some_arrays", "right_for_some_outputs"]
 OTHER = 1.25
 """Times a part of an argument: far enough that a gradient which reads this part changes by more than rounding."""
 
+CHANCE = 1e-4
+"""The largest probability at which scattered errors may leave out all that is right."""
 TWO = 2
 """The number of entries that must be right before a part of the value counts as right. With one, each entry of an elementwise
 function that is right shows such a part, which says no more than where the gradient is right."""
@@ -38,7 +41,7 @@ def right_for_some_arrays(v: View) -> Iterator[str]:
     value = v.sample.forward.call.value
     names = [accessor.codify("the value") for accessor in optree.tree_accessors(value)]
     part = np.repeat(np.arange(len(names)), [np.size(leaf) for leaf in optree.tree_leaves(value)])
-    right = _right_parts(v, v.sample, part == np.arange(len(names))[:, None]) if len(names) > 1 else None
+    right = _right_parts(v, v.sample, part == np.arange(len(names))[:, None], few=True) if len(names) > 1 else None
     if right is not None:
         yield _words(v, right, lambda some: " and ".join(names[i] for i in some))
 
@@ -52,7 +55,7 @@ def right_for_some_outputs(v: View) -> Iterator[str]:
         if not 1 < n <= AXIS:
             continue
         place = np.indices(outputs)[axis].ravel()
-        right = _right_parts(v, v.sample, place == np.arange(n)[:, None])
+        right = _right_parts(v, v.sample, place == np.arange(n)[:, None], few=False)
         if right is not None:
             yield _words(v, right, partial(_indices, axis))
 
@@ -66,8 +69,11 @@ def _indices(axis: int, some: Sequence[int] | Array) -> str:
     return f"{indices_of_axis(some, axis)} of the value"
 
 
-def _right_parts(v: View, s: Sample, masks: Array) -> Array | None:
-    """Which parts of the outputs have the right gradient; None if all or none have, or if that is not known."""
+def _right_parts(v: View, s: Sample, masks: Array, *, few: bool) -> Array | None:
+    """Which parts of the outputs have the right gradient; None if all or none have, or if that is not known.
+
+    Of many parts some are right by chance if errors are scattered; where the parts are `few`, that is not asked.
+    """
     dy = s.forward.call.cotangent
     ours = []
     for mask in masks:
@@ -79,11 +85,15 @@ def _right_parts(v: View, s: Sample, masks: Array) -> Array | None:
     allowed = v.tolerance[s.where] + SOUND * largest(v.truth)
     if (np.abs(np.sum(ours, axis=0) - v.ours[s.where]) > allowed).any():
         return None  # our backward pass is not linear in dy
-    error = np.abs(np.stack(ours, axis=1) - truth)
-    wrong = (error > allowed[:, None]).any(axis=0)
-    live = np.count_nonzero(np.abs(truth) > NONZERO * largest(truth), axis=0)  # what contributes nothing is no evidence
+    error = np.abs(np.stack(ours, axis=1) - truth) > allowed[:, None]
+    contributes = (np.abs(truth) > NONZERO * largest(truth)) | error  # what contributes nothing is no evidence
+    wrong, live = error.any(axis=0), np.count_nonzero(contributes, axis=0)
+    right = ~wrong & (live > 0)
     enough = live >= (TWO if s.entries.size == v.e.analytic.size else SEVERAL)
-    return ~wrong if wrong.any() and (live > 0)[~wrong].any() and enough[(live > 0) & ~wrong].all() else None
+    if not wrong.any() or not right.any() or not enough[right].all():
+        return None
+    alone = (1 - error.sum() / contributes.sum()) ** int(live[right].sum())  # that scattered errors leave these out
+    return ~wrong if few or comb(wrong.size, int(right.sum())) * alone <= CHANCE else None
 
 
 def part_unread(v: View) -> Iterator[str]:

@@ -16,6 +16,8 @@ FEWEST = 3
 """The smallest number of right entries, and of wrong ones, that make a range. With fewer, a range is chance."""
 MOSTLY = 0.5
 """The share of the entries of each wrong index that must be wrong. Smaller, and scattered errors make a range."""
+LUCK = 1e-2
+"""The largest probability at which scattered errors may leave out a range: the errors of each wrong index are dense anyway."""
 CHANCE = 1e-4
 """The largest probability at which scattered errors may repeat by chance, for one period that is tried."""
 LONGEST = 64
@@ -33,7 +35,8 @@ def from_an_index(v: View) -> Iterator[str]:
         others = tuple(a for a in range(len(v.shape)) if a != axis)
         lives, bad = live.sum(axis=others), v.wrong.reshape(v.shape).sum(axis=others)
         right, wrong = np.flatnonzero((lives > 0) & (bad == 0)), np.flatnonzero(bad)
-        enough = min(lives[right].sum(), bad.sum()) >= FEWEST and wrong.size > 1 and right.size
+        chance = 2 * n * (1 - bad.sum() / lives.sum()) ** int(lives[right].sum())  # that scattered errors leave these out
+        enough = min(lives[right].sum(), bad.sum()) >= FEWEST and wrong.size > 1 and right.size and chance <= LUCK
         if not enough or (bad[wrong] <= MOSTLY * lives[wrong]).any():
             continue
         if wrong.max() < right.min():
