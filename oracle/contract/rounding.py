@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, vector, widened
 from oracle.judging.conditioning import roundoff_scales, spreads
-from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, roundoff
+from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, rounded_inside, roundoff
 from oracle.judging.point import Point
 from oracle.measures import largest
 
@@ -65,6 +65,8 @@ class Rounding:
 
         Where terms as large as the value cancel, the gradient is tiny and that is a large share of it.
         """
+        if inside := self._point.inner_noise[i]:
+            return rounded_inside(inside, self.scales[i])
         spread, scale = self._spreads[i], self.scales[i]
         cancelled = min(SAMPLED_SAFETY * spread, self.zero[i])
         if self._point.dtype.name == "float64":

@@ -71,10 +71,11 @@ class Evaluator:
                 raise ValueError(f"a cotangent is needed: the function has {self.value.size} outputs, not one")
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
-        noisy = NoisyFunction(function, self.origin, structure, self.value, self.eps, noise_tables)
-        noise, self.quantized = output_noise(noisy)
-        """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
-        self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise, 0.0)
+        noise = output_noise(NoisyFunction(function, self.origin, structure, self.value, self.eps, noise_tables))
+        self.quantized = noise.quantized
+        self.inner_eps = noise.inner_eps
+        self.eps = max(self.eps, noise.inner_eps)
+        self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -101,7 +102,7 @@ class Evaluator:
             both=float(v @ change),
             ahead=float(v @ half),
             noise=min(float(rounding.sum()), DEVIATIONS * _norm(rounding)),
-            growth=self.eps * float(np.abs(v) @ np.abs(change)),
+            growth=self.eps * float(np.abs(v) @ _larger(change, half)),
             bend=_norm(np.abs(v * (2 * half - change))) if width.ndim else 0.0,
             distance=float(np.ravel(width / displacement / 2)[0]) if width.size == 1 else 1.0,
             shift=float(shift) if width.ndim == 0 else 0.0,
@@ -127,7 +128,7 @@ class Evaluator:
             both=both,
             ahead=sum_by_part(v * half),
             noise=np.fmin(sum_by_part(rounding), DEVIATIONS * np.sqrt(sum_by_part(rounding**2))),
-            growth=self.eps * sum_by_part(np.abs(v * change)),
+            growth=self.eps * sum_by_part(np.abs(v) * _larger(change, half)),
             bend=zeros if one_each else np.sqrt(sum_by_part((v * (2 * half - change)) ** 2)),
             distance=np.where(displacement == 0, 1.0, width / displacement / 2) if one_each else ones,
             shift=shift if one_each else zeros,
@@ -162,6 +163,12 @@ class Evaluator:
             plus[where] = here
             minus[where] = here
         return change, half, width, shift
+
+
+def _larger(change: Array, half: Array) -> Array:
+    """The larger change of each output, of both sides: that of an even function cancels between them, its rounding does not."""
+    with np.errstate(invalid="ignore"):  # of two infinities: `both` is not finite either, so that the difference is not used
+        return np.asarray(np.maximum(np.abs(half), np.abs(change - half)))
 
 
 def _minus(a: Array, b: Array) -> Array:

@@ -160,8 +160,7 @@ def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -
         return estimate
     sizes = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
     sizes = np.where(sizes > 0, sizes, estimate.step[at] / FIRST_STEP)
-    # Over long steps even a quantized function has a slope, although it has one at no point.
-    steps = rounded(estimate.step[at]) if evaluator.quantized else sweep_steps(estimate.step[at])
+    steps = sweep_steps(estimate.step[at], quantized=evaluator.quantized, rounds_inside=evaluator.inner_eps > 0)
     swept = _estimated(evaluator, leaf, estimate.index[at], steps, sizes, estimate.frozen[at], sweep=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]
     with quiet():

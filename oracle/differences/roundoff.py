@@ -7,24 +7,21 @@ of some number, as those of a float32 computation are, that quantization step is
 
 from __future__ import annotations
 
-from math import comb
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
+from oracle.differences.inner_rounding import FACTOR, LONGEST, ORDER, higher_differences, inner_rounding
+from oracle.differences.richardson import NOISE_SAFETY
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["TABLES", "NoisyFunction", "output_noise"]
+__all__ = ["TABLES", "Noise", "NoisyFunction", "output_noise"]
 
 Array = NDArray[Any]
-
-# The lowest order of the differences that measure noise; the highest is twice that, and a table has three times as many
-# points. With 2 the smooth part of most functions is left in them, with 8 a table costs 24 evaluations.
-ORDER = 4
 
 # The difference tables of one measurement. A single one may miss the noise of a function that computes in float32: its values
 # can be equally rounded at all points. More cost 12 evaluations each.
@@ -39,6 +36,12 @@ SHORT_SPACING = 2.0**-36
 # table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
+
+# The eps of a rounding, in units of its root mean square: an error is uniform within half an eps on either side.
+PER_RMS = 2 * np.sqrt(3)
+
+# By how much the higher differences of a smooth function shrink, at least, where the spacing shrinks to a quarter: by 4^4.
+SMOOTH = 64.0
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -57,10 +60,22 @@ class NoisyFunction(NamedTuple):
     tables: int = TABLES
 
 
-def output_noise(noisy: NoisyFunction) -> tuple[Array, bool]:
-    """The noise of each output, and whether some output is quantized more coarsely than a float32 computation.
+class Noise(NamedTuple):
+    """The noise of the outputs of a function at a noisy."""
 
-    The noise is one ULP, as in a good math library, or more where a difference table or the quantization step shows more.
+    of_output: Array
+    quantized: bool
+    """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
+    inner: Array
+    """The part of it that comes from roundings to a narrower dtype inside the function; 0 if there are none."""
+    inner_eps: float
+    """The `eps` of these roundings, as a share of the largest value."""
+
+
+def output_noise(noisy: NoisyFunction) -> Noise:
+    """The noise of each output.
+
+    It is one ULP, as in a good math library, or more where a difference table or the quantization step shows more.
     """
     value = noisy.value
     one_ulp: Array = np.where(value == 0, 0.0, np.fmax(noisy.eps * np.abs(value), SMALLEST))
@@ -73,27 +88,51 @@ def output_noise(noisy: NoisyFunction) -> tuple[Array, bool]:
             if (noise > MUCH_NOISE * one_ulp).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, quantized = _quantization(noisy)
-        return np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized
+        half_step, quantized, suspected = _at_long_spacing(noisy, one_ulp)
+        inner = np.zeros(value.shape)
+        largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
+        if not quantized and (suspected or (noise > MUCH_NOISE * one_ulp).any()):
+            inner = inner_rounding(
+                lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing), one_ulp, largest
+            )
+            noise = np.fmax(noise, inner)
+        inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
+        return Noise(np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized, inner, inner_eps)
 
 
-def _quantization(noisy: NoisyFunction) -> tuple[Array, bool]:
-    """Half of the quantization step of each output; and whether one is too coarse for a float32 computation.
+def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, bool, bool]:
+    """Half of the quantization step of each output; whether one is too coarse for float32; and whether one may be rounded.
 
-    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. The
-    points reach about as far as the first step of the differences.
+    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. An
+    output may be rounded inside the function if its higher differences do not shrink with the spacing as those of a smooth
+    function do.
     """
     points = 3 * ORDER if noisy.tables == TABLES else 3 * ORDER // TABLES
     try:
-        values = _values(noisy, np.random.default_rng(Stream.NOISE), FIRST_STEP / (2 * ORDER), points=points)
+        values = _values(noisy, np.random.default_rng(Stream.NOISE), LONGEST, points=points)
     except RAISED:
-        return np.zeros(noisy.value.shape), False
+        return np.zeros(noisy.value.shape), False, False
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
     coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
-    beyond_float32 = step > NOISE_SAFETY * EPSILON["float32"] * size
-    return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any())
+    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~_of_sixteen_bits(values, step)
+    long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
+    suspected = long > MUCH_NOISE * one_ulp
+    if suspected.any():
+        shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / FACTOR)).noise
+        suspected &= shorter > long / SMOOTH
+    return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any()), bool(suspected.any())
+
+
+def _of_sixteen_bits(values: Array, step: Array) -> Array:
+    """The outputs that are numbers of a dtype of 16 bits at all points, and no multiples of a longer step."""
+    found = np.zeros(step.shape, dtype=bool)
+    for name, dtype in (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16))):
+        with quiet():
+            held = (values.astype(dtype).astype(np.float64) == values).all(axis=0)
+        found |= held & (step <= EPSILON[name] * np.abs(values).max(axis=0))
+    return found
 
 
 def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
@@ -107,12 +146,7 @@ def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> 
         except RAISED:  # the points leave the function's domain, so nothing can be measured there
             return noise, np.ones_like(repeats)
         repeats |= (np.diff(table, axis=0) == 0).any(axis=0)
-        least = np.full(shape, np.inf)
-        for order in range(1, 2 * ORDER + 1):
-            table = np.diff(table, axis=0)
-            if order >= ORDER:  # noise shows equally in all of these, the smooth part mostly in the lowest
-                least = np.fmin(least, np.sqrt((table**2).mean(axis=0) / comb(2 * order, order)))
-        noise = np.fmax(noise, np.where(np.isfinite(least), least, 0.0))
+        noise = np.fmax(noise, higher_differences(table).noise)
     return noise, repeats
 
 

@@ -81,7 +81,7 @@ def below_roundoff(e: Evidence, spread: Array | float = 0.0) -> Array:
     `spread` is how far each entry moves when the arguments are rounded. An entry does not count if the differences agree with
     it and know it to a fraction of that error.
     """
-    if e.parameter.dtype.name != "float64" or Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
+    if e.parameter.dtype.name != "float64" or e.budget.narrower_inside or Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
         return np.zeros(0, dtype=np.intp)
     measured = e.estimate
     own = SAMPLED_SAFETY * np.broadcast_to(spread, e.analytic.shape)  # not capped: an entry's own size is small anyway

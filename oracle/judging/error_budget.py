@@ -39,6 +39,7 @@ __all__ = [
     "ErrorBudget",
     "conditioning",
     "narrow_dtype",
+    "rounded_inside",
     "roundoff",
     "truncation_and_noise",
 ]
@@ -116,6 +117,15 @@ def narrow_dtype(dtype: str, scale: float, reference_error: float | None = None,
     return SHORT_SUM * ulp if own_error is None else 2 * SAFETY * (own_error + ulp)
 
 
+def rounded_inside(noise: float, scale: float) -> float:
+    """`t` of a float64 gradient that is computed in a narrower dtype: `2 SAFETY (noise + eps(float32) scale)`.
+
+    `noise` is the root mean square of its roundings, measured. The other term is for what they do alike at all points, such as
+    the rounding of a constant.
+    """
+    return 2 * SAFETY * (noise + EPSILON["float32"] * scale)
+
+
 @dataclass(frozen=True)
 class ErrorBudget:
     """The terms of one gradient that all its entries share, and the three comparisons that they allow."""
@@ -154,6 +164,11 @@ class ErrorBudget:
         return np.asarray(truncation_and_noise(uncertainty) + self.against_reference)
 
     @property
+    def narrower_inside(self) -> bool:
+        """Whether the forward or the backward pass of a float64 gradient computes in a narrower dtype."""
+        return self.dtype > 0 or self.eps > EPSILON["float64"]
+
+    @property
     def resolution(self) -> float:
         """The largest error estimate, in units of the scale, that still decides anything: about half the digits."""
         return SAFETY * float(np.sqrt(self.eps))
@@ -161,4 +176,4 @@ class ErrorBudget:
     @property
     def zero(self) -> float:
         """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
-        return float(roundoff(self.secant, SHORT_SUM))
+        return float(roundoff(self.secant, SHORT_SUM)) * self.eps / EPSILON["float64"]

@@ -13,7 +13,7 @@ from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
 from oracle.judging.comparison import accepting
 from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
-from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget, conditioning, narrow_dtype
+from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget, conditioning, narrow_dtype, rounded_inside
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
 from oracle.judging.point import Point, in_float64
 from oracle.judging.reference import Reference
@@ -179,6 +179,11 @@ class Measurements:
             if not largest(error) <= allowed:
                 allowed += float(conditioning(largest(self._spreads[0]), scale))
         return relative(error, largest(theirs) or scale), relative(error, allowed)
+
+    def lost_inside(self, i: int) -> float:
+        """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not."""
+        noise = self.point.inner_noise[i]
+        return rounded_inside(noise, max(self._roundoff_scales[1][i], largest(self.reference_gradient(i)))) if noise else 0.0
 
     @property
     def _value_noise(self) -> float:

@@ -13,6 +13,7 @@ import optree
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
+from oracle.judging.inner_rounding import inner_noise
 from oracle.subject import Subject
 
 __all__ = ["Point", "Trouble", "in_float64", "point_at"]
@@ -73,6 +74,13 @@ class Point:
             return Evaluator(self.subject.value, self.wide, self.wide_dy)
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
+
+    @cached_property
+    def inner_noise(self) -> list[float]:
+        """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
+        if self.narrow is not None:
+            return self.narrow.inner_noise
+        return inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
 
 
 def point_at(point: Point, primals: Sequence[Any]) -> Point:

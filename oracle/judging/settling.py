@@ -37,6 +37,14 @@ def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
     return e
 
 
+def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
+    """A gradient in doubt may be off by what it loses in a narrower dtype, if it is computed in one."""
+    if m.point.dtype.name != "float64" or not doubted(e).size:
+        return e
+    lost = m.lost_inside(i)
+    return e.after("the roundings inside the gradient", budget=replace(e.budget, dtype=lost)) if lost else e
+
+
 def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Doubtful entries are differentiated again, at all steps from very long to very short."""
     return e if m.plan.step is not None else swept_fully(e, m.point.evaluator, i)
@@ -81,6 +89,7 @@ def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
 
 
 STEPS: tuple[Callable[[Measurements, int, Evidence], Evidence], ...] = (
+    rounded_inside,
     full_sweep,
     conditioned,
     reference_conditioned,

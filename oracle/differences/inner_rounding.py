@@ -1,0 +1,145 @@
+"""Roundings to a narrower dtype inside a function: noise that a table over short spacings cannot show.
+
+Such a rounding is constant between two neighbouring numbers of the narrower dtype, and jumps there. So a table over spacings
+that are shorter than that distance shows a smooth function, whose slope is that of another one. Tables over a ladder of
+spacings, each four times the one before, tell roundings from what looks like them:
+
+- The noise of a rounding appears at once, by a factor of 2^11 or more, and stays.
+- The differences of order 4 of a smooth function, even of a fast oscillation, grow by 4^4 from spacing to spacing.
+- Those of a kink appear at once, too, but then they grow by 4 from spacing to spacing.
+- A single jump appears at once and stays, but shows in at most 5 of the 8 differences of order 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import comb
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.arrays import RAISED
+
+__all__ = ["FACTOR", "LONGEST", "ORDER", "Differences", "higher_differences", "inner_rounding"]
+
+Array = NDArray[Any]
+
+# The lowest order of the differences that measure noise; the highest is twice that, and a table has three times as many
+# points. With 2 the smooth part of most functions is left in them, with 8 a table costs 24 evaluations.
+ORDER = 4
+
+# The longest spacing of the ladder, in units of each element. Twelve points reach about as far as the first step of the
+# differences. Longer, and the points leave the domain of many functions; shorter, and a rounding to bfloat16 stays constant.
+LONGEST = 2.0**-6
+
+# The quotient of two neighbouring spacings. With 16, a rounding that jumps at each point of one table may not jump at all in
+# the next; with 2, the ladder costs twice the evaluations.
+FACTOR = 4.0
+
+# The spacings of the ladder: the shortest is 2^-38, a thousandth of the distance of float32 numbers.
+SPACINGS = 17
+
+# The least growth, from one spacing to the next, of what appears at once: more than 4^4, and less than the
+# 2^11 between the rounding of a product in float32 and that of a larger number inside it.
+AT_ONCE = 2.0**10
+
+# By how much the differences just before may exceed those at spacings 4^3 times as short, as noise does by chance. Those of a
+# smooth function exceed them by 4^12, and near a pole by more.
+STEADY = 2.0**6
+
+# Spacings above the one where a rounding first shows that are looked at. There it jumps at 4^6 times as many points: first
+# perhaps in a single table of many, at last at every point.
+UNTIL_DENSE = 6
+
+# The least number of them. Over fewer, a kink's differences do not grow by more than the noise of the first few jumps.
+LEAST_SPACINGS = 3
+
+# By how much noise may still grow over these spacings: the first jumps show in single differences, with a hundredth of the
+# full noise. Over few spacings the limit is half of what a kink's differences grow by.
+MOST_GROWTH = 128.0
+
+# Tables at each spacing. With one, the jumps of one output in fifty happen to be rare at some spacing, so that it is missed.
+TABLES = 2
+
+# The share of the differences of order 4 that a rounding changes where it is dense: four in five. A single jump changes five
+# of eight, in those tables that move towards it, which are half of them.
+DENSE = 0.55
+
+# The largest noise of a rounding, as a share of the largest value: eight roundings to bfloat16. More is no rounding, but a
+# function with kinks or waves everywhere.
+COARSEST = 2.0**-6
+
+# The first spacing of the ladder, 2^-8, over which the bending of usual functions is far below a rounding to float32.
+NOT_BENT = 1
+
+# The share of a rounding's noise that counts as changed.
+CHANGED = 2.0**-4
+
+
+class Differences(NamedTuple):
+    """What the higher differences over equally spaced points show about each output."""
+
+    noise: Array
+    """The root mean square of the differences, divided by the factor that they multiply noise by: the least of all orders."""
+    lowest: Array
+    """The differences of the lowest order, along axis 0, divided by that factor."""
+
+
+def higher_differences(values: Array) -> Differences:
+    """Differences of order 4 to 8 along axis 0: noise shows equally in all of these, the smooth part mostly in the lowest."""
+    least = np.full(values.shape[1:], np.inf)
+    lowest = values
+    for order in range(1, 2 * ORDER + 1):
+        values = np.diff(values, axis=0)
+        if order == ORDER:
+            lowest = values / np.sqrt(comb(2 * order, order))
+        if order >= ORDER:
+            least = np.fmin(least, np.sqrt((values**2).mean(axis=0) / comb(2 * order, order)))
+    return Differences(np.where(np.isfinite(least), least, 0.0), lowest)
+
+
+def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, largest: float) -> Array:
+    """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
+
+    `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
+    of the table alone. `largest` is the largest value.
+    """
+    ladder: list[Differences | None] = []
+    for k in range(SPACINGS):
+        try:
+            ladder.append(_joined([higher_differences(values_at(LONGEST / FACTOR**k, table)) for table in range(TABLES)]))
+        except RAISED:  # points at long spacings may leave the function's domain
+            ladder.append(None)
+    found = np.zeros(one_ulp.shape)
+    sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
+    for k in range(LEAST_SPACINGS, SPACINGS - 1 - LEAST_SPACINGS):
+        at_once = sizes[k] > AT_ONCE * np.fmax(sizes[k + 1 :].max(axis=0), one_ulp)
+        at_once &= sizes[k + 1] <= STEADY * np.fmax(sizes[k + 1 + LEAST_SPACINGS :].max(axis=0), one_ulp)
+        if not at_once.any():
+            continue
+        first = np.fmax(sizes[k], sizes[k - 1])
+        for last in range(LEAST_SPACINGS, k + 1):  # the first jump may be much rarer than the others
+            longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
+            if len(longer) < LEAST_SPACINGS:
+                continue
+            full = np.max([level.noise for level in longer], axis=0)
+            stays = full <= min(MOST_GROWTH, FACTOR ** len(longer) / 2) * first
+            changed = [(np.abs(level.lowest) > CHANGED * first).mean(axis=0) for level in longer]
+            dense = np.median(changed, axis=0) >= DENSE
+            found = np.where(at_once & stays & dense & (full <= COARSEST * largest), np.fmax(found, full), found)
+    if found.any():  # the function rounds, so that in its other outputs noise of any spacing may be that of a rounding
+        everywhere = np.max([level.noise for level in ladder[NOT_BENT:] if level is not None], axis=0)
+        found = np.where(everywhere > AT_ONCE * one_ulp, np.fmax(found, everywhere), found)
+    return found
+
+
+def _joined(tables: list[Differences]) -> Differences:
+    """Several tables at one spacing."""
+    return Differences(np.max([table.noise for table in tables], axis=0), np.concatenate([table.lowest for table in tables]))
+
+
+def _size(level: Differences) -> Array:
+    """The root mean square of the differences of the lowest order; infinite where the function has no value."""
+    size = np.sqrt((level.lowest**2).mean(axis=0))
+    return np.where(np.isfinite(size), size, np.inf)

@@ -1,0 +1,45 @@
+"""Gradients that are computed in a narrower dtype than they have: how much of their digits that costs.
+
+A kernel may take float64, compute in float32, and cast the result back. Its gradient is right to the digits of float32, and
+another order of its sums changes it by as much.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.arrays import RAISED, flat, narrowed, quiet
+from oracle.differences.roundoff import NoisyFunction, output_noise
+from oracle.measures import EPSILON, largest
+from oracle.subject import Subject
+
+__all__ = ["inner_noise"]
+
+
+def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: int) -> list[float]:
+    """For each gradient, the largest noise of an entry from roundings to a narrower dtype inside; 0 if there are none.
+
+    `primals` and `dy` are in float64.
+    """
+    subject = subject.on_copies()
+    sizes: list[int] = []
+
+    def gradient(primals: Any, dy: Any) -> Any:
+        value, residuals = subject.fwd(*primals)
+        found = flat(subject.bwd(residuals, optree.tree_map(np.array, narrowed(dy, value))))
+        sizes[:] = [a.size for a in found]
+        return np.concatenate(found)
+
+    tree: Any = (primals, dy)
+    leaves, structure = optree.tree_flatten(tree)
+    origin: list[Any] = [np.asarray(leaf, np.float64) for leaf in leaves]
+    try:
+        with quiet():
+            value = gradient(primals, dy)
+            noise = output_noise(NoisyFunction(gradient, origin, structure, value, EPSILON["float64"])).inner
+    except RAISED:
+        return [0.0] * gradients
+    return [largest(part) for part in np.split(noise, np.cumsum(sizes)[:-1])]
