@@ -37,8 +37,9 @@ LONGEST = 2.0**-6
 # the next; with 2, the ladder costs twice the evaluations.
 FACTOR = 4.0
 
-# The spacings of the ladder: the shortest is 2^-38, a thousandth of the distance of float32 numbers.
-SPACINGS = 17
+# The spacings of the ladder: the shortest is 2^-46, sixty roundings of float64. Of some thousand elements one is so near the
+# next float32 number that a table over 2^-36 of its size reaches it.
+SPACINGS = 21
 
 # The least growth, from one spacing to the next, of what appears at once: more than 4^4, and less than the
 # 2^11 between the rounding of a product in float32 and that of a larger number inside it.
@@ -113,9 +114,9 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
             ladder.append(None)
     found = np.zeros(one_ulp.shape)
     sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
-    for k in range(LEAST_SPACINGS, SPACINGS - 1 - LEAST_SPACINGS):
+    for k in range(LEAST_SPACINGS, SPACINGS - 1):
         at_once = sizes[k] > AT_ONCE * np.fmax(sizes[k + 1 :].max(axis=0), one_ulp)
-        at_once &= sizes[k + 1] <= STEADY * np.fmax(sizes[k + 1 + LEAST_SPACINGS :].max(axis=0), one_ulp)
+        at_once &= sizes[k + 1] <= STEADY * np.fmax(sizes[k + 1 + LEAST_SPACINGS :].max(axis=0, initial=0.0), one_ulp)
         if not at_once.any():
             continue
         first = np.fmax(sizes[k], sizes[k - 1])

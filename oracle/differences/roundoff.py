@@ -88,20 +88,23 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             if (noise > MUCH_NOISE * one_ulp).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, quantized, suspected = _at_long_spacing(noisy, one_ulp)
+        half_step, staircase, suspected = _at_long_spacing(noisy, one_ulp)
         inner = np.zeros(value.shape)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
-        if not quantized and (suspected or (noise > MUCH_NOISE * one_ulp).any()):
+        if not staircase.all() and (suspected or (noise > MUCH_NOISE * one_ulp).any()):
             inner = inner_rounding(
-                lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing), one_ulp, largest
+                lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
+                np.where(staircase, np.inf, one_ulp),
+                largest,
             )
+            inner = np.fmax(inner, half_step) if inner.any() else inner
             noise = np.fmax(noise, inner)
         inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
-        return Noise(np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), quantized, inner, inner_eps)
+        return Noise(np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), bool(staircase.any()), inner, inner_eps)
 
 
-def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, bool, bool]:
-    """Half of the quantization step of each output; whether one is too coarse for float32; and whether one may be rounded.
+def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, Array, bool]:
+    """Half of the quantization step of each output; which are too coarse for float32; and whether one may be rounded.
 
     A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. An
     output may be rounded inside the function if its higher differences do not shrink with the spacing as those of a smooth
@@ -111,7 +114,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, bool,
     try:
         values = _values(noisy, np.random.default_rng(Stream.NOISE), LONGEST, points=points)
     except RAISED:
-        return np.zeros(noisy.value.shape), False, False
+        return np.zeros(noisy.value.shape), np.zeros(noisy.value.shape, dtype=bool), False
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
@@ -122,7 +125,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, bool,
     if suspected.any():
         shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / FACTOR)).noise
         suspected &= shorter > long / SMOOTH
-    return np.where(coarse, step / 2, 0.0), bool((coarse & beyond_float32).any()), bool(suspected.any())
+    return np.where(coarse, step / 2, 0.0), coarse & beyond_float32, bool(suspected.any())
 
 
 def _of_sixteen_bits(values: Array, step: Array) -> Array:
