@@ -82,6 +82,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
     with quiet():
         # Neighbouring points are distinct float32 numbers.
         noise, _ = _table_noise(noisy, 2 * EPSILON["float32"])
+        much = bool((noise > MUCH_NOISE * one_ulp).any())
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
         for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in noisy.origin) else (1.0,):
@@ -91,7 +92,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         half_step, staircase, suspected = _at_long_spacing(noisy, one_ulp)
         inner = np.zeros(value.shape)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
-        if not staircase.all() and (suspected or (noise > MUCH_NOISE * one_ulp).any()):
+        if not staircase.all() and (suspected or much):
             inner = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
                 np.where(staircase, np.inf, one_ulp),

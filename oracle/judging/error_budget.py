@@ -28,6 +28,7 @@ from oracle.measures import EPSILON
 
 __all__ = [
     "GROSS",
+    "GROSSLY_CONTRADICTED",
     "KNOWN",
     "NARROW_LOSS",
     "REFERENCE_TERMS",
@@ -69,6 +70,13 @@ MOST_FORGIVEN = 2.0**-30
 GROSS = 2.0**-20
 """Of the roundoff scale. A larger spread counts as a discontinuity, for which `c` is 0; a larger error against the differences
 alone is a FAIL, a smaller one INCONCLUSIVE. No rounding in float64 is as large."""
+GROSSLY_CONTRADICTED = 64.0
+"""Times what is allowed: an error against the differences alone is a FAIL from there on, if the function computes in a narrower
+dtype inside. With 4, rare points where its noise is larger than measured fail, such as saturated ones; with 1,000 no
+straight-through gradient is found there."""
+RESOLVED_INSIDE = 2.0**-6
+"""Of the roundoff scale: the largest error estimate that still decides, if the function computes in a narrower dtype inside.
+With 2^-9, one right gradient in a hundred is undecided in float32; with 1/4 nothing would be known but the sign."""
 KNOWN = 0.1
 """Of an error: an entry counts as measured if its allowance is below this share of the error in question. With 1 the
 differences would decide about errors as small as their own estimate; with 0.01 few entries below the roundoff floor count."""
@@ -171,7 +179,7 @@ class ErrorBudget:
     @property
     def resolution(self) -> float:
         """The largest error estimate, in units of the scale, that still decides anything: about half the digits."""
-        return SAFETY * float(np.sqrt(self.eps))
+        return max(SAFETY * float(np.sqrt(self.eps)), RESOLVED_INSIDE if self.narrower_inside else 0.0)
 
     @property
     def zero(self) -> float:

@@ -29,7 +29,7 @@ import numpy as np
 
 from oracle.differences.partials import chosen
 from oracle.judging.comparison import Comparison, best_known, ratio
-from oracle.judging.error_budget import GROSS, REFERENCE_TERMS, roundoff, truncation_and_noise
+from oracle.judging.error_budget import GROSS, GROSSLY_CONTRADICTED, REFERENCE_TERMS, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.reasons import Reason
 from oracle.measures import distance, largest
@@ -126,7 +126,10 @@ def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
     reason = Reason.REFERENCE_ROUNDS if rounds else unless_kinks(another, Reason.ANOTHER_FUNCTION, Reason.CONVENTION)
     yield another, c.reference_used, reason
     yield by_reference, c.reference_used, Reason.REFERENCE_CONTRADICTS
-    yield by_differences & (c.error > GROSS * e.budget.scale), c.differences_used, Reason.NOT_THE_FORWARD_PASS
+    gross = c.error > GROSS * e.budget.scale
+    if e.budget.narrower_inside:
+        gross &= c.differences_used > GROSSLY_CONTRADICTED
+    yield by_differences & gross, c.differences_used, Reason.NOT_THE_FORWARD_PASS
     yield by_differences, c.differences_used, Reason.DIFFERENCES_CONTRADICT
 
 
