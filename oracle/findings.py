@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import Leaf, leaves_of, narrowest
-from oracle.at_size.resolution import resolution
 from oracle.contract.setting import Breach
 from oracle.diagnosis import diagnose
 from oracle.diagnosis.by_reason import other_values
@@ -20,6 +19,7 @@ from oracle.judging.measurements import Measurements
 from oracle.judging.point import Trouble
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import reported
+from oracle.judging.resolution import inner_dtype, resolution
 from oracle.judging.size import error_size, in_words
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
@@ -111,21 +111,28 @@ class Findings:
         e = deciding(e)  # at another point, if the gradient is wrong there
         judgement = judge(e)
         where = f"{other.where}{' ' if other.generic else ', '}" if other is not None and other.evidence is not None else ""
-        noticed = resolution(e) if self.large else None
+        noticed = resolution(e)
         wrong = accepted or overall.verdict is Verdict.FAIL
         size = in_words(error_size(e, judgement), e.parameter.dtype.name) if wrong else ""
         cause = where + diagnose(e, judgement, context)
+        if overall.verdict.passes and (inside := inner_dtype(e)) and noticed.of_entry is not None:
+            cause = f"{cause}; " if cause else ""
+            cause += (
+                f"computed in {inside} inside: errors above {noticed.of_entry:.0e} of the largest entry would have been noticed"
+            )
         return self.row(
             e.parameter.name,
             e.parameter.shape,
             Verdict.ACCEPTED if accepted else overall.verdict,
             f"accepted, {size}: {cause}" if accepted else cause,
             size=size,
-            evidence=_compared(e, noticed),
+            evidence=_compared(e, noticed.of_entry if self.large else None),
             forward_error=forward_error,
             used=judgement.used,
             reason=overall.reason.value,
-            resolution=noticed,
+            resolution=noticed.of_entry,
+            resolution_of_row=noticed.of_row,
+            resolution_of_factor=noticed.of_factor,
             worst_index=_place(judgement, e.parameter.shape),
             details=details_of(e, judgement, overall.reason, before),
             **reported(e, judgement),

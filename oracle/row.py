@@ -180,7 +180,11 @@ class Row:
     reason: str = ""
     """Why the verdict is what it is, see `oracle.judging.reasons`; empty where the contract or an exception decided."""
     resolution: float | None = None
-    """The smallest error of a single entry that would have been noticed. Only for arguments too large to test each entry."""
+    """The smallest error of a single entry that would have been noticed, relative to the largest entry; twice that, always."""
+    resolution_of_row: float | None = None
+    """The same for an error of all entries of one row, by the same number."""
+    resolution_of_factor: float | None = None
+    """The same for a common factor: its distance from 1."""
     peak_memory: int | None = None
     """The most bytes that the process has held so far. Only for such large arguments."""
     compared: int = 0

@@ -26,7 +26,6 @@ import optree
 from oracle.arrays import flat, size_of, vector
 from oracle.at_size import stages, sweep
 from oracle.at_size.grouping import Reading, reading_of
-from oracle.at_size.resolution import allowed
 from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entries
 from oracle.at_size.stages import Stage
 from oracle.differences.evaluation import Evaluator
@@ -37,6 +36,7 @@ from oracle.judging.error_budget import SHORT_SUM, ErrorBudget, conditioning, ro
 from oracle.judging.escalation import Known, formula_first
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Swept
 from oracle.judging.measurements import Measurements
+from oracle.judging.resolution import allowed
 from oracle.judging.verdict import judge
 from oracle.measures import distance, largest
 from oracle.row import Verdict

@@ -58,7 +58,8 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             yield Breach(g.path, "not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
             for factor, leaves in far.items():
-                if not s.rounding.explains(i, _apart(np.asarray(leaves[i].array, np.float64) / factor, a), allowed):
+                apart = _apart(np.asarray(leaves[i].array, np.float64) / factor, a)
+                if not s.rounding.explains(i, apart, allowed) and not s.rounding.of_sixteen_bits(i):
                     what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
                     yield Breach(g.path, f"not linear in dy: {what}")
                     break

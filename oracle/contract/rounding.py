@@ -23,6 +23,10 @@ NARROW_MOST_FORGIVEN = 2.0**-8
 """The largest condition error that is forgiven in a narrow dtype, as a fraction of the gradient's roundoff scale. Larger, and
 wrong gradients at ill-conditioned points pass; smaller, and right ones fail."""
 
+SIXTEEN_BITS = 2.0**-16
+"""The noise of a gradient, as a share of its roundoff scale, from which on it counts as computed in 16 bits: between a rounding
+to float32, 2^-25, and one to float16, 2^-12."""
+
 
 class Rounding:
     """The rounding errors of the gradients at a point, in its dtype, as far as they can be told without a reference."""
@@ -59,6 +63,10 @@ class Rounding:
         `allowed` is what the rounding of the gradients explains.
         """
         return not apart > allowed or not apart > allowed + self._by_arguments(i)
+
+    def of_sixteen_bits(self, i: int) -> bool:
+        """Whether gradient `i` is as noisy as if it was computed in 16 bits, which do not hold numbers far from 1."""
+        return self._point.inner_noise[i] > SIXTEEN_BITS * self.scales[i]
 
     def _by_arguments(self, i: int) -> float:
         """How far two gradients of argument `i` may be apart by the rounding of the arguments, as by another order of sums.

@@ -67,6 +67,10 @@ TABLES = 2
 # of eight, in those tables that move towards it, which are half of them.
 DENSE = 0.55
 
+# The smallest noise of a rounding to a narrower dtype, as a share of the largest value: that of float32, 2^-25, in a part of a
+# few thousandths of the value. Less may be a rounding of float64 where terms cancel.
+FINEST = 2.0**-34
+
 # The largest noise of a rounding, as a share of the largest value: eight roundings to bfloat16. More is no rounding, but a
 # function with kinks or waves everywhere.
 COARSEST = 2.0**-6
@@ -116,6 +120,7 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
     sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
     for k in range(LEAST_SPACINGS, SPACINGS - 1):
         at_once = sizes[k] > AT_ONCE * np.fmax(sizes[k + 1 :].max(axis=0), one_ulp)
+        at_once &= np.isfinite(sizes[k])
         at_once &= sizes[k + 1] <= STEADY * np.fmax(sizes[k + 1 + LEAST_SPACINGS :].max(axis=0, initial=0.0), one_ulp)
         if not at_once.any():
             continue
@@ -128,10 +133,12 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
             stays = full <= min(MOST_GROWTH, FACTOR ** len(longer) / 2) * first
             changed = [(np.abs(level.lowest) > CHANGED * first).mean(axis=0) for level in longer]
             dense = np.median(changed, axis=0) >= DENSE
-            found = np.where(at_once & stays & dense & (full <= COARSEST * largest), np.fmax(found, full), found)
+            narrow = (full > FINEST * largest) & (full <= COARSEST * largest)
+            found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
     if found.any():  # the function rounds, so that in its other outputs noise of any spacing may be that of a rounding
         everywhere = np.max([level.noise for level in ladder[NOT_BENT:] if level is not None], axis=0)
-        found = np.where(everywhere > AT_ONCE * one_ulp, np.fmax(found, everywhere), found)
+        narrow = (everywhere > AT_ONCE * one_ulp) & (everywhere <= COARSEST * largest)
+        found = np.where(narrow, np.fmax(found, everywhere), found)
     return found
 
 

@@ -37,6 +37,10 @@ SHORT_SPACING = 2.0**-36
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
 
+# The half step of a quantized output, as a share of the largest value, from which on the function is a staircase by design. A
+# function that computes in float32 has outputs of that kind, too, where terms cancel, but with far shorter steps.
+STAIR = 2.0**-18
+
 # The eps of a rounding, in units of its root mean square: an error is uniform within half an eps on either side.
 PER_RMS = 2 * np.sqrt(3)
 
@@ -92,7 +96,8 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         half_step, staircase, suspected = _at_long_spacing(noisy, one_ulp)
         inner = np.zeros(value.shape)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
-        if not staircase.all() and (suspected or much):
+        rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
+        if not rounds_values and (suspected or much):
             inner = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
                 np.where(staircase, np.inf, one_ulp),

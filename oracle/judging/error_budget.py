@@ -70,6 +70,9 @@ MOST_FORGIVEN = 2.0**-30
 GROSS = 2.0**-20
 """Of the roundoff scale. A larger spread counts as a discontinuity, for which `c` is 0; a larger error against the differences
 alone is a FAIL, a smaller one INCONCLUSIVE. No rounding in float64 is as large."""
+MOST_ZERO = 2.0**-7
+"""Of the secant: the size of the largest gradient that may be nothing but rounding, in whichever dtype. Without a limit every
+gradient of a kernel in bfloat16 would be."""
 GROSSLY_CONTRADICTED = 64.0
 """Times what is allowed: an error against the differences alone is a FAIL from there on, if the function computes in a narrower
 dtype inside. With 4, rare points where its noise is larger than measured fail, such as saturated ones; with 1,000 no
@@ -145,7 +148,9 @@ class ErrorBudget:
     conditioning: float = 0.0
     """The term `c`."""
     dtype: float = 0.0
-    """The term `t`."""
+    """The term `t` of a gradient in a narrow dtype."""
+    inside: float = 0.0
+    """The term `t` of a gradient in float64 that is computed in a narrower dtype inside."""
     eps: float = EPSILON["float64"]
     """The rounding of the values, which limits what differences can know."""
     reference_conditioning: float = 0.0
@@ -156,7 +161,7 @@ class ErrorBudget:
     @property
     def without_u(self) -> float:
         """`r + c + t`: what an entry may be off besides the differences' own error estimate."""
-        return float(roundoff(self.scale)) + self.conditioning + self.dtype
+        return float(roundoff(self.scale)) + self.conditioning + self.dtype + self.inside
 
     def against_differences(self, uncertainty: Array) -> Array:
         """`SAFETY u + r + c + t`, for entries with these error estimates."""
@@ -165,7 +170,7 @@ class ErrorBudget:
     @property
     def against_reference(self) -> float:
         """`R + c + t`."""
-        return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype + self.accepted
+        return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype + self.inside + self.accepted
 
     def between_witnesses(self, uncertainty: Array) -> Array:
         """`SAFETY u + R + c + t`, for the differences against the reference."""
@@ -173,8 +178,8 @@ class ErrorBudget:
 
     @property
     def narrower_inside(self) -> bool:
-        """Whether the forward or the backward pass of a float64 gradient computes in a narrower dtype."""
-        return self.dtype > 0 or self.eps > EPSILON["float64"]
+        """Whether the forward or the backward pass computes in a narrower dtype than float64."""
+        return self.inside > 0 or self.eps > EPSILON["float64"]
 
     @property
     def resolution(self) -> float:
@@ -184,4 +189,4 @@ class ErrorBudget:
     @property
     def zero(self) -> float:
         """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
-        return float(roundoff(self.secant, SHORT_SUM)) * self.eps / EPSILON["float64"]
+        return min(SHORT_SUM * self.eps, MOST_ZERO) * self.secant

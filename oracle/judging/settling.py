@@ -42,7 +42,7 @@ def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     if m.point.dtype.name != "float64" or not doubted(e).size:
         return e
     lost = m.lost_inside(i)
-    return e.after("the roundings inside the gradient", budget=replace(e.budget, dtype=lost)) if lost else e
+    return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost)) if lost else e
 
 
 def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:

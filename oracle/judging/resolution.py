@@ -1,0 +1,93 @@
+"""What a pass could have missed: the smallest errors of a gradient that would have been noticed.
+
+An entry's error is noticed, whatever rounding adds to it, if it is twice what the error budget allows the entry; from half of
+that on it may be. So the numbers here are what is allowed: an error of twice their size is always noticed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oracle.judging.comparison import reported_scale
+from oracle.judging.error_budget import truncation_and_noise
+from oracle.judging.evidence import Array, Evidence, Swept
+
+__all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
+
+SIXTEEN_BITS = 2.0**-16
+"""The `eps` from which on a computation counts as one in 16 bits: between those of float32, 2^-23, and of float16, 2^-10."""
+
+
+class Resolution(NamedTuple):
+    """The smallest errors that would have been noticed, relative to the largest entry; None where that is unknown."""
+
+    of_entry: float | None
+    """Of a single entry, whichever it is."""
+    of_row: float | None
+    """Of all entries of one row (along the last axis), by the same number."""
+    of_factor: float | None
+    """Of a common factor: its distance from 1."""
+
+
+def resolution(e: Evidence) -> Resolution:
+    """For the gradient of one argument."""
+    scale = reported_scale(e)
+    if not scale or not e.analytic.size:
+        return Resolution(None, None, None)
+    limits = _allowed_of_each(e)
+    groups = [allowed(s, e.budget.without_u) for s in e.directions.swept]
+    seen = bool(groups) and not any(s.blind.any() for s in e.directions.swept)
+    by_groups = (
+        max(float(a.max(initial=0.0)) / s.least for a, s in zip(groups, e.directions.swept, strict=True)) if seen else np.inf
+    )
+    entry = min(float(limits.max()), by_groups)
+    rows = limits.reshape(e.parameter.shape).min(axis=-1) if e.parameter.shape else limits
+    factors = [_least_factor(limits, e.analytic)]
+    factors += [_least_factor(a, s.value) for a, s in zip(groups, e.directions.swept, strict=True) if seen]
+    along = e.directions.along
+    for block in () if along is None else along.blocks:
+        if not block.blind:
+            norm = float(np.linalg.norm(along.direction[block.index])) if along is not None else 0.0
+            limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * norm
+            factors.append(_least_factor(np.array([limit]), np.array([block.value])))
+    return Resolution(*(_finite(x) for x in (entry / scale, min(float(rows.max()), by_groups) / scale, min(factors))))
+
+
+def inner_dtype(e: Evidence) -> str:
+    """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty."""
+    if not e.budget.narrower_inside or e.parameter.dtype.name != "float64":
+        return ""
+    eps = max(e.budget.eps, e.budget.inside / e.budget.scale / 16 if e.budget.scale else 0.0)
+    return "16 bits" if eps > SIXTEEN_BITS else "float32"
+
+
+def _allowed_of_each(e: Evidence) -> Array:
+    """What each entry may be off without being noticed; infinite where nothing covers it."""
+    limits = np.full(e.analytic.size, np.inf if e.autodiff is None else e.budget.against_reference)
+    smooth = ~e.estimate.kink
+    index = e.estimate.index[smooth]
+    limits[index] = np.minimum(limits[index], e.budget.against_differences(e.estimate.uncertainty[smooth]))
+    along = e.directions.along
+    for block in () if along is None else along.blocks:
+        if along is not None and not block.blind:
+            direction = along.direction[block.index]
+            limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * float(np.linalg.norm(direction))
+            limits[block.index] = np.minimum(limits[block.index], limit / np.abs(direction))
+    return limits
+
+
+def _least_factor(limits: Array, values: Array) -> float:
+    """The smallest distance of a common factor from 1 that shows in one of these values."""
+    known = values != 0
+    return float((limits[known] / np.abs(values[known])).min(initial=np.inf))
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def allowed(s: Swept, entry: float) -> Array:
+    """How far the gradient may be from the slope of each group, if each of its entries may be off by `entry`."""
+    return np.asarray(truncation_and_noise(s.uncertainty) + entry * s.norm)
