@@ -26,6 +26,8 @@ class Stream(IntEnum):
     """The directions along which entries at kinks are tested together."""
     NOISE = 0x6E6F
     """The directions along which the noise of a function is measured."""
+    FITTED = 0x666974
+    """The directions of all elements along which slopes are fitted."""
     NEARBY = 0x6E656172
     """The nearby point at which a diagnosis asks whether errors are rounding."""
     SHADOW = 0x736861

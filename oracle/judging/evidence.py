@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.differences.directional import Directional
+from oracle.differences.fitted import Slope
 from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import ErrorBudget
 from oracle.spec import Flag
@@ -58,6 +59,8 @@ class Directions:
     """One direction in disjoint blocks of entries."""
     swept: tuple[Swept, ...] = ()
     """Directions of all entries, told apart by their outputs."""
+    fitted: tuple[Slope, ...] = ()
+    """Directions of all entries, if the function computes in a narrower dtype inside: errors of many entries add up there."""
 
     @property
     def any_usual_is_blind(self) -> bool:

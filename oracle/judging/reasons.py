@@ -122,6 +122,12 @@ class Reason(Enum):
         "The reference contradicts the gradient by less than the differences can resolve.",
     )
 
+    BEYOND_ITS_DTYPE = (
+        "off by more than its dtype inside explains",
+        Verdict.FAIL,
+        "The function computes in a narrower dtype inside, and the gradient is further from the reference's than that explains.",
+    )
+
     REFERENCE_ROUNDS = (
         "the reference loses these digits",
         Verdict.INCONCLUSIVE,

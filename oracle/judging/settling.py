@@ -10,20 +10,25 @@ from dataclasses import replace
 
 import numpy as np
 
+from oracle.arrays import size_of
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
+from oracle.differences.fitted import MOST_FITTED, fitted_along
+from oracle.differences.fitted import fitted as fit_entries
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
 from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
-from oracle.judging.verdict import judge
+from oracle.judging.verdict import DirectionalComparison, judge
 from oracle.measures import largest
+from oracle.streams import Stream
 from oracle.text import count
 
 __all__ = ["settled", "swept_fully"]
 
+FITTED_DIRECTIONS = 4  # of all entries: along one alone, an error of many entries is overlooked if it happens to be orthogonal
 FIRST_SWEPT = 4  # doubtful entries in the first batch: with more, a wrong gradient costs sweeps that change nothing
 
 
@@ -37,9 +42,24 @@ def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
     return e
 
 
+def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
+    """Where the forward pass computes in a narrower dtype inside, slopes are fitted to many long steps."""
+    evaluator, size = m.point.evaluator, e.analytic.size
+    if not e.budget.narrower_inside or m.in_float64 is not None or m.plan.step is not None or e.directions.along is not None:
+        return e  # in a narrow dtype the differences are those that were taken in float64
+    generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
+    sizes = np.maximum(np.abs(evaluator.origin[i].reshape(-1)), size_of(evaluator.origin[i]))
+    signs = generator.choice([-1.0, 1.0], (FITTED_DIRECTIONS if size > 1 else 0, size))
+    slopes = fitted_along(evaluator, i, signs * sizes) if not e.estimate.kink.any() else []
+    estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= MOST_FITTED else e.estimate
+    return e.after(
+        "slopes fitted to many long steps", estimate=estimate, directions=replace(e.directions, fitted=tuple(slopes))
+    )
+
+
 def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     """A gradient in doubt may be off by what it loses in a narrower dtype, if it is computed in one."""
-    if m.point.dtype.name != "float64" or not doubted(e).size:
+    if m.point.dtype.name != "float64" or not (doubted(e).size or DirectionalComparison.of(e).used > 1):
         return e
     lost = m.lost_inside(i)
     return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost)) if lost else e
@@ -89,6 +109,7 @@ def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
 
 
 STEPS: tuple[Callable[[Measurements, int, Evidence], Evidence], ...] = (
+    fitted,
     rounded_inside,
     full_sweep,
     conditioned,

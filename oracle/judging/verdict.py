@@ -8,7 +8,7 @@ differences with the reference. The first line that some entry falls under decid
 | differ | differ | | `WRONG_BACKWARD`; `OUTSIDE_KINK` at kinks |
 | differ | there is none | | `WRONG_BACKWARD`; `TIED` if all such entries are tied elements |
 | agree | differ | differ | `ANOTHER_FUNCTION`; `CONVENTION` at kinks; `REFERENCE_ROUNDS` if rounding explains it |
-| agree | differ | agree | `REFERENCE_CONTRADICTS` |
+| agree | differ | agree | `REFERENCE_CONTRADICTS`; `BEYOND_ITS_DTYPE` for a kernel that computes in a narrower dtype inside |
 | differ grossly | agree | | `NOT_THE_FORWARD_PASS` |
 | differ | agree | | `DIFFERENCES_CONTRADICT` |
 | agree | agree, or there is no reference | | `AGREES`; `AT_KINK` |
@@ -125,6 +125,8 @@ def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
     rounds = 0 < largest(distance(e.analytic, best_known(e))) <= e.budget.reference_conditioning
     reason = Reason.REFERENCE_ROUNDS if rounds else unless_kinks(another, Reason.ANOTHER_FUNCTION, Reason.CONVENTION)
     yield another, c.reference_used, reason
+    if e.budget.narrower_inside and not e.values.differ:
+        yield by_reference, c.reference_used, Reason.BEYOND_ITS_DTYPE
     yield by_reference, c.reference_used, Reason.REFERENCE_CONTRADICTS
     gross = c.error > GROSS * e.budget.scale
     if e.budget.narrower_inside:
@@ -252,6 +254,10 @@ class DirectionalComparison:
         for swept in e.directions.swept:
             size = np.full(swept.ours.shape, swept.least)
             columns.append(np.stack([swept.ours, swept.value, swept.uncertainty, swept.norm, size, swept.blind]))
+        for slope in e.directions.fitted:
+            norm, size = np.linalg.norm(slope.direction), np.abs(slope.direction).mean()
+            ours = slope.direction @ e.analytic
+            columns.append(np.array([[ours], [slope.value], [slope.uncertainty], [norm], [size], [False]]))
         ours, value, uncertainty, norm, sizes, blind = np.concatenate(columns, axis=1)
         allowed = truncation_and_noise(uncertainty) + e.budget.without_u * norm + e.budget.accepted * sizes
         return cls(distance(ours, value), uncertainty, allowed, sizes, blind > 0)

@@ -125,9 +125,7 @@ KERNELS: dict[str, tuple[Any, Any, tuple[Array, ...]]] = {
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_right_kernel_passes(library: ctypes.CDLL, name: str, dtype: str, referenced: bool) -> None:
     make, reference, arguments = KERNELS[name]
-    result = verify(
-        make(library, 0.0), *(a.astype(dtype) for a in arguments), reference=reference if referenced else None
-    )
+    result = verify(make(library, 0.0), *(a.astype(dtype) for a in arguments), reference=reference if referenced else None)
     assert result.passed, str(result)
 
 

@@ -281,14 +281,4 @@ BUGS = (
         options={"p": 3.0},
         causes={"a": "option ignored: ", "b": "option ignored: "},
     ),
-    Bug(
-        "single precision on the way",
-        LEARNERS,
-        "The slope is computed from a copy of the input in float32.",
-        wrong=entrywise(np.sinh, lambda x: np.cosh(x.astype(np.float32)).astype(x.dtype)),
-        right=entrywise(np.sinh, np.cosh),
-        reference=jnp.sinh,
-        arguments=(signed(3, 4),),
-        causes={"x": "computed in float32: "},
-    ),
 )

@@ -1,0 +1,113 @@
+"""Slopes of a function that computes in a narrower dtype inside: least squares through the differences at many long steps.
+
+Richardson's tableau needs short steps, at which the noise of a rounding to float32 is large. A polynomial in odd powers of h,
+fitted to s(h) - s(-h) at many steps up to a reach H, has a slope with a far smaller error. What the polynomial leaves over is
+the noise at these very steps, and the truncation error as well, so the fit states its own error:
+
+    (s(h) - s(-h)) / 2 = c1 h + c3 h^3 + c5 h^5 + c7 h^7,    var(c1) = var(left over) (A^T A)^-1 [1, 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.arrays import quiet, size_of
+from oracle.differences.evaluation import Difference, Evaluator
+from oracle.differences.partials import Estimate
+from oracle.differences.richardson import CONTRADICTION
+
+__all__ = ["MOST_FITTED", "Slope", "fitted", "fitted_along"]
+
+Array = NDArray[Any]
+
+# The steps of one fit, equally spaced up to its reach. With 8, the noise that is left over is often underestimated; 32 cost
+# twice the evaluations for a slope that is known 1.4 times as well.
+STEPS = 16
+
+# The odd powers of the polynomial. With 3, the truncation error of exp over the longest reach shows in the left over; with 5,
+# the error of the slope is 1.4 times as large.
+POWERS = 4
+
+# The reaches, in units of the element, or of the argument's size where that is larger. Shorter ones know no more than the
+# tableau; at 1 an element reaches 0, where many functions have kinks and poles.
+REACHES = (1 / 8, 1 / 4, 1 / 2)
+
+# Standard deviations of a fitted slope that are its error estimate. An estimate counts four times (`SAFETY`); with 1, one slope
+# in some thousands is further off, because the 12 degrees of freedom underestimate the noise now and then.
+DEVIATIONS = 2.5
+
+# The least share of the noise measured at the point that a fit may state: what is left over may be small by chance.
+LEAST_NOISE = 1 / 8
+
+# Entries of one argument that are fitted, at 96 evaluations each; of more, directions alone are.
+MOST_FITTED = 512
+
+POINTS = np.arange(1, STEPS + 1) / STEPS
+MATRIX = POINTS[:, None] ** (2 * np.arange(POWERS) + 1)
+SOLUTION = np.linalg.pinv(MATRIX)
+SPREAD = float(np.linalg.norm(SOLUTION[0]))
+"""The standard deviation of the slope, for noise of 1 in the odd part of s and a reach of 1."""
+
+
+class Slope(NamedTuple):
+    """A slope along a direction of all elements of an argument."""
+
+    direction: Array
+    value: float
+    uncertainty: float
+
+
+def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
+    """The estimate, with fitted slopes in place of those of its smooth entries that they know better and do not contradict."""
+    x = evaluator.origin[leaf].reshape(-1)
+    sizes = np.maximum(np.abs(x[estimate.index]), size_of(x))
+    value, uncertainty = estimate.value.copy(), estimate.uncertainty.copy()
+    for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
+        index = int(estimate.index[k])
+        slope, error = _fit(partial(_of_entry, evaluator, leaf, index), float(sizes[k]))
+        apart = abs(slope - value[k])
+        if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
+            value[k], uncertainty[k] = slope, error
+    return replace(estimate, value=value, uncertainty=uncertainty)
+
+
+def fitted_along(evaluator: Evaluator, leaf: int, directions: Array) -> list[Slope]:
+    """The slopes along these directions of all elements, as far as they have one."""
+    everything = np.arange(evaluator.origin[leaf].size)
+    slopes = []
+    for direction in directions:
+        value, uncertainty = _fit(partial(_along, evaluator, leaf, everything, direction), 1.0)
+        if np.isfinite(uncertainty):
+            slopes.append(Slope(direction, value, uncertainty))
+    return slopes
+
+
+def _of_entry(evaluator: Evaluator, leaf: int, index: int, h: float) -> Difference:
+    return evaluator.difference(leaf, index, h)
+
+
+def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array, h: float) -> Difference:
+    return evaluator.difference(leaf, everything, h * direction)
+
+
+def _fit(difference: Callable[[float], Difference], size: float) -> tuple[float, float]:
+    """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate."""
+    found: list[tuple[float, float]] = []
+    with quiet():
+        for reach in REACHES:
+            taken = [difference(float(h)) for h in reach * size * POINTS]
+            odd = np.array([d.both / 2 for d in taken])
+            coefficients = SOLUTION @ odd
+            left = float(np.linalg.norm(odd - MATRIX @ coefficients)) / np.sqrt(STEPS - POWERS)
+            noise = max(left, LEAST_NOISE * max(d.noise + d.growth for d in taken))
+            slope, error = float(coefficients[0]) / (reach * size), DEVIATIONS * noise * SPREAD / (reach * size)
+            if not np.isfinite(slope) or any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found):
+                break
+            found.append((slope, error))
+    return min(found, key=lambda one: one[1], default=(float("nan"), float("inf")))
