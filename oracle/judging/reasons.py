@@ -125,7 +125,7 @@ class Reason(Enum):
     BEYOND_ITS_DTYPE = (
         "off by more than its dtype inside explains",
         Verdict.FAIL,
-        "The function computes in a narrower dtype inside, and the gradient is further from the reference's than that explains.",
+        "The function computes in a narrower dtype inside. The gradient is further from the reference's than that explains.",
     )
 
     REFERENCE_ROUNDS = (
