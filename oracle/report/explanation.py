@@ -41,7 +41,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
     terms = {"r": float(roundoff(budget.scale, TERMS))}
     if e.autodiff is not None:
         terms["R"] = float(roundoff(budget.scale, REFERENCE_TERMS))
-    terms |= {"c": budget.conditioning, "t": budget.dtype}
+    terms |= {"c": budget.conditioning, "t": budget.dtype + budget.inside}
     comparisons: dict[str, tuple[float, float]] = {}
     steps: tuple[float, ...] = ()
     along = DirectionalComparison.of(e)

@@ -29,6 +29,8 @@ def explanation(one: Row) -> Explanation:
 def told_again(x: Explanation) -> Reason:
     """The reason that follows from the comparisons, by the table of `oracle.judging.verdict`."""
     differ = {name: not error <= allowed for name, (error, allowed) in x.comparisons.items()}
+    if "gradient and differences" not in differ:  # by definition it is not the derivative
+        return Reason.WRONG_BACKWARD if differ["gradient and reference"] else Reason.AGREES
     by_differences = differ["gradient and differences"]
     if "gradient and reference" not in differ:
         return Reason.WRONG_BACKWARD if by_differences else Reason.AGREES
