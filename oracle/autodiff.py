@@ -26,6 +26,7 @@ __all__ = [
     "StructureError",
     "differentiable",
     "forget",
+    "in_one_piece",
     "known",
     "quick_to_compile",
     "vjp",
@@ -167,11 +168,9 @@ def _compiled(lowered: Any) -> Any:
         if len(EXECUTABLES) >= MOST:
             EXECUTABLES.clear()
         # XLA (jaxlib 0.10.2) aborts on some convolutions if its fusion emitters are off, and on some gradients of grouped
-        # convolutions in its algebraic simplifier under any options. Other programs compile in half the time without the
-        # fusion emitters, and, since they are small, faster in one piece.
-        others: Any = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-        more: Any = {"xla_disable_hlo_passes": "algsimp"} if "convolution" in program else others
-        options = quick_to_compile(**more)
+        # convolutions in its algebraic simplifier under any options.
+        convolves = "convolution" in program
+        options = quick_to_compile(xla_disable_hlo_passes="algsimp") if convolves else in_one_piece()
         EXECUTABLES[key] = lowered.compile(compiler_options=options)
     return EXECUTABLES[key]
 
@@ -179,6 +178,14 @@ def _compiled(lowered: Any) -> Any:
 def quick_to_compile(**more: Any) -> dict[str, Any]:
     """Options of XLA for programs that run only once. With its defaults, compiling takes most of the time of a verification."""
     return known(**OPTIONS, **more)
+
+
+def in_one_piece() -> dict[str, Any]:
+    """The same options for programs without a convolution, which compile in half the time without XLA's fusion emitters.
+
+    They are small, so compiling them in one piece is faster than in several.
+    """
+    return quick_to_compile(xla_cpu_use_fusion_emitters=False, xla_cpu_parallel_codegen_split_count=1)
 
 
 @cache

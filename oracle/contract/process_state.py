@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +29,14 @@ class _Setting(NamedTuple):
     put: Callable[[Any], object]
 
 
+@cache
+def _signals() -> tuple[int, ...]:
+    """The numbers of all signals, as plain integers: making the members of the enum takes longer than reading all handlers."""
+    return tuple(sorted(map(int, signal.valid_signals())))
+
+
 def _handlers() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in sorted(signal.valid_signals())}
+    return {number: signal.getsignal(number) for number in _signals()}
 
 
 def _put_handlers(handlers: dict[int, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import optree
 
-from oracle.autodiff import known, quick_to_compile
+from oracle.autodiff import in_one_piece, known
 from oracle.catalogue.models.gpt import goal_by_jax, parameters, words
 from oracle.catalogue.models.lenet import SHAPES, lenet_by_equinox
 from oracle.catalogue.models.parts import weights
@@ -51,11 +51,6 @@ def by_jax(reference: Callable[..., Any], options: Callable[[], dict[str, Any]])
 def without_fusion() -> dict[str, Any]:
     """Compiles in half the time. Convolutions are slow with all that makes compiling quicker still."""
     return known(xla_cpu_use_fusion_emitters=False)
-
-
-def in_one_piece() -> dict[str, Any]:
-    """The quickest to compile where nothing is convolved."""
-    return quick_to_compile(xla_cpu_use_fusion_emitters=False, xla_cpu_parallel_codegen_split_count=1)
 
 
 def digits(draw: Draw, steps: int) -> tuple[Tree, list[Batch]]:

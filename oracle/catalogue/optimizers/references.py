@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import optree
 
-from oracle.autodiff import quick_to_compile
+from oracle.autodiff import in_one_piece
 from oracle.catalogue.optimizers.problems import LAYER
 from oracle.spec import Source, library
 from oracle.trajectory import Problem, TrajectorySpec
@@ -54,11 +54,11 @@ def by_optax(source: Source, optimizer: optax.GradientTransformation) -> Referen
 
     @cache
     def compiled() -> Any:
-        return jax.jit(both, compiler_options=quick_to_compile())
+        return jax.jit(both, compiler_options=in_one_piece())
 
     def init(params: Tree) -> Any:
         with jax.enable_x64(True):
-            begin = jax.jit(optimizer.init, compiler_options=quick_to_compile())  # one by one, each shape would be compiled
+            begin = jax.jit(optimizer.init, compiler_options=in_one_piece())  # one by one, each shape would be compiled
             return optree.tree_map(_in_numpy, begin(params))
 
     def step(grads: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
