@@ -114,9 +114,9 @@ planted += [
 """
 
 WHAT = {
-    "hangs": "timed out after 8 s",
-    "hangs_in_c": "timed out after 8 s",
-    "swallows_everything": "timed out after 8 s",
+    "hangs": "timed out after 2 s",
+    "hangs_in_c": "timed out after 2 s",
+    "swallows_everything": "timed out after 2 s",
     "exits": "the forward pass raised SystemExit: 0",
     "exits_at_once": "its process died twice: exit code 0",
     "is_killed": "its process died twice: killed by SIGKILL",
@@ -158,7 +158,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, li
     """All planted ops in one run: its exit code, the rows of each op, its output."""
     folder = tmp_path_factory.mktemp("planted")
     (folder / "planted_ops.py").write_text(PLANTED)
-    arguments = command("verify", "planted_ops:planted", "--timeout", "8", "--jobs", "3")
+    arguments = command("verify", "planted_ops:planted", "--timeout", "2", "--jobs", "3")
     done = subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=900)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in json.loads((folder / "reports" / "verification.json").read_text())["rows"]:
