@@ -1,8 +1,8 @@
 """Correct code raises no alarm: 1,000 random cases of the catalogue's ops, in all dtypes and memory layouts.
 
-Hypothesis picks the structure (shapes, options, dtype, layout), and so can shrink what fails; the numbers come from a seed.
-Of these, one of each op goes through both witnesses, in a narrow dtype. Most of its time is XLA's, for each new shape;
-so the others are seen by the differences alone, which are the witness that could be fooled by an unlucky point.
+One use of each op is compared with both witnesses, in a narrow dtype. Most of its time is XLA's, for each new shape; so the
+others are compared with the differences alone, which are the witness that an unlucky point could mislead. Of these, hypothesis
+picks the structure (shapes, options, dtype, layout), and so can shrink what fails; the numbers come from a seed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from oracle import Spec, Verdict, catalogue
+from oracle import Draw, Spec, Verdict, catalogue
 from oracle.counterexamples.search import Example, draw_example
+from purenet import Op
 
 SPECS = {spec.name: spec for spec in catalogue.specs()}
 
@@ -80,14 +81,13 @@ def test_there_are_a_thousand() -> None:
 
 @every_spec
 def test_both_witnesses_raise_no_false_alarm(spec: Spec) -> None:
-    @settings(max_examples=BOTH, suppress_health_check=list(HealthCheck))
-    @given(e=correct(spec, ["float32", "float16", "bfloat16"]))  # `oracle verify` asks both of all cases in float64
-    def check(e: Example) -> None:
-        assert_no_alarm(
-            oracle.verify(spec.op, *e.arguments, options=e.options, reference=spec.reference, seed=e.seed, views=spec.views)
-        )
-
-    check()
+    """In float32, in which an op computes 16-bit floats, too; a chain rounds between its stages, so in any narrow dtype."""
+    draw = Draw("no false alarm", spec.name)  # the one example of hypothesis would always be its simplest, a single number
+    dtypes = ["float32"] if type(spec.op) is Op else ["float32", "float16", "bfloat16"]
+    e = draw_example(spec, dtypes, draw.between, lambda array: laid_out(draw.choice(list(LAYOUTS)), array))
+    assert_no_alarm(
+        oracle.verify(spec.op, *e.arguments, options=e.options, reference=spec.reference, seed=e.seed, views=spec.views)
+    )
 
 
 @every_spec

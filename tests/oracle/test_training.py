@@ -33,6 +33,7 @@ from oracle.trajectory.training import run
 from purenet import Op
 from purenet.optimizers import adam, apply_updates
 from tests.oracle.conftest import Run
+from tests.oracle.reported import followed
 from tests.oracle.rows import ENVIRONMENT, reproduce, row
 
 STEPS = 3
@@ -98,14 +99,16 @@ def failing(result: Trajectory) -> set[str]:
 
 @pytest.mark.parametrize("spec", EVERY)
 def test_the_catalogue_passes(spec: TrainingSpec) -> None:
-    result = run(spec, 2)
-    assert result.passed, result.diagnosis
-    assert (result.first, result.diagnosis) == (None, "")
-    assert [row.parameter for row in result.rows][:2] == ["loss", "state.count"]
-    parameters = {name.removeprefix("params.") for name in by_name(result) if name.startswith("params.")}
+    rows = followed(spec.name)
+    names = [row.parameter for row in rows]
+    assert {row.verdict for row in rows} == {Verdict.PASS}
+    assert {(row.first_autodiff, row.diagnosis) for row in rows} == {(None, "")}
+    assert names[:2] == ["loss", "state.count"]
+    parameters = {name.removeprefix("params.") for name in names if name.startswith("params.")}
     for slot in ("mu", "nu"):
-        assert {name.removeprefix(f"state.{slot}.") for name in by_name(result) if f".{slot}." in name} == parameters
-    for one in result.rows:
+        assert {name.removeprefix(f"state.{slot}.") for name in names if f".{slot}." in name} == parameters
+    for one in rows:
+        assert one.steps == spec.steps
         assert one.reference == str(spec.source)
         assert one.used is not None
         assert one.used < 0.1
