@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export JAX_PLATFORMS ?= cpu
+# JAX need not note for each operation of a program which lines of source it comes from.
+export JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS ?= false
+export JAX_TRACEBACK_IN_LOCATIONS_LIMIT ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Every process of a run imports these sources: without bytecode on the disk it compiles them first, for a second.
 export PYTHONDONTWRITEBYTECODE :=

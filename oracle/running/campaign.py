@@ -48,15 +48,21 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 CONDUCT = "contract: conduct"
 """The evidence of rows about what an op does to its process, such as printing."""
 XLA_IN_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+WITHOUT_PLACES = {"JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS": "false", "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0"}
+"""Else JAX notes for each operation of a program which lines of source it comes from, which nobody reads: a twentieth of the
+time of a verification whose reference is not compiled yet."""
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment variables that set the number of threads. BLAS and XLA read them when they are imported.
+    """The environment variables of worker processes: the number of threads, and what JAX need not do.
+
+    BLAS, XLA and JAX read them when they are imported.
 
     With one thread for each process the processes do not compete for cores, and small matrices gain nothing from threads.
     """
     of_blas = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {**of_blas, "JAX_PLATFORMS": "cpu", **({"XLA_FLAGS": XLA_IN_ONE_THREAD} if threads == 1 else {})}
+    of_xla = {"XLA_FLAGS": XLA_IN_ONE_THREAD} if threads == 1 else {}
+    return {**of_blas, **WITHOUT_PLACES, **of_xla, "JAX_PLATFORMS": "cpu"}
 
 
 @dataclass(frozen=True)
