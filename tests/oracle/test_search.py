@@ -163,13 +163,13 @@ ends = oracle.Spec(
 
 @pytest.mark.parametrize(
     ("name", "message", "shown"),
-    [("square", "timed out after 2 s", "Timeout (0:00:02)!"), ("other", "exit code 1", "the process ended with 1")],
+    [("square", "timed out after 4 s", "Timeout (0:00:04)!"), ("other", "exit code 1", "the process ended with 1")],
 )
 def test_a_use_that_gives_no_result_is_written_as_a_program(
     run: Run, module: Module, tmp_path: Path, name: str, message: str, shown: str
 ) -> None:
     module("hanging_rows", HANGS_FOR_ROWS)
-    code, out, _ = run("fuzz", f"hanging_rows:{name}", "relu", "--examples", 20, "--jobs", 2, "--timeout", 2)
+    code, out, _ = run("fuzz", f"hanging_rows:{name}", "relu", "--examples", 20, "--jobs", 2, "--timeout", 4)
     assert code == Exit.FAIL
     assert f"ERROR  {name}: {message}" in out
     assert "1 ERROR" in out
