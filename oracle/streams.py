@@ -26,6 +26,8 @@ class Stream(IntEnum):
     """The directions along which entries at kinks are tested together."""
     NOISE = 0x6E6F
     """The directions along which the noise of a function is measured."""
+    BIAS = 0x62696173
+    """The points nearby at which the mean factor of a gradient in 16 bits is measured."""
     FITTED = 0x666974
     """The directions of all elements along which slopes are fitted."""
     NEARBY = 0x6E656172

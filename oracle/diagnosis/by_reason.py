@@ -13,7 +13,7 @@ from oracle.diagnosis.matching import explains
 from oracle.diagnosis.view import view_of
 from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
-from oracle.judging.evidence import Evidence
+from oracle.judging.evidence import BiasKind, Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
 from oracle.measures import distance, fit_scale, largest
@@ -211,6 +211,30 @@ def _no_subgradient(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _biased(e: Evidence, j: Judgement) -> str:
+    bias, dtype, name = e.directions.bias, e.parameter.dtype.name, e.parameter.name
+    if bias is None:
+        return ""
+    half = bias.kind is BiasKind.FACTOR_OF_SMALLER_HALF
+    what = f"the smaller half of the entries of {name} is" if half else f"{name} is"
+    return (
+        f"off in one direction: on average {what} {bias.size:.4g} times the true gradient, at points nearby, too; "
+        f"rounding to {dtype} explains a factor of {1 + bias.allowed:.4g}"
+    )
+
+
+def _piled_up(e: Evidence, j: Judgement) -> str:
+    bias, dtype, name = e.directions.bias, e.parameter.dtype.name, e.parameter.name
+    return (
+        ""
+        if bias is None
+        else (
+            f"accumulated in {dtype}: the errors of {name} are {bias.size:.2g} times those of rounding the arguments and the gradient "
+            f"once, at points nearby, too; a long sum in {dtype} loses so much (add up in float32, and round once)"
+        )
+    )
+
+
 def _wrong_stage(e: Evidence, j: Judgement) -> str:
     return f"made of a wrong cotangent: the stage {e.wrong_stage} hands one back that is not the derivative of that stage"
 
@@ -219,6 +243,8 @@ BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {
     Reason.AGREES: lambda e, j: "",
     Reason.AT_KINK: lambda e, j: _at_kinks(e),
     Reason.WRONG_STAGE: _wrong_stage,
+    Reason.BIASED: _biased,
+    Reason.PILED_UP: _piled_up,
     Reason.NOT_FINITE: _not_finite,
     Reason.OTHER_VALUES: _values,
     Reason.NOT_THE_FORWARD_PASS: _not_the_forward_pass,

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from oracle.judging import generic_point, rescaled_point, subdifferential
+from oracle.judging.bias import SIXTEEN_BITS, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
-from oracle.judging.evidence import Evidence, deciding
+from oracle.judging.evidence import Bias, Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
@@ -77,6 +78,7 @@ class _Escalation:
             self.try_rescaled_point,
             self.try_subdifferential,
             self.try_generic_point,
+            self.try_mean,
         )
         for step in steps:
             if known.evidence.other_point is None:
@@ -114,6 +116,21 @@ class _Escalation:
         if wrong is None:
             return known._replace(evidence=e.after(what))
         return Known(i, e.after(what, other_point=wrong), self.generic)
+
+    def try_mean(self, known: Known) -> Known:
+        """A gradient in 16 bits that passes entry by entry is compared in the mean over points nearby."""
+        i, e, m, _ = known
+        if m.point.dtype.name not in SIXTEEN_BITS or not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
+            return known
+        e = e.after("the mean over points nearby", directions=replace(e.directions, bias=self._biases[i]))
+        return known._replace(evidence=e)
+
+    @cached_property
+    def _biases(self) -> list[Bias | None]:
+        m = self.measurements
+        if m.in_float64 is None and m.plan.reference is None:
+            return [None for _ in m.point.leaves]
+        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.true_gradients)
 
     @cached_property
     def generic(self) -> Measurements | None:

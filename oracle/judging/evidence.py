@@ -7,7 +7,8 @@ nothing is known about it until it is measured at another point.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,24 @@ class Swept:
     """Whether the entries are not 0, where kinks are mostly."""
 
 
+class BiasKind(Enum):
+    """What the errors of many entries at many points have in common."""
+
+    FACTOR = "a factor"
+    FACTOR_OF_SMALLER_HALF = "a factor of the smaller half of the entries"
+    PILED_UP = "roundings that pile up"
+
+
+class Bias(NamedTuple):
+    """What rounding does not explain about a gradient in 16 bits, at this point and nearby."""
+
+    kind: BiasKind
+    size: float
+    """The mean factor; of errors that pile up, their root mean square in units of what single roundings explain."""
+    allowed: float
+    """The distance of the factor from 1 that rounding explains; or the largest such number."""
+
+
 @dataclass(frozen=True)
 class Directions:
     """Slopes along directions of many entries, for an argument that is too large to be differentiated entry by entry."""
@@ -59,6 +78,8 @@ class Directions:
     """One direction in disjoint blocks of entries."""
     swept: tuple[Swept, ...] = ()
     """Directions of all entries, told apart by their outputs."""
+    bias: Bias | None = None
+    """What rounding does not explain about a gradient in 16 bits."""
     fitted: tuple[Slope, ...] = ()
     """Directions of all entries, if the function computes in a narrower dtype inside: errors of many entries add up there."""
 

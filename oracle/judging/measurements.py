@@ -154,6 +154,11 @@ class Measurements:
             return None
         return self.plan.reference.pullback(self.point.primals, self.point.dy)
 
+    def true_gradients(self, primals: Any, dy: Any) -> list[Array]:
+        """The reference's gradients at other arguments in float64, flat."""
+        reference = self.plan.reference
+        return [] if reference is None else flat(reference.pullback(primals, dy).cotangents)
+
     def reference_gradient(self, i: int) -> Array | None:
         """The reference's gradient by argument `i` in float64, flat; None without a reference."""
         return None if self.reference_pullback is None else flat(self.reference_pullback.cotangents)[i]

@@ -86,6 +86,18 @@ class Reason(Enum):
         "Equal elements, moved together, have another slope than the sum of their entries.",
     )
 
+    BIASED = (
+        "off in one direction",
+        Verdict.FAIL,
+        "The gradient in 16 bits is off by a factor on average, at this point and nearby. Rounding errors average out.",
+    )
+
+    PILED_UP = (
+        "roundings pile up",
+        Verdict.FAIL,
+        "The gradient in 16 bits is off by far more than rounding its arguments and itself once, at this point and nearby.",
+    )
+
     NO_SUBGRADIENT = (
         "no subgradient",
         Verdict.FAIL,

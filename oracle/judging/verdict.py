@@ -30,7 +30,7 @@ import numpy as np
 from oracle.differences.partials import chosen
 from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.error_budget import GROSS, GROSSLY_CONTRADICTED, REFERENCE_TERMS, roundoff, truncation_and_noise
-from oracle.judging.evidence import Array, Evidence
+from oracle.judging.evidence import Array, BiasKind, Evidence
 from oracle.judging.reasons import Reason
 from oracle.measures import distance, largest
 from oracle.row import Verdict
@@ -87,6 +87,11 @@ def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgemen
         apart = None if e.autodiff is None else distance(e.analytic, e.autodiff)
         if apart is None or not apart.max() <= e.budget.against_reference:  # the reference may show that it is right
             return Judgement(Reason.WRONG_STAGE, None if apart is None else int(apart.argmax()))
+    if e.directions.bias is not None:
+        bias = e.directions.bias
+        if bias.kind is BiasKind.PILED_UP:
+            return Judgement(Reason.PILED_UP, None, bias.size / bias.allowed)
+        return Judgement(Reason.BIASED, None, abs(bias.size - 1) / bias.allowed)
     if _is_rounding(e):
         return None
     for where, by, reason in _table(e, c):

@@ -11,7 +11,7 @@ from oracle.diagnosis.words import at as at_entry
 from oracle.differences.richardson import RATIO
 from oracle.judging.comparison import Comparison
 from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, truncation_and_noise
-from oracle.judging.evidence import Evidence, Values
+from oracle.judging.evidence import BiasKind, Evidence, Values
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import values_at
 from oracle.judging.verdict import DirectionalComparison, Judgement
@@ -62,6 +62,11 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         if e.autodiff is not None and not e.estimate.kink[row]:
             apart = distance(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
             comparisons["differences and reference"] = (float(apart), float(budget.between_witnesses(stated[row])))
+    if (bias := e.directions.bias) is not None:
+        comparisons["mean over points nearby"] = (
+            bias.size if bias.kind is BiasKind.PILED_UP else abs(bias.size - 1),
+            bias.allowed,
+        )
     if e.autodiff is not None and worst is not None:
         error = distance(e.analytic[[worst]], e.autodiff[[worst]])
         comparisons["gradient and reference"] = (float(error[0]), budget.against_reference)
