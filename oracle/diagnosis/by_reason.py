@@ -224,14 +224,12 @@ def _biased(e: Evidence, j: Judgement) -> str:
 
 
 def _piled_up(e: Evidence, j: Judgement) -> str:
-    bias, dtype, name = e.directions.bias, e.parameter.dtype.name, e.parameter.name
+    bias, dtype = e.directions.bias, e.parameter.dtype.name
+    if bias is None:
+        return ""
     return (
-        ""
-        if bias is None
-        else (
-            f"accumulated in {dtype}: the errors of {name} are {bias.size:.2g} times those of rounding the arguments and the gradient "
-            f"once, at points nearby, too; a long sum in {dtype} loses so much (add up in float32, and round once)"
-        )
+        f"accumulated in {dtype}: the errors of {e.parameter.name} are {bias.size:.2g} times those of rounding the arguments and "
+        f"the gradient once, at points nearby, too; a long sum in {dtype} loses so much (add up in float32, and round once)"
     )
 
 

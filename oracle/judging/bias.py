@@ -1,8 +1,8 @@
 """Errors of a gradient in 16 bits that rounding does not explain, though it would explain each of them alone.
 
 Rounding in 16 bits moves single entries by a percent. A small factor on all of them hides behind it, and so does a sum that no
-longer grows. But rounding errors average out over many entries and points. Let n be gradients in 16 bits at points nearby, and w
-those of the same formula in float64:
+longer grows. But rounding errors average out over many entries and points. Let n be gradients in 16 bits at points nearby, and
+w those of the same formula in float64:
 
 - The factor <n, w> / <w, w> is 1 on average, with a standard error that the points show.
 - The root mean square of n - w is that of a few roundings: of the arguments, which shows in w at arguments that are off by half
