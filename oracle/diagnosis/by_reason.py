@@ -228,8 +228,8 @@ def _piled_up(e: Evidence, j: Judgement) -> str:
     if bias is None:
         return ""
     return (
-        f"accumulated in {dtype}: the errors of {e.parameter.name} are {bias.size:.2g} times those of rounding the arguments and "
-        f"the gradient once, at points nearby, too; a long sum in {dtype} loses so much (add up in float32, and round once)"
+        f"accumulated in {dtype}: the errors of {e.parameter.name} are {bias.size:.2g} times those of rounding the arguments "
+        f"and the gradient once, at points nearby, too; a long sum in {dtype} loses so much (add up in float32, and round once)"
     )
 
 

@@ -47,9 +47,10 @@ ROUNDINGS = 2.0
 
 TINY = 2.0**-8
 """Of the largest entry: smaller ones are as large as the rounding of larger ones in bfloat16, and may underflow in float16."""
-PILED_UP = 5.0
+PILED_UP = 3.5
 """The root mean square error of a gradient, in units of that of rounding its arguments and itself once, from which on roundings
-pile up. Summing 256 terms one after the other in 16 bits gives 7; with 3, right ops of several roundings fail."""
+pile up. A kernel that rounds once has 0.4. Summing 256 terms one after the other in bfloat16 gives 4.2 to 4.9, and 128 terms
+2.3 to 3.4. With 2, right ops of several roundings fail; with 7, a sum of 1,024 terms passes."""
 
 
 class _Sample(NamedTuple):
