@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, update_wrapper
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import optree
 
+from oracle.double_backward import Pair, Twice, by_autograd, by_jax, by_torch, pair_of_pairs
 from oracle.pullback import Pullback, check_shapes, dtypes_apart, like
+from oracle.tensors import array_of, tensor
 
 __all__ = [
     "KINDS",
@@ -36,8 +38,6 @@ __all__ = [
     "with_x64",
 ]
 
-Pair: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
-
 KINDS = (
     "a purenet.Op, a pair (fwd, bwd) of functions, "
     "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive "
@@ -46,7 +46,7 @@ KINDS = (
 
 
 def adapted(op: Any) -> Pair | None:
-    """The pair of an object with a rule of JAX, torch or autograd; None for anything else."""
+    """The pair of an object with a rule of JAX, torch or autograd, or of two pairs; None for anything else."""
     jax, torch = sys.modules.get("jax"), sys.modules.get("torch")  # an object of a library that is not imported cannot exist
     if jax is not None and isinstance(op, jax.custom_vjp | jax.custom_jvp | jax.stages.Wrapped):
         return of_jax(op)
@@ -54,7 +54,7 @@ def adapted(op: Any) -> Pair | None:
         return of_torch(op)
     if getattr(op, "_is_autograd_primitive", False):
         return of_autograd(op)
-    return None
+    return pair_of_pairs(op)
 
 
 def of_jax(function: Callable[..., Any]) -> Pair:
@@ -89,7 +89,7 @@ def of_jax(function: Callable[..., Any]) -> Pair:
             return _arrays(jax.vjp(partial(function, **options), *jax.device_put(primals))[0])
 
     fwd.value_by_rule = differentiated  # type: ignore[attr-defined]
-    return named(fwd, bwd, function)
+    return Twice(named(fwd, bwd, function), by_jax(function))
 
 
 def traced(function: Callable[..., Any], primals: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -122,21 +122,6 @@ def of_torch(function: Any) -> Pair:
     function = _function_of(function) or function
     call = _apply(function) if isinstance(function, type) else function
 
-    def tensor(array: Any, *, wanted: bool = False) -> Any:
-        array = np.array(array, order="C")  # torch does not support negative strides
-        narrow = array.dtype.name == "bfloat16"
-        made = torch.tensor(array.astype(np.float32)).to(torch.bfloat16) if narrow else torch.tensor(array)
-        return made.requires_grad_(wanted)
-
-    def array_of(made: Any) -> Any:
-        if made is None:
-            return None
-        if made.dtype == torch.bfloat16:
-            import ml_dtypes
-
-            return made.detach().float().numpy().astype(ml_dtypes.bfloat16)
-        return made.detach().numpy().copy()
-
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         tree: Any = primals
         given: Any = optree.tree_map(partial(tensor, wanted=True), tree)
@@ -154,7 +139,7 @@ def of_torch(function: Any) -> Pair:
             found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
 
-    return named(fwd, bwd, function)
+    return Twice(named(fwd, bwd, function), by_torch(call))
 
 
 def _function_of(op: Any) -> Any:
@@ -294,7 +279,7 @@ def of_autograd(function: Any) -> Pair:
         seeds = optree.tree_leaves(dy)
         return _arrays(pullback(seeds[0] if len(seeds) == 1 else tuple(seeds)))
 
-    return named(fwd, bwd, function)
+    return Twice(named(fwd, bwd, function), by_autograd(function))
 
 
 def _arrays(tree: Any) -> Any:

@@ -1,6 +1,6 @@
 """The reference gradient: JAX's reverse mode applied to an independently written reference.
 
-Only the catalogue, the adapters and the example `own_op` import JAX as well.
+Only the catalogue, the adapters, `double_backward` and the example `own_op` import JAX as well.
 """
 
 from __future__ import annotations

@@ -197,6 +197,8 @@ class Row:
     autodiff: float | None = None
     fitted_scale: float | None = None
     seconds: float = 0.0
+    order: int = 1
+    """2 for a row about the backward pass of the backward pass."""
     details: Details | None = field(default=None, repr=False, compare=False)
     """The data of the figures in the HTML report."""
 
@@ -219,8 +221,10 @@ class Row:
 def worst_first(rows: Iterable[Row]) -> list[Row]:
     """Sort rows by verdict, failures first.
 
-    Of rows with the same verdict, those about numbers come before breaches of the contract, sorted by how much of the tolerance
-    was used.
+    Of rows with the same verdict, those of order 1 come before those of order 2, and those about numbers before breaches of the
+    contract, sorted by how much of the tolerance was used.
     """
     order = {Verdict.ERROR: 0, Verdict.FAIL: 1, Verdict.VACUOUS: 2, Verdict.INCONCLUSIVE: 3, Verdict.ACCEPTED: 4}
-    return sorted(rows, key=lambda row: (order.get(row.verdict, len(order)), row.evidence == "contract", -(row.used or 0.0)))
+    return sorted(
+        rows, key=lambda row: (order.get(row.verdict, len(order)), row.order, row.evidence == "contract", -(row.used or 0.0))
+    )

@@ -39,6 +39,7 @@ __all__ = [
     "Spec",
     "Strategy",
     "check_accept",
+    "check_order",
     "composed",
     "library",
 ]
@@ -247,6 +248,17 @@ class Deviation:
     measure: Callable[[], tuple[float, float]]
 
 
+def check_order(order: Any, op: Any, name: str, who: str) -> None:
+    """Raise unless `order` is 1, or 2 for an op with a backward pass of its backward pass."""
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in (1, 2):
+        raise ValueError(f"{who}: order must be 1 or 2, got {order!r}")
+    if order == 2 and getattr(op, "second", None) is None:
+        raise TypeError(
+            f"{who}: order=2 needs the backward pass of bwd: give {name} as ((fwd, bwd), (bwd_fwd, bwd_bwd)) with "
+            "bwd_fwd(*arguments, dy) -> (gradients, residuals), or as a function of JAX, torch or autograd"
+        )
+
+
 def check_accept(accept: Any, who: str) -> None:
     """Raise unless `accept` is a share of the largest entry."""
     if isinstance(accept, bool) or not isinstance(accept, int | float | np.number):
@@ -280,6 +292,8 @@ class Spec:
     """What the op does by prescription, though a pure function would not."""
     accept: float = 0.0
     """An error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation."""
+    order: int = 1
+    """With 2 the backward pass of the backward pass is verified, too; the op then has one, see `oracle.double_backward`."""
     on_request: bool = False
     """Whether it is verified only when it is named, because it takes minutes, such as a net of a hundred million parameters."""
 
@@ -293,6 +307,7 @@ class Spec:
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
             raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
         check_accept(self.accept, f"Spec of {self.name}")
+        check_order(self.order, self.op, self.name, f"Spec of {self.name}")
         names = [case.name for case in self.cases]
         if not names:
             raise ValueError(f"Spec of {self.name}: at least one case is needed")

@@ -41,6 +41,8 @@ class Subject:
     forward: Callable[..., tuple[Any, Any]]
     bwd: Callable[[Any, Any], Any]
     options: Mapping[str, Any]
+    second: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+    """The pair of its backward pass, see `oracle.double_backward`; None if there is none."""
 
     @classmethod
     def of(cls, op: Any, options: Mapping[str, Any]) -> Subject:
@@ -59,7 +61,7 @@ class Subject:
             arguments = _positional(forward, options)
         else:
             raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
-        return cls(name, module, arguments, forward, backward, options)
+        return cls(name, module, arguments, forward, backward, options, getattr(op, "second", None))
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
         return self._pair(self.forward(*primals, **self.options))

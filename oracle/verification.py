@@ -26,6 +26,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
+from oracle import second_order
 from oracle.adapters import name_of
 from oracle.arrays import Leaf, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
@@ -47,7 +48,7 @@ from oracle.judging.point import Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.spec import Allows, Case, Flag, Spec, check_accept
+from oracle.spec import Allows, Case, Flag, Spec, check_accept, check_order
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
 
@@ -98,13 +99,15 @@ def verify(
     limit: int = LIMIT,
     strict: bool = False,
     accept: float = 0.0,
+    order: int = 1,
     label: Label | None = None,
 ) -> Verification:
     """Whether the pullback of `op` is the derivative of its forward function, at `primals`.
 
     Args:
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
-            of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`.
+            of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`. Or two pairs, for
+            order 2, see `oracle.double_backward`.
         primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
             than float64 is judged by what the reference loses at that dtype, or without one by its own conditioning.
         options: keywords for `op` and `reference`.
@@ -122,6 +125,7 @@ def verify(
         strict: whether a warning of the op is an error, as in the reports; otherwise that is left to the filters in force.
         accept: an error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation. NaN,
             wrong shapes and breaches of the contract are never accepted.
+        order: with 2 the pullback of the pullback is verified, too; its rows come last. See `oracle.second_order`.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:
@@ -153,6 +157,7 @@ def verify(
         raise ValueError(f"verify: limit must be an integer from 0, got {limit!r}")
     check_accept(accept, "verify")
     subject = Subject.of(op, options or {})
+    check_order(order, subject, subject.name, "verify")
     check_primals(subject, primals)
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
@@ -163,10 +168,11 @@ def verify(
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept))
     run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict)
     started = time.perf_counter()
-    rows = list(run.rows())
+    rows = _rows(run)
+    rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
     peak = peak_memory(native)
-    return Verification(tuple(worst_first(replace(row, seconds=seconds, peak_memory=peak) for row in rows)))
+    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
 
 
 def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0) -> Verification:
@@ -185,8 +191,13 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
         allows=spec.allows,
         strict=True,
         accept=spec.accept,
+        order=spec.order,
         label=Label(spec.family, spec.name, case.name, str(spec.source)),
     )
+
+
+def _rows(run: _Run) -> list[Row]:
+    return worst_first(run.rows())
 
 
 def dtype_named(name: str) -> np.dtype[Any]:

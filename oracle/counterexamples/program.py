@@ -67,6 +67,7 @@ options = {options}
     views=spec.views,
     allows=spec.allows,
     accept=spec.accept,
+    order=spec.order,
     strict=True,
 )
 """

@@ -240,6 +240,7 @@ def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
             views=spec.views,
             allows=spec.allows,
             accept=spec.accept,
+            order=spec.order,
             strict=True,
         )
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from oracle.double_backward import pair_of_pairs
 from oracle.running import campaign
 from oracle.spec import Spec
 from purenet import Op
@@ -131,6 +132,7 @@ def _is_pair(op: Any, target: Any) -> bool:
     """Whether `target` is the pair of functions that a Spec verifies, or its forward function, or what that was made from."""
     if not isinstance(op, tuple):
         return False
+    target = pair_of_pairs(target) or target
     if isinstance(target, tuple):
         return len(target) == 2 and target[0] is op[0] and target[1] is op[1]
     return target is op[0] or target is getattr(op[0], "__wrapped__", op[0])

@@ -1,0 +1,217 @@
+"""The backward pass of a backward pass: pairs that know it, the one that JAX, torch or autograd derive, and a reference's.
+
+The function that is differentiated is `(*arguments, dy) -> gradients`. Its pair has the protocol of every other pair:
+`bwd_fwd(*arguments, dy, **options)` returns `(gradients, residuals)`, with the gradients in the tuple that `bwd` returns, and
+`bwd_bwd(residuals, u)` returns one gradient for each argument and one for `dy`, where `u` is a tuple like the gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial, update_wrapper
+from typing import Any, TypeAlias
+
+import numpy as np
+import optree
+
+from oracle.pullback import check_shapes
+from oracle.tensors import array_of, is_tensor, tensor
+
+__all__ = ["Pair", "Twice", "by_autograd", "by_jax", "by_torch", "gradients_of", "is_pair", "pair_of_pairs"]
+
+Function: TypeAlias = Callable[..., Any]
+Pair: TypeAlias = tuple[Function, Function]
+
+
+class Twice(tuple[Function, Function]):
+    """A pair (fwd, bwd) that knows the pair of its backward pass, too."""
+
+    second: Pair
+
+    def __new__(cls, first: Pair, second: Pair) -> Twice:
+        pair = super().__new__(cls, first)
+        pair.second = second
+        return pair
+
+
+def is_pair(op: Any) -> bool:
+    """Whether this is a pair of functions."""
+    return isinstance(op, tuple) and len(op) == 2 and all(map(callable, op))
+
+
+def pair_of_pairs(op: Any) -> Twice | None:
+    """The pair of `((fwd, bwd), (bwd_fwd, bwd_bwd))`; None for anything else."""
+    return Twice(*op) if isinstance(op, tuple) and len(op) == 2 and all(map(is_pair, op)) else None
+
+
+def by_jax(function: Function) -> Pair:
+    """The second pair of a function of JAX: `jax.vjp` of its `jax.vjp`, through its own rule if it has one."""
+    import jax
+
+    compiled: dict[Any, Any] = {}
+
+    def of(options: dict[str, Any]) -> tuple[Function, Function]:
+        """The gradients, and their pullback, at these options: compiled, if these tell one call from another."""
+        gradients = partial(_by_jax, partial(function, **options))
+
+        def pull(given: Any, u: Any) -> Any:
+            value, pullback = jax.vjp(gradients, *given)
+            return pullback(_like(u, value))
+
+        key = tuple(sorted(options.items()))
+        try:
+            if key not in compiled:
+                compiled[key] = _jitted(gradients), _jitted(pull)
+        except TypeError:  # arrays, which may change
+            return gradients, pull
+        found: tuple[Function, Function] = compiled[key]
+        return found
+
+    def fwd(*given: Any, **options: Any) -> tuple[Any, Any]:
+        gradients, pull = of(options)
+        with jax.enable_x64(True):
+            placed = jax.device_put(given)
+            return _arrays(gradients(*placed)), (pull, placed)
+
+    def bwd(residuals: Any, u: Any) -> Any:
+        pull, placed = residuals
+        with jax.enable_x64(True):
+            return _arrays(pull(placed, jax.device_put(u)))
+
+    return fwd, bwd
+
+
+def _jitted(function: Function) -> Function:
+    """The function, compiled, unless its Python code depends on values of its arguments."""
+    import jax
+
+    jitted = jax.jit(function)
+
+    def call(*given: Any) -> Any:
+        try:
+            return jitted(*given)
+        except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+            return function(*given)
+
+    return call
+
+
+def by_torch(call: Function) -> Pair:
+    """The second pair of a function of torch, by `torch.autograd.grad(..., create_graph=True)` and another `grad` of that.
+
+    If torch returns None for a second derivative, it is 0: most functions have some of these, and torch computes none of them.
+    """
+    import torch
+
+    def fwd(*given: Any, **options: Any) -> tuple[Any, Any]:
+        tree: Any = given
+        tensors: Any = optree.tree_map(partial(tensor, wanted=True), tree)
+        constants = {k: tensor(o) if isinstance(o, np.ndarray) else o for k, o in options.items()}
+        gradients = _by_torch(partial(call, **constants), *tensors)
+        return optree.tree_map(array_of, gradients), (gradients, tensors)
+
+    def bwd(residuals: Any, u: Any) -> Any:
+        gradients, tensors = residuals
+        leaves = optree.tree_leaves(tensors)
+        pairs = zip(optree.tree_leaves(gradients), optree.tree_leaves(u), strict=True)
+        flowing = [(g, tensor(d)) for g, d in pairs if g.requires_grad]
+        if _ends_in_error([g.grad_fn for g, _ in flowing]):  # torch itself takes such a gradient for a constant
+            raise TypeError("a backward pass in it is marked once_differentiable, so torch cannot differentiate it")
+        found: Any = [None] * len(leaves)
+        if flowing:
+            values, seeds = zip(*flowing, strict=True)
+            found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
+        filled = [np.zeros(leaf.shape, array_of(leaf).dtype) if g is None else array_of(g)
+                  for g, leaf in zip(found, leaves, strict=True)]  # fmt: skip
+        return optree.tree_unflatten(optree.tree_structure(tensors), filled)
+
+    return fwd, bwd
+
+
+def _ends_in_error(nodes: list[Any]) -> bool:
+    """Whether the graph of torch leads to a node that stands for a derivative that does not exist."""
+    seen: set[Any] = set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if type(node).__name__ == "Error":
+            return True
+        seen.add(node)
+        nodes.extend(following for following, _ in node.next_functions)
+    return False
+
+
+def by_autograd(function: Function) -> Pair:
+    """The second pair of a function of `autograd.numpy`."""
+    import autograd
+    import autograd.builtins
+
+    def gradients(options: Any, given: Any) -> Any:
+        *primals, dy = given
+        seeds = optree.tree_leaves(dy)
+
+        def arrays(arguments: Any) -> Any:
+            leaves = optree.tree_leaves(function(*arguments, **options))
+            return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
+
+        pullback, _ = autograd.make_vjp(arrays)(autograd.builtins.tuple(primals))
+        found = pullback(seeds[0] if len(seeds) == 1 else autograd.builtins.tuple(seeds))
+        return autograd.builtins.tuple([found[i] for i in range(len(primals))])
+
+    def fwd(*given: Any, **options: Any) -> tuple[Any, Any]:
+        return _arrays(tuple(gradients(options, given))), (given, options)
+
+    def bwd(residuals: Any, u: Any) -> Any:
+        given, options = residuals
+        pullback, _ = autograd.make_vjp(partial(gradients, options))(given)
+        return _arrays(tuple(pullback(tuple(u))))
+
+    return fwd, bwd
+
+
+def gradients_of(reference: Function) -> Function:
+    """The function `(*arguments, dy) -> gradients` of a reference, by the library to which its arguments belong."""
+
+    def gradients(*given: Any, **options: Any) -> Any:
+        tree: Any = given
+        by_library = _by_torch if any(map(is_tensor, optree.tree_leaves(tree))) else _by_jax
+        return by_library(partial(reference, **options), *given)
+
+    return update_wrapper(gradients, reference)
+
+
+def _by_jax(function: Function, *given: Any) -> Any:
+    import jax
+
+    *primals, dy = given
+    value, pullback = jax.vjp(function, *primals)
+    return pullback(_like(dy, value))
+
+
+def _by_torch(function: Function, *given: Any) -> Any:
+    import torch
+
+    *primals, dy = given
+    tree: Any = tuple(primals)
+    leaves, structure = optree.tree_flatten(tree)
+    taken = structure.unflatten([leaf.clone() for leaf in leaves])  # torch forbids in-place operations on those themselves
+    values = optree.tree_leaves(function(*taken))
+    flowing = [(v, d) for v, d in zip(values, optree.tree_leaves(dy), strict=True) if v.requires_grad]
+    found: Any = [None] * len(leaves)
+    if flowing:
+        ends, seeds = zip(*flowing, strict=True)
+        found = torch.autograd.grad(ends, leaves, seeds, create_graph=True, allow_unused=True)
+    return structure.unflatten([torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)])
+
+
+def _like(seeds: Any, value: Any) -> Any:
+    """The seeds in the structure and the dtypes of the value."""
+    leaves: Sequence[Any] = optree.tree_leaves(seeds)
+    values = optree.tree_leaves(value)
+    check_shapes(values, leaves)
+    return optree.tree_unflatten(optree.tree_structure(value), [a.astype(v.dtype) for a, v in zip(leaves, values, strict=True)])
+
+
+def _arrays(tree: Any) -> Any:
+    return optree.tree_map(np.array, tree)
