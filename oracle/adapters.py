@@ -27,6 +27,7 @@ __all__ = [
     "Pair",
     "adapted",
     "is_torch",
+    "like_reference",
     "name_of",
     "named",
     "of_autograd",
@@ -139,6 +140,7 @@ def of_torch(function: Any) -> Pair:
             found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
 
+    fwd.convention = "torch"  # type: ignore[attr-defined]
     return Twice(named(fwd, bwd, function), by_torch(call))
 
 
@@ -190,6 +192,11 @@ def torch_reference(function: Callable[..., Any]) -> Callable[..., Any]:
     if not callable(function):
         raise TypeError(f"torch_reference: expected a function of torch tensors, got {type(function).__name__}")
     return _TorchReference(function)
+
+
+def like_reference(made: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """A reference that was made of another one, marked as a function of torch if that is."""
+    return torch_reference(made) if is_torch(function) else made
 
 
 def is_torch(function: Any) -> bool:

@@ -18,7 +18,9 @@ from oracle.streams import Stream
 __all__ = [
     "RAISED",
     "Leaf",
+    "cast",
     "copied_arrays",
+    "dtype_named",
     "flat",
     "leaves_of",
     "narrowed",
@@ -84,6 +86,26 @@ def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
     tree: Any = dict(options)
     copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
     return dict(copies)
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The dtype of that name; NumPy itself does not know bfloat16."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(name)
+
+
+def cast(array: Any, dtype: str) -> Array:
+    """The array in the dtype of that name, or in complex numbers whose parts have it."""
+    array = np.asarray(array)
+    if array.dtype.kind != "c":
+        return np.asarray(array.astype(dtype_named(dtype)))
+    if dtype not in ("float64", "float32"):
+        raise TypeError(f"verify: there are no complex numbers of {dtype}")
+    return np.asarray(array.astype(np.result_type(dtype, np.complex64)))
 
 
 def vector(tree: Any) -> Array:

@@ -170,15 +170,26 @@ def by_autograd(function: Function) -> Pair:
     return fwd, bwd
 
 
-def gradients_of(reference: Function) -> Function:
-    """The function `(*arguments, dy) -> gradients` of a reference, by the library to which its arguments belong."""
+def gradients_of(reference: Function, convention: str) -> Function:
+    """The function `(*arguments, dy) -> gradients` of a reference, by the library to which its arguments belong.
+
+    If these are complex, they and `dy` follow the `convention`, whichever library it is.
+    """
 
     def gradients(*given: Any, **options: Any) -> Any:
         tree: Any = given
-        by_library = _by_torch if any(map(is_tensor, optree.tree_leaves(tree))) else _by_jax
-        return by_library(partial(reference, **options), *given)
+        of_torch = any(map(is_tensor, optree.tree_leaves(tree)))
+        by_library = _by_torch if of_torch else _by_jax
+        if of_torch == (convention == "torch"):
+            return by_library(partial(reference, **options), *given)
+        *primals, dy = given
+        return _conjugate(by_library(partial(reference, **options), *primals, _conjugate(dy)))
 
     return update_wrapper(gradients, reference)
+
+
+def _conjugate(tree: Any) -> Any:
+    return optree.tree_map(lambda a: a.conj(), tree)
 
 
 def _by_jax(function: Function, *given: Any) -> Any:

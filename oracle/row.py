@@ -192,6 +192,8 @@ class Row:
     understated: int = 0
     """Those of them at which the two differ by more than the error bar and JAX's rounding."""
     worst_index: tuple[int, ...] | None = None
+    part: str = ""
+    """The part of a complex entry to which the numbers belong: `real` or `imag`."""
     analytic: float | None = None
     numerical: float | None = None
     autodiff: float | None = None

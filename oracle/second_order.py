@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.arrays import RAISED, leaves_of, quiet, random_cotangent
+from oracle.adapters import like_reference
+from oracle.arrays import RAISED, leaves_of, quiet
+from oracle.complex_numbers import as_real, point_in_real, random_dy
 from oracle.contract.process_state import preserved
 from oracle.contract.rounding import Rounding
 from oracle.double_backward import gradients_of
-from oracle.judging.point import Point
 from oracle.judging.reference import Reference
 from oracle.row import VALUES, Row, Verdict
 from oracle.spec import Flag
@@ -43,13 +44,15 @@ def judged(run: Any, first: Sequence[Row], rows_of: Callable[[Any], list[Row]]) 
         why = "order 2 was not verified: mend what is reported about order 1 first"
         return [_about_the_op(first[0], Verdict.INCONCLUSIVE, why)]
     with preserved(), quiet():
-        dy = random_cotangent(run.subject.on_copies().value(*run.primals), run.plan.seed)
+        dy = random_dy(run.subject.on_copies().value(*run.primals), run.plan.seed)
         apart = _apart(run, dy)
     reference = run.plan.reference
     if any(row.evidence == VALUES and not row.passed for row in first):
         reference = None  # another function's second derivatives say nothing about ours
     if reference is not None:
-        reference = Reference(gradients_of(reference.function), reference.options)
+        reference = Reference(
+            like_reference(gradients_of(reference.function, run.convention), reference.function), reference.options
+        )
     flags = run.plan.flags | {Flag.ZERO_GRADIENT}  # most functions are linear in something
     if reference is None:
         flags -= {Flag.NOT_THE_DERIVATIVE}  # whatever bwd computes, bwd_bwd is its derivative
@@ -86,8 +89,9 @@ def _apart(run: Any, dy: Any) -> str:
         return ""  # it is called again, and then reported
     if optree.tree_structure(theirs) != optree.tree_structure(ours):
         return FORM
-    rounding = Rounding(Point(subject, run.primals, y, dy, ours))
-    pairs = enumerate(zip(leaves_of(names, ours), leaves_of(names, theirs), strict=True))
+    point = point_in_real(replace(run, subject=subject), y, dy, ours)
+    rounding = Rounding(point)
+    pairs = enumerate(zip(leaves_of(names, point.cotangents), leaves_of(names, as_real(theirs)), strict=True))
     found = [a.path for i, (a, b) in pairs if not rounding.is_close(i, np.asarray(a.array), np.asarray(b.array))]
     return f"bwd_fwd returns other gradients than bwd: by {', '.join(found)}" if found else ""
 

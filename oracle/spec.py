@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.adapters import KINDS, adapted, name_of
+from oracle.settings import check_accept, check_convention, check_order
 from purenet import Op
 
 __all__ = [
@@ -38,8 +39,6 @@ __all__ = [
     "Source",
     "Spec",
     "Strategy",
-    "check_accept",
-    "check_order",
     "composed",
     "library",
 ]
@@ -248,25 +247,6 @@ class Deviation:
     measure: Callable[[], tuple[float, float]]
 
 
-def check_order(order: Any, op: Any, name: str, who: str) -> None:
-    """Raise unless `order` is 1, or 2 for an op with a backward pass of its backward pass."""
-    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in (1, 2):
-        raise ValueError(f"{who}: order must be 1 or 2, got {order!r}")
-    if order == 2 and getattr(op, "second", None) is None:
-        raise TypeError(
-            f"{who}: order=2 needs the backward pass of bwd: give {name} as ((fwd, bwd), (bwd_fwd, bwd_bwd)) with "
-            "bwd_fwd(*arguments, dy) -> (gradients, residuals), or as a function of JAX, torch or autograd"
-        )
-
-
-def check_accept(accept: Any, who: str) -> None:
-    """Raise unless `accept` is a share of the largest entry."""
-    if isinstance(accept, bool) or not isinstance(accept, int | float | np.number):
-        raise TypeError(f"{who}: accept must be a number, got {type(accept).__name__}")
-    if not 0 <= accept < 1:
-        raise ValueError(f"{who}: accept must be a share of the largest entry, from 0 and below 1, got {accept!r}")
-
-
 Strategy = Callable[[Draw], tuple[Arguments, dict[str, Any]]]
 
 
@@ -294,6 +274,8 @@ class Spec:
     """An error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation."""
     order: int = 1
     """With 2 the backward pass of the backward pass is verified, too; the op then has one, see `oracle.double_backward`."""
+    convention: str | None = None
+    """Of gradients by complex numbers: `"jax"` or `"torch"`. By default it is torch's for functions of torch, else JAX's."""
     on_request: bool = False
     """Whether it is verified only when it is named, because it takes minutes, such as a net of a hundred million parameters."""
 
@@ -307,6 +289,7 @@ class Spec:
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
             raise TypeError(f"Spec of {self.name}: cases must be a tuple of Case, such as (Case(...),)")
         check_accept(self.accept, f"Spec of {self.name}")
+        check_convention(self.convention, f"Spec of {self.name}")
         check_order(self.order, self.op, self.name, f"Spec of {self.name}")
         names = [case.name for case in self.cases]
         if not names:

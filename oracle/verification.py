@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,9 +27,9 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle import second_order
+from oracle import complex_numbers, second_order
 from oracle.adapters import name_of
-from oracle.arrays import Leaf, leaves_of, quiet
+from oracle.arrays import Leaf, cast, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
@@ -44,15 +45,16 @@ from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of, of_another_function
 from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
-from oracle.judging.point import Point, Trouble
+from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.spec import Allows, Case, Flag, Spec, check_accept, check_order
+from oracle.settings import check_accept, check_convention, check_order
+from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
 
-__all__ = ["Verification", "dtype_named", "verify", "verify_case"]
+__all__ = ["Verification", "verify", "verify_case"]
 
 Array = NDArray[Any]
 
@@ -100,6 +102,7 @@ def verify(
     strict: bool = False,
     accept: float = 0.0,
     order: int = 1,
+    convention: str | None = None,
     label: Label | None = None,
 ) -> Verification:
     """Whether the pullback of `op` is the derivative of its forward function, at `primals`.
@@ -108,8 +111,9 @@ def verify(
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
             of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`. Or two pairs, for
             order 2, see `oracle.double_backward`.
-        primals: the arguments to differentiate: arrays of floats, or trees of them. They keep their dtype; what is narrower
-            than float64 is judged by what the reference loses at that dtype, or without one by its own conditioning.
+        primals: the arguments to differentiate: arrays of floats or complex numbers, or trees of them. They keep their
+            dtype; what is narrower than float64 is judged by what the reference loses at that dtype, or without one by its
+            own conditioning.
         options: keywords for `op` and `reference`.
         reference: the same function for JAX or torch, with the same arguments. Without it the differences are the only
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
@@ -126,6 +130,7 @@ def verify(
         accept: an error below this share of the gradient's largest entry is ACCEPTED, which passes: a known deviation. NaN,
             wrong shapes and breaches of the contract are never accepted.
         order: with 2 the pullback of the pullback is verified, too; its rows come last. See `oracle.second_order`.
+        convention: of gradients by complex numbers, "jax" or "torch", see `oracle.complex_numbers`; by default the op's own.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:
@@ -158,7 +163,8 @@ def verify(
     check_accept(accept, "verify")
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
-    check_primals(subject, primals)
+    check_convention(convention, "verify")
+    check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
@@ -166,7 +172,8 @@ def verify(
         label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept))
-    run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict)
+    by = convention or str(getattr(subject.forward, "convention", "jax"))
+    run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict, by)
     started = time.perf_counter()
     rows = _rows(run)
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
@@ -179,10 +186,10 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     """One case of the catalogue, in `dtype`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    check_primals(Subject.of(spec.op, options), arguments)  # a cast would hide what an integer does
+    check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
         spec.op,
-        *optree.tree_map(lambda a: np.asarray(a).astype(dtype_named(dtype)), arguments),
+        *optree.tree_map(lambda a: cast(a, dtype), arguments),
         options=options,
         reference=spec.reference,
         seed=seed,
@@ -192,22 +199,17 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
         strict=True,
         accept=spec.accept,
         order=spec.order,
+        convention=spec.convention,
         label=Label(spec.family, spec.name, case.name, str(spec.source)),
     )
 
 
 def _rows(run: _Run) -> list[Row]:
-    return worst_first(run.rows())
-
-
-def dtype_named(name: str) -> np.dtype[Any]:
-    """The dtype of that name; NumPy itself does not know bfloat16."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
-    return np.dtype(name)
+    """The rows of one order."""
+    if not complex_numbers.has_complex(run.primals):
+        with suppress(ComplexValue):
+            return worst_first(run.rows())
+    return worst_first(complex_numbers.judged(run))
 
 
 def _native(array: Any) -> Any:
@@ -227,6 +229,7 @@ class _Run:
     aliases: bool
     allows: frozenset[Allows]
     strict: bool
+    convention: str
 
     def rows(self) -> Iterator[Row]:
         """One by one, since a witness may raise."""

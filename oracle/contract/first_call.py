@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from oracle.arrays import RAISED, Leaf, leaves_of, random_cotangent
-from oracle.judging.point import Trouble
+from oracle.judging.point import ComplexValue, Trouble
 from oracle.subject import Subject
 
 __all__ = ["first_call"]
@@ -33,6 +33,8 @@ def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict:
             raise Trouble(f"the forward pass raised {_described(error)}") from error
         for leaf in leaves_of(("the value",), (y,)):
             dtype = np.asarray(leaf.array).dtype
+            if dtype in (np.complex128, np.complex64):
+                raise ComplexValue
             if dtype.kind not in "fiu" and dtype.name != "bfloat16":
                 raise Trouble(f"the forward pass returned {dtype} instead of real numbers in {leaf.path}")
             _require_numbers(leaf, primals)

@@ -68,6 +68,7 @@ options = {options}
     allows=spec.allows,
     accept=spec.accept,
     order=spec.order,
+    convention=spec.convention,
     strict=True,
 )
 """

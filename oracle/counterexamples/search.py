@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import optree
 
+from oracle.arrays import cast
 from oracle.contract.process_state import preserved
 from oracle.counterexamples import program
 from oracle.counterexamples.program import Files, Words
@@ -23,7 +23,7 @@ from oracle.row import Verdict
 from oracle.running import campaign, workers
 from oracle.spec import Draw, Spec
 from oracle.text import command_line, plain
-from oracle.verification import dtype_named, verify
+from oracle.verification import verify
 
 __all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", "search", "task_of"]
 
@@ -69,7 +69,7 @@ def draw_example(
     arguments: Any
     arguments, options = spec.strategy(Draw("fuzz", spec.name, seed, pick=pick))
     dtype = dtypes[pick(0, len(dtypes) - 1)]
-    arguments = optree.tree_map(lambda array: change(np.asarray(array).astype(dtype_named(dtype))), arguments)
+    arguments = optree.tree_map(lambda array: change(cast(array, dtype)), arguments)
     return Example(arguments, options, dtype, seed)
 
 
@@ -241,6 +241,7 @@ def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
             allows=spec.allows,
             accept=spec.accept,
             order=spec.order,
+            convention=spec.convention,
             strict=True,
         )
     except (TypeError, ValueError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from oracle.arrays import cast
 from oracle.contract.process_state import apart, preserved
 from oracle.counterexamples import program, search
 from oracle.counterexamples.program import Files, Words
@@ -19,7 +20,6 @@ from oracle.running import campaign, workers
 from oracle.running.campaign import Task
 from oracle.running.workers import Died, Lost, TimedOut
 from oracle.spec import Spec
-from oracle.verification import dtype_named
 
 __all__ = ["Failing", "failing", "program_of", "programs"]
 
@@ -85,7 +85,7 @@ def _as_it_is(case: Failing, spec: Spec) -> Files:
         given: Any
         given, options = drawn.draw(spec.name, task.seed)
         if task.dtype != "float64":
-            given = optree.tree_map(lambda a: np.asarray(a).astype(dtype_named(task.dtype)), given)
+            given = optree.tree_map(lambda a: cast(a, task.dtype), given)
     except Exception:  # drawing the arguments fails, which the program then shows
         return program.drawing(task, case.words)
     files = program.holding(task, given, options, case.words, seed=task.seed, flags=drawn.flags)

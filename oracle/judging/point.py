@@ -16,7 +16,7 @@ from oracle.judging.evidence import Array
 from oracle.judging.inner_rounding import inner_noise
 from oracle.subject import Subject
 
-__all__ = ["Point", "Trouble", "in_float64", "point_at"]
+__all__ = ["ComplexValue", "Point", "Trouble", "in_float64", "point_at"]
 
 
 class Trouble(Exception):
@@ -25,6 +25,10 @@ class Trouble(Exception):
     def __init__(self, what: str, *, wrong: bool = False) -> None:
         super().__init__(what)
         self.wrong = wrong
+
+
+class ComplexValue(Exception):
+    """The value of a function of real numbers is complex, so that another engine must judge it."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ SCHEMA = 2
 """The version of the JSON document. A field that goes or changes its meaning makes it 3; a new field does not. It is 2 since
 `verdict` may be ACCEPTED."""
 
-TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason", "size")
+TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason", "size", "part")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
 
 

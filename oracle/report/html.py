@@ -109,6 +109,7 @@ def _failure(
     commands = [reproduce(row) for row in group.rows]
     for i, (row, mine) in enumerate(zip(group.rows, figures, strict=True)):
         place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
+        place += row.part and f".{row.part}"
         last = i + 1 == len(commands) or commands[i] != commands[i + 1]
         parts = {"row": row, "place": place, "figures": mine, "name": group.place(row)}
         rows.append({**parts, "command": commands[i] if last else ""})

@@ -81,7 +81,7 @@ def _fill(text: str, width: int, indent: str) -> str:
 
 def wrong_places(row: Row) -> str:
     """The value at the worst entry: as the backward pass, the finite differences and the reference compute it."""
-    text = f"at {row.parameter}{_index(row.worst_index)}: hand-written {row.analytic:.15g}"
+    text = f"at {row.parameter}{_index(row.worst_index)}{row.part and f'.{row.part}'}: hand-written {row.analytic:.15g}"
     if row.numerical is not None:
         text += f", differences {row.numerical:.15g}"
         if row.numerical_uncertainty is not None:

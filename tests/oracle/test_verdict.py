@@ -536,7 +536,12 @@ def test_error_of_a_value_that_would_unpack_as_value_and_residuals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [(lambda x: x + 0j, "complex128"), (lambda x: "text", "<U4"), (lambda x: [x, object()], "object")]
+    ("value", "what"),
+    [
+        (lambda x: x.astype(np.clongdouble), str(np.dtype(np.clongdouble))),
+        (lambda x: "text", "<U4"),
+        (lambda x: [x, object()], "object"),
+    ],
 )
 def test_error_of_values_that_are_no_real_numbers(value: Any, what: str) -> None:
     verdict, diagnosis = found((lambda x: (value(x), x), lambda x, dy: (x,)), X)

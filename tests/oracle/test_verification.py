@@ -39,7 +39,7 @@ TRUNCATED = "x + h would be truncated (what is not differentiated goes into opti
         (np.arange(3), f"got int64; {TRUNCATED}"),
         (np.arange(3, dtype=np.uint8), f"got uint8; {TRUNCATED}"),
         (np.array([True, False]), "got bool"),
-        (np.array([1 + 2j]), "got complex128"),
+        (np.array([1 + 2j], np.clongdouble), f"got {np.dtype(np.clongdouble)}"),
         (np.array([1.0, None], object), "got object"),
         (np.array(["1.0"]), "got <U3"),
         (np.zeros(2, np.longdouble), f"got {np.dtype(np.longdouble)}"),

@@ -1,0 +1,37 @@
+"""Checks of settings that `verify` and a Spec share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_order"]
+
+CONVENTIONS = {"jax": "JAX", "torch": "torch"}
+"""The conventions for gradients by complex numbers, see `oracle.complex_numbers`."""
+
+
+def check_order(order: Any, op: Any, name: str, who: str) -> None:
+    """Raise unless `order` is 1, or 2 for an op with a backward pass of its backward pass."""
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in (1, 2):
+        raise ValueError(f"{who}: order must be 1 or 2, got {order!r}")
+    if order == 2 and getattr(op, "second", None) is None:
+        raise TypeError(
+            f"{who}: order=2 needs the backward pass of bwd: give {name} as ((fwd, bwd), (bwd_fwd, bwd_bwd)) with "
+            "bwd_fwd(*arguments, dy) -> (gradients, residuals), or as a function of JAX, torch or autograd"
+        )
+
+
+def check_convention(convention: Any, who: str) -> None:
+    """Raise unless `convention` names one, or is None, for the op's own."""
+    if convention is not None and (not isinstance(convention, str) or convention not in CONVENTIONS):
+        raise ValueError(f"{who}: convention must be 'jax' or 'torch', got {convention!r}")
+
+
+def check_accept(accept: Any, who: str) -> None:
+    """Raise unless `accept` is a share of the largest entry."""
+    if isinstance(accept, bool) or not isinstance(accept, int | float | np.number):
+        raise TypeError(f"{who}: accept must be a number, got {type(accept).__name__}")
+    if not 0 <= accept < 1:
+        raise ValueError(f"{who}: accept must be a share of the largest entry, from 0 and below 1, got {accept!r}")
