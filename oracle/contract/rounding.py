@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, vector, widened
 from oracle.judging.conditioning import roundoff_scales, spreads
 from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, rounded_inside, roundoff
+from oracle.judging.inner_rounding import SIXTEEN_BITS
 from oracle.judging.point import Point
 from oracle.measures import largest
 
@@ -22,10 +23,6 @@ Array = NDArray[Any]
 NARROW_MOST_FORGIVEN = 2.0**-8
 """The largest condition error that is forgiven in a narrow dtype, as a fraction of the gradient's roundoff scale. Larger, and
 wrong gradients at ill-conditioned points pass; smaller, and right ones fail."""
-
-SIXTEEN_BITS = 2.0**-16
-"""The noise of a gradient, as a share of its roundoff scale, from which on it counts as computed in 16 bits: between a rounding
-to float32, 2^-25, and one to float16, 2^-12."""
 
 
 class Rounding:

@@ -16,7 +16,11 @@ from oracle.differences.roundoff import NoisyFunction, output_noise
 from oracle.measures import EPSILON, largest
 from oracle.subject import Subject
 
-__all__ = ["inner_noise"]
+__all__ = ["SIXTEEN_BITS", "inner_noise"]
+
+SIXTEEN_BITS = 2.0**-16
+"""The noise, as a share of the largest entry, from which on a computation counts as one in 16 bits: between a rounding to
+float32, 2^-25, and one to float16, 2^-12."""
 
 
 def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: int) -> list[float]:

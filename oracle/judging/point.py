@@ -13,7 +13,8 @@ import optree
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
-from oracle.judging.inner_rounding import inner_noise
+from oracle.judging.inner_rounding import SIXTEEN_BITS, inner_noise
+from oracle.measures import largest
 from oracle.subject import Subject
 
 __all__ = ["ComplexValue", "Point", "Trouble", "in_float64", "point_at"]
@@ -84,7 +85,10 @@ class Point:
         """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
         if self.narrow is not None:
             return self.narrow.inner_noise
-        return inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+        found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+        # In 16 bits alone the backward pass would lose what the forward pass resolves, as by writing into an array of integers.
+        limits = [np.inf if self.evaluator.inner_eps > SIXTEEN_BITS else SIXTEEN_BITS * largest(g) for g in self.gradients]
+        return [noise if noise <= limit else 0.0 for noise, limit in zip(found, limits, strict=True)]
 
 
 def point_at(point: Point, primals: Sequence[Any]) -> Point:

@@ -13,11 +13,9 @@ import numpy as np
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
+from oracle.judging.inner_rounding import SIXTEEN_BITS
 
 __all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
-
-SIXTEEN_BITS = 2.0**-16
-"""The `eps` from which on a computation counts as one in 16 bits: between those of float32, 2^-23, and of float16, 2^-10."""
 
 
 class Resolution(NamedTuple):
