@@ -9,7 +9,7 @@ the noise at these very steps, and the truncation error as well, so the fit stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +37,14 @@ POWERS = 4
 # The reaches, in units of the element, or of the argument's size where that is larger. Shorter ones know no more than the
 # tableau; at 1 an element reaches 0, where many functions have kinks and poles.
 REACHES = (1 / 8, 1 / 4, 1 / 2)
+
+# The reaches along a direction, in units of each element. Along it all elements move at once, so that a kink of some other
+# element may lie before the first step of a fit, where nothing shows it but a shorter fit.
+REACHES_ALONG = (1 / 64, 1 / 16, 1 / 4)
+
+# The left over, in units of the largest noise of a difference, from which on a polynomial does not describe the function: it
+# has a kink or a pole within reach. That noise is four standard deviations, so that no noise leaves as much over.
+MISFIT = 1.0
 
 # Standard deviations of a fitted slope that are its error estimate. An estimate counts four times (`SAFETY`); with 1, one slope
 # in some thousands is further off, because the 12 degrees of freedom underestimate the noise now and then.
@@ -77,13 +85,17 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
     return replace(estimate, value=value, uncertainty=uncertainty)
 
 
-def fitted_along(evaluator: Evaluator, leaf: int, directions: Array) -> list[Slope]:
-    """The slopes along these directions of all elements, as far as they have one."""
+def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions: Array) -> list[Slope]:
+    """The slopes along these directions of all elements, as far as they have one.
+
+    `estimate` has all elements. A slope that their sum contradicts does not count: there are kinks within reach.
+    """
     everything = np.arange(evaluator.origin[leaf].size)
     slopes = []
     for direction in directions:
-        value, uncertainty = _fit(partial(_along, evaluator, leaf, everything, direction), 1.0)
-        if np.isfinite(uncertainty):
+        value, uncertainty = _fit(partial(_along, evaluator, leaf, everything, direction), 1.0, REACHES_ALONG)
+        known = float(np.linalg.norm(direction * estimate.uncertainty))
+        if abs(value - float(direction @ estimate.value)) <= uncertainty + known and np.isfinite(uncertainty):
             slopes.append(Slope(direction, value, uncertainty))
     return slopes
 
@@ -96,18 +108,19 @@ def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array,
     return evaluator.difference(leaf, everything, h * direction)
 
 
-def _fit(difference: Callable[[float], Difference], size: float) -> tuple[float, float]:
+def _fit(difference: Callable[[float], Difference], size: float, reaches: Sequence[float] = REACHES) -> tuple[float, float]:
     """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate."""
     found: list[tuple[float, float]] = []
     with quiet():
-        for reach in REACHES:
+        for reach in reaches:
             taken = [difference(float(h)) for h in reach * size * POINTS]
             odd = np.array([d.both / 2 for d in taken])
             coefficients = SOLUTION @ odd
             left = float(np.linalg.norm(odd - MATRIX @ coefficients)) / np.sqrt(STEPS - POWERS)
-            noise = max(left, LEAST_NOISE * max(d.noise + d.growth for d in taken))
+            expected = max(d.noise + d.growth for d in taken)
+            noise = max(left, LEAST_NOISE * expected)
             slope, error = float(coefficients[0]) / (reach * size), DEVIATIONS * noise * SPREAD / (reach * size)
-            if not np.isfinite(slope) or any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found):
+            if not left <= MISFIT * expected or any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found):
                 break
             found.append((slope, error))
     return min(found, key=lambda one: one[1], default=(float("nan"), float("inf")))

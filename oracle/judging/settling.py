@@ -48,10 +48,12 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     if not e.budget.narrower_inside or m.in_float64 is not None or m.plan.step is not None or e.directions.along is not None:
         return e  # in a narrow dtype the differences are those that were taken in float64
     generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
-    sizes = np.maximum(np.abs(evaluator.origin[i].reshape(-1)), size_of(evaluator.origin[i]))
+    x = evaluator.origin[i].reshape(-1)
+    sizes = np.where(x == 0, size_of(x), np.abs(x))
     signs = generator.choice([-1.0, 1.0], (FITTED_DIRECTIONS if size > 1 else 0, size))
-    slopes = fitted_along(evaluator, i, signs * sizes) if not e.estimate.kink.any() else []
     estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= MOST_FITTED else e.estimate
+    all_smooth = estimate.index.size == size and not estimate.kink.any()
+    slopes = fitted_along(evaluator, i, estimate, signs * sizes) if all_smooth else []
     return e.after(
         "slopes fitted to many long steps", estimate=estimate, directions=replace(e.directions, fitted=tuple(slopes))
     )
