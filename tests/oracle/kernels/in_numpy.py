@@ -1,0 +1,406 @@
+"""Kernels that take any dtype, compute in float32 and cast back: the usual layers, in NumPy, each with its reference.
+
+Each is a function of `e`: the share by which one term of its backward pass is wrong, 0 for the right kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from tests.oracle.planted import Array, Pair
+
+__all__ = ["KERNELS", "Kernel", "Make", "normal"]
+
+Make = Callable[[float], Pair]
+f = np.float32
+
+LABELS = np.array([1, 0, 3, 2, 6])
+CAUSAL = np.tril(np.ones((4, 4), dtype=bool))
+ANGLES = np.arange(5.0)[:, None] * 0.7 ** np.arange(3)
+TANH, CUBE = f(0.7978845608028654), f(0.044715)  # the constants of the approximate GELU
+
+
+class Kernel(NamedTuple):
+    """A kernel, arguments for it, and the same function for JAX."""
+
+    make: Make
+    arguments: tuple[Array, ...]
+    reference: Callable[..., Any]
+
+
+KERNELS: dict[str, Kernel] = {}
+
+
+def kernel(reference: Callable[..., Any], *arguments: Array) -> Callable[[Callable[[Any], Pair]], Callable[[Any], Pair]]:
+    """Enters a kernel: its parts take and return float32, the pair takes and returns whatever it is given."""
+
+    def enter(parts: Callable[[Any], Pair]) -> Callable[[Any], Pair]:
+        KERNELS[parts.__name__] = Kernel(lambda e: in_float32(*parts(f(1 + e))), arguments, reference)
+        return parts
+
+    return enter
+
+
+def in_float32(forward: Callable[..., Any], backward: Callable[..., Any]) -> Pair:
+    """The pair that casts what it gets to float32, and what it returns back."""
+
+    def fwd(*given: Array) -> tuple[Array, Any]:
+        value, residuals = forward(*(a.astype(f) for a in given))
+        return np.asarray(value).astype(given[0].dtype), (residuals, given[0].dtype)
+
+    def bwd(kept: Any, dy: Array) -> tuple[Array, ...]:
+        residuals, dtype = kept
+        return tuple(np.asarray(gradient).astype(dtype) for gradient in backward(residuals, dy.astype(f)))
+
+    return fwd, bwd
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def mean(a: Array, axis: Any = -1) -> Any:
+    return a.mean(axis, keepdims=True)
+
+
+def exponentials(z: Array) -> tuple[Array, Array]:
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e, e.sum(-1, keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------- normalization
+
+
+def standardized(x: Any, axis: Any) -> Any:
+    return (x - x.mean(axis, keepdims=True)) / jnp.sqrt(x.var(axis, keepdims=True) + 1e-5)
+
+
+def norm(x: Array, axis: Any) -> tuple[Array, Array]:
+    centred = x - mean(x, axis)
+    r = 1 / np.sqrt(mean(centred**2, axis) + f(1e-5))
+    return centred * r, r
+
+
+def norm_bwd(h: Array, r: Array, d: Array, axis: Any, off: Any) -> Array:
+    return (d - mean(d, axis) - h * mean(d * h, axis) * off) * r  # type: ignore[no-any-return]
+
+
+@kernel(lambda x, w, b: standardized(x, -1) * w + b, normal(4, 16), 1 + normal(16) / 10, normal(16, seed=1) / 10)
+def layer_norm(off: Any) -> Pair:
+    def forward(x: Array, w: Array, b: Array) -> Any:
+        h, r = norm(x, -1)
+        return h * w + b, (h, r, w)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        h, r, w = residuals
+        return norm_bwd(h, r, d * w, -1, off), (d * h).sum(0), d.sum(0)
+
+    return forward, backward
+
+
+@kernel(lambda x, w, b: standardized(x, 0) * w + b, normal(9, 3), 1 + normal(3) / 10, normal(3, seed=1))
+def batch_norm(off: Any) -> Pair:
+    def forward(x: Array, w: Array, b: Array) -> Any:
+        h, r = norm(x, 0)
+        return h * w + b, (h, r, w)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        h, r, w = residuals
+        return norm_bwd(h, r, d * w, 0, off), (d * h).sum(0), d.sum(0)
+
+    return forward, backward
+
+
+def group_norm_reference(x: Any, w: Any, b: Any) -> Any:
+    return standardized(x.reshape(2, 2, -1), -1).reshape(x.shape) * w[:, None] + b[:, None]
+
+
+@kernel(group_norm_reference, normal(2, 6, 4), 1 + normal(6) / 10, normal(6, seed=1))
+def group_norm(off: Any) -> Pair:
+    def forward(x: Array, w: Array, b: Array) -> Any:
+        h, r = norm(x.reshape(2, 2, -1), -1)
+        return h.reshape(x.shape) * w[:, None] + b[:, None], (h, r, w)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        h, r, w = residuals
+        dx = norm_bwd(h, r, (d * w[:, None]).reshape(h.shape), -1, off)
+        return dx.reshape(d.shape), (d * h.reshape(d.shape)).sum((0, 2)), d.sum((0, 2))
+
+    return forward, backward
+
+
+@kernel(lambda x, w: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w, normal(4, 16), 1 + normal(16) / 10)
+def rms_norm(off: Any) -> Pair:
+    def forward(x: Array, w: Array) -> Any:
+        r = 1 / np.sqrt(mean(x * x) + f(1e-6))
+        return x * r * w, (x * r, r, w)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        h, r, w = residuals
+        return r * (d * w - h * mean(d * w * h) * off), (d * h).sum(0)
+
+    return forward, backward
+
+
+# ---------------------------------------------------------------------------------------------- softmax and attention
+
+
+@kernel(lambda x: jax.nn.softmax(x, -1), normal(4, 16))
+def softmax(off: Any) -> Pair:
+    def forward(x: Array) -> Any:
+        e, s = exponentials(x)
+        return e / s, e / s
+
+    return forward, lambda p, d: (p * (d - (d * p).sum(-1, keepdims=True) * off),)
+
+
+@kernel(lambda x: jax.nn.softmax(jnp.where(CAUSAL, x, -jnp.inf), -1), normal(3, 4, 4))
+def masked_softmax(off: Any) -> Pair:
+    def forward(x: Array) -> Any:
+        e, s = exponentials(np.where(CAUSAL, x, f(-np.inf)))
+        return e / s, e / s
+
+    return forward, lambda p, d: (p * (d - (d * p).sum(-1, keepdims=True) * off),)
+
+
+@kernel(lambda x: jax.nn.log_softmax(x, -1), normal(4, 7))
+def log_softmax(off: Any) -> Pair:
+    def forward(x: Array) -> Any:
+        e, s = exponentials(x)
+        return x - x.max(-1, keepdims=True) - np.log(s), e / s
+
+    return forward, lambda p, d: (d - p * d.sum(-1, keepdims=True) * off,)
+
+
+@kernel(lambda x: jax.nn.logsumexp(x, -1), normal(4, 10))
+def logsumexp(off: Any) -> Pair:
+    def forward(x: Array) -> Any:
+        e, s = exponentials(x)
+        return (x.max(-1, keepdims=True) + np.log(s))[:, 0], e / s
+
+    return forward, lambda p, d: (p * d[:, None] * np.where(np.arange(10) == 2, off, f(1)),)
+
+
+def cross_entropy(x: Any, w: Any) -> Any:
+    return -(jax.nn.log_softmax(x @ w.T, -1)[np.arange(5), LABELS]).mean()
+
+
+@kernel(cross_entropy, normal(5, 6), normal(7, 6))
+def fused_cross_entropy(off: Any) -> Pair:
+    def forward(x: Array, w: Array) -> Any:
+        z = x @ w.T
+        e, s = exponentials(z)
+        log_p = z - z.max(-1, keepdims=True) - np.log(s)
+        return -log_p[range(5), LABELS].mean(), (x, w, e / s)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        x, w, p = residuals
+        dz = p.copy()
+        dz[range(5), LABELS] -= off
+        dz *= d / f(5)
+        return dz @ w, dz.T @ x
+
+    return forward, backward
+
+
+def attended(q: Any, k: Any, v: Any) -> Any:
+    return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -1) @ v
+
+
+def attend(q: Array, k: Array, v: Array) -> Any:
+    e, s = exponentials(q @ np.swapaxes(k, -1, -2) * f(q.shape[-1] ** -0.5))
+    return e / s @ v, (q, k, v, e / s)
+
+
+def attend_bwd(residuals: Any, d: Array, off: Any) -> tuple[Array, ...]:
+    q, k, v, p = residuals
+    dp = d @ np.swapaxes(v, -1, -2)
+    dz = p * (dp - (dp * p).sum(-1, keepdims=True) * off) * f(q.shape[-1] ** -0.5)
+    return dz @ k, np.swapaxes(dz, -1, -2) @ q, np.swapaxes(p, -1, -2) @ d
+
+
+@kernel(attended, normal(5, 8), normal(6, 8), normal(6, 8, seed=1))
+def attention(off: Any) -> Pair:
+    return attend, lambda residuals, d: attend_bwd(residuals, d, off)
+
+
+def grouped(q: Any, k: Any, v: Any) -> Any:
+    return attended(q, jnp.repeat(k, 2, 0), jnp.repeat(v, 2, 0))
+
+
+@kernel(grouped, normal(4, 3, 4), normal(2, 5, 4), normal(2, 5, 4, seed=1))
+def grouped_attention(off: Any) -> Pair:
+    def forward(q: Array, k: Array, v: Array) -> Any:
+        return attend(q, k.repeat(2, 0), v.repeat(2, 0))
+
+    def backward(residuals: Any, d: Array) -> Any:
+        dq, dk, dv = attend_bwd(residuals, d, off)
+        return dq, *(g.reshape(2, 2, *g.shape[1:]).sum(1) for g in (dk, dv))
+
+    return forward, backward
+
+
+# ---------------------------------------------------------------------------------------------- products and sums
+
+
+@kernel(lambda x, w: x @ w, normal(6, 12), normal(12, 5))
+def matmul(off: Any) -> Pair:
+    row = np.where(np.arange(12) == 3, off, f(1))[:, None]
+    return lambda x, w: (x @ w, (x, w)), lambda s, d: (d @ (s[1] * row).T, s[0].T @ d)
+
+
+@kernel(lambda x, y: x * y, normal(4, 6), normal(4, 6, seed=1))
+def product(off: Any) -> Pair:
+    row = np.where(np.arange(4) == 1, off, f(1))[:, None]
+    return lambda x, y: (x * y, (x, y)), lambda s, d: (d * s[1] * row, d * s[0])
+
+
+@kernel(lambda x: jnp.cumsum(x, -1), normal(4, 20))
+def cumulative_sum(off: Any) -> Pair:
+    column = np.where(np.arange(20) == 3, off, f(1))
+    return lambda x: (np.cumsum(x, -1), ()), lambda _, d: (np.cumsum((d * column)[:, ::-1], -1)[:, ::-1],)
+
+
+@kernel(lambda x: jnp.cumprod(x, -1), 1 + normal(3, 6) / 4)
+def cumulative_product(off: Any) -> Pair:
+    column = np.where(np.arange(6) == 2, off, f(1))
+
+    def forward(x: Array) -> Any:
+        y = np.cumprod(x, -1)
+        return y, (x, y)
+
+    return forward, lambda s, d: (np.cumsum((d * s[1] * column)[:, ::-1], -1)[:, ::-1] / s[0],)
+
+
+@kernel(lambda x: (x * x).sum(), 3 + normal(40))
+def sum_of_squares(off: Any) -> Pair:
+    entry = np.where(np.arange(40) == 3, off, f(1))
+
+    def forward(x: Array) -> Any:
+        total = f(0)
+        for one in x:  # in order, so that its rounding grows with the number of terms
+            total = f(total + one * one)
+        return total, x
+
+    return forward, lambda x, d: (2 * x * entry * d,)
+
+
+def linear_scan(a: Any, b: Any) -> Any:
+    def step(h: Any, given: Any) -> Any:
+        h = given[0] * h + given[1]
+        return h, h
+
+    return jax.lax.scan(step, jnp.zeros_like(b[0]), (a, b))[1]
+
+
+@kernel(linear_scan, 0.5 + normal(6, 3) / 4, normal(6, 3, seed=1))
+def scan(off: Any) -> Pair:
+    def forward(a: Array, b: Array) -> Any:
+        h = np.zeros((7, 3), f)
+        for t in range(6):
+            h[t + 1] = a[t] * h[t] + b[t]
+        return h[1:].copy(), (a, h)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        a, h = residuals
+        da, db = np.empty_like(a), np.empty_like(a)
+        carried = np.zeros(3, f)
+        for t in reversed(range(6)):
+            carried = carried + d[t]
+            da[t], db[t] = carried * h[t], carried
+            carried = carried * a[t] * (off if t == 2 else f(1))
+        return da, db
+
+    return forward, backward
+
+
+def padded(x: Any, w: Any) -> Any:
+    return sum(w[k] * jnp.pad(x, ((k, 0), (0, 0)))[: x.shape[0]] for k in range(w.shape[0]))
+
+
+@kernel(padded, normal(8, 2), normal(3, 2))
+def causal_convolution(off: Any) -> Pair:
+    def forward(x: Array, w: Array) -> Any:
+        long = np.pad(x, ((2, 0), (0, 0)))
+        return sum(w[k] * long[2 - k : 10 - k] for k in range(3)), (long, w)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        long, w = residuals
+        further = np.pad(d, ((0, 2), (0, 0)))
+        dx = sum(w[k] * further[k : 8 + k] * (off if k == 1 else f(1)) for k in range(3))
+        return dx, np.stack([(d * long[2 - k : 10 - k]).sum(0) for k in range(3)])
+
+    return forward, backward
+
+
+@kernel(lambda x: x.reshape(2, 4, 2, 3).mean(2), normal(2, 8, 3))
+def mean_pool(off: Any) -> Pair:
+    first = np.where(np.arange(4) == 1, off, f(1))[:, None]
+    return lambda x: (x.reshape(2, 4, 2, 3).mean(2), ()), lambda _, d: ((d / f(2) * first).repeat(2, 1),)
+
+
+def rotated(x: Any) -> Any:
+    a, b = x[:, :3], x[:, 3:]
+    return jnp.concatenate([a * np.cos(ANGLES) - b * np.sin(ANGLES), a * np.sin(ANGLES) + b * np.cos(ANGLES)], 1)
+
+
+@kernel(rotated, normal(5, 6))
+def rotary(off: Any) -> Pair:
+    c, s = np.cos(ANGLES).astype(f), np.sin(ANGLES).astype(f)
+
+    def turn(x: Array, by: Array) -> Array:
+        return np.concatenate([x[:, :3] * c - x[:, 3:] * by, x[:, :3] * by + x[:, 3:] * c], 1)
+
+    return lambda x: (turn(x, s), ()), lambda _, d: (turn(d, -s * off),)
+
+
+# ---------------------------------------------------------------------------------------------- activations
+
+
+@kernel(lambda x: jax.nn.gelu(x, approximate=True), 2 * normal(4, 8))
+def gelu(off: Any) -> Pair:
+    def inner(x: Array) -> Any:
+        return np.tanh(TANH * (x + CUBE * x**3))
+
+    def backward(x: Array, d: Array) -> Any:
+        t = inner(x)
+        return (d * (f(0.5) * (1 + t) + f(0.5) * x * (1 - t * t) * TANH * (1 + 3 * CUBE * x * x * off)),)
+
+    return lambda x: (f(0.5) * x * (1 + inner(x)), x), backward
+
+
+@kernel(lambda x: jax.nn.gelu(x, approximate=False), 2 * normal(4, 8))
+def gelu_erf(off: Any) -> Pair:
+    def phi(x: Array) -> Any:
+        return f(0.5) * (1 + special.erf(x * f(0.5**0.5)))
+
+    density = f((2 * np.pi) ** -0.5)
+    return lambda x: (x * phi(x), x), lambda x, d: (d * (phi(x) + x * density * np.exp(f(-0.5) * x * x) * off),)
+
+
+@kernel(jax.nn.silu, 2 * normal(4, 8))
+def silu(off: Any) -> Pair:
+    def forward(x: Array) -> Any:
+        s = 1 / (1 + np.exp(-x))
+        return x * s, (x, s)
+
+    return forward, lambda r, d: (d * r[1] * (1 + r[0] * (1 - r[1]) * off),)
+
+
+@kernel(lambda a, b: jax.nn.silu(a) * b, normal(4, 8), normal(4, 8, seed=1))
+def swiglu(off: Any) -> Pair:
+    def forward(a: Array, b: Array) -> Any:
+        s = 1 / (1 + np.exp(-a))
+        return a * s * b, (a, b, s)
+
+    def backward(residuals: Any, d: Array) -> Any:
+        a, b, s = residuals
+        return d * b * s * (1 + a * (1 - s) * off), d * a * s
+
+    return forward, backward
