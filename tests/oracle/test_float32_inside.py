@@ -1,0 +1,142 @@
+"""Functions that compute in float32 inside: right ones pass at any dtype and say what they resolve, wrong ones fail."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import float32_inside
+from oracle.adapters import of_jax
+from oracle.arrays import random_cotangent
+from oracle.row import Verdict
+from oracle.subject import Subject
+from oracle.verification import Verification, verify
+from tests.oracle.kernels import in_numpy_sums
+from tests.oracle.kernels.in_numpy import KERNELS, normal
+from tests.oracle.kernels.in_part import IN_PART
+from tests.oracle.planted import Array, Pair
+
+EVERY = {**KERNELS, **IN_PART}
+PLANTED = 1e-3
+RESOLVED = 1e-4
+"""The share of the largest entry that every kernel here resolves: some hundred roundings to float32."""
+
+assert in_numpy_sums.rotary.__name__ in KERNELS, "the kernels of that module are entered, too"
+
+
+@cache
+def of(name: str, planted: float, dtype: str, *, referenced: bool) -> Verification:
+    kernel = EVERY[name]
+    arguments = (a.astype(dtype) for a in kernel.arguments)
+    return verify(kernel.make(planted), *arguments, reference=kernel.reference if referenced else None)
+
+
+def failed(result: Verification) -> bool:
+    return any(row.verdict is Verdict.FAIL for row in result.rows)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
+    result = of(name, 0.0, "float64", referenced=False)
+    assert result.passed, str(result)
+    assert all(row.resolution is not None and row.resolution < RESOLVED for row in result.rows), str(result)
+    said = [row for row in result.rows if "computed in float32 inside: errors above" in row.diagnosis]
+    assert said, str(result)
+    for row in said:
+        assert f"above {row.resolution:.0e} of the largest entry would have been noticed" in row.diagnosis
+
+
+@pytest.mark.parametrize(("dtype", "referenced"), [("float32", False), ("float64", True)])
+@pytest.mark.parametrize("name", EVERY)
+def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, referenced: bool) -> None:
+    result = of(name, 0.0, dtype, referenced=referenced)
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize(("dtype", "referenced"), [("float64", False), ("float32", True)])
+@pytest.mark.parametrize("name", EVERY)
+def test_one_term_that_is_wrong_by_a_thousandth_fails(name: str, dtype: str, referenced: bool) -> None:
+    result = of(name, PLANTED, dtype, referenced=referenced)
+    assert failed(result), str(result)
+
+
+def off(pair: Pair, number: int, entry: int, factor: float) -> Pair:
+    """The pair, with one entry of one gradient that is multiplied."""
+
+    def bwd(residuals: Any, dy: Any) -> tuple[Array, ...]:
+        gradients = list(pair[1](residuals, dy))
+        wrong = gradients[number] = np.array(gradients[number])
+        wrong.flat[entry] *= factor
+        return tuple(gradients)
+
+    return pair[0], bwd
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
+    kernel = EVERY[name]
+    pair = kernel.make(0.0)
+    rows = {row.parameter: row for row in of(name, 0.0, "float64", referenced=False).rows}
+    value, residuals = pair[0](*kernel.arguments)
+    gradients = pair[1](residuals, random_cotangent(value))
+    generator = np.random.default_rng(len(name))
+    number = int(generator.integers(len(gradients)))
+    gradient = np.ravel(gradients[number])
+    row = rows[Subject.of(pair, {}).names(len(gradients))[number]]
+    assert row.resolution is not None
+    entry = int(generator.choice(np.flatnonzero(gradient)))
+    factor = 1 + 2 * row.resolution * np.abs(gradient).max() / abs(gradient[entry])
+    wrong = verify(off(pair, number, entry, factor), *kernel.arguments)
+    assert failed(wrong), f"{row.parameter}, entry {entry}, resolution {row.resolution:.1e}:\n{wrong}"
+
+
+# ---------------------------------------------------------------------------------------------- JAX
+
+
+@jax.jit
+def normalized(x: Any) -> Any:
+    single = x.astype(jnp.float32)
+    centred = single - single.mean(-1, keepdims=True)
+    return (centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)).astype(x.dtype)
+
+
+@jax.jit
+def weighted(x: Any) -> Any:
+    return jax.nn.softmax(x.astype(jnp.float32), axis=-1).astype(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("function", [normalized, weighted])
+def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str) -> None:
+    x = normal(4, 6).astype(dtype)
+    for reference in (None, function):
+        result = verify(of_jax(function), x, reference=reference)
+        assert result.passed, str(result)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str) -> None:
+    wrong = jax.custom_vjp(weighted)
+    wrong.defvjp(
+        lambda x: (weighted(x), weighted(x)), lambda p, dy: (p * (dy - (dy * p).sum(-1, keepdims=True) * (1 + PLANTED)),)
+    )
+    for reference in (None, weighted):
+        assert failed(verify(wrong, normal(4, 6).astype(dtype), reference=reference))
+
+
+# ---------------------------------------------------------------------------------------------- a mixture
+
+SAMPLED = range(2000, 2012)
+"""Seeds of `benchmarks.float32_inside`, which tries as many as one likes."""
+
+
+@pytest.mark.parametrize("seed", SAMPLED)
+def test_casts_at_random_places_are_no_errors_and_hide_none(seed: int) -> None:
+    for name, right, planted in float32_inside.measured([seed]):
+        assert right in ("PASS", ""), name
+        assert planted in ("FAIL", ""), name
