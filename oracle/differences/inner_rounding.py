@@ -12,7 +12,7 @@ spacings, each four times the one before, tell roundings from what looks like th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import comb
 from typing import Any, NamedTuple
 
@@ -46,8 +46,8 @@ SPACINGS = 21
 AT_ONCE = 2.0**10
 
 # By how much the differences just before may exceed those at spacings 4^3 times as short, as noise does by chance. Those of a
-# smooth function exceed them by 4^12, and near a pole by more.
-STEADY = 2.0**6
+# smooth function exceed them by 4^12, and near a pole by more. The rounding of an element at 0 that is displaced grows by 4^3.
+STEADY = 2.0**8
 
 # Spacings above the one where a rounding first shows that are looked at. There it jumps at 4^6 times as many points: first
 # perhaps in a single table of many, at last at every point.
@@ -77,6 +77,10 @@ COARSEST = 2.0**-6
 
 # The first spacing of the ladder, 2^-8, over which the bending of usual functions is far below a rounding to float32.
 NOT_BENT = 1
+
+# The growth, from one spacing to the next, from which on noise is the bending of the function, which grows by 4^4. Where
+# roundings are dense, their noise changes by chance alone.
+BENDING = 2.0**4
 
 # The share of a rounding's noise that counts as changed.
 CHANGED = 2.0**-4
@@ -135,11 +139,26 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
             dense = np.median(changed, axis=0) >= DENSE
             narrow = (full > FINEST * largest) & (full <= COARSEST * largest)
             found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
-    if found.any():  # the function rounds, so that in its other outputs noise of any spacing may be that of a rounding
-        everywhere = np.max([level.noise for level in ladder[NOT_BENT:] if level is not None], axis=0)
-        narrow = (everywhere > AT_ONCE * one_ulp) & (everywhere <= COARSEST * largest)
-        found = np.where(narrow, np.fmax(found, everywhere), found)
+    if found.any():
+        # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
+        # larger than in those found, as a number and as a share of the value: that is the bending of the function.
+        shares = np.divide(found, one_ulp, out=np.zeros(found.shape), where=(one_ulp > 0) & np.isfinite(one_ulp))
+        most = MOST_GROWTH * np.fmax(found.max(), shares.max() * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
+        steady = _steady(ladder[NOT_BENT:], one_ulp)
+        found = np.where(steady <= np.fmin(most, COARSEST * largest), np.fmax(found, steady), found)
     return found
+
+
+def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:
+    """The noise of each output up to the spacing where it grows as the bending of a function does; `ladder`: longest first."""
+    noise, shown, steady = np.zeros(one_ulp.shape), np.zeros(one_ulp.shape, dtype=int), np.ones(one_ulp.shape, dtype=bool)
+    for level in ladder[::-1]:
+        if level is not None:
+            steady &= (shown <= UNTIL_DENSE) | (level.noise <= BENDING * noise)
+            shows = level.noise > AT_ONCE * one_ulp
+            shown += shows | (shown > 0)
+            noise = np.where(steady & shows, np.fmax(noise, level.noise), noise)
+    return noise
 
 
 def _joined(tables: list[Differences]) -> Differences:

@@ -60,8 +60,13 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
 
 
 def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
-    """A gradient in doubt may be off by what it loses in a narrower dtype, if it is computed in one."""
-    if m.point.dtype.name != "float64" or not (doubted(e).size or DirectionalComparison.of(e).used > 1):
+    """A gradient may be off by what it loses in a narrower dtype, if it is computed in one.
+
+    That is asked where the gradient is in doubt. It is also asked where the forward pass computes in a narrower dtype: the row
+    then states which errors would have been in doubt and not forgiven.
+    """
+    in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or e.budget.narrower_inside
+    if m.point.dtype.name != "float64" or not in_doubt:
         return e
     lost = m.lost_inside(i)
     return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost)) if lost else e
