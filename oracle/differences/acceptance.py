@@ -64,7 +64,8 @@ def one_side_of_kink(
     """The derivatives, taken again from one side of a kink where the steps reach across one near the point.
 
     Long steps across a kink agree on a slope that is of neither side. That shows where the value lies outside of both slopes,
-    or where a kink is suspected and not confirmed. Then only steps count over which the slopes of both sides agree.
+    or where a kink is suspected and not confirmed. Then only steps count over which the slopes of both sides agree, and of
+    their entries those that no shorter step contradicts.
     """
     low, high = np.minimum(sides.left, sides.right), np.maximum(sides.left, sides.right)
     outside = np.maximum(low - value, value - high) > NOISE_SAFETY * (uncertainty + sides.uncertainty)
@@ -75,7 +76,7 @@ def one_side_of_kink(
     gap = np.abs(table.at_all_steps("forward") - table.at_all_steps("backward"))
     gap = np.where(gap > 2 * NOISE_SAFETY * noise, gap, 0.0)  # the noise of a one-sided slope is twice as large
     across = near[:, None] & (gap > between(0, 1) * gap.max(axis=1)[:, None])
-    best = best_of(table, only_consistent, np.where(across, np.nan, central))
+    best = best_of(table, only_consistent | near, np.where(across, np.nan, central))
     return np.where(near, best.value, value), np.where(near, best.uncertainty, uncertainty)
 
 

@@ -1,0 +1,116 @@
+"""Roundings to a narrower dtype inside a function: they are found, and what looks like them is not taken for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from scipy import special
+
+from oracle.differences.evaluation import Evaluator
+from oracle.judging.inner_rounding import inner_noise
+from oracle.subject import Subject
+from tests.oracle.planted import Array, normal, signed
+
+SEEDS = range(5)
+FLOAT32, BFLOAT16 = 2.0**-23, 2.0**-7
+
+
+def single(a: Any) -> Array:
+    return np.asarray(a, np.float64).astype(np.float32).astype(np.float64)
+
+
+def inner_eps(function: Callable[[Array], Any], x: Array) -> float:
+    value = np.asarray(function(x))
+    return Evaluator(function, (x,), np.ones(value.shape)).inner_eps
+
+
+def matrix(x: Array) -> Array:
+    return normal(x.size, 8)
+
+
+ROUNDED: dict[str, Callable[[Array], Any]] = {
+    "argument": lambda x: np.sin(single(x)),
+    "value": lambda x: single(np.sin(x)),
+    "middle": lambda x: np.sin(single(np.exp(x / 2))) * x,
+    "product": lambda x: single(x) @ single(matrix(x)),
+    "many outputs": lambda x: single(np.outer(x, normal(40))),
+    "scalar": lambda x: np.sum(single(x) ** 2),
+    "scalar in order": lambda x: np.cumsum(single(x) ** 2, dtype=np.float32)[-1].astype(np.float64),
+    "saturated": lambda x: np.tanh(single(3 * x)),
+    "softmax": lambda x: special.softmax(single(x)),
+    "some outputs": lambda x: np.concatenate([np.exp(x), single(np.exp(x[:2]))]),
+    "beside steps": lambda x: np.concatenate([np.round(8 * x), single(np.exp(x))]),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ROUNDED)
+def test_a_rounding_to_float32_is_found_and_its_size_is_known(name: str, seed: int) -> None:
+    found = inner_eps(ROUNDED[name], signed(12, seed=seed))
+    assert FLOAT32 / 16 < found < 64 * FLOAT32
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rounding_to_bfloat16_is_found_and_told_from_float32(seed: int) -> None:
+    found = inner_eps(lambda x: np.sin(x.astype(ml_dtypes.bfloat16).astype(np.float64)) + np.cos(x), signed(12, seed=seed))
+    assert BFLOAT16 / 16 < found < 16 * BFLOAT16
+
+
+NEARLY_SINGULAR = np.array([[1.0, 2.0], [3.0, 6.0 + 1e-5]])
+SMOOTH: dict[str, tuple[Callable[[Array], Any], Array]] = {
+    "exp": (np.exp, normal(12)),
+    "gelu at 5": (lambda x: x * special.ndtr(x), np.array([-5.0, 5.0, -4.9])),
+    "norm of nearly equal entries": (lambda x: (x - x.mean()) / np.sqrt(x.var() + 1e-5), 1 + 1e-4 * normal(8)),
+    "near a pole": (lambda x: 1 / (x - 1), np.array([1 + 1e-3, 1 - 1e-4, 0.5])),
+    "nearly singular": (lambda x: np.linalg.slogdet(NEARLY_SINGULAR * x)[1], np.ones((2, 2))),
+    "fast": (lambda x: np.sin(1000 * x), signed(8)),
+    "waves": (lambda x: x + np.sin(32 * np.pi * x) / 50, signed(8)),
+    "relu": (lambda x: np.maximum(x, 0.0), normal(40)),
+    "relu, summed": (lambda x: np.maximum(normal(30, 40) @ x, 0.0).sum(), normal(40)),
+    "max pool": (lambda x: x.reshape(-1, 4).max(1), normal(40)),
+    "max": (np.max, normal(40)),
+    "sorted": (np.sort, np.linspace(0, 1e-3, 30)),
+    "one jump": (lambda x: np.exp(x) + (x > 1.0 + 1e-5), np.full(8, 1.0)),
+    "a jump in a sum": (lambda x: np.exp(x).sum() + (x[0] > 1.0 + 1e-4), np.full(8, 1.0)),
+    "staircase": (lambda x: np.round(x / 0.1) * 0.1, normal(12)),
+    "fine staircase": (lambda x: np.round(x * 2**10) * 2.0**-10, normal(12)),
+    "linear": (lambda x: x @ matrix(x), normal(12)),
+    "cancelling": (lambda x: (x + 1e6) - 1e6, normal(12)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_what_does_not_round_inside_is_not_taken_for_it(name: str) -> None:
+    function, x = SMOOTH[name]
+    assert inner_eps(function, x) == 0.0
+
+
+# ---------------------------------------------------------------------------------------------- gradients
+
+
+def noise(bwd: Callable[[Any, Any], Any], x: Array, dy: Array) -> list[float]:
+    return inner_noise(Subject.of((lambda x: (x.copy(), x.copy()), bwd), {}), (x,), dy, 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gradient_that_is_rounded_inside_is_found(seed: int) -> None:
+    x, dy = signed(12, seed=seed), signed(12, seed=seed + 100)
+    (found,) = noise(lambda x, dy: (single(dy * x),), x, dy)
+    assert FLOAT32 / 64 < found < FLOAT32
+
+
+def test_a_gradient_that_is_rounded_at_ties_is_found() -> None:
+    def shared(x: Array, dy: Array) -> tuple[Array]:  # among the largest, which are equal only at the point itself
+        largest = x == x.max()
+        return (single(np.where(largest, dy.sum() / largest.sum(), 0.0)),)
+
+    (found,) = noise(shared, np.ones(6), signed(6))
+    assert FLOAT32 / 64 < found < 16 * FLOAT32
+
+
+def test_a_gradient_in_float64_has_no_such_noise() -> None:
+    assert noise(lambda x, dy: (dy * np.cos(x),), normal(12), signed(12)) == [0.0]
