@@ -34,6 +34,8 @@ MOST_ENTRIES = 300  # of all arguments of a case together: more cost minutes and
 PLACES = 5  # the arguments, the value, the residuals, the cotangent, the gradients
 SHARES = (0.0, 0.5, 1.0)  # of the arrays at one place that are cast
 PLANTED = 10.0  # times the stated resolution
+INSIDE = "inside: errors above"  # what a row says whose gradient is computed in a narrower dtype
+EVERY = 100  # functions after which the counts so far are printed
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,16 @@ def cast(tree: Any, *, seed: int, share: float) -> Any:
 
 
 def planted(function: Mixed, rows: Sequence[Row], seed: int) -> Callable[..., Any] | None:
-    """The backward pass with one entry that is off by ten times the resolution; None where no row states one.
+    """The backward pass with one entry that is off by ten times the resolution; None where no row is computed in float32.
 
-    The entry is multiplied, so that the wrong gradient is linear in the cotangent like the right one.
+    The entry is multiplied, so that the wrong gradient is linear in the cotangent like the right one. Of a row that no cast has
+    reached, errors of 1e-13 are contradicted by the reference alone, which is no FAIL.
     """
     rng = np.random.default_rng([seed, PLACES])
     value, residuals = function.fwd(*function.arguments)
     right = function.bwd(residuals, random_cotangent(value, 0))
     names = [f"argument {i}" for i in range(len(function.arguments))]
-    stated = {row.parameter: row.resolution for row in rows if row.passed and row.resolution is not None}
+    stated = {row.parameter: row.resolution for row in rows if row.resolution is not None and INSIDE in row.diagnosis}
     places = [
         (i, leaf.path, j)
         for i, leaf in enumerate(leaves_of(names, right))
@@ -178,6 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wrong[noticed] += 1
         if verdict not in ("", "PASS") or noticed not in ("", "FAIL"):
             print(f"{seed}: {name}: right {verdict}, planted {noticed or 'nothing'}", flush=True)
+        if verdict and right.total() % EVERY == 0:
+            print(f"up to seed {seed}: right: {_counts(right)}; planted: {_counts(wrong)}", flush=True)
     print(f"right:   {_counts(right)}\nplanted: {_counts(wrong)}")
     return 0 if not right["FAIL"] and set(wrong) <= {"FAIL"} else 1
 
