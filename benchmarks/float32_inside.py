@@ -24,7 +24,7 @@ import numpy as np
 import optree
 
 from oracle import catalogue
-from oracle.arrays import leaves_of, random_cotangent
+from oracle.arrays import leaves_of, random_cotangent, vector
 from oracle.row import Row, Verdict
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
@@ -111,31 +111,28 @@ def cast(tree: Any, *, seed: int, share: float) -> Any:
 def planted(function: Mixed, rows: Sequence[Row], seed: int) -> Callable[..., Any] | None:
     """The backward pass with one entry that is off by ten times the resolution; None where no row is computed in float32.
 
-    The entry is multiplied, so that the wrong gradient is linear in the cotangent like the right one. Of a row that no cast has
-    reached, errors of 1e-13 are contradicted by the reference alone, which is no FAIL.
+    What is added is linear in the cotangent, like the right gradient. Of a row that no cast has reached, errors of 1e-13 are
+    contradicted by the reference alone, which is no FAIL.
     """
     rng = np.random.default_rng([seed, PLACES])
     value, residuals = function.fwd(*function.arguments)
-    right = function.bwd(residuals, random_cotangent(value, 0))
+    cotangent = random_cotangent(value, 0)
+    right = function.bwd(residuals, cotangent)
     names = [f"argument {i}" for i in range(len(function.arguments))]
     stated = {row.parameter: row.resolution for row in rows if row.resolution is not None and INSIDE in row.diagnosis}
-    places = [
-        (i, leaf.path, j)
-        for i, leaf in enumerate(leaves_of(names, right))
-        if leaf.path in stated
-        for j in np.flatnonzero(leaf.array)
-    ]
+    leaves = [(i, leaf) for i, leaf in enumerate(leaves_of(names, right)) if leaf.path in stated]
+    places = [(i, leaf, entry) for i, leaf in leaves for entry in range(np.size(leaf.array))]
     if not places:
         return None
-    number, path, entry = places[rng.integers(len(places))]
-    gradient = np.ravel(leaves_of(names, right)[number].array)
-    factor = 1 + PLANTED * stated[path] * np.abs(gradient).max() / np.abs(gradient[entry])
+    number, leaf, entry = places[rng.integers(len(places))]
+    amount = PLANTED * stated[leaf.path] * np.abs(leaf.array).max()
+    weights = vector(cotangent) / np.sum(vector(cotangent) ** 2)
 
     def wrong(residuals: Any, dy: Any) -> tuple[Any, ...]:
         given: Any = function.bwd(residuals, dy)
         leaves, structure = optree.tree_flatten(given)
         off = np.array(leaves[number])
-        off.flat[entry] *= factor
+        off.flat[entry] += amount * (weights @ vector(dy))
         result: Any = structure.unflatten([*leaves[:number], off, *leaves[number + 1 :]])
         return tuple(result)
 
