@@ -18,7 +18,7 @@ from oracle.exact.balls import Ball
 from oracle.exact.kinks import MOST, WORK, Kink, NotExact, Undecided
 from oracle.exact.stand_ins import LOCK, stand_ins
 
-__all__ = ["Enclosure", "directional", "partial"]
+__all__ = ["Enclosure", "directional", "partial", "roundings"]
 
 Array = NDArray[Any]
 
@@ -35,6 +35,9 @@ CERTAIN = 2.0**-70
 smaller, and functions that cancel are evaluated once more than needed."""
 SHOWN = 200
 """Characters of an exception's message that a reason repeats: the repr of an array of balls fills pages."""
+ROUNDED_BITS = 48
+"""Precision at which an evaluation on balls bounds the rounding of float64: 16 times coarser, as special functions are right to
+about 16 ulp. With 53 bits a function that calls them is refused; with 40 another function would be taken for rounding."""
 FORCED = (256, MOST_BITS)
 """Precisions at which a comparison that is not decided is tried both ways: a sum that is 1 by construction is never decided."""
 NOTHING = arb(2) ** -1100
@@ -127,6 +130,25 @@ def partial(
     return directional(forward, primals, options, along, weights)
 
 
+def roundings(forward: Callable[..., Any], primals: Sequence[Any], options: Mapping[str, Any], value: Any) -> tuple[Array, ...]:
+    """How far rounding may move each entry of the value, a tree like `value`, when it is computed in float64.
+
+    These are the radii of an evaluation on balls of so few bits. Raises `NotExact` if a comparison is not decided with them.
+    """
+    tree: Any = (tuple(primals), value)
+    nothing: Any = optree.tree_map(lambda leaf: np.zeros(np.shape(leaf)), tree)
+    problem = _Problem(forward, primals, options, nothing[0], nothing[1], MOST)
+    with LOCK, _Precision(ROUNDED_BITS):
+        try:
+            _, values = problem.evaluated(0, 0)
+        except Undecided as undecided:
+            raise NotExact(f"not decided with {ROUNDED_BITS} bits: {undecided.kink}") from None
+        finally:
+            with suppress(NotExact):
+                problem.in_float64()
+    return tuple(np.asarray(RADIUS(leaf), np.float64) for leaf in values)
+
+
 def _check_alike(name: str, tree: Any, of: str, like: Any) -> None:
     shapes, wanted = (optree.tree_map(np.shape, t) for t in (tree, like))
     if shapes != wanted:
@@ -177,11 +199,11 @@ class _Problem:
 
     def enclosed(self, bits: int, value: Any, forced: int = 0) -> Enclosure | None:
         """The answer at this precision; None if it is not certain to enough digits."""
-        derivative, values = self._evaluated(0, forced)
+        derivative, values = self.evaluated(0, forced)
         kinks, operations = tuple(WORK.kinks), WORK.limit - WORK.left
         sides = None
         if any(kink.parts and kink.proved for kink in kinks):
-            ahead, behind = self._evaluated(1, forced), self._evaluated(-1, forced)
+            ahead, behind = self.evaluated(1, forced), self.evaluated(-1, forced)
             if not all(_overlap(values, side[1]) for side in (ahead, behind)):
                 raise NotExact(f"the function jumps: {kinks[0]}", kinks)
             derivative = ahead[0]
@@ -214,7 +236,7 @@ class _Problem:
         except RAISED as error:
             raise NotExact(f"in float64 the function raises {_in_short(error)}") from error
 
-    def _evaluated(self, side: int, forced: int) -> tuple[Any, tuple[Array, ...]]:
+    def evaluated(self, side: int, forced: int) -> tuple[Any, tuple[Array, ...]]:
         WORK.begin(self.limit, side, forced)
         tree: Any = tuple(self.primals)
         leaves, structure = optree.tree_flatten(tree)
@@ -301,6 +323,7 @@ def _distance(claimed: float, exact: Any) -> float:
 
 
 DISTANCE = np.frompyfunc(_distance, 2, 1)
+RADIUS = np.frompyfunc(lambda ball: float(ball.rad()), 1, 1)
 
 
 def _overlap(one: Sequence[Array], other: Sequence[Array]) -> bool:
