@@ -120,6 +120,8 @@ class Findings:
             cause += (
                 f"computed in {inside} inside: errors above {noticed.of_entry:.0e} of the largest entry would have been noticed"
             )
+        if e.exact is not None and e.exact.kinks:
+            cause = "; ".join([cause, *e.exact.kinks] if cause else e.exact.kinks)
         return self.row(
             e.parameter.name,
             e.parameter.shape,
@@ -156,6 +158,8 @@ def _compared(e: Evidence, noticed: float | None) -> str:
         compared += (
             f" and {count(len(e.directions.swept), 'direction')} in {sum(s.ours.size for s in e.directions.swept)} parts"
         )
+    if e.exact is not None and e.exact.entries.size:
+        compared += f", exact {e.exact.entries.size}/{e.analytic.size}"
     if e.autodiff is not None:
         compared += f", autodiff {e.analytic.size}/{e.analytic.size}"
     if noticed is not None:

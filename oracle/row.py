@@ -112,6 +112,8 @@ class Explanation:
     """For each comparison that was made its error and what is allowed."""
     measurements: tuple[str, ...]
     """The further measurements that were made, in order."""
+    exact: bool = False
+    """Whether an exact derivative stands for the differences of that entry."""
 
 
 @dataclass(frozen=True)

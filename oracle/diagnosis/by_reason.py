@@ -13,6 +13,7 @@ from oracle.diagnosis.matching import explains
 from oracle.diagnosis.view import view_of
 from oracle.diagnosis.words import Array, at
 from oracle.judging.comparison import reported_scale
+from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import BiasKind, Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import Judgement
@@ -135,6 +136,10 @@ def _uncertain(e: Evidence, j: Judgement) -> str:
         return (
             f"the differences cannot decide: at {at(e, j.worst)} the function has no value on one side (the end of its domain?)"
         )
+    if e.exact is not None and j.worst in e.exact.entries:
+        share = SAFETY / SAMPLED_SAFETY * float(e.estimate.uncertainty[where].max()) / (e.budget.scale or 1.0)
+        moves = f"the exact derivative at {at(e, j.worst)} moves by {share:.0e} of the largest when the arguments are rounded"
+        return f"nobody can decide: {moves}, so float64 holds no more of its digits"
     known = float(e.estimate.uncertainty[where].max(initial=np.inf if not where.size else 0.0))
     bar = (
         "it is unbounded" if not np.isfinite(known) else f"it is {known / (e.budget.scale or 1.0):.1e} of the gradient's scale"

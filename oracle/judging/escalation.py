@@ -1,6 +1,7 @@
 """Further measurements, in order, as long as the verdict is open.
 
-Those at the point itself come first (`settling`). Entries below the roundoff floor are then tested at rescaled arguments
+Those at the point itself come first (`settling`), then exact derivatives (`exact`) where the differences cannot decide. Entries
+below the roundoff floor are then tested at rescaled arguments
 (`rescaled_point`), kinks without a reference all together (`subdifferential`), and a gradient that passes at special arguments
 at generic ones nearby (`generic_point`). Each step takes what is known and returns what is known then; the first that has
 measured at another point is the last.
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.judging import generic_point, rescaled_point, subdifferential
+from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BITS, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
@@ -73,7 +74,8 @@ class _Escalation:
 
     def known(self, i: int) -> Known:
         """The evidence about argument `i`."""
-        known = Known(i, settled(self.measurements, i), self.measurements)
+        m = self.measurements
+        known = Known(i, exact.asked(m, i, settled(m, i), m), m)
         steps: tuple[Callable[[Known], Known], ...] = (
             self.try_rescaled_point,
             self.try_subdifferential,
@@ -83,7 +85,7 @@ class _Escalation:
         for step in steps:
             if known.evidence.other_point is None:
                 known = step(known)
-        return known
+        return known._replace(evidence=exact.asked(m, i, known.evidence, known.measurements))
 
     def try_rescaled_point(self, known: Known) -> Known:
         """Entries below the roundoff floor are tested where an error would show."""

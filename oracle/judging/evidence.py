@@ -19,7 +19,7 @@ from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import ErrorBudget
 from oracle.spec import Flag
 
-__all__ = ["Array", "Directions", "Evidence", "Kinks", "OtherPoint", "Parameter", "Swept", "Values", "deciding"]
+__all__ = ["Array", "Directions", "Evidence", "Exact", "Kinks", "OtherPoint", "Parameter", "Swept", "Values", "deciding"]
 
 Array = NDArray[Any]
 
@@ -137,6 +137,20 @@ class OtherPoint:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """What the exact witness has answered: the estimate holds its derivatives of single entries."""
+
+    entries: Array = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    """Flat indices of the entries that were asked one by one."""
+    slopes: Swept | None = None
+    """Along random directions of all entries but those at kinks."""
+    kinks: tuple[str, ...] = ()
+    """The kinks that it has proved, each with its line."""
+    by_own_size: bool = False
+    """Whether the entries are right by their own size, not only beside the rounding of larger terms."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that was measured about the gradient of one parameter; arrays are flat and float64."""
 
@@ -152,6 +166,8 @@ class Evidence:
     values: Values = Values()
     kinks: Kinks = Kinks()
     other_point: OtherPoint | None = None
+    exact: Exact | None = None
+    """The answers of the exact witness, if it was asked."""
     wrong_stage: str = ""
     """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
     measurements: tuple[str, ...] = ()

@@ -136,6 +136,8 @@ def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
     gross = c.error > GROSS * e.budget.scale
     if e.budget.narrower_inside:
         gross &= c.differences_used > GROSSLY_CONTRADICTED
+    if e.exact is not None:  # an exact derivative has no error estimate that could be wrong
+        gross |= np.isin(e.estimate.index, e.exact.entries)
     yield by_differences & gross, c.differences_used, Reason.NOT_THE_FORWARD_PASS
     yield by_differences, c.differences_used, Reason.DIFFERENCES_CONTRADICT
 
@@ -197,6 +199,8 @@ def _is_rounding(e: Evidence) -> bool:
     size = max(largest(e.analytic), largest(e.autodiff))
     if e.parameter.dtype.name != "float64" or not size > 0 or size > e.budget.zero:
         return False
+    if e.exact is not None and e.exact.by_own_size:
+        return False
     if not (np.isfinite(e.analytic).all() and np.isfinite(slopes).all() and np.isfinite(uncertainty).all()):
         return False
     if e.autodiff is not None and not (distance(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
@@ -256,7 +260,8 @@ class DirectionalComparison:
             direction = along.direction[block.index] if along is not None else np.zeros(0)
             ours, norm, size = direction @ e.analytic[block.index], np.linalg.norm(direction), np.abs(direction).mean()
             columns.append(np.array([[ours], [block.value], [block.uncertainty], [norm], [size], [block.blind]]))
-        for swept in e.directions.swept:
+        exact = () if e.exact is None or e.exact.slopes is None else (e.exact.slopes,)
+        for swept in (*e.directions.swept, *exact):
             size = np.full(swept.ours.shape, swept.least)
             columns.append(np.stack([swept.ours, swept.value, swept.uncertainty, swept.norm, size, swept.blind]))
         for slope in e.directions.fitted:

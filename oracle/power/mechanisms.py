@@ -65,6 +65,11 @@ MECHANISMS = (
         {"oracle.judging.ties:tied_slope": "lambda evaluator, leaf, e: 0.0"},
     ),
     Mechanism(
+        "exact witness",
+        "Entries that the differences leave open are compared with exact derivatives.",
+        {"oracle.judging.exact:asked": "lambda m, i, e, there: e"},
+    ),
+    Mechanism(
         "rescaled point",
         "Entries below the roundoff floor are measured again nearer the origin, where an error would show.",
         {f"{ESCALATION}.try_rescaled_point": "lambda self, known: known"},

@@ -79,6 +79,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         terms=terms,
         comparisons=comparisons,
         measurements=(*before, *e.measurements),
+        exact=e.exact is not None and worst in e.exact.entries,
     )
 
 
@@ -111,17 +112,20 @@ def explained(row: Row, width: int | None = None) -> str:
         return "\n".join([head, *_wrapped(f"decided before any gradient was compared: {row.diagnosis}", columns), ""])
     lines = [f"{head}, because: {x.reason}"]
     if x.entry:
-        values = [("your backward pass", x.analytic), ("the differences", x.numerical), ("the reference", x.autodiff)]
+        witness = "the exact derivative" if x.exact else "the differences"
+        values = [("your backward pass", x.analytic), (witness, x.numerical), ("the reference", x.autodiff)]
         lines += [f"  the entry that decided: {x.entry}"]
         lines += [f"    {value:>24.17g}  by {by}" for by, value in values if value is not None]
     elif not row.shape or 0 not in row.shape:
         lines += ["  no single entry decided"]
-    if x.steps:
+    if x.steps and not x.exact:
         lines += [f"  central differences at {len(x.steps)} steps, {x.steps[0]:.3g} to {x.steps[-1]:.3g}, extrapolated"]
     lines += [f"  error budget (absolute; the roundoff scale is {x.scale:.3g})"]
-    lines += [f"    {size:9.2e}  {WORDS[name]}" for name, size in x.terms.items() if size]
+    words = WORDS | ({"u": "of the exact derivative"} if x.exact else {})
+    lines += [f"    {size:9.2e}  {words[name]}" for name, size in x.terms.items() if size]
     lines += ["  comparisons"] if x.comparisons else []
     for name, (error, allowed) in x.comparisons.items():
+        name = name.replace("differences", "exact derivative") if x.exact else name
         lines += [f"    {name:25}  {'agree' if error <= allowed else 'DIFFER':6}  error {error:.2e}, allowed {allowed:.2e}"]
     lines += _wrapped(f"further measurements: {'; '.join(x.measurements) or 'none were needed'}", columns)
     nothing = "The argument has no elements, as declared." if 0 in row.shape and row.passed else Reason.named(x.reason).__doc__

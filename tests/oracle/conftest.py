@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from oracle import autodiff
+from oracle import autodiff, exact
 from oracle.cli import main as cli
 from oracle.cli import options
 from oracle.report import document
@@ -140,3 +140,9 @@ def reports(tmp_path: Path) -> Path:
     folder = tmp_path / "reports"
     document.write(folder, OLD)
     return folder
+
+
+@pytest.fixture
+def without_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine as it is where python-flint is not installed."""
+    monkeypatch.setattr(exact, "available", lambda: False)

@@ -77,7 +77,7 @@ def test_a_normalization_of_numbers_far_from_zero(offset: float, witnesses: str)
     assert row(verify(normalized(forget_mean=True), x, reference=reference)).verdict is Verdict.FAIL
 
 
-def test_a_reference_that_loses_digits_accuses_nobody() -> None:
+def test_a_reference_that_loses_digits_accuses_nobody(without_exact: None) -> None:
     """The variance as a mean of squares less a square: 1e10 less 1e10."""
 
     def standardized(x: Any) -> Any:
@@ -229,7 +229,7 @@ def test_ties_that_share_what_flows_and_ties_that_each_get_all() -> None:
 
 
 @WITNESSES
-def test_sorted_ties(witnesses: str) -> None:
+def test_sorted_ties(witnesses: str, without_exact: None) -> None:
     """Moved up, one of three equal numbers becomes the last, moved down the first: the slope of the middle is neither's."""
 
     def sorted_fwd(x: Array) -> Any:

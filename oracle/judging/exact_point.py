@@ -1,0 +1,201 @@
+"""The exact witness at one point: derivatives by the entries of one argument, if they are those of the function in float64."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from oracle.arrays import RAISED, quiet
+from oracle.exact import Kink, NotExact
+from oracle.judging.error_budget import SAMPLED_SAFETY
+from oracle.judging.evidence import Array
+from oracle.judging.point import Point
+from oracle.measures import EPSILON
+from oracle.streams import Stream
+
+__all__ = ["Answer", "ExactPoint", "Refused"]
+
+WORK = 400_000
+"""Scalar operations after which nothing more is asked about an argument; one takes about 5 microseconds. They are counted, so
+that a verdict does not depend on the load of the machine. With a quarter, a relu of 2,500 entries is not decided; with four
+times as many, a gradient may take ten seconds."""
+SECONDS = 10.0
+"""After which nothing more is asked either, for functions that are slow by themselves: the differences call them hundreds of
+times. With 1, verdicts would depend on the load of the machine."""
+ROUNDED = 2  # roundings of the arguments at which the derivative is evaluated again: with 1 a condition is often missed
+
+
+class Refused(Exception):
+    """The exact derivative is not known, or is not that of the function in float64; `kinks` were proved before."""
+
+    def __init__(self, reason: str, kinks: tuple[Kink, ...] = ()) -> None:
+        super().__init__(reason)
+        self.kinks = kinks
+
+
+class Answer(NamedTuple):
+    """An exact derivative, rounded to float64."""
+
+    value: float
+    uncertainty: float
+    sides: tuple[float, float] | None
+    """From behind and ahead, if they differ."""
+
+
+class ExactPoint:
+    """Exact derivatives of a function at a point, contracted with a cotangent, by the entries of argument `leaf`."""
+
+    def __init__(self, point: Point, leaf: int, seed: int) -> None:
+        self.point = point
+        self.leaf = leaf
+        self.kinks: dict[Kink, None] = {}
+        """The kinks that were proved, where the slopes of both sides differ."""
+        self._subject = point.subject.on_copies()
+        self._seed = seed
+        self._fits = False
+        self._left = WORK
+        self._ends = time.monotonic() + SECONDS
+
+    def is_late(self, share: float = 1.0) -> bool:
+        """Whether this share of the work is done, or the time is over."""
+        return self._left < (1 - share) * WORK or time.monotonic() > self._ends
+
+    def partial(self, index: int) -> Answer:
+        """The derivative by one entry."""
+        direction = np.zeros(np.size(self._leaves[self.leaf]))
+        direction[index] = 1.0
+        return self.along(direction)
+
+    def along(self, direction: Array) -> Answer:
+        """The derivative along a direction of the entries."""
+        return self.along_all(self._of_this(direction))
+
+    def along_all(self, directions: Sequence[Array]) -> Answer:
+        """The derivative along a direction of all arguments."""
+        enclosure = self._enclosed(directions, self.point.wide, self.point.wide_dy)
+        if not self._fits and not self._is_value(enclosure.distances, self.point.wide):
+            raise Refused("its values are not those of the function in float64")
+        self._fits = True
+        parted = enclosure.sides is not None
+        self.kinks.update(dict.fromkeys(kink for kink in enclosure.kinks if kink.proved and parted))
+        value, radius = enclosure.nearest, float(enclosure.error(enclosure.nearest))
+        sides = None if enclosure.sides is None else (float(enclosure.sides[1].mid()), float(enclosure.sides[0].mid()))
+        return Answer(value, radius, sides)
+
+    def spread(self, direction: Array, ours: float) -> float:
+        """How far the derivative, or the error of ours, moves when the arguments and the cotangent are rounded.
+
+        0 where that is unknown: at the end of the domain, or where all points nearby are kinks.
+        """
+        here = self.along(direction).value
+        moved = [0.0]
+        for primals, dy in self._rounded():
+            try:
+                there = self._enclosed(self._of_this(direction), primals, dy).nearest
+                gradient = self._quietly(lambda: self._subject.gradients(primals, dy)[self.leaf])  # noqa: B023 (used at once)
+            except Refused:
+                continue
+            moved += [abs(there - here), abs((float(gradient @ direction) - there) - (ours - here))]
+        return float(np.nan_to_num(max(moved)))
+
+    def condition(self, direction: Array) -> float:
+        """How far the derivative alone moves when the arguments and the cotangent are rounded."""
+        here = self.along(direction).value
+        moved = [0.0]
+        for primals, dy in self._rounded():
+            with suppress(Refused):
+                moved.append(abs(self._enclosed(self._of_this(direction), primals, dy).nearest - here))
+        return max(moved)
+
+    def is_the_function_at(self, index: int, steps: Sequence[float]) -> bool:
+        """Whether the values are those of the function in float64 where the entry is displaced by these steps."""
+        seen = False
+        for there in self._displaced(index, steps):
+            try:
+                enclosure = self._enclosed([np.zeros(np.size(leaf)) for leaf in self._leaves], there, self.point.wide_dy)
+            except Refused:
+                continue
+            if not self._is_value(enclosure.distances, there):
+                return False
+            seen = True
+        return seen
+
+    def is_flat_at(self, index: int, steps: Sequence[float]) -> bool:
+        """Whether the derivative by the entry is 0, also where the entry is displaced by these steps: a step function's is."""
+        direction = np.zeros(np.size(self._leaves[self.leaf]))
+        direction[index] = 1.0
+        for there in (self.point.wide, *self._displaced(index, steps)):
+            try:
+                if self._enclosed(self._of_this(direction), there, self.point.wide_dy).nearest != 0:
+                    return False
+            except Refused:
+                continue
+        return True
+
+    def _rounded(self) -> Iterator[tuple[Any, Any]]:
+        """Arguments and cotangents that rounding cannot tell from these."""
+        generator, eps = np.random.default_rng([self._seed, Stream.EXACT]), EPSILON["float64"]
+        given: Any = (self.point.wide, self.point.wide_dy)
+        for _ in range(ROUNDED):
+            there: Any = optree.tree_map(lambda a: a * (1 + eps * generator.choice([-1.0, 1.0], np.shape(a))), given)
+            yield there
+
+    def _displaced(self, index: int, steps: Sequence[float]) -> Iterator[Any]:
+        for step in (s * sign for s in steps for sign in (1, -1)):
+            leaves = [np.array(leaf) for leaf in self._leaves]
+            leaves[self.leaf].reshape(-1)[index] += step
+            yield self._structure.unflatten(leaves)
+
+    @property
+    def _leaves(self) -> list[Array]:
+        leaves: list[Any] = optree.tree_leaves(self.point.wide)
+        return leaves
+
+    @property
+    def _structure(self) -> Any:
+        return optree.tree_structure(self.point.wide)
+
+    def _of_this(self, direction: Array) -> list[Array]:
+        """The direction, with zeros for the other arguments."""
+        return [direction if k == self.leaf else np.zeros(np.size(leaf)) for k, leaf in enumerate(self._leaves)]
+
+    def _enclosed(self, directions: Sequence[Array], primals: Any, dy: Any) -> Any:
+        from oracle.exact.witness import directional
+
+        along = [np.reshape(d, np.shape(leaf)) for d, leaf in zip(directions, self._leaves, strict=True)]
+        tangents = self._structure.unflatten(along)
+        enclosure = self._quietly(lambda: directional(self._subject.value, primals, {}, tangents, dy))
+        self._left -= enclosure.operations
+        return enclosure
+
+    def _is_value(self, distances: Sequence[Array], primals: Any) -> bool:
+        """Whether the exact values are as near to those in float64 as rounding allows: measured here, or bounded."""
+        apart = np.concatenate([d.reshape(-1) for d in distances])
+        evaluator = self.point.evaluator
+        weights = np.abs(evaluator.cotangent)
+        noise = np.divide(evaluator.noise, weights, out=np.zeros(weights.shape), where=weights > 0)
+        if (apart <= SAMPLED_SAFETY * noise).all():
+            return True
+        from oracle.exact.witness import roundings
+
+        try:
+            bounds = self._quietly(lambda: roundings(self._subject.value, primals, {}, self.point.wide_dy))
+        except Refused:
+            return False
+        return bool((apart <= np.concatenate([b.reshape(-1) for b in bounds]) + SAMPLED_SAFETY * noise).all())
+
+    def _quietly(self, evaluate: Callable[[], Any]) -> Any:
+        """What the evaluation returns; whatever it raises means that nothing is known. What it prints was printed before."""
+        try:
+            with quiet(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                return evaluate()
+        except NotExact as reason:
+            raise Refused(str(reason), tuple(kink for kink in reason.kinks if kink.proved)) from reason
+        except RAISED as error:
+            raise Refused(f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]) from error
