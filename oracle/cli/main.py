@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power` and `seeds`. The exit codes are those of pytest."""
+"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`. Exit codes are those of pytest."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from oracle.cli.verify import verify
 from oracle.running.campaign import DTYPES
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
+from oracle.spec import Spec
 from oracle.text import command_line, plain
 
 __all__ = ["Exit", "main"]
@@ -143,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_work(power, where="write the reports there")
     power.set_defaults(run=_power)
 
+    accuracy = commands.add_parser("accuracy", help="errors of the gradients in ULPs, against exact derivatives (python-flint)")
+    accuracy.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    accuracy.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
+    accuracy.add_argument("--timeout", type=_positive, default=120, metavar="S", help="seconds for each op (default 120)")
+    _add_work(accuracy, where="write accuracy.md there; without this option only the page of the whole catalogue is written")
+    accuracy.set_defaults(run=_accuracy, reports=None)
+
     seeds = commands.add_parser("seeds", help="repeat the experiments of published study notes, and compare the numbers")
     seeds.add_argument("names", nargs="*", metavar="NAME", help="experiment, such as valley (default: all)")
     seeds.add_argument(
@@ -185,7 +193,7 @@ def _add_work(command: argparse.ArgumentParser, where: str) -> None:
     command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
 
 
-# ----------------------------------------------------------------------------------------------------- power, seeds
+# --------------------------------------------------------------------------------------------- power, accuracy, seeds
 
 
 def _power(options: argparse.Namespace) -> Exit:
@@ -194,6 +202,26 @@ def _power(options: argparse.Namespace) -> Exit:
     records = chosen(options)
     check_reports(options.reports)
     return command.perform(records, options, lambda files: write(options.reports, files))
+
+
+def _accuracy(options: argparse.Namespace) -> Exit:
+    from oracle import accuracy, exact
+
+    if not exact.available():
+        raise Stop(Exit.USAGE, 'accuracy needs python-flint: pip install "purenet[exact]"')
+    records = [(m, r) for m, r in chosen(options) if isinstance(r, Spec) and not r.on_request]
+    if not records:
+        raise Stop(Exit.NOTHING, "nothing to compare: no op with a pullback is named")
+    kept = bool(options.names or options.family) and not options.reports
+    folder = options.reports or Path("reports")
+    if not kept:
+        check_reports(folder)
+    found = accuracy.measure(records, jobs_of(options), options.timeout)
+    print(accuracy.text(found))
+    if not kept:
+        write(folder, {"accuracy.md": accuracy.page(found, options.command)})
+        print(f"written: {folder / 'accuracy.md'}")
+    return Exit.PASS
 
 
 def _seeds(options: argparse.Namespace) -> Exit:
