@@ -224,7 +224,7 @@ class _Asking:
             return False
         for j, value in zip(e.estimate.index[known], e.estimate.value[known], strict=True):
             error = abs(e.analytic[j] - value) - roundoff(abs(value), SHORT_SUM)
-            if error > 0 and error > SAMPLED_SAFETY * self.point.spread(_one(int(j), e.analytic.size), float(e.analytic[j])):
+            if error > 0 and error > SAMPLED_SAFETY * self.point.condition(_one(int(j), e.analytic.size)):
                 return False
         return True
 
