@@ -121,7 +121,7 @@ def section() -> Section:
     claims += [
         Claim(f"the published run at rate 1 stands still from step {stuck.frozen} on", stuck.frozen is not None),
         Claim(
-            f"there, a step of {H:g} moves no element: exact derivatives decide, or oracle.verify says why not ({given.verdict})",
+            f"there, a step of {H:g} moves no element: exact derivatives decide, or oracle.verify says why: {given.verdict}",
             given.diagnosis.startswith("step below one ULP") or (given.passed and "exact" in given.evidence),
         ),
         Claim(f"there, oracle.verify with steps of its own choice gives {chosen.verdict}", chosen.verdict is Verdict.PASS),
