@@ -14,7 +14,7 @@ from oracle import catalogue
 from oracle.arrays import copied_arrays, random_cotangent
 from oracle.power.equivalent import judged
 from oracle.power.mutants import Fate, Mutant, Outcome, plan
-from oracle.power.performing import Point, time_limit
+from oracle.power.performing import Baseline, time_limit
 from oracle.power.reach import backward, compiled, forward, function_named, reached, with_code
 from oracle.power.smallest import plant
 from oracle.spec import Flag, Spec
@@ -145,14 +145,14 @@ def sample(count: int, seed: int, most: int = 1000) -> list[Sampled]:
     specs = {spec.name: spec for spec in catalogue.specs()}
     todo = plan({n: reached(spec) for n, spec in specs.items()}, {n: spec.backward for n, spec in specs.items()})
     everything = [(op, mutant) for op, mutants in sorted(todo.first.items()) for mutant in mutants]
-    points: dict[str, list[Point]] = {}
+    points: dict[str, list[Baseline]] = {}
     found: list[Sampled] = []
     for i in np.random.default_rng(seed).permutation(len(everything)):
         if len(found) == count:
             break
         op, mutant = everything[i]
         if op not in points:
-            points[op] = [Point(specs[op], case) for case in _plain_cases(specs[op], most)]
+            points[op] = [Baseline(specs[op], case) for case in _plain_cases(specs[op], most)]
         wrong = _mutated(specs[op], mutant)
         far, case = max(((_moved(point, wrong, mutant), point.case.name) for point in points[op]), default=(0.0, ""))
         fate = Fate(mutant, Outcome.SURVIVED, op, moved=far)
@@ -168,7 +168,7 @@ def _plain_cases(spec: Spec, most: int) -> list[Any]:
     return [case for case in spec.cases if not case.flags and small(case)]
 
 
-def _moved(point: Point, wrong: Any, mutant: Mutant) -> float:
+def _moved(point: Baseline, wrong: Any, mutant: Mutant) -> float:
     """As a fraction of the largest entry; infinite where a loop does not end."""
     function = function_named(mutant.function)
     right = function.__code__

@@ -224,5 +224,5 @@ def test_the_first_demonstration_of_the_readme(extra: Path, tmp_path: Path) -> N
         assert said in (ROOT / page).read_text()
     code, out, err = run(extra / "oracle", *said.split()[1:], "--jobs", "1", "--timeout", "0", cwd=tmp_path)
     assert code == 1, out + err
-    assert "constant factor: w is 0.01 times the true gradient everywhere" in out
+    assert "constant factor: each of w, x, targets is 0.01 times the true gradient" in out
     assert "divided by the batch (100) once too often" in " ".join(out.split())

@@ -30,6 +30,7 @@ def _eliminated(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def solve(a: Any, b: Any) -> Any:
+    """The solution x of a x = b, for stacks of matrices, as `np.linalg.solve`."""
     a, b = np.asarray(lifted(a), object), np.asarray(lifted(b), object)
     flat = b.ndim == 1
     b = b[:, None] if flat else b
@@ -42,10 +43,12 @@ def solve(a: Any, b: Any) -> Any:
 
 
 def inverse(a: Any) -> Any:
+    """The inverse of each matrix of a stack, as `np.linalg.inv`."""
     return solve(a, np.eye(a.shape[-1]))
 
 
 def determinant(a: Any) -> Any:
+    """The determinant of each matrix of a stack, as `np.linalg.det`."""
     elements = np.asarray(lifted(a), object)
     found = np.empty(elements.shape[:-2], object)
     for index in np.ndindex(found.shape):
@@ -54,6 +57,7 @@ def determinant(a: Any) -> Any:
 
 
 def slogdet(a: Any) -> Any:
+    """The sign of each determinant, and the logarithm of its size, as `np.linalg.slogdet`."""
     found = determinant(a)
     return np.sign(found), np.log(np.abs(found))
 

@@ -126,7 +126,11 @@ MECHANISMS = (
     Mechanism(
         "quantization steps",
         "An output that has whole multiples of some number only has half of it as noise.",
-        {"oracle.differences.roundoff:_quantization": "lambda noisy: (np.zeros(noisy.value.shape), False)"},
+        {
+            "oracle.differences.roundoff:_at_long_spacing": (
+                "lambda noisy, one_ulp: (np.zeros(one_ulp.shape), np.zeros(one_ulp.shape, dtype=bool), False)"
+            )
+        },
     ),
     Mechanism(
         "values that shorter steps contradict",

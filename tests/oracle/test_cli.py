@@ -39,7 +39,7 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
     [
         ("", Exit.USAGE, r"the following arguments are required: COMMAND \(see `oracle --help`\)"),
         ("verfy", Exit.USAGE, r"argument COMMAND: invalid choice: 'verfy' .*"),
-        ("show", Exit.USAGE, r"the following arguments are required: OP \(see `oracle show --help`\)"),
+        ("show", Exit.USAGE, r"the following arguments are required: NAME \(see `oracle show --help`\)"),
         ("verify reluu", Exit.USAGE, r"no op is named 'reluu'; did you mean relu.*\?"),
         (
             "verify relu softmax_cross_entrpy",

@@ -342,6 +342,7 @@ def test_a_gradient_of_true_whole_numbers_is_right() -> None:
 # ------------------------------------------------------------------------------------------------- at a point
 
 
+@pytest.mark.usefixtures("without_exact")
 def test_a_step_below_one_ulp() -> None:
     verdict, diagnosis = found(cube(), np.array([1.0, 2.5e12]), step=1e-4)
     assert verdict is Verdict.INCONCLUSIVE
