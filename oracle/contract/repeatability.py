@@ -17,7 +17,7 @@ from oracle.arrays import RAISED, leaves_of, quiet, random_cotangent, vector
 from oracle.contract.process_state import preserved
 from oracle.contract.setting import Breach, Setting, copied
 from oracle.contract.state import State
-from oracle.judging.error_budget import REORDERED_TERMS, roundoff
+from oracle.judging.error_budget import REORDERED_TERMS, SHORT_SUM, roundoff
 from oracle.measures import EPSILON, largest
 from oracle.subject import Subject
 
@@ -131,7 +131,7 @@ def _described(s: Setting, name: str, results: Sequence[_Result], *, drawn: bool
         what = "it adds to what an earlier call left: the results of equal calls grow by equal amounts (a buffer not zeroed?)"
     elif steps and not any(step.any() for step in steps):
         what = "its result depends on what ran before: after other calls, the same call returns something else"
-    elif len(steps) > 1 and _is_geometric(steps):
+    elif len(steps) > 1 and (_is_geometric(steps) or _has_settled(steps, largest(found[-1]))):
         what = "it mixes what an earlier call left into its result"
     else:
         what = f"equal calls return different results, without a pattern, as random numbers are ({remedy})"
@@ -145,6 +145,11 @@ def _breach(s: Setting, name: str, what: str) -> Breach:
 def _same(one: Array, two: Array) -> bool:
     size = max(largest(one), largest(two))
     return size > 0 and bool(largest(one - two) <= SAME_STEP * size)
+
+
+def _has_settled(steps: Sequence[Array], size: float) -> bool:
+    """Whether the steps have shrunk to the last digits of the results, as those of a mean over calls do. Chance never does."""
+    return largest(*steps) <= roundoff(size, SHORT_SUM)
 
 
 def _is_geometric(steps: Sequence[Array]) -> bool:
