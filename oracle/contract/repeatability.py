@@ -149,7 +149,7 @@ def _same(one: Array, two: Array) -> bool:
 
 def _has_settled(steps: Sequence[Array], size: float) -> bool:
     """Whether the steps have shrunk to the last digits of the results, as those of a mean over calls do. Chance never does."""
-    return largest(*steps) <= roundoff(size, SHORT_SUM)
+    return bool(largest(*steps) <= roundoff(size, SHORT_SUM))
 
 
 def _is_geometric(steps: Sequence[Array]) -> bool:
