@@ -43,8 +43,6 @@ LEAST_FACTOR = 1 / 4
 float64, where the formula is verified."""
 ROUNDINGS = 2.0
 """Roundings of each entry whose errors are independent, at least: the standard error is never less than theirs."""
-
-
 TINY = 2.0**-8
 """Of the largest entry: smaller ones are as large as the rounding of larger ones in bfloat16, and may underflow in float16."""
 PILED_UP = 3.5
@@ -69,10 +67,10 @@ def biases(point: Point, seed: int, truth: Callable[[Any, Any], list[Array]] | N
     """
     eps = EPSILON[point.dtype.name]
     samples = _samples(point, seed, truth or point.subject.gradients, eps)
-    return [_bias(of_argument, eps, point) for of_argument in samples]
+    return [_bias(of_argument, eps) for of_argument in samples]
 
 
-def _bias(samples: list[_Sample], eps: float, point: Point) -> Bias | None:
+def _bias(samples: list[_Sample], eps: float) -> Bias | None:
     if len(samples) < POINTS // 2:
         return None
     return (

@@ -91,3 +91,14 @@ def causes(op: Pair, *primals: Any, reference: Callable[..., Any] | None = None,
     """The diagnosis of each gradient that is wrong, by parameter."""
     result = verify(op, *primals, reference=reference, **options)
     return {r.parameter: r.diagnosis for r in result.rows if not r.passed}
+
+
+def sorted_fwd(x: Array) -> Any:
+    order = np.argsort(x, kind="stable")
+    return x[order], order
+
+
+def sorted_bwd(order: Array, dy: Array) -> Any:
+    dx = np.empty_like(dy)
+    dx[order] = dy
+    return (dx,)

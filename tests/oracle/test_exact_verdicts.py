@@ -20,7 +20,7 @@ from oracle.judging.reasons import Reason
 from oracle.report.explanation import explained
 from oracle.row import Row, Verdict
 from oracle.verification import verify
-from tests.oracle.planted import Array, Pair, elementwise, normal, row
+from tests.oracle.planted import Array, Pair, elementwise, normal, row, sorted_bwd, sorted_fwd
 
 NEAR_KINKS = 1 + 1e-9 * normal(250)
 MANY = 1 + 1e-5 * normal(3000)
@@ -29,17 +29,6 @@ WHERE = int(np.argmax(MANY > 1))
 
 def relu(x: Any) -> Any:
     return np.maximum(x - 1, 0)
-
-
-def sorted_fwd(x: Array) -> Any:
-    order = np.argsort(x, kind="stable")
-    return x[order], order
-
-
-def sorted_bwd(order: Array, dy: Array) -> Any:
-    dx = np.empty_like(dy)
-    dx[order] = dy
-    return (dx,)
 
 
 def standardized_fwd(x: Array) -> Any:

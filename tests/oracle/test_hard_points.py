@@ -17,7 +17,7 @@ import pytest
 from oracle.power.hard_points import HARD, Hard, points
 from oracle.row import Row, Verdict
 from oracle.verification import verify
-from tests.oracle.planted import Array, Pair, cube, elementwise, normal, row, signed
+from tests.oracle.planted import Array, Pair, cube, elementwise, normal, row, signed, sorted_bwd, sorted_fwd
 
 WITNESSES = pytest.mark.parametrize("witnesses", ["JAX", "alone"])
 
@@ -231,15 +231,6 @@ def test_ties_that_share_what_flows_and_ties_that_each_get_all() -> None:
 @WITNESSES
 def test_sorted_ties(witnesses: str, without_exact: None) -> None:
     """Moved up, one of three equal numbers becomes the last, moved down the first: the slope of the middle is neither's."""
-
-    def sorted_fwd(x: Array) -> Any:
-        order = np.argsort(x, kind="stable")
-        return x[order], order
-
-    def sorted_bwd(order: Array, dy: Array) -> Any:
-        dx = np.empty_like(dy)
-        dx[order] = dy
-        return (dx,)
 
     reference = jnp.sort if witnesses == "JAX" else None
     only = row(verify((sorted_fwd, sorted_bwd), points(1, 1, 1, 2), reference=reference))
