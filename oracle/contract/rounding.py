@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, vector, widened
 from oracle.judging.conditioning import roundoff_scales, spreads
 from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, rounded_inside, roundoff
-from oracle.judging.inner_rounding import SIXTEEN_BITS
+from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE
 from oracle.judging.point import Point
 from oracle.measures import largest
 
@@ -63,7 +63,7 @@ class Rounding:
 
     def of_sixteen_bits(self, i: int) -> bool:
         """Whether gradient `i` is as noisy as if it was computed in 16 bits, which do not hold numbers far from 1."""
-        return self._point.inner_noise[i] > SIXTEEN_BITS * self.scales[i]
+        return self._point.inner_noise[i] > SIXTEEN_BIT_NOISE * self.scales[i]
 
     def _by_arguments(self, i: int) -> float:
         """How far two gradients of argument `i` may be apart by the rounding of the arguments, as by another order of sums.

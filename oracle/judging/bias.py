@@ -24,11 +24,11 @@ from oracle.judging.point import Point
 from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 
-__all__ = ["SIXTEEN_BITS", "biases"]
+__all__ = ["SIXTEEN_BIT_DTYPES", "biases"]
 
 Array = NDArray[Any]
 
-SIXTEEN_BITS = ("float16", "bfloat16")
+SIXTEEN_BIT_DTYPES = ("float16", "bfloat16")
 
 POINTS = 16
 """Points nearby. With 4 a factor of 1.01 on a hundred entries is lost among the roundings that all of them share; with 64 each

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
-from oracle.judging.bias import SIXTEEN_BITS, biases
+from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
 from oracle.judging.evidence import Bias, Evidence, deciding
@@ -122,7 +122,9 @@ class _Escalation:
     def try_mean(self, known: Known) -> Known:
         """A gradient in 16 bits that passes entry by entry is compared in the mean over points nearby."""
         i, e, m, _ = known
-        if m.point.dtype.name not in SIXTEEN_BITS or not judge(e).verdict.passes or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
+        if m.point.dtype.name not in SIXTEEN_BIT_DTYPES or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
+            return known
+        if not judge(e).verdict.passes:
             return known
         e = e.after("the mean over points nearby", directions=replace(e.directions, bias=self._biases[i]))
         return known._replace(evidence=e)

@@ -16,9 +16,9 @@ from oracle.differences.roundoff import NoisyFunction, output_noise
 from oracle.measures import EPSILON, largest
 from oracle.subject import Subject
 
-__all__ = ["SIXTEEN_BITS", "inner_noise"]
+__all__ = ["SIXTEEN_BIT_NOISE", "inner_noise"]
 
-SIXTEEN_BITS = 2.0**-16
+SIXTEEN_BIT_NOISE = 2.0**-16
 """The noise, as a share of the largest entry, from which on a computation counts as one in 16 bits: between a rounding to
 float32, 2^-25, and one to float16, 2^-12."""
 

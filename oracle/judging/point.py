@@ -13,7 +13,7 @@ import optree
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
-from oracle.judging.inner_rounding import SIXTEEN_BITS, inner_noise
+from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise
 from oracle.measures import largest
 from oracle.subject import Subject
 
@@ -87,7 +87,8 @@ class Point:
             return self.narrow.inner_noise
         found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
         # In 16 bits alone the backward pass would lose what the forward pass resolves, as by writing into an array of integers.
-        limits = [np.inf if self.evaluator.inner_eps > SIXTEEN_BITS else SIXTEEN_BITS * largest(g) for g in self.gradients]
+        values_too = self.evaluator.inner_eps > SIXTEEN_BIT_NOISE
+        limits = [np.inf if values_too else SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
         return [noise if noise <= limit else 0.0 for noise, limit in zip(found, limits, strict=True)]
 
 

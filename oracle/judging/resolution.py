@@ -13,7 +13,7 @@ import numpy as np
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
-from oracle.judging.inner_rounding import SIXTEEN_BITS
+from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE
 
 __all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
 
@@ -58,7 +58,7 @@ def inner_dtype(e: Evidence) -> str:
     if not e.budget.narrower_inside or e.parameter.dtype.name != "float64":
         return ""
     eps = max(e.budget.eps, e.budget.inside / e.budget.scale / 16 if e.budget.scale else 0.0)
-    return "16 bits" if eps > SIXTEEN_BITS else "float32"
+    return "16 bits" if eps > SIXTEEN_BIT_NOISE else "float32"
 
 
 def _allowed_of_each(e: Evidence) -> Array:
