@@ -160,6 +160,8 @@ def _compared(e: Evidence, noticed: float | None) -> str:
         )
     if e.exact is not None and e.exact.entries.size:
         compared += f", exact {e.exact.entries.size}/{e.analytic.size}"
+    if e.exact is not None and e.exact.unrounded:
+        compared += f", unrounded {e.analytic.size}/{e.analytic.size}"
     if e.autodiff is not None:
         compared += f", autodiff {e.analytic.size}/{e.analytic.size}"
     if noticed is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_order"]
+__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_exact", "check_order"]
 
 CONVENTIONS = {"jax": "JAX", "torch": "torch"}
 """The conventions for gradients by complex numbers, see `oracle.complex_numbers`."""
@@ -35,3 +36,11 @@ def check_accept(accept: Any, who: str) -> None:
         raise TypeError(f"{who}: accept must be a number, got {type(accept).__name__}")
     if not 0 <= accept < 1:
         raise ValueError(f"{who}: accept must be a share of the largest entry, from 0 and below 1, got {accept!r}")
+
+
+def check_exact(exact: Any, who: str) -> None:
+    """Raise unless `exact` is a truth value, and python-flint is installed if it is true."""
+    if not isinstance(exact, bool):
+        raise TypeError(f"{who}: exact must be True or False, got {exact!r}")
+    if exact and find_spec("flint") is None:
+        raise ValueError(f'{who}: exact=True needs python-flint: pip install "purenet[exact]"')

@@ -49,7 +49,7 @@ from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.settings import check_accept, check_convention, check_order
+from oracle.settings import check_accept, check_convention, check_exact, check_order
 from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
@@ -103,6 +103,7 @@ def verify(
     accept: float = 0.0,
     order: int = 1,
     convention: str | None = None,
+    exact: bool = False,
     label: Label | None = None,
 ) -> Verification:
     """Whether the pullback of `op` is the derivative of its forward function, at `primals`.
@@ -131,6 +132,8 @@ def verify(
             wrong shapes and breaches of the contract are never accepted.
         order: with 2 the pullback of the pullback is verified, too; its rows come last. See `oracle.second_order`.
         convention: of gradients by complex numbers, "jax" or "torch", see `oracle.complex_numbers`; by default the op's own.
+        exact: whether a gradient that passes is compared once more without its rounding, with exact derivatives: an error of
+            1e-14 in one entry is noticed. For small functions of NumPy in float64; needs python-flint.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:
@@ -164,6 +167,7 @@ def verify(
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
     check_convention(convention, "verify")
+    check_exact(exact, "verify")
     check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
@@ -171,7 +175,7 @@ def verify(
     if label is None:
         label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
     second = None if reference is None else Reference(reference, dict(options or {}))
-    plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept))
+    plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
     run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict, by)
     started = time.perf_counter()
@@ -182,8 +186,8 @@ def verify(
     return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
 
 
-def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0) -> Verification:
-    """One case of the catalogue, in `dtype`."""
+def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0, exact: bool = False) -> Verification:
+    """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
     check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
@@ -200,6 +204,7 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
         accept=spec.accept,
         order=spec.order,
         convention=spec.convention,
+        exact=exact,
         label=Label(spec.family, spec.name, case.name, str(spec.source)),
     )
 

@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     form.add_argument("--json", action="store_true", help="print the JSON report instead of tables")
     verifying.add_argument(
+        "--exact",
+        action="store_true",
+        help="compare small gradients that pass once more without their rounding, with exact derivatives: an error of 1e-14 in "
+        "one entry is noticed (float64; needs python-flint)",
+    )
+    verifying.add_argument(
         "--resume",
         action="store_true",
         help=f"reuse the cases that an interrupted run finished (DIR/{NAME}), unless a library version or a source file "

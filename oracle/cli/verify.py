@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from oracle import exact
 from oracle.cli.options import (
     UNCHANGED,
     check_reports,
@@ -40,7 +41,11 @@ SHOWN = 5  # programs of failures that are named; with more, they push the table
 def verify(options: argparse.Namespace) -> Exit:
     """`oracle verify`: checks the cases that the options select, prints the result, writes the reports."""
     records = chosen(options)
-    tasks = [task for module, record in records for task in campaign.tasks_of(record, dtypes_of(options), options.seed, module)]
+    if options.exact and not exact.available():
+        raise Stop(Exit.USAGE, '--exact needs python-flint: pip install "purenet[exact]"')
+    tasks = []
+    for module, record in records:
+        tasks += campaign.tasks_of(record, dtypes_of(options), options.seed, module, exact=options.exact)
     tasks = [task for task in tasks if options.case in (None, task.case)]
     if not tasks:
         names = [case.name for _, record in records if isinstance(record, Spec) for case in record.cases]

@@ -74,7 +74,7 @@ options = {options}
 """
 
 DRAWING = """
-{clock}result = oracle.verify_case(spec, spec.case({case}), dtype={dtype}, seed={seed})
+{clock}result = oracle.verify_case(spec, spec.case({case}), dtype={dtype}, seed={seed}{exact})
 """
 
 GUARD = """
@@ -125,6 +125,7 @@ def holding(
         return None
     special = ", ".join(f"oracle.Flag.{flag.name}" for flag in sorted(flags, key=list(Flag).index))
     more = [f"case={task.case!a}," if task.case else "", f"flags=frozenset({{{special}}})," if flags else ""]
+    more += ["exact=True,"] if task.exact else []
     body = HOLDING.format(
         file=INPUTS,
         arguments=given,
@@ -139,7 +140,8 @@ def holding(
 
 def drawing(task: Task, words: Words) -> Files:
     """A program that draws the arguments of a case as `oracle verify` does: for those that cannot be written as source code."""
-    body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words))
+    exact = ", exact=True" if task.exact else ""
+    body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words), exact=exact)
     return {PROGRAM: _program(task, body, words, set()), **_copy(task.module)}
 
 

@@ -95,6 +95,18 @@ def _not_the_forward_pass(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _wrong_formula(e: Evidence, j: Judgement) -> str:
+    wrong = None if e.exact is None else e.exact.wrong
+    if wrong is None:
+        return ""
+    truth = abs(float(e.estimate.value[e.estimate.index == wrong.entry][0]))
+    size = f"{wrong.error / truth:.1e} of itself" if truth > 0 else f"{wrong.error:.1e}"
+    return (
+        f"not quite the derivative: evaluated without rounding, the backward pass is off by {size} at {at(e, wrong.entry)} "
+        f"(a constant with too few digits, a small term?)"
+    )
+
+
 def _reference_contradicts(e: Evidence, j: Judgement) -> str:
     return (
         "the reference contradicts the gradient by less than the differences can resolve: "
@@ -251,6 +263,7 @@ BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {
     Reason.NOT_FINITE: _not_finite,
     Reason.OTHER_VALUES: _values,
     Reason.NOT_THE_FORWARD_PASS: _not_the_forward_pass,
+    Reason.WRONG_FORMULA: _wrong_formula,
     Reason.REFERENCE_CONTRADICTS: _reference_contradicts,
     Reason.DIFFERENCES_CONTRADICT: _differences_contradict,
     Reason.REFERENCE_ROUNDS: _reference_rounds,

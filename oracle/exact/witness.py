@@ -68,6 +68,12 @@ class Enclosure:
         with _Precision(self.bits):
             return float((arb(float(claimed)) - self.derivative).abs_upper())
 
+    def least_error(self, gradient: Sequence[Any], direction: Sequence[float]) -> float:
+        """A lower bound of |sum(gradient * direction) - derivative|, for a gradient in balls; 0 if the two may be equal."""
+        with _Precision(self.bits):
+            claimed = sum((g * float(d) for g, d in zip(gradient, direction, strict=True) if d), arb(0))
+            return float((claimed - self.derivative).abs_lower())
+
     def relative_error(self, claimed: float) -> float:
         """An upper bound of the error as a share of the derivative; inf where that is 0 and the claimed number is not."""
         with _Precision(self.bits):

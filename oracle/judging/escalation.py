@@ -25,6 +25,7 @@ from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
 from oracle.judging.size import error_size
+from oracle.judging.unrounded import Formula
 from oracle.judging.verdict import DirectionalComparison, judge
 from oracle.row import Verdict
 from oracle.spec import Flag
@@ -81,6 +82,7 @@ class _Escalation:
             self.try_subdifferential,
             self.try_generic_point,
             self.try_mean,
+            self.try_unrounded,
         )
         for step in steps:
             if known.evidence.other_point is None:
@@ -128,6 +130,17 @@ class _Escalation:
             return known
         e = e.after("the mean over points nearby", directions=replace(e.directions, bias=self._biases[i]))
         return known._replace(evidence=e)
+
+    def try_unrounded(self, known: Known) -> Known:
+        """If the caller wants it, a gradient that passes is compared with exact derivatives, without its rounding."""
+        i, e, m, _ = known
+        if not m.plan.exact or not judge(e).verdict.passes or not exact.can_be_asked(m, e):
+            return known
+        return known._replace(evidence=self._formula.compared(i, e))
+
+    @cached_property
+    def _formula(self) -> Formula:
+        return Formula(self.measurements.point, self.measurements.plan.seed)
 
     @cached_property
     def _biases(self) -> list[Bias | None]:

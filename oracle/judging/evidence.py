@@ -19,7 +19,19 @@ from oracle.differences.partials import Estimate
 from oracle.judging.error_budget import ErrorBudget
 from oracle.spec import Flag
 
-__all__ = ["Array", "Directions", "Evidence", "Exact", "Kinks", "OtherPoint", "Parameter", "Swept", "Values", "deciding"]
+__all__ = [
+    "Array",
+    "Directions",
+    "Evidence",
+    "Exact",
+    "Kinks",
+    "OtherPoint",
+    "Parameter",
+    "Swept",
+    "Values",
+    "WrongFormula",
+    "deciding",
+]
 
 Array = NDArray[Any]
 
@@ -136,6 +148,17 @@ class OtherPoint:
     """Whether the entries are right at the given arguments, which are special, and wrong at generic ones nearby."""
 
 
+class WrongFormula(NamedTuple):
+    """An entry that is wrong without its rounding."""
+
+    entry: int
+    """Its flat index."""
+    error: float
+    """At least."""
+    allowed: float
+    """For the rounding of constants and of arguments."""
+
+
 @dataclass(frozen=True)
 class Exact:
     """What the exact witness has answered: the estimate holds its derivatives of single entries."""
@@ -148,6 +171,10 @@ class Exact:
     """The kinks that it has proved, each with its line."""
     by_own_size: bool = False
     """Whether the entries are right by their own size, not only beside the rounding of larger terms."""
+    unrounded: bool = False
+    """Whether the gradient was compared without its rounding, all entries together."""
+    wrong: WrongFormula | None = None
+    """The worst entry, if it was wrong in that comparison."""
 
 
 @dataclass(frozen=True)

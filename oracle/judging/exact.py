@@ -36,7 +36,7 @@ from oracle.spec import Flag
 from oracle.streams import Stream
 from oracle.text import count
 
-__all__ = ["asked"]
+__all__ = ["asked", "can_be_asked", "contradict", "one_entry", "with_exact"]
 
 OPEN = frozenset(
     {Reason.UNCERTAIN, Reason.DIFFERENCES_CONTRADICT, Reason.REFERENCE_CONTRADICTS, Reason.REFERENCE_ROUNDS}
@@ -48,7 +48,11 @@ OPEN_ALONE = frozenset(
     {Reason.WRONG_BACKWARD, Reason.TIED_SLOPE, Reason.DIRECTIONAL_MISMATCH, Reason.NO_SUBGRADIENT}
     | {Reason.WRONG_AT_RESCALED_POINT, Reason.WRONG_AT_GENERIC_POINT}
 )
-"""Those that the differences cause if there is no reference."""
+"""Those that the differences cause if there is no reference.
+
+The others stay as they are. Two witnesses agree about them, or the gradient itself shows them (it is not finite, empty, or
+zero in every entry). An exact derivative is finite, so it says nothing about an infinite slope. Errors in 16 bits, in other
+dtypes inside and in a stage of a chain come from measurements of their own."""
 AT_TIES = frozenset({Reason.TIED, Reason.TIED_SLOPE, Reason.ALMOST_A_SUBGRADIENT, Reason.NO_SUBGRADIENT})
 """Reasons about entries at kinks that are not independent."""
 
@@ -96,8 +100,17 @@ def asked(m: Measurements, i: int, e: Evidence, there: Measurements) -> Evidence
 def _is_open(m: Measurements, e: Evidence) -> bool:
     """Whether an exact derivative may change the verdict, and may be asked for."""
     reason = judge(e).reason
-    if not (reason in OPEN or (reason in OPEN_ALONE and e.autodiff is None)):
-        return False
+    return (reason in OPEN or (reason in OPEN_ALONE and e.autodiff is None)) and can_be_asked(m, e)
+
+
+def can_be_asked(m: Measurements, e: Evidence) -> bool:
+    """Whether an exact derivative may be asked for, and would say something about this gradient.
+
+    It would not say anything about a gradient that is another than the derivative by declaration, nor where errors are accepted
+    or count by the digits of a narrower dtype: the differences know more digits than that. That is so for arguments in such a
+    dtype, also when they are judged as float64 numbers, and for functions that compute in one inside, which balls do not do.
+    Large arguments take more evaluations than the witness may spend.
+    """
     if m.plan.large or m.lenient or m.point.narrow is not None or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
         return False
     if any(np.asarray(leaf.array).dtype != np.float64 for leaf in m.point.leaves) or e.budget.narrower_inside:
@@ -151,17 +164,17 @@ class _Asking:
         """With the exact derivative of entry `j` in place of the differences' estimate."""
         answer, row = self.point.partial(j), int(np.flatnonzero(e.estimate.index == j)[0])
         flat = answer.value == 0 and np.isfinite(e.estimate.value[row]) and e.estimate.value[row] != 0
-        if self.confirmed < CONFIRMED and (flat or _contradict(e, row, answer)):
+        if self.confirmed < CONFIRMED and (flat or contradict(e, row, answer)):
             steps = _steps(e, row)
             if not self.point.is_the_function_at(j, steps):
                 raise Refused("the differences contradict it, and where they were taken its values are not those in float64")
             if flat and self.point.is_flat_at(j, steps):
                 raise Refused("a step function, whose slope is 0 wherever it has one")
             self.confirmed += 1
-        known = _with(e, row, answer)
+        known = with_exact(e, row, answer)
         if answer.sides is None and Comparison.of(known).differences_used[row] > 1:
-            spread = self.point.spread(_one(j, e.analytic.size), float(e.analytic[j]))
-            known = _with(e, row, answer._replace(uncertainty=max(answer.uncertainty, SAMPLED_SAFETY / SAFETY * spread)))
+            spread = self.point.spread(one_entry(j, e.analytic.size), float(e.analytic[j]))
+            known = with_exact(e, row, answer._replace(uncertainty=max(answer.uncertainty, SAMPLED_SAFETY / SAFETY * spread)))
         return known
 
     def at_ties(self, e: Evidence) -> Evidence | None:
@@ -224,7 +237,7 @@ class _Asking:
             return False
         for j, value in zip(e.estimate.index[known], e.estimate.value[known], strict=True):
             error = abs(e.analytic[j] - value) - roundoff(abs(value), SHORT_SUM)
-            if error > 0 and error > SAMPLED_SAFETY * self.point.condition(_one(int(j), e.analytic.size)):
+            if error > 0 and error > SAMPLED_SAFETY * self.point.condition(one_entry(int(j), e.analytic.size)):
                 return False
         return True
 
@@ -267,7 +280,7 @@ def _steps(e: Evidence, row: int) -> list[float]:
     return [float(e.estimate.step[row] / RATIO**k) for k in dict.fromkeys((*taken[:1], *taken[-1:]))]
 
 
-def _contradict(e: Evidence, row: int, answer: Answer) -> bool:
+def contradict(e: Evidence, row: int, answer: Answer) -> bool:
     """Whether the differences know an entry, and it is another number than the exact derivative."""
     estimate, sides = e.estimate, answer.sides or (answer.value, answer.value)
     if estimate.kink[row]:
@@ -282,7 +295,7 @@ def _contradict(e: Evidence, row: int, answer: Answer) -> bool:
     return bool(max(low, min(sides)) - min(high, max(sides)) > allowed)
 
 
-def _with(e: Evidence, row: int, answer: Answer) -> Evidence:
+def with_exact(e: Evidence, row: int, answer: Answer) -> Evidence:
     """The evidence with an exact derivative in this row of the estimate."""
     left, right = answer.sides or (answer.value, answer.value)
     changes = {"value": answer.value, "uncertainty": answer.uncertainty, "slope_uncertainty": answer.uncertainty}
@@ -318,7 +331,7 @@ def _bounded(e: Evidence, slopes: Swept) -> Evidence:
     return replace(e, directions=replace(e.directions, along=replace(along, blocks=tuple(blocks))))
 
 
-def _one(index: int, size: int) -> Array:
+def one_entry(index: int, size: int) -> Array:
     direction = np.zeros(size)
     direction[index] = 1.0
     return direction

@@ -19,7 +19,7 @@ from oracle.judging.point import Point
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Answer", "ExactPoint", "Refused"]
+__all__ = ["Answer", "ExactPoint", "Refused", "unrounded"]
 
 WORK = 400_000
 """Scalar operations after which nothing more is asked about an argument; one takes about 5 microseconds. They are counted, so
@@ -78,15 +78,20 @@ class ExactPoint:
 
     def along_all(self, directions: Sequence[Array]) -> Answer:
         """The derivative along a direction of all arguments."""
-        enclosure = self._enclosed(directions, self.point.wide, self.point.wide_dy)
-        if not self._fits and not self._is_value(enclosure.distances, self.point.wide):
-            raise Refused("its values are not those of the function in float64")
-        self._fits = True
+        enclosure = self.enclosure(directions)
         parted = enclosure.sides is not None
         self.kinks.update(dict.fromkeys(kink for kink in enclosure.kinks if kink.proved and parted))
         value, radius = enclosure.nearest, float(enclosure.error(enclosure.nearest))
         sides = None if enclosure.sides is None else (float(enclosure.sides[1].mid()), float(enclosure.sides[0].mid()))
         return Answer(value, radius, sides)
+
+    def enclosure(self, directions: Sequence[Array]) -> Any:
+        """The derivative along a direction of all arguments with all its digits, see `oracle.exact.witness.Enclosure`."""
+        enclosure = self._enclosed(directions, self.point.wide, self.point.wide_dy)
+        if not self._fits and not self._is_value(enclosure.distances, self.point.wide):
+            raise Refused("its values are not those of the function in float64")
+        self._fits = True
+        return enclosure
 
     def spread(self, direction: Array, ours: float) -> float:
         """How far the derivative, or the error of ours, moves when the arguments and the cotangent are rounded.
@@ -98,7 +103,7 @@ class ExactPoint:
         for primals, dy in self._rounded():
             try:
                 there = self._enclosed(self._of_this(direction), primals, dy).nearest
-                gradient = self._quietly(lambda: self._subject.gradients(primals, dy)[self.leaf])  # noqa: B023 (used at once)
+                gradient = _quietly(lambda: self._subject.gradients(primals, dy)[self.leaf])  # noqa: B023 (used at once)
             except Refused:
                 continue
             moved += [abs(there - here), abs((float(gradient @ direction) - there) - (ours - here))]
@@ -170,7 +175,7 @@ class ExactPoint:
 
         along = [np.reshape(d, np.shape(leaf)) for d, leaf in zip(directions, self._leaves, strict=True)]
         tangents = self._structure.unflatten(along)
-        enclosure = self._quietly(lambda: directional(self._subject.value, primals, {}, tangents, dy))
+        enclosure = _quietly(lambda: directional(self._subject.value, primals, {}, tangents, dy))
         self._left -= enclosure.operations
         return enclosure
 
@@ -185,17 +190,35 @@ class ExactPoint:
         from oracle.exact.witness import roundings
 
         try:
-            bounds = self._quietly(lambda: roundings(self._subject.value, primals, {}, self.point.wide_dy))
+            bounds = _quietly(lambda: roundings(self._subject.value, primals, {}, self.point.wide_dy))
         except Refused:
             return False
         return bool((apart <= np.concatenate([b.reshape(-1) for b in bounds]) + SAMPLED_SAFETY * noise).all())
 
-    def _quietly(self, evaluate: Callable[[], Any]) -> Any:
-        """What the evaluation returns; whatever it raises means that nothing is known. What it prints was printed before."""
-        try:
-            with quiet(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                return evaluate()
-        except NotExact as reason:
-            raise Refused(str(reason), tuple(kink for kink in reason.kinks if kink.proved)) from reason
-        except RAISED as error:
-            raise Refused(f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]) from error
+
+def unrounded(point: Point) -> tuple[list[Array], list[Array]]:
+    """The gradients that the backward pass gives without rounding, in balls; and how far each entry in float64 is off."""
+    from oracle.exact.witness import directional
+
+    subject, given = point.subject.on_copies(), (*point.wide, point.wide_dy)
+    cotangents: Any = point.cotangents
+
+    def gradients(*given: Any) -> list[Any]:
+        *primals, dy = given
+        return optree.tree_leaves(subject.bwd(subject.fwd(*primals)[1], dy))
+
+    tree: Any = (given, optree.tree_leaves(cotangents))
+    nothing: Any = optree.tree_map(lambda leaf: np.zeros(np.shape(leaf)), tree)
+    enclosure = _quietly(lambda: directional(gradients, given, {}, *nothing))
+    return [v.reshape(-1) for v in enclosure.values], [d.reshape(-1) for d in enclosure.distances]
+
+
+def _quietly(evaluate: Callable[[], Any]) -> Any:
+    """What the evaluation returns; whatever it raises means that nothing is known. What it prints was printed before."""
+    try:
+        with quiet(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            return evaluate()
+    except NotExact as reason:
+        raise Refused(str(reason), tuple(kink for kink in reason.kinks if kink.proved)) from reason
+    except RAISED as error:
+        raise Refused(f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]) from error

@@ -47,6 +47,8 @@ class Plan:
     the rounding noise of the values is not measured."""
     accept: float = 0.0
     """The share of the gradient's largest entry up to which an error is accepted."""
+    exact: bool = False
+    """Whether gradients that pass are compared with exact derivatives, too."""
 
 
 @dataclass

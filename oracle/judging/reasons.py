@@ -44,6 +44,12 @@ class Reason(Enum):
         "Every witness contradicts the gradient: the finite differences, and the reference if one was given.",
     )
 
+    WRONG_FORMULA = (
+        "wrong without its rounding",
+        Verdict.FAIL,
+        "The backward pass, evaluated without rounding, is not the exact derivative: by more than rounded constants explain.",
+    )
+
     OUTSIDE_KINK = (
         "outside the slopes of a kink",
         Verdict.FAIL,

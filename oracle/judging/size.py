@@ -41,7 +41,7 @@ def error_size(e: Evidence, judgement: Judgement) -> float | None:
     if e.autodiff is None:
         return relative(by_differences, scale) if measured.any() else None
     by_reference = distance(e.analytic[wrong], best_known(e)[wrong])
-    if judgement.reason in (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT):
+    if judgement.reason in (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT, Reason.WRONG_FORMULA):
         return relative(by_differences, scale)
     return relative(by_reference, scale)
 

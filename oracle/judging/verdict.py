@@ -94,6 +94,9 @@ def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgemen
         return Judgement(Reason.BIASED, None, abs(bias.size - 1) / bias.allowed)
     if _is_rounding(e):
         return None
+    wrong = None if e.exact is None else e.exact.wrong
+    if wrong is not None and wrong.error > (allowed := wrong.allowed + e.budget.accepted):
+        return Judgement(Reason.WRONG_FORMULA, wrong.entry, wrong.error / allowed, np.array([wrong.entry]))
     for where, by, reason in _table(e, c):
         if where.any():
             # `allowed` against the reference is the same for all entries, so the largest share is the largest error.

@@ -62,6 +62,8 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         if e.autodiff is not None and not e.estimate.kink[row]:
             apart = distance(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
             comparisons["differences and reference"] = (float(apart), float(budget.between_witnesses(stated[row])))
+    if e.exact is not None and e.exact.wrong is not None:
+        comparisons["gradient without rounding"] = (e.exact.wrong.error, e.exact.wrong.allowed)
     if (bias := e.directions.bias) is not None:
         comparisons["mean over points nearby"] = (
             bias.size if bias.kind is BiasKind.PILED_UP else abs(bias.size - 1),

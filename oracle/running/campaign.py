@@ -74,6 +74,8 @@ class Task:
     case: str
     dtype: str
     seed: int = 0
+    exact: bool = False
+    """Whether its gradients are compared with exact derivatives, too."""
 
     def __str__(self) -> str:
         return plain(" / ".join(part for part in (self.op, self.case, self.dtype) if part))
@@ -93,6 +95,8 @@ class Task:
             parts += ["--dtype", self.dtype]
         if self.seed:
             parts += ["--seed", str(self.seed)]
+        if self.exact:
+            parts += ["--exact"]
         return command_line(parts)
 
 
@@ -107,11 +111,11 @@ def dtypes_of(record: Any) -> tuple[str, ...]:
     return DTYPES[:2] if record.on_request else DTYPES
 
 
-def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = "") -> list[Task]:
+def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = "", *, exact: bool = False) -> list[Task]:
     """A task for each case of a Spec in each of these dtypes; one task for an optimizer, a schedule or a training."""
     cases = [case.name for case in record.cases] if isinstance(record, Spec) else [""]
     chosen = [dtype for dtype in dtypes if dtype in dtypes_of(record)]
-    return [Task(module, record.name, case, dtype, seed) for dtype in chosen for case in cases]
+    return [Task(module, record.name, case, dtype, seed, exact) for dtype in chosen for case in cases]
 
 
 def specs_in(module: ModuleType) -> list[Spec]:
@@ -206,7 +210,8 @@ def perform(task: Task) -> tuple[Row, ...]:
         if isinstance(record, TrainingSpec):
             return training.run(record, seed=task.seed).rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
-            rows = verification.verify_case(record, record.case(task.case), dtype=task.dtype, seed=task.seed).rows
+            case = record.case(task.case)
+            rows = verification.verify_case(record, case, dtype=task.dtype, seed=task.seed, exact=task.exact).rows
     return (*(_failed(task, what, rows[0]) for what in conduct.side_effects()), *rows)
 
 
