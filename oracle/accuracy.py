@@ -28,6 +28,8 @@ LIMIT = 8.0
 ENTRIES = 6
 """Of each gradient that are compared. Each costs three evaluations; with twice as many the table takes twice as long."""
 SPECIAL = frozenset({Flag.AT_KINK, Flag.NOT_THE_DERIVATIVE, Flag.EMPTY_BATCH, Flag.ZERO_GRADIENT})
+"""Cases that are left out: an entry at a kink has no derivative; other gradients are not the derivative by definition, have no
+entries, or are nothing but the rounding of larger terms, so that ULPs of the entry mean nothing."""
 
 
 @dataclass(frozen=True)
