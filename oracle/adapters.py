@@ -18,7 +18,18 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.double_backward import Pair, Twice, by_autograd, by_jax, by_torch, pair_of_pairs
+from oracle.double_backward import (
+    Pair,
+    Twice,
+    arrays_of,
+    autograd_gradients,
+    by_autograd,
+    by_jax,
+    by_torch,
+    jax_gradients,
+    pair_of_pairs,
+    torch_gradients,
+)
 from oracle.pullback import Pullback, check_shapes, dtypes_apart, like
 from oracle.tensors import array_of, tensor
 
@@ -76,18 +87,16 @@ def of_jax(function: Callable[..., Any]) -> Pair:
         bound = partial(function, **options)
         with jax.enable_x64(True):
             given = jax.device_put(primals)
-            return _arrays(bound(*given)), (bound, given)
+            return arrays_of(bound(*given)), (bound, given)
 
     def bwd(residuals: Any, dy: Any) -> Any:
         bound, given = residuals
         with jax.enable_x64(True):
-            value, pullback = jax.vjp(bound, *given)
-            leaves = optree.tree_leaves(jax.device_put(dy))
-            return _arrays(pullback(optree.tree_unflatten(optree.tree_structure(value), leaves)))
+            return arrays_of(jax_gradients(bound, *given, jax.device_put(dy)))
 
     def differentiated(*primals: Any, **options: Any) -> Any:
         with jax.enable_x64(True):
-            return _arrays(jax.vjp(partial(function, **options), *jax.device_put(primals))[0])
+            return arrays_of(jax.vjp(partial(function, **options), *jax.device_put(primals))[0])
 
     fwd.value_by_rule = differentiated  # type: ignore[attr-defined]
     return Twice(named(fwd, bwd, function), by_jax(function))
@@ -132,12 +141,7 @@ def of_torch(function: Any) -> Pair:
 
     def bwd(residuals: Any, dy: Any) -> Any:
         value, given = residuals
-        flowing = [(v, d) for v, d in zip(optree.tree_leaves(value), optree.tree_leaves(dy), strict=True) if v.requires_grad]
-        leaves = optree.tree_leaves(given)
-        found: Any = [None] * len(leaves)
-        if flowing:  # otherwise all values are detached or integers, and no gradient flows
-            values, seeds = zip(*((v, tensor(d)) for v, d in flowing), strict=True)
-            found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
+        found = torch_gradients(value, optree.tree_leaves(given), dy)
         return optree.tree_unflatten(optree.tree_structure(given, none_is_leaf=True), [array_of(g) for g in found])
 
     fwd.convention = "torch"  # type: ignore[attr-defined]
@@ -269,28 +273,15 @@ def _in_float64() -> AbstractContextManager[Any]:
 
 def of_autograd(function: Any) -> Pair:
     """An autograd primitive, or a function of `autograd.numpy`; keywords are not differentiated."""
-    import autograd
-    import autograd.builtins
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
-        return _arrays(function(*primals, **options)), (primals, options)
+        return arrays_of(function(*primals, **options)), (primals, options)
 
     def bwd(residuals: Any, dy: Any) -> Any:
         primals, options = residuals
-
-        def arrays(arguments: Any) -> Any:  # autograd differentiates only its own kind of tuple
-            leaves = optree.tree_leaves(function(*arguments, **options))
-            return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
-
-        pullback, _ = autograd.make_vjp(arrays)(primals)
-        seeds = optree.tree_leaves(dy)
-        return _arrays(pullback(seeds[0] if len(seeds) == 1 else tuple(seeds)))
+        return arrays_of(tuple(autograd_gradients(partial(function, **options), (*primals, dy))))
 
     return Twice(named(fwd, bwd, function), by_autograd(function))
-
-
-def _arrays(tree: Any) -> Any:
-    return optree.tree_map(np.array, tree)
 
 
 def named(fwd: Any, bwd: Any, function: Any) -> Pair:

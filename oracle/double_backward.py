@@ -17,7 +17,20 @@ import optree
 from oracle.pullback import check_shapes
 from oracle.tensors import array_of, is_tensor, tensor
 
-__all__ = ["Pair", "Twice", "by_autograd", "by_jax", "by_torch", "gradients_of", "is_pair", "pair_of_pairs"]
+__all__ = [
+    "Pair",
+    "Twice",
+    "arrays_of",
+    "autograd_gradients",
+    "by_autograd",
+    "by_jax",
+    "by_torch",
+    "gradients_of",
+    "is_pair",
+    "jax_gradients",
+    "pair_of_pairs",
+    "torch_gradients",
+]
 
 Function: TypeAlias = Callable[..., Any]
 Pair: TypeAlias = tuple[Function, Function]
@@ -52,7 +65,7 @@ def by_jax(function: Function) -> Pair:
 
     def of(options: dict[str, Any]) -> tuple[Function, Function]:
         """The gradients, and their pullback, at these options: compiled, if these tell one call from another."""
-        gradients = partial(_by_jax, partial(function, **options))
+        gradients = partial(jax_gradients, partial(function, **options))
 
         def pull(given: Any, u: Any) -> Any:
             value, pullback = jax.vjp(gradients, *given)
@@ -71,12 +84,12 @@ def by_jax(function: Function) -> Pair:
         gradients, pull = of(options)
         with jax.enable_x64(True):
             placed = jax.device_put(given)
-            return _arrays(gradients(*placed)), (pull, placed)
+            return arrays_of(gradients(*placed)), (pull, placed)
 
     def bwd(residuals: Any, u: Any) -> Any:
         pull, placed = residuals
         with jax.enable_x64(True):
-            return _arrays(pull(placed, jax.device_put(u)))
+            return arrays_of(pull(placed, jax.device_put(u)))
 
     return fwd, bwd
 
@@ -101,7 +114,6 @@ def by_torch(call: Function) -> Pair:
 
     If torch returns None for a second derivative, it is 0: most functions have some of these, and torch computes none of them.
     """
-    import torch
 
     def fwd(*given: Any, **options: Any) -> tuple[Any, Any]:
         tree: Any = given
@@ -113,14 +125,10 @@ def by_torch(call: Function) -> Pair:
     def bwd(residuals: Any, u: Any) -> Any:
         gradients, tensors = residuals
         leaves = optree.tree_leaves(tensors)
-        pairs = zip(optree.tree_leaves(gradients), optree.tree_leaves(u), strict=True)
-        flowing = [(g, tensor(d)) for g, d in pairs if g.requires_grad]
-        if _ends_in_error([g.grad_fn for g, _ in flowing]):  # torch itself takes such a gradient for a constant
+        if _ends_in_error([g.grad_fn for g in optree.tree_leaves(gradients) if g.requires_grad]):
+            # torch itself takes such a gradient for a constant
             raise TypeError("a backward pass in it is marked once_differentiable, so torch cannot differentiate it")
-        found: Any = [None] * len(leaves)
-        if flowing:
-            values, seeds = zip(*flowing, strict=True)
-            found = torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True)
+        found = torch_gradients(gradients, leaves, u)
         filled = [np.zeros(leaf.shape, array_of(leaf).dtype) if g is None else array_of(g)
                   for g, leaf in zip(found, leaves, strict=True)]  # fmt: skip
         return optree.tree_unflatten(optree.tree_structure(tensors), filled)
@@ -145,29 +153,33 @@ def _ends_in_error(nodes: list[Any]) -> bool:
 def by_autograd(function: Function) -> Pair:
     """The second pair of a function of `autograd.numpy`."""
     import autograd
-    import autograd.builtins
-
-    def gradients(options: Any, given: Any) -> Any:
-        *primals, dy = given
-        seeds = optree.tree_leaves(dy)
-
-        def arrays(arguments: Any) -> Any:
-            leaves = optree.tree_leaves(function(*arguments, **options))
-            return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
-
-        pullback, _ = autograd.make_vjp(arrays)(autograd.builtins.tuple(primals))
-        found = pullback(seeds[0] if len(seeds) == 1 else autograd.builtins.tuple(seeds))
-        return autograd.builtins.tuple([found[i] for i in range(len(primals))])
 
     def fwd(*given: Any, **options: Any) -> tuple[Any, Any]:
-        return _arrays(tuple(gradients(options, given))), (given, options)
+        return arrays_of(tuple(autograd_gradients(partial(function, **options), given))), (given, options)
 
     def bwd(residuals: Any, u: Any) -> Any:
         given, options = residuals
-        pullback, _ = autograd.make_vjp(partial(gradients, options))(given)
-        return _arrays(tuple(pullback(tuple(u))))
+        pullback, _ = autograd.make_vjp(partial(autograd_gradients, partial(function, **options)))(given)
+        return arrays_of(tuple(pullback(tuple(u))))
 
     return fwd, bwd
+
+
+def autograd_gradients(function: Function, given: Any) -> Any:
+    """The gradients of a function of `autograd.numpy` at `(*arguments, dy)`; autograd can differentiate them again."""
+    import autograd
+    import autograd.builtins
+
+    *primals, dy = given
+    seeds = optree.tree_leaves(dy)
+
+    def arrays(arguments: Any) -> Any:  # autograd differentiates only its own kind of tuple
+        leaves = optree.tree_leaves(function(*arguments))
+        return leaves[0] if len(leaves) == 1 else autograd.builtins.tuple(leaves)
+
+    pullback, _ = autograd.make_vjp(arrays)(autograd.builtins.tuple(primals))
+    found = pullback(seeds[0] if len(seeds) == 1 else autograd.builtins.tuple(seeds))
+    return autograd.builtins.tuple([found[i] for i in range(len(primals))])
 
 
 def gradients_of(reference: Function, convention: str) -> Function:
@@ -179,7 +191,7 @@ def gradients_of(reference: Function, convention: str) -> Function:
     def gradients(*given: Any, **options: Any) -> Any:
         tree: Any = given
         of_torch = any(map(is_tensor, optree.tree_leaves(tree)))
-        by_library = _by_torch if of_torch else _by_jax
+        by_library = _by_torch if of_torch else jax_gradients
         if of_torch == (convention == "torch"):
             return by_library(partial(reference, **options), *given)
         *primals, dy = given
@@ -192,7 +204,8 @@ def _conjugate(tree: Any) -> Any:
     return optree.tree_map(lambda a: a.conj(), tree)
 
 
-def _by_jax(function: Function, *given: Any) -> Any:
+def jax_gradients(function: Function, *given: Any) -> Any:
+    """The gradients of a function of JAX at `(*arguments, dy)`."""
     import jax
 
     *primals, dy = given
@@ -207,13 +220,23 @@ def _by_torch(function: Function, *given: Any) -> Any:
     tree: Any = tuple(primals)
     leaves, structure = optree.tree_flatten(tree)
     taken = structure.unflatten([leaf.clone() for leaf in leaves])  # torch forbids in-place operations on those themselves
-    values = optree.tree_leaves(function(*taken))
-    flowing = [(v, d) for v, d in zip(values, optree.tree_leaves(dy), strict=True) if v.requires_grad]
-    found: Any = [None] * len(leaves)
-    if flowing:
-        ends, seeds = zip(*flowing, strict=True)
-        found = torch.autograd.grad(ends, leaves, seeds, create_graph=True, allow_unused=True)
+    found = torch_gradients(function(*taken), leaves, dy, create_graph=True)
     return structure.unflatten([torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)])
+
+
+def torch_gradients(value: Any, leaves: Sequence[Any], dy: Any, **how: Any) -> list[Any]:
+    """The gradients of a value of torch by each of the leaves, where `dy` holds tensors or arrays; None where none flows.
+
+    The graph of the value stays for another call.
+    """
+    import torch
+
+    pairs = zip(optree.tree_leaves(value), optree.tree_leaves(dy), strict=True)
+    flowing = [(v, d if is_tensor(d) else tensor(d)) for v, d in pairs if v.requires_grad]
+    if not flowing:  # all values are detached or integers
+        return [None] * len(leaves)
+    values, seeds = zip(*flowing, strict=True)
+    return list(torch.autograd.grad(values, leaves, seeds, retain_graph=True, allow_unused=True, **how))
 
 
 def _like(seeds: Any, value: Any) -> Any:
@@ -224,5 +247,6 @@ def _like(seeds: Any, value: Any) -> Any:
     return optree.tree_unflatten(optree.tree_structure(value), [a.astype(v.dtype) for a, v in zip(leaves, values, strict=True)])
 
 
-def _arrays(tree: Any) -> Any:
+def arrays_of(tree: Any) -> Any:
+    """A copy of the tree with arrays of NumPy."""
     return optree.tree_map(np.array, tree)
