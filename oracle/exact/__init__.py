@@ -5,8 +5,8 @@
         from oracle.exact.witness import directional
         enclosure = directional(forward, primals, options, tangents, weights)
 
-`witness` says what an `Enclosure` holds; `jaxpr.forward_of` makes a forward function of one of JAX. A function that cannot be
-evaluated exactly raises `NotExact` with the reason.
+`witness` says what an `Enclosure` holds; `jaxpr.forward_of` makes a forward function of one of JAX, `fx.forward_of` of one of
+torch. A function that cannot be evaluated exactly raises `NotExact` with the reason.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from oracle.exact.array import BallArray, check_dtype, lifted
 from oracle.exact.functions import filled
 from oracle.exact.kinks import WORK
 
-__all__ = ["forward_of"]
+__all__ = ["ELEMENTWISE", "correlated", "forward_of", "padded"]
 
 Values = list[Any]
 
@@ -165,7 +165,7 @@ def _dot_general(params: dict[str, Any], a: Any, b: Any) -> Any:
     return np.matmul(left, right).reshape(*batch, *rows, *columns)
 
 
-def _padded(x: Any, pads: Sequence[tuple[int, int]], fill: float) -> Any:
+def padded(x: Any, pads: Sequence[tuple[int, int]], fill: float) -> Any:
     """With `fill` around the last axes; a negative padding takes away."""
     first = x.ndim - len(pads)
     for axis, (low, high) in enumerate(pads, first):
@@ -195,14 +195,19 @@ def _convolution(params: dict[str, Any], x: Any, w: Any) -> Any:
         spread = filled(0.0, (*x.shape[:2], *sizes))
         spread[(..., *(slice(None, None, d) for d in params["lhs_dilation"]))] = x
         x = spread
-    x = _padded(x, params["padding"], 0.0)
+    y = correlated(x, w, params["padding"], params["window_strides"], params["rhs_dilation"], groups)
+    return np.transpose(y, np.argsort(numbers.out_spec))
+
+
+def correlated(x: Any, w: Any, pads: Any, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Any:
+    """The convolution of deep learning, in groups of channels: x (N, C, ...) and w (O, C / groups, ...) -> (N, O, ...)."""
+    x = padded(x, pads, 0.0)
     total: Any = 0
-    for tap, part in _taps(x, w.shape[2:], params["window_strides"], params["rhs_dilation"]):
+    for tap, part in _taps(x, w.shape[2:], strides, dilations):
         inputs = part.reshape(len(x), groups, x.shape[1] // groups, *part.shape[2:])
         weights = w[(..., *tap)].reshape(groups, len(w) // groups, -1)
         total = total + np.einsum("ngc...,goc->ngo...", inputs, weights)
-    y = total.reshape(len(x), len(w), *total.shape[3:])
-    return np.transpose(y, np.argsort(numbers.out_spec))
+    return total.reshape(len(x), len(w), *total.shape[3:])
 
 
 def _window(combine: Callable[[Any, Any], Any], fill: float) -> Callable[..., Any]:
@@ -210,7 +215,7 @@ def _window(combine: Callable[[Any, Any], Any], fill: float) -> Callable[..., An
         if any(d > 1 for d in params["base_dilation"]):
             raise WORK.refuse("windows over an array that is spread out")
         found: Any = None
-        x = _padded(x, params["padding"], fill)
+        x = padded(x, params["padding"], fill)
         for _, part in _taps(x, params["window_dimensions"], params["window_strides"], params["window_dilation"]):
             found = part if found is None else combine(found, part)
         return found
