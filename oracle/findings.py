@@ -30,6 +30,9 @@ from oracle.text import count, digits
 __all__ = ["Findings", "Label", "batch_of", "of_another_function"]
 
 
+ALONE = "judged by the differences alone, because the reference {}"
+
+
 @dataclass(frozen=True)
 class Label:
     """Where the rows of one verification belong."""
@@ -72,15 +75,17 @@ class Findings:
         shapes = {leaf.path: np.shape(leaf.array) for leaf in self.leaves}
         return [self.row(b.parameter, shapes.get(b.parameter, ()), Verdict.FAIL, b.what, evidence="contract") for b in breaches]
 
-    def compared(self, measurements: Measurements, accept: float) -> tuple[Findings, list[Row]]:
-        """These findings with what is to be known about the reference; and a row if it cannot judge the gradients.
+    def compared(self, measurements: Measurements, accept: float) -> tuple[Findings, list[Row], bool]:
+        """These findings with what is to be known of the reference, a row if it is at fault, and whether it judges gradients.
 
-        That is so if it raises, or computes another function.
+        It does not if it raises, computes another function, or computes in float32.
         """
         try:
             known = replace(self, note=measurements.note)
             if not measurements.other_values:
-                return known, []
+                return known, [], True
+            if measurements.reference_is_narrow:
+                return replace(self, note=ALONE.format("computes in float32")), [], False
         except Trouble as trouble:
             verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
             row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"
@@ -101,8 +106,7 @@ class Findings:
                 details=Details(explanation=explanation_of_values(measurements.values)),
             )
             why = "is another function"
-        alone = f"judged by the differences alone, because the reference {why}"
-        return replace(self, note=alone), [row]
+        return replace(self, note=ALONE.format(why)), [row], False
 
     def judged(self, e: Evidence, context: Context, forward_error: float | None, *, accepted: bool = False) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""

@@ -283,10 +283,10 @@ class _Run:
             check_memory(self.primals)
         point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
-        found, other = found.compared(measurements, self.plan.accept)
-        if other:  # another function's gradient says nothing about ours
-            rows += other
-            yield from other
+        found, other, judges = found.compared(measurements, self.plan.accept)
+        rows += other
+        yield from other
+        if not judges:  # another function's gradient says nothing about ours
             measurements = Measurements(point, replace(measurements.plan, reference=None))
         another = bool(other and other[0].reason)
         at_size = AtSize(measurements) if self.large else None

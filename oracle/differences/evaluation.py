@@ -76,6 +76,8 @@ class Evaluator:
         self.inner_eps = noise.inner_eps
         self.eps = max(self.eps, noise.inner_eps)
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
+        self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
+        """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -97,7 +99,7 @@ class Evaluator:
         change, half, width, shift = displaced
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
-        rounding = self.noise[touched]
+        rounding = self.noise[touched] if touched.any() else self._unmoved
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),

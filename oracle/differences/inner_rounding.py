@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
 
-__all__ = ["FACTOR", "LONGEST", "ORDER", "Differences", "higher_differences", "inner_rounding"]
+__all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "higher_differences", "inner_rounding"]
 
 Array = NDArray[Any]
 
@@ -113,11 +113,11 @@ def higher_differences(values: Array) -> Differences:
     return Differences(np.where(np.isfinite(least), least, 0.0), lowest)
 
 
-def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, largest: float) -> Array:
+def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, largest: float, least: Array) -> Array:
     """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
-    of the table alone. `largest` is the largest value.
+    of the table alone. `largest` is the largest value, `least` the noise of each output that is none of a rounding.
     """
     ladder: list[Differences | None] = []
     for k in range(SPACINGS):
@@ -142,7 +142,7 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
             stays = full <= min(MOST_GROWTH, FACTOR ** len(longer) / 2) * first
             changed = [(np.abs(level.lowest) > CHANGED * first).mean(axis=0) for level in longer]
             dense = np.median(changed, axis=0) >= DENSE
-            narrow = (full > FINEST * largest) & (full <= COARSEST * largest)
+            narrow = (full > np.fmax(FINEST * largest, least)) & (full <= COARSEST * largest)
             found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
@@ -150,7 +150,8 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
         shares = np.divide(found, one_ulp, out=np.zeros(found.shape), where=(one_ulp > 0) & np.isfinite(one_ulp))
         most = MOST_GROWTH * np.fmax(found.max(), shares.max() * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
         steady = _steady(ladder[NOT_BENT:], one_ulp)
-        found = np.where(steady <= np.fmin(most, COARSEST * largest), np.fmax(found, steady), found)
+        steady = np.where((steady > least) & (steady <= np.fmin(most, COARSEST * largest)), steady, 0.0)
+        found = np.fmax(found, steady)
     return found
 
 

@@ -41,11 +41,25 @@ MUCH_NOISE = 2.0**12
 # function that computes in float32 has outputs of that kind, too, where terms cancel, but with far shorter steps.
 STAIR = 2.0**-18
 
+# Half steps that the noise of a function of rounded numbers exceeds: the square of a bfloat16 number has twice as many digits,
+# so that it jumps by hundreds of its own steps. The noise of a staircase by design is a half of its half step.
+MANY_STEPS = 8.0
+
 # The eps of a rounding, in units of its root mean square: an error is uniform within half an eps on either side.
 PER_RMS = 2 * np.sqrt(3)
 
 # By how much the higher differences of a smooth function shrink, at least, where the spacing shrinks to a quarter: by 4^4.
 SMOOTH = 64.0
+
+# Roundings of a narrower dtype that an output's values at all points of a table may be multiples of by chance, as they are
+# equally spaced.
+EVEN = 4.0
+
+# The share of the outputs, of those that change, that a rounding to a narrower dtype reaches. Of a function with a fixed step,
+# only the largest outputs look like such numbers.
+MOST_OUTPUTS = 0.75
+
+NARROW = (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)), ("float32", np.dtype(np.float32)))
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -74,6 +88,21 @@ class Noise(NamedTuple):
     """The part of it that comes from roundings to a narrower dtype inside the function; 0 if there are none."""
     inner_eps: float
     """The `eps` of these roundings, as a share of the largest value."""
+    narrow: Array
+    """Which outputs are numbers of a narrower dtype wherever they were looked at."""
+
+
+class Quantization(NamedTuple):
+    """What the values of each output at a long spacing show."""
+
+    half_step: Array
+    """Half of its quantization step; 0 if it has none."""
+    staircase: Array
+    """Whether that is too coarse for a float32 computation."""
+    narrow: Array
+    """Whether all its values are numbers of a narrower dtype than float64."""
+    suspected: Array
+    """Whether it may be rounded inside the function."""
 
 
 def output_noise(noisy: NoisyFunction) -> Noise:
@@ -93,54 +122,74 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             if (noise > MUCH_NOISE * one_ulp).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, staircase, suspected = _at_long_spacing(noisy, one_ulp)
-        inner = np.zeros(value.shape)
+        half_step, staircase, narrow, suspected = _at_long_spacing(noisy, one_ulp)
+        inner = np.where(narrow, half_step, 0.0)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
         rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
-        if not rounds_values and (suspected or much):
-            inner = inner_rounding(
+        if rounds_values or suspected.any() or much:
+            # What jumps by many steps at once has no steps by design: it is a function of rounded numbers.
+            least = np.where(staircase, MANY_STEPS * half_step, 0.0)
+            found = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
-                np.where(staircase, np.inf, one_ulp),
+                one_ulp,
                 largest,
+                least,
             )
-            inner = np.fmax(inner, half_step) if inner.any() else inner
-            noise = np.fmax(noise, inner)
+            staircase &= found == 0
+            rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
+            inner = np.fmax(np.fmax(inner, found), half_step) if found.any() else inner
+        if rounds_values:
+            inner = np.zeros(value.shape)
+        noise = np.fmax(noise, inner)
         inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
-        return Noise(np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step)), bool(staircase.any()), inner, inner_eps)
+        of_output = np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step))
+        return Noise(of_output, bool(staircase.any()), inner, inner_eps, narrow & (inner > 0))
 
 
-def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> tuple[Array, Array, bool]:
-    """Half of the quantization step of each output; which are too coarse for float32; and whether one may be rounded.
+def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
+    """How coarsely each output is quantized, and which may be rounded inside the function.
 
-    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function. An
-    output may be rounded inside the function if its higher differences do not shrink with the spacing as those of a smooth
-    function do.
+    A step is far larger than one rounding of the value. An output that takes only few steps counts as a step function, unless
+    all its values have all digits of a narrower dtype. The higher differences of an output that is rounded inside do not
+    shrink with the spacing as those of a smooth function do.
     """
     points = 3 * ORDER if noisy.tables == TABLES else 3 * ORDER // TABLES
     try:
         values = _values(noisy, np.random.default_rng(Stream.NOISE), LONGEST, points=points)
     except RAISED:
-        return np.zeros(noisy.value.shape), np.zeros(noisy.value.shape, dtype=bool), False
+        return Quantization(np.zeros(noisy.value.shape), *np.zeros((3, *noisy.value.shape), dtype=bool))
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
     coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
-    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~_of_sixteen_bits(values, step)
+    narrow = _of_narrow_dtype(values, step)
+    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~narrow
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
     suspected = long > MUCH_NOISE * one_ulp
     if suspected.any():
         shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / FACTOR)).noise
         suspected &= shorter > long / SMOOTH
-    return np.where(coarse, step / 2, 0.0), coarse & beyond_float32, bool(suspected.any())
+    narrow &= np.isinf(step) | (step > NOISE_SAFETY * noisy.eps * size)
+    step = np.where(np.ptp(values, axis=0) > 0, step, EPSILON["float32"] * size)
+    return Quantization(np.where(coarse | narrow, step / 2, 0.0), coarse & beyond_float32, narrow, suspected)
 
 
-def _of_sixteen_bits(values: Array, step: Array) -> Array:
-    """The outputs that are numbers of a dtype of 16 bits at all points, and no multiples of a longer step."""
-    found = np.zeros(step.shape, dtype=bool)
-    for name, dtype in (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16))):
+def _of_narrow_dtype(values: Array, step: Array) -> Array:
+    """The outputs that are numbers of a narrower dtype at all points, and no multiples of a longer step.
+
+    If most outputs are, a few whose last digits all happen to be even are as well.
+    """
+    found, size = np.zeros(step.shape, dtype=bool), np.abs(values).max(axis=0)
+    changed = np.ptp(values, axis=0) > 0
+    if not changed.any():  # perhaps because its values cannot move by so little: float32 is the finest that they may have
+        return np.full(step.shape, bool((values.astype(np.float32) == values).all()))
+    for name, dtype in NARROW:
         with quiet():
-            held = (values.astype(dtype).astype(np.float64) == values).all(axis=0)
-        found |= held & (step <= EPSILON[name] * np.abs(values).max(axis=0))
+            held = (values.astype(dtype).astype(np.float64) == values).all(axis=0) & changed
+        full = held & (step <= EPSILON[name] * size)
+        found |= full
+        if full.sum() > MOST_OUTPUTS * np.count_nonzero(changed):
+            found |= held & (step <= EVEN * EPSILON[name] * size)
     return found
 
 

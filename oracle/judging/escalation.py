@@ -27,6 +27,7 @@ from oracle.judging.settling import settled
 from oracle.judging.size import error_size
 from oracle.judging.unrounded import Formula
 from oracle.judging.verdict import DirectionalComparison, judge
+from oracle.measures import EPSILON, fit_scale
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -34,6 +35,11 @@ __all__ = ["Known", "acceptable", "escalated", "formula_first"]
 
 OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT)
 """Reasons that another point may settle."""
+
+
+FORMULA_IN_16_BITS = 4.0
+"""Roundings in 16 bits of each entry by which the gradient in float64 may be off: constants that a kernel has rounded. With 64,
+as in float32, half of an entry would be forgiven in bfloat16."""
 
 
 class Known(NamedTuple):
@@ -183,15 +189,18 @@ def acceptable(e: Evidence, share: float) -> bool:
 
 
 def _grossly_wrong(e: Evidence, dtype: str) -> bool:
-    """Whether the float64 gradient is wrong by more than 64 roundings in `dtype` of the entry itself."""
+    """Whether the float64 gradient is wrong by more than a few roundings in `dtype` of the entry itself, or in the mean."""
     judgement = judge(e)
     if judgement.verdict is not Verdict.FAIL:
         return False
     e = deciding(e)
+    terms = FORMULA_IN_16_BITS if dtype in SIXTEEN_BIT_DTYPES else SHORT_SUM
     if judgement.reason is Reason.DIRECTIONAL_MISMATCH:
-        return bool((DirectionalComparison.of(e).errors_of_one_entry > roundoff(e.budget.scale, SHORT_SUM, dtype)).any())
+        return bool((DirectionalComparison.of(e).errors_of_one_entry > roundoff(e.budget.scale, terms, dtype)).any())
     wrong = judgement.contradicted
     ours, truth = e.analytic[wrong], best_known(e)[wrong]
     with np.errstate(invalid="ignore"):
-        gross = np.abs(ours - truth) > roundoff(np.maximum(np.abs(ours), np.abs(truth)), SHORT_SUM, dtype)
-    return bool(gross.any())
+        allowed = roundoff(np.maximum(np.abs(ours), np.abs(truth)), terms, dtype) + e.budget.not_forgiven
+        gross = np.abs(ours - truth) > allowed
+    fit = fit_scale(ours, truth)
+    return bool(gross.any()) or (wrong.size > 1 and fit is not None and abs(fit.scale - 1) > EPSILON[dtype])

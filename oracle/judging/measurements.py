@@ -13,7 +13,16 @@ from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
 from oracle.judging.comparison import accepting
 from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
-from oracle.judging.error_budget import NARROW_LOSS, SAMPLED_SAFETY, ErrorBudget, conditioning, narrow_dtype, rounded_inside
+from oracle.judging.error_budget import (
+    NARROW_LOSS,
+    SAMPLED_SAFETY,
+    SHORT_SUM,
+    ErrorBudget,
+    conditioning,
+    narrow_dtype,
+    rounded_inside,
+    roundoff,
+)
 from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
 from oracle.judging.point import Point, in_float64
 from oracle.judging.reference import Reference
@@ -134,6 +143,16 @@ class Measurements:
         return bool((error <= SAMPLED_SAFETY * largest(self._spreads[0])).all())
 
     @property
+    def reference_is_narrow(self) -> bool:
+        """Whether the reference alone computes in float32: its values are such numbers, and ours but for their rounding."""
+        if self.reference_pullback is None or self.point.dtype.name != "float64" or not self.values.differ:
+            return False
+        ours, theirs = vector(self.point.y), vector(self.reference_pullback.value)
+        with np.errstate(over="ignore"):
+            held, too = (np.array_equal(a.astype(np.float32), a) for a in (theirs, ours))
+        return held and not too and largest(distance(ours, theirs)) <= roundoff(largest(theirs), SHORT_SUM, "float32")
+
+    @property
     def note(self) -> str:
         """What is to be known about the reference; empty for an ordinary one, and for none."""
         pullbacks = (self.reference_pullback, self._reference_narrow)
@@ -181,16 +200,26 @@ class Measurements:
         scale = max(self._roundoff_scales[0], largest(theirs))
         budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale, by_reference))
         allowed = budget.against_reference + SMALLEST_NORMAL
-        if dtype.name == "float64":
+        if dtype.name == "float64" or self._rounds_below(dtype.name):
             allowed += SAMPLED_SAFETY * self._value_noise
-            if not largest(error) <= allowed:
-                allowed += float(conditioning(largest(self._spreads[0]), scale))
+        if dtype.name == "float64" and not largest(error) <= allowed:
+            allowed += float(conditioning(largest(self._spreads[0]), scale))
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
-    def lost_inside(self, i: int) -> float:
-        """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not."""
-        noise = self.point.inner_noise[i]
-        return rounded_inside(noise, max(self._roundoff_scales[1][i], largest(self.reference_gradient(i)))) if noise else 0.0
+    def lost_inside(self, i: int) -> tuple[float, float]:
+        """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not.
+
+        The second number is what that term would be for a backward pass that computes in 16 bits alone, which is an error.
+        """
+        noise, forgiven = self.point.inner_noise[i], self.point.forgiven_noise[i]
+        if not noise:
+            return 0.0, 0.0
+        lost = rounded_inside(noise, max(self._roundoff_scales[1][i], largest(self.reference_gradient(i))))
+        return (lost, 0.0) if forgiven else (0.0, lost)
+
+    def _rounds_below(self, dtype: str) -> bool:
+        """Whether the function computes in a dtype that is narrower than this one inside."""
+        return not self.plan.large and self.point.evaluator.inner_eps > 2 * EPSILON[dtype]
 
     @property
     def _value_noise(self) -> float:

@@ -85,11 +85,16 @@ class Point:
         """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
         if self.narrow is not None:
             return self.narrow.inner_noise
-        found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
-        # In 16 bits alone the backward pass would lose what the forward pass resolves, as by writing into an array of integers.
+        return inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+
+    @cached_property
+    def forgiven_noise(self) -> list[float]:
+        """That noise where it is no error; else 0. Alone in 16 bits, the backward pass loses what the forward pass resolves."""
+        if self.narrow is not None:
+            return self.narrow.forgiven_noise
         values_too = self.evaluator.inner_eps > SIXTEEN_BIT_NOISE
         limits = [np.inf if values_too else SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
-        return [noise if noise <= limit else 0.0 for noise, limit in zip(found, limits, strict=True)]
+        return [noise if noise <= limit else 0.0 for noise, limit in zip(self.inner_noise, limits, strict=True)]
 
 
 def point_at(point: Point, primals: Sequence[Any]) -> Point:

@@ -18,11 +18,12 @@ from oracle.differences.fitted import fitted as fit_entries
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
 from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
+from oracle.judging.error_budget import rounded_inside as lost_inside
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import DirectionalComparison, judge
-from oracle.measures import largest
+from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 from oracle.text import count
 
@@ -65,11 +66,16 @@ def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     That is asked where the gradient is in doubt. It is also asked where the forward pass computes in a narrower dtype: the row
     then states which errors would have been in doubt and not forgiven.
     """
+    wide = m if m.in_float64 is None else m.in_float64
     in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or e.budget.narrower_inside
-    if m.point.dtype.name != "float64" or not in_doubt:
+    if wide.point.dtype.name != "float64" or not in_doubt:
         return e
-    lost = m.lost_inside(i)
-    return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost)) if lost else e
+    lost, not_forgiven = wide.lost_inside(i)
+    name = m.point.dtype.name
+    own = 0.0 if name == "float64" else lost_inside(EPSILON[name] * e.budget.scale, e.budget.scale)
+    if not max(lost, not_forgiven) > own:  # of its own dtype a gradient may lose the digits anyway
+        return e
+    return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost, not_forgiven=not_forgiven))
 
 
 def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:

@@ -10,7 +10,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.power import hard_pairs, hard_points
+from oracle.power import hard_dtypes, hard_pairs, hard_points
 from oracle.power.reach import backward, forward
 from oracle.power.smallest import NOT_SMOOTH, parameters, plant, usual_entry
 from oracle.row import Verdict, worst_first
@@ -135,7 +135,7 @@ def _points() -> Iterator[Item]:
 
 
 def _pairs() -> Iterator[Item]:
-    for name, several in hard_pairs.PAIRS.items():
+    for name, several in {**hard_pairs.PAIRS, **hard_dtypes.NARROW}.items():
         for reference in {None: None, several.reference: None}:
             for pullback in (*several.right, *several.wrong):
                 right = pullback in several.right

@@ -12,7 +12,8 @@ from typing import Any
 from tabulate import tabulate
 
 from oracle.power.corpora import HARD_CORPORA, Item, items_of
-from oracle.power.mechanisms import DIAGNOSIS, Mechanism, switched_off
+from oracle.power.mechanisms import DIAGNOSIS
+from oracle.power.switching import Mechanism, in_use, switched_off
 from oracle.report.markdown import escape
 from oracle.row import Verdict
 from oracle.running import campaign, workers
@@ -73,8 +74,8 @@ class Found:
     """Gradients without a use here, and why: too slow, or not judged as they should be with every mechanism on."""
     seconds: float
     """Of all verifications with every mechanism on: of the processor, so that other processes do not count."""
-    without: Mapping[str, float]
-    """The same without each mechanism."""
+    costs: Mapping[str, float]
+    """How many of them each mechanism takes; negative where it saves time."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Table:
 
     def cost(self, mechanism: Mechanism) -> float:
         """The seconds that a mechanism takes; negative where it saves time."""
-        return sum(f.seconds - f.without[mechanism.name] for f in self.found)
+        return sum(f.costs[mechanism.name] for f in self.found)
 
 
 def measure(records: Sequence[tuple[str, Spec]], mechanisms: Sequence[Mechanism], jobs: int, timeout: float) -> Table:
@@ -114,23 +115,24 @@ def perform(work: Work) -> Found:
     workers.alive()
     items = items_of(campaign.spec_of(work.task)) if work.task else HARD_CORPORA[work.corpus]()
     counts, changes, left_out = {True: 0, False: 0}, [], []
-    total, without = 0.0, dict.fromkeys((mechanism.name for mechanism in work.mechanisms), 0.0)
+    total, costs = 0.0, dict.fromkeys((mechanism.name for mechanism in work.mechanisms), 0.0)
     with switched_off(DIAGNOSIS):
         for item in items:
-            _taken(item)  # which compiles the reference
+            with in_use(work.mechanisms) as used:
+                _taken(item)  # which compiles the reference
             before, seconds = _taken(item)
             if why := _unfit(item, before, seconds):
                 left_out.append(f"{item.name}: {why}")
                 continue
             counts[item.right] += 1
             total += seconds
-            for mechanism in work.mechanisms:
+            for mechanism in used:  # without any other the verification would be the same
                 with switched_off(mechanism):
-                    after, seconds = _taken(item)
-                without[mechanism.name] += seconds
+                    after, less = _taken(item)
+                costs[mechanism.name] += seconds - less
                 if loss := _loss(before, after, right=item.right):
                     changes.append(Change(mechanism.name, item.name, loss, before, after))
-    return Found(counts[True], counts[False], tuple(changes), tuple(left_out), total, without)
+    return Found(counts[True], counts[False], tuple(changes), tuple(left_out), total, costs)
 
 
 def _taken(item: Item) -> tuple[Verdict, float]:
@@ -175,8 +177,9 @@ HEADERS = ("mechanism", "what it is for", *(f"{loss} without it" for loss in LOS
 LEGEND = """\
 Each mechanism is switched off alone. *right ones lost*: right gradients that are accused, or undecided, only then; *wrong
 ones passed*: wrong gradients that pass only then; *wrong ones undecided*: wrong gradients that are no FAIL only then.
-*seconds*: processor time that the mechanism takes in all these verifications; negative where it saves time. Gradients that the
-engine does not judge as it should with every mechanism on, and slow ones, take no part.
+*seconds*: processor time that the mechanism takes in these verifications; negative where it saves time; that of a check of
+the contract only where it finds something. Gradients that the engine does not judge as it should with every mechanism on,
+and slow ones, take no part.
 
 Of two mechanisms that notice the same, neither saves anything here: delete one at a time, and measure again."""
 

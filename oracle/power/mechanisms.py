@@ -1,41 +1,15 @@
-"""The mechanisms of the engine that can be switched off one at a time, and how. Only this table names parts of the engine.
-
-A target is `module:qualified.name`. A function is switched off by a lambda with the same parameters, written as text: its
-names are looked up in the module of the target. It replaces the code of the function, so every module that has imported the
-function sees the change. A constant is switched off by another value, in the named module alone.
-"""
+"""The mechanisms of the engine that can be switched off one at a time, and how. Only this table names parts of the engine."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
-from types import CodeType, FunctionType
-from typing import Any
+from oracle.power.switching import IS_A_FUNCTION, NO_BREACH, Mechanism
 
-__all__ = ["DIAGNOSIS", "MECHANISMS", "Mechanism", "MissingTargetError", "switched_off"]
-
-
-class MissingTargetError(LookupError):
-    """The engine has no such part, or its function takes other parameters: the table must be adapted."""
-
-
-@dataclass(frozen=True)
-class Mechanism:
-    """A part of the engine: its name, one sentence on its purpose, and what stands at each target when it is off."""
-
-    name: str
-    purpose: str
-    off: Mapping[str, Any]
-
+__all__ = ["DIAGNOSIS", "MECHANISMS"]
 
 ESCALATION = "oracle.judging.escalation:_Escalation"
+INNER = "oracle.differences.inner_rounding"
 ACCEPTANCE = "oracle.differences.acceptance"
 CONTRACT = "oracle.contract.checks"
-NO_BREACH = "lambda s: iter(())"
 
 MECHANISMS = (
     # Judging: further measurements, and what is forgiven.
@@ -113,7 +87,32 @@ MECHANISMS = (
         "A gradient in a narrow dtype may be off by what the rounding of its arguments moves it.",
         {"oracle.judging.measurements:Measurements._moved_in_dtype": "lambda self, i: None"},
     ),
+    Mechanism(
+        "roundings inside the gradient",
+        "A gradient that is computed in a narrower dtype inside may be off by its measured roundings.",
+        {"oracle.judging.settling:rounded_inside": "lambda m, i, e: e"},
+    ),
+    Mechanism(
+        "cotangents that do not add up",
+        "Roundings of the cotangent show in the gradient of a sum of two.",
+        {"oracle.judging.inner_rounding:_not_additive": "lambda gradient, dy, entries: np.zeros(entries)"},
+    ),
+    Mechanism(
+        "mean in 16 bits",
+        "Errors in one direction, each within rounding, are found in the mean over points nearby.",
+        {f"{ESCALATION}.try_mean": "lambda self, known: known"},
+    ),
     # Differences: noise, steps and extrapolation.
+    Mechanism(
+        "rounding inside the function",
+        "Roundings to a narrower dtype inside the function count as its noise.",
+        {f"{INNER}:inner_rounding": "lambda values_at, one_ulp, largest, least: np.zeros(one_ulp.shape)"},
+    ),
+    Mechanism(
+        "fitted slopes",
+        "Where the function rounds inside, slopes are fitted to many long steps.",
+        {"oracle.judging.settling:fitted": "lambda m, i, e: e"},
+    ),
     Mechanism(
         "measured noise tables",
         "The noise of each output is measured from difference tables, not assumed to be one ULP.",
@@ -128,7 +127,7 @@ MECHANISMS = (
         "An output that has whole multiples of some number only has half of it as noise.",
         {
             "oracle.differences.roundoff:_at_long_spacing": (
-                "lambda noisy, one_ulp: (np.zeros(one_ulp.shape), np.zeros(one_ulp.shape, dtype=bool), False)"
+                "lambda noisy, one_ulp: Quantization(np.zeros(one_ulp.shape), *np.zeros((3, *one_ulp.shape), dtype=bool))"
             )
         },
     ),
@@ -230,7 +229,7 @@ MECHANISMS = (
     Mechanism(
         "contract: a function",
         "Each pass is a function of its arguments: no chance, no sum of earlier calls, no memory of the first.",
-        {"oracle.contract.repeatability:not_a_function": "lambda s, state, seed, *, few: []"},
+        {"oracle.contract.repeatability:not_a_function": IS_A_FUNCTION},
     ),
     Mechanism(
         "contract: determinism",
@@ -265,63 +264,3 @@ DIAGNOSIS = Mechanism(
     {"oracle.diagnosis:diagnose": "lambda e, judgement, context: ''"},
 )
 """Off in every measurement of this table."""
-
-
-@contextmanager
-def switched_off(mechanism: Mechanism) -> Iterator[None]:
-    """Without this mechanism; afterwards everything is as before."""
-    with ExitStack() as restored:
-        for target, instead in mechanism.off.items():
-            restored.enter_context(_replaced(target, instead))
-        yield
-
-
-@contextmanager
-def _replaced(target: str, instead: Any) -> Iterator[None]:
-    owner, name, value = _found(target)
-    if isinstance(instead, str):
-        function = _function(target, value)
-        before, function.__code__ = function.__code__, _code(target, function, instead)
-        try:
-            yield
-        finally:
-            function.__code__ = before
-    else:
-        setattr(owner, name, instead)
-        try:
-            yield
-        finally:
-            setattr(owner, name, value)
-
-
-def _found(target: str) -> tuple[Any, str, Any]:
-    """Where a target is defined, its last name, and what it is now."""
-    module, _, path = target.partition(":")
-    *owners, name = path.split(".")
-    try:
-        owner: Any = import_module(module)
-        for part in owners:
-            owner = getattr(owner, part)
-        return owner, name, inspect.getattr_static(owner, name)
-    except (ImportError, AttributeError) as error:
-        raise MissingTargetError(f"the engine has no {target} ({error}): adapt {__name__}") from error
-
-
-def _function(target: str, value: Any) -> FunctionType:
-    """The function itself, also of a property."""
-    if isinstance(value, cached_property):
-        value = value.func
-    value = value.fget if isinstance(value, property) else value
-    if not isinstance(value, FunctionType):
-        raise MissingTargetError(f"{target} is no function but {type(value).__name__}: adapt {__name__}")
-    return value
-
-
-def _code(target: str, function: FunctionType, instead: str) -> CodeType:
-    """The code of a lambda, which must take the same parameters; their defaults stay those of the function."""
-    (code,) = (c for c in compile(instead, f"<{target}, off>", "eval").co_consts if isinstance(c, CodeType))
-    was = function.__code__
-    ours, theirs = (c.co_varnames[: c.co_argcount + c.co_kwonlyargcount] for c in (code, was))
-    if ours != theirs or code.co_argcount != was.co_argcount or was.co_freevars:
-        raise MissingTargetError(f"{target} takes {theirs}, what stands for it takes {ours}: adapt {__name__}")
-    return code

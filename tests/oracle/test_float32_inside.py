@@ -145,3 +145,47 @@ def test_casts_at_random_places_are_no_errors_and_hide_none(seed: int) -> None:
 def test_the_command_prints_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert float32_inside.main(["1", "--first", str(SAMPLED.start)]) == 0
     assert capsys.readouterr().out == "right:   1 PASS, of 1\nplanted: 1 FAIL, of 1\n"
+
+
+# ---------------------------------------------------------------------- a value that hardly moves, and narrow references
+
+
+def single(offset: float, weights: Array) -> Pair:
+    """float32(offset + w tanh(x)): with a large offset few numbers lie between the values nearby, or none."""
+    w = weights.astype(np.float32)
+
+    def fwd(x: Array) -> tuple[Any, Any]:
+        return np.float32(offset + (w * np.tanh(x.astype(np.float32))).sum(dtype=np.float32)).astype(x.dtype), x.copy()
+
+    def bwd(x: Array, dy: Array) -> tuple[Any]:
+        return ((w * (1 - np.tanh(x.astype(np.float32)) ** 2) * np.float32(dy)).astype(x.dtype),)
+
+    return fwd, bwd
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("offset", [1e1, 1e3, 1e4, 1e6])
+def test_a_loss_that_is_large_beside_its_slopes_is_not_accused(offset: float, dtype: str) -> None:
+    assert not failed(verify(single(offset, np.ones(6)), normal(6).astype(dtype)))
+
+
+@pytest.mark.parametrize("referenced", [False, True])
+@pytest.mark.parametrize("weights", [[1e-4, 1e-4, 1e-4, 1e-7], [1e-5, 3e-6, 1e-6, 3e-7], [1e-6, 1e-6, 1e-6, 1e-6]])
+def test_slopes_that_no_float32_number_shows_are_not_called_zero(weights: list[float], referenced: bool) -> None:
+    w = np.array(weights)
+    reference = (lambda x: 10 + (w * jnp.tanh(x)).sum()) if referenced else None
+    assert not failed(verify(single(10.0, w), normal(4), reference=reference))
+
+
+def test_a_reference_that_computes_in_float32_is_no_witness_and_no_failure() -> None:
+    def pair(factor: float) -> Pair:
+        return (lambda x: (np.tanh(x), np.tanh(x)), lambda y, dy: (factor * dy * (1 - y * y),))
+
+    for reference in (
+        lambda x: jnp.tanh(x.astype(jnp.float32)).astype(x.dtype),
+        lambda x: jnp.tanh(jnp.asarray(x, jnp.float32)),
+    ):
+        result = verify(pair(1.0), normal(3, 4), reference=reference)
+        assert result.passed, str(result)
+        assert all("the reference computes in float32" in row.note for row in result.rows)
+        assert failed(verify(pair(1.001), normal(3, 4), reference=reference))

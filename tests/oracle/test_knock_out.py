@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oracle.power import command, knock_out
 from oracle.power.corpora import HARD_CORPORA
+from oracle.power.hard_dtypes import NARROW
+from oracle.power.hard_pairs import pair
 from oracle.power.knock_out import (
     LOSSES,
     NOTHING,
@@ -25,7 +28,8 @@ from oracle.power.knock_out import (
     perform,
     text,
 )
-from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS, Mechanism, MissingTargetError, _found, _function, switched_off
+from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS
+from oracle.power.switching import Mechanism, MissingTargetError, _found, _function, in_use, switched_off
 from oracle.report import document
 from oracle.running.campaign import Task
 from oracle.verification import verify
@@ -85,6 +89,27 @@ def test_the_hard_corpora_have_right_and_wrong_gradients() -> None:
     items = [item for items in HARD_CORPORA.values() for item in items()]
     assert sum(item.right for item in items) > 80
     assert sum(not item.right for item in items) > 80
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_dtypes_are_judged_as_they_should_be(name: str) -> None:
+    several = NARROW[name]
+    for pullback in several.right:
+        assert verify(pair(several.function, pullback), *several.primals).passed
+    for pullback in several.wrong:
+        assert not verify(pair(several.function, pullback), *several.primals).passed
+
+
+def test_a_mechanism_is_in_use_if_something_would_be_otherwise_without_it() -> None:
+    def used(op: Any) -> set[str]:
+        with in_use(MECHANISMS) as found:
+            verify(op, signed(8))
+        return {mechanism.name for mechanism in found}
+
+    always = {"measured noise tables", "extrapolation by h", "agreement by chance"}
+    assert always <= used(cube())
+    assert not {"contract: linearity", "cotangents that do not add up"} & used(cube())
+    assert "contract: linearity" in used(cube(lambda dx: dx * np.abs(dx)))
 
 
 def test_a_mechanism_that_matters_shows_and_one_that_does_nothing_shows_as_nothing() -> None:

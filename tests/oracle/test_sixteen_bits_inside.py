@@ -1,0 +1,158 @@
+"""Float64 functions that round to float16 or bfloat16 inside: right ones are never accused, gross errors are found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from oracle.differences.evaluation import Evaluator
+from oracle.judging.inner_rounding import inner_noise
+from oracle.row import Verdict
+from oracle.subject import Subject
+from oracle.verification import Verification, verify
+from tests.oracle.planted import Array, Pair, normal, signed
+
+DTYPES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+SEEDS = range(3)
+
+pytestmark = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def rounded(a: Any, dtype: np.dtype[Any]) -> Array:
+    return np.asarray(a, np.float64).astype(dtype).astype(np.float64)
+
+
+def kernel(dtype: np.dtype[Any], factor: float = 1.0) -> Pair:
+    """y = tanh(x) with roundings of x, of y and of the cotangent."""
+
+    def fwd(x: Array) -> tuple[Any, Any]:
+        y = rounded(np.tanh(rounded(x, dtype)), dtype)
+        return y, y.copy()
+
+    def bwd(y: Array, dy: Array) -> tuple[Any]:
+        return (rounded(factor * rounded(dy, dtype) * (1 - y * y), dtype),)
+
+    return fwd, bwd
+
+
+def loss(dtype: np.dtype[Any], factor: float = 1.0) -> Pair:
+    """The sum of the squares of x, rounded once: a small element does not move it."""
+
+    def fwd(x: Array) -> tuple[Any, Any]:
+        return rounded((x**2).sum(), dtype), x.copy()
+
+    def bwd(x: Array, dy: Array) -> tuple[Any]:
+        return (factor * 2 * x * dy,)
+
+    return fwd, bwd
+
+
+def accused(result: Verification) -> bool:
+    return any(row.verdict is Verdict.FAIL for row in result.rows)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_right_one_passes_and_half_of_its_gradient_fails(dtype: np.dtype[Any], seed: int) -> None:
+    x = signed(12, seed=seed)
+    result = verify(kernel(dtype), x)
+    assert result.passed, str(result)
+    assert "computed in 16 bits inside" in result.rows[0].diagnosis
+    assert accused(verify(kernel(dtype, 0.5), x))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_loss_that_hardly_moves_is_not_accused(dtype: np.dtype[Any], seed: int) -> None:
+    x = signed(6, seed=seed)
+    assert not accused(verify(loss(dtype), x))
+    assert not accused(verify(loss(dtype), np.append(x, 1e-3)))
+    assert accused(verify(loss(dtype, -1.0), x))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_value_is_as_noisy_as_its_dtype(dtype: np.dtype[Any], seed: int) -> None:
+    eps = float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+    x = signed(12, seed=seed)
+    found = Evaluator(lambda x: rounded(np.sin(x), dtype), (x,), np.ones(12)).inner_eps
+    assert eps / 8 < found < 8 * eps
+
+
+def test_fixed_steps_are_no_rounding_to_a_dtype(dtype: np.dtype[Any]) -> None:
+    steps = float(ml_dtypes.finfo(dtype).eps) * 2  # type: ignore[no-untyped-call]
+    fixed = Evaluator(lambda x: np.round(x / steps) * steps, (signed(12),), np.ones(12))
+    assert fixed.quantized
+    assert fixed.inner_eps == 0.0
+
+
+def noise(bwd: Any, dy: Array) -> float:
+    """The noise of the gradient of a function whose value is its argument."""
+    return inner_noise(Subject.of((lambda x: (x.copy(), None), lambda kept, dy: (bwd(dy),)), {}), (normal(*dy.shape),), dy, 1)[
+        0
+    ]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rounding_of_the_cotangent_is_found_and_no_other_function_of_it(dtype: np.dtype[Any], seed: int) -> None:
+    eps = float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+    for dy in (signed(12, seed=seed), np.array(1.3 + 0.01 * seed)):
+        assert eps / 64 < noise(lambda dy: rounded(dy, dtype) + 0.3 * dy, dy) < 8 * eps
+        assert noise(lambda dy: np.round(dy) + 0.3 * dy, dy) == 0.0
+        assert noise(lambda dy: np.abs(dy) + 0.3 * dy, dy) == 0.0
+        assert noise(lambda dy: dy + 1e-3 * dy**2, dy) == 0.0
+        assert noise(lambda dy: np.clip(dy, -1, 1), dy) < 2.0**-20
+
+
+def test_a_backward_pass_alone_is_wrong_and_the_cause_is_its_dtype(dtype: np.dtype[Any]) -> None:
+    def fwd(x: Array) -> tuple[Any, Any]:
+        return x**2, x.copy()
+
+    def bwd(x: Array, dy: Array) -> tuple[Any]:
+        return (2 * x * rounded(dy, dtype),)
+
+    result = verify((fwd, bwd), signed(12))
+    assert [row.verdict for row in result.rows] == [Verdict.FAIL]  # and no row says that it is not linear
+    assert "computed in 16 bits inside" in result.rows[0].diagnosis
+
+
+@pytest.mark.parametrize("given", ["float64", "float32"])
+@pytest.mark.parametrize("referenced", [False, True])
+def test_a_product_of_rounded_factors_passes(dtype: np.dtype[Any], given: str, referenced: bool) -> None:
+    def single(a: Any) -> Array:
+        return np.asarray(a).astype(dtype).astype(np.float32)
+
+    def product(factor: float) -> Pair:
+        def fwd(x: Array, w: Array) -> tuple[Any, Any]:
+            return (single(x) @ single(w)).astype(x.dtype), (x.copy(), w.copy())
+
+        def bwd(kept: Any, dy: Array) -> Any:
+            x, w = kept
+            dx, dw = single(dy) @ single(w).T, single(x).T @ single(dy)
+            return (factor * dx).astype(dy.dtype), dw.astype(dy.dtype)
+
+        return fwd, bwd
+
+    arguments = normal(4, 6).astype(given), normal(6, 3).astype(given)
+    reference = (lambda x, w: x @ w) if referenced else None
+    result = verify(product(1.0), *arguments, reference=reference)
+    assert result.passed, str(result)
+    assert accused(verify(product(0.5), *arguments, reference=reference))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_square_of_rounded_numbers_has_twice_their_digits(dtype: np.dtype[Any], seed: int) -> None:
+    result = verify((lambda x: (rounded(x, dtype) ** 2, x.copy()), lambda x, dy: (2 * x * dy,)), normal(3, 4, seed=seed))
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize("referenced", [False, True])
+@pytest.mark.parametrize("factor", [1.01, 1.15])
+def test_a_formula_that_is_wrong_in_float64_too(dtype: np.dtype[Any], factor: float, referenced: bool) -> None:
+    def bwd(x: Array, dy: Array) -> tuple[Any]:
+        return ((2 * factor * x.astype(np.float64) * dy.astype(np.float64)).astype(x.dtype),)
+
+    x = normal(20, 10).astype(dtype)
+    result = verify((lambda x: (x * x, x.copy()), bwd), x, reference=(lambda x: x * x) if referenced else None)
+    assert accused(result)
+    assert f"constant factor: x is {factor} times" in str(result)
