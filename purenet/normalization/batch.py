@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet.checks import array_of, boolean, number
-from purenet.normalization.core import Axes, average, divisor, named_axes, scale_and_offset, size_over
+from purenet.normalization.core import FEW, Axes, average, divisor, named_axes, rounding_left, scale_and_offset, size_over
 from purenet.op import Array, Op, Residuals, is_floating
 
 __all__ = ["Statistics", "batch_norm", "update_running_statistics"]
@@ -32,6 +32,7 @@ class BatchNormalized(NamedTuple):
     x_hat: Array
     inverse: Array
     """1 / sigma."""
+    eps: float
     gamma: Array | None
     """In a shape that broadcasts to x."""
     has_beta: bool
@@ -91,14 +92,14 @@ def batch_norm(
     if beta is not None:
         y += beta
     saved = BatchNormalized(
-        mean.reshape(channels), var.reshape(channels), count, x_hat, inverse, gamma, beta is not None, along
+        mean.reshape(channels), var.reshape(channels), count, x_hat, inverse, eps, gamma, beta is not None, along
     )
     return y, saved
 
 
 @batch_norm.pullback
 def batch_norm_bwd(residuals: BatchNormalized, dy: Array) -> tuple[dict[str, Array], Array]:
-    x_hat, gamma, along = residuals.x_hat, residuals.gamma, residuals.along
+    x_hat, inverse, gamma, along = residuals.x_hat, residuals.inverse, residuals.gamma, residuals.along
     dparams = {}
     if gamma is not None:
         dparams["gamma"] = (dy * x_hat).sum(axis=along).reshape(residuals.mean.shape)
@@ -106,11 +107,13 @@ def batch_norm_bwd(residuals: BatchNormalized, dy: Array) -> tuple[dict[str, Arr
         dparams["beta"] = dy.sum(axis=along).reshape(residuals.mean.shape)
     dx_hat = dy if gamma is None else gamma * dy
     if residuals.per_channel is None:
-        return dparams, dx_hat * residuals.inverse
+        return dparams, dx_hat * inverse
     dx = x_hat * -average(dx_hat * x_hat, along)
     dx += dx_hat
     dx -= average(dx_hat, along)
-    dx *= residuals.inverse
+    if residuals.per_channel < FEW:
+        dx -= rounding_left(dx, dx_hat, x_hat, residuals.eps * inverse * inverse, along)
+    dx *= inverse
     return dparams, dx
 
 

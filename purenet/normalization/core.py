@@ -5,6 +5,9 @@ With x^ = (x - mean) / sigma and sigma = sqrt(var + eps), the mean and the varia
     dx = (dx^ - mean dx^ - x^ mean(dx^ x^)) / sigma.
 
 Where the statistics are constants both means are absent; where only the scale is removed (rms_norm) the first is.
+
+With few entries dy is often nearly a multiple of x^ and a constant, and what is left of dx after both means is small. Then the
+rounding of the terms counts, see `rounding_left`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from purenet.checks import axes, fields
 from purenet.op import Array
 
 __all__ = [
+    "FEW",
     "Affine",
     "Standardized",
     "affine",
@@ -25,6 +29,7 @@ __all__ = [
     "average",
     "divisor",
     "named_axes",
+    "rounding_left",
     "scale_and_offset",
     "size_over",
     "standardize",
@@ -33,6 +38,10 @@ __all__ = [
 
 Axes = tuple[int, ...]
 
+FEW = 32
+"""Entries of a mean from which on the rounding of the means stays in dx. Of random dx with 8 entries 1 in 400 has lost digits
+to it, with 16 entries 1 in 3,000, with 32 none of 12,000: an entry that cancels there has lost them to the rounding of dy."""
+
 
 class Standardized(NamedTuple):
     """Residuals of `standardize`."""
@@ -40,6 +49,7 @@ class Standardized(NamedTuple):
     normalized: Array
     inverse: Array
     """1 / sigma."""
+    eps: float
     along: Axes
     centered: bool
 
@@ -55,18 +65,29 @@ def standardize(x: Array, along: Axes, eps: float, *, centered: bool = True) -> 
         mean = mean + rounding
     var = average(np.square(deviation), along)
     inverse = 1 / divisor(np.sqrt(var + eps))
-    return Standardized(deviation * inverse, inverse, along, centered), mean, var
+    return Standardized(deviation * inverse, inverse, eps, along, centered), mean, var
 
 
 def standardize_bwd(saved: Standardized, dy: Array) -> Array:
     """The cotangent of x, given that of the standardized x."""
-    normalized, inverse, along, centered = saved
+    normalized, inverse, eps, along, centered = saved
     dx = normalized * -average(dy * normalized, along)
     dx += dy
     if centered:
         dx -= average(dy, along)
+    if size_over(dx, along) < FEW:
+        dx -= rounding_left(dx, dy, normalized, eps * inverse * inverse, along, centered=centered)
     dx *= inverse
     return dx
+
+
+def rounding_left(dx: Array, dy: Array, normalized: Array, share: Array, along: Axes, *, centered: bool = True) -> Array:
+    """What rounding has left of a constant and of x^ in dx = dy - mean dy - x^ mean(dy x^), whose own mean is 0.
+
+    Its mean with x^ is `share` mean(dy x^), where the share of eps in the variance is eps / sigma^2.
+    """
+    along_x = normalized * (average(dx * normalized, along) - share * average(dy * normalized, along))
+    return np.asarray(along_x + average(dx, along) if centered else along_x)
 
 
 def average(x: Array, along: Axes) -> Array:
