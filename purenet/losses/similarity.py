@@ -245,10 +245,11 @@ def ntxent_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 class Directions:
     """Vectors along some axes as unit vectors, and the numbers for their derivative."""
 
-    __slots__ = ("inverse", "share", "unit")
+    __slots__ = ("along", "inverse", "share", "unit")
 
-    def __init__(self, unit: Array, inverse: Array, share: Array) -> None:
+    def __init__(self, unit: Array, along: tuple[int, ...], inverse: Array, share: Array) -> None:
         self.unit = unit
+        self.along = along
         self.inverse = inverse
         """Of the lengths; 0 where they are."""
         self.share = share
@@ -259,11 +260,14 @@ class Directions:
         square = np.square(x).sum(axis=along, keepdims=True)
         length = np.sqrt(np.maximum(square, epsilon))
         inverse = np.where(length == 0, 0, 1 / np.where(length == 0, 1, length))
-        return cls(x * inverse, inverse, np.heaviside(square - epsilon, 0.5))
+        return cls(x * inverse, along, inverse, np.heaviside(square - epsilon, 0.5))
 
     def pull(self, dunit: Array, radial: Array) -> Array:
         """The cotangent of the vectors, given that of the unit vectors and its component along them."""
-        return np.asarray((dunit - self.share * radial * self.unit) * self.inverse)
+        across = dunit - self.share * radial * self.unit
+        # What rounding has left along the vectors is as large as dunit eps: too much, where nearly all of dunit lay along them.
+        left = (across * self.unit).sum(axis=self.along, keepdims=True) - (1 - self.share) * radial
+        return np.asarray((across - self.share * left * self.unit) * self.inverse)
 
 
 def _cosine(
