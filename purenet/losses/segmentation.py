@@ -23,6 +23,8 @@ class Overlap(NamedTuple):
     activation: Any
     """Residuals of the softmax or the sigmoid, None where there is none."""
     losses: Array
+    right: Array
+    """What a class does not lack, 1 less its loss: as a difference it would lose digits where the loss is near 1."""
     slope: Array
     """The derivative of a class's loss by its overlap: the weight of the class over the volume."""
     prices: tuple[float, float]
@@ -57,7 +59,7 @@ def dice_loss(
     Shapes: predictions (N, ..., K), targets (N, ..., K), class_weights (K,), where broadcasts to (N, ...) -> y (), or (N, K)
         without reduction, without the first class if `ignore_background`
     Math, with the probabilities p, sums over `axis` (all but the first and the last), and M rows times classes:
-        l  = F / V,  F = alpha (sum p - I) + beta (sum t - I),  V = I + F + smooth,  I = sum p t
+        l  = F / V,  F = alpha sum p (1 - t) + beta sum t (1 - p),  V = I + F + smooth,  I = sum p t
         dp = dl (alpha (1 - l) - t (l + (alpha + beta)(1 - l))) / V,  dlogits = p (dp - sum over classes of p dp)
         dt = dl (beta (1 - l) - p (l + (alpha + beta)(1 - l))) / V
         dl = dy w / M for the class weight w;  reduction "sum" has no 1/M, "none" no sum either
@@ -98,23 +100,24 @@ def dice_loss(
     if kept is not None:
         p = np.where(kept, p, 0)
     both = (p * t).sum(axis=along, keepdims=True)
-    false = alpha * (p.sum(axis=along, keepdims=True) - both) + beta * (t.sum(axis=along, keepdims=True) - both)
+    false = alpha * (p * (1 - t)).sum(axis=along, keepdims=True) + beta * (t * (1 - p)).sum(axis=along, keepdims=True)
     volume = both + false + smooth
     inverse = np.where(volume == 0, 0, 1 / np.where(volume == 0, 1, volume))
     losses = false * inverse
     first = int(ignore_background and classes > 1)
     terms = np.squeeze(factor * losses, axis=along)[..., first:]
     by = Reduction(reduction, None, terms.size)
-    return by.value(terms.copy()), Overlap(p, t, saved, losses, factor * inverse, (alpha, beta), kept, first, along, by)
+    right = (both + smooth) * inverse
+    return by.value(terms.copy()), Overlap(p, t, saved, losses, right, factor * inverse, (alpha, beta), kept, first, along, by)
 
 
 @dice_loss.pullback
 def dice_loss_bwd(residuals: Overlap, dy: Array) -> tuple[Array, Array]:
-    p, t, saved, losses, slope, (alpha, beta), kept, first, along, by = residuals
+    p, t, saved, losses, right, slope, (alpha, beta), kept, first, along, by = residuals
     dl = np.zeros_like(np.squeeze(losses, axis=along))
     dl[..., first:] = by.cotangent(dy)
     dvolume = np.expand_dims(dl, along) * slope
-    right, both = 1 - losses, losses + (alpha + beta) * (1 - losses)
+    both = losses + (alpha + beta) * right
     dp, dt = dvolume * (alpha * right - t * both), dvolume * (beta * right - p * both)
     if kept is not None:
         dp, dt = np.where(kept, dp, 0), np.where(kept, dt, 0)
