@@ -92,16 +92,17 @@ def log_softmax(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Arr
     along = axes("log_softmax", axis, x)
     kept = None if where is None else mask("log_softmax", "where", where, x.shape)
     y = shifted(x, along, kept)
-    y -= np.log1p(sum_of_others(np.exp(y), along))
-    return y, (y, along, kept)
+    e = np.exp(y)
+    others = sum_of_others(e, along)
+    y -= np.log1p(others)
+    return y, (y, np.divide(e, 1 + others, out=e), along, kept)  # exp(y) would have the rounding of y
 
 
 @log_softmax.pullback
 def log_softmax_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    y, along, kept = residuals
+    y, p, along, kept = residuals
     if kept is not None:
         dy = np.where(kept, dy, 0)
-    p = np.exp(y)
     dominant = p > DOMINANT
     others = np.where(dominant, 0, dy).sum(axis=along, keepdims=True)
     total = others + np.where(dominant, dy, 0).sum(axis=along, keepdims=True)
