@@ -50,9 +50,9 @@ def cosine_similarity(
 
 @cosine_similarity.pullback
 def cosine_similarity_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
-    a, b, cosine, along, sign, by = residuals
+    a, b, along, sign, by = residuals
     dcosine = sign * by.cotangent(dy, along)
-    return a.pull(dcosine * b.unit, dcosine * cosine), b.pull(dcosine * a.unit, dcosine * cosine)
+    return a.pull(dcosine * b.unit), b.pull(dcosine * a.unit)
 
 
 @Op
@@ -239,7 +239,7 @@ def ntxent_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     s = by.cotangent(dy) * steepness
     dx = logsumexp_bwd(saved, s.sum(axis=-1, keepdims=True))[0] - s
     dunit = (dx + dx.T) @ rows.unit / temperature
-    return (rows.pull(dunit, (dunit * rows.unit).sum(axis=-1, keepdims=True)),)
+    return (rows.pull(dunit),)
 
 
 class Directions:
@@ -262,12 +262,12 @@ class Directions:
         inverse = np.where(length == 0, 0, 1 / np.where(length == 0, 1, length))
         return cls(x * inverse, along, inverse, np.heaviside(square - epsilon, 0.5))
 
-    def pull(self, dunit: Array, radial: Array) -> Array:
-        """The cotangent of the vectors, given that of the unit vectors and its component along them."""
-        across = dunit - self.share * radial * self.unit
-        # What rounding has left along the vectors is as large as dunit eps: too much, where nearly all of dunit lay along them.
-        left = (across * self.unit).sum(axis=self.along, keepdims=True) - (1 - self.share) * radial
-        return np.asarray((across - self.share * left * self.unit) * self.inverse)
+    def pull(self, dunit: Array) -> Array:
+        """The cotangent of the vectors, given that of the unit vectors: what is across them, where the length is their own."""
+        across = dunit
+        for _ in range(2):  # the first time leaves the rounding of what it takes away, which may be nearly all
+            across = across - (across * self.unit).sum(axis=self.along, keepdims=True) * self.unit
+        return np.asarray((self.share * across + (1 - self.share) * dunit) * self.inverse)
 
 
 def _cosine(
@@ -277,9 +277,8 @@ def _cosine(
     epsilon = number(op, "epsilon", epsilon, low=0)
     by, along, arrays = rows_of(op, reduction, weight, where, axis, predictions=predictions, targets=targets)
     a, b = (Directions.of(array, along, epsilon) for array in arrays)
-    cosine = (a.unit * b.unit).sum(axis=along, keepdims=True)
-    value = np.squeeze(cosine, axis=along)
-    return by.value(value if sign == 1 else 1 - value), (a, b, cosine, along, sign, by)
+    cosine = (a.unit * b.unit).sum(axis=along)
+    return by.value(cosine if sign == 1 else 1 - cosine), (a, b, along, sign, by)
 
 
 def _distance(difference: Array, along: tuple[int, ...], degree: float, eps: float) -> tuple[Array, Array]:

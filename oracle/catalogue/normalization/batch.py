@@ -11,6 +11,7 @@ import numpy as np
 
 from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
 from purenet.normalization import Statistics, batch_norm
+from purenet.normalization.core import FEW
 
 
 def batch_norm_by_standardize(
@@ -70,6 +71,7 @@ SPECS = (
         source=library("jax.nn.standardize"),
         cases=(
             Case("a batch of vectors", scaled((3,), 4, 3)),
+            Case("more vectors than a few", scaled((2,), FEW + 1, 2)),
             Case("images far from 0", scaled((2,), 2, 2, 3, 2, offset=30.0), {"eps": 1e-3}),
             Case("channels last, no gamma", lambda draw: ({"beta": draw.normal(2)}, draw.normal(2, 3, 2)), {"axes": (0, 1)}),
             Case("each position by itself", scaled((2, 3), 4, 2, 3), {"axes": 0}),

@@ -12,6 +12,7 @@ import numpy as np
 from oracle.catalogue.normalization.batch import scaled
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.normalization import group_norm, instance_norm, layer_norm, rms_norm
+from purenet.normalization.core import FEW
 
 
 def with_parameters(layer: Any, params: dict[str, Any]) -> Any:
@@ -80,6 +81,7 @@ def gradient_of_beta_alone(draw: Draw) -> tuple[Any, ...]:
 
 OVER_FEATURES = (
     Case("a batch of vectors", scaled((5,), 3, 5)),
+    Case("more features than a few", scaled((FEW + 1,), 2, FEW + 1)),
     Case("two axes", scaled((3, 2), 2, 3, 2), {"axes": (-2, -1), "eps": 1e-3}),
     Case("the first axis", scaled((4,), 4, 2), {"axes": 0}),
     Case("no beta, far from 0", lambda draw: ({"gamma": draw.normal(4)}, draw.normal(2, 4) + 30)),
