@@ -73,8 +73,8 @@ def _entries(spec: Spec, case: Case) -> int:
     return sum(np.size(leaf) for leaf in optree.tree_leaves(arguments))
 
 
-def mixed(seed: int) -> Mixed:
-    """The function of this number."""
+def mixed(seed: int, *, always_referenced: bool = False) -> Mixed:
+    """The function of this number; otherwise half of them have a reference."""
     rng = np.random.default_rng(seed)
     every = cases()
     spec, case = every[rng.integers(len(every))]
@@ -91,7 +91,7 @@ def mixed(seed: int) -> Mixed:
         return tuple(casts[4](subject.bwd(residuals, casts[3](dy))))
 
     needed = Flag.NOT_THE_DERIVATIVE in case.flags
-    referenced = spec.reference is not None and (needed or rng.random() < 0.5)
+    referenced = spec.reference is not None and (needed or always_referenced or rng.random() < 0.5)
     reference = partial(spec.reference, **options) if referenced and spec.reference is not None else None
     return Mixed(f"{spec.name} / {case.name}", fwd, bwd, tuple(arguments), reference, case.flags, subject)
 

@@ -27,7 +27,7 @@ ROUNDING = 1e-12  # of the largest entry: what moves a gradient by less is no er
 
 
 class NotApplicable(Exception):
-    """What cannot be put to a checker of functions of float64 arrays."""
+    """What cannot be put to a checker: not of the dtype that the problem is in, or no derivative."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Problem:
     reference: Callable[..., Any] | None = None
     flags: frozenset[Flag] = frozenset()
     views: bool = False
+    dtype: str = "float64"
+    """Of all arrays of the arguments and of the value."""
 
     def check_is_derivative(self) -> None:
         """A gradient that is another than the derivative, by definition, is nothing for differences."""
@@ -51,19 +53,25 @@ class Problem:
         """Fresh arrays of the arguments, for differences."""
         self.check_is_derivative()
         found = [np.array(leaf) for leaf in optree.tree_leaves(self.arguments)]
-        if not all(leaf.dtype == np.float64 for leaf in found):
-            raise NotApplicable("an argument is not of float64")
+        self._check_dtype(found, "an argument")
         return found
 
     def forward(self, leaves: Sequence[Any]) -> tuple[list[Any], Any]:
-        """The arrays of the value, and what the backward pass needs."""
+        """The arrays of the value, and what the backward pass needs.
+
+        Some checkers compute their points in float64, or in float32: that is another function than the one in question.
+        """
+        self._check_dtype(leaves, "what the checker hands over")
         tree = optree.tree_unflatten(optree.tree_structure(self.arguments), leaves)
         y, residuals = forward(self.op)(*tree, **copied_arrays(self.options))
         arrays, structure = optree.tree_flatten(y)
         arrays = [np.asarray(a) for a in arrays]
-        if not all(a.dtype == np.float64 for a in arrays):
-            raise NotApplicable("a value is not of float64")
+        self._check_dtype(arrays, "a value")
         return arrays, (structure, residuals)
+
+    def _check_dtype(self, arrays: Sequence[Any], what: str) -> None:
+        if any(np.asarray(a).dtype.name != self.dtype for a in arrays):
+            raise NotApplicable(f"{what} is not of {self.dtype}")
 
     def backward(self, residuals: Any, dy: Sequence[Any]) -> list[Any]:
         """The arrays of all cotangents."""
