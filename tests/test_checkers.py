@@ -240,9 +240,9 @@ def test_the_page() -> None:
     assert page.startswith("# What gradient checkers notice\n\n`the command`, Python ")
     assert "purenet 1.2." in page
     assert "of 7 random" in page
-    assert "1 ops of the catalogue at points in bfloat16" in page
+    assert "9 ops of the catalogue at points in bfloat16" in page
     assert "The other 2 are noticed by every checker that can be asked." in page
-    page = checkers.page({names[0]: FIRST}, {names[0]: "1.2"}, 7, CHOICE, "the command")
+    page = checkers.page({names[0]: FIRST}, {names[0]: "1.2"}, 7, narrow.Choice(9, 0), "the command")
     assert page.count("All are noticed by all.") == 2
 
 
