@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from benchmarks import checkers, narrow, peers, problems
 from benchmarks.checkers import Answer, Asked, Measured, ask
@@ -103,6 +105,18 @@ def test_mutants_are_sampled_by_their_seed(sampled: list[problems.Sampled]) -> N
     assert all(problems.ROUNDING < one.moved < np.inf for one in sampled)
     for _, wrong, right in problems.mutants(sampled):
         assert [ask(peers.alone, problem)[0] for problem in (wrong, right)] == [Answer.NOTICED, Answer.ACCEPTED]
+
+
+def test_a_mutant_that_would_write_into_foreign_memory_is_not_sampled() -> None:
+    class Point:
+        def moved(self, wrong: Any) -> float:
+            sparse.csr_array((np.ones(1), np.array([9]), np.array([0, 1])), shape=(1, 2))
+            return 1.0
+
+    mutant: Any = SimpleNamespace(function="purenet.shaping.selection:weighing")
+    point: Any = Point()
+    assert problems._moved(point, None, mutant) == np.inf
+    assert point.moved(None) == 1.0, "scipy itself does not look"
 
 
 def test_every_bug_that_has_a_gradient_is_put() -> None:
