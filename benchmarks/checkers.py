@@ -173,6 +173,8 @@ nothing: it refuses all.
   ones all entries of one gradient have a factor of {factor}, or its largest entry alone one of {entry}, and that only in
   bfloat16: the same function given float64 is right, so that `oracle.verify` gains nothing from calling it there.
 
+`oracle.verify` was developed with these kernels, and with this generator of casts; the others were not.
+
 n/a: the checker hands the function points of another dtype, at which it is another function. scipy turns every point into
 float64. autograd multiplies by Python floats, which makes float32 of NumPy's bfloat16.
 
