@@ -2,6 +2,7 @@
 
     python -m benchmarks.float32_inside 2000            # about half an hour on one core; the counts, and what is not PASS
     python -m benchmarks.float32_inside 100 --first 500 # seeds 500 to 599
+    python -m benchmarks.float32_inside 100 --dtypes float32 float16 bfloat16 # a random one of these for each array
 
 Each function is an op of the catalogue at one of its cases. At random places its arrays are cast to float32 and back: the
 arguments, the value, the residuals, the cotangent, the gradients. Half of the functions are verified with their reference.
@@ -20,6 +21,7 @@ from functools import cache, partial
 from itertools import count
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import optree
 
@@ -30,6 +32,7 @@ from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.verification import Verification, verify
 
+DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 MOST_ENTRIES = 300  # of all arguments of a case together: more cost minutes and have nothing new
 PLACES = 5  # the arguments, the value, the residuals, the cotangent, the gradients
 SHARES = (0.0, 0.5, 1.0)  # of the arrays at one place that are cast
@@ -73,7 +76,7 @@ def _entries(spec: Spec, case: Case) -> int:
     return sum(np.size(leaf) for leaf in optree.tree_leaves(arguments))
 
 
-def mixed(seed: int, *, always_referenced: bool = False) -> Mixed:
+def mixed(seed: int, *, always_referenced: bool = False, dtypes: Sequence[str] = ("float32",)) -> Mixed:
     """The function of this number; otherwise half of them have a reference."""
     rng = np.random.default_rng(seed)
     every = cases()
@@ -81,7 +84,7 @@ def mixed(seed: int, *, always_referenced: bool = False) -> Mixed:
     arguments, options = case.draw(spec.name, 0)
     subject = Subject.of(spec.op, options)
     shares = [float(rng.choice(SHARES)) for _ in range(PLACES)]
-    casts = [partial(cast, seed=int(rng.integers(2**31)), share=share) for share in shares]
+    casts = [partial(cast, seed=int(rng.integers(2**31)), share=share, dtypes=dtypes) for share in shares]
 
     def fwd(*given: Any) -> tuple[Any, Any]:
         value, residuals = subject.fwd(*casts[0](given))
@@ -96,14 +99,16 @@ def mixed(seed: int, *, always_referenced: bool = False) -> Mixed:
     return Mixed(f"{spec.name} / {case.name}", fwd, bwd, tuple(arguments), reference, case.flags, subject)
 
 
-def cast(tree: Any, *, seed: int, share: float) -> Any:
-    """The tree with a share of its float64 arrays rounded to float32: the same ones at every call."""
+def cast(tree: Any, *, seed: int, share: float, dtypes: Sequence[str] = ("float32",)) -> Any:
+    """The tree with a share of its float64 arrays rounded, each to one of the dtypes: the same ones at every call."""
     rng = np.random.default_rng(seed)
 
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype != np.float64 or rng.random() >= share:
             return leaf
-        return leaf.astype(np.float32).astype(np.float64)
+        name = dtypes[rng.integers(len(dtypes))] if len(dtypes) > 1 else dtypes[0]
+        with np.errstate(over="ignore"):
+            return leaf.astype(DTYPES[name]).astype(np.float64)
 
     return optree.tree_map(one, tree)
 
@@ -121,6 +126,7 @@ def planted(function: Mixed, rows: Sequence[Row], seed: int) -> Callable[..., An
     names = [f"argument {i}" for i in range(len(function.arguments))]
     stated = {row.parameter: row.resolution for row in rows if row.resolution is not None and INSIDE in row.diagnosis}
     leaves = [(i, leaf) for i, leaf in enumerate(leaves_of(names, right)) if leaf.path in stated]
+    leaves = [(i, leaf) for i, leaf in leaves if np.any(leaf.array)]  # no share of a gradient that is zero is an error
     places = [(i, leaf, entry) for i, leaf in leaves for entry in range(np.size(leaf.array))]
     if not places:
         return None
@@ -147,10 +153,10 @@ def verdict_of(verification: Verification) -> str:
     return "/".join(sorted(verdicts)) or "PASS"
 
 
-def measured(seeds: Iterable[int]) -> Iterator[tuple[str, str, str]]:
+def measured(seeds: Iterable[int], dtypes: Sequence[str] = ("float32",)) -> Iterator[tuple[str, str, str]]:
     """For each function its name, the verdict on the right one (empty if the op itself does not pass), on the planted one."""
     for seed in seeds:
-        function = mixed(seed)
+        function = mixed(seed, dtypes=dtypes)
         result = function.verified()
         verdict = verdict_of(result)
         if verdict != "PASS" and not function.passes_uncast():
@@ -164,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Verify right functions that compute in float32 inside, and wrong ones.")
     parser.add_argument("count", type=int, help="of right functions")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=["float32"], help="that arrays are rounded to")
     asked = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     right: Counter[str] = Counter()
@@ -171,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = count(asked.first)
     while right.total() < asked.count:
         seed = next(seeds)
-        ((name, verdict, noticed),) = measured([seed])
+        ((name, verdict, noticed),) = measured([seed], asked.dtypes)
         if verdict:
             right[verdict] += 1
         if noticed:

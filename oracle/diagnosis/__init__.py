@@ -75,7 +75,6 @@ CAUSES: tuple[Cause, ...] = (
     fits.signs_lost,
     fits.limited,
     fits.narrow,
-    fits.rounded_inside,
     permutations.transposed_and_scaled,
     parts.symmetric_part,
     parts.triangle,

@@ -151,8 +151,6 @@ class ErrorBudget:
     """The term `t` of a gradient in a narrow dtype."""
     inside: float = 0.0
     """The term `t` of a gradient in float64 that is computed in a narrower dtype inside."""
-    not_forgiven: float = 0.0
-    """That term where it is not forgiven: of a backward pass that computes in 16 bits although the forward pass does not."""
     eps: float = EPSILON["float64"]
     """The rounding of the values, which limits what differences can know."""
     reference_conditioning: float = 0.0

@@ -200,7 +200,7 @@ def _grossly_wrong(e: Evidence, dtype: str) -> bool:
     wrong = judgement.contradicted
     ours, truth = e.analytic[wrong], best_known(e)[wrong]
     with np.errstate(invalid="ignore"):
-        allowed = roundoff(np.maximum(np.abs(ours), np.abs(truth)), terms, dtype) + e.budget.not_forgiven
+        allowed = roundoff(np.maximum(np.abs(ours), np.abs(truth)), terms, dtype)
         gross = np.abs(ours - truth) > allowed
     fit = fit_scale(ours, truth)
     return bool(gross.any()) or (wrong.size > 1 and fit is not None and abs(fit.scale - 1) > EPSILON[dtype])

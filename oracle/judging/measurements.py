@@ -206,16 +206,10 @@ class Measurements:
             allowed += float(conditioning(largest(self._spreads[0]), scale))
         return relative(error, largest(theirs) or scale), relative(error, allowed)
 
-    def lost_inside(self, i: int) -> tuple[float, float]:
-        """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not.
-
-        The second number is what that term would be for a backward pass that computes in 16 bits alone, which is an error.
-        """
-        noise, forgiven = self.point.inner_noise[i], self.point.forgiven_noise[i]
-        if not noise:
-            return 0.0, 0.0
-        lost = rounded_inside(noise, max(self._roundoff_scales[1][i], largest(self.reference_gradient(i))))
-        return (lost, 0.0) if forgiven else (0.0, lost)
+    def lost_inside(self, i: int) -> float:
+        """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not."""
+        noise = self.point.inner_noise[i]
+        return rounded_inside(noise, max(self._roundoff_scales[1][i], largest(self.reference_gradient(i)))) if noise else 0.0
 
     def _rounds_below(self, dtype: str) -> bool:
         """Whether the function computes in a dtype that is narrower than this one inside."""

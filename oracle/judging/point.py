@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, widened
+from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, quiet, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
 from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise
@@ -85,16 +85,26 @@ class Point:
         """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
         if self.narrow is not None:
             return self.narrow.inner_noise
-        return inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+        found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+        if self.evaluator.inner_eps > SIXTEEN_BIT_NOISE or self._floats:
+            return found
+        limits = [SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
+        return [noise if noise <= limit else 0.0 for noise, limit in zip(found, limits, strict=True)]
 
-    @cached_property
-    def forgiven_noise(self) -> list[float]:
-        """That noise where it is no error; else 0. Alone in 16 bits, the backward pass loses what the forward pass resolves."""
-        if self.narrow is not None:
-            return self.narrow.forgiven_noise
-        values_too = self.evaluator.inner_eps > SIXTEEN_BIT_NOISE
-        limits = [np.inf if values_too else SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
-        return [noise if noise <= limit else 0.0 for noise, limit in zip(self.inner_noise, limits, strict=True)]
+    @property
+    def _floats(self) -> bool:
+        """Whether gradients have a floating point inside: a power of 2 in `dy` changes no digit. In whole numbers it does."""
+        for factor in (8.0, 0.125):  # a number of 16 bits may overflow, or underflow
+            scaled = optree.tree_map(lambda a, factor=factor: np.asarray(factor * a, np.float64), self.wide_dy)
+            try:
+                with quiet():
+                    gradients = self.subject.gradients(self.wide, scaled)
+            except RAISED:
+                continue
+            base = self.subject.gradients(self.wide, widened(self.wide_dy))
+            if all(np.array_equal(g, factor * b) for g, b in zip(gradients, base, strict=True)):
+                return True
+        return False
 
 
 def point_at(point: Point, primals: Sequence[Any]) -> Point:

@@ -70,12 +70,12 @@ def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or e.budget.narrower_inside
     if wide.point.dtype.name != "float64" or not in_doubt:
         return e
-    lost, not_forgiven = wide.lost_inside(i)
+    lost = wide.lost_inside(i)
     name = m.point.dtype.name
     own = 0.0 if name == "float64" else lost_inside(EPSILON[name] * e.budget.scale, e.budget.scale)
-    if not max(lost, not_forgiven) > own:  # of its own dtype a gradient may lose the digits anyway
+    if not lost > own:  # of its own dtype a gradient may lose the digits anyway
         return e
-    return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost, not_forgiven=not_forgiven))
+    return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost))
 
 
 def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:

@@ -24,7 +24,6 @@ __all__ = [
     "narrow",
     "noise_of_a_narrow_float",
     "number",
-    "rounded_inside",
     "signs_lost",
     "truncated",
     "zero",
@@ -165,15 +164,6 @@ def narrow(v: View) -> Iterator[str]:
             rounded = v.ours.astype(name).astype(np.float64)
         if np.array_equal(rounded, v.ours) and (np.abs(v.error) <= 8 * EPSILON[name] * np.abs(v.truth)).all():
             yield f"computed in {name}: every entry of {v.name} is a {name} number within rounding of the true one"
-
-
-def rounded_inside(v: View) -> Iterator[str]:
-    """The errors are no larger than the roundings to 16 bits that were measured inside the backward pass alone."""
-    if 0 < largest(v.error) <= v.e.budget.not_forgiven:
-        yield (
-            f"computed in 16 bits inside: {v.name} is right but for roundings to float16 or bfloat16 in the backward pass "
-            f"(errors up to {largest(v.error) / largest(v.truth):.1e} of the largest entry); the forward pass has none"
-        )
 
 
 def noise_of_a_narrow_float(v: View) -> Iterator[str]:
