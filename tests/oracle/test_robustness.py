@@ -247,11 +247,19 @@ def test_folders_of_failures_are_names_for_every_file_system(run: Run, module: M
 def test_the_command_that_is_shown_names_the_case_to_a_shell(run: Run, module: Module, tmp_path: Path) -> None:
     module("hostile_names", HOSTILE.replace('"evil\\x1b[31mop"', '"op"'))
     found = run("verify", "hostile_names:spec", "--timeout", 0, "--jobs", 1)[1]
-    for text in (r"--case $'\x1b[31mred'", r"--case $'two\nlines'", "--case '$(touch pwned)'"):
+    for name, text in (
+        ("\x1b[31mred", r"--case $'\x1b[31mred'"),
+        ("two\nlines", r"--case $'two\nlines'"),
+        ("$(touch pwned)", "--case '$(touch pwned)'"),
+    ):
         (line,) = re.findall(f"reproduce: (.*{re.escape(text)})$", found, re.MULTILINE)
-        program = line.replace("oracle verify", f"{sys.executable} -m oracle verify") + " --reports elsewhere"
-        shown = subprocess.run(["/bin/bash", "-c", program], cwd=tmp_path, env=environment(), capture_output=True, check=False)
-        assert shown.returncode == Exit.FAIL, shown.stderr
+        words = line.replace("oracle verify", "printf '%s\\0' verify")  # a shell in place of the command says what it would get
+        said = subprocess.run(["/bin/bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        arguments = said.stdout.split("\0")[:-1]
+        assert arguments == ["verify", "hostile_names:op", "--case", name]
+        again = run(*arguments, "--reports", "elsewhere", "--timeout", 0, "--jobs", 1)
+        assert again[0] == Exit.FAIL
+        assert [row["case"] for row in report_in(tmp_path / "elsewhere")["rows"]] == [name]
     assert not (tmp_path / "pwned").exists()
 
 
