@@ -6,9 +6,9 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,16 @@ from oracle.running import campaign
 from tests.oracle.conftest import OWN, Module, Run, command, environment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
+
+verified = cache(campaign.perform)
+
+
+@pytest.fixture
+def verified_once(monkeypatch: pytest.MonkeyPatch, own: str) -> str:
+    """For tests of how rows are shown: they share the rows of a case. All of them have the same module of the user's."""
+    monkeypatch.setattr(campaign, "perform", verified)
+    return own
+
 
 # ---------------------------------------------------------------------------------------------- what is right
 
@@ -154,22 +164,12 @@ def test_a_wrong_optimizer_or_schedule_is_reproduced(run: Run, monkeypatch: pyte
     assert f"{len(wrong)} gradient" in out
 
 
-def test_the_command_reproduces_dtype_and_seed(run: Run, own: str, tmp_path: Path) -> None:
+def test_the_command_reproduces_dtype_and_seed(run: Run, own: str) -> None:
     arguments = ("verify", f"{own}:doubled", "--case", "typical", "--dtype", "float32", "--seed", "5")
-    code, out, _ = run(*arguments)
+    code, out, err = run(*arguments)
     assert code == Exit.FAIL
     assert [shlex.split(text) for text in commands(out)] == [["oracle", *arguments]]
-    result = subprocess.run(
-        [sys.executable, "-m", *shlex.split(commands(out)[0])],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert result.returncode == Exit.FAIL
-    assert result.stdout == out
+    assert run(*shlex.split(commands(out)[0])[1:]) == (code, out, err)
 
 
 CASES = """
@@ -227,8 +227,8 @@ def test_what_cannot_be_verified_is_said(run: Run, module: Module, arguments: st
 
 
 @pytest.mark.parametrize("name", ["right", "wrong"])
-def test_json_is_that_of_the_report_and_nothing_else(run: Run, own: str, tmp_path: Path, name: str) -> None:
-    code, out, err = run("verify", f"{own}:{name}", "--json")
+def test_json_is_that_of_the_report_and_nothing_else(run: Run, verified_once: str, tmp_path: Path, name: str) -> None:
+    code, out, err = run("verify", f"{verified_once}:{name}", "--json")
     assert code == (Exit.PASS if name == "right" else Exit.FAIL)
     assert err == ""
     assert out == (tmp_path / "reports" / "verification.json").read_text()
@@ -237,10 +237,10 @@ def test_json_is_that_of_the_report_and_nothing_else(run: Run, own: str, tmp_pat
     }
 
 
-def test_quiet_prints_failures_and_totals_alone(run: Run, own: str, tmp_path: Path) -> None:
-    code, out, err = run("verify", f"{own}:right", "-q")
+def test_quiet_prints_failures_and_totals_alone(run: Run, verified_once: str, tmp_path: Path) -> None:
+    code, out, err = run("verify", f"{verified_once}:right", "-q")
     assert (code, out, err) == (Exit.PASS, "1 gradient of 1 op in 1 case: 1 PASS\n", "")
-    code, out, err = run("verify", f"{own}:right", f"{own}:wrong", "--quiet")
+    code, out, err = run("verify", f"{verified_once}:right", f"{verified_once}:wrong", "--quiet")
     assert (code, err) == (Exit.FAIL, "")
     assert len(commands(out)) == 2
     assert out.splitlines()[-1] == "3 gradients of 2 ops in 3 cases: 1 PASS, 2 FAIL"
@@ -248,14 +248,14 @@ def test_quiet_prints_failures_and_totals_alone(run: Run, own: str, tmp_path: Pa
     assert len(rows_of(tmp_path / "reports")) == 3
 
 
-def test_verdicts_have_colours_if_they_are_asked_for(run: Run, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, plain, _ = run("verify", f"{own}:wrong")
+def test_verdicts_have_colours_if_they_are_asked_for(run: Run, verified_once: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain, _ = run("verify", f"{verified_once}:wrong")
     assert "\033" not in plain
     monkeypatch.setenv("FORCE_COLOR", "1")
-    _, painted, _ = run("verify", f"{own}:wrong")
+    _, painted, _ = run("verify", f"{verified_once}:wrong")
     assert painted.startswith("\033[1;31mFAIL\033[0m  doubled / ")
     assert re.sub(r"\033\[[\d;]*m", "", painted) == plain
-    _, out, _ = run("verify", f"{own}:wrong", "--json")
+    _, out, _ = run("verify", f"{verified_once}:wrong", "--json")
     assert "\033" not in out
 
 
@@ -290,7 +290,7 @@ def test_json_has_no_nan(run: Run, module: Module) -> None:
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("verified_once")
 def test_what_is_printed_fits_the_terminal(
     run: Run, monkeypatch: pytest.MonkeyPatch, width: int, arguments: Sequence[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ from oracle.seeds.comparison import (
     Gradient,
     H,
     Point,
+    Slice,
     compare,
     logits_of,
     loss_of,
@@ -47,17 +49,43 @@ from oracle.seeds.gradient_check import (
 from oracle.seeds.section import Claim, Quote, Section, Table
 from purenet.data import Digits
 
+pytestmark = pytest.mark.xdist_group("published notes")  # one worker differentiates the small net once for all tests
+
 DIGITS = seeds.three_digits(None)
 STROKES = Digits(DIGITS.images[:, 210:230].copy(), DIGITS.labels)
 """A part of the images: a net small enough to be differentiated in a test."""
 HIDDEN = 3
 
 
-def replayed(jobs: int = 1) -> seeds.Found:
+@cache
+def pieces() -> list[Slice]:
+    return pieces_at(STROKES, HIDDEN)
+
+
+@cache
+def differences() -> list[Differences]:
+    """The differences of all pieces. They do not depend on the pullback, so a wrong one is compared with the same."""
+    return [perform(piece) for piece in pieces()]
+
+
+def gradients_of(scaled: bool, last_relu: bool) -> dict[str, Gradient]:
+    """The gradients at one of the four points, compared with these differences."""
+    wanted = small(scaled=scaled, last_relu=last_relu)
+    found = {
+        piece.parameter: [result]
+        for piece, result in zip(pieces(), differences(), strict=True)
+        if (piece.point.scaled, piece.point.last_relu, piece.point.key) == (scaled, last_relu, wanted.key)
+    }
+    return compare(wanted, found)
+
+
+def replayed() -> seeds.Found:
     """The gradient method, the gradient check and the facts, the check of a net small enough for a test."""
-    gradient_check = Experiment(lambda setting: pieces_at(STROKES, HIDDEN), perform, sections_of)
+    gradient_check = Experiment(
+        lambda setting: list(range(len(pieces()))), lambda i: differences()[i], lambda _, found: sections_of(pieces(), found)
+    )
     with mock.patch.dict(seeds.EXPERIMENTS, {"gradient_check": gradient_check}):
-        return seeds.run(seeds.Setting(), ["descent", "gradient_check", "facts"], jobs=jobs, quiet=True)
+        return seeds.run(seeds.Setting(), ["descent", "gradient_check", "facts"], quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +124,11 @@ def test_published_and_right_stand_side_by_side(found: seeds.Found) -> None:
 
 
 def test_the_page_is_the_same_each_time(found: seeds.Found) -> None:
+    differences.cache_clear()
     assert replayed() == found
 
 
 def test_other_rounding_errors_do_not_change_the_page() -> None:
-    tasks = pieces_at(STROKES, HIDDEN)
-    results = [perform(task) for task in tasks]
     generator = np.random.default_rng(0)
 
     def nudged(d: Differences) -> Differences:
@@ -110,7 +137,9 @@ def test_other_rounding_errors_do_not_change_the_page() -> None:
         estimate = replace(d.estimate, value=d.estimate.value + moved, uncertainty=d.estimate.uncertainty + np.abs(moved))
         return d._replace(estimate=estimate, central=d.central + 10 * moved)
 
-    once, again = (section.page(sections_of(tasks, found)) for found in (results, [nudged(d) for d in results]))
+    once, again = (
+        section.page(sections_of(pieces(), found)) for found in (differences(), [nudged(d) for d in differences()])
+    )
     assert once == again
 
 
@@ -337,17 +366,14 @@ def test_next_to_a_kink_plain_differences_are_off_and_the_net_passes() -> None:
 
 
 def test_plain_differences_of_a_smooth_net_are_as_good_as_published() -> None:
-    found = checked(small(scaled=True, last_relu=False))
-    for g in found.values():
+    for g in gradients_of(scaled=True, last_relu=False).values():
         assert 0 < g.off(g.found.central)[0] < 2e-10
         np.testing.assert_allclose(g.found.one_sided, g.analytic / 2, atol=H)
 
 
 def test_an_element_that_was_not_differentiated_is_noticed() -> None:
-    points: list[Mapping[str, Gradient]] = [
-        checked(small(scaled=scaled, last_relu=False), book=scaled) for scaled in (False, True)
-    ]
-    kink = checked(near_a_kink(small()), "W2")["W2"]
+    points: list[Mapping[str, Gradient]] = [gradients_of(scaled, last_relu=False) for scaled in (False, True)]
+    kink = compare(pieces()[-1].point, {"W2": differences()[-1:]})["W2"]
     assert check_section(points, kink).passed
     g = points[0]["W2"]
     few = replace(g.evidence.estimate, index=g.evidence.estimate.index[1:])
@@ -360,7 +386,7 @@ def test_an_element_that_was_not_differentiated_is_noticed() -> None:
 
 @pytest.fixture(scope="module")
 def gradients() -> dict[str, Gradient]:
-    return checked(small())
+    return gradients_of(scaled=False, last_relu=True)
 
 
 def test_half_the_numerical_gradient_is_called_out(gradients: dict[str, Gradient]) -> None:
