@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,29 +23,6 @@ from oracle.running.campaign import DTYPES, Task, executor, few_threads, progres
 RELU = catalogue.find("relu")
 SCHEDULE = catalogue.find("exponential_decay")
 SPEC = Spec(pn.relu, cases=(Case("typical", (np.array([1.0, -2.0]),)), Case("other", (np.array([3.0]),))))
-
-SUDDEN_DEATH = """
-import os
-import numpy as np, oracle
-
-def mortal_fwd(x):
-    os._exit(9)
-
-def mortal_bwd(x, dy):
-    return (dy,)
-
-spec = oracle.Spec((mortal_fwd, mortal_bwd), cases=(oracle.Case("only", (np.ones(2),)),))
-"""
-
-
-@pytest.fixture
-def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module whose op ends its process."""
-    (tmp_path / "sudden_death.py").write_text(SUDDEN_DEATH)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "sudden_death"
-    sys.modules.pop("sudden_death", None)
-
 
 # ---------------------------------------------------------------------------------------------- tasks
 
@@ -97,12 +73,6 @@ def test_a_task_that_cannot_be_done_is_a_row_and_the_rest_is_done() -> None:
     assert lost.diagnosis.startswith("cannot be verified: KeyError: ")
     assert "it has two dimensions, three dimensions, scalar" in lost.diagnosis
     assert done.verdict is Verdict.PASS
-
-
-def test_a_worker_that_dies_is_a_row(mortal: str) -> None:
-    (row,) = run([Task(mortal, "mortal", "only", "float64")], 2, quiet=True)
-    assert (row.verdict, row.family, row.op) == (Verdict.ERROR, mortal, "mortal")
-    assert row.diagnosis == "its process died twice: exit code 9"
 
 
 def test_an_interrupt_ends_workers_at_once() -> None:
@@ -190,57 +160,42 @@ def test_every_dtype_has_a_name_that_verification_knows() -> None:
     assert {row.verdict for row in rows} == {Verdict.PASS}
 
 
-QUITTER = """
-import sys
+PLANTED = """
+import os, pathlib, sys
 import numpy as np, oracle
+
+def dier_fwd(x, *, always):
+    here = pathlib.Path(__file__).with_name(f"died {always}")
+    if always or not here.exists():
+        here.touch()
+        os._exit(9)
+    return x * 2, None
 
 def quitter_fwd(x):
     sys.exit(3)
 
-def quitter_bwd(x, dy):
-    return (dy,)
-
-spec = oracle.Spec((quitter_fwd, quitter_bwd), cases=(oracle.Case("only", (np.ones(2),)),))
-"""
-
-
-def test_an_op_that_exits_in_a_worker_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "quitter.py").write_text(QUITTER)
-    monkeypatch.syspath_prepend(tmp_path)
-    lost, kept = run([Task("quitter", "quitter", "only", "float64"), Task("", "relu", RELU.cases[0].name, "float64")], 2)
-    assert (lost.verdict, kept.verdict) == (Verdict.ERROR, Verdict.PASS)
-    assert "SystemExit: 3" in lost.diagnosis
-
-
-DIER = """
-import os, pathlib
-import numpy as np, oracle
-
-def dier_fwd(x, *, always):
-    here = pathlib.Path(__file__).with_name("died")
-    if always or not here.exists():
-        here.touch()
-        os._exit(1)
-    return x * 2, None
-
-def dier_bwd(_, dy):
+def planted_bwd(_, dy):
     return (dy * 2,)
 
 cases = tuple(oracle.Case(name, (np.ones(2),), options={"always": name == "always"}) for name in ("once", "always"))
-spec = oracle.Spec((dier_fwd, dier_bwd), cases=cases)
+dies = oracle.Spec((dier_fwd, planted_bwd), cases=cases)
+quits = oracle.Spec((quitter_fwd, planted_bwd), cases=(oracle.Case("only", (np.ones(2),)),))
 """
 
 
-@pytest.mark.parametrize(("case", "verdict"), [("once", Verdict.PASS), ("always", Verdict.ERROR)])
-def test_what_was_under_way_when_a_process_died_is_tried_once_more(
-    case: str, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_op_that_ends_its_process_is_a_row_and_was_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "dier.py").write_text(DIER)
+    (tmp_path / "planted_ends.py").write_text(PLANTED)
     monkeypatch.syspath_prepend(tmp_path)
+    ends = [("dier", "once"), ("dier", "always"), ("quitter", "only")]
     others = [Task("", "relu", c.name, "float64") for c in RELU.cases] * 2
-    died, *kept = run([Task("dier", "dier", case, "float64"), *others], 2, quiet=True)
-    assert died.verdict is verdict
-    assert died.diagnosis.startswith("its process died twice: ") == (case == "always")
+    once, always, quitter, *kept = run([*(Task("planted_ends", *end, "float64") for end in ends), *others], 2, quiet=True)
+    assert once.verdict is Verdict.PASS
+    assert (always.verdict, always.family, always.op) == (Verdict.ERROR, "planted_ends", "dier")
+    assert always.diagnosis == "its process died twice: exit code 9"
+    assert quitter.verdict is Verdict.ERROR
+    assert "SystemExit: 3" in quitter.diagnosis
     assert len(kept) == len(others)
     assert all(row.passed for row in kept)
-    assert "trying once more" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("trying once more") == 2

@@ -137,9 +137,7 @@ def test_other_rounding_errors_do_not_change_the_page() -> None:
         estimate = replace(d.estimate, value=d.estimate.value + moved, uncertainty=d.estimate.uncertainty + np.abs(moved))
         return d._replace(estimate=estimate, central=d.central + 10 * moved)
 
-    once, again = (
-        section.page(sections_of(pieces(), found)) for found in (differences(), [nudged(d) for d in differences()])
-    )
+    once, again = (section.page(sections_of(pieces(), found)) for found in (differences(), [nudged(d) for d in differences()]))
     assert once == again
 
 
