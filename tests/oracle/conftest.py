@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from oracle import autodiff, exact
+from oracle import autodiff, exact, findings
 from oracle.cli import main as cli
 from oracle.cli import options
 from oracle.report import document
@@ -140,6 +140,12 @@ def reports(tmp_path: Path) -> Path:
     folder = tmp_path / "reports"
     document.write(folder, OLD)
     return folder
+
+
+@pytest.fixture
+def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a search for the cause of each error: that has tests of its own, and takes longer than to find the error."""
+    monkeypatch.setattr(findings, "diagnose", lambda *_: "")
 
 
 @pytest.fixture

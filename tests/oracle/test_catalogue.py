@@ -17,7 +17,7 @@ import optree
 import pytest
 
 import oracle
-from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue, findings
+from oracle import Case, Deviation, Draw, Error, Flag, Spec, Verdict, catalogue
 from oracle.arrays import leaves_of, random_cotangent
 from oracle.power.smallest import NOT_SMOOTH, plant
 from oracle.row import Row
@@ -150,12 +150,6 @@ def not_small(spec_name: str, case_name: str, leaf: int) -> list[tuple[int, ...]
     gradient = gradients(SPECS[spec_name], SPECS[spec_name].case(case_name))[leaf]
     large = np.abs(gradient) >= 0.1 * np.abs(gradient).max()
     return [tuple(map(int, index)) for index in np.argwhere(large)]
-
-
-@pytest.fixture
-def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a search for the cause of each error: that has tests of its own, and takes longer than to find the error."""
-    monkeypatch.setattr(findings, "diagnose", lambda *_: "")
 
 
 @pytest.mark.usefixtures("undiagnosed")

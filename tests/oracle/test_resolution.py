@@ -10,11 +10,14 @@ import pytest
 
 from benchmarks.float32_inside import cases
 from oracle.arrays import random_cotangent
+from oracle.at_size.measurements import LARGE
 from oracle.row import Row
 from oracle.spec import Flag
 from oracle.subject import Subject
-from oracle.verification import verify
+from oracle.verification import LIMIT, verify
 from tests.oracle.planted import Array, Pair, elementwise, normal
+
+pytestmark = pytest.mark.usefixtures("undiagnosed")
 
 PLANTED = 2.0
 """Times the stated resolution: from there on an error is always noticed."""
@@ -93,9 +96,9 @@ def test_what_is_stated_is_near_what_is_noticed() -> None:
     assert row.resolution < 1e-11
 
 
-@pytest.mark.parametrize(("entries", "referenced"), [(10_000, False), (10_000, True), (1_000_000, False)])
-def test_large_arguments_state_what_they_notice_too(entries: int, referenced: bool) -> None:
-    pair, x = elementwise(np.tanh, lambda x: 1 - np.tanh(x) ** 2), normal(entries // 100, 100)
+@pytest.mark.parametrize(("rows", "referenced"), [(2 * LIMIT // 100, False), (2 * LIMIT // 100, True), (LARGE // 100 + 1, False)])
+def test_large_arguments_state_what_they_notice_too(rows: int, referenced: bool) -> None:
+    pair, x = elementwise(np.tanh, lambda x: 1 - np.tanh(x) ** 2), normal(rows, 100)
     options = {"reference": jnp.tanh} if referenced else {}
     row = row_of(pair, (x,), **options)
     assert row is not None
