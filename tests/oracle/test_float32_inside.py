@@ -26,6 +26,10 @@ PLANTED = 1e-3
 RESOLVED = 1e-4
 """The share of the largest entry that every kernel here resolves: some hundred roundings to float32."""
 
+KERNEL = [pytest.param(name, marks=pytest.mark.xdist_group(f"{name} in float32")) for name in EVERY]
+"""The tests of one kernel run on one worker, which verifies the right kernel once for all of them."""
+NEED_NO_CAUSE = pytest.mark.usefixtures("undiagnosed")
+
 assert in_numpy_sums.rotary.__name__ in KERNELS, "the kernels of that module are entered, too"
 
 
@@ -40,7 +44,7 @@ def failed(result: Verification) -> bool:
     return any(row.verdict is Verdict.FAIL for row in result.rows)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", KERNEL)
 def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
     result = of(name, 0.0, "float64", referenced=False)
     assert result.passed, str(result)
@@ -52,14 +56,15 @@ def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "referenced"), [("float32", False), ("float64", True)])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", KERNEL)
 def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, 0.0, dtype, referenced=referenced)
     assert result.passed, str(result)
 
 
+@NEED_NO_CAUSE
 @pytest.mark.parametrize(("dtype", "referenced"), [("float64", False), ("float32", True)])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", KERNEL)
 def test_one_term_that_is_wrong_by_a_thousandth_fails(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, PLANTED, dtype, referenced=referenced)
     assert failed(result), str(result)
@@ -77,7 +82,8 @@ def off(pair: Pair, number: int, entry: int, factor: float) -> Pair:
     return pair[0], bwd
 
 
-@pytest.mark.parametrize("name", EVERY)
+@NEED_NO_CAUSE
+@pytest.mark.parametrize("name", KERNEL)
 def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
     kernel = EVERY[name]
     pair = kernel.make(0.0)
@@ -98,6 +104,10 @@ def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
 # ---------------------------------------------------------------------------------------------- JAX
 
 
+FEW = normal(2, 3)
+"""Without compiling, each of some thousand evaluations of a function of JAX takes a millisecond."""
+
+
 @jax.jit
 def normalized(x: Any) -> Any:
     single = x.astype(jnp.float32)
@@ -113,12 +123,13 @@ def weighted(x: Any) -> Any:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("function", [normalized, weighted])
 def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str) -> None:
-    x = normal(4, 6).astype(dtype)
+    op = of_jax(function)
     for reference in (None, function):
-        result = verify(of_jax(function), x, reference=reference)
+        result = verify(op, FEW.astype(dtype), reference=reference)
         assert result.passed, str(result)
 
 
+@NEED_NO_CAUSE
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str) -> None:
     wrong = jax.custom_vjp(weighted)
@@ -126,23 +137,39 @@ def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str) -> None:
         lambda x: (weighted(x), weighted(x)), lambda p, dy: (p * (dy - (dy * p).sum(-1, keepdims=True) * (1 + PLANTED)),)
     )
     for reference in (None, weighted):
-        assert failed(verify(wrong, normal(4, 6).astype(dtype), reference=reference))
+        assert failed(verify(wrong, FEW.astype(dtype), reference=reference))
 
 
 # ---------------------------------------------------------------------------------------------- a mixture
 
-SAMPLED = range(2000, 2004)
+SAMPLED = range(2001, 2004)
 """Seeds of `benchmarks.float32_inside`, which tries as many as one likes."""
 
 
+measure = float32_inside.measured
+
+
+@cache
+def measured_at(seed: int) -> list[tuple[str, str, str]]:
+    return list(measure([seed]))
+
+
+def measured(seeds: list[int]) -> list[tuple[str, str, str]]:
+    return [one for seed in seeds for one in measured_at(seed)]
+
+
+@NEED_NO_CAUSE
+@pytest.mark.xdist_group("float32 at random places")
 @pytest.mark.parametrize("seed", SAMPLED)
 def test_casts_at_random_places_are_no_errors_and_hide_none(seed: int) -> None:
-    for name, right, planted in float32_inside.measured([seed]):
+    for name, right, planted in measured([seed]):
         assert right in ("PASS", ""), name
         assert planted in ("FAIL", ""), name
 
 
-def test_the_command_prints_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.xdist_group("float32 at random places")
+def test_the_command_prints_the_counts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(float32_inside, "measured", measured)
     assert float32_inside.main(["1", "--first", str(SAMPLED.start)]) == 0
     assert capsys.readouterr().out == "right:   1 PASS, of 1\nplanted: 1 FAIL, of 1\n"
 

@@ -19,21 +19,21 @@ TANH, CUBE = f(0.7978845608028654), f(0.044715)  # the constants of the approxim
 # ---------------------------------------------------------------------------------------------- products and sums
 
 
-@kernel(lambda x, w: x @ w, normal(6, 12), normal(12, 5))
+@kernel(lambda x, w: x @ w, normal(3, 8), normal(8, 3))
 def matmul(off: Any) -> Pair:
-    row = np.where(np.arange(12) == 3, off, f(1))[:, None]
+    row = np.where(np.arange(8) == 3, off, f(1))[:, None]
     return lambda x, w: (x @ w, (x, w)), lambda s, d: (d @ (s[1] * row).T, s[0].T @ d)
 
 
-@kernel(lambda x, y: x * y, normal(4, 6), normal(4, 6, seed=1))
+@kernel(lambda x, y: x * y, normal(4, 3), normal(4, 3, seed=1))
 def product(off: Any) -> Pair:
     row = np.where(np.arange(4) == 1, off, f(1))[:, None]
     return lambda x, y: (x * y, (x, y)), lambda s, d: (d * s[1] * row, d * s[0])
 
 
-@kernel(lambda x: jnp.cumsum(x, -1), normal(4, 20))
+@kernel(lambda x: jnp.cumsum(x, -1), normal(2, 10))
 def cumulative_sum(off: Any) -> Pair:
-    column = np.where(np.arange(20) == 3, off, f(1))
+    column = np.where(np.arange(10) == 3, off, f(1))
     return lambda x: (np.cumsum(x, -1), ()), lambda _, d: (np.cumsum((d * column)[:, ::-1], -1)[:, ::-1],)
 
 
@@ -48,9 +48,9 @@ def cumulative_product(off: Any) -> Pair:
     return forward, lambda s, d: (np.cumsum((d * s[1] * column)[:, ::-1], -1)[:, ::-1] / s[0],)
 
 
-@kernel(lambda x: (x * x).sum(), 3 + normal(40))
+@kernel(lambda x: (x * x).sum(), 3 + normal(20))
 def sum_of_squares(off: Any) -> Pair:
-    entry = np.where(np.arange(40) == 3, off, f(1))
+    entry = np.where(np.arange(20) == 3, off, f(1))
 
     def forward(x: Array) -> Any:
         total = f(0)
@@ -133,7 +133,7 @@ def rotary(off: Any) -> Pair:
 # ---------------------------------------------------------------------------------------------- activations
 
 
-@kernel(lambda x: jax.nn.gelu(x, approximate=True), 2 * normal(4, 8))
+@kernel(lambda x: jax.nn.gelu(x, approximate=True), 2 * normal(3, 4))
 def gelu(off: Any) -> Pair:
     def inner(x: Array) -> Any:
         return np.tanh(TANH * (x + CUBE * x**3))
@@ -154,7 +154,7 @@ def gelu_erf(off: Any) -> Pair:
     return lambda x: (x * phi(x), x), lambda x, d: (d * (phi(x) + x * density * np.exp(f(-0.5) * x * x) * off),)
 
 
-@kernel(jax.nn.silu, 2 * normal(4, 8))
+@kernel(jax.nn.silu, 2 * normal(3, 4))
 def silu(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         s = 1 / (1 + np.exp(-x))
@@ -163,7 +163,7 @@ def silu(off: Any) -> Pair:
     return forward, lambda r, d: (d * r[1] * (1 + r[0] * (1 - r[1]) * off),)
 
 
-@kernel(lambda a, b: jax.nn.silu(a) * b, normal(4, 8), normal(4, 8, seed=1))
+@kernel(lambda a, b: jax.nn.silu(a) * b, normal(3, 4), normal(3, 4, seed=1))
 def swiglu(off: Any) -> Pair:
     def forward(a: Array, b: Array) -> Any:
         s = 1 / (1 + np.exp(-a))
