@@ -224,7 +224,7 @@ def softsign(*, stopped: bool) -> Any:
     return softsign
 
 
-LINE = np.linspace(-1, 2, 5)
+LINE = np.array([-1.0, 0.5, 2.0])
 
 
 @pytest.mark.parametrize("reference", [None, lambda x: x / (1 + jnp.abs(x))])
@@ -247,12 +247,12 @@ def test_a_function_of_jax_whose_code_depends_on_values() -> None:
     def branching(x: Any, *, power: int) -> Any:
         return x**power if x.sum() < 100 else x
 
-    oracle.verify(adapters.of_jax(branching), X[0, :2], options={"power": 3}, order=2).raise_for_failures()
+    oracle.verify(adapters.of_jax(branching), X[0, :1], options={"power": 3}, order=2).raise_for_failures()
 
 
 def test_a_function_of_jax_with_an_array_among_its_options() -> None:
-    softmax = adapters.of_jax(lambda x, *, scale: jax.nn.softmax(scale * x))
-    oracle.verify(softmax, X[0, :2], options={"scale": np.array([1.0, 2.0])}, order=2).raise_for_failures()
+    scaled = adapters.of_jax(lambda x, *, scale: scale * x**3)
+    oracle.verify(scaled, X[0, :2], options={"scale": np.array([1.0, 2.0])}, order=2).raise_for_failures()
 
 
 def test_a_function_of_autograd() -> None:
