@@ -400,7 +400,7 @@ check = oracle.Spec(
     (square, square_bwd),
     cases=(oracle.Case("two", (z,)),),
     convention="torch",
-    strategy=lambda draw: ((draw.normal(3) + 1j * draw.normal(3),), {}),
+    strategy=lambda draw: ((draw.normal(1) + 1j * draw.normal(1),), {}),
 )
 """
 
