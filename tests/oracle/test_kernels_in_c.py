@@ -114,9 +114,9 @@ def normal(*shape: int, seed: int) -> Array:
 
 
 KERNELS: dict[str, tuple[Any, Any, tuple[Array, ...]]] = {
-    "layer norm": (layer_norm, normalized, (normal(4, 16, seed=0), 1 + normal(16, seed=1) / 10, normal(16, seed=2))),
+    "layer norm": (layer_norm, normalized, (normal(3, 8, seed=0), 1 + normal(8, seed=1) / 10, normal(8, seed=2))),
     "gelu": (gelu, jax.nn.gelu, (2 * normal(3, 8, seed=3),)),
-    "attention": (attention, attended, (normal(5, 8, seed=4), normal(6, 8, seed=5), normal(6, 8, seed=6))),
+    "attention": (attention, attended, (normal(3, 4, seed=4), normal(5, 4, seed=5), normal(5, 4, seed=6))),
 }
 
 
@@ -129,6 +129,7 @@ def test_a_right_kernel_passes(library: ctypes.CDLL, name: str, dtype: str, refe
     assert result.passed, str(result)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("referenced", [False, True])
 @pytest.mark.parametrize("name", KERNELS)
 def test_one_term_that_is_wrong_by_a_ten_thousandth_fails(library: ctypes.CDLL, name: str, referenced: bool) -> None:

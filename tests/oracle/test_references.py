@@ -48,6 +48,7 @@ PROMOTING: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("name", PROMOTING)
 def test_a_reference_that_promotes_is_judged_like_any_other(name: str, dtype: Any) -> None:
@@ -73,6 +74,7 @@ def test_the_note_shows_the_operation_and_is_printed_once() -> None:
     assert str(result).count("note: scores: the reference promotes") == 1
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_promoting_reference_rounds_as_it_does_in_the_users_jax() -> None:
     """Its yardstick is float32 throughout: a kernel that loses what float32 loses passes, and one that loses more fails."""
     x = signed(4, 64).astype(np.float32)
@@ -111,6 +113,7 @@ def test_a_reference_in_a_narrower_float_is_cast_too() -> None:
     assert row(single, "x").note.startswith("the reference computes in float32 where the value is float64")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("dtype", [np.float64, *NARROW])
 def test_another_function_hides_no_gradient(dtype: Any) -> None:
     q, k = normal(3, 4).astype(dtype), normal(5, 4).astype(dtype)

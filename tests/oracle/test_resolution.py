@@ -96,7 +96,9 @@ def test_what_is_stated_is_near_what_is_noticed() -> None:
     assert row.resolution < 1e-11
 
 
-@pytest.mark.parametrize(("rows", "referenced"), [(2 * LIMIT // 100, False), (2 * LIMIT // 100, True), (LARGE // 100 + 1, False)])
+@pytest.mark.parametrize(
+    ("rows", "referenced"), [(2 * LIMIT // 100, False), (2 * LIMIT // 100, True), (LARGE // 100 + 1, False)]
+)
 def test_large_arguments_state_what_they_notice_too(rows: int, referenced: bool) -> None:
     pair, x = elementwise(np.tanh, lambda x: 1 - np.tanh(x) ** 2), normal(rows, 100)
     options = {"reference": jnp.tanh} if referenced else {}

@@ -114,8 +114,9 @@ def test_another_value_is_said_first() -> None:
     assert vectors.compare(pn.affine, PARAMS, X, **saved).passed
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_pairs_and_rules_of_other_libraries() -> None:
-    x, dy = signed(3, 2), normal(3, 2)
+    x, dy = signed(2, 2), normal(2, 2)
     right = 3 * x**2 * dy
     by_jax = jax.custom_vjp(lambda x: jnp.power(x, 3))
     by_jax.defvjp(lambda x: (x**3, x), lambda x, dy: (3 * x**2 * dy,))
