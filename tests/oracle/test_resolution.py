@@ -24,6 +24,8 @@ PLANTED = 2.0
 CASES = 14
 MOST_ENTRIES = 24
 """Of the gradient in which every single entry is tried."""
+MANY, VERY_MANY = 2 * LIMIT // 100, LARGE // 100 + 1
+"""Rows of 100 elements: so many that a sample is differentiated, and that evaluations are counted for each argument."""
 
 
 def multiplied(pair: Pair, number: int, factors: Array) -> Pair:
@@ -96,9 +98,7 @@ def test_what_is_stated_is_near_what_is_noticed() -> None:
     assert row.resolution < 1e-11
 
 
-@pytest.mark.parametrize(
-    ("rows", "referenced"), [(2 * LIMIT // 100, False), (2 * LIMIT // 100, True), (LARGE // 100 + 1, False)]
-)
+@pytest.mark.parametrize(("rows", "referenced"), [(MANY, False), (MANY, True), (VERY_MANY, False)])
 def test_large_arguments_state_what_they_notice_too(rows: int, referenced: bool) -> None:
     pair, x = elementwise(np.tanh, lambda x: 1 - np.tanh(x) ** 2), normal(rows, 100)
     options = {"reference": jnp.tanh} if referenced else {}
