@@ -26,8 +26,8 @@ PLANTED = 1e-3
 RESOLVED = 1e-4
 """The share of the largest entry that every kernel here resolves: some hundred roundings to float32."""
 
-KERNEL = [pytest.param(name, marks=pytest.mark.xdist_group(f"{name} in float32")) for name in EVERY]
-"""The tests of one kernel run on one worker, which verifies the right kernel once for all of them."""
+ON_ONE_WORKER = pytest.mark.xdist_group("kernels in float32")
+"""One worker verifies a right kernel once for all tests."""
 NEED_NO_CAUSE = pytest.mark.usefixtures("undiagnosed")
 
 assert in_numpy_sums.rotary.__name__ in KERNELS, "the kernels of that module are entered, too"
@@ -44,7 +44,8 @@ def failed(result: Verification) -> bool:
     return any(row.verdict is Verdict.FAIL for row in result.rows)
 
 
-@pytest.mark.parametrize("name", KERNEL)
+@ON_ONE_WORKER
+@pytest.mark.parametrize("name", EVERY)
 def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
     result = of(name, 0.0, "float64", referenced=False)
     assert result.passed, str(result)
@@ -56,7 +57,8 @@ def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "referenced"), [("float32", False), ("float64", True)])
-@pytest.mark.parametrize("name", KERNEL)
+@ON_ONE_WORKER
+@pytest.mark.parametrize("name", EVERY)
 def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, 0.0, dtype, referenced=referenced)
     assert result.passed, str(result)
@@ -64,7 +66,8 @@ def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, ref
 
 @NEED_NO_CAUSE
 @pytest.mark.parametrize(("dtype", "referenced"), [("float64", False), ("float32", True)])
-@pytest.mark.parametrize("name", KERNEL)
+@ON_ONE_WORKER
+@pytest.mark.parametrize("name", EVERY)
 def test_one_term_that_is_wrong_by_a_thousandth_fails(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, PLANTED, dtype, referenced=referenced)
     assert failed(result), str(result)
@@ -83,7 +86,8 @@ def off(pair: Pair, number: int, entry: int, factor: float) -> Pair:
 
 
 @NEED_NO_CAUSE
-@pytest.mark.parametrize("name", KERNEL)
+@ON_ONE_WORKER
+@pytest.mark.parametrize("name", EVERY)
 def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
     kernel = EVERY[name]
     pair = kernel.make(0.0)
@@ -120,24 +124,23 @@ def weighted(x: Any) -> Any:
     return jax.nn.softmax(x.astype(jnp.float32), axis=-1).astype(x.dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("function", [normalized, weighted])
-def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str) -> None:
-    op = of_jax(function)
-    for reference in (None, function):
-        result = verify(op, FEW.astype(dtype), reference=reference)
-        assert result.passed, str(result)
+@pytest.mark.parametrize(
+    ("function", "dtype", "referenced"),
+    [(normalized, "float64", False), (normalized, "float32", True), (weighted, "float64", True), (weighted, "float32", False)],
+)
+def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str, referenced: bool) -> None:
+    result = verify(of_jax(function), FEW.astype(dtype), reference=function if referenced else None)
+    assert result.passed, str(result)
 
 
 @NEED_NO_CAUSE
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "referenced"), [("float64", False), ("float32", True)])
+def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str, referenced: bool) -> None:
     wrong = jax.custom_vjp(weighted)
     wrong.defvjp(
         lambda x: (weighted(x), weighted(x)), lambda p, dy: (p * (dy - (dy * p).sum(-1, keepdims=True) * (1 + PLANTED)),)
     )
-    for reference in (None, weighted):
-        assert failed(verify(wrong, FEW.astype(dtype), reference=reference))
+    assert failed(verify(wrong, FEW.astype(dtype), reference=weighted if referenced else None))
 
 
 # ---------------------------------------------------------------------------------------------- a mixture
