@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.inner_rounding import FACTOR, LONGEST, ORDER, higher_differences, inner_rounding
+from oracle.differences.inner_rounding import FACTOR, FINEST, LONGEST, ORDER, higher_differences, inner_rounding
 from oracle.differences.richardson import NOISE_SAFETY
 from oracle.measures import EPSILON
 from oracle.streams import Stream
@@ -58,6 +58,11 @@ EVEN = 4.0
 # The share of the outputs, of those that change, that a rounding to a narrower dtype reaches. Of a function with a fixed step,
 # only the largest outputs look like such numbers.
 MOST_OUTPUTS = 0.75
+
+# The spacing of the points, in units of each element, at which a function that does not move nearby is looked at, and the
+# number of directions: beside a large number its terms move the value only if they are far away, and all go the same way.
+FAR = 1.0
+DIRECTIONS = 8
 
 NARROW = (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)), ("float32", np.dtype(np.float32)))
 
@@ -162,15 +167,16 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
     coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
-    narrow = _of_narrow_dtype(values, step)
+    narrow = _of_narrow_dtype(values, step) if np.ptp(values, axis=0).any() else _cannot_move(noisy)
     beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~narrow
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
     suspected = long > MUCH_NOISE * one_ulp
     if suspected.any():
         shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / FACTOR)).noise
         suspected &= shorter > long / SMOOTH
-    narrow &= np.isinf(step) | (step > NOISE_SAFETY * noisy.eps * size)
     step = np.where(np.ptp(values, axis=0) > 0, step, EPSILON["float32"] * size)
+    # Where terms cancel in float64, few digits are left as well, of a number that is small beside the others.
+    narrow &= (step > NOISE_SAFETY * noisy.eps * size) & (step / 2 > FINEST * size.max(initial=0.0))
     return Quantization(np.where(coarse | narrow, step / 2, 0.0), coarse & beyond_float32, narrow, suspected)
 
 
@@ -181,8 +187,6 @@ def _of_narrow_dtype(values: Array, step: Array) -> Array:
     """
     found, size = np.zeros(step.shape, dtype=bool), np.abs(values).max(axis=0)
     changed = np.ptp(values, axis=0) > 0
-    if not changed.any():  # perhaps because its values cannot move by so little: float32 is the finest that they may have
-        return np.full(step.shape, bool((values.astype(np.float32) == values).all()))
     for name, dtype in NARROW:
         with quiet():
             held = (values.astype(dtype).astype(np.float64) == values).all(axis=0) & changed
@@ -191,6 +195,21 @@ def _of_narrow_dtype(values: Array, step: Array) -> Array:
         if full.sum() > MOST_OUTPUTS * np.count_nonzero(changed):
             found |= held & (step <= EVEN * EPSILON[name] * size)
     return found
+
+
+def _cannot_move(noisy: NoisyFunction) -> Array:
+    """Which outputs may be unable to move by so little: they are float32 numbers, and far away the function does move.
+
+    A finer dtype would let them, and in a coarser one they would be float32 numbers as well.
+    """
+    generator = np.random.default_rng(Stream.NOISE)
+    try:
+        with quiet():
+            far = np.concatenate([_values(noisy, generator, FAR, points=4) for _ in range(DIRECTIONS)])
+    except RAISED:
+        return np.zeros(noisy.value.shape, dtype=bool)
+    held = (far.astype(np.float32) == far).all(axis=0)
+    return np.asarray(held & bool(held.all() and np.ptp(far, axis=0).any()))
 
 
 def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:

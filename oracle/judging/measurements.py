@@ -200,7 +200,7 @@ class Measurements:
         scale = max(self._roundoff_scales[0], largest(theirs))
         budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale, by_reference))
         allowed = budget.against_reference + SMALLEST_NORMAL
-        if dtype.name == "float64" or self._rounds_below(dtype.name):
+        if dtype.name == "float64" or (not largest(error) <= allowed and self._rounds_below(dtype.name)):
             allowed += SAMPLED_SAFETY * self._value_noise
         if dtype.name == "float64" and not largest(error) <= allowed:
             allowed += float(conditioning(largest(self._spreads[0]), scale))
