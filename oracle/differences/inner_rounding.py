@@ -45,6 +45,9 @@ SPACINGS = 21
 # 2^11 between the rounding of a product in float32 and that of a larger number inside it.
 AT_ONCE = 2.0**10
 
+# By how much those of a smooth function grow, from one spacing to the next.
+SMOOTH = FACTOR**ORDER
+
 # By how much the differences just before may exceed those at spacings 4^3 times as short, as noise does by chance. Those of a
 # smooth function exceed them by 4^12, and near a pole by more. The rounding of an element at 0 that is displaced grows by 4^3.
 STEADY = 2.0**8
@@ -128,9 +131,14 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
     found = np.zeros(one_ulp.shape)
     sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
     for k in range(LEAST_SPACINGS, SPACINGS - 1):
-        at_once = sizes[k] > AT_ONCE * np.fmax(sizes[k + 1 :].max(axis=0), one_ulp)
+        at_once = np.zeros(one_ulp.shape, dtype=bool)
+        for spacings in (1, 2):  # a first jump may happen to be small, and show between these two
+            before = sizes[k + spacings :]
+            rises = sizes[k] > AT_ONCE * SMOOTH ** (spacings - 1) * np.fmax(before.max(axis=0, initial=0.0), one_ulp)
+            at_once |= rises & (before[:1] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp)).all(
+                axis=0
+            )
         at_once &= np.isfinite(sizes[k]) & (sizes[k - 2] <= FIRST_GROWTH * sizes[k])
-        at_once &= sizes[k + 1] <= STEADY * np.fmax(sizes[k + 1 + LEAST_SPACINGS :].max(axis=0, initial=0.0), one_ulp)
         if not at_once.any():
             continue
         first = np.fmax(sizes[k], sizes[k - 1])
