@@ -42,6 +42,8 @@ ROUNDED: dict[str, Callable[[Array], Any]] = {
     "scalar in order": lambda x: np.cumsum(single(x) ** 2, dtype=np.float32)[-1].astype(np.float64),
     "saturated": lambda x: np.tanh(single(3 * x)),
     "softmax": lambda x: special.softmax(single(x)),
+    "cosine": lambda x: single(x) @ matrix(x)[:, 0] / np.sqrt(single(x) @ single(x)),
+    "weighted sum": lambda x: matrix(x)[:, 0] @ single(np.exp(x)),
     "some outputs": lambda x: np.concatenate([np.exp(x), single(np.exp(x[:2]))]),
     "beside steps": lambda x: np.concatenate([np.round(8 * x), single(np.exp(x))]),
 }
