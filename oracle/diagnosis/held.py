@@ -14,7 +14,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ class Use:
     """What the function got."""
     constant: bool
     """Whether it is a small constant, which does not depend on the argument."""
+    call: int = 1
+    """Which call of the function in this line it is, counted from 1, since a loop runs a line many times."""
+    repeated: bool = False
+    """Whether that line calls the function more than once."""
 
     @property
     def line(self) -> str:
@@ -63,7 +67,8 @@ class Use:
 
     def __str__(self) -> str:
         which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
-        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}"
+        call = f", call {self.call} of that line" if self.repeated else ""
+        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
 
 
 @dataclass
@@ -163,7 +168,15 @@ def uses_of(call: Call, leaf: int, most: int) -> list[Use]:
             _run(call, call.primals, call.options, leaf, tape)
         except Exception:  # the forward pass does not take such arrays
             return []
-    return tape.uses if len(tape.uses) <= most else []
+    return _counted(tape.uses) if len(tape.uses) <= most else []
+
+
+def _counted(uses: list[Use]) -> list[Use]:
+    """The uses with the number of each call among those of its line."""
+    where = [(use.function, use.position, use.place) for use in uses]
+    return [
+        replace(use, call=where[: i + 1].count(where[i]), repeated=where.count(where[i]) > 1) for i, use in enumerate(uses)
+    ]
 
 
 def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any]:

@@ -108,11 +108,27 @@ def _lost_words(v: View, sample: Sample, size: list[int], used: Array, lost: Arr
     entries, rows = sample.entries, np.flatnonzero(lost.any(axis=1))
     shown = ", ".join(f"{at(v.e, int(entries[i]))} lacks {lost[i].sum()} of {used[i].sum()}" for i in rows[:3])
     what = f"contributions lost: entries of {v.name} lack some of their contributions ({shown}{', ...' * (rows.size > 3)})"
-    entry, use = np.nonzero(lost)
-    places, origins = np.stack(np.unravel_index(use, size)), np.stack(np.unravel_index(entries[entry], v.shape))
     for common in range(min(len(size), len(v.shape)), 0, -1):
-        offsets = np.unique(places[-common:] - origins[-common:], axis=1)
-        if offsets.shape[1] == 1 and entry.size > 2:
-            offset = counted(offsets[:, 0])
+        gone, kept = (_offsets(v, entries, size, mask, common) for mask in (lost, used & ~lost))
+        # An offset that contributions have which are not lost says nothing: those of all other rows, along an axis of features.
+        if gone.shape[1] == 1 and lost.sum() > 2 and not (kept == gone).all(axis=0).any():
+            offset = counted(gone[:, 0])
             return f"{what}, always the one from the output at offset {offset} (is a part of a window left out?)"
+    for axis in range(min(len(size), len(v.shape))):
+        place = np.unravel_index(np.arange(used.shape[1]), size)[axis]
+        own = np.unravel_index(entries[rows], v.shape)[axis]
+        for side, towards in (("after", 1), ("before", -1)):
+            farthest = np.where(used[rows] & ~lost[rows], towards * place, -np.inf).max(axis=1)
+            beyond = (np.where(lost[rows], towards * place, np.inf).min(axis=1) > farthest).all()
+            ends = np.unique(farthest)
+            if beyond and 2 * ends.size <= np.unique(own).size:  # many entries share an end, as those of one block do
+                end = counted(np.sort(towards * ends).astype(np.intp))
+                return f"{what}: those from outputs {side} index {end} of axis {axis} (is the carry between blocks lost?)"
     return f"{what} and get the others (+= at repeated indices, which keeps only the last?)"
+
+
+def _offsets(v: View, entries: Array, size: list[int], mask: Array, common: int) -> Array:
+    """The offsets from entries to those of their uses in a mask, along the last common axes: one column for each offset."""
+    entry, use = np.nonzero(mask)
+    places, origins = np.stack(np.unravel_index(use, size)), np.stack(np.unravel_index(entries[entry], v.shape))
+    return np.unique(places[-common:] - origins[-common:], axis=1)

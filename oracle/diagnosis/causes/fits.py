@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose, sqrt
 
+import ml_dtypes
 import numpy as np
 
 from oracle.diagnosis.causes.known_constants import EXACTLY, named_constant
@@ -32,9 +33,19 @@ __all__ = [
 VAGUE = 1e-5
 """The relative error from which on a fitted number gets no name. Larger, and some constant comes as close by chance; smaller,
 and factors in narrow dtypes get no names."""
+CHANGED = 8
+"""Times the error of the differences that an error must change by at the nearby point. With 2, the noise of a function that
+computes in float32 counts as a change; with more, noise just above it gets no cause."""
 NEARBY = 2.0**-16
 """The distance of a nearby point, as a fraction of each entry. It is above the rounding of float32, so rounding errors change
 there, and small for a smooth function, so the error of a wrong formula does not."""
+
+PLAIN = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
+"""The factors that mistakes cause most often."""
+ROUGH = 0.05
+"""The relative error from which on not even these are named. With 0.2, a factor of 1.7 would be named 2."""
+FLOATS = ("float32", "float16", "bfloat16")
+"""The narrower floats, the finest first."""
 
 
 def zero(v: View) -> Iterator[str]:
@@ -55,12 +66,18 @@ def factor(v: View) -> Iterator[str]:
     fit = fit_scale(v.ours, v.truth)
     if fit is None or np.count_nonzero(v.truth) < 2 or not matches(v, fit.scale * v.truth):
         return
-    named = explain_factor(fit.scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
-    named = named or constant_in(v, fit.scale)
+    within = max(AGREE, eps_of(v.e.parameter.dtype))
+    named = explain_factor(fit.scale, v.context.sizes, within, v.context.numbers)
+    named = named or plain_factor(fit.scale, max(within, _uncertainty(v))) or constant_in(v, fit.scale)
     everywhere = "everywhere" if v.whole else f"in all {v.index.size} entries that were tested (of {v.e.analytic.size})"
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere}" + (
         f": {named}" if named else ""
     )
+
+
+def _uncertainty(v: View) -> float:
+    """How far the fitted factor may be off, as a fraction of it: every true number errs by its tolerance, all to one side."""
+    return float(np.abs(v.truth) @ v.tolerance / (v.truth @ v.truth))
 
 
 def constant_in(v: View, scale: float, where: Array | None = None) -> str:
@@ -97,9 +114,16 @@ def explain_factor(scale: float, sizes: dict[str, int], within: float = AGREE, n
     return ""
 
 
+def plain_factor(scale: float, within: float) -> str:
+    """The mistake that causes a factor of -1, 2 or 1/2, for a factor that is known to this fraction of itself; else empty."""
+    for value, words in PLAIN if within < ROUGH else ():
+        if abs(scale - value) <= within * abs(value):
+            return words
+    return ""
+
+
 def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tuple[float, str]]]:
     """Factors and the mistakes that cause them, kind by kind."""
-    plain = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
     counts: list[tuple[float, str]] = []
     for name, n in sizes.items():
         if n > 1:
@@ -123,7 +147,7 @@ def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tup
             degrees += [((n - 1) / n, f"divided by the {name} ({n}) instead of {n - 1}")]
             degrees += [(sqrt((n - 1) / n), f"a standard deviation over {n - 1} instead of the {name} ({n})")]
             degrees += [(sqrt(n / (n - 1)), f"a standard deviation over the {name} ({n}) instead of {n - 1}")]
-    return [plain, counts, keywords, roots, degrees]
+    return [PLAIN, counts, keywords, roots, degrees]
 
 
 def signs_lost(v: View) -> Iterator[str]:
@@ -157,13 +181,23 @@ def narrow(v: View) -> Iterator[str]:
     """Every entry is a number of a narrower float, and its error is the rounding of that float."""
     if v.index.size < 2:
         return
-    for name in ("float32", "float16"):
-        if EPSILON[name] <= eps_of(v.e.parameter.dtype):
+    for name in FLOATS:
+        if EPSILON[name] <= eps_of(v.e.parameter.dtype) or not _are_numbers_of(name, v.ours):
             continue
-        with np.errstate(over="ignore"):
-            rounded = v.ours.astype(name).astype(np.float64)
-        if np.array_equal(rounded, v.ours) and (np.abs(v.error) <= 8 * EPSILON[name] * np.abs(v.truth)).all():
+        if name == "float16" and _are_numbers_of("bfloat16", v.ours) and _error_exceeds_rounding_to(name, v):
+            continue  # within its range, a bfloat16 number is a float16 number, too
+        if (np.abs(v.error) <= 8 * EPSILON[name] * np.abs(v.truth)).all():
             yield f"computed in {name}: every entry of {v.name} is a {name} number within rounding of the true one"
+
+
+def _are_numbers_of(name: str, numbers: Array) -> bool:
+    with np.errstate(over="ignore"):
+        return np.array_equal(numbers.astype(getattr(ml_dtypes, name, name)).astype(np.float64), numbers)
+
+
+def _error_exceeds_rounding_to(name: str, v: View) -> bool:
+    """Whether some entry is farther from the true one than a single rounding to this float moves it."""
+    return bool((np.abs(v.error) > EPSILON[name] / 2 * np.abs(v.truth) + v.tolerance).any())
 
 
 def noise_of_a_narrow_float(v: View) -> Iterator[str]:
@@ -184,12 +218,19 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
 
 
 def _jitters(v: View) -> bool:
-    """Whether the errors change at a nearby point. Rounding errors do, and the errors of a wrong formula do not."""
+    """Whether the errors change at a nearby point. Rounding errors do, and the errors of a wrong formula do not.
+
+    The gradient there is known by differences only, whose own error must be smaller than the change. At the given point that
+    error shows.
+    """
     if v.sample is None:
         return False
-    nearby = _error_nearby(v.sample)
-    error = v.error[v.sample.few_where]
-    return nearby is not None and float(np.linalg.norm(nearby[v.sample.few] - error)) > 0.3 * float(np.linalg.norm(error))
+    few = v.sample.few
+    nearby, error = _error_nearby(v.sample), v.error[v.sample.few_where]
+    of_differences = np.linalg.norm(v.sample.here[few] - v.truth[v.sample.few_where])
+    return nearby is not None and bool(
+        np.linalg.norm(nearby[few] - error) > max(0.3 * np.linalg.norm(error), CHANGED * of_differences)
+    )
 
 
 def _error_nearby(sample: Sample) -> Array | None:

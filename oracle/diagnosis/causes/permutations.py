@@ -96,6 +96,8 @@ def permuted(v: View) -> Iterator[str]:
         return
     known, from_where = ours[alone], truth[alone]
     some = np.flatnonzero(known != from_where)
+    if some.size < 3:  # the others are where they belong, with a small error
+        return
     some = some[np.argsort(known[some])][:2]
     shown = ", ".join(f"{at(v.e, int(known[i]))} holds the entry of {at(v.e, int(from_where[i]))}" for i in some)
     places, origins = (np.stack(np.unravel_index(index, v.shape)) for index in (known, from_where))

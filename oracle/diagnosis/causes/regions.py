@@ -34,6 +34,9 @@ __all__ = [
 MOSTLY = 0.5
 """The share of the entries at each index of a block that must be wrong. Smaller, and scattered errors look like a block;
 larger, and a block in which a few entries are right by chance is not recognized."""
+MOVES = 4
+"""Times the tolerance that an exchange of rows or a missing constant must move an entry by. With 1, an error that is hardly
+larger than the tolerance is explained by rows that are as close by chance, or by one number for all."""
 ZERO = "it is zero"
 RIGHT = "it is right"
 
@@ -58,7 +61,7 @@ def constant_missing(v: View) -> Iterator[str]:
     if not v.ours[wrong].any() or np.ptp(v.truth[wrong]) <= within:  # these entries are zero, or a factor looks the same
         return
     error, axis = v.error[wrong], _one_in_each(v)
-    if np.ptp(error) <= within:
+    if np.ptp(error) <= within < abs(float(error.mean())) / MOVES:
         missing = -float(error.mean()) / v.context.unit
         lacks = f"the same number, {missing:.6g}{per_unit(v.context.unit)}{_size_named(v, missing)}"
     elif (times := _of_its_row(v, axis)) is not None:
@@ -214,13 +217,15 @@ def _indices_of(v: View, mask: Array, axis: int) -> Array:
 def _rows_of_others(v: View, axis: int, wrong: Array) -> str:
     """`index 1 holds the entries of 0` for each wrong index; empty unless each holds those of another."""
     ours, truth = (_by_index(t, axis) for t in tensors(v))
-    tolerance = v.tolerance.max()
+    tolerance = _by_index(v.tolerance.reshape(v.shape), axis)
     exchanged = []
     for i in np.flatnonzero(wrong):
-        apart = np.abs(truth - ours[i]).max(axis=1)
-        if not truth[i].size > 1 or not apart.min() <= tolerance or not ours[i].any():
+        apart = np.abs(truth - ours[i])
+        j = int(apart.max(axis=1).argmin())
+        moves = apart[i].max() > MOVES * (tolerance[i] + tolerance[j]).max()
+        if not truth[i].size > 1 or j == i or not moves or (apart[j] > tolerance[i] + tolerance[j]).any() or not ours[i].any():
             return ""
-        exchanged.append(f"index {i} holds the entries of {int(apart.argmin())}")
+        exchanged.append(f"index {i} holds the entries of {j}")
     return ", ".join(exchanged[:4]) + (f", ... ({len(exchanged)} of them)" if len(exchanged) > 4 else "")
 
 
