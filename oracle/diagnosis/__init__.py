@@ -19,11 +19,12 @@ evaluate the forward pass:
 6. Gradients of something else, without fitted numbers: of only some outputs (`cotangents`), of only one use of an entry
    that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
    Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
-   Their generalizations follow: any permutation, another mask, any lost contributions.
+   Their generalizations follow: any permutation, another mask, any lost contributions. One side of a number comes before the
+   gradient for an argument of ones, which is often right on the other side.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
-8. Regions without a known reason: one side of a number, borders, rows, a range of indices, a pattern that repeats (`ranges`);
-   outputs from which what flows back is right, parts of an argument that our gradient does not read (`dependence`); smaller
-   sizes at which the gradient is right.
+8. Regions without a known reason: borders, rows, a range of indices, a pattern that repeats (`ranges`);
+   outputs from which what flows back is right, parts of an argument that our gradient does not read (`dependence`), one
+   index of a path through the forward pass (`paths`); smaller sizes at which the gradient is right.
 
 A cause with free numbers needs more entries than numbers; with fewer, several causes would fit equally well, and none is
 named. The gradient of a scalar is a multiple of its random cotangent, so its numbers are printed for a cotangent of 1.
@@ -105,6 +106,7 @@ CAUSES: tuple[Cause, ...] = (
     parts.summed_up,
     paths.path_lost,
     terms.one_product,
+    one_side.wrong_on_one_side,
     wrong_inputs.at_constants,
     wrong_inputs.scaled,
     accumulation.partly_lost,
@@ -115,7 +117,6 @@ CAUSES: tuple[Cause, ...] = (
     terms.only_one_term,
     fits.noise_of_a_narrow_float,
     dependence.right_for_some_arrays,
-    one_side.wrong_on_one_side,
     regions.block,
     regions.borders,
     ranges.from_an_index,
@@ -123,6 +124,7 @@ CAUSES: tuple[Cause, ...] = (
     ranges.periodic,
     dependence.part_unread,
     dependence.right_for_some_outputs,
+    paths.part_of_a_path_lost,
     ranges.only_at_smaller_sizes,
 )
 

@@ -69,6 +69,7 @@ class Contexts:
             i,
             lambda primals, dy: m.point.subject.gradients(primals, dy)[i],
             budget.share(len(m.point.leaves) - i - 1),
+            m.point.evaluator.eps,
         )
         return Context(sizes | _sizes(m, i), numbers_of(call), ignores_cotangent, forward=forward)
 

@@ -26,12 +26,14 @@ from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.words import Array
 
-__all__ = ["Use", "forgotten", "holding", "uses_of"]
+__all__ = ["Part", "Use", "forgotten", "holding", "uses_of"]
 
 SMALL = 1e-2
 """The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
 SHOWN = 60
 """The length of a line of source from which on it is cut."""
+
+COURSE = "the forward pass takes another course at the displaced point"
 
 REDUCTIONS = {"add.reduce": "sum", "multiply.reduce": "prod", "maximum.reduce": "max", "minimum.reduce": "min"}
 """What users call the reductions of NumPy. A mean is a sum and a division."""
@@ -71,6 +73,24 @@ class Use:
         return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
 
 
+@dataclass(frozen=True)
+class Part:
+    """The entries of one index of an axis, held at what a use got, while the other entries move."""
+
+    value: Array
+    axis: int
+    index: int
+
+    def within(self, plain: Any) -> Array:
+        """What the function gets."""
+        if np.shape(plain) != self.value.shape:
+            raise ValueError(COURSE)
+        there = (slice(None),) * self.axis + (self.index,)
+        mixed = np.array(plain)
+        mixed[there] = self.value[there]
+        return mixed
+
+
 @dataclass
 class _Tape:
     """The uses of one run of the forward pass, in their order."""
@@ -85,7 +105,7 @@ class _Tape:
         """What a function gets as this operand."""
         traced = isinstance(given, _Traced)
         plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
-        constant = not traced and isinstance(given, float) and 0 < abs(given) <= SMALL
+        constant = not traced and _is_small_constant(given)
         if not constant and not (traced and plain.dtype.kind == "f"):
             return plain
         number, self.count = self.count, self.count + 1
@@ -94,9 +114,21 @@ class _Tape:
         if number not in self.held:
             return plain
         held = self.held[number]
+        if isinstance(held, Part):
+            return held.within(plain)
         if np.shape(held) != np.shape(plain):
-            raise ValueError("the forward pass takes another course at the displaced point")
-        return held
+            raise ValueError(COURSE)
+        return float(held) if isinstance(plain, float) else held  # a number of Python does not widen a float32 array
+
+
+def _is_small_constant(given: Any) -> bool:
+    """Whether this is one small number, as a number of Python or NumPy or in an array."""
+    if not isinstance(given, float | np.floating | np.ndarray) or not np.size(given):
+        return False
+    if isinstance(given, np.ndarray) and given.dtype.kind != "f":
+        return False
+    first = np.ravel(given)[0]
+    return bool(0 < abs(first) <= SMALL and np.all(given == first))
 
 
 class _Traced(np.ndarray):

@@ -79,6 +79,7 @@ def at_other_points(s: Sample) -> Iterator[Supposed]:
         for name in order:
             shown = "the function's value" if name == "the value" else name
             yield from _at(s, f"{path} replaced by {shown}", {i: instead[name]})
+        yield from _at(s, f"{path} replaced by -{path}", {i: -call.arguments[i]})
         for a, b in combinations(range(len(shape)), 2):
             if shape[a] == shape[b] > 1:
                 transposed = "transposed" if len(shape) == 2 else f"transposed (axes {a} and {b})"

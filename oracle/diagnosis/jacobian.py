@@ -16,14 +16,19 @@ from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 
-__all__ = ["Budget", "Derivative", "Share", "differentiated", "leaves_in", "placed"]
+__all__ = ["Budget", "Derivative", "Share", "differentiated", "leaves_in", "placed", "step_of"]
 
 BUDGET = 2**12
 """Evaluations of a small forward pass for all diagnoses of one verification. With fewer, later causes are not tried; with more,
 a verification with many wrong gradients takes longer."""
-STEP = EPSILON["float64"] ** 0.2
-"""The step as a fraction of an entry. Here truncation and rounding are of the same size: a larger step adds truncation, a
-smaller one adds rounding."""
+
+
+def step_of(eps: float) -> float:
+    """The step as a fraction of an entry, for a function whose values are rounded by this fraction of themselves.
+
+    Here truncation and rounding are of the same size: a larger step adds truncation, a smaller one adds rounding.
+    """
+    return float(eps**0.2)
 
 
 @dataclass
@@ -73,10 +78,11 @@ class Derivative(NamedTuple):
 
 
 def differentiated(
-    function: Callable[..., Any], primals: Any, options: Mapping[str, Any], leaf: int, entries: Array, *, roughly: bool
+    function: Callable[..., Any], primals: Any, options: Mapping[str, Any], leaf: int, entries: Array, step: float, *, roughly: bool
 ) -> Derivative | None:
     """The derivative by these entries of argument number `leaf`; not extrapolated if `roughly`.
 
+    `step` is a fraction of an entry.
     None if the function raises at a displaced point.
     """
     leaves, structure = leaves_in(primals)
@@ -96,7 +102,7 @@ def differentiated(
     with quiet():
         try:
             for entry in entries:
-                h = STEP * max(abs(float(x.flat[entry])), typical)
+                h = step * max(abs(float(x.flat[entry])), typical)
                 slopes = [(moved(entry, s * h) - moved(entry, -s * h)) / (2 * s * h) for s in steps]
                 rows.append(slopes[0] if roughly else (4 * slopes[1] - slopes[0]) / 3)
             values = optree.tree_leaves(value)

@@ -11,7 +11,7 @@ import numpy as np
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.words import Array
 
-__all__ = ["SOUND", "Sample", "gradient_with", "sample_of", "spread_evenly"]
+__all__ = ["Sample", "gradient_with", "sample_of", "spread_evenly"]
 
 MOST = 256
 """The largest number of sampled entries of one argument. With fewer, causes with many free numbers have too few entries to fit;
@@ -20,9 +20,6 @@ FEW = 32
 """How many of the sampled entries are evaluated at other points and keywords."""
 FEWEST = 3
 """The smallest sample that is worth evaluating."""
-SOUND = 1e-6
-"""How close the differences of a diagnosis must come to the true gradient, as a fraction of its largest entry. Entries where
-they do not, for example near a kink, are not used at other points."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import optree
 
 from oracle.arrays import quiet, vector
 from oracle.diagnosis.forward_pass import ForwardPass
-from oracle.diagnosis.jacobian import STEP, leaves_in
-from oracle.diagnosis.sample import SOUND
+from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.words import Array
 from oracle.streams import Stream
 
@@ -73,7 +72,7 @@ def _right(forward: ForwardPass, axis: int, n: int, size: int, *, all_of_them: b
             if any(np.shape(d) != np.shape(y) for d, y in zip(optree.tree_leaves(dy), optree.tree_leaves(value), strict=True)):
                 return None
             ours = forward.pullback(point(0.0), dy)
-            slopes = [_slope(call.function, call.options, point, vector(dy), h) for h in (STEP, STEP / 2)]
+            slopes = [_slope(call.function, call.options, point, vector(dy), h) for h in (forward.step, forward.step / 2)]
         except Exception:  # the function, or our backward pass, does not take arguments of this size
             return None
     if ours.size != direction.size:
@@ -81,7 +80,7 @@ def _right(forward: ForwardPass, axis: int, n: int, size: int, *, all_of_them: b
     slope = (4 * slopes[1] - slopes[0]) / 3
     size_of_ours = float(np.abs(direction.ravel()) @ np.abs(ours))
     smooth = np.isfinite(slope) and abs(slopes[1] - slopes[0]) < SMOOTH * size_of_ours
-    return bool(abs(direction.ravel() @ ours - slope) <= SOUND * size_of_ours) if smooth else None
+    return bool(abs(direction.ravel() @ ours - slope) <= forward.sound * size_of_ours) if smooth else None
 
 
 def _slope(function: Any, options: Any, point: Any, dy: Array, h: float) -> float:

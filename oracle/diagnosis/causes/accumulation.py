@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.diagnosis.causes.cotangents import NONZERO, contributions
 from oracle.diagnosis.matching import matches_sample
-from oracle.diagnosis.sample import SOUND, Sample
+from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, at, counted
 from oracle.measures import largest
@@ -57,7 +57,7 @@ def partly_lost(v: View) -> Iterator[str]:
     error, wrong = v.error[v.sample.where], v.wrong[v.sample.where]
     if np.count_nonzero(wrong) < 2:
         return
-    within = v.tolerance[v.sample.where] + SOUND * largest(v.truth)
+    within = v.tolerance[v.sample.where] + v.sample.forward.sound * largest(v.truth)
     for size, uses, used in _uses(v.sample):
         if not ((used.sum(axis=1)[wrong] > 1) & (used.sum(axis=1)[wrong] <= MOST)).all():
             continue

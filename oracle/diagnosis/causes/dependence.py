@@ -14,7 +14,7 @@ import optree
 
 from oracle.diagnosis.causes.cotangents import AXIS, NONZERO, contributions
 from oracle.diagnosis.jacobian import leaves_in
-from oracle.diagnosis.sample import SOUND, Sample, gradient_with
+from oracle.diagnosis.sample import Sample, gradient_with
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, indices_of_axis
 from oracle.measures import largest
@@ -48,7 +48,7 @@ def right_for_some_arrays(v: View) -> Iterator[str]:
 
 def right_for_some_outputs(v: View) -> Iterator[str]:
     """What flows back from some indices of the value is right, and what flows back from the others is wrong."""
-    if v.sample is None:
+    if v.sample is None or not v.clear:
         return
     outputs = v.sample.forward.call.outputs
     for axis, n in enumerate(outputs):
@@ -82,7 +82,7 @@ def _right_parts(v: View, s: Sample, masks: Array, *, few: bool) -> Array | None
             return None
         ours.append(gradient[s.entries])
     truth = contributions(s).reshape(s.entries.size, -1) @ masks.T
-    allowed = v.tolerance[s.where] + SOUND * largest(v.truth)
+    allowed = v.tolerance[s.where] + s.forward.sound * largest(v.truth)
     if (np.abs(np.sum(ours, axis=0) - v.ours[s.where]) > allowed).any():
         return None  # our backward pass is not linear in dy
     error = np.abs(np.stack(ours, axis=1) - truth) > allowed[:, None]
@@ -117,6 +117,6 @@ def part_unread(v: View) -> Iterator[str]:
             if not 0 < np.count_nonzero(unread) < n:
                 continue
             there = gradient_with(s, point(i, np.isin(place, np.flatnonzero(unread))), s.forward.call.options)
-            if there is not None and largest((there - s.here)[s.few]) > SOUND * largest(v.truth):
+            if there is not None and largest((there - s.here)[s.few]) > s.forward.sound * largest(v.truth):
                 part = indices_of_axis(np.flatnonzero(unread), axis)
                 yield f"a part of {path} is not used: {v.name} does not depend on its {part}, but the true gradient does"

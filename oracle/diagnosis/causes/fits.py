@@ -42,6 +42,11 @@ there, and small for a smooth function, so the error of a wrong formula does not
 
 PLAIN = [(-1.0, "the sign is wrong"), (2.0, "counted twice, or a 1/2 forgotten"), (0.5, "a 2 forgotten, or halved twice")]
 """The factors that mistakes cause most often."""
+MOST_OF_IT = 0.2
+"""The share of the error that a factor may leave if it leaves less than the tolerance of each entry. Larger, and errors that
+are hardly larger than the tolerance look like a factor; smaller, and a factor in 16 bits gets no name."""
+SEVERAL = 5
+"""The fewest entries that such a factor must move by more than their tolerance."""
 ROUGH = 0.05
 """The relative error from which on not even these are named. With 0.2, a factor of 1.7 would be named 2."""
 FLOATS = ("float32", "float16", "bfloat16")
@@ -64,7 +69,9 @@ def truncated(v: View) -> Iterator[str]:
 def factor(v: View) -> Iterator[str]:
     """The gradient is one number times the true one."""
     fit = fit_scale(v.ours, v.truth)
-    if fit is None or np.count_nonzero(v.truth) < 2 or not matches(v, fit.scale * v.truth):
+    if fit is None or np.count_nonzero(v.truth) < 2:
+        return
+    if not matches(v, fit.scale * v.truth) and not _within_tolerance(v, fit.scale):
         return
     within = max(AGREE, eps_of(v.e.parameter.dtype))
     named = explain_factor(fit.scale, v.context.sizes, within, v.context.numbers)
@@ -73,6 +80,13 @@ def factor(v: View) -> Iterator[str]:
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere}" + (
         f": {named}" if named else ""
     )
+
+
+def _within_tolerance(v: View, scale: float) -> bool:
+    """Whether a factor explains every entry to within its tolerance, and most of the error: what rounding to 16 bits leaves."""
+    left, seen = v.ours - scale * v.truth, np.abs((scale - 1) * v.truth) > v.tolerance
+    small = np.linalg.norm(left) < MOST_OF_IT * np.linalg.norm(v.error)
+    return bool(small and np.count_nonzero(seen) >= SEVERAL and (np.abs(left) <= v.tolerance).all())
 
 
 def _uncertainty(v: View) -> float:

@@ -38,8 +38,9 @@ def wrong_on_one_side(v: View) -> Iterator[str]:
 
 
 def _wrong_side(v: View, *odds: int) -> str:
+    """The side of a number on which all wrong entries lie, as `x < 0`; empty if there is none."""
     # An entry at which both gradients are zero is no evidence that this side is right.
-    return side_of(v, v.wrong, v.wrong | (np.abs(v.truth) > v.tolerance), *odds)
+    return "" if not v.clear else side_of(v, v.wrong, v.wrong | (np.abs(v.truth) > v.tolerance), *odds)
 
 
 def _share(v: View) -> str:

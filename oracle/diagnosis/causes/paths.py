@@ -11,16 +11,16 @@ import numpy as np
 
 from oracle.arrays import quiet, vector
 from oracle.diagnosis.call import numbers_of
-from oracle.diagnosis.held import Use, forgotten, holding, uses_of
-from oracle.diagnosis.jacobian import STEP, leaves_in
+from oracle.diagnosis.held import Part, Use, forgotten, holding, uses_of
+from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample, gradient_with
 from oracle.diagnosis.view import View
-from oracle.diagnosis.words import Array
-from oracle.measures import largest
+from oracle.diagnosis.words import Array, indices_of_axis
+from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 
-__all__ = ["constant_left_out", "path_lost"]
+__all__ = ["constant_left_out", "part_of_a_path_lost", "path_lost"]
 
 MOST = 32
 """The largest number of uses. A norm has 15, attention about 10. With 64, a loop over time whose error has no known cause takes
@@ -48,12 +48,13 @@ def constant_left_out(v: View) -> Iterator[str]:
     keywords = numbers_of(v.context.forward.call).values()  # `with_other_options` explains these
     with forgotten(v.context.forward.call):
         for use in _uses(v):
-            if not use.constant or float(use.value) in keywords or v.sample is None:
+            constant = float(use.value.flat[0])
+            if not use.constant or constant in keywords or v.sample is None:
                 continue
-            without = _gradient(v.sample, {use.number: 0.0})
+            without = _gradient(v.sample, {use.number: np.zeros_like(use.value)})
             if without is not None and matches_few(v, without):
                 yield (
-                    f"a small constant left out: {v.name} is the gradient without the {float(use.value):g} that enters "
+                    f"a small constant left out: {v.name} is the gradient without the {constant:g} that enters "
                     f"`{use.function}` in {use.line}; the error is {largest(v.error) / size:.1g} of the largest entry"
                 )
 
@@ -86,6 +87,28 @@ def _path_lost(v: View, s: Sample) -> Iterator[str]:
             held = _gradient(s, {use.number: use.value})
             if held is not None and matches_few(v, s.here - held):
                 yield f"one path only: {v.name} is the gradient by the path through {use} alone; the rest is lost"
+
+
+def part_of_a_path_lost(v: View) -> Iterator[str]:
+    """The first or the last index of an axis is lost on the way, as the last key of an attention is."""
+    if v.sample is None:
+        return
+    with forgotten(v.sample.forward.call):
+        screening = _screening(v.sample)
+        for use, part in _parts(v) if screening is not None else ():
+            slope = screening.slope({use.number: part})
+            if slope is not None and screening.resembles(slope):
+                held = _gradient(v.sample, {use.number: part})
+                if held is not None and matches_few(v, held):
+                    which = indices_of_axis([part.index], part.axis)
+                    yield f"a part of a path lost: {v.name} is the gradient that treats {which} of {use} as a constant"
+
+
+def _parts(v: View) -> Iterator[tuple[Use, Part]]:
+    """The first and the last index of each axis of each use."""
+    for use in _uses(v):
+        shape = () if use.constant else use.value.shape
+        yield from ((use, Part(use.value, axis, i)) for axis, n in enumerate(shape) if n > 1 for i in (n - 1, 0))
 
 
 def _different_paths(v: View, screening: _Screening) -> Iterator[tuple[Use, float]]:
@@ -125,12 +148,13 @@ class _Screening:
 
     def resembles(self, slope: float) -> bool:
         """Whether this may be the slope by our gradient."""
-        return abs(slope - self.ours) <= CLOSE * abs(self.ours - self.true)
+        return abs(slope - self.ours) <= max(CLOSE, self.sample.forward.sound) * abs(self.ours - self.true)
 
     def slope(self, held: Mapping[int, Any]) -> float | None:
         """The slope with some uses held, by a central difference; None where there is none."""
         forward = self.sample.forward
-        if not forward.share.pay(2 * forward.cost):
+        steps = (forward.step, forward.step / 2) if forward.eps > EPSILON["float64"] else (forward.step,)
+        if not forward.share.pay(2 * len(steps) * forward.cost):
             return None
         call = forward.call
         function = holding(call, forward.leaf, held)
@@ -142,9 +166,10 @@ class _Screening:
 
         with quiet():
             try:
-                slope = (value(STEP) - value(-STEP)) / (2 * STEP)
+                slopes = [(value(h) - value(-h)) / (2 * h) for h in steps]
             except Exception:  # outside the domain
                 return None
+        slope = slopes[0] if len(slopes) == 1 else (4 * slopes[1] - slopes[0]) / 3
         return slope if np.isfinite(slope) else None
 
 

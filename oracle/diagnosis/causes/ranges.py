@@ -9,6 +9,7 @@ import numpy as np
 from oracle.diagnosis.sizes import sizes_along
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import at, counted
+from oracle.measures import EPSILON, largest
 
 __all__ = ["from_an_index", "only_at_smaller_sizes", "periodic"]
 
@@ -20,13 +21,15 @@ LUCK = 1e-2
 """The largest probability at which scattered errors may leave out a range: the errors of each wrong index are dense anyway."""
 CHANCE = 1e-4
 """The largest probability at which scattered errors may repeat by chance, for one period that is tried."""
+SEEN = 100
+"""Times what differences resolve that an error must be before a smaller size counts as right because it is not there."""
 LONGEST = 64
 """The longest period that is tried: no block of a kernel that is tested at such sizes is longer."""
 
 
 def from_an_index(v: View) -> Iterator[str]:
     """The gradient is right from an index of an axis on, or up to it, and wrong at all others."""
-    if not v.whole:
+    if not v.whole or not v.clear:
         return
     live = (v.wrong | (np.abs(v.truth) > v.tolerance)).reshape(v.shape)
     for axis, n in enumerate(v.shape):
@@ -51,6 +54,8 @@ def from_an_index(v: View) -> Iterator[str]:
 
 def periodic(v: View) -> Iterator[str]:
     """Right and wrong entries repeat along an axis: the same places in each block."""
+    if not v.clear:
+        return
     share = float(v.wrong.mean())
     alike = share**2 + (1 - share) ** 2  # the probability that two entries are both right or both wrong
     known = v.wrong | (np.abs(v.truth) > v.tolerance)
@@ -83,12 +88,15 @@ def only_at_smaller_sizes(v: View) -> Iterator[str]:
 
 def _sizes(v: View, axis: int) -> str:
     """At which smaller sizes of an axis the gradient is right, in words; empty if at none, or if that is not known."""
-    if v.context.forward is None:
-        return ""
-    known = sizes_along(v.context.forward, axis)
+    forward = v.context.forward
+    if forward is None or largest(v.error) < SEEN * forward.sound * largest(v.truth):
+        return ""  # where fewer entries are summed up, this error could not be seen
+    known = sizes_along(forward, axis)
     right, wrong = ([size for size, is_right in known.items() if is_right is kind] for kind in (True, False))
     if not right:
         return ""
+    if forward.eps > EPSILON["float64"] and max(right) > min(wrong, default=np.inf):
+        return ""  # noise: some sizes are right by chance
     cut = f"cut to fewer entries along axis {axis}, {v.name} is right at"
     if not wrong:
         return f"{cut} all {len(right)} sizes that were tried, up to {max(right)}"

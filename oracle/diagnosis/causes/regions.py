@@ -43,7 +43,7 @@ RIGHT = "it is right"
 
 def one_entry(v: View) -> Iterator[str]:
     """A single entry is wrong."""
-    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and not beyond_the_sample(v):
+    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and v.clear and not beyond_the_sample(v):
         i = int(v.wrong.argmax())
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
         factor = f"{v.ours[i] / truth:.12g}" if truth else "1"
@@ -106,7 +106,7 @@ def mask_not_applied(v: View) -> Iterator[str]:
     """The gradient is nonzero where the true one is zero, and the rest is right, or right up to a factor."""
     should_be_zero = np.abs(v.truth) <= v.tolerance
     flows = should_be_zero & v.wrong
-    if np.count_nonzero(flows) < 2 or should_be_zero.all():
+    if np.count_nonzero(flows) < 2 or should_be_zero.all() or not v.clear:
         return
     where = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_places(v, flows, flows | ~v.wrong)})"
     yield from _confined(v, where, ~should_be_zero)
@@ -196,7 +196,7 @@ def _only_at(v: View, axis: int, wrong: Array) -> str:
 
 def _wrong_rows(v: View) -> Iterator[tuple[int, Array]]:
     """The axes along which all wrong entries are at a minority of the indices, fewest indices first, with these indices."""
-    if not v.whole or np.count_nonzero(v.wrong) < 2:
+    if not v.whole or np.count_nonzero(v.wrong) < 2 or not v.clear:
         return
     found = []
     for axis, n in enumerate(v.shape):
@@ -248,7 +248,7 @@ def borders(v: View) -> Iterator[str]:
 
 def _borders(v: View) -> Iterator[tuple[str, Array]]:
     """The fewest axes near whose ends all wrong entries lie, in words, and a mask of the wrong entries."""
-    if not v.whole or np.count_nonzero(v.wrong) < 2:
+    if not v.whole or np.count_nonzero(v.wrong) < 2 or not v.clear:
         return
     wrong = v.wrong.reshape(v.shape)
     # On a short axis, wrong entries are near the ends by chance.
