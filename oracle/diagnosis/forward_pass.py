@@ -50,7 +50,7 @@ class ForwardPass:
     @property
     def sound(self) -> float:
         """How close differences must come to the true gradient, as a fraction of its largest entry."""
-        return max(SOUND, LOST * self.eps**0.8)
+        return max(SOUND, float(LOST * self.eps**0.8))
 
     @property
     def cost(self) -> int:

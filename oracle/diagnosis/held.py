@@ -55,9 +55,10 @@ class Use:
     constant: bool
     """Whether it is a small constant, which does not depend on the argument."""
     call: int = 1
-    """Which call of the function in this line it is, counted from 1, since a loop runs a line many times."""
+    """Which call of the function in this line it is, counted from 1 and without those that the argument does not reach: a loop
+    runs a line many times."""
     repeated: bool = False
-    """Whether that line calls the function more than once."""
+    """Whether that line calls the function more than once with something that depends on the argument."""
 
     @property
     def line(self) -> str:
@@ -69,7 +70,7 @@ class Use:
 
     def __str__(self) -> str:
         which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
-        call = f", call {self.call} of that line" if self.repeated else ""
+        call = f" (call {self.call} of that line that the argument reaches)" if self.repeated else ""
         return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
 
 
@@ -206,9 +207,7 @@ def uses_of(call: Call, leaf: int, most: int) -> list[Use]:
 def _counted(uses: list[Use]) -> list[Use]:
     """The uses with the number of each call among those of its line."""
     where = [(use.function, use.position, use.place) for use in uses]
-    return [
-        replace(use, call=where[: i + 1].count(where[i]), repeated=where.count(where[i]) > 1) for i, use in enumerate(uses)
-    ]
+    return [replace(use, call=where[: i + 1].count(where[i]), repeated=where.count(where[i]) > 1) for i, use in enumerate(uses)]
 
 
 def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any]:

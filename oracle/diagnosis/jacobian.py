@@ -14,7 +14,6 @@ import optree
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.diagnosis.words import Array
-from oracle.measures import EPSILON
 
 __all__ = ["Budget", "Derivative", "Share", "differentiated", "leaves_in", "placed", "step_of"]
 
@@ -78,7 +77,14 @@ class Derivative(NamedTuple):
 
 
 def differentiated(
-    function: Callable[..., Any], primals: Any, options: Mapping[str, Any], leaf: int, entries: Array, step: float, *, roughly: bool
+    function: Callable[..., Any],
+    primals: Any,
+    options: Mapping[str, Any],
+    leaf: int,
+    entries: Array,
+    step: float,
+    *,
+    roughly: bool,
 ) -> Derivative | None:
     """The derivative by these entries of argument number `leaf`; not extrapolated if `roughly`.
 

@@ -58,7 +58,11 @@ def matches(v: View, supposed: Array, where: Array | None = None, uncertainty: f
 
 def matches_sample(v: View, supposed: Array) -> bool:
     """Whether our gradient is this one, computed from the Jacobian, at the sampled entries."""
-    return v.sample is not None and supposed.size > 1 and matches(v, supposed, v.sample.where, v.sample.forward.sound * largest(v.truth))
+    return (
+        v.sample is not None
+        and supposed.size > 1
+        and matches(v, supposed, v.sample.where, v.sample.forward.sound * largest(v.truth))
+    )
 
 
 def matches_few(v: View, supposed: Array) -> bool:

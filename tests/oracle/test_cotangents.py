@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.oracle.planted import Array, Pair, causes, dense, normal, signed
+from tests.oracle.planted import Array, Pair, causes, dense, found, normal, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
 
@@ -199,3 +199,15 @@ def test_weights_are_named_though_rows_are_ignored(witness: str) -> None:
 def test_a_right_cross_entropy_passes(witness: str) -> None:
     reference = None if witness == "alone" else cross_entropy_by_jax
     assert causes(cross_entropy(lambda dy: dy), normal(4, 5), normal(5, 5), reference=reference) == {}
+
+
+@pytest.mark.parametrize("inside", [np.float64, np.float32])
+def test_a_rotation_that_is_not_transposed_is_named(inside: Any) -> None:
+    def rotated(x: Array) -> Array:
+        inner = x.astype(inside)
+        angle = np.arange(len(x), dtype=inside)[:, None] * np.asarray([1, 0.1], inside)
+        cosine, sine, a, b = np.cos(angle), np.sin(angle), inner[:, :2], inner[:, 2:]
+        return np.asarray(np.concatenate([a * cosine - b * sine, b * cosine + a * sine], -1).astype(x.dtype))
+
+    said = found((lambda x: (rotated(x), None), lambda _, dy: (rotated(dy),)), normal(5, 4))[1]
+    assert said.startswith("transposed: x is the Jacobian times dy, not its transpose times dy")

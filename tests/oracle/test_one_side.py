@@ -144,3 +144,9 @@ def test_moved_entries_are_no_other_mask() -> None:
     order = np.random.default_rng(0).permutation(35)
     op = (lambda x: (x**3 * mask, x.copy()), lambda x, dy: ((3 * x**2 * mask * dy).ravel()[order].reshape(5, 7),))
     assert found(op, MATRIX)[1].startswith("permuted: ")
+
+
+def test_a_slope_of_one_is_wrong_on_one_side_and_not_the_gradient_for_ones() -> None:
+    """On the other side, ELU is x."""
+    op = elementwise(lambda x: np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1), np.ones_like)
+    assert found(op, MATRIX)[1].startswith("wrong on one side: x is wrong only where x < 0 (")

@@ -231,3 +231,72 @@ def test_a_forward_pass_that_refuses_such_arrays_is_diagnosed_without_them() -> 
 
     diagnosis = found((strict_fwd, lambda x, dy: (dy * x * np.cos(x),)), X)[1]
     assert diagnosis.startswith(("term missing: ", "no known cause: "))
+
+
+# ------------------------------------------------------------------------------------- calls, constants, float32, parts
+
+
+def test_a_line_that_runs_several_times_is_named_with_the_call() -> None:
+    def sums_fwd(x: Array) -> Any:
+        h, rows = np.zeros(x.shape[1]), []
+        for row in x:
+            h = 0.8 * h + row
+            rows.append(h)
+        return np.stack(rows), x.shape
+
+    def sums_bwd(shape: tuple[int, ...], dy: Array) -> Any:
+        d, dx = np.zeros(shape[1]), np.zeros(shape)
+        for t in reversed(range(shape[0])):
+            d = 0.8 * d * (t != 3) + dy[t]
+            dx[t] = d
+        return (dx,)
+
+    said = found((sums_fwd, sums_bwd), normal(8, 3))[1]
+    assert said.startswith("one path lost: x is the gradient that treats the second operand of `multiply` in line ")
+    assert said.endswith("(`h = 0.8 * h + row`) (call 4 of that line that the argument reaches) as a constant")
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        lambda p: 1e-3,
+        lambda p: np.float32(1e-3),
+        lambda p: np.asarray(1e-3, p.dtype),
+        lambda p: np.full(p.shape, 1e-3),
+    ],
+    ids=["Python", "NumPy", "array without axes", "array"],
+)
+def test_a_small_constant_is_named_in_every_form(constant: Callable[[Array], Any]) -> None:
+    op = (lambda p: (-np.log(p + constant(p)).sum(-1), p.copy()), lambda p, dy: (-dy[:, None] / p,))
+    said = found(op, np.abs(X))[1]
+    assert said.startswith("a small constant left out: p is the gradient without the 0.001 that enters `add` in line ")
+
+
+def test_a_small_constant_of_a_float32_kernel_is_named() -> None:
+    def kernel_fwd(p: Array) -> Any:
+        return (-np.log(p.astype(np.float32) + np.float32(1e-3))).astype(p.dtype), p.copy()
+
+    op = (kernel_fwd, lambda p, dy: ((-dy.astype(np.float32) / p.astype(np.float32)).astype(p.dtype),))
+    x = np.random.default_rng(0).uniform(0.1, 1, (4, 5))
+    assert found(op, x)[1].startswith(
+        "a small constant left out: p is the gradient without the 0.001 that enters `add` in line "
+    )
+
+
+@pytest.mark.parametrize(("kept", "lost"), [(slice(0, 5), 5), (slice(1, 6), 0)], ids=["the last", "the first"])
+def test_a_key_that_attention_loses_is_named(kept: slice, lost: int) -> None:
+    keys, values = normal(6, 4), normal(6, 8)
+
+    def attend_fwd(q: Array) -> Any:
+        e = np.exp(q @ keys.T)
+        p = e / e.sum(-1, keepdims=True)
+        return p @ values, np.asarray(p)
+
+    def attend_bwd(p: Array, dy: Array) -> Any:
+        dp = dy @ values.T
+        return ((p * (dp - (dp * p).sum(-1, keepdims=True)))[:, kept] @ keys[kept],)
+
+    said = found((attend_fwd, attend_bwd), normal(5, 4))[1]
+    assert said.startswith(
+        f"a part of a path lost: q is the gradient that treats index {lost} of axis 1 of what enters `exp` in line "
+    )

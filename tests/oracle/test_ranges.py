@@ -133,3 +133,20 @@ def test_all_entries_of_a_large_array_are_counted_where_the_reference_knows_them
         assert said.startswith(f"no known cause: {np.count_nonzero(which)} of 2400 entries are wrong, the worst of the ")
     else:
         assert " entries looked at (of 2400) are wrong, the worst at x[" in said
+
+
+def test_an_error_that_smaller_sizes_hide_is_not_called_absent_there() -> None:
+    """Along a random direction of few entries, the noise of float32 is larger than this error."""
+
+    def norm_fwd(x: Array) -> Any:
+        inner = x.astype(np.float32)
+        r = 1 / np.sqrt((inner * inner).mean(-1, keepdims=True) + np.float32(1e-5))
+        return (inner * r).astype(x.dtype), (inner * r, r)
+
+    def norm_bwd(residuals: Any, dy: Array) -> Any:
+        h, r = residuals
+        d = dy.astype(np.float32)
+        return (((d - np.float32(1.0003) * h * (d * h).mean(-1, keepdims=True)) * r).astype(dy.dtype),)
+
+    for seed in range(4):
+        assert "smaller sizes" not in found((norm_fwd, norm_bwd), signed(4, 6, seed=seed))[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from oracle import verify
-from tests.oracle.planted import Array, Pair, causes, elementwise, normal, row, signed
+from tests.oracle.planted import Array, Pair, causes, elementwise, found, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
 A, B = signed(3, 4), signed(3, 4, seed=1)
@@ -223,3 +223,13 @@ def test_a_function_that_raises_at_other_inputs_has_no_known_cause() -> None:
 
     result = verify((strict_fwd, lambda x, dy: (2 * x * dy * np.abs(np.sin(A * 40)),)), A, options={"eps": 0.5}, step=1e-3)
     assert row(result).diagnosis.startswith("no known cause")
+
+
+@pytest.mark.parametrize("inside", [np.float64, np.float32])
+def test_a_slope_at_minus_x_is_named(inside: Any) -> None:
+    def softplus_fwd(x: Array) -> Any:
+        inner = x.astype(inside)
+        return (np.log1p(np.exp(-abs(inner))) + np.maximum(inner, 0)).astype(x.dtype), x.copy()
+
+    op = (softplus_fwd, lambda x, dy: ((dy.astype(inside) / (1 + np.exp(x.astype(inside)))).astype(x.dtype),))
+    assert found(op, signed(4, 5))[1].startswith("wrong point: this is the gradient with x replaced by -x")

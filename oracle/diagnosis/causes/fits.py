@@ -221,12 +221,12 @@ def noise_of_a_narrow_float(v: View) -> Iterator[str]:
     if size == 0 or nonzero.sum() < 4:
         return
     off = np.abs(v.error)[nonzero] / np.abs(v.truth)[nonzero]
-    for name in ("float32", "float16"):
+    for name, known_as in (("float32", "float32"), ("float16", "16 bits")):  # bfloat16 has errors of that size, too
         eps = EPSILON[name]
         typical = eps / 64 < np.median(off) < 4 * eps and largest(v.error) < 32 * eps * size
         if eps > eps_of(v.e.parameter.dtype) and typical and v.wrong[nonzero].mean() > 0.5 and _jitters(v):
             yield (
-                f"computed in {name}: {v.name} is right only to that precision "
+                f"computed in {known_as}: {v.name} is right only to that precision "
                 f"(errors up to {largest(v.error) / size:.1e} of the largest entry, which change at a nearby point)"
             )
 

@@ -91,17 +91,22 @@ def _path_lost(v: View, s: Sample) -> Iterator[str]:
 
 def part_of_a_path_lost(v: View) -> Iterator[str]:
     """The first or the last index of an axis is lost on the way, as the last key of an attention is."""
-    if v.sample is None:
+    if v.sample is not None:
+        with forgotten(v.sample.forward.call):
+            yield from _part_lost(v, v.sample)
+
+
+def _part_lost(v: View, s: Sample) -> Iterator[str]:
+    screening = _screening(s)
+    if screening is None:
         return
-    with forgotten(v.sample.forward.call):
-        screening = _screening(v.sample)
-        for use, part in _parts(v) if screening is not None else ():
-            slope = screening.slope({use.number: part})
-            if slope is not None and screening.resembles(slope):
-                held = _gradient(v.sample, {use.number: part})
-                if held is not None and matches_few(v, held):
-                    which = indices_of_axis([part.index], part.axis)
-                    yield f"a part of a path lost: {v.name} is the gradient that treats {which} of {use} as a constant"
+    for use, part in _parts(v):
+        slope = screening.slope({use.number: part})
+        if slope is not None and screening.resembles(slope):
+            held = _gradient(s, {use.number: part})
+            if held is not None and matches_few(v, held):
+                which = indices_of_axis([part.index], part.axis)
+                yield f"a part of a path lost: {v.name} is the gradient that treats {which} of {use} as a constant"
 
 
 def _parts(v: View) -> Iterator[tuple[Use, Part]]:

@@ -11,8 +11,8 @@ from oracle.arrays import quiet, vector
 from oracle.diagnosis import hypotheses
 from oracle.diagnosis.call import Call, keywords_of, numbers_of
 from oracle.diagnosis.causes.fits import explain_factor, number
-from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.forward_pass import SOUND
+from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample, gradient_with
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
