@@ -50,6 +50,26 @@ def cube(wrong: Callable[[Array], Any] = lambda dx: dx) -> Pair:
     return cube_fwd, cube_bwd
 
 
+def decaying_sums(block: int) -> Pair:
+    """h = 0.8 h + x[t]; the backward pass forgets the carry at each end of a block."""
+
+    def sums_fwd(x: Array) -> Any:
+        h, rows = np.zeros(x.shape[1]), []
+        for row in x:
+            h = 0.8 * h + row
+            rows.append(h)
+        return np.stack(rows), x.shape
+
+    def sums_bwd(shape: tuple[int, ...], dy: Array) -> Any:
+        d, dx = np.zeros(shape[1]), np.zeros(shape)
+        for t in reversed(range(shape[0])):
+            d = 0.8 * d * ((t + 1) % block != 0) + dy[t]
+            dx[t] = d
+        return (dx,)
+
+    return sums_fwd, sums_bwd
+
+
 def dense(
     dw: Callable[[Array, Array], Any] = lambda x, dy: x.T @ dy, dx: Callable[[Array, Array], Any] = lambda w, dy: dy @ w.T
 ) -> Pair:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from oracle import Verdict
-from tests.oracle.planted import Array, Pair, causes, found, normal
+from tests.oracle.planted import Array, Pair, causes, decaying_sums, found, normal
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
 
@@ -189,30 +189,15 @@ def test_overwritten_windows_are_named(witness: str) -> None:
 # ------------------------------------------------------------------------------------------------- scans in blocks
 
 
-def decaying_sums(block: int) -> Pair:
-    """h = 0.8 h + x[t]; the backward pass forgets the carry at each end of a block."""
-
-    def sums_fwd(x: Array) -> Any:
-        h, rows = np.zeros(x.shape[1]), []
-        for row in np.asarray(x):  # so that `paths` does not see what is made of it
-            h = 0.8 * h + row
-            rows.append(h)
-        return np.stack(rows), x.shape
-
-    def sums_bwd(shape: tuple[int, ...], dy: Array) -> Any:
-        d, dx = np.zeros(shape[1]), np.zeros(shape)
-        for t in reversed(range(shape[0])):
-            d = 0.8 * d * ((t + 1) % block != 0) + dy[t]
-            dx[t] = d
-        return (dx,)
-
-    return sums_fwd, sums_bwd
-
-
 @pytest.mark.parametrize("n", [8, 11, 12])
 def test_a_carry_that_is_lost_between_blocks_is_named_with_their_ends(n: int) -> None:
-    assert found(decaying_sums(n), normal(n, 3))[0] is Verdict.PASS
-    said = found(decaying_sums(4), normal(n, 3))[1]
+    (plain_fwd, right), (_, wrong) = decaying_sums(n), decaying_sums(4)
+
+    def sums_fwd(x: Array) -> Any:
+        return plain_fwd(np.asarray(x))  # so that `paths` does not see what is made of it
+
+    assert found((sums_fwd, right), normal(n, 3))[0] is Verdict.PASS
+    said = found((sums_fwd, wrong), normal(n, 3))[1]
     assert said.startswith(f"contributions lost: entries of x lack some of their contributions (x[0, 0] lacks {n - 4} of {n}, ")
     ends = "3" if n == 8 else "3, 7"
     assert said.endswith(f": those from outputs after index {ends} of axis 0 (is the carry between blocks lost?)")

@@ -16,7 +16,7 @@ from oracle.arrays import vector
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.held import holding, uses_of
 from oracle.verification import verify
-from tests.oracle.planted import Array, causes, cube, elementwise, found, normal, signed
+from tests.oracle.planted import Array, causes, cube, decaying_sums, elementwise, found, normal, signed
 
 X = signed(4, 6)
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
@@ -237,21 +237,7 @@ def test_a_forward_pass_that_refuses_such_arrays_is_diagnosed_without_them() -> 
 
 
 def test_a_line_that_runs_several_times_is_named_with_the_call() -> None:
-    def sums_fwd(x: Array) -> Any:
-        h, rows = np.zeros(x.shape[1]), []
-        for row in x:
-            h = 0.8 * h + row
-            rows.append(h)
-        return np.stack(rows), x.shape
-
-    def sums_bwd(shape: tuple[int, ...], dy: Array) -> Any:
-        d, dx = np.zeros(shape[1]), np.zeros(shape)
-        for t in reversed(range(shape[0])):
-            d = 0.8 * d * (t != 3) + dy[t]
-            dx[t] = d
-        return (dx,)
-
-    said = found((sums_fwd, sums_bwd), normal(8, 3))[1]
+    said = found(decaying_sums(4), normal(8, 3))[1]
     assert said.startswith("one path lost: x is the gradient that treats the second operand of `multiply` in line ")
     assert said.endswith("(`h = 0.8 * h + row`) (call 4 of that line that the argument reaches) as a constant")
 

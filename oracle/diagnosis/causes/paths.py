@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -61,15 +61,19 @@ def constant_left_out(v: View) -> Iterator[str]:
 
 def path_lost(v: View) -> Iterator[str]:
     """One path through the forward pass is lost, counted twice, reversed, or the only one; or two are lost."""
+    yield from _screened(v, _path_lost)
+
+
+def _screened(v: View, search: Callable[[View, Sample, _Screening], Iterator[str]]) -> Iterator[str]:
+    """What a search among the uses finds."""
     if v.sample is not None:
         with forgotten(v.sample.forward.call):
-            yield from _path_lost(v, v.sample)
+            screening = _screening(v.sample)
+            if screening is not None:
+                yield from search(v, v.sample, screening)
 
 
-def _path_lost(v: View, s: Sample) -> Iterator[str]:
-    screening = _screening(s)
-    if screening is None:
-        return
+def _path_lost(v: View, s: Sample, screening: _Screening) -> Iterator[str]:
     paths = list(_different_paths(v, screening))
     for times, words in COUNTED.items():
         for use, path in paths:
@@ -91,15 +95,10 @@ def _path_lost(v: View, s: Sample) -> Iterator[str]:
 
 def part_of_a_path_lost(v: View) -> Iterator[str]:
     """The first or the last index of an axis is lost on the way, as the last key of an attention is."""
-    if v.sample is not None:
-        with forgotten(v.sample.forward.call):
-            yield from _part_lost(v, v.sample)
+    yield from _screened(v, _part_lost)
 
 
-def _part_lost(v: View, s: Sample) -> Iterator[str]:
-    screening = _screening(s)
-    if screening is None:
-        return
+def _part_lost(v: View, s: Sample, screening: _Screening) -> Iterator[str]:
     for use, part in _parts(v):
         slope = screening.slope({use.number: part})
         if slope is not None and screening.resembles(slope):
