@@ -28,6 +28,8 @@ COST = 8
 SMOOTH = 1e-3
 """How close two slopes must come, one with half the step of the other, as a fraction of the gradient. Larger, and a kink on the
 way makes a right gradient wrong; smaller, and curved functions are not judged."""
+CURVED = 10
+"""The same for longer steps, which a function that computes in a narrower dtype inside needs, in units of the squared step."""
 
 
 def sizes_along(forward: ForwardPass, axis: int) -> dict[int, bool]:
@@ -79,7 +81,7 @@ def _right(forward: ForwardPass, axis: int, n: int, size: int, *, all_of_them: b
         return None
     slope = (4 * slopes[1] - slopes[0]) / 3
     size_of_ours = float(np.abs(direction.ravel()) @ np.abs(ours))
-    smooth = np.isfinite(slope) and abs(slopes[1] - slopes[0]) < SMOOTH * size_of_ours
+    smooth = np.isfinite(slope) and abs(slopes[1] - slopes[0]) < max(SMOOTH, CURVED * forward.step**2) * size_of_ours
     return bool(abs(direction.ravel() @ ours - slope) <= forward.sound * size_of_ours) if smooth else None
 
 
