@@ -68,10 +68,11 @@ def test_an_error_on_both_sides_of_the_tolerance_is_in_no_region_and_no_exchange
     assert said.startswith("no known cause: ")
 
 
-@pytest.mark.parametrize(("dtype", "name"), [(np.float16, "float16"), (ml_dtypes.bfloat16, "bfloat16")])
-def test_a_gradient_of_16_bit_numbers_is_named_by_their_dtype(dtype: Any, name: str) -> None:
-    rounded = cube(lambda dx: dx.astype(dtype).astype(np.float64))
-    assert found(rounded, signed(4, 5))[1].startswith(f"computed in {name}: every entry of x is a {name} number within ")
+def test_a_gradient_of_bfloat16_numbers_is_not_called_float16() -> None:
+    """Within its range, a bfloat16 number is a float16 number, too; the size of the errors tells them apart."""
+    rounded = cube(lambda dx: dx.astype(ml_dtypes.bfloat16).astype(np.float32) if dx.dtype == np.float32 else dx)
+    said = verify(rounded, signed(4, 5).astype(np.float32)).rows[0].diagnosis  # another row says that it is not linear
+    assert said.startswith("computed in bfloat16: every entry of x is a bfloat16 number within rounding of the true one")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -97,3 +98,18 @@ def test_a_factor_beyond_what_is_known_of_it_gets_no_name() -> None:
     assert found(group_norm(1.0), normal(4, 10))[0] is Verdict.PASS
     op = (group_norm(1.0)[0], lambda r, dy: (group_norm(1.0)[1](r, dy)[0] * -1.01,))
     assert found(op, normal(4, 10))[1].endswith("times the true gradient everywhere")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_factor_on_all_entries_is_named_where_some_are_within_the_tolerance(seed: int) -> None:
+    weights = normal(6, 5, seed=9)
+
+    def product_fwd(x: Array) -> Any:
+        return (x.astype(np.float16) @ weights.astype(np.float16)).astype(x.dtype), None
+
+    def product_bwd(_: Any, dy: Array) -> Any:
+        return ((np.float32(1.1) * (float32(dy) @ float32(weights).T)).astype(dy.dtype),)
+
+    verdict, said = found((product_fwd, product_bwd), normal(4, 6, seed=seed))
+    assert verdict is Verdict.FAIL
+    assert said.startswith(("constant factor: x is 1.09", "constant factor: x is 1.1"))
