@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -157,7 +158,8 @@ def measured_at(seed: int) -> list[tuple[str, str, str]]:
     return list(measure([seed]))
 
 
-def measured(seeds: list[int]) -> list[tuple[str, str, str]]:
+def measured(seeds: list[int], dtypes: Sequence[str] = ("float32",)) -> list[tuple[str, str, str]]:
+    assert list(dtypes) == ["float32"]
     return [one for seed in seeds for one in measured_at(seed)]
 
 
