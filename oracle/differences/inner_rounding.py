@@ -132,12 +132,11 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
     sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
     for k in range(LEAST_SPACINGS, SPACINGS - 1):
         at_once = np.zeros(one_ulp.shape, dtype=bool)
-        for spacings in (1, 2):  # a first jump may happen to be small, and show between these two
+        # A first jump may happen to be small, so that it takes two spacings. So may those of kinks, over the longest spacings.
+        for spacings in (1, 2) if UNTIL_DENSE <= k < SPACINGS - 2 else (1,):
             before = sizes[k + spacings :]
-            rises = sizes[k] > AT_ONCE * SMOOTH ** (spacings - 1) * np.fmax(before.max(axis=0, initial=0.0), one_ulp)
-            at_once |= rises & (before[:1] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp)).all(
-                axis=0
-            )
+            rises = sizes[k] > AT_ONCE * SMOOTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
+            at_once |= rises & (before[0] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp))
         at_once &= np.isfinite(sizes[k]) & (sizes[k - 2] <= FIRST_GROWTH * sizes[k])
         if not at_once.any():
             continue

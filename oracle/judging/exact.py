@@ -332,6 +332,7 @@ def _bounded(e: Evidence, slopes: Swept) -> Evidence:
 
 
 def one_entry(index: int, size: int) -> Array:
+    """The direction along this entry alone."""
     direction = np.zeros(size)
     direction[index] = 1.0
     return direction
