@@ -46,7 +46,7 @@ SPACINGS = 21
 AT_ONCE = 2.0**10
 
 # By how much those of a smooth function grow, from one spacing to the next.
-SMOOTH = FACTOR**ORDER
+SMOOTH_GROWTH = FACTOR**ORDER
 
 # By how much the differences just before may exceed those at spacings 4^3 times as short, as noise does by chance. Those of a
 # smooth function exceed them by 4^12, and near a pole by more. The rounding of an element at 0 that is displaced grows by 4^3.
@@ -135,7 +135,7 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
         # A first jump may happen to be small, so that it takes two spacings. So may those of kinks, over the longest spacings.
         for spacings in (1, 2) if UNTIL_DENSE <= k < SPACINGS - 2 else (1,):
             before = sizes[k + spacings :]
-            rises = sizes[k] > AT_ONCE * SMOOTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
+            rises = sizes[k] > AT_ONCE * SMOOTH_GROWTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
             at_once |= rises & (before[0] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp))
         at_once &= np.isfinite(sizes[k]) & (sizes[k - 2] <= FIRST_GROWTH * sizes[k])
         if not at_once.any():
