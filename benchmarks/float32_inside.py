@@ -34,6 +34,7 @@ from oracle.verification import Verification, verify
 
 DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 MOST_ENTRIES = 300  # of all arguments of a case together: more cost minutes and have nothing new
+SMALLEST = float(np.finfo(np.float32).tiny)
 PLACES = 5  # the arguments, the value, the residuals, the cotangent, the gradients
 SHARES = (0.0, 0.5, 1.0)  # of the arrays at one place that are cast
 PLANTED = 10.0  # times the stated resolution
@@ -105,6 +106,9 @@ def cast(tree: Any, *, seed: int, share: float, dtypes: Sequence[str] = ("float3
 
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype != np.float64 or rng.random() >= share:
+            return leaf
+        sizes = np.abs(np.ravel(leaf))
+        if sizes[sizes > 0].min(initial=1.0) < SMALLEST:  # below it float32 has fewer digits
             return leaf
         name = dtypes[rng.integers(len(dtypes))] if len(dtypes) > 1 else dtypes[0]
         with np.errstate(over="ignore"):

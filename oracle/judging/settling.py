@@ -66,9 +66,14 @@ def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     That is asked where the gradient is in doubt. It is also asked where the forward pass computes in a narrower dtype: the row
     then states which errors would have been in doubt and not forgiven.
     """
-    wide = m if m.in_float64 is None else m.in_float64
     in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or e.budget.narrower_inside
-    if wide.point.dtype.name != "float64" or not in_doubt:
+    return _forgiving(m, i, e) if in_doubt else e
+
+
+def _forgiving(m: Measurements, i: int, e: Evidence) -> Evidence:
+    """The evidence with what the gradient loses in a narrower dtype inside."""
+    wide = m if m.in_float64 is None else m.in_float64
+    if wide.point.dtype.name != "float64" or e.budget.inside:
         return e
     lost = wide.lost_inside(i)
     name = m.point.dtype.name
@@ -118,6 +123,9 @@ def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
     if e.autodiff is not None or not e.kinks.tied.size:
         return e
     slope = ties.tied_slope(m.point.evaluator, i, e)
+    if slope > 1:
+        e = _forgiving(m, i, e)
+        slope = ties.tied_slope(m.point.evaluator, i, e)
     return e.after("the slope along tied elements", kinks=replace(e.kinks, tied_slope=slope))
 
 

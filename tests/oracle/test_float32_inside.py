@@ -179,6 +179,21 @@ def test_the_command_prints_the_counts(capsys: pytest.CaptureFixture[str], monke
     assert capsys.readouterr().out == "right:   1 PASS, of 1\nplanted: 1 FAIL, of 1\n"
 
 
+def test_what_ties_share_may_be_rounded() -> None:
+    x = np.array([[2.0, -1.0, 2.0, -1.0], [0.0, 0.0, -0.0, 0.0]])
+
+    def smallest(share: float) -> Pair:
+        def bwd(equal: Array, dy: Array) -> tuple[Any]:
+            parts = equal / equal.sum(axis=-1, keepdims=True) ** share
+            return ((parts * dy[..., None].astype(np.float32)).astype(np.float64),)
+
+        return (lambda x: (x.min(axis=-1), x == x.min(axis=-1, keepdims=True)), bwd)
+
+    result = verify(smallest(1.0), x)
+    assert {row.verdict for row in result.rows} == {Verdict.KINK}, str(result)
+    assert failed(verify(smallest(0.0), x))
+
+
 # ---------------------------------------------------------------------- a value that hardly moves, and narrow references
 
 
