@@ -150,7 +150,7 @@ class ErrorBudget:
     dtype: float = 0.0
     """The term `t` of a gradient in a narrow dtype."""
     inside: float = 0.0
-    """The term `t` of a gradient in float64 that is computed in a narrower dtype inside."""
+    """The term `t` of a gradient that is computed in a narrower dtype than it has."""
     eps: float = EPSILON["float64"]
     """The rounding of the values, which limits what differences can know."""
     reference_conditioning: float = 0.0

@@ -20,7 +20,7 @@ from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 from oracle.subject import Subject
 
-__all__ = ["SIXTEEN_BIT_NOISE", "inner_noise"]
+__all__ = ["SIXTEEN_BIT_NOISE", "inner_noise", "keeps_digits"]
 
 Array = NDArray[Any]
 
@@ -79,7 +79,7 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
     try:
         with quiet():
             base = gradient(dy)
-            if not np.array_equal(gradient(optree.tree_map(lambda a: 2 * a, dy)), 2 * base, equal_nan=True):
+            if not keeps_digits(gradient, dy, base, 2.0):
                 return np.zeros(entries)
             for _ in range(SUMS):
                 one = optree.tree_map(lambda a: a * generator.uniform(-1, 1, np.shape(a)), dy)
@@ -90,3 +90,9 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
     except RAISED:
         return np.zeros(entries)
     return np.where((apart > FINEST * largest_part) & (apart <= COARSEST * largest_part), apart, 0.0)
+
+
+def keeps_digits(gradient: Callable[[Any], Array], dy: Any, base: Array, factor: float) -> bool:
+    """Whether the gradient of `factor dy` is `factor base`, bit for bit, for a power of 2: a floating point moves, no digit."""
+    scaled = gradient(optree.tree_map(lambda a: np.asarray(factor * a, np.float64), dy))
+    return np.array_equal(scaled, factor * base, equal_nan=True)

@@ -13,7 +13,7 @@ import optree
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, quiet, widened
 from oracle.differences.evaluation import Evaluator
 from oracle.judging.evidence import Array
-from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise
+from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise, keeps_digits
 from oracle.measures import largest
 from oracle.subject import Subject
 
@@ -86,24 +86,27 @@ class Point:
         if self.narrow is not None:
             return self.narrow.inner_noise
         found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
-        if self.evaluator.inner_eps > SIXTEEN_BIT_NOISE or self._floats:
-            return found
         limits = [SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
-        return [noise if noise <= limit else 0.0 for noise, limit in zip(found, limits, strict=True)]
+        small = [noise <= limit for noise, limit in zip(found, limits, strict=True)]
+        if all(small) or self.evaluator.inner_eps > SIXTEEN_BIT_NOISE or self._floats:
+            return found
+        return [noise if is_small else 0.0 for noise, is_small in zip(found, small, strict=True)]
 
     @property
     def _floats(self) -> bool:
         """Whether gradients have a floating point inside: a power of 2 in `dy` changes no digit. In whole numbers it does."""
-        for factor in (8.0, 0.125):  # a number of 16 bits may overflow, or underflow
-            scaled = optree.tree_map(lambda a, factor=factor: np.asarray(factor * a, np.float64), self.wide_dy)
-            try:
-                with quiet():
-                    gradients = self.subject.gradients(self.wide, scaled)
-            except RAISED:
-                continue
-            base = self.subject.gradients(self.wide, widened(self.wide_dy))
-            if all(np.array_equal(g, factor * b) for g, b in zip(gradients, base, strict=True)):
-                return True
+
+        def gradient(dy: Any) -> Array:
+            return np.concatenate(self.subject.gradients(self.wide, dy))
+
+        with quiet():
+            base = gradient(widened(self.wide_dy))
+            for factor in (8.0, 0.125):  # a number of 16 bits may overflow, or underflow
+                try:
+                    if keeps_digits(gradient, self.wide_dy, base, factor):
+                        return True
+                except RAISED:
+                    continue
         return False
 
 
