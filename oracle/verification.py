@@ -28,7 +28,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import complex_numbers, second_order
-from oracle.adapters import name_of
+from oracle.adapters import adapted, bound, name_of
 from oracle.arrays import Leaf, cast, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
@@ -112,9 +112,9 @@ def verify(
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
             of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`. Or two pairs, for
             order 2, see `oracle.double_backward`.
-        primals: the arguments to differentiate: arrays of floats or complex numbers, or trees of them. They keep their
-            dtype; what is narrower than float64 is judged by what the reference loses at that dtype, or without one by its
-            own conditioning.
+        primals: the arguments to differentiate, after those that `op` holds itself (parameters of a module): arrays of
+            floats or complex numbers, or trees of them. They keep their dtype; what is narrower than float64 is judged by
+            what the reference loses at that dtype, or without one by its own conditioning.
         options: keywords for `op` and `reference`.
         reference: the same function for JAX or torch, with the same arguments. Without it the differences are the only
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
@@ -164,6 +164,8 @@ def verify(
     if not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 0:
         raise ValueError(f"verify: limit must be an integer from 0, got {limit!r}")
     check_accept(accept, "verify")
+    op = adapted(op) or op
+    primals = (*bound(op), *primals)
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
     check_convention(convention, "verify")

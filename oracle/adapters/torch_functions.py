@@ -1,9 +1,4 @@
-"""Turns functions of JAX, torch and autograd into pairs (fwd, bwd) for `verify`, and functions of torch into references.
-
-`verify` itself adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
-`apply`) and an autograd primitive. It cannot recognize a function that only calls one of them: for such a function call
-`of_jax`, `of_torch` or `of_autograd`. These import their library only when they are called.
-"""
+"""Functions and modules of torch: as pairs (fwd, bwd), and as references."""
 
 from __future__ import annotations
 
@@ -18,107 +13,12 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.double_backward import (
-    Pair,
-    Twice,
-    arrays_of,
-    autograd_gradients,
-    by_autograd,
-    by_jax,
-    by_torch,
-    jax_gradients,
-    pair_of_pairs,
-    torch_gradients,
-)
+from oracle.adapters.pairs import named
+from oracle.double_backward import Pair, Twice, by_torch, torch_gradients
 from oracle.pullback import Pullback, check_shapes, dtypes_apart, like
 from oracle.tensors import array_of, tensor
 
-__all__ = [
-    "KINDS",
-    "Pair",
-    "adapted",
-    "is_torch",
-    "like_reference",
-    "name_of",
-    "named",
-    "of_autograd",
-    "of_jax",
-    "of_torch",
-    "torch_pullback",
-    "torch_reference",
-    "traced",
-    "with_x64",
-]
-
-KINDS = (
-    "a purenet.Op, a pair (fwd, bwd) of functions, "
-    "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive "
-    "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd)"
-)
-
-
-def adapted(op: Any) -> Pair | None:
-    """The pair of an object with a rule of JAX, torch or autograd, or of two pairs; None for anything else."""
-    jax, torch = sys.modules.get("jax"), sys.modules.get("torch")  # an object of a library that is not imported cannot exist
-    if jax is not None and isinstance(op, jax.custom_vjp | jax.custom_jvp | jax.stages.Wrapped):
-        return of_jax(op)
-    if torch is not None and _function_of(op) is not None:
-        return of_torch(op)
-    if getattr(op, "_is_autograd_primitive", False):
-        return of_autograd(op)
-    return pair_of_pairs(op)
-
-
-def of_jax(function: Callable[..., Any]) -> Pair:
-    """A function of JAX arrays, differentiated by `jax.vjp` in the dtype of its arguments; keywords are not differentiated.
-
-    The value is that of a plain call. A custom rule may have a forward pass that returns another value; if the two differ,
-    the diagnosis of a wrong gradient reports it.
-
-    >>> import jax, oracle
-    >>> sin = jax.custom_vjp(jax.numpy.sin)
-    >>> sin.defvjp(lambda x: (jax.numpy.sin(x), x), lambda x, dy: (dy * jax.numpy.sin(x),))
-    >>> print(oracle.verify(sin, np.array([0.5, 1.0])).rows[0].verdict)
-    FAIL
-    """
-    import jax
-
-    def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
-        bound = partial(function, **options)
-        with jax.enable_x64(True):
-            given = jax.device_put(primals)
-            return arrays_of(bound(*given)), (bound, given)
-
-    def bwd(residuals: Any, dy: Any) -> Any:
-        bound, given = residuals
-        with jax.enable_x64(True):
-            return arrays_of(jax_gradients(bound, *given, jax.device_put(dy)))
-
-    def differentiated(*primals: Any, **options: Any) -> Any:
-        with jax.enable_x64(True):
-            return arrays_of(jax.vjp(partial(function, **options), *jax.device_put(primals))[0])
-
-    fwd.value_by_rule = differentiated  # type: ignore[attr-defined]
-    return Twice(named(fwd, bwd, function), by_jax(function))
-
-
-def traced(function: Callable[..., Any], primals: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The jaxpr of a function of JAX in float64 at these options, and the structure of its value."""
-    import jax
-
-    with jax.enable_x64(True):
-        tree: Any = tuple(primals)
-        wide: Any = optree.tree_map(lambda leaf: np.asarray(leaf, np.float64), tree)
-        closed, value = jax.make_jaxpr(partial(function, **options), return_shape=True)(*wide)
-    return closed, optree.tree_structure(value)
-
-
-def with_x64() -> AbstractContextManager[Any]:
-    """A context in which JAX computes in float64."""
-    import jax
-
-    context: AbstractContextManager[Any] = jax.enable_x64(True)
-    return context
+__all__ = ["function_of", "is_torch", "like_reference", "name_of", "of_torch", "torch_pullback", "torch_reference"]
 
 
 def of_torch(function: Any) -> Pair:
@@ -129,7 +29,7 @@ def of_torch(function: Any) -> Pair:
     """
     import torch
 
-    function = _function_of(function) or function
+    function = function_of(function) or function
     call = _apply(function) if isinstance(function, type) else function
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
@@ -148,7 +48,7 @@ def of_torch(function: Any) -> Pair:
     return Twice(named(fwd, bwd, function), by_torch(call))
 
 
-def _function_of(op: Any) -> Any:
+def function_of(op: Any) -> Any:
     """The subclass of `torch.autograd.Function` that this is, or whose `apply` it is; None for anything else."""
     import torch
 
@@ -269,31 +169,3 @@ def _in_float64() -> AbstractContextManager[Any]:
             return func(*given[0], **given[1])
 
     return Wide()
-
-
-def of_autograd(function: Any) -> Pair:
-    """An autograd primitive, or a function of `autograd.numpy`; keywords are not differentiated."""
-
-    def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
-        return arrays_of(function(*primals, **options)), (primals, options)
-
-    def bwd(residuals: Any, dy: Any) -> Any:
-        primals, options = residuals
-        return arrays_of(tuple(autograd_gradients(partial(function, **options), (*primals, dy))))
-
-    return Twice(named(fwd, bwd, function), by_autograd(function))
-
-
-def named(fwd: Any, bwd: Any, function: Any) -> Pair:
-    """The pair with the name and the signature of the function that it adapts, for reports."""
-    fwd.__name__ = getattr(function, "__name__", type(function).__name__)
-    fwd.__module__ = getattr(function, "__module__", None) or "__main__"
-    fwd.__wrapped__ = function  # tells `oracle show` where the function is written
-    target = getattr(function, "forward" if isinstance(function, type) else "fun", function)
-    try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):
-        return fwd, bwd
-    parameters = [p for p in signature.parameters.values() if p.name != "ctx"]
-    fwd.__signature__ = signature.replace(parameters=parameters)
-    return fwd, bwd

@@ -1,0 +1,41 @@
+"""Pairs of functions: their names and signatures for reports, and those whose object holds the first arguments itself."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from oracle.double_backward import Pair
+
+__all__ = ["Bound", "bound", "named"]
+
+
+class Bound(tuple[Any, Any]):
+    """A pair whose first arguments are known, such as the parameters of a module. `verify` puts them before the others."""
+
+    primals: tuple[Any, ...]
+
+    def __new__(cls, pair: Pair, *primals: Any) -> Bound:
+        made = super().__new__(cls, pair)
+        made.primals = primals
+        return made
+
+
+def bound(op: Any) -> tuple[Any, ...]:
+    """The first arguments of an op that holds them itself; none for any other."""
+    return op.primals if isinstance(op, Bound) else ()
+
+
+def named(fwd: Any, bwd: Any, function: Any) -> Pair:
+    """The pair with the name and the signature of the function that it adapts, for reports."""
+    fwd.__name__ = getattr(function, "__name__", type(function).__name__)
+    fwd.__module__ = getattr(function, "__module__", None) or "__main__"
+    fwd.__wrapped__ = function  # tells `oracle show` where the function is written
+    target = getattr(function, "forward" if isinstance(function, type) else "fun", function)
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return fwd, bwd
+    parameters = [p for p in signature.parameters.values() if p.name != "ctx"]
+    fwd.__signature__ = signature.replace(parameters=parameters)
+    return fwd, bwd
