@@ -14,6 +14,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from oracle.report.places import place_of
 from oracle.running import campaign
 from oracle.running.campaign import DTYPES
 from oracle.running.selection import Exit, at_size, catalogued, foreign
@@ -212,9 +213,5 @@ def _notes(case: Case) -> str:
 
 def _place(function: Any) -> str:
     """`file:line` of a function. The file is relative to the working directory if it lies below it."""
-    function = inspect.unwrap(function) if callable(function) else function
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return "-"
-    path = Path(code.co_filename)
-    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{code.co_firstlineno}"
+    place = place_of(function)
+    return "-" if place is None else f"{place.below(Path.cwd())}:{place.line}"
