@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`. Exit codes are those of pytest."""
+"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`, `diff`. Exit codes: as pytest's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import platform
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import purenet
 from oracle import extra
+from oracle.cli.diff import diff
 from oracle.cli.fuzz import fuzz
 from oracle.cli.listing import list_catalogue, show_op
 from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, check_reports, chosen, jobs_of, write
 from oracle.cli.verify import verify
+from oracle.report.diff import FACTOR
 from oracle.running.campaign import DTYPES
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
@@ -114,7 +117,26 @@ def _parser() -> argparse.ArgumentParser:
         help=f"reuse the cases that an interrupted run finished (DIR/{NAME}), unless a library version or a source file "
         "(purenet, oracle, your own modules) has changed",
     )
+    verifying.add_argument(
+        "--github",
+        action="store_true",
+        help="annotate each wrong backward pass, and add to the summary of the workflow; set by GITHUB_ACTIONS=true",
+    )
+    verifying.add_argument("--junit", type=Path, metavar="FILE", action=_Once, help="also write JUnit XML: a test for each row")
     verifying.set_defaults(run=verify, reports=None)
+
+    differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
+    differing.add_argument("old", type=Path, metavar="OLD.json")
+    differing.add_argument("new", type=Path, metavar="NEW.json")
+    differing.add_argument(
+        "--factor",
+        type=_factor,
+        metavar="X",
+        action=_Once,
+        help=f"fail if an error grew more than X times, too; without it, growth above {FACTOR:g} times is only shown",
+    )
+    differing.add_argument("--json", action="store_true", help="print the differences as JSON instead of a table")
+    differing.set_defaults(run=diff)
 
     listing = commands.add_parser("list", help="list the catalogue")
     listing.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
@@ -269,3 +291,10 @@ def _number(low: int) -> Callable[[str], int]:
 
 
 _positive, _natural = _number(1), _number(0)
+
+
+def _factor(text: str) -> float:
+    with suppress(ValueError):
+        if 1 <= (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")

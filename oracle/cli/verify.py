@@ -6,11 +6,12 @@ import argparse
 import difflib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oracle import exact
+from oracle.cli import services
 from oracle.cli.options import (
     UNCHANGED,
     check_reports,
@@ -57,6 +58,7 @@ def verify(options: argparse.Namespace) -> Exit:
         print(f"not checked: {', '.join(without_case)} (no case fits {selection_of(options)})", file=sys.stderr)
     folder = options.reports or Path("reports")
     check_reports(folder)
+    services.check(options)
     env = {**document.environment(options.command, options.seed), "selection": selection_of(options), "cases": len(tasks)}
     everything = not (options.names or options.family or options.case) and "float64" in dtypes_of(options)
     kept = "" if options.reports or everything else document.larger(folder, len(tasks), env["selection"])
@@ -74,8 +76,11 @@ def verify(options: argparse.Namespace) -> Exit:
             raise Stop(*((Exit.INTERRUPTED, UNCHANGED) if run.interrupted else (Exit.NOTHING, "nothing was checked")))
         if run.interrupted:
             env["unfinished"] = f"interrupted when {len(run.found)} of {count(len(tasks), 'case')} were done"
-        _report(run, env, sources, None if kept else folder, options)
+        reproduce = _reproducing(run, options.seed)
+        _report(run.rows, env, sources, reproduce, None if kept else folder, options)
+        services.tell(run.rows, env, records, reproduce, options)
         files = [f"not written: {kept}; use --reports DIR to save this one" if kept else _written(folder)]
+        files += [f"written: {options.junit}"] if options.junit else []
         if not run.interrupted:
             run.finish()
             files += _named(_programs(run, folder, whole=not kept), folder)
@@ -87,26 +92,36 @@ def verify(options: argparse.Namespace) -> Exit:
     return Exit.PASS if all(row.passed for row in run.rows) else Exit.FAIL
 
 
-def _report(
-    run: Run, env: Mapping[str, Any], sources: Mapping[str, str], folder: Path | None, options: argparse.Namespace
-) -> None:
-    """Print the report, and write it to `folder` unless that is None."""
+def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
+    """A function that gives the command that verifies a row again."""
     tasks = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
     def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task, without case and dtype
-        task = tasks.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", options.seed)
+        task = tasks.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", seed)
         return task.command
 
-    json_text = document.to_json(document.document(run.rows, env))
+    return reproduce
+
+
+def _report(
+    rows: Sequence[Row],
+    env: Mapping[str, Any],
+    sources: Mapping[str, str],
+    reproduce: Callable[[Row], str],
+    folder: Path | None,
+    options: argparse.Namespace,
+) -> None:
+    """Print the report, and write it to `folder` unless that is None."""
+    json_text = document.to_json(document.document(rows, env))
     if folder:
-        page = markdown.markdown(run.rows, env, sources, reproduce)
-        pictures = html.page(run.rows, env, sources, reproduce)
+        page = markdown.markdown(rows, env, sources, reproduce)
+        pictures = html.page(rows, env, sources, reproduce)
         write(folder, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
     if options.json:
         print(json_text, end="")
     else:
-        show(table.render(run.rows, reproduce=reproduce, quiet=options.quiet))
-        for row in worst_first(run.rows) if options.explain else ():
+        show(table.render(rows, reproduce=reproduce, quiet=options.quiet))
+        for row in worst_first(rows) if options.explain else ():
             if not (options.quiet and row.passed):
                 show(explained(row))
 

@@ -14,7 +14,7 @@ from oracle.report.table import notes, totals, trainings, wrong_places
 from oracle.row import Parting, Row, worst_first
 from oracle.text import digits, plain
 
-__all__ = ["escape", "markdown"]
+__all__ = ["escape", "failure", "markdown"]
 
 HEADERS = (
     "op", "case", "dtype", "parameter", "shape", "values", "differences", "+-", "JAX", "ULP", "used", "verdict", "evidence"
@@ -54,7 +54,7 @@ def markdown(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, 
         parts += ["## How exact the finite differences are", ACCURACY, _accuracy(rows)]
     failures = [row for row in worst_first(rows) if not row.passed]
     if failures:
-        parts += ["## Failures", *(_failure(group, reproduce) for group in grouped(failures))]
+        parts += ["## Failures", *(failure(group, reproduce) for group in grouped(failures))]
     for family in sorted({row.family for row in rows}):
         mine = worst_first(row for row in rows if row.family == family)
         table = tabulate([_cells(row) for row in mine], HEADERS, tablefmt="github", disable_numparse=True)
@@ -105,7 +105,7 @@ def escape(text: str) -> str:
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word markdown leaves an underscore alone
 
 
-def _failure(group: Group, reproduce: Callable[[Row], str]) -> str:
+def failure(group: Group, reproduce: Callable[[Row], str]) -> str:
     """The cause once, then each row that has it."""
     first, several = group.first, len(group.rows) > 1
     parts = [f"### {first.verdict} {escape(group.label)}" + ("" if several else f" ({first.dtype})"), escape(group.cause)]

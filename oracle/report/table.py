@@ -13,9 +13,23 @@ from oracle.report.causes import Group, grouped
 from oracle.row import VALUES, Parting, Row, Verdict, worst_first
 from oracle.text import count, digits, plain
 
-__all__ = ["counted", "failure", "gradients", "notes", "render", "totals", "trainings", "wrong_places"]
+__all__ = [
+    "MANY_OPS",
+    "SUMMARY",
+    "counted",
+    "failure",
+    "fitted",
+    "gradients",
+    "notes",
+    "render",
+    "summarized",
+    "totals",
+    "trainings",
+    "wrong_places",
+]
 
 HEADERS = ("op", "case", "parameter", "differences", "+-", "JAX", "used", "verdict")
+SUMMARY = ("gradients", "differences", "JAX", "verdicts")
 INDENT = "      "
 
 # The table of passing gradients must not push the failures above it off the screen.
@@ -168,11 +182,17 @@ def _table(rows: Sequence[Row], width: int) -> str:
         where = [row.op, case, parameter] if wide else [f"{row.op} / {case}".removesuffix(" / "), parameter]
         lines.append([*map(plain, where), *(errors if wide else errors[::2]), str(row.verdict)])
     headers = HEADERS if wide else ("op / case", "parameter", "differences", "JAX", "verdict")
-    return _fitted(lines, headers, width, text=3 if wide else 2)
+    return fitted(lines, headers, width, text=3 if wide else 2)
 
 
 def _summary(rows: Sequence[Row], names: Mapping[str, str], what: str, width: int) -> str:
     """One line for each name that `names` gives to an op: its largest errors. The written report has every row."""
+    lines = [[plain(line[0]), *line[1:]] for line in summarized(rows, names)]
+    return fitted(lines, (what, *SUMMARY), width, text=1)
+
+
+def summarized(rows: Sequence[Row], names: Mapping[str, str]) -> list[list[str]]:
+    """For each name that `names` gives to an op: the name, and the columns `SUMMARY`."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(names[row.op], []).append(row)
@@ -182,11 +202,11 @@ def _summary(rows: Sequence[Row], names: Mapping[str, str], what: str, width: in
             digits(max((e for row in mine if (e := getattr(row, field)) is not None), default=None))
             for field in ("numerical_error", "autodiff_error")
         ]
-        lines.append([plain(name), str(len(gradients(mine))), *errors, counted(mine)])
-    return _fitted(lines, (what, "gradients", "differences", "JAX", "verdicts"), width, text=1)
+        lines.append([name, str(len(gradients(mine))), *errors, counted(mine)])
+    return lines
 
 
-def _fitted(lines: Sequence[Sequence[str]], headers: Sequence[str], width: int, *, text: int) -> str:
+def fitted(lines: Sequence[Sequence[str]], headers: Sequence[str], width: int, *, text: int) -> str:
     """A table no wider than `width`: the first `text` columns are clipped to what the others leave."""
     columns = list(zip((f"{h}  " for h in headers), *lines, strict=True))  # tabulate adds two blanks to a header
     taken = sum(max(map(len, column)) for column in columns[text:]) + 2 * (len(headers) - 1)

@@ -17,6 +17,8 @@ from oracle.cli import options
 from oracle.report import document
 
 ROOT = Path(__file__).parents[2]
+ON_GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
+"""What changes the output in a workflow of GitHub, where these tests may run."""
 OLD = {"verification.json": "old json", "verification.md": "old page"}
 
 latest: list[str] = [""]
@@ -80,7 +82,8 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ON_GITHUB}
+    return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
 def report_in(folder: Path) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    for name in ("FORCE_COLOR", *ON_GITHUB):
+        monkeypatch.delenv(name, raising=False)
     capfd.readouterr()
 
     def call(*arguments: object) -> tuple[int, str, str]:
