@@ -1,29 +1,101 @@
-"""The pytest plugin: the fixture `verify_gradient`, and a report of all gradients that a test run has checked.
+"""The pytest plugin: the fixture `verify_gradient`, the marker `oracle_checks`, and reports of all gradients of a test run.
 
-If the package is installed, pytest loads this module in every run. To keep that fast, it imports only pytest until the fixture
-or the option is used, and JAX only when a test gives a reference.
+If the package is installed, pytest loads this module in every run. To keep that fast, it imports only pytest until the fixture,
+the marker or the option is used, and JAX only when a test gives a reference.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Generator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oracle import extra
 
 if TYPE_CHECKING:
+    from oracle.report.places import Place
     from oracle.row import Row
+    from oracle.spec import Case, Spec
     from oracle.verification import Verification
 
 __all__ = ["VerifyGradient"]
 
-VerifyGradient: TypeAlias = "Callable[..., Verification]"
+MARKER = "oracle_checks"
+ADAPTERS = {
+    "layer": ("oracle.adapters", "of_layer"),
+    "net": ("oracle.adapters", "of_net"),
+    "optimizer": ("oracle", "verify_optimizer"),
+}
+"""The function behind each attribute of `verify_gradient`. It is imported when the attribute is used."""
+FOUND = pytest.StashKey["list[tuple[Row, Place | None]]"]()
+"""The rows of a test. Those that do not pass have the place of their backward pass, if it is known."""
 
-ROWS = pytest.StashKey["list[Row]"]()
+
+class VerifyGradient:
+    """`oracle.verify` as an assertion: it raises an AssertionError with the table unless every gradient is right.
+
+    `torch`, `layer`, `net` and `optimizer` do the same for what other libraries and classes hold.
+    """
+
+    def __init__(self, test: pytest.Item) -> None:
+        self._name = test.name
+        self._found = test.stash.setdefault(FOUND, [])
+
+    def __call__(self, op: Any, *primals: Any, **options: Any) -> Verification:
+        """As `oracle.verify`. The case has the name of the test unless `case` gives another."""
+        __tracebackhide__ = True
+        from oracle.verification import verify
+
+        return self._asserted(verify(op, *primals, **{"case": self._name, **options}), op)
+
+    def torch(self, function: Any, *tensors: Any, **options: Any) -> Verification:
+        """A module, a `torch.autograd.Function` or a function of tensors, at tensors or arrays."""
+        __tracebackhide__ = True
+        from oracle.adapters import adapted, of_torch
+        from oracle.tensors import array_of, is_tensor
+
+        op = function if adapted(function) is not None else of_torch(function)
+        return self(op, *(array_of(t) if is_tensor(t) else t for t in tensors), **options)
+
+    def layer(self, layer: Any, *primals: Any, **options: Any) -> Verification:
+        """An object with `forward(x)` and `backward(dout)`, see `oracle.adapters.of_layer`."""
+        __tracebackhide__ = True
+        return self(_adapter("layer")(layer), *primals, **options)
+
+    def net(self, net: Any, *data: Any, **options: Any) -> Verification:
+        """An object with `loss(x, t)` and `gradient(x, t)`, see `oracle.adapters.of_net`."""
+        __tracebackhide__ = True
+        return self(_adapter("net")(net, *data), **options)
+
+    def optimizer(self, mine: Any, **options: Any) -> Verification:
+        """An optimizer beside the one that `like` gives, see `oracle.verify_optimizer`."""
+        __tracebackhide__ = True
+        return self._asserted(_adapter("optimizer")(mine, **options), None)
+
+    def _asserted(self, result: Verification, op: Any) -> Verification:
+        __tracebackhide__ = True
+        _keep(self._found, result, op)
+        result.raise_for_failures()
+        return result
+
+
+def _adapter(name: str) -> Callable[..., Any]:
+    module, function = ADAPTERS[name]
+    made: Callable[..., Any] = getattr(import_module(module), function)
+    return made
+
+
+def _keep(found: list[tuple[Row, Place | None]], result: Verification, op: Any) -> None:
+    """Keep the rows for the reports."""
+    from oracle.report.places import place_of_pullback
+
+    place = None if op is None or result.passed else place_of_pullback(op)
+    found.extend((row, None if row.passed else place) for row in result.rows)
 
 
 @pytest.fixture
@@ -31,18 +103,81 @@ def verify_gradient(request: pytest.FixtureRequest) -> VerifyGradient:
     """`oracle.verify`, as an assertion: it raises an AssertionError with the table unless every gradient is right."""
     if message := extra.missing():
         pytest.fail(f"verify_gradient: {message}", pytrace=False)
-    from oracle.verification import verify
+    return VerifyGradient(request.node)
 
-    rows = request.node.stash.setdefault(ROWS, [])
 
-    def check(op: Any, *primals: Any, **options: Any) -> Verification:
-        __tracebackhide__ = True
-        result = verify(op, *primals, **{"case": request.node.name, **options})
-        rows.extend(result.rows)
+# ------------------------------------------------------------------------------------------------- the marker
+
+
+class _Check(pytest.Item):
+    """One case of a Spec as a test."""
+
+    def __init__(self, *, spec: Spec, case: Case, **node: Any) -> None:
+        super().__init__(**node)
+        self.spec = spec
+        self.case = case
+
+    def runtest(self) -> None:
+        from oracle.verification import verify_case
+
+        result = verify_case(self.spec, self.case)
+        _keep(self.stash.setdefault(FOUND, []), result, self.spec.op)
         result.raise_for_failures()
-        return result
 
-    return check
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, AssertionError):  # the table; the op's own exceptions are rows of it
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytest.Item] | None:
+    """The checks of a test module with the marker, which stands in the variable `pytestmark`."""
+    if name != "pytestmark":
+        return None
+    marks = [mark for one in (obj if isinstance(obj, list | tuple) else [obj]) if (mark := _mark(one)).name == MARKER]
+    if not marks:
+        return None
+    if not isinstance(collector, pytest.Module):
+        raise collector.CollectError(f"{MARKER} marks a module: write `pytestmark = pytest.mark.{MARKER}(...)` outside a class")
+    if message := extra.missing():
+        raise collector.CollectError(f"{MARKER}: {message}")
+    from oracle.running.campaign import specs_in
+    from oracle.text import plain
+
+    named = [module for mark in marks for module in mark.args]
+    if wrong := [module for module in named if not isinstance(module, str)]:
+        raise collector.CollectError(f'{MARKER} takes names of modules, such as "package.module", got {wrong[0]!r}')
+    items: dict[str, pytest.Item] = {}
+    for module in [import_module(name) for name in named] or [collector.obj]:
+        specs = specs_in(module)
+        if not specs:
+            raise collector.CollectError(f"{MARKER}: {module.__name__} has no Spec; add one, such as check = oracle.Spec(...)")
+        for spec in specs:
+            for case in spec.cases:
+                test = plain(f"{spec.name}[{case.name}]")
+                if test in items:
+                    raise collector.CollectError(f"{MARKER}: two cases are named {test}: rename one, or mark two test modules")
+                items[test] = _Check.from_parent(collector, name=test, spec=spec, case=case)
+    return list(items.values())
+
+
+def _mark(one: Any) -> pytest.Mark:
+    mark: pytest.Mark = getattr(one, "mark", one)  # `pytest.mark.name` is a decorator, which has a mark
+    return mark
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A marker that would have no effect is a mistake."""
+    if any(mark.name == MARKER for mark in item.own_markers):
+        raise pytest.UsageError(
+            f"{item.nodeid}: {MARKER} marks a module, not a function: write `pytestmark = pytest.mark.{MARKER}(...)`"
+        )
+
+
+# ------------------------------------------------------------------------------------------------- reports
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,65 +190,107 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    folder = config.getoption("--gradient-report")
-    if folder is None or hasattr(config, "workerinput"):  # workers of xdist send their rows to the main process
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(*modules): pytestmark of a test module; every case of every oracle.Spec in these modules, or in the test "
+        "module itself, is a test",
+    )
+    if hasattr(config, "workerinput"):  # workers of xdist send their rows to the main process
         return
-    if message := extra.missing():
-        raise pytest.UsageError(f"--gradient-report: {message}")
-    from oracle.report import document
+    folder = config.getoption("--gradient-report")
+    if folder is not None:
+        if message := extra.missing():
+            raise pytest.UsageError(f"--gradient-report: {message}")
+        from oracle.report import document
 
-    try:
-        document.check_writable(folder)
-    except OSError as error:
-        raise pytest.UsageError(f"--gradient-report: cannot write to {folder}: {error.strerror or error}") from None
-    config.pluginmanager.register(_Collected(folder, shlex.join(["pytest", *config.invocation_params.args])))
+        try:
+            document.check_writable(folder)
+        except OSError as error:
+            raise pytest.UsageError(f"--gradient-report: cannot write to {folder}: {error.strerror or error}") from None
+    github = os.environ.get("GITHUB_ACTIONS") == "true"
+    if folder is not None or github:
+        config.pluginmanager.register(_Collected(config, folder, github=github))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "teardown" and (rows := item.stash.get(ROWS, [])):
+    if report.when == "teardown" and (found := item.stash.get(FOUND, [])):
         from oracle.report import document
 
-        vars(report)["gradients"] = [document.packed(row) for row in rows]
+        vars(report)["gradients"] = [
+            (document.packed(row), None if place is None else (str(place.file), place.line)) for row, place in found
+        ]
     return report
 
 
 class _Collected:
-    """Collects the rows of all tests of this run, from all of its processes, and writes the report."""
+    """Collects the rows of all tests of this run, from all of its processes, and writes the reports."""
 
-    def __init__(self, folder: Path, command: str) -> None:
+    def __init__(self, config: pytest.Config, folder: Path | None, *, github: bool) -> None:
+        self.config = config
         self.folder = folder
-        self.command = command
+        self.github = github
         self.rows: list[Row] = []
         self.tests: dict[int, str] = {}
+        """The test of each row, by its id."""
+        self.places: dict[int, Place] = {}
+        self.failed: dict[str, Place] = {}
+        """Each test that failed, with its own place."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from oracle.report import document
+        if report.failed or hasattr(report, "gradients"):
+            self._add(report)
 
-        for packed in getattr(report, "gradients", ()):
+    def _add(self, report: pytest.TestReport) -> None:
+        from oracle.report import document
+        from oracle.report.places import Place
+
+        if report.failed:
+            file, line, _ = report.location
+            self.failed[report.nodeid] = Place(self.config.rootpath / file, (line or 0) + 1)
+        for packed, place in getattr(report, "gradients", ()):
             row = document.row_of(packed)
             self.rows.append(row)
             self.tests[id(row)] = report.nodeid
+            if place is not None:
+                self.places[id(row)] = Place(Path(place[0]), place[1])
+
+    def _command(self, row: Row) -> str:
+        return shlex.join(["pytest", self.tests[id(row)]])
 
     def pytest_sessionfinish(self) -> None:
-        if self.rows:
+        if self.rows and self.folder is not None:
             from oracle.report import document, html, markdown
 
-            env = document.environment(self.command, seed=0)
+            env = document.environment(shlex.join(["pytest", *self.config.invocation_params.args]), seed=0)
             pages = {
-                name: write(self.rows, env, {}, lambda row: shlex.join(["pytest", self.tests[id(row)]]))
+                name: write(self.rows, env, {}, self._command)
                 for name, write in (("verification.md", markdown.markdown), ("index.html", html.page))
             }
             text = document.to_json(document.document(self.rows, env))
             document.write(self.folder, {**pages, "verification.json": text})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("gradients")
-        if not self.rows:
-            terminalreporter.line("no test used verify_gradient, so no report was written")
-            return
-        from oracle.report import table
+        if self.folder is not None:
+            terminalreporter.section("gradients")
+            if self.rows:
+                from oracle.report import table
 
-        terminalreporter.line(table.totals(self.rows))
-        terminalreporter.line(f"written: {self.folder / 'index.html'}, verification.md, verification.json")
+                terminalreporter.line(table.totals(self.rows))
+                terminalreporter.line(f"written: {self.folder / 'index.html'}, verification.md, verification.json")
+            else:
+                terminalreporter.line("no test used verify_gradient, so no report was written")
+        if self.github and self.rows:
+            self._tell_github(terminalreporter)
+
+    def _tell_github(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Annotations and the summary. A wrong gradient in a test that passes is meant to be wrong, and is left out."""
+        from oracle.report import github
+
+        rows = [row for row in self.rows if row.passed or self.tests[id(row)] in self.failed]
+        where = {**{id(row): self.failed.get(self.tests[id(row)]) for row in rows}, **self.places}
+        terminalreporter.ensure_newline()
+        for line in github.error_lines(rows, lambda row: where[id(row)], self._command):
+            terminalreporter.line(line)
+        github.write_summary(rows, self._command)

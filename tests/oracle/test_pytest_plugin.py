@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import oracle
 from oracle import Verdict
+from oracle.adapters import Bound
+from oracle.pytest_plugin import FOUND, VerifyGradient
+from oracle.report.places import Place
 from tests.oracle.conftest import environment
 
 SUITE = """
@@ -41,12 +48,18 @@ def test_of_parts(verify_gradient, n):
 NOTHING = "def test_nothing(verify_gradient): pass\n"
 
 
-def pytest_of(folder: Path, suite: str, *arguments: str) -> tuple[int, str]:
-    """The exit code and the output of a run on this suite."""
+def pytest_of(folder: Path, suite: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """The exit code and the output of a run on this suite, with these variables of the environment."""
     (folder / "test_mine.py").write_text(suite)
     command = [sys.executable, "-m", "pytest", "-p", "oracle.pytest_plugin", "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        [*command, *arguments],
+        cwd=folder,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -96,3 +109,270 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_test(tmp_path: Path
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "--gradient-report: cannot write to file/reports" in out
     assert "passed" not in out
+
+
+# ------------------------------------------------------------------------------------------------- GitHub
+
+
+ON_GITHUB_SUITE = (
+    SUITE
+    + """
+import purenet as pn
+
+def test_meant_to_be_wrong(verify_gradient):
+    with pytest.raises(AssertionError):
+        verify_gradient((cube_fwd, lambda residuals, dy: (3 * cube_bwd(residuals, dy)[0],)), X)
+
+def wrong_bwd(residuals, dy):
+    return (5 * cube_bwd(residuals, dy)[0],)
+
+def test_named(verify_gradient):
+    verify_gradient((cube_fwd, wrong_bwd), X)
+
+@pn.Op
+def doubled(x):
+    return 2 * x, ()
+
+@doubled.pullback
+def doubled_bwd(residuals, dy):
+    return (4 * dy,)
+
+def test_chain(verify_gradient):
+    verify_gradient(pn.chain(first=doubled), {}, X)
+"""
+)
+
+
+def on_github(folder: Path) -> dict[str, str]:
+    return {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        "GITHUB_WORKSPACE": str(folder),
+    }
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, processes: str) -> None:
+    code, out = pytest_of(tmp_path, ON_GITHUB_SUITE, "-n", processes, **on_github(tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    found = [line for line in out.splitlines() if line.startswith("::error")]
+    lines = ON_GITHUB_SUITE.splitlines()
+    places = ("lambda residuals", "def cube_bwd", "def wrong_bwd", "def test_chain")  # the passes of a chain are its stages'
+    at = {str(1 + next(i for i, line in enumerate(lines) if place in line)) for place in places}
+    assert {line.partition(",title")[0].partition("line=")[2] for line in found} == at
+    assert all(line.startswith("::error file=test_mine.py,line=") for line in found)
+    assert len(found) == 4  # what is meant to be wrong is none of them
+    assert any("reproduce: pytest test_mine.py::test_named" in line for line in found)
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.count("### FAIL") == 3
+    assert summary.count("### ERROR") == 1
+    assert "rows pass</summary>" in summary
+    assert "    pytest test_mine.py::test_named\n" in summary
+
+
+def test_on_github_a_run_without_gradients_prints_nothing_more(tmp_path: Path) -> None:
+    code, out = pytest_of(tmp_path, f"{NOTHING}def test_wrong(): assert False\n", **on_github(tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "::error" not in out
+    assert not (tmp_path / "summary.md").exists()
+
+
+# ------------------------------------------------------------------------------------------------- the marker
+
+LAYERS = """
+import numpy as np
+import oracle
+
+def double_fwd(x):
+    return 2 * x, ()
+
+def double_bwd(residuals, dy):
+    return (2 * dy,)
+
+def wrong_bwd(residuals, dy):
+    return (3 * dy,)
+
+X = np.array([1.0, -2.0])
+check = oracle.Spec((double_fwd, double_bwd), cases=(oracle.Case("typical", (X,)), oracle.Case("a scalar", (X[0],))))
+
+def triple_fwd(x):
+    return 3 * x, ()
+
+checks = [oracle.Spec((triple_fwd, wrong_bwd), cases=(oracle.Case("typical", (X,)),))]
+
+def halved_fwd(x):
+    return x / 2, ()
+
+wrong = oracle.Spec((halved_fwd, wrong_bwd), cases=(oracle.Case("typical", (X,)),))
+"""
+MARKED = """
+import pytest
+pytestmark = pytest.mark.oracle_checks("layers")
+
+def test_beside():
+    pass
+"""
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, processes: str) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    options = ("-n", processes, "-v", "--strict-markers", "-p", "no:randomly", "--gradient-report", "found")
+    code, out = pytest_of(tmp_path, MARKED, *options, "-o", "pythonpath=.")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 4 passed" in out
+    for name, result in {
+        "double[typical]": "PASSED",
+        "double[a scalar]": "PASSED",
+        "triple[typical]": "PASSED",
+        "halved[typical]": "FAILED",
+        "test_beside": "PASSED",
+    }.items():
+        assert re.search(rf"{result} .*test_mine.py::{re.escape(name)}|test_mine.py::{re.escape(name)} {result}", out), name
+    assert "constant factor: x is 6 times the true gradient everywhere" in out
+    assert "raise_for_failures" not in out  # the table, and no traceback
+    rows = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
+    assert [(row["op"], row["case"]) for row in rows if row["verdict"] != Verdict.PASS] == [("halved", "typical")]
+    assert len(rows) == 4
+
+
+def test_a_check_is_run_alone_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    code, out = pytest_of(tmp_path, MARKED, "-o", "pythonpath=.", "test_mine.py::double[a scalar]")
+    assert code == pytest.ExitCode.OK
+    assert "1 passed" in out
+    code, out = pytest_of(tmp_path, MARKED, "-o", "pythonpath=.", "-m", "oracle_checks", "-k", "double")
+    assert code == pytest.ExitCode.OK
+    assert "2 passed, 3 deselected" in out
+
+
+def test_a_marker_without_a_name_means_the_test_module_itself(tmp_path: Path) -> None:
+    marked = "import pytest\npytestmark = [pytest.mark.oracle_checks, pytest.mark.filterwarnings('error')]\n"
+    code, out = pytest_of(tmp_path, f"{marked}{LAYERS}")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 3 passed" in out
+    code, out = pytest_of(tmp_path, f"{LAYERS}def test_beside(): pass\n")
+    assert code == pytest.ExitCode.OK
+    assert "1 passed" in out  # without the marker a Spec is no test
+
+
+MISTAKES = {
+    "pytestmark = pytest.mark.oracle_checks('not_there')": "No module named 'not_there'",
+    "pytestmark = pytest.mark.oracle_checks('json')": "oracle_checks: json has no Spec; add one",
+    "pytestmark = pytest.mark.oracle_checks": "oracle_checks: test_2 has no Spec; add one",
+    "pytestmark = pytest.mark.oracle_checks(3)": 'oracle_checks takes names of modules, such as "package.module", got 3',
+    "pytestmark = pytest.mark.oracle_checks('layers', 'again')": "two cases are named double[typical]: rename one",
+    "@pytest.mark.oracle_checks('layers')\nclass TestIt:\n    def test(self): pass": "marks a module: write `pytestmark = ",
+}
+
+
+def test_a_marker_that_collects_nothing_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    (tmp_path / "again.py").write_text(LAYERS)
+    for number, suite in enumerate(MISTAKES):
+        (tmp_path / f"test_{number}.py").write_text(f"import pytest\n{suite}\n")
+    code, out = pytest_of(tmp_path, NOTHING, "-o", "pythonpath=.")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert f"{len(MISTAKES)} errors" in out
+    for said in MISTAKES.values():
+        assert said in out
+
+
+def test_a_marked_function_is_an_error(tmp_path: Path) -> None:
+    code, out = pytest_of(tmp_path, "import pytest\n@pytest.mark.oracle_checks('layers')\ndef test_it(): pass\n")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "test_it: oracle_checks marks a module, not a function: write `pytestmark = pytest.mark.oracle_checks(...)`" in out
+    assert "INTERNALERROR" not in out
+
+
+# ------------------------------------------------------------------------------------------------- the attributes
+
+
+class Right:
+    """Stands for an object that an adapter takes, and for the pair that it makes of it."""
+
+    @staticmethod
+    def fwd(x: Any) -> Any:
+        return 2 * x, ()
+
+    @staticmethod
+    def bwd(residuals: Any, dy: Any) -> Any:
+        return (2 * dy,)
+
+
+class Wrong(Right):
+    @staticmethod
+    def bwd(residuals: Any, dy: Any) -> Any:
+        return (3 * dy,)
+
+
+X = np.array([1.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "owner", "function", "stand_in", "arguments"),
+    [
+        ("layer", oracle.adapters, "of_layer", lambda layer: (layer.fwd, layer.bwd), (X,)),
+        ("net", oracle.adapters, "of_net", lambda net, x, t: Bound((net.fwd, net.bwd), x + t), (X, X)),
+        ("optimizer", oracle, "verify_optimizer", lambda mine: oracle.verify((mine.fwd, mine.bwd), X), ()),
+    ],
+)
+def test_the_other_attributes_assert_what_their_adapter_makes(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    attribute: str,
+    owner: Any,
+    function: str,
+    stand_in: Any,
+    arguments: Any,
+) -> None:
+    """The adapters have tests of their own; here the attribute finds the function by its name, and raises as the fixture."""
+    monkeypatch.setattr(owner, function, stand_in, raising=False)
+    verify_gradient = VerifyGradient(request.node)
+    assert getattr(verify_gradient, attribute)(Right, *arguments).passed
+    with pytest.raises(AssertionError, match=r"constant factor: x is 1\.5 times the true gradient"):
+        getattr(verify_gradient, attribute)(Wrong, *arguments)
+    kept = request.node.stash[FOUND]
+    assert [row.verdict for row, _ in kept] == [Verdict.PASS, Verdict.FAIL]
+    written = None if attribute == "optimizer" else Place(Path(__file__), Wrong.bwd.__code__.co_firstlineno)
+    assert [place for _, place in kept] == [None, written]
+    kept.clear()  # this run's own reports are not about them
+
+
+def test_torch_functions_and_modules(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    suite = """
+import pytest, torch
+
+class Cube(torch.autograd.Function):
+    factor = 3
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        return Cube.factor * x**2 * dy
+
+X = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+
+def test_right(verify_gradient):
+    assert verify_gradient.torch(Cube, X).rows[0].case == "test_right"
+    verify_gradient.torch(Cube.apply, X.detach().numpy(), case="apply")
+    verify_gradient.torch(lambda x: Cube.apply(x) + 1, X)
+    verify_gradient.torch(torch.nn.Softplus(), X)
+
+def test_wrong(verify_gradient):
+    Cube.factor = 6
+    verify_gradient.torch(Cube, X)
+"""
+    code, out = pytest_of(tmp_path, suite, "--gradient-report", "found")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 1 passed" in out
+    assert "constant factor: x is 2 times the true gradient everywhere" in out
+    assert "result.raise_for_failures()" not in out
+    rows = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == ["test_right", "apply", "test_right", "test_right", "test_wrong"]
