@@ -6,12 +6,13 @@ the marker or the option is used, and JAX only when a test gives a reference.
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -32,8 +33,9 @@ ADAPTERS = {
     "optimizer": ("oracle", "verify_optimizer"),
 }
 """The function behind each attribute of `verify_gradient`. It is imported when the attribute is used."""
-FOUND = pytest.StashKey["list[tuple[Row, Place | None]]"]()
+Found: TypeAlias = "list[tuple[Row, Place | None]]"
 """The rows of a test. Those that do not pass have the place of their backward pass, if it is known."""
+FOUND = pytest.StashKey[Found]()
 
 
 class VerifyGradient:
@@ -44,14 +46,17 @@ class VerifyGradient:
 
     def __init__(self, test: pytest.Item) -> None:
         self._name = test.name
-        self._found = test.stash.setdefault(FOUND, [])
+        self._found: Found = test.stash.setdefault(FOUND, [])
 
     def __call__(self, op: Any, *primals: Any, **options: Any) -> Verification:
         """As `oracle.verify`. The case has the name of the test unless `case` gives another."""
         __tracebackhide__ = True
+        from oracle.report.places import place_of_pullback
         from oracle.verification import verify
 
-        return self._asserted(verify(op, *primals, **{"case": self._name, **options}), op)
+        result = verify(op, *primals, **{"case": self._name, **options})
+        _assert(result, self._found, place_of_pullback, op)
+        return result
 
     def torch(self, function: Any, *tensors: Any, **options: Any) -> Verification:
         """A module, a `torch.autograd.Function` or a function of tensors, at tensors or arrays."""
@@ -65,37 +70,45 @@ class VerifyGradient:
     def layer(self, layer: Any, *primals: Any, **options: Any) -> Verification:
         """An object with `forward(x)` and `backward(dout)`, see `oracle.adapters.of_layer`."""
         __tracebackhide__ = True
-        return self(_adapter("layer")(layer), *primals, **options)
+        adapter, its, others = _adapter("layer", options)
+        return self(adapter(layer, **its), *primals, **others)
 
     def net(self, net: Any, *data: Any, **options: Any) -> Verification:
         """An object with `loss(x, t)` and `gradient(x, t)`, see `oracle.adapters.of_net`."""
         __tracebackhide__ = True
-        return self(_adapter("net")(net, *data), **options)
+        adapter, its, others = _adapter("net", options)
+        return self(adapter(net, *data, **its), **others)
 
-    def optimizer(self, mine: Any, **options: Any) -> Verification:
+    def optimizer(self, mine: Any, **options: Any) -> Any:
         """An optimizer beside the one that `like` gives, see `oracle.verify_optimizer`."""
         __tracebackhide__ = True
-        return self._asserted(_adapter("optimizer")(mine, **options), None)
+        from oracle.report.places import place_of
 
-    def _asserted(self, result: Verification, op: Any) -> Verification:
-        __tracebackhide__ = True
-        _keep(self._found, result, op)
-        result.raise_for_failures()
+        module, name = ADAPTERS["optimizer"]
+        result = getattr(import_module(module), name)(mine, **options)
+        _assert(result, self._found, place_of, getattr(mine, "update", mine))
         return result
 
 
-def _adapter(name: str) -> Callable[..., Any]:
+def _adapter(name: str, options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
+    """The function behind an attribute, the keywords that it alone takes, and those of `oracle.verify`."""
+    from oracle.verification import verify
+
     module, function = ADAPTERS[name]
-    made: Callable[..., Any] = getattr(import_module(module), function)
-    return made
+    adapter: Callable[..., Any] = getattr(import_module(module), function)
+    takes, common = (inspect.signature(one).parameters for one in (adapter, verify))
+    its = {key: value for key, value in options.items() if key in takes and key not in common}
+    return adapter, its, {key: value for key, value in options.items() if key not in its}
 
 
-def _keep(found: list[tuple[Row, Place | None]], result: Verification, op: Any) -> None:
-    """Keep the rows for the reports."""
-    from oracle.report.places import place_of_pullback
+def _assert(result: Any, found: Found, place: Callable[[Any], Place | None], of: Any) -> None:
+    """Keep the rows for the reports, and raise an AssertionError with their table unless all of them pass."""
+    __tracebackhide__ = True
+    from oracle.verification import Verification
 
-    place = None if op is None or result.passed else place_of_pullback(op)
-    found.extend((row, None if row.passed else place) for row in result.rows)
+    where = None if result.passed else place(of)
+    found.extend((row, None if row.passed else where) for row in result.rows)
+    Verification(tuple(result.rows)).raise_for_failures()
 
 
 @pytest.fixture
@@ -118,11 +131,11 @@ class _Check(pytest.Item):
         self.case = case
 
     def runtest(self) -> None:
+        from oracle.report.places import place_of_pullback
         from oracle.verification import verify_case
 
         result = verify_case(self.spec, self.case)
-        _keep(self.stash.setdefault(FOUND, []), result, self.spec.op)
-        result.raise_for_failures()
+        _assert(result, self.stash.setdefault(FOUND, []), place_of_pullback, self.spec.op)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, AssertionError):  # the table; the op's own exceptions are rows of it
@@ -235,22 +248,24 @@ class _Collected:
         self.tests: dict[int, str] = {}
         """The test of each row, by its id."""
         self.places: dict[int, Place] = {}
-        self.failed: dict[str, Place] = {}
-        """Each test that failed, with its own place."""
+        self.failed: dict[str, tuple[Path, int]] = {}
+        """Each test that failed, with its own file and line."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed or hasattr(report, "gradients"):
-            self._add(report)
-
-    def _add(self, report: pytest.TestReport) -> None:
-        from oracle.report import document
-        from oracle.report.places import Place
-
         if report.failed:
             file, line, _ = report.location
-            self.failed[report.nodeid] = Place(self.config.rootpath / file, (line or 0) + 1)
-        for packed, place in getattr(report, "gradients", ()):
-            row = document.row_of(packed)
+            self.failed[report.nodeid] = self.config.rootpath / file, (line or 0) + 1
+        if hasattr(report, "gradients"):
+            self._add(report, report.gradients)
+
+    def _add(self, report: pytest.TestReport, gradients: list[tuple[dict[str, Any], tuple[str, int] | None]]) -> None:
+        from oracle.report import document
+        from oracle.report.places import Place
+        from oracle.row import Row
+        from oracle.trajectory.spec import SlotRow
+
+        for packed, place in gradients:
+            row = document.row_of(packed, SlotRow if "steps" in packed else Row)
             self.rows.append(row)
             self.tests[id(row)] = report.nodeid
             if place is not None:
@@ -287,10 +302,14 @@ class _Collected:
     def _tell_github(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Annotations and the summary. A wrong gradient in a test that passes is meant to be wrong, and is left out."""
         from oracle.report import github
+        from oracle.report.places import Place
 
         rows = [row for row in self.rows if row.passed or self.tests[id(row)] in self.failed]
-        where = {**{id(row): self.failed.get(self.tests[id(row)]) for row in rows}, **self.places}
+
+        def place(row: Row) -> Place:
+            return self.places.get(id(row)) or Place(*self.failed[self.tests[id(row)]])
+
         terminalreporter.ensure_newline()
-        for line in github.error_lines(rows, lambda row: where[id(row)], self._command):
+        for line in github.error_lines(rows, place, self._command):
             terminalreporter.line(line)
         github.write_summary(rows, self._command)

@@ -40,7 +40,7 @@ def tell(
         places = _places(records)
         lines = github.error_lines(rows, lambda row: places.get((row.family, row.op)), reproduce)
         print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
-        github.write_summary(rows, reproduce)
+        github.write_summary(rows, reproduce, env.get("unfinished", ""))
 
 
 def _places(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place | None]:

@@ -76,10 +76,11 @@ def _command(place: Place | None, title: str, message: str) -> str:
     where = {}
     if place is not None:
         root = _root()
-        if place.file.is_relative_to(root):
-            where = {"file": place.below(root), "line": str(place.line)}
+        name = place.below(root)
+        if not Path(name).is_absolute():
+            where = {"file": name, "line": str(place.line)}
         else:
-            message += f"\nthe backward pass: {place.file}:{place.line}"
+            message += f"\nwritten in {place.file}:{place.line}"
     properties = {**where, "title": plain(title)[:TITLE]}
     written = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
     return f"::error {written}::{_data(plain(message, keep=chr(10))[:MESSAGE])}"
@@ -89,7 +90,7 @@ def _root() -> Path:
     """The folder that GitHub's paths start from: that of the repository if the command runs inside it."""
     here = Path.cwd()
     workspace = os.environ.get("GITHUB_WORKSPACE")
-    return Path(workspace) if workspace and here.is_relative_to(workspace) else here
+    return Path(workspace) if workspace and here.is_relative_to(Path(workspace).resolve()) else here
 
 
 def _data(text: str) -> str:
@@ -103,7 +104,7 @@ def _property(text: str) -> str:
 # ------------------------------------------------------------------------------------------------- the summary
 
 
-def write_summary(rows: Sequence[Row], reproduce: Callable[[Row], str]) -> None:
+def write_summary(rows: Sequence[Row], reproduce: Callable[[Row], str], unfinished: str = "") -> None:
     """Append the summary to the file that GitHub names, if it names one. If that cannot be written, a warning says so."""
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
@@ -112,16 +113,20 @@ def write_summary(rows: Sequence[Row], reproduce: Callable[[Row], str]) -> None:
         path = Path(name)
         room = SUMMARY_BYTES - (path.stat().st_size if path.exists() else 0)  # an earlier command may have written to it
         with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(summary(rows, reproduce, room))
+            file.write(summary(rows, reproduce, unfinished, room))
     except OSError as error:
         print(f"oracle: cannot write the summary to {plain(name)}: {error.strerror or error}", file=sys.stderr)
 
 
-def summary(rows: Sequence[Row], reproduce: Callable[[Row], str], room: int = SUMMARY_BYTES) -> str:
-    """The result, the failures, and a folded table of what passes, as markdown of at most `room` bytes."""
+def summary(rows: Sequence[Row], reproduce: Callable[[Row], str], unfinished: str = "", room: int = SUMMARY_BYTES) -> str:
+    """The result, the failures, and a folded table of what passes, as markdown of at most `room` bytes.
+
+    `unfinished` says how far a run came that was interrupted.
+    """
     ordered = worst_first(rows)
     groups, passes = grouped([row for row in ordered if not row.passed]), [row for row in ordered if row.passed]
-    parts = [f"## Gradients: {'not all are' if groups else 'all'} right", f"{totals(rows)}."]
+    result = "unfinished" if unfinished else "not all are right" if groups else "all right"
+    parts = [f"## Gradients: {result}", f"{totals(rows)}.", *([f"**{unfinished}.**"] if unfinished else [])]
     wanted = [*(failure(group, reproduce) for group in groups), *([_folded(passes)] if passes else [])]
     left = room - CLOSING - _size(parts)
     dropped = 0

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oracle.adapters import adapted
+from oracle import adapters
 from purenet import Op
 
 __all__ = ["Place", "place_of", "place_of_pullback"]
 
 RULES = ("backward", "bwd", "gradient")
 """Where an object of another library, or a class, keeps its backward pass."""
+ADAPTERS = Path(adapters.__file__).parent
 
 
 class Place(NamedTuple):
@@ -25,7 +26,10 @@ class Place(NamedTuple):
 
     def below(self, folder: Path) -> str:
         """The file relative to the folder, or its whole path if it lies elsewhere."""
-        return (self.file.relative_to(folder) if self.file.is_relative_to(folder) else self.file).as_posix()
+        for file, root in ((self.file, folder), (self.file.resolve(), folder.resolve())):  # either may be reached by a link
+            if file.is_relative_to(root):
+                return file.relative_to(root).as_posix()
+        return self.file.as_posix()
 
 
 def place_of(function: Any) -> Place | None:
@@ -46,7 +50,7 @@ def place_of_pullback(op: Any) -> Place | None:
     Of what was adapted, such as a `torch.autograd.Function`, it is the rule itself and not the adapter. If there is no rule in
     Python, it is the forward function.
     """
-    op = adapted(op) or op
+    op = adapters.adapted(op) or op
     if isinstance(op, Op):
         return None if op.backward is None else place_of(op.backward)
     if not isinstance(op, tuple) or len(op) != 2:
@@ -54,9 +58,8 @@ def place_of_pullback(op: Any) -> Place | None:
     forward, backward = op
     originals = list(_originals(forward))
     rules = [rule for one in originals for name in RULES if callable(rule := getattr(one, name, None))]
-    ours = bool(originals) and getattr(backward, "__module__", "").startswith("oracle.adapters")
-    written = [*rules, *(() if ours else (backward,)), *originals, forward]
-    return next((place for function in written if (place := place_of(function)) is not None), None)
+    places = map(place_of, [*rules, backward, *originals, forward])
+    return next((place for place in places if place is not None and not place.file.is_relative_to(ADAPTERS)), None)
 
 
 def _innermost(function: Any) -> Any:

@@ -168,10 +168,10 @@ def test_a_file_outside_the_repository_stands_in_the_message(monkeypatch: pytest
     monkeypatch.chdir(tmp_path / "here")
     ((properties, message),) = lines_of([failing()], Place(tmp_path / "installed.py", 3))
     assert list(properties) == ["title"]
-    assert message.endswith(f"the backward pass: {tmp_path / 'installed.py'}:3")
+    assert message.endswith(f"written in {tmp_path / 'installed.py'}:3")
     ((properties, message),) = lines_of([failing()])
     assert list(properties) == ["title"]
-    assert "the backward pass" not in message
+    assert "written in" not in message
 
 
 @pytest.mark.parametrize("name", ["a,line=1", "a::b", "100 %", "50%0A", "a\nb\rc", "\x1b[2J", HOSTILE])
@@ -235,6 +235,13 @@ def test_the_summary_has_failures_first_and_folded_passes() -> None:
     assert "<summary>2 rows pass</summary>" in text
     assert re.search(r"\| right +\| 2 +\| 2.5e-13 +\| 0 +\| 2 PASS +\|", text)
     assert "## Gradients: all right" in github.summary([row()], reproduce)
+
+
+def test_the_summary_of_an_interrupted_run_says_so() -> None:
+    text = github.summary([row()], reproduce, "interrupted when 1 of 2 cases were done")
+    assert text.startswith("## Gradients: unfinished\n")
+    assert "**interrupted when 1 of 2 cases were done.**" in text
+    assert "all right" not in text
 
 
 def test_many_ops_are_folded_into_families() -> None:

@@ -17,6 +17,7 @@ from oracle import Verdict
 from oracle.adapters import Bound
 from oracle.pytest_plugin import FOUND, VerifyGradient
 from oracle.report.places import Place
+from oracle.trajectory.spec import SlotRow, Trajectory
 from tests.oracle.conftest import environment
 
 SUITE = """
@@ -299,22 +300,32 @@ class Right:
     def bwd(residuals: Any, dy: Any) -> Any:
         return (2 * dy,)
 
+    update = bwd
+
 
 class Wrong(Right):
     @staticmethod
     def bwd(residuals: Any, dy: Any) -> Any:
         return (3 * dy,)
 
+    update = bwd
+
 
 X = np.array([1.0, -2.0])
+
+
+def followed(mine: Any, **_: Any) -> Trajectory:
+    """A result of the kind that optimizers have."""
+    rows = oracle.verify((mine.fwd, mine.bwd), X).rows
+    return Trajectory("mine", tuple(SlotRow(**{**vars(row), "steps": 3}) for row in rows), None, "")
 
 
 @pytest.mark.parametrize(
     ("attribute", "owner", "function", "stand_in", "arguments"),
     [
-        ("layer", oracle.adapters, "of_layer", lambda layer: (layer.fwd, layer.bwd), (X,)),
-        ("net", oracle.adapters, "of_net", lambda net, x, t: Bound((net.fwd, net.bwd), x + t), (X, X)),
-        ("optimizer", oracle, "verify_optimizer", lambda mine: oracle.verify((mine.fwd, mine.bwd), X), ()),
+        ("layer", oracle.adapters, "of_layer", lambda layer, *, params: (layer.fwd, getattr(layer, params)), (X,)),
+        ("net", oracle.adapters, "of_net", lambda net, x, t, *, params: Bound((net.fwd, getattr(net, params)), x + t), (X, X)),
+        ("optimizer", oracle, "verify_optimizer", followed, ()),
     ],
 )
 def test_the_other_attributes_assert_what_their_adapter_makes(
@@ -329,14 +340,30 @@ def test_the_other_attributes_assert_what_their_adapter_makes(
     """The adapters have tests of their own; here the attribute finds the function by its name, and raises as the fixture."""
     monkeypatch.setattr(owner, function, stand_in, raising=False)
     verify_gradient = VerifyGradient(request.node)
-    assert getattr(verify_gradient, attribute)(Right, *arguments).passed
+    assert getattr(verify_gradient, attribute)(Right, *arguments, params="bwd").passed
     with pytest.raises(AssertionError, match=r"constant factor: x is 1\.5 times the true gradient"):
-        getattr(verify_gradient, attribute)(Wrong, *arguments)
+        getattr(verify_gradient, attribute)(Wrong, *arguments, params="bwd")
     kept = request.node.stash[FOUND]
     assert [row.verdict for row, _ in kept] == [Verdict.PASS, Verdict.FAIL]
-    written = None if attribute == "optimizer" else Place(Path(__file__), Wrong.bwd.__code__.co_firstlineno)
-    assert [place for _, place in kept] == [None, written]
+    assert [place for _, place in kept] == [None, Place(Path(__file__), Wrong.bwd.__code__.co_firstlineno)]
     kept.clear()  # this run's own reports are not about them
+
+
+def test_rows_of_optimizers_reach_the_reports(tmp_path: Path) -> None:
+    suite = """
+import oracle, tests.oracle.test_pytest_plugin as stand_ins
+
+oracle.verify_optimizer = lambda mine, like: stand_ins.followed(mine)
+
+def test_mine(verify_gradient):
+    verify_gradient.optimizer(stand_ins.Wrong, like=None)
+"""
+    code, out = pytest_of(tmp_path, suite, "--gradient-report", "found", **on_github(tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "constant factor: x is 1.5 times the true gradient everywhere" in out
+    (found,) = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
+    assert (found["verdict"], found["steps"]) == (Verdict.FAIL, 3)
+    assert f"written in {__file__}:{Wrong.update.__code__.co_firstlineno}".replace("%", "%25") in out
 
 
 def test_torch_functions_and_modules(tmp_path: Path) -> None:
