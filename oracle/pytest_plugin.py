@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from oracle.spec import Case, Spec
     from oracle.verification import Verification
 
-__all__ = ["VerifyGradient"]
+__all__ = ["GradientCheck", "VerifyGradient"]
 
 MARKER = "oracle_checks"
 ADAPTERS = {
@@ -122,7 +122,7 @@ def verify_gradient(request: pytest.FixtureRequest) -> VerifyGradient:
 # ------------------------------------------------------------------------------------------------- the marker
 
 
-class _Check(pytest.Item):
+class GradientCheck(pytest.Item):
     """One case of a Spec as a test."""
 
     def __init__(self, *, spec: Spec, case: Case, **node: Any) -> None:
@@ -173,7 +173,7 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytes
                 test = plain(f"{spec.name}[{case.name}]")
                 if test in items:
                     raise collector.CollectError(f"{MARKER}: two cases are named {test}: rename one, or mark two test modules")
-                items[test] = _Check.from_parent(collector, name=test, spec=spec, case=case)
+                items[test] = GradientCheck.from_parent(collector, name=test, spec=spec, case=case)
     return list(items.values())
 
 

@@ -88,7 +88,7 @@ def test_an_error_stands_for_all_rows_of_its_case() -> None:
 
 def test_ops_of_one_name_in_two_modules_are_not_mixed_up() -> None:
     one, other = row(family="one"), row(family="other")
-    found = difference([one, other], [one, failing(family="other")])
+    found = difference([one, other], [failing(family="other"), one])
     assert kinds(found) == {"worse": 1}
     assert found.changes[0].row.family == "other"
 
@@ -114,8 +114,10 @@ def test_growth_within_rounding_or_within_the_error_bar_is_none() -> None:
     narrow = {"dtype": "bfloat16", "autodiff_error": 1e-6}
     assert kinds(difference([row(**narrow)], [row(**{**narrow, "autodiff_error": 0.05})])) == {}
     assert kinds(difference([row(**narrow)], [row(**{**narrow, "autodiff_error": 0.1})])) == {"grown": 1}
-    wide = {"numerical_uncertainty": 1e-5, "numerical_error": 1e-12}
-    assert kinds(difference([row()], [row(**{**wide, "numerical_error": 5e-5})])) == {}
+    small, large = {"numerical_error": 1e-12}, {"numerical_error": 5e-5}
+    assert kinds(difference([row(**small)], [row(**large)])) == {"grown": 1}
+    assert kinds(difference([row(**small)], [row(**large, numerical_uncertainty=1e-5)])) == {}
+    assert kinds(difference([row(**small, numerical_uncertainty=1e-5)], [row(**large)])) == {}
     assert kinds(difference([row(numerical_error=None)], [row(numerical_error=1.0)])) == {}
 
 

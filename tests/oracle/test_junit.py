@@ -12,6 +12,7 @@ from oracle import Verdict
 from oracle.cli.main import Exit
 from oracle.report.junit import junit
 from oracle.row import VALUES, Row
+from oracle.running import campaign
 from tests.oracle.conftest import Module, Run
 from tests.oracle.rows import ENVIRONMENT, HOSTILE, failing, reproduce, row
 
@@ -111,6 +112,26 @@ def test_the_command_writes_the_file(run: Run, own: str, tmp_path: Path) -> None
         ("own_ops.cube", "typical/x/float64", []),
         ("own_ops.doubled", "it's another/x/float64", ["failure"]),
         ("own_ops.doubled", "typical/x/float64", ["failure"]),
+    ]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_file_of_an_interrupted_command_says_so(
+    run: Run, own: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = campaign.run
+
+    def interrupted(tasks: Any, *arguments: Any, **options: Any) -> None:
+        whole(tasks[:1], *arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaign, "run", interrupted)
+    code, _, _ = run("verify", f"{own}:both", "--junit", "junit.xml")
+    assert code == Exit.INTERRUPTED
+    (suite,) = ET.parse(tmp_path / "junit.xml").getroot()  # noqa: S314
+    assert [(case.get("name"), [child.get("message") for child in case]) for case in suite] == [
+        ("typical/x/float64", []),
+        ("the whole run", ["interrupted when 1 of 2 cases were done"]),
     ]
 
 
