@@ -91,6 +91,8 @@ def test_ops_of_one_name_in_two_modules_are_not_mixed_up() -> None:
     found = difference([one, other], [failing(family="other"), one])
     assert kinds(found) == {"worse": 1}
     assert found.changes[0].row.family == "other"
+    wrong = failing(family="other")
+    assert kinds(difference([one, wrong], [wrong, one])) == {}
 
 
 def test_a_second_breach_of_one_parameter_is_worse() -> None:
