@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ import optree
 
 from oracle.arrays import RAISED, quiet
 from oracle.exact import Kink, NotExact
-from oracle.judging.error_budget import SAMPLED_SAFETY
+from oracle.judging.conditioning import condition
+from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import Array
 from oracle.judging.point import Point
 from oracle.measures import EPSILON
@@ -28,7 +29,7 @@ times as many, a gradient may take ten seconds."""
 SECONDS = 10.0
 """After which nothing more is asked either, for functions that are slow by themselves: the differences call them hundreds of
 times. With 1, verdicts would depend on the load of the machine."""
-ROUNDED = 2  # roundings of the arguments at which the derivative is evaluated again: with 1 a condition is often missed
+ROUNDED = 2  # roundings of the arguments at which the error of a gradient is evaluated again: with 1 its spread is often missed
 
 
 class Refused(Exception):
@@ -94,9 +95,10 @@ class ExactPoint:
         return enclosure
 
     def spread(self, direction: Array, ours: float) -> float:
-        """How far the derivative, or the error of ours, moves when the arguments and the cotangent are rounded.
+        """How far ours may be off by rounding: by the condition of the derivative, or by as much as its own error moves.
 
-        0 where that is unknown: at the end of the domain, or where all points nearby are kinks.
+        How far that moves when the arguments and the cotangent are rounded is sampled. It is 0 where it is unknown: at the end
+        of the domain, or where all points nearby are kinks.
         """
         here = self.along(direction).value
         moved = [0.0]
@@ -106,17 +108,12 @@ class ExactPoint:
                 gradient = _quietly(lambda: self._subject.gradients(primals, dy)[self.leaf])  # noqa: B023 (used at once)
             except Refused:
                 continue
-            moved += [abs(there - here), abs((float(gradient @ direction) - there) - (ours - here))]
-        return float(np.nan_to_num(max(moved)))
+            moved.append(abs((float(gradient @ direction) - there) - (ours - here)))
+        return max(self.condition(direction), SAMPLED_SAFETY / SAFETY * float(np.nan_to_num(max(moved))))
 
     def condition(self, direction: Array) -> float:
-        """How far the derivative alone moves when the arguments and the cotangent are rounded."""
-        here = self.along(direction).value
-        moved = [0.0]
-        for primals, dy in self._rounded():
-            with suppress(Refused):
-                moved.append(abs(self._enclosed(self._of_this(direction), primals, dy).nearest - here))
-        return max(moved)
+        """How far the derivative moves at most when each number of the arguments and of the cotangent moves by one ULP."""
+        return condition(self._subject, self.point.wide, self.point.wide_dy, self.leaf, direction)
 
     def is_the_function_at(self, index: int, steps: Sequence[float]) -> bool:
         """Whether the values are those of the function in float64 where the entry is displaced by these steps."""

@@ -7,7 +7,7 @@ shows, however small.
 
 If the two differ, halves of the direction lead to the entry whose error is the largest beside its rounding, and its exact
 derivative is asked for. It may be off by a few roundings of its own size: constants such as sqrt(2 / pi) are rounded in both
-passes, and not alike. It may also be off by what rounding changes in float64, at the entry or in its arguments.
+passes, and not alike. It may also be off by its condition (`conditioning.condition`) and by what rounding changes in float64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY, roundoff
+from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence, Exact, WrongFormula
 from oracle.judging.exact import contradict, one_entry, with_exact
 from oracle.judging.exact_point import Answer, ExactPoint, Refused, unrounded
@@ -69,7 +69,9 @@ class Formula:
         j = self._worst_entry(point, everywhere)
         answer, error = point.partial(j), self._error(point, np.array([j])) / abs(self._direction[i][j])
         roundings = float(roundoff(abs(answer.value), SAFETY)) + SAFETY * float(self._rounding[i][j])
-        allowed = roundings + SAMPLED_SAFETY * point.condition(one_entry(j, e.analytic.size))
+        if error <= roundings:
+            return e
+        allowed = roundings + SAFETY * point.condition(one_entry(j, e.analytic.size))
         return _with_wrong(e, WrongFormula(j, error, allowed), answer) if error > allowed else e
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:

@@ -25,8 +25,9 @@ from oracle.verification import verify
 from tests.oracle.planted import Array, Pair, elementwise, normal, row
 
 EPS = 2.0**-52
-NOTICED = 1e-14
-"""The error of one entry, as a share of the entry times its condition, that must be noticed."""
+NOTICED = 4e-15
+"""The error of one entry, as a share of the entry times its condition, that must be noticed; the documents promise 1e-14. The
+largest that passes is 1.8e-15 for these ops."""
 SMOOTH = (
     "affine", "batch_norm", "conv2d", "cosine_similarity", "dot_product_attention", "gelu", "layer_norm", "logsumexp",
     "lstm_cell", "mish", "softmax", "tanh",
@@ -47,7 +48,7 @@ def planted(subject: Subject, leaf: int, index: int, factor: float) -> Pair:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_an_error_of_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
+def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
     spec: Spec = catalogue.find(name)
     case = spec.cases[0]
     primals, options = case.draw(name)
