@@ -128,14 +128,21 @@ class _Escalation:
         return Known(i, e.after(what, other_point=wrong), self.generic)
 
     def try_mean(self, known: Known) -> Known:
-        """A gradient in 16 bits that passes entry by entry is compared in the mean over points nearby."""
+        """A gradient in 16 bits is compared in the mean over points nearby.
+
+        If it fails entry by entry, its factor is measured: few entries are wrong by more than their rounding, and they alone do
+        not tell a factor.
+        """
         i, e, m, _ = known
         if m.point.dtype.name not in SIXTEEN_BIT_DTYPES or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
             return known
-        if not judge(e).verdict.passes:
+        if judge(e).verdict.passes:
+            directions = replace(e.directions, bias=self._biases[i])
+        elif _is_factor(self._biases[i], e):
+            directions = replace(e.directions, factor=self._biases[i])
+        else:
             return known
-        e = e.after("the mean over points nearby", directions=replace(e.directions, bias=self._biases[i]))
-        return known._replace(evidence=e)
+        return known._replace(evidence=e.after("the mean over points nearby", directions=directions))
 
     def try_unrounded(self, known: Known) -> Known:
         """If the caller wants it, a gradient that passes is compared with exact derivatives, without its rounding."""
@@ -158,6 +165,13 @@ class _Escalation:
     @cached_property
     def generic(self) -> Measurements | None:
         return generic_point.measurements(self.measurements)
+
+
+def _is_factor(bias: Bias | None, e: Evidence) -> bool:
+    """Whether the gradient is this factor times one that passes."""
+    if bias is None or not bias.alike or not np.isfinite(e.analytic).all():
+        return False
+    return judge(replace(e, analytic=e.analytic / bias.size)).verdict.passes
 
 
 def _accepts(known: Known, *, unless_right: bool = False) -> bool:
