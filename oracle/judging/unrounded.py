@@ -68,11 +68,14 @@ class Formula:
             return e
         j = self._worst_entry(point, everywhere)
         answer, error = point.partial(j), self._error(point, np.array([j])) / abs(self._direction[i][j])
-        roundings = float(roundoff(abs(answer.value), SAFETY)) + SAFETY * float(self._rounding[i][j])
-        if error <= roundings:
-            return e
-        allowed = roundings + SAFETY * point.condition(one_entry(j, e.analytic.size))
+        allowed = self.allowed(i, j)
         return _with_wrong(e, WrongFormula(j, error, allowed), answer) if error > allowed else e
+
+    def allowed(self, i: int, j: int) -> float:
+        """The largest error of entry `j` of gradient `i` that is forgiven."""
+        gradient = self._point.gradients[i]
+        condition = ExactPoint(self._point, i, self._seed).condition(one_entry(j, gradient.size))
+        return float(roundoff(abs(gradient[j]), SAFETY)) + SAFETY * (float(self._rounding[i][j]) + condition)
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:
         """The entry whose error is the largest beside its rounding."""

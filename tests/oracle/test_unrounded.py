@@ -12,6 +12,7 @@ import pytest
 
 from oracle import catalogue
 from oracle.contract.first_call import first_call
+from oracle.judging.exact import one_entry
 from oracle.judging.exact_point import ExactPoint
 from oracle.judging.point import Point, point_at
 from oracle.judging.reasons import Reason
@@ -65,6 +66,26 @@ def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed
     found = verify(wrong, *primals, exact=True).rows[0]
     assert (found.verdict, found.reason) == (Verdict.FAIL, Reason.WRONG_FORMULA.value)
     assert found.worst_index == np.unravel_index(index, found.shape)
+
+
+def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> None:
+    compared = 0
+    for spec in catalogue.specs():
+        case = next((case for case in spec.cases if not case.flags), None)
+        if case is None:
+            continue
+        primals, options = case.draw(spec.name)
+        subject = Subject.of(spec.op, options)
+        y, dy, _ = first_call(subject, primals, 0, strict=False)
+        formula = Formula(point := point_at(Point(subject, tuple(primals), y, dy, ()), primals), 0)
+        for i, gradient in enumerate(point.gradients):
+            order = np.argsort(np.abs(gradient))
+            order = order[gradient[order] != 0]
+            for j in {int(order[k]) for k in (0, order.size // 2, -1) if order.size}:
+                condition = ExactPoint(point, i, 0).condition(one_entry(j, gradient.size))
+                assert formula.allowed(i, j) <= 1e-14 * max(abs(gradient[j]), condition / EPS), spec.name
+        compared += 1
+    assert compared > 140
 
 
 def tanh(factor: float) -> Pair:
