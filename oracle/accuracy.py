@@ -2,8 +2,8 @@
 
 The exact witness gives some entries of each gradient at each smooth case: the largest, the smallest and random ones. How far an
 entry moves at most when every number of the arguments and of the upstream gradient moves by one ULP is its condition
-(`judging.conditioning.condition`). Half of that ULP is the rounding of the number itself, half the first operation on it, which
-every formula rounds. A sum that cancels has a large condition, and no formula keeps its digits.
+(`conditioning.conditions`). Half of that ULP is the rounding of the number itself, half the first operation on it, which every
+formula rounds. A sum that cancels has a large condition, and no formula keeps its digits.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from tabulate import tabulate
 
 from oracle.arrays import random_cotangent
-from oracle.judging.exact import one_entry
-from oracle.judging.exact_point import ExactPoint, Refused
+from oracle.judging.exact_point import ExactPoint, Refused, conditions_of
 from oracle.judging.point import Point, point_at
 from oracle.running import campaign, workers
 from oracle.spec import Case, Flag, Spec
@@ -90,6 +89,7 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
     subject = Subject.of(spec.op, options)
     y = subject.value(*primals)
     point = point_at(Point(subject, primals, y, random_cotangent(y), ()), primals)
+    known = conditions_of(point)
     for i, (leaf, gradient) in enumerate(zip(point.leaves, point.gradients, strict=True)):
         asked = ExactPoint(point, i, 0)
         for j in _some(gradient):
@@ -100,7 +100,7 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
                 continue
             ulp, ours = float(np.spacing(abs(answer.value))), float(gradient[j])
             error = abs(ours - answer.value) / ulp
-            condition = asked.condition(one_entry(j, gradient.size)) / ulp if error > 0 else 0.0
+            condition = float(known()[i][j]) / ulp if error > 0 else 0.0
             index = ", ".join(str(n) for n in np.unravel_index(j, np.shape(leaf.array)))
             yield Accuracy(spec.name, f"{case.name}: {leaf.path}[{index}]", error, condition)
 
@@ -122,7 +122,7 @@ that is largest.
 The *condition* of an entry is how far its exact derivative moves at most, to first order, when every number of the arguments
 and of the upstream gradient moves by one ULP: the sum of |slope of the entry by the number| x |number| x 2^-52. Half of that
 ULP is the rounding of the number itself, the other half the first operation on it, which every formula rounds. Nothing else
-counts: no rounding of a number in between. The slopes are differences of the value and of the gradient under test.
+counts: no rounding of a number in between. The slopes are differences of the gradient under test.
 
 An entry that cancels, as a sum of upstream gradients can, has a large condition, and no formula keeps its digits. An entry far
 beyond its condition has lost digits that another formula would keep. The limit is {LIMIT:g} ULPs."""

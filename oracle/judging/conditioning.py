@@ -14,7 +14,7 @@ from oracle.measures import EPSILON, distance, largest
 from oracle.streams import Stream
 from oracle.subject import Subject
 
-__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "condition", "nearby", "roundoff_scales", "spreads"]
+__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
 
 Array = NDArray[Any]
 
@@ -26,8 +26,6 @@ STEP = 2.0**-20
 """The share of a number by which it is displaced for the slope of the gradient. The slope then has about 6 digits, and 3 of a
 gradient that lost half of its own. With 2^-40, one that lost digits would seem to have a large condition; with 2^-10, a kink
 nearby would."""
-TINY = 2.0**-20
-"""Of the largest number that a direction moves: smaller ones do not shorten its step, since the slope would lose its digits."""
 
 
 def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
@@ -96,43 +94,33 @@ def nearby(
     return most or []
 
 
-def condition(subject: Subject, primals: Any, dy: Any, leaf: int, direction: Array) -> float:
-    """How far the derivative along a direction moves at most, to first order, when each number moves by one ULP (eps).
+def conditions(subject: Subject, primals: Any, dy: Any) -> list[Array]:
+    """How far each entry of each gradient moves at most, to first order, when each number moves by one ULP, that is by eps.
 
-    It is the sum, over the numbers a of the arguments and of dy, of eps |a| times the slope of the derivative by a. Random
-    roundings would not do: numbers of one size move by the same ULP, and equal moves with random signs often cancel.
-
-    Second derivatives are symmetric. The slope by an argument is that of its own entry of the gradient along the direction, and
-    the slope by a number of dy is that of its own entry of the value. So one displacement of `leaf` gives them all. They are
-    differences of both passes under test: a bound needs few digits. At a kink on one side a gradient jumps, which is no slope,
-    and a value bends. So of the differences to both sides the smaller one of a gradient counts, and the larger one of a value.
+    It is the sum, over the numbers a of the arguments and of dy, of eps |a| times the slope of the entry by a. Slopes are
+    differences of the gradient under test: a bound needs few of its digits. Of the differences to both sides the smaller
+    counts, so that a kink on one side does not look like a slope. Random roundings would not do: numbers of one size move by
+    the same ULP, and equal moves with random signs often cancel. Nor would the symmetry of second derivatives, which needs one
+    displacement for each entry: what a tiny entry changes in the others is lost in their rounding.
     """
     isolated = subject.on_copies()
-    leaves, structure = optree.tree_flatten(primals)
-    step = _step(np.ravel(leaves[leaf]), direction)
+    given: Any = (primals, dy)
+    leaves, structure = optree.tree_flatten(given)
 
-    def displaced(by: float) -> tuple[Array, Array]:
-        moved = [np.array(x, np.float64) for x in leaves]
-        moved[leaf] += by * direction.reshape(moved[leaf].shape)
+    def gradients(k: int, index: int, factor: float) -> list[Array]:
+        moved = [np.array(leaf, np.float64) for leaf in leaves]
+        moved[k].reshape(-1)[index] *= factor
         try:
-            value, residuals = isolated.fwd(*structure.unflatten(moved))
-            return np.concatenate(flat(isolated.bwd(residuals, dy))), vector(value)
+            return isolated.gradients(*structure.unflatten(moved))
         except RAISED:  # the end of the domain
-            return np.full(arguments.size, np.nan), np.full(upstream.size, np.nan)
+            return [np.full(total.shape, np.nan) for total in totals]
 
     with quiet():
-        arguments, upstream = np.abs(np.concatenate(flat(primals))), np.abs(vector(dy))
-        here, ahead, behind = (displaced(by) for by in (0.0, step, -step))
-        pairs = zip((np.fmin, np.fmax), here, ahead, behind, strict=True)
-        of_arguments, of_upstream = (f(np.abs(a - at), np.abs(b - at)) for f, at, a, b in pairs)
-        moved = arguments @ np.nan_to_num(of_arguments) + upstream @ np.nan_to_num(of_upstream)
-        return EPSILON["float64"] * float(moved) / step
-
-
-def _step(x: Array, direction: Array) -> float:
-    """The step along a direction that moves each number by a small share of itself, and zeros by one of the typical size."""
-    moved = direction != 0
-    size = np.abs(x[moved])
-    largest_size = size.max(initial=0.0) or np.abs(x).mean() or 1.0
-    size = np.maximum(np.where(size > 0, size, largest_size), TINY * largest_size)
-    return STEP * float((size / np.abs(direction[moved])).min(initial=np.inf)) if moved.any() else STEP
+        here = isolated.gradients(primals, dy)
+        totals = [np.zeros(gradient.shape) for gradient in here]
+        for k, leaf in enumerate(leaves):
+            for index in np.flatnonzero(leaf):
+                sides = (gradients(k, int(index), 1 + STEP), gradients(k, int(index), 1 - STEP))
+                for total, at, *moved in zip(totals, here, *sides, strict=True):
+                    total += np.nan_to_num(np.fmin(*(np.abs(there - at) for there in moved)) / STEP * EPSILON["float64"])
+    return totals

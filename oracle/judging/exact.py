@@ -8,7 +8,7 @@ derivative replaces the differences' estimate of its entry. It is used only if i
 - where the differences know an entry and contradict, that holds at the points where they were taken, too. Then the steps have
   deceived them: whole periods of the function, or values that all round to the same number.
 
-An entry may be off by its condition (`conditioning.condition`), and by as much as its own error moves when the arguments are
+An entry may be off by its condition (`conditioning.conditions`), and by as much as its own error moves when the arguments are
 rounded: that is rounding, while a wrong formula has nearly the same error at neighbouring points.
 """
 

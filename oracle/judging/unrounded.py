@@ -7,7 +7,7 @@ shows, however small.
 
 If the two differ, halves of the direction lead to the entry whose error is the largest beside its rounding, and its exact
 derivative is asked for. It may be off by a few roundings of its own size: constants such as sqrt(2 / pi) are rounded in both
-passes, and not alike. It may also be off by its condition (`conditioning.condition`) and by what rounding changes in float64.
+passes, and not alike. It may also be off by its condition (`conditioning.conditions`) and by what rounding changes in float64.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence, Exact, WrongFormula
-from oracle.judging.exact import contradict, one_entry, with_exact
-from oracle.judging.exact_point import Answer, ExactPoint, Refused, unrounded
+from oracle.judging.exact import contradict, with_exact
+from oracle.judging.exact_point import Answer, ExactPoint, Refused, conditions_of, unrounded
 from oracle.judging.point import Point
 from oracle.streams import Stream
 from oracle.text import count
@@ -39,6 +39,7 @@ class Formula:
         self._rounding: list[Array] = []
         self._agrees = False
         self._refused = ""
+        self._conditions = conditions_of(point)
         try:
             self._gradients, self._rounding = unrounded(point)
             enclosure = ExactPoint(point, 0, seed).enclosure(self._direction)
@@ -73,9 +74,8 @@ class Formula:
 
     def allowed(self, i: int, j: int) -> float:
         """The largest error of entry `j` of gradient `i` that is forgiven."""
-        gradient = self._point.gradients[i]
-        condition = ExactPoint(self._point, i, self._seed).condition(one_entry(j, gradient.size))
-        return float(roundoff(abs(gradient[j]), SAFETY)) + SAFETY * (float(self._rounding[i][j]) + condition)
+        roundings = roundoff(abs(self._point.gradients[i][j]), SAFETY) + SAFETY * float(self._rounding[i][j])
+        return float(roundings + SAFETY * self._conditions()[i][j])
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:
         """The entry whose error is the largest beside its rounding."""

@@ -12,8 +12,7 @@ import pytest
 
 from oracle import catalogue
 from oracle.contract.first_call import first_call
-from oracle.judging.exact import one_entry
-from oracle.judging.exact_point import ExactPoint
+from oracle.judging.exact_point import ExactPoint, conditions_of
 from oracle.judging.point import Point, point_at
 from oracle.judging.reasons import Reason
 from oracle.judging.unrounded import Formula
@@ -29,6 +28,7 @@ EPS = 2.0**-52
 NOTICED = 4e-15
 """The error of one entry, as a share of the entry times its condition, that must be noticed; the documents promise 1e-14. The
 largest that passes is 1.8e-15 for these ops."""
+FEW = 80  # numbers of the arguments: more take two gradients each for the condition, and some ops have thousands
 SMOOTH = (
     "affine", "batch_norm", "conv2d", "cosine_similarity", "dot_product_attention", "gelu", "layer_norm", "logsumexp",
     "lstm_cell", "mish", "softmax", "tanh",
@@ -75,14 +75,17 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
         if case is None:
             continue
         primals, options = case.draw(spec.name)
+        if sum(np.size(leaf) for leaf in optree.tree_leaves(primals)) > FEW:
+            continue
         subject = Subject.of(spec.op, options)
         y, dy, _ = first_call(subject, primals, 0, strict=False)
         formula = Formula(point := point_at(Point(subject, tuple(primals), y, dy, ()), primals), 0)
+        known = conditions_of(point)
         for i, gradient in enumerate(point.gradients):
             order = np.argsort(np.abs(gradient))
             order = order[gradient[order] != 0]
             for j in {int(order[k]) for k in (0, order.size // 2, -1) if order.size}:
-                condition = ExactPoint(point, i, 0).condition(one_entry(j, gradient.size))
+                condition = known()[i][j]
                 assert formula.allowed(i, j) <= 1e-14 * max(abs(gradient[j]), condition / EPS), spec.name
         compared += 1
     assert compared > 140
