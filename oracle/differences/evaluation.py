@@ -10,7 +10,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.arrays import RAISED, vector
+from oracle.arrays import RAISED, size_of, vector
 from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
 from oracle.measures import EPSILON
 
@@ -78,6 +78,8 @@ class Evaluator:
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
         self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
+        self._moved_far: dict[tuple[int, Any], Array] = {}
+        """Which outputs an element changes if it is displaced by the size of its argument; of those where that was asked."""
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -99,7 +101,7 @@ class Evaluator:
         change, half, width, shift = displaced
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
-        rounding = self.noise[touched] if touched.any() else self._unmoved
+        rounding = self.noise[touched] if touched.any() else self._noise_of_unmoved(leaf, where)
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),
@@ -109,6 +111,15 @@ class Evaluator:
             distance=float(np.ravel(width / displacement / 2)[0]) if width.size == 1 else 1.0,
             shift=float(shift) if width.ndim == 0 else 0.0,
         )
+
+    def _noise_of_unmoved(self, leaf: int, where: Any) -> Array:
+        """The noise where no output changes: of those outputs that the element moves if it is displaced far, if there are any."""
+        if not self._unmoved.any() or np.ndim(where):
+            return self._unmoved
+        if (leaf, where) not in self._moved_far:
+            self._moved_far[leaf, where] = self.touched(leaf, where, size_of(self.origin[leaf]))
+        moved = self._moved_far[leaf, where]
+        return np.asarray(self.noise[moved]) if moved.any() else self._unmoved
 
     def differences_by_part(
         self, leaf: int, where: Any, displacement: Array, sum_by_part: Callable[[Array], Array], *, one_each: bool

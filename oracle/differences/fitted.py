@@ -4,7 +4,11 @@ Richardson's tableau needs short steps, at which the noise of a rounding to floa
 fitted to s(h) - s(-h) at many steps up to a reach H, has a slope with a far smaller error. What the polynomial leaves over is
 the noise at these very steps, and the truncation error as well, so the fit states its own error:
 
-    (s(h) - s(-h)) / 2 = c1 h + c3 h^3 + c5 h^5 + c7 h^7,    var(c1) = var(left over) (A^T A)^-1 [1, 1]
+    (s(h) - s(-h)) / 2        = c1 h + c3 h^3 + c5 h^5 + c7 h^7,    var(c1) = var(left over) (A^T A)^-1 [1, 1]
+    (s(h) + s(-h)) / 2 - s(0) = a0 + a1 h + a2 h^2 + a4 h^4
+
+The even part of a smooth function has no term in h. At a kink the slopes of the two sides are c1 + a1 and c1 - a1, which short
+steps do not tell apart where a step of 16 bits is as large as their difference. a0 is the rounding of s(0).
 """
 
 from __future__ import annotations
@@ -30,9 +34,9 @@ Array = NDArray[Any]
 # twice the evaluations for a slope that is known 1.4 times as well.
 STEPS = 16
 
-# The odd powers of the polynomial. With 3, the truncation error of exp over the longest reach shows in the left over; with 5,
-# the error of the slope is 1.4 times as large.
-POWERS = 4
+# Error estimates by which the slopes of the two sides differ at a kink. With 1, one smooth entry in a hundred is at a kink by
+# chance; with 16, kinks remain that are as large as the gradient.
+KINK = 4.0
 
 # The reaches, in units of the element, or of the argument's size where that is larger. Shorter ones know no more than the
 # tableau; at 1 an element reaches 0, where many functions have kinks and poles.
@@ -57,10 +61,29 @@ LEAST_NOISE = 1 / 8
 MOST_FITTED = 512
 
 POINTS = np.arange(1, STEPS + 1) / STEPS
-MATRIX = POINTS[:, None] ** (2 * np.arange(POWERS) + 1)
-SOLUTION = np.linalg.pinv(MATRIX)
-SPREAD = float(np.linalg.norm(SOLUTION[0]))
-"""The standard deviation of the slope, for noise of 1 in the odd part of s and a reach of 1."""
+
+
+class Part:
+    """The odd or the even part of s, and the polynomial that is fitted to it."""
+
+    def __init__(self, of: Callable[[Difference], float], powers: Sequence[int]) -> None:
+        self.of = of
+        self.matrix = POINTS[:, None] ** np.array(powers)
+        self.solution = np.linalg.pinv(self.matrix)
+        self.slope = self.solution[powers.index(1)]
+        self.spread = float(np.linalg.norm(self.slope))
+        """The standard deviation of the slope, for noise of 1 in this part and a reach of 1."""
+
+    def left_over(self, taken: Array) -> float:
+        """The standard deviation of the noise in these numbers, by what the polynomial leaves over."""
+        left = taken - self.matrix @ (self.solution @ taken)
+        return float(np.linalg.norm(left)) / float(np.sqrt(len(left) - self.matrix.shape[1]))
+
+
+# The odd powers. With three, the truncation error of exp over the longest reach shows in the left over; with five, the error of
+# the slope is 1.4 times as large. The even ones are as exact for a smooth function.
+ODD = Part(lambda d: d.both / 2, (1, 3, 5, 7))
+EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, 2, 4))
 
 
 class Slope(NamedTuple):
@@ -72,17 +95,28 @@ class Slope(NamedTuple):
 
 
 def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
-    """The estimate, with fitted slopes in place of those of its smooth entries that they know better and do not contradict."""
+    """The estimate, with fitted slopes in place of those of its smooth entries that they know better and do not contradict.
+
+    Where the fit shows a kink, the entry is one at a kink.
+    """
     x = evaluator.origin[leaf].reshape(-1)
     sizes = np.maximum(np.abs(x[estimate.index]), size_of(x))
-    value, uncertainty = estimate.value.copy(), estimate.uncertainty.copy()
+    value, uncertainty, kink = estimate.value.copy(), estimate.uncertainty.copy(), estimate.kink.copy()
+    left, right, of_sides = estimate.left.copy(), estimate.right.copy(), estimate.slope_uncertainty.copy()
     for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
-        index = int(estimate.index[k])
-        slope, error = _fit(partial(_of_entry, evaluator, leaf, index), float(sizes[k]))
+        difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
+        slope, error = _fit(difference, float(sizes[k]))
+        half, half_error = _fit(difference, float(sizes[k]), part=EVEN)
         apart = abs(slope - value[k])
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
             value[k], uncertainty[k] = slope, error
-    return replace(estimate, value=value, uncertainty=uncertainty)
+        if abs(half) > KINK * half_error and np.isfinite(error):
+            kink[k], left[k], right[k], of_sides[k] = True, slope - half, slope + half, error + half_error
+        elif abs(half) > half_error:  # the slope is the mean of those of two sides, which may differ
+            uncertainty[k] = max(uncertainty[k], abs(half))
+    return replace(
+        estimate, value=value, uncertainty=uncertainty, kink=kink, left=left, right=right, slope_uncertainty=of_sides
+    )
 
 
 def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions: Array) -> list[Slope]:
@@ -93,7 +127,7 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
     everything = np.arange(evaluator.origin[leaf].size)
     slopes = []
     for direction in directions:
-        value, uncertainty = _fit(partial(_along, evaluator, leaf, everything, direction), 1.0, REACHES_ALONG)
+        value, uncertainty = _fit(cache(partial(_along, evaluator, leaf, everything, direction)), 1.0, REACHES_ALONG)
         known = float(np.linalg.norm(direction * estimate.uncertainty))
         if abs(value - float(direction @ estimate.value)) <= uncertainty + known and np.isfinite(uncertainty):
             slopes.append(Slope(direction, value, uncertainty))
@@ -108,19 +142,24 @@ def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array,
     return evaluator.difference(leaf, everything, h * direction)
 
 
-def _fit(difference: Callable[[float], Difference], size: float, reaches: Sequence[float] = REACHES) -> tuple[float, float]:
-    """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate."""
+def _fit(
+    difference: Callable[[float], Difference], size: float, reaches: Sequence[float] = REACHES, part: Part = ODD
+) -> tuple[float, float]:
+    """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate.
+
+    Half of the steps of a reach twice as long are those of the one before, to the last bit, so that a cache knows them.
+    """
     found: list[tuple[float, float]] = []
-    difference = cache(difference)  # half of the steps of a reach twice as long are those of the one before, to the last bit
     with quiet():
+        if not np.isfinite(difference(reaches[0] * size).both):  # near the end of the function's domain
+            reaches = [reaches[0] / 4, reaches[0] / 2]
         for reach in reaches:
             taken = [difference(float(h)) for h in reach * size * POINTS]
-            odd = np.array([d.both / 2 for d in taken])
-            coefficients = SOLUTION @ odd
-            left = float(np.linalg.norm(odd - MATRIX @ coefficients)) / np.sqrt(STEPS - POWERS)
+            numbers = np.array([part.of(d) for d in taken])
+            left = part.left_over(numbers)
             expected = max(d.noise + d.growth for d in taken)
             noise = max(left, LEAST_NOISE * expected)
-            slope, error = float(coefficients[0]) / (reach * size), DEVIATIONS * noise * SPREAD / (reach * size)
+            slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
             if not left <= MISFIT * expected or any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found):
                 break
             found.append((slope, error))

@@ -8,6 +8,9 @@ spacings, each four times the one before, tell roundings from what looks like th
 - The differences of order 4 of a smooth function, even of a fast oscillation, grow by 4^4 from spacing to spacing.
 - Those of a kink appear at once, too, but then they grow by 4 from spacing to spacing.
 - A single jump appears at once and stays, but shows in at most 5 of the 8 differences of order 4.
+
+A rounding to 16 bits is shorter than few spacings, so that growth does not tell it, least of all beside a finer rounding. There
+a jump between two neighbouring numbers does (`jumps`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
+from oracle.differences.jumps import SHARE_OF_NOISE, jump_between
 
 __all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "higher_differences", "inner_rounding"]
 
@@ -75,6 +79,15 @@ TABLES = 2
 # of eight, in those tables that move towards it, which are half of them.
 DENSE = 0.55
 
+# Outputs whose jumps are sought, and places where each must have one. Each place costs some forty evaluations. With one output,
+# that one may have a kink besides; with one place, a function with a single jump rounds.
+MOST_SOUGHT = 4
+PLACES = 3
+
+# The share of the outputs, of those that jump over the longest spacing, that do so at these many places. Neighbouring numbers
+# of 16 bits are nearer to each other than that spacing. Of a function with a fixed step, the large outputs alone jump often.
+MOST_OUTPUTS = 0.75
+
 # The smallest noise of a rounding to a narrower dtype, as a share of the largest value: that of float32, 2^-25, in a part of a
 # few thousandths of the value. Less may be a rounding of float64 where terms cancel.
 FINEST = 2.0**-34
@@ -92,6 +105,11 @@ BENDING = 2.0**4
 
 # The share of a rounding's noise that counts as changed.
 CHANGED = 2.0**-4
+
+
+# The spacing of the table whose slope is that between two jumps of 16 bits: shorter than their distance, and so long that the
+# noise of a rounding to float32 is no slope.
+BETWEEN_JUMPS = 2.0**-14
 
 
 class Differences(NamedTuple):
@@ -116,11 +134,14 @@ def higher_differences(values: Array) -> Differences:
     return Differences(np.where(np.isfinite(least), least, 0.0), lowest)
 
 
-def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, largest: float, least: Array) -> Array:
+def inner_rounding(
+    values_at: Callable[[float, int], Array], line: Callable[[float], Array], one_ulp: Array, largest: float, least: Array
+) -> Array:
     """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
-    of the table alone. `largest` is the largest value, `least` the noise of each output that is none of a rounding.
+    of the table alone; `line(t)` at a point of the first table's direction. `largest` is the largest value, `least` the noise
+    of each output that is none of a rounding.
     """
     ladder: list[Differences | None] = []
     for k in range(SPACINGS):
@@ -151,15 +172,63 @@ def inner_rounding(values_at: Callable[[float, int], Array], one_ulp: Array, lar
             dense = np.median(changed, axis=0) >= DENSE
             narrow = (full > np.fmax(FINEST * largest, least)) & (full <= COARSEST * largest)
             found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
+    lasting = _lasting(ladder, largest)
+    coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
+    longest = LONGEST if ladder[0] is not None else LONGEST / FACTOR
+    proven = _proven(values_at, line, longest, coarse) if coarse.any() else coarse
+    found = np.fmax(found, proven)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
         # larger than in those found, as a number and as a share of the value: that is the bending of the function.
         shares = np.divide(found, one_ulp, out=np.zeros(found.shape), where=(one_ulp > 0) & np.isfinite(one_ulp))
         most = MOST_GROWTH * np.fmax(found.max(), shares.max() * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
         steady = _steady(ladder[NOT_BENT:], one_ulp)
+        if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
+            steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
         steady = np.where((steady > least) & (steady <= np.fmin(most, COARSEST * largest)), steady, 0.0)
         found = np.fmax(found, steady)
     return found
+
+
+def _lasting(ladder: Sequence[Differences | None], largest: float) -> Array:
+    """The noise of each output that does not shrink over the longest spacings; 0 where it is none of a rounding."""
+    shorter = ladder[NOT_BENT]
+    if shorter is None:
+        return np.zeros(())
+    longer = ladder[0] or shorter
+    narrow = (shorter.noise > FINEST * largest) & (shorter.noise <= COARSEST * largest)
+    return np.where(narrow & (longer.noise <= BENDING * shorter.noise), shorter.noise, 0.0)
+
+
+def _proven(
+    values_at: Callable[[float, int], Array], line: Callable[[float], Array], longest: float, noise: Array
+) -> Array:
+    """The noise of those outputs that jump by enough to explain it, at several places; 0 for the others.
+
+    `longest` is the longest spacing whose points are in the function's domain.
+    """
+    proven = np.zeros(noise.shape)
+    try:
+        slope = np.median(np.diff(values_at(BETWEEN_JUMPS, 0), axis=0), axis=0) / BETWEEN_JUMPS
+        off = np.nan_to_num(np.abs(np.diff(values_at(longest, 0), axis=0) - slope * longest), posinf=0.0)
+        jumping = (off > noise).sum(axis=0)
+        often, seldom = jumping >= PLACES, (jumping > 0) & (jumping < PLACES) & ((noise > 0) | (slope == 0))
+        if not often.sum() > MOST_OUTPUTS * np.count_nonzero(often | seldom):
+            return proven
+        often &= noise > 0
+        for _ in range(MOST_SOUGHT):
+            output = int(np.where(often & (proven == 0), noise, 0.0).argmax())
+            if not often[output] or proven[output]:
+                break
+            often[output] = False
+            places = np.argsort(-off[:, output])[:PLACES]
+            jumps = [jump_between(line, place * longest, (place + 1) * longest, output, slope) for place in places.tolist()]
+            if all(jump[output] > SHARE_OF_NOISE * noise[output] for jump in jumps):
+                shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > SHARE_OF_NOISE * noise
+                proven = np.where(shown & (noise > 0), noise, proven)
+    except RAISED:  # a point on the way may leave the function's domain
+        pass
+    return proven
 
 
 def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:

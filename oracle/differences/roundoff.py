@@ -7,6 +7,7 @@ of some number, as those of a float32 computation are, that quantization step is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -136,6 +137,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             least = np.where(staircase, MANY_STEPS * half_step, 0.0)
             found = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
+                _line(noisy, np.random.default_rng([Stream.NOISE, 0])),
                 one_ulp,
                 largest,
                 least,
@@ -167,7 +169,14 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
     coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
-    narrow = _of_narrow_dtype(values, step) if np.ptp(values, axis=0).any() else _cannot_move(noisy)
+    held, lowest = values, step
+    if coarse.any() and points > 2 * ORDER:
+        # Numbers at equal distances may all have an even last digit by chance. In another direction they have another distance.
+        others = _values_or_none(noisy, np.random.default_rng([Stream.NOISE, 1]), LONGEST)
+        if others is not None:
+            held = np.concatenate([values, np.where(np.isfinite(others), others, 0.0)])
+            lowest = _last_bit(held).min(axis=0)
+    narrow = _of_narrow_dtype(held, lowest) if np.ptp(values, axis=0).any() else _cannot_move(noisy)
     beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~narrow
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
     suspected = long > MUCH_NOISE * one_ulp
@@ -234,12 +243,35 @@ def _values(
 
     Elements at 0 move by the share `at_zero` of the argument's size times `spacing`.
     """
+    moves, steps = _direction(noisy, generator, spacing, at_zero)
+    steps = [(x + step) - x if moving else step for x, step, moving in zip(noisy.origin, steps, moves, strict=True)]
+    return np.stack([_at(noisy, [j * step for step in steps], moves) for j in range(points)])
+
+
+def _line(noisy: NoisyFunction, generator: np.random.Generator) -> Callable[[float], Array]:
+    """The outputs at the points of a line, in the direction that `_values` takes."""
+    moves, steps = _direction(noisy, generator, 1.0, 1.0)
+    return lambda t: _at(noisy, [t * step for step in steps], moves)
+
+
+def _values_or_none(noisy: NoisyFunction, generator: np.random.Generator, spacing: float) -> Array | None:
+    """As `_values`; None where a point is outside the function's domain."""
+    try:
+        return _values(noisy, generator, spacing)
+    except RAISED:
+        return None
+
+
+def _direction(
+    noisy: NoisyFunction, generator: np.random.Generator, spacing: float, at_zero: float
+) -> tuple[list[bool], list[Array]]:
+    """Which arguments move, and by which steps."""
     # Where evaluations are counted the largest arguments stay where they are: the others change every output as well.
     origin = noisy.origin
     largest = max(x.size for x in origin)
     limit = largest if noisy.tables < TABLES and any(0 < x.size < largest for x in origin) else np.inf
     moves = [x.size < limit for x in origin]
-    steps = [
+    return moves, [
         np.where(x == 0, at_zero * size_of(x), np.abs(x))
         * generator.choice([-1, 1], x.shape)
         * generator.uniform(0.5, 1, x.shape)
@@ -248,12 +280,13 @@ def _values(
         else np.zeros(())
         for x, moving in zip(origin, moves, strict=True)
     ]
-    steps = [(x + step) - x if moving else step for x, step, moving in zip(origin, steps, moves, strict=True)]
-    places = (
-        [np.asarray(x + j * step, x.dtype) if moving else x for x, step, moving in zip(origin, steps, moves, strict=True)]
-        for j in range(points)
-    )
-    return np.stack([vector(noisy.function(*noisy.structure.unflatten(place))) for place in places])
+
+
+def _at(noisy: NoisyFunction, displacements: list[Array], moves: list[bool]) -> Array:
+    """The outputs at a displaced point."""
+    places = zip(noisy.origin, displacements, moves, strict=True)
+    arguments = [np.asarray(x + d, x.dtype) if moving else x for x, d, moving in places]
+    return vector(noisy.function(*noisy.structure.unflatten(arguments)))
 
 
 def _last_bit(a: Array) -> Array:

@@ -1,0 +1,49 @@
+"""Jumps of a function: what proves that it rounds.
+
+Between two neighbouring numbers a continuous function changes by no more than its slope times their distance, also at a kink.
+Where a number inside is rounded it jumps by a whole step of the narrower dtype. So an interval over which the function is off
+its slope is halved, each time towards the half that is further off, until only a jump can be left in it.
+
+This decides where a rounding is too coarse for `inner_rounding`'s ladder to tell it by growth: neighbouring numbers of 16 bits
+are so far apart that few spacings are longer, and a finer rounding beside it is noise before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SHARE_OF_NOISE", "jump_between"]
+
+Array = NDArray[Any]
+
+# The width at which an interval counts as two neighbouring numbers, in units of each element: 2^8 roundings of float64. Over
+# it a continuous function changes by 2^-36 of what it changes by over 2^-8. Shorter, and the points themselves are rounded.
+NEIGHBOURS = 2.0**-44
+
+# The smallest jump, as a share of the noise that it is to explain. The noise of a sum of n rounded numbers is sqrt(n / 12) of
+# their jumps, so this is enough for 2^17 of them. The jumps of a rounding to float32 are 2^-13 of those to float16.
+SHARE_OF_NOISE = 2.0**-7
+
+
+def jump_between(line: Callable[[float], Array], low: float, high: float, output: int, slope: Array) -> Array:
+    """The jumps of all outputs at a place between `low` and `high` where this output jumps, if it does.
+
+    `slope` is that of each output between two jumps; what is left besides it is a jump.
+    """
+    below, above = line(low), line(high)
+
+    def off(a: Array, b: Array, width: float) -> float:
+        return float(np.nan_to_num(abs((b - a - slope * width)[output]), posinf=0.0))
+
+    while (width := (high - low) / 2) > NEIGHBOURS / 2:
+        middle = low + width
+        at_middle = line(middle)
+        if off(below, at_middle, width) >= off(at_middle, above, width):
+            high, above = middle, at_middle
+        else:
+            low, below = middle, at_middle
+    return np.asarray(np.abs(above - below - slope * (high - low)))
