@@ -23,6 +23,10 @@ Function = Callable[..., Any]
 # sizes. With 2 one sum in twenty exceeds its noise; with 8 the noise of long sums is so large that small kinks are lost.
 DEVIATIONS = 4.0
 
+# Displacements that change every output of an element, whatever is rounded, in units of the argument's size: the first one that
+# is in the function's domain.
+FAR = (1.0, 1 / 8, 1 / 64)
+
 
 class Difference(NamedTuple):
     """The differences <v, f(x+h) - f(x-h)> and <v, f(x+h) - f(x)>, and the errors of both.
@@ -78,8 +82,8 @@ class Evaluator:
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
         self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
-        self._moved_far: dict[tuple[int, Any], Array] = {}
-        """Which outputs an element changes if it is displaced by the size of its argument; of those where that was asked."""
+        self._far: dict[tuple[int, Any], Array] = {}
+        """Which outputs an element changes if it is displaced far; of those elements where that was asked."""
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -101,7 +105,9 @@ class Evaluator:
         change, half, width, shift = displaced
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
-        rounding = self.noise[touched] if touched.any() else self._noise_of_unmoved(leaf, where)
+        if self.inner_eps > 0 and np.ndim(where) == 0:
+            touched |= self._moved_far(leaf, where)
+        rounding = self.noise[touched] if touched.any() else self._unmoved
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),
@@ -112,14 +118,15 @@ class Evaluator:
             shift=float(shift) if width.ndim == 0 else 0.0,
         )
 
-    def _noise_of_unmoved(self, leaf: int, where: Any) -> Array:
-        """The noise where no output changes: of those outputs that the element moves if it is displaced far, if there are any."""
-        if not self._unmoved.any() or np.ndim(where):
-            return self._unmoved
-        if (leaf, where) not in self._moved_far:
-            self._moved_far[leaf, where] = self.touched(leaf, where, size_of(self.origin[leaf]))
-        moved = self._moved_far[leaf, where]
-        return np.asarray(self.noise[moved]) if moved.any() else self._unmoved
+    def _moved_far(self, leaf: int, where: Any) -> Array:
+        """Which outputs this element changes if it is displaced far.
+
+        Where a number is rounded inside, an output that a shorter step does not change may be on its way to the next number.
+        """
+        if (leaf, where) not in self._far:
+            moved = (self.touched(leaf, where, share * size_of(self.origin[leaf])) for share in FAR)
+            self._far[leaf, where] = next((outputs for outputs in moved if outputs.any()), np.zeros(self.value.shape, bool))
+        return self._far[leaf, where]
 
     def differences_by_part(
         self, leaf: int, where: Any, displacement: Array, sum_by_part: Callable[[Array], Array], *, one_each: bool

@@ -109,6 +109,8 @@ class Quantization(NamedTuple):
     """Whether all its values are numbers of a narrower dtype than float64."""
     suspected: Array
     """Whether it may be rounded inside the function."""
+    still: Array
+    """Whether it has the same value at all points."""
 
 
 def output_noise(noisy: NoisyFunction) -> Noise:
@@ -128,7 +130,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             if (noise > MUCH_NOISE * one_ulp).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, staircase, narrow, suspected = _at_long_spacing(noisy, one_ulp)
+        half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, one_ulp)
         inner = np.where(narrow, half_step, 0.0)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
         rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
@@ -147,6 +149,11 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             inner = np.fmax(np.fmax(inner, found), half_step) if found.any() else inner
         if rounds_values:
             inner = np.zeros(value.shape)
+        known = (inner > 0) & np.isfinite(value) & (value != 0)
+        if known.any():
+            # Beside a larger number an element near 0 does not move its output to the next number of a narrower dtype.
+            usual = float(np.median(inner[known] / np.abs(value[known])))
+            inner = np.where(still & (inner == 0) & np.isfinite(value), usual * np.abs(value), inner)
         noise = np.fmax(noise, inner)
         inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
         of_output = np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step))
@@ -164,7 +171,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     try:
         values = _values(noisy, np.random.default_rng(Stream.NOISE), LONGEST, points=points)
     except RAISED:
-        return Quantization(np.zeros(noisy.value.shape), *np.zeros((3, *noisy.value.shape), dtype=bool))
+        return Quantization(np.zeros(noisy.value.shape), *np.zeros((4, *noisy.value.shape), dtype=bool))
     values = np.where(np.isfinite(values), values, 0.0)
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
@@ -186,7 +193,8 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     step = np.where(np.ptp(values, axis=0) > 0, step, EPSILON["float32"] * size)
     # Where terms cancel in float64, few digits are left as well, of a number that is small beside the others.
     narrow &= (step > NOISE_SAFETY * noisy.eps * size) & (step / 2 > FINEST * size.max(initial=0.0))
-    return Quantization(np.where(coarse | narrow, step / 2, 0.0), coarse & beyond_float32, narrow, suspected)
+    still = np.ptp(values, axis=0) == 0
+    return Quantization(np.where(coarse | narrow, step / 2, 0.0), coarse & beyond_float32, narrow, suspected, still)
 
 
 def _of_narrow_dtype(values: Array, step: Array) -> Array:
