@@ -107,12 +107,12 @@ def cast(tree: Any, *, seed: int, share: float, dtypes: Sequence[str] = ("float3
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype != np.float64 or rng.random() >= share:
             return leaf
-        sizes = np.abs(np.ravel(leaf))
-        if sizes[sizes > 0].min(initial=1.0) < SMALLEST:  # below it float32 has fewer digits
-            return leaf
         name = dtypes[rng.integers(len(dtypes))] if len(dtypes) > 1 else dtypes[0]
         with np.errstate(over="ignore"):
-            return leaf.astype(DTYPES[name]).astype(np.float64)
+            rounded = leaf.astype(DTYPES[name]).astype(np.float64)
+        # Below it float32 has fewer digits. One number decides for itself: a gradient whose other entries decided whether it is
+        # rounded would not be linear in the cotangent.
+        return np.where(np.abs(leaf) < SMALLEST, leaf, rounded)
 
     return optree.tree_map(one, tree)
 

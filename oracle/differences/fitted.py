@@ -42,6 +42,16 @@ KINK = 4.0
 # tableau; at 1 an element reaches 0, where many functions have kinks and poles.
 REACHES = (1 / 8, 1 / 4, 1 / 2)
 
+# The reaches of an entry that these do not resolve: beyond the noise of 16 bits a kink or a pole that matters leaves much over.
+# A pure truncation error of order h^9, or of h^6 in the even part, is at most twice the error that the fit states then.
+LONGER = (1.0, 2.0)
+
+# The share of a slope to which it is resolved. With 2^-12, entries of a float32 kernel take half again as many evaluations.
+RESOLVED = 2.0**-6
+
+# Shares of the first reach that are tried where no reach fits: there is a kink, a pole or the end of the function's domain.
+SHORTER = (1 / 2, 1 / 4)
+
 # The reaches along a direction, in units of each element. Along it all elements move at once, so that a kink of some other
 # element may lie before the first step of a fit, where nothing shows it but a shorter fit.
 REACHES_ALONG = (1 / 64, 1 / 16, 1 / 4)
@@ -105,7 +115,7 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
     left, right, of_sides = estimate.left.copy(), estimate.right.copy(), estimate.slope_uncertainty.copy()
     for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
         difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
-        slope, error = _fit(difference, float(sizes[k]))
+        slope, error = _fit(difference, float(sizes[k]), (*REACHES, *LONGER))
         half, half_error = _fit(difference, float(sizes[k]), part=EVEN)
         apart = abs(slope - value[k])
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
@@ -147,20 +157,23 @@ def _fit(
 ) -> tuple[float, float]:
     """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate.
 
-    Half of the steps of a reach twice as long are those of the one before, to the last bit, so that a cache knows them.
+    The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a reach twice as long are those of the one before, to the last bit, so that a cache knows them.
     """
     found: list[tuple[float, float]] = []
+    shorter = [share * reaches[0] for share in SHORTER]
     with quiet():
-        if not np.isfinite(difference(reaches[0] * size).both):  # near the end of the function's domain
-            reaches = [reaches[0] / 4, reaches[0] / 2]
-        for reach in reaches:
+        for reach in (*reaches, *shorter):
+            if found and (reach in shorter or (reach in LONGER and min(e / abs(s) for s, e in found) < RESOLVED)):
+                break
             taken = [difference(float(h)) for h in reach * size * POINTS]
             numbers = np.array([part.of(d) for d in taken])
             left = part.left_over(numbers)
             expected = max(d.noise + d.growth for d in taken)
             noise = max(left, LEAST_NOISE * expected)
             slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
-            if not left <= MISFIT * expected or any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found):
+            fits = left <= MISFIT * expected and not any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found)
+            if fits:
+                found.append((slope, error))
+            elif found:
                 break
-            found.append((slope, error))
     return min(found, key=lambda one: one[1], default=(float("nan"), float("inf")))
