@@ -107,6 +107,9 @@ BENDING = 2.0**4
 CHANGED = 2.0**-4
 
 
+# By how much jumps of one size differ, as a share of it: by roundings of float64 where they are subtracted.
+EQUAL = 2.0**-20
+
 # The spacing of the table whose slope is that between two jumps of 16 bits: shorter than their distance, and so long that the
 # noise of a rounding to float32 is no slope.
 BETWEEN_JUMPS = 2.0**-14
@@ -175,7 +178,7 @@ def inner_rounding(
     lasting = _lasting(ladder, largest)
     coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
     longest = LONGEST if ladder[0] is not None else LONGEST / FACTOR
-    proven = _proven(values_at, line, longest, coarse) if coarse.any() else coarse
+    proven = _proven(values_at, line, longest, coarse, steps=bool(least.any())) if coarse.any() else coarse
     found = np.fmax(found, proven)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
@@ -201,13 +204,14 @@ def _lasting(ladder: Sequence[Differences | None], largest: float) -> Array:
 
 
 def _proven(
-    values_at: Callable[[float, int], Array], line: Callable[[float], Array], longest: float, noise: Array
+    values_at: Callable[[float, int], Array], line: Callable[[float], Array], longest: float, noise: Array, *, steps: bool
 ) -> Array:
     """The noise of those outputs that jump by enough to explain it, at several places; 0 for the others.
 
-    `longest` is the longest spacing whose points are in the function's domain.
+    `longest` is the longest spacing whose points are in the function's domain. `steps`: some outputs look like staircases by
+    design. All jumps of these are one number, where those of a rounding to floating-point numbers depend on their exponents.
     """
-    proven = np.zeros(noise.shape)
+    proven, sizes = np.zeros(noise.shape), []
     try:
         slope = np.median(np.diff(values_at(BETWEEN_JUMPS, 0), axis=0), axis=0) / BETWEEN_JUMPS
         off = np.nan_to_num(np.abs(np.diff(values_at(longest, 0), axis=0) - slope * longest), posinf=0.0)
@@ -226,9 +230,10 @@ def _proven(
             if all(jump[output] > SHARE_OF_NOISE * noise[output] for jump in jumps):
                 shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > SHARE_OF_NOISE * noise
                 proven = np.where(shown & (noise > 0), noise, proven)
+                sizes += [jump[output] for jump in jumps]
     except RAISED:  # a point on the way may leave the function's domain
         pass
-    return proven
+    return np.zeros(noise.shape) if steps and sizes and np.ptp(sizes) <= EQUAL * max(sizes) else proven
 
 
 def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:
