@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED
 from oracle.differences.jumps import SHARE_OF_NOISE, jump_between
 
-__all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "higher_differences", "inner_rounding"]
+__all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "Sizes", "higher_differences", "inner_rounding"]
 
 Array = NDArray[Any]
 
@@ -84,8 +84,8 @@ DENSE = 0.55
 MOST_SOUGHT = 4
 PLACES = 3
 
-# The share of the outputs, of those that jump over the longest spacing, that do so at these many places. Neighbouring numbers
-# of 16 bits are nearer to each other than that spacing. Of a function with a fixed step, the large outputs alone jump often.
+# The share of the outputs, of those that only jump over the longest spacing, that do so at these many places. Neighbouring
+# numbers of 16 bits are nearer to each other than that. Of a function with a fixed step, the large outputs alone jump often.
 MOST_OUTPUTS = 0.75
 
 # The smallest noise of a rounding to a narrower dtype, as a share of the largest value: that of float32, 2^-25, in a part of a
@@ -115,6 +115,14 @@ EQUAL = 2.0**-20
 BETWEEN_JUMPS = 2.0**-14
 
 
+class Sizes(NamedTuple):
+    """The largest value of a function."""
+
+    here: float
+    towards_origin: float
+    """Where a saturated function is no longer saturated: numbers as large as its values there may have cancelled here."""
+
+
 class Differences(NamedTuple):
     """What the higher differences over equally spaced points show about each output."""
 
@@ -138,14 +146,19 @@ def higher_differences(values: Array) -> Differences:
 
 
 def inner_rounding(
-    values_at: Callable[[float, int], Array], line: Callable[[float], Array], one_ulp: Array, largest: float, least: Array
+    values_at: Callable[[float, int], Array],
+    line: Callable[[float], Array],
+    one_ulp: Array,
+    sizes: Sizes,
+    least: Array,
 ) -> Array:
     """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
-    of the table alone; `line(t)` at a point of the first table's direction. `largest` is the largest value, `least` the noise
-    of each output that is none of a rounding.
+    of the table alone; `line(t)` at a point of the first table's direction. `least` is the noise of each output that is none
+    of a rounding.
     """
+    largest = sizes.here
     ladder: list[Differences | None] = []
     for k in range(SPACINGS):
         try:
@@ -153,18 +166,18 @@ def inner_rounding(
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
     found = np.zeros(one_ulp.shape)
-    sizes = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
+    rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
     for k in range(LEAST_SPACINGS, SPACINGS - 1):
         at_once = np.zeros(one_ulp.shape, dtype=bool)
         # A first jump may happen to be small, so that it takes two spacings. So may those of kinks, over the longest spacings.
         for spacings in (1, 2) if UNTIL_DENSE <= k < SPACINGS - 2 else (1,):
-            before = sizes[k + spacings :]
-            rises = sizes[k] > AT_ONCE * SMOOTH_GROWTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
+            before = rms[k + spacings :]
+            rises = rms[k] > AT_ONCE * SMOOTH_GROWTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
             at_once |= rises & (before[0] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp))
-        at_once &= np.isfinite(sizes[k]) & (sizes[k - 2] <= FIRST_GROWTH * sizes[k])
+        at_once &= np.isfinite(rms[k]) & (rms[k - 2] <= FIRST_GROWTH * rms[k])
         if not at_once.any():
             continue
-        first = np.fmax(sizes[k], sizes[k - 1])
+        first = np.fmax(rms[k], rms[k - 1])
         for last in range(LEAST_SPACINGS, k + 1):  # the first jump may be much rarer than the others
             longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
             if len(longer) < LEAST_SPACINGS:
@@ -175,7 +188,7 @@ def inner_rounding(
             dense = np.median(changed, axis=0) >= DENSE
             narrow = (full > np.fmax(FINEST * largest, least)) & (full <= COARSEST * largest)
             found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
-    lasting = _lasting(ladder, largest)
+    lasting = _lasting(ladder, sizes)
     coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
     longest = LONGEST if ladder[0] is not None else LONGEST / FACTOR
     proven = _proven(values_at, line, longest, coarse, steps=bool(least.any())) if coarse.any() else coarse
@@ -188,18 +201,19 @@ def inner_rounding(
         steady = _steady(ladder[NOT_BENT:], one_ulp)
         if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
             steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
-        steady = np.where((steady > least) & (steady <= np.fmin(most, COARSEST * largest)), steady, 0.0)
+        coarsest = COARSEST * (max(sizes) if proven.any() else largest)
+        steady = np.where((steady > least) & (steady <= np.fmin(most, coarsest)), steady, 0.0)
         found = np.fmax(found, steady)
     return found
 
 
-def _lasting(ladder: Sequence[Differences | None], largest: float) -> Array:
+def _lasting(ladder: Sequence[Differences | None], sizes: Sizes) -> Array:
     """The noise of each output that does not shrink over the longest spacings; 0 where it is none of a rounding."""
     shorter = ladder[NOT_BENT]
     if shorter is None:
         return np.zeros(())
     longer = ladder[0] or shorter
-    narrow = (shorter.noise > FINEST * largest) & (shorter.noise <= COARSEST * largest)
+    narrow = (shorter.noise > FINEST * sizes.here) & (shorter.noise <= COARSEST * max(sizes))
     return np.where(narrow & (longer.noise <= BENDING * shorter.noise), shorter.noise, 0.0)
 
 
@@ -216,7 +230,7 @@ def _proven(
         slope = np.median(np.diff(values_at(BETWEEN_JUMPS, 0), axis=0), axis=0) / BETWEEN_JUMPS
         off = np.nan_to_num(np.abs(np.diff(values_at(longest, 0), axis=0) - slope * longest), posinf=0.0)
         jumping = (off > noise).sum(axis=0)
-        often, seldom = jumping >= PLACES, (jumping > 0) & (jumping < PLACES) & ((noise > 0) | (slope == 0))
+        often, seldom = jumping >= PLACES, (jumping > 0) & (jumping < PLACES) & (slope == 0)
         if not often.sum() > MOST_OUTPUTS * np.count_nonzero(often | seldom):
             return proven
         often &= noise > 0

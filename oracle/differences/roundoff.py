@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.inner_rounding import FACTOR, FINEST, LONGEST, ORDER, higher_differences, inner_rounding
+from oracle.differences.inner_rounding import FACTOR, FINEST, LONGEST, ORDER, Sizes, higher_differences, inner_rounding
 from oracle.differences.richardson import NOISE_SAFETY
 from oracle.measures import EPSILON
 from oracle.streams import Stream
@@ -64,6 +64,10 @@ MOST_OUTPUTS = 0.75
 # number of directions: beside a large number its terms move the value only if they are far away, and all go the same way.
 FAR = 1.0
 DIRECTIONS = 8
+
+# The share of the arguments at which most saturated functions are no longer saturated: 1 + erf(x) at -5 is 0.1 there. Nearer to
+# the origin, the values of a function with a pole are no size of what it rounds.
+SATURATED = 1 / 4
 
 NARROW = (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)), ("float32", np.dtype(np.float32)))
 
@@ -141,7 +145,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
                 _line(noisy, np.random.default_rng([Stream.NOISE, 0])),
                 one_ulp,
-                largest,
+                Sizes(largest, _towards_origin(noisy)),
                 least,
             )
             staircase &= found == 0
@@ -268,6 +272,15 @@ def _values_or_none(noisy: NoisyFunction, generator: np.random.Generator, spacin
         return _values(noisy, generator, spacing)
     except RAISED:
         return None
+
+
+def _towards_origin(noisy: NoisyFunction) -> float:
+    """The largest value part of the way to the origin; 0 outside the function's domain."""
+    try:
+        value = _at(noisy, [(SATURATED - 1) * x for x in noisy.origin], [True] * len(noisy.origin))
+    except RAISED:
+        return 0.0
+    return float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
 
 
 def _direction(
