@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
-from oracle.differences.jumps import SHARE_OF_NOISE, jump_between
+from oracle.differences.jumps import FINEST, SHARE_OF_NOISE, jump_between
 
 __all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "Sizes", "higher_differences", "inner_rounding"]
 
@@ -87,10 +87,6 @@ PLACES = 3
 # The share of the outputs, of those that only jump over the longest spacing, that do so at these many places. Neighbouring
 # numbers of 16 bits are nearer to each other than that. Of a function with a fixed step, the large outputs alone jump often.
 MOST_OUTPUTS = 0.75
-
-# The smallest noise of a rounding to a narrower dtype, as a share of the largest value: that of float32, 2^-25, in a part of a
-# few thousandths of the value. Less may be a rounding of float64 where terms cancel.
-FINEST = 2.0**-34
 
 # The largest noise of a rounding, as a share of the largest value: eight roundings to bfloat16. More is no rounding, but a
 # function with kinks or waves everywhere.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SHARE_OF_NOISE", "jump_between"]
+__all__ = ["FINEST", "SHARE_OF_NOISE", "jump_between"]
 
 Array = NDArray[Any]
 
@@ -24,17 +24,26 @@ Array = NDArray[Any]
 # it a continuous function changes by 2^-36 of what it changes by over 2^-8. Shorter, and the points themselves are rounded.
 NEIGHBOURS = 2.0**-44
 
+# The wider interval, in these widths. Over it a continuous function changes by that many times as much.
+WIDER = 2.0**8
+
+# The smallest noise of a rounding to a narrower dtype, and the smallest jump, as a share of the largest value: that of float32,
+# 2^-25, in a part of a few thousandths of the value. Less may be a rounding of float64 where terms cancel.
+FINEST = 2.0**-34
+
 # The smallest jump, as a share of the noise that it is to explain. The noise of a sum of n rounded numbers is sqrt(n / 12) of
 # their jumps, so this is enough for 2^17 of them. The jumps of a rounding to float32 are 2^-13 of those to float16.
 SHARE_OF_NOISE = 2.0**-7
 
 
 def jump_between(line: Callable[[float], Array], low: float, high: float, output: int, slope: Array) -> Array:
-    """The jumps of all outputs at a place between `low` and `high` where this output jumps, if it does.
+    """The jumps of all outputs at a place between `low` and `high` where this output jumps, if it does; 0 for the others.
 
-    `slope` is that of each output between two jumps; what is left besides it is a jump.
+    `slope` is that of each output between two jumps. What is left besides it is a jump if it is as large as over an interval
+    that is wider by far: the change of a continuous function is smaller in proportion.
     """
     below, above = line(low), line(high)
+    wider = np.full(below.shape, np.inf)
 
     def off(a: Array, b: Array, width: float) -> float:
         return float(np.nan_to_num(abs((b - a - slope * width)[output]), posinf=0.0))
@@ -46,4 +55,8 @@ def jump_between(line: Callable[[float], Array], low: float, high: float, output
             high, above = middle, at_middle
         else:
             low, below = middle, at_middle
-    return np.asarray(np.abs(above - below - slope * (high - low)))
+        if width > WIDER * NEIGHBOURS / 2:
+            wider = np.abs(above - below - slope * width)
+    left = np.abs(above - below - slope * (high - low))
+    finest = FINEST * float(np.abs(np.append(below, above)).max())
+    return np.asarray(np.where((left > finest) & (2 * left > wider), left, 0.0))
