@@ -60,6 +60,10 @@ REACHES_ALONG = (1 / 64, 1 / 16, 1 / 4)
 # has a kink or a pole within reach. That noise is four standard deviations, so that no noise leaves as much over.
 MISFIT = 1.0
 
+# By how much the left over may grow from one reach to the next. That of noise does by chance, and with the values; with 4, a kink
+# within a long reach bends the fit by more than its error.
+GROWN = 2.0
+
 # Standard deviations of a fitted slope that are its error estimate. An estimate counts four times (`SAFETY`); with 1, one slope
 # in some thousands is further off, because the 12 degrees of freedom underestimate the noise now and then.
 DEVIATIONS = 2.5
@@ -160,6 +164,7 @@ def _fit(
     The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a reach twice as long are those of the one before, to the last bit, so that a cache knows them.
     """
     found: list[tuple[float, float]] = []
+    before = 0.0
     shorter = [share * reaches[0] for share in SHORTER]
     with quiet():
         for reach in (*reaches, *shorter):
@@ -171,9 +176,11 @@ def _fit(
             expected = max(d.noise + d.growth for d in taken)
             noise = max(left, LEAST_NOISE * expected)
             slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
-            fits = left <= MISFIT * expected and not any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found)
-            if fits:
+            grows = bool(found) and noise > GROWN * before
+            contradicted = any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found)
+            if left <= MISFIT * expected and not grows and not contradicted:
                 found.append((slope, error))
+                before = noise
             elif found:
                 break
     return min(found, key=lambda one: one[1], default=(float("nan"), float("inf")))
