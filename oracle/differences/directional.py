@@ -137,7 +137,8 @@ def slope_along(
     value, uncertainty = float(found.value[0]), float(found.uncertainty[0])
     with quiet():
         # The kinks of several outputs can cancel in the contraction, so each output must be smooth: it bends by about the
-        # last step, as a share of the slope.
+        # last step, as a share of the slope, or by the noise over that step.
         last = FIRST_STEP / RATIO ** (LEVELS - 1)
-        smooth = at_shortest_step(table.at_all_steps("bend"))[0] <= NOISE_SAFETY * last * abs(value)
+        bend, noise = (at_shortest_step(table.at_all_steps(part))[0] for part in ("bend", "noise"))
+        smooth = bend <= NOISE_SAFETY * max(last * abs(value), noise)
     return (value, uncertainty) if smooth and np.isfinite(uncertainty) and not found.sides.suspected[0] else None

@@ -25,6 +25,7 @@ from oracle.arrays import quiet, size_of
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.partials import Estimate
 from oracle.differences.richardson import CONTRADICTION
+from oracle.measures import EPSILON
 
 __all__ = ["MOST_FITTED", "Slope", "fitted", "fitted_along"]
 
@@ -125,12 +126,17 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
             value[k], uncertainty[k] = slope, error
         if abs(half) > KINK * half_error and np.isfinite(error):
-            kink[k], left[k], right[k], of_sides[k] = True, slope - half, slope + half, error + half_error
+            kink[k], left[k], right[k], of_sides[k] = True, _minus(slope, half), _minus(slope, -half), error + half_error
         elif abs(half) > half_error:  # the slope is the mean of those of two sides, which may differ
             uncertainty[k] = max(uncertainty[k], abs(half))
     return replace(
         estimate, value=value, uncertainty=uncertainty, kink=kink, left=left, right=right, slope_uncertainty=of_sides
     )
+
+
+def _minus(a: float, b: float) -> float:
+    """The difference of two slopes; 0 if it is what rounding leaves of equal ones."""
+    return 0.0 if abs(a - b) <= STEPS * EPSILON["float64"] * (abs(a) + abs(b)) else a - b
 
 
 def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions: Array) -> list[Slope]:

@@ -161,3 +161,80 @@ def test_a_formula_that_is_wrong_in_float64_too(dtype: np.dtype[Any], factor: fl
     result = verify((lambda x: (x * x, x.copy()), bwd), x, reference=(lambda x: x * x) if referenced else None)
     assert accused(result)
     assert f"constant factor: x is {factor} times" in str(result)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_coarse_rounding_behind_a_fine_one_is_found(dtype: np.dtype[Any], seed: int) -> None:
+    def loss(factor: float) -> Pair:
+        def fwd(x: Array, w: Array) -> tuple[Any, Any]:
+            y = (rounded(w, np.dtype(np.float32)) * np.exp(rounded(x, dtype) / 2)).sum()
+            return y, (rounded(x, dtype), w.copy())
+
+        def bwd(kept: Any, dy: Array) -> Any:
+            x, w = kept
+            return factor * dy * w * np.exp(x / 2) / 2, dy * np.exp(x / 2)
+
+        return fwd, bwd
+
+    for size in (1, 4):
+        x, w = signed(size, seed=seed), signed(size, seed=seed + 10)
+        assert not accused(verify(loss(1.0), x, w))
+        assert accused(verify(loss(-1.0), x, w))
+
+
+def test_a_kink_beside_large_roundings_is_one(dtype: np.dtype[Any]) -> None:
+    def largest(factor: float) -> Pair:
+        def fwd(x: Array) -> tuple[Any, Any]:
+            y = rounded(x, dtype).max()
+            return y, (rounded(x, dtype) == y)
+
+        return fwd, lambda equal, dy: (factor * dy * equal / equal.sum(),)
+
+    x = np.array([2.0, 1.0, 2.0, 0.5])
+    result = verify(largest(1.0), x)
+    assert {row.verdict for row in result.rows} == {Verdict.KINK}, str(result)
+    assert accused(verify(largest(-1.0), x))
+
+
+def test_a_small_element_that_moves_only_some_outputs_is_not_accused(dtype: np.dtype[Any]) -> None:
+    """The short steps of an element near 0 move the output in float32 and leave the other where it is."""
+
+    def both(factor: float) -> Pair:
+        def fwd(x: Array) -> tuple[Any, Any]:
+            total = np.array([1.0, 2.0]) @ x
+            return np.stack([rounded(total, np.dtype(np.float32)), rounded(3 * total, dtype)]), None
+
+        return fwd, lambda _, dy: (factor * (dy[0] + 3 * dy[1]) * np.array([1.0, 2.0]),)
+
+    x = np.array([1.3, 0.004])
+    assert not accused(verify(both(1.0), x))
+    assert accused(verify(both(-1.0), x))
+
+
+def test_an_output_that_does_not_move_is_rounded_like_the_others(dtype: np.dtype[Any]) -> None:
+    x = np.array([1.1, 3.0, 1e-3, 1.2, -3.2, 0.7])
+
+    def softplus(factor: float) -> Pair:
+        return (
+            lambda x: (rounded(np.logaddexp(0, x), dtype), x.copy()),
+            lambda x, dy: (factor * dy / (1 + np.exp(-x)),),
+        )
+
+    assert not accused(verify(softplus(1.0), x))
+    assert accused(verify(softplus(-1.0), x))
+
+
+def test_near_the_end_of_the_domain_a_slope_is_resolved(dtype: np.dtype[Any]) -> None:
+    """Steps across 1 leave the domain, and shorter ones than the distance of neighbouring numbers show nothing."""
+
+    def entropy(factor: float) -> Pair:
+        def fwd(p: Array) -> tuple[Any, Any]:
+            if (p >= 1).any():
+                raise ValueError("a probability is below 1")
+            return -np.log(1 - rounded(p, dtype)).sum(), rounded(p, dtype)
+
+        return fwd, lambda p, dy: (factor * dy / (1 - p),)
+
+    p = np.array([0.15, 0.82, 0.89, 0.26])
+    assert not accused(verify(entropy(1.0), p))
+    assert accused(verify(entropy(-1.0), p))
