@@ -35,9 +35,17 @@ Array = NDArray[Any]
 # twice the evaluations for a slope that is known 1.4 times as well.
 STEPS = 16
 
+# The eps from which on a function rounds to 16 bits: between those of float32, 2^-23, and of float16, 2^-10. Kinks beside finer
+# roundings show over short steps.
+SIXTEEN_BITS = 2.0**-16
+
 # Error estimates by which the slopes of the two sides differ at a kink. With 1, one smooth entry in a hundred is at a kink by
 # chance; with 16, kinks remain that are as large as the gradient.
 KINK = 4.0
+
+# The most error estimates by which they seem to differ where the even part is a smooth function's: the term in h^6 is fitted by
+# one in h that is twice as large as what it leaves over.
+TRUNCATION = 2.0
 
 # The reaches, in units of the element, or of the argument's size where that is larger. Shorter ones know no more than the
 # tableau; at 1 an element reaches 0, where many functions have kinks and poles.
@@ -61,8 +69,8 @@ REACHES_ALONG = (1 / 64, 1 / 16, 1 / 4)
 # has a kink or a pole within reach. That noise is four standard deviations, so that no noise leaves as much over.
 MISFIT = 1.0
 
-# By how much the left over may grow from one reach to the next. That of noise does by chance, and with the values; with 4, a kink
-# within a long reach bends the fit by more than its error.
+# By how much the left over may grow from one reach to the next. That of noise does by chance, and with the values; with 4, a
+# kink within a long reach bends the fit by more than its error.
 GROWN = 2.0
 
 # Standard deviations of a fitted slope that are its error estimate. An estimate counts four times (`SAFETY`); with 1, one slope
@@ -118,16 +126,17 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
     sizes = np.maximum(np.abs(x[estimate.index]), size_of(x))
     value, uncertainty, kink = estimate.value.copy(), estimate.uncertainty.copy(), estimate.kink.copy()
     left, right, of_sides = estimate.left.copy(), estimate.right.copy(), estimate.slope_uncertainty.copy()
+    coarse = evaluator.inner_eps > SIXTEEN_BITS
     for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
         difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
         slope, error = _fit(difference, float(sizes[k]), (*REACHES, *LONGER))
-        half, half_error = _fit(difference, float(sizes[k]), part=EVEN)
+        half, half_error = _fit(difference, float(sizes[k]), part=EVEN) if coarse else (0.0, 0.0)
         apart = abs(slope - value[k])
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
             value[k], uncertainty[k] = slope, error
         if abs(half) > KINK * half_error and np.isfinite(error):
             kink[k], left[k], right[k], of_sides[k] = True, _minus(slope, half), _minus(slope, -half), error + half_error
-        elif abs(half) > half_error:  # the slope is the mean of those of two sides, which may differ
+        elif abs(half) > TRUNCATION * half_error:  # the slope is the mean of those of two sides, which may differ
             uncertainty[k] = max(uncertainty[k], abs(half))
     return replace(
         estimate, value=value, uncertainty=uncertainty, kink=kink, left=left, right=right, slope_uncertainty=of_sides
@@ -167,7 +176,8 @@ def _fit(
 ) -> tuple[float, float]:
     """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate.
 
-    The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a reach twice as long are those of the one before, to the last bit, so that a cache knows them.
+    The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a
+    reach twice as long are those of the one before, to the last bit, so that a cache knows them.
     """
     found: list[tuple[float, float]] = []
     before = 0.0

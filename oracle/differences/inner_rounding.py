@@ -103,6 +103,10 @@ BENDING = 2.0**4
 CHANGED = 2.0**-4
 
 
+# The spacings of the ladder, 2^-26 to 2^-30, at which a rounding to 16 bits is quiet: such numbers lie at least 2^-11 apart,
+# those of a sum of a thousand of them 2^-21. Noise that goes on there is that of no such rounding.
+QUIET = slice(10, 13)
+
 # By how much jumps of one size differ, as a share of it: by roundings of float64 where they are subtracted.
 EQUAL = 2.0**-20
 
@@ -205,11 +209,12 @@ def inner_rounding(
 
 def _lasting(ladder: Sequence[Differences | None], sizes: Sizes) -> Array:
     """The noise of each output that does not shrink over the longest spacings; 0 where it is none of a rounding."""
-    shorter = ladder[NOT_BENT]
-    if shorter is None:
+    shorter, between = ladder[NOT_BENT], [level.noise for level in ladder[QUIET] if level is not None]
+    if shorter is None or not between:
         return np.zeros(())
     longer = ladder[0] or shorter
     narrow = (shorter.noise > FINEST * sizes.here) & (shorter.noise <= COARSEST * max(sizes))
+    narrow &= np.max(between, axis=0) <= SHARE_OF_NOISE * shorter.noise
     return np.where(narrow & (longer.noise <= BENDING * shorter.noise), shorter.noise, 0.0)
 
 

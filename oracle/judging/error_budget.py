@@ -81,8 +81,8 @@ RESOLVED_INSIDE = 2.0**-6
 """Of the roundoff scale: the largest error estimate that still decides, if the function computes in a narrower dtype inside.
 With 2^-9, one right gradient in a hundred is undecided in float32; with 1/4 nothing would be known but the sign."""
 MOST_UNRESOLVED = 0.5
-"""Of the roundoff scale: no larger error estimate decides, however few digits a value has that is left where terms cancel. With 1
-a gradient of the other sign would pass; with 1/4 right kernels in bfloat16 are undecided."""
+"""Of the roundoff scale: no larger error estimate decides, however few digits are left of a value where terms cancel. With 1 a
+gradient of the other sign would pass; with 1/4 right kernels in bfloat16 are undecided."""
 KNOWN = 0.1
 """Of an error: an entry counts as measured if its allowance is below this share of the error in question. With 1 the
 differences would decide about errors as small as their own estimate; with 0.01 few entries below the roundoff floor count."""
