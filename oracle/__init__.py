@@ -22,28 +22,39 @@ if TYPE_CHECKING:
     from oracle import adapters as adapters
     from oracle import trajectory as trajectory
     from oracle import vectors as vectors
+    from oracle.locating.accumulation import Accumulated, check_accumulation
+    from oracle.locating.locate import locate
+    from oracle.locating.located import Located, StageRow
     from oracle.row import Row, Verdict
     from oracle.spec import Allows, Case, Deviation, Draw, Error, Flag, Spec, composed, library
     from oracle.verification import Verification, verify, verify_case
 
 __all__ = [
+    "Accumulated",
     "Allows",
     "Case",
     "Deviation",
     "Draw",
     "Error",
     "Flag",
+    "Located",
     "Row",
     "Spec",
+    "StageRow",
     "Verdict",
     "Verification",
+    "check_accumulation",
     "composed",
     "library",
+    "locate",
     "verify",
     "verify_case",
 ]
 
 _NAMES = {
+    "oracle.locating.accumulation": ("Accumulated", "check_accumulation"),
+    "oracle.locating.locate": ("locate",),
+    "oracle.locating.located": ("Located", "StageRow"),
     "oracle.row": ("Row", "Verdict"),
     "oracle.spec": ("Allows", "Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
     "oracle.verification": ("Verification", "verify", "verify_case"),

@@ -38,3 +38,5 @@ class Stream(IntEnum):
     """The state in which the check of global state puts the generator of np.random before the op runs."""
     EXACT = 0x657861
     """The directions and the rounded arguments for which exact derivatives are computed."""
+    LINES = 0x6C696E65
+    """The directions of all arguments of a stage of a net."""

@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`, `diff`. Exit codes: as pytest's."""
+"""The commands of `oracle`: verify, locate, list, show, fuzz, power, accuracy, seeds, diff. Exit codes are those of pytest."""
 
 from __future__ import annotations
 
@@ -125,6 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     verifying.add_argument("--junit", type=Path, metavar="FILE", action=_Once, help="also write JUnit XML: a test for each row")
     verifying.set_defaults(run=verify, reports=None)
 
+    locating = commands.add_parser("locate", help="name the stage of a net whose backward pass is wrong")
+    locating.add_argument("names", nargs="+", metavar="NAME", help="net of the catalogue, or package.module:net")
+    locating.add_argument("--case", metavar="C", action=_Once, help="the case with this name (default: the first)")
+    locating.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
+    locating.set_defaults(run=_locate, family=None)
+
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
     differing.add_argument("old", type=Path, metavar="OLD.json")
     differing.add_argument("new", type=Path, metavar="NEW.json")
@@ -221,7 +227,13 @@ def _add_work(command: argparse.ArgumentParser, where: str) -> None:
     command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
 
 
-# --------------------------------------------------------------------------------------------- power, accuracy, seeds
+# ------------------------------------------------------------------------------------- locate, power, accuracy, seeds
+
+
+def _locate(options: argparse.Namespace) -> Exit:
+    from oracle.cli.locate import located
+
+    return located(options)
 
 
 def _power(options: argparse.Namespace) -> Exit:
