@@ -227,13 +227,8 @@ def _mistakes(n: Array, *, mean: bool) -> Iterator[tuple[str, Array]]:
     right = n / total if mean else ones
     sizes = _sizes(n.astype(int))
     if mean:
-        yield (
-            (
-                f"mean of means: each part counts the same (1/{k}), though they have {sizes} samples; weight each by its share of the "
-                "samples"
-            ),
-            ones / k,
-        )
+        share = f"each part counts the same (1/{k}), though they have {sizes} samples"
+        yield f"mean of means: {share}; weight each by its share of the samples", ones / k
         yield (
             f"sum instead of mean: the parts' gradients are means already, and are added up; weight them by n / {total:g}",
             ones,

@@ -1,8 +1,8 @@
 """A stage along random directions of its arguments: one number for each array says how far it is displaced.
 
 The slope of such a function is the gradient's contraction with the direction. Every entry takes part with a random sign and a
-random size near its own, so an error of any entry shows, and errors of several cancel with probability 0. An error is seen if it
-is larger than the rounding of the contraction; an argument whose share of it is too small for that has a direction to itself.
+random size near its own, so an error of any entry shows, and errors of several cancel with probability 0. An error is seen if
+it is larger than the rounding of the contraction; an argument whose share is too small for that has a direction to itself.
 
 An entry moves by a share of its own size, so that no step takes it across 0, where most kinks are. Entries at 0 have a
 direction of their own.

@@ -31,15 +31,15 @@ __all__ = ["judged", "judged_composition"]
 Array = NDArray[Any]
 
 MANY = 2**14
-"""Elements of a stage from which on `verify` tests fewer of them one by one. With more a wrong stage costs minutes; with fewer a
-cause is guessed from a sample where all entries could be looked at."""
+"""Elements of a stage from which on `verify` tests fewer of them one by one. With more a wrong stage costs minutes; with fewer
+a cause is guessed from a sample where all entries could be looked at."""
 FEW = 64
 """The elements of one argument that are tested one by one then; all others are tested along directions."""
 VANISHED = 1e-200
 """The size of an upstream gradient below which products with it underflow. Any smaller limit would do, down to 1e-290."""
 GROSS = 2.0**-10
-"""Of a slope of the whole net: the largest allowance that still decides about its composition, whose mistakes are terms that are
-lost or counted twice. With 2^-20, nets of many rectifiers stay undecided; with 1/2 a lost path of a small share passes."""
+"""Of a slope of the whole net: the largest allowance that still decides about its composition, whose mistakes are terms that
+are lost or counted twice. With 2^-20, nets of many rectifiers stay undecided; with 1/2 a lost path of a small share passes."""
 
 
 def judged(call: Call, seed: int) -> StageRow:

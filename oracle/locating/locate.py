@@ -35,9 +35,9 @@ def locate(
 ) -> Located:
     """Which stage of a net has a wrong backward pass.
 
-    The net is run once. Each stage is judged at the input that it had in this run, and at the upstream gradient that reached it,
-    so that errors of other stages do not matter, and no reference is needed. Then the gradient of the whole is compared with
-    differences, which shows mistakes between the stages. Everything is computed in float64.
+    The net is run once. Each stage is judged at the input that it had in this run, and at the upstream gradient that reached
+    it, so that errors of other stages do not matter, and no reference is needed. Then the gradient of the whole is compared
+    with differences, which shows mistakes between the stages. Everything is computed in float64.
 
     Args:
         net: a net of purenet (a chain with its parts, `purenet.models`); or a list or dict of layers, each an object with
