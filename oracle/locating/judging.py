@@ -42,16 +42,18 @@ GROSS = 2.0**-10
 are lost or counted twice. With 2^-20, nets of many rectifiers stay undecided; with 1/2 a lost path of a small share passes."""
 
 
-def judged(call: Call, seed: int) -> StageRow:
+def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     """The row of one stage."""
     row = StageRow(call.path, call.name, call.shape, Verdict.PASS, note=_unseen(call))
+    if not _has_entries(call) and not call.trouble:
+        return replace(row, note="its arguments have no entries")
     if call.trouble:
-        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=call.trouble), None, seed)
+        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=call.trouble), None, seed, accept)
     try:
         with quiet():
             dy, gradients, note = _upstream(call, seed)
     except _NoGradient as error:
-        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=str(error)), None, seed)
+        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=str(error)), None, seed, accept)
     row = replace(row, note="; ".join(part for part in (note, row.note) if part))
     try:
         with quiet():
@@ -59,16 +61,20 @@ def judged(call: Call, seed: int) -> StageRow:
             *_, slope = _slopes(lines)
     except RAISED as error:
         failed = f"the forward pass raised {type(error).__name__}: {error}"
-        return _verified(call, replace(row, verdict=Verdict.ERROR, cause=failed), None, seed)
-    row = replace(row, error=slope.error / slope.scale, uncertainty=slope.uncertainty / slope.scale)
+        return _verified(call, replace(row, verdict=Verdict.ERROR, cause=failed), None, seed, accept)
+    row = _with_numbers(row, slope)
+    if slope.wrong and slope.decided and slope.error <= accept * slope.scale:
+        return replace(row, verdict=Verdict.ACCEPTED)
     if slope.wrong or not slope.decided:
-        return _verified(call, row, slope, seed)
+        return _verified(call, row, slope, seed, accept)
     return row
 
 
-def judged_composition(call: Call, seed: int) -> StageRow:
+def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     """The row of what composes stages that are right: only its own mistakes are left."""
     row = StageRow(call.path, call.name, call.shape, Verdict.PASS)
+    if not _has_entries(call):
+        return row
     try:
         with quiet():
             _, residuals = call.subject.fwd(*call.primals)
@@ -86,7 +92,9 @@ def judged_composition(call: Call, seed: int) -> StageRow:
                 slope = lines.along([i for i in lines.everything if not lines.at_zero[i]])
     except RAISED as error:
         return replace(row, verdict=Verdict.ERROR, cause=f"the forward pass raised {type(error).__name__}: {error}")
-    row = replace(row, error=slope.error / slope.scale, uncertainty=slope.uncertainty / slope.scale)
+    row = _with_numbers(row, slope)
+    if slope.wrong and slope.error <= accept * slope.scale:
+        return replace(row, verdict=Verdict.ACCEPTED)
     if slope.wrong and _tells(slope):
         return replace(row, verdict=Verdict.FAIL, cause=BETWEEN)
     if not _tells(slope):
@@ -98,6 +106,16 @@ BETWEEN = (
     "every stage is right, and what combines their gradients is wrong: is a path missing (a residual, a value that is used "
     "twice), counted twice, or overwritten where it must be added?"
 )
+
+
+def _has_entries(call: Call) -> bool:
+    return any(leaf.size for leaf in flat(call.primals))
+
+
+def _with_numbers(row: StageRow, slope: Slope) -> StageRow:
+    """The row with the error along a direction; none if that is no number."""
+    error, uncertainty = slope.error / slope.scale, slope.uncertainty / slope.scale
+    return replace(row, error=error, uncertainty=uncertainty) if np.isfinite([error, uncertainty]).all() else row
 
 
 def _tells(slope: Slope) -> bool:
@@ -188,9 +206,9 @@ def _unseen(call: Call) -> str:
 # ----------------------------------------------------------------------------------------------- by verify
 
 
-def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int) -> StageRow:
+def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int, accept: float) -> StageRow:
     """The row by all that `verify` has, at the same arguments; `slope` is what left a doubt."""
-    found = _by_verify(call, call.op if not call.fixed else _at_own(call), seed)
+    found = _by_verify(call, call.op if not call.fixed else _at_own(call), seed, accept)
     if isinstance(found, str):
         return replace(row, verdict=Verdict.ERROR, cause="; ".join(part for part in (row.cause, found) if part))
     worst = worst_first(found.rows)[0]
@@ -204,7 +222,7 @@ def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int) -> Stag
         return row
     if not slope.wrong or call.fixed:
         return replace(row, error=_first(worst.numerical_error, row.error), uncertainty=worst.numerical_uncertainty)
-    own = _by_verify(call, _at_own(call), seed) if not _unusable(call.dy) else found
+    own = _by_verify(call, _at_own(call), seed, accept) if not _unusable(call.dy) else found
     if isinstance(own, Verification) and not own.passed:
         worst = worst_first(own.rows)[0]
         cause = f"right for a random upstream gradient, wrong for the one that arrives here: {worst.diagnosis}"
@@ -219,7 +237,7 @@ def _first(one: float | None, other: float | None) -> float | None:
     return other if one is None else one
 
 
-def _by_verify(call: Call, op: Any, seed: int) -> Verification | str:
+def _by_verify(call: Call, op: Any, seed: int, accept: float) -> Verification | str:
     """What `verify` finds; or why it cannot judge here."""
     total = sum(leaf.size for leaf in flat(call.primals))
     try:
@@ -228,6 +246,7 @@ def _by_verify(call: Call, op: Any, seed: int) -> Verification | str:
             *call.primals,
             options={} if op is not call.op else call.options,
             seed=seed,
+            accept=accept,
             flags=frozenset({Flag.ZERO_GRADIENT}),
             views=True,
             aliases=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import adapted
-from oracle.arrays import random_cotangent, widened
+from oracle.arrays import RAISED, random_cotangent, widened
 from oracle.locating.calls import Call, Record, called_back, signed
 from oracle.subject import Subject
 from purenet import Op
@@ -146,7 +147,8 @@ def _of_object(
     narrow = {id(a): a.astype(np.float64) for a in arrays.values() if a.dtype.kind == "f"}
 
     def anew(params: Mapping[str, Any]) -> Any:
-        memo: dict[int, Any] = {**narrow, **{id(arrays[n]): np.array(a) for n, a in params.items()}}
+        memo: dict[int, Any] = {place: a.copy() for place, a in narrow.items()}
+        memo |= {id(arrays[n]): np.array(a) for n, a in params.items()}
         try:
             return copy.deepcopy(layer, memo)  # every name of an array becomes a name of its replacement
         except Exception as error:
@@ -161,14 +163,16 @@ def _of_object(
     value, tried = run({}, _wide(x) if _floats(x) else x)
     fixed = last and np.ndim(value) == 0
     dy = np.ones(()) if fixed else random_cotangent(np.asarray(value, np.float64), seed)
-    _backward(tried, dy)
+    with suppress(*RAISED):  # one that raises is a row
+        _backward(tried, dy)
     places = {n: place for n in arrays if (place := _place(tried, n)) is not None}
     narrow |= {id(a): np.zeros(a.shape) for n, a in arrays.items() if n in _held(places)}  # those that are added to begin at 0
     params = {n: np.asarray(arrays[n], np.float64) for n in places}
     beside = {n for n in arrays if arrays[n].dtype.kind == "f"} - set(places) - _held(places)
     unseen = tuple(sorted(n for n in beside if places and "running" not in n))
 
-    def bwd(own: Any, dy: Any) -> Any:
+    def bwd(kept: Any, dy: Any) -> Any:
+        own = copy.deepcopy(kept)  # one that adds to its gradients, or writes over what it kept, can run again
         dx = _backward(own, dy)
         found = {n: _read(own, place) for n, place in places.items()}
         return (found, dx) if params else (dx,)

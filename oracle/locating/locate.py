@@ -15,6 +15,7 @@ from oracle.locating import chains, layers, modules
 from oracle.locating.calls import Record
 from oracle.locating.judging import judged, judged_composition
 from oracle.locating.located import Located, StageRow
+from oracle.settings import check_accept
 from oracle.subject import Subject, check_primals
 from purenet import Op
 
@@ -32,6 +33,7 @@ def locate(
     options: Mapping[str, Any] | None = None,
     dy: Any = None,
     seed: int = 0,
+    accept: float = 0.0,
 ) -> Located:
     """Which stage of a net has a wrong backward pass.
 
@@ -48,13 +50,14 @@ def locate(
         options: keywords; of a list of layers by the name of the layer, as in a chain.
         dy: the upstream gradient of the whole; 1 for a loss, otherwise random.
         seed: of random numbers.
+        accept: a stage whose error is below this share of its gradient is ACCEPTED, which passes: a known deviation.
 
     Raises:
         TypeError, ValueError: for a net or arguments at which nothing can be judged.
 
     >>> import numpy as np, oracle, purenet as pn
-    >>> wrong = (lambda x: (np.tanh(x), x), lambda x, dy: (dy * (1 - np.tanh(x)),))
-    >>> oracle.locate([pn.sin, wrong, pn.sin], np.array([0.3, 0.5])).first_wrong.stage
+    >>> wrong = (lambda x: (np.sin(x), x), lambda x, dy: (-dy * np.cos(x),))
+    >>> oracle.locate([pn.tanh, wrong, pn.tanh], np.array([0.3, 0.5])).first_wrong.stage
     '1'
 
     """
@@ -62,6 +65,8 @@ def locate(
         raise ValueError(f"locate: seed must be an integer from 0, got {seed!r}")
     if options is not None and not isinstance(options, Mapping):
         raise TypeError(f"locate: options must be a dict, got {type(options).__name__}")
+
+    check_accept(accept, "locate")
 
     def upstream(y: Any) -> Any:
         if dy is not None:
@@ -76,8 +81,8 @@ def locate(
     name, record = _recorded(net, primals, dict(options or {}), upstream, seed)
     if not record.calls:
         raise ValueError(f"locate: no stage of {name} has an argument to differentiate")
-    rows = tuple(judged(call, seed) for call in reversed(record.calls))
-    between = None if any(row.wrong for row in rows) or record.note else _between(record, seed)
+    rows = tuple(judged(call, seed, float(accept)) for call in reversed(record.calls))
+    between = None if any(row.wrong for row in rows) or record.note else _between(record, seed, float(accept))
     return Located(name, rows, between, record.note)
 
 
@@ -102,12 +107,12 @@ def _recorded(net: Any, primals: tuple[Any, ...], options: dict[str, Any], upstr
     return subject.name, layers.record({subject.name: op}, given, {subject.name: options}, upstream, seed, alone=True)
 
 
-def _between(record: Record, seed: int) -> StageRow | None:
+def _between(record: Record, seed: int, accept: float) -> StageRow | None:
     """The whole net; or, if that is wrong, the innermost part of it that is."""
     if not record.compositions:
         return None
-    whole = judged_composition(record.compositions[-1], seed)
+    whole = judged_composition(record.compositions[-1], seed, accept)
     if not whole.wrong:
         return whole
-    inner = (judged_composition(call, seed) for call in record.compositions[:-1])
+    inner = (judged_composition(call, seed, accept) for call in record.compositions[:-1])
     return next((row for row in inner if row.wrong), whole)

@@ -106,7 +106,9 @@ class Located:
             if open_ones:
                 return f"No stage is known to be wrong; undecided: {listed(open_ones)}."
             whole = ", and so is the whole net" if self.between is not None else ""
-            return f"{self.net}: {count(len(self.rows), 'stage')}, all right{whole}."
+            accepted = sum(row.verdict is Verdict.ACCEPTED for row in self.rows)
+            known = f" ({accepted} with a deviation that is accepted)" if accepted else ""
+            return f"{self.net}: {count(len(self.rows), 'stage')}, all right{known}{whole}."
         if first is self.between:
             return f"All {count(len(self.rows), 'stage')} are right: the mistake is between the stages of {plain(first.stage)}."
         others = [plain(row.stage) for row in self.wrong[1:]]
