@@ -97,7 +97,7 @@ class Lines:
             moved = list(self._leaves)
             for (k, direction), by in zip(self._parts, t.tolist(), strict=True):
                 if by:
-                    moved[k] = moved[k] + by * direction
+                    moved[k] = np.asarray(moved[k] + by * direction)
             return value(*structure.unflatten(moved))
 
         self._evaluator = Evaluator(displaced, (np.zeros(len(self._parts)),), dy, noise_tables=1)
@@ -107,10 +107,9 @@ class Lines:
 
     def _add(self, k: int, x: Array, g: Array, generator: np.random.Generator) -> None:
         typical = size_of(x)
-        sizes = np.maximum(np.abs(x), LEAST_MOVE * typical)
         zero = x == 0
-        sizes[zero] = typical
-        direction = sizes * generator.uniform(0.5, 1.5, x.shape) / np.sqrt(x.size)
+        sizes = np.where(zero, typical, np.maximum(np.abs(x), LEAST_MOVE * typical))
+        direction = np.asarray(sizes * generator.uniform(0.5, 1.5, x.shape) / np.sqrt(x.size))
         np.negative(direction, out=direction, where=generator.integers(0, 2, x.shape, dtype=np.uint8).view(np.bool_))
         split = bool(zero.any()) and not bool(zero.all())
         for at_zero in (False, True) if split else (False,):

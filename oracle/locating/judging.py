@@ -58,7 +58,7 @@ def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     try:
         with quiet():
             lines = Lines(call.subject.value, call.primals, dy, gradients, seed)
-            *_, slope = _slopes(lines)
+            *before, slope = _slopes(lines)
     except RAISED as error:
         failed = f"the forward pass raised {type(error).__name__}: {error}"
         return _verified(call, replace(row, verdict=Verdict.ERROR, cause=failed), None, seed, accept)
@@ -66,7 +66,7 @@ def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     if slope.wrong and slope.decided and slope.error <= accept * slope.scale:
         return replace(row, verdict=Verdict.ACCEPTED)
     if slope.wrong or not slope.decided:
-        return _verified(call, row, slope, seed, accept)
+        return _verified(call, row, slope, seed, accept, sampled=bool(before) and not slope.wrong)
     return row
 
 
@@ -206,9 +206,12 @@ def _unseen(call: Call) -> str:
 # ----------------------------------------------------------------------------------------------- by verify
 
 
-def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int, accept: float) -> StageRow:
-    """The row by all that `verify` has, at the same arguments; `slope` is what left a doubt."""
-    found = _by_verify(call, call.op if not call.fixed else _at_own(call), seed, accept)
+def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int, accept: float, *, sampled: bool = False) -> StageRow:
+    """The row by all that `verify` has, at the same arguments; `slope` is what left a doubt.
+
+    If only some arguments, or their entries at 0, are in doubt and nothing contradicts them, a sample of the entries is enough.
+    """
+    found = _by_verify(call, call.op if not call.fixed else _at_own(call), seed, accept, sampled=sampled)
     if isinstance(found, str):
         return replace(row, verdict=Verdict.ERROR, cause="; ".join(part for part in (row.cause, found) if part))
     worst = worst_first(found.rows)[0]
@@ -237,7 +240,7 @@ def _first(one: float | None, other: float | None) -> float | None:
     return other if one is None else one
 
 
-def _by_verify(call: Call, op: Any, seed: int, accept: float) -> Verification | str:
+def _by_verify(call: Call, op: Any, seed: int, accept: float, *, sampled: bool = False) -> Verification | str:
     """What `verify` finds; or why it cannot judge here."""
     total = sum(leaf.size for leaf in flat(call.primals))
     try:
@@ -251,7 +254,7 @@ def _by_verify(call: Call, op: Any, seed: int, accept: float) -> Verification | 
             views=True,
             aliases=True,
             allows=frozenset(Allows),
-            limit=LIMIT if total <= MANY else FEW,
+            limit=FEW if sampled or total > MANY else LIMIT,
             label=Label("", call.name, call.path, ""),
         )
     except (TypeError, ValueError) as error:
