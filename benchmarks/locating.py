@@ -34,7 +34,7 @@ from purenet.models import gpt
 
 __all__ = ["NETS", "Net", "Outcome", "outcomes", "planted", "residual_net", "transformer"]
 
-LONGEST = 120  # seconds for one mutant: some never end
+LONGEST = 600  # seconds for one mutant: some never end
 
 
 @dataclass

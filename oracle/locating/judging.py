@@ -223,6 +223,7 @@ def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int, accept:
         )
     if slope is None:
         return row
+    row = replace(row, verdict=next((one.verdict for one in found.rows if one.verdict is not Verdict.PASS), Verdict.PASS))
     if not slope.wrong or call.fixed:
         return replace(row, error=_first(worst.numerical_error, row.error), uncertainty=worst.numerical_uncertainty)
     own = _by_verify(call, _at_own(call), seed, accept) if not _unusable(call.dy) else found

@@ -103,8 +103,9 @@ def _with_constant(link: _Link, x: Any) -> tuple[Any, Mapping[str, Any]]:
     """The stage as a pair of its parameters alone, since its x is no array of floats, such as the numbers of words."""
     if link.params is None:
         return link.op, link.options
-    if isinstance(link.op, Op):
-        return link.op, {**link.options, link.op.arguments[-1]: x}
+    if isinstance(link.op, Op):  # an embedding takes its words by the one keyword that it requires
+        named = link.op.arguments[-1] if len(link.op.arguments) > 1 else next(iter(link.op.required), "x")
+        return link.op, {**link.options, named: x}
     subject = Subject.of(link.op, link.options)
 
     def fwd(params: Any) -> Any:
