@@ -26,7 +26,7 @@ from oracle.row import Verdict, worst_first
 from oracle.spec import Allows, Flag
 from oracle.verification import LIMIT, Verification, verify
 
-__all__ = ["judged", "judged_composition"]
+__all__ = ["judged", "judged_composition", "with_parameters"]
 
 Array = NDArray[Any]
 
@@ -35,6 +35,8 @@ MANY = 2**14
 a cause is guessed from a sample where all entries could be looked at."""
 FEW = 64
 """The elements of one argument that are tested one by one then; all others are tested along directions."""
+FEW_CAUSES = 3
+"""Gradients of a composition that are named; with more, the text is longer than the table."""
 VANISHED = 1e-200
 """The size of an upstream gradient below which products with it underflow. Any smaller limit would do, down to 1e-290."""
 GROSS = 2.0**-10
@@ -100,6 +102,19 @@ def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     if not _tells(slope):
         return replace(row, verdict=Verdict.INCONCLUSIVE, cause="the slope of the whole is not known well enough")
     return row
+
+
+def with_parameters(call: Call, row: StageRow, seed: int, accept: float) -> StageRow:
+    """The row of a composition that is wrong, with the gradients that are; as it is where it is large."""
+    if sum(leaf.size for leaf in flat(call.primals)) > MANY:
+        return row
+    found = _by_verify(call, _at_own(call), seed, accept)
+    if isinstance(found, str) or found.passed:
+        return row
+    failing = [one for one in worst_first(found.rows) if not one.passed and one.parameter]
+    wrong = [one.diagnosis if one.parameter in one.diagnosis else f"{one.parameter}: {one.diagnosis}" for one in failing]
+    shown = "; ".join(wrong[:FEW_CAUSES]) + (f"; and {len(wrong) - FEW_CAUSES} more" if len(wrong) > FEW_CAUSES else "")
+    return replace(row, cause=f"{row.cause} {shown}", verification=found)
 
 
 BETWEEN = (

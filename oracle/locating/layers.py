@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from oracle.locating.calls import Call, Record, called_back, signed
 from oracle.subject import Subject
 from purenet import Op
 
-__all__ = ["is_layer", "record"]
+__all__ = ["is_layer", "record", "same_chance"]
 
 Array = NDArray[Any]
 
@@ -36,6 +36,17 @@ TABLES = ("grads", "grad", "gradients")
 def is_layer(stage: Any) -> bool:
     """Whether this is an object with a forward and a backward pass."""
     return callable(getattr(stage, "forward", None)) and callable(getattr(stage, "backward", None))
+
+
+@contextmanager
+def same_chance(seed: int) -> Iterator[None]:
+    """In this context `np.random` draws the same numbers each time, for layers such as dropout; its state is put back."""
+    before = np.random.get_state()  # noqa: NPY002 - this is the one that layers use
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
 
 
 @dataclass
@@ -158,7 +169,8 @@ def _of_object(
 
     def run(params: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
         own = anew(params)
-        value = own.forward(np.array(x), *extra, **options)
+        with same_chance(seed):
+            value = own.forward(np.array(x), *extra, **options)
         return (np.asarray(value, np.float64) if np.ndim(value) == 0 else value), own
 
     value, tried = run({}, _wide(x) if _floats(x) else x)

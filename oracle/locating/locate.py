@@ -11,9 +11,9 @@ import optree
 
 from oracle.adapters import adapted, bound
 from oracle.arrays import random_cotangent, widened
-from oracle.locating import chains, layers, modules
+from oracle.locating import chains, layers, modules, nets
 from oracle.locating.calls import Record
-from oracle.locating.judging import judged, judged_composition
+from oracle.locating.judging import judged, judged_composition, with_parameters
 from oracle.locating.located import Located, StageRow
 from oracle.settings import check_accept
 from oracle.subject import Subject, check_primals
@@ -23,7 +23,7 @@ __all__ = ["locate"]
 
 KINDS = (
     "a net of purenet, a list or dict of layers (objects with forward and backward, Ops, pairs (fwd, bwd)), "
-    "a torch.nn.Module, or what oracle.verify takes"
+    "an object that holds layers, a torch.nn.Module, or what oracle.verify takes"
 )
 
 
@@ -44,7 +44,7 @@ def locate(
     Args:
         net: a net of purenet (a chain with its parts, `purenet.models`); or a list or dict of layers, each an object with
             `forward(x)` and `backward(dout)`, an Op, a pair (fwd, bwd), or one of these in a tuple with its parameters; or a
-            torch.nn.Module, whose submodules are the stages.
+            torch.nn.Module, whose submodules are the stages; or an object that holds such layers in `layers`.
         primals: the arguments: of an Op as `verify` takes them, `(params, x)`; of layers `(x,)`, and what else the last layer
             takes, `(x, t)`; of a module of torch those of its `forward`.
         options: keywords; of a list of layers by the name of the layer, as in a chain.
@@ -93,6 +93,8 @@ def _recorded(net: Any, primals: tuple[Any, ...], options: dict[str, Any], upstr
     pair = isinstance(net, tuple) and len(net) == 2 and all(map(callable, net)) and not any(isinstance(n, Op) for n in net)
     if isinstance(net, Mapping | list | tuple) and not pair:
         return "the list of layers", layers.record(net, primals, options, upstream, seed)
+    if nets.layers_of(net) is not None:
+        return type(net).__name__, nets.record(net, primals, options, upstream, seed)
     if layers.is_layer(net) and not isinstance(net, Op):
         return type(net).__name__, layers.record([net], primals, options, upstream, seed)
     if isinstance(net, Op) and hasattr(net, "stages"):
@@ -114,5 +116,8 @@ def _between(record: Record, seed: int, accept: float) -> StageRow | None:
     whole = judged_composition(record.compositions[-1], seed, accept)
     if not whole.wrong:
         return whole
-    inner = (judged_composition(call, seed, accept) for call in record.compositions[:-1])
-    return next((row for row in inner if row.wrong), whole)
+    for call in record.compositions:  # a part comes before what contains it
+        row = whole if call is record.compositions[-1] else judged_composition(call, seed, accept)
+        if row.wrong:
+            return with_parameters(call, row, seed, accept)
+    return whole

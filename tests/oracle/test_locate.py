@@ -380,6 +380,58 @@ def test_ops_and_pairs_with_parameters_are_layers() -> None:
     assert found.between is None
 
 
+class Dropout:
+    def forward(self, x: Any) -> Any:
+        self.kept = np.random.rand(*x.shape) > 0.3  # noqa: NPY002 - as the book's does
+        return x * self.kept
+
+    def backward(self, dout: Any) -> Any:
+        return dout * self.kept
+
+
+class Net:
+    """A net as the book writes it, with weight decay."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        generator = np.random.default_rng(0)
+        shapes = {"W1": (6, 5), "b1": (5,), "W2": (5, 3), "b2": (3,)}
+        self.params = {name: generator.normal(size=shape) for name, shape in shapes.items()}
+        first, second = (Affine(self.params[f"W{i}"], self.params[f"b{i}"]) for i in (1, 2))
+        self.layers = {"affine1": first, "relu": Relu(), "dropout": Dropout(), "affine2": second}
+        self.lastLayer, self.factor = SoftmaxWithLoss(), factor
+
+    def loss(self, x: Any, t: Any) -> Any:
+        decay = 0.05 * sum((self.params[name] ** 2).sum() for name in ("W1", "W2"))
+        for layer in self.layers.values():
+            x = layer.forward(x)
+        return self.lastLayer.forward(x, t) + decay
+
+    def gradient(self, x: Any, t: Any) -> dict[str, Any]:
+        self.loss(x, t)
+        dout = self.lastLayer.backward(1)
+        for layer in reversed(self.layers.values()):
+            dout = layer.backward(dout)
+        found = {}
+        for i in (1, 2):
+            layer = self.layers[f"affine{i}"]
+            found |= {f"W{i}": layer.dW + 0.1 * self.params[f"W{i}"] * self.factor, f"b{i}": layer.db}
+        return found
+
+
+def test_an_object_that_holds_its_layers_is_judged_with_its_own_gradient() -> None:
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    found = oracle.locate(Net(), X, T)
+    assert found.passed, str(found)
+    assert [row.stage for row in found.rows] == ["lastLayer", "affine2", "dropout", "relu", "affine1"]
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+    wrong = oracle.locate(Net(factor=0.0), X, T)
+    assert doubtful(wrong) == []
+    assert wrong.between is wrong.first_wrong
+    assert wrong.between is not None
+    assert "params.W1" in wrong.between.cause
+    assert "params.b1" not in wrong.between.cause
+
+
 def test_layers_that_raise_or_return_nonsense_do_not_keep_the_others_from_being_judged() -> None:
     class Layer:
         def __init__(self, back: Callable[[Any], Any]) -> None:
