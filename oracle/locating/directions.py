@@ -152,6 +152,10 @@ class Lines:
         allowed = SAFETY * uncertainty + float(rounded)
         return Slope(ours, value, uncertainty, allowed, float(size), self._floor, blind)
 
+    def contraction(self, gradients: Sequence[Array]) -> float:
+        """Gradients contracted with the direction of everything."""
+        return float(sum(gradients[k] @ direction.ravel() for k, direction in self._parts))
+
     def hidden(self, slope: Slope) -> list[int]:
         """The parts at which a small factor would not show in this slope of all."""
         return [

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, flat, quiet, random_cotangent
 from oracle.contract.form import well_formed
 from oracle.findings import Label
-from oracle.judging.error_budget import REFERENCE_TERMS, roundoff
+from oracle.judging.conditioning import spreads
+from oracle.judging.error_budget import REFERENCE_TERMS, conditioning, roundoff
 from oracle.locating.calls import Call, signed
 from oracle.locating.directions import Lines, Slope
 from oracle.locating.located import StageRow
@@ -26,7 +27,7 @@ from oracle.row import Verdict, worst_first
 from oracle.spec import Allows, Flag
 from oracle.verification import LIMIT, Verification, verify
 
-__all__ = ["judged", "judged_composition", "with_parameters"]
+__all__ = ["judged", "judged_composition"]
 
 Array = NDArray[Any]
 
@@ -65,8 +66,6 @@ def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
         failed = f"the forward pass raised {type(error).__name__}: {error}"
         return _verified(call, replace(row, verdict=Verdict.ERROR, cause=failed), None, seed, accept)
     row = _with_numbers(row, slope)
-    if slope.wrong and slope.decided and slope.error <= accept * slope.scale:
-        return replace(row, verdict=Verdict.ACCEPTED)
     if slope.wrong or not slope.decided:
         return _verified(call, row, slope, seed, accept, sampled=bool(before) and not slope.wrong)
     return row
@@ -75,7 +74,7 @@ def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
 def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     """The row of what composes stages that are right: only its own mistakes are left."""
     row = StageRow(call.path, call.name, call.shape, Verdict.PASS)
-    if not _has_entries(call):
+    if call.dy is None or not _has_entries(call):
         return row
     try:
         with quiet():
@@ -95,23 +94,34 @@ def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     except RAISED as error:
         return replace(row, verdict=Verdict.ERROR, cause=f"the forward pass raised {type(error).__name__}: {error}")
     row = _with_numbers(row, slope)
-    if slope.wrong and slope.error <= accept * slope.scale:
-        return replace(row, verdict=Verdict.ACCEPTED)
-    if slope.wrong and _tells(slope):
-        return replace(row, verdict=Verdict.FAIL, cause=BETWEEN)
+    if slope.wrong and _tells(slope) and slope.error > slope.allowed + _conditioning(call, lines, slope, seed):
+        return _with_parameters(call, replace(row, verdict=Verdict.FAIL, cause=BETWEEN), seed, accept)
     if not _tells(slope):
         return replace(row, verdict=Verdict.INCONCLUSIVE, cause="the slope of the whole is not known well enough")
     return row
 
 
-def with_parameters(call: Call, row: StageRow, seed: int, accept: float) -> StageRow:
-    """The row of a composition that is wrong, with the gradients that are; as it is where it is large."""
+def _conditioning(call: Call, lines: Lines, slope: Slope, seed: int) -> float:
+    """How far rounding the arguments may move the contraction of the gradient of a whole net."""
+
+    def contracted(given: Any) -> list[Array]:
+        _, residuals = call.subject.fwd(*given)
+        return [np.asarray(lines.contraction(flat(call.subject.bwd(residuals, call.dy))))]
+
+    return float(conditioning(spreads(contracted, call.primals, seed)[0], slope.scale))
+
+
+def _with_parameters(call: Call, row: StageRow, seed: int, accept: float) -> StageRow:
+    """The row of a composition that is wrong, with the gradients that are; where it is large, as it is unless accepted."""
     if sum(leaf.size for leaf in flat(call.primals)) > MANY:
-        return row
+        return replace(row, verdict=Verdict.ACCEPTED, cause="") if (row.error or 0.0) <= accept else row
     found = _by_verify(call, _at_own(call), seed, accept)
-    if isinstance(found, str) or found.passed:
+    if isinstance(found, str):
         return row
     failing = [one for one in worst_first(found.rows) if not one.passed and one.parameter]
+    if not failing:
+        accepted = any(one.verdict is Verdict.ACCEPTED for one in found.rows)
+        return replace(row, verdict=Verdict.ACCEPTED, cause="") if accepted else row
     wrong = [one.diagnosis if one.parameter in one.diagnosis else f"{one.parameter}: {one.diagnosis}" for one in failing]
     shown = "; ".join(wrong[:FEW_CAUSES]) + (f"; and {len(wrong) - FEW_CAUSES} more" if len(wrong) > FEW_CAUSES else "")
     return replace(row, cause=f"{row.cause} {shown}", verification=found)

@@ -13,7 +13,7 @@ from oracle.adapters import adapted, bound
 from oracle.arrays import random_cotangent, widened
 from oracle.locating import chains, layers, modules, nets
 from oracle.locating.calls import Record
-from oracle.locating.judging import judged, judged_composition, with_parameters
+from oracle.locating.judging import judged, judged_composition
 from oracle.locating.located import Located, StageRow
 from oracle.settings import check_accept
 from oracle.subject import Subject, check_primals
@@ -119,5 +119,5 @@ def _between(record: Record, seed: int, accept: float) -> StageRow | None:
     for call in record.compositions:  # a part comes before what contains it
         row = whole if call is record.compositions[-1] else judged_composition(call, seed, accept)
         if row.wrong:
-            return with_parameters(call, row, seed, accept)
+            return row
     return whole
