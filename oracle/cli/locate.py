@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from oracle.cli.options import chosen, show
-from oracle.locating.locate import locate
+from oracle.locating import locate as stages
 from oracle.running.selection import Exit, Stop
 from oracle.spec import Spec
 from oracle.text import plain
 
-__all__ = ["located"]
+__all__ = ["locate"]
 
 
-def located(options: argparse.Namespace) -> Exit:
+def locate(options: argparse.Namespace) -> Exit:
     """Runs the nets that the options name at their cases, and prints a table for each."""
     records = [record for _, record in chosen(options)]
     other = next((record for record in records if not isinstance(record, Spec)), None)
@@ -25,7 +25,7 @@ def located(options: argparse.Namespace) -> Exit:
     for spec, case in _cases(records, options.case):
         arguments, keywords = case.draw(spec.name, options.seed)
         try:
-            found = locate(spec.op, *arguments, options=keywords, seed=options.seed)
+            found = stages.locate(spec.op, *arguments, options=keywords, seed=options.seed)
         except (TypeError, ValueError) as error:
             raise Stop(Exit.USAGE, f"{spec.name} / {case.name}: {error}") from None
         show(f"{plain(spec.name)} / {plain(case.name)}\n{found}\n")

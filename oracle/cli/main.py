@@ -18,6 +18,7 @@ from oracle import extra
 from oracle.cli.diff import diff
 from oracle.cli.fuzz import fuzz
 from oracle.cli.listing import list_catalogue, show_op
+from oracle.cli.locate import locate
 from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, check_reports, chosen, jobs_of, write
 from oracle.cli.verify import verify
 from oracle.report.diff import FACTOR
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     locating.add_argument("names", nargs="+", metavar="NAME", help="net of the catalogue, or package.module:net")
     locating.add_argument("--case", metavar="C", action=_Once, help="the case with this name (default: the first)")
     locating.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
-    locating.set_defaults(run=_locate, family=None)
+    locating.set_defaults(run=locate, family=None)
 
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
     differing.add_argument("old", type=Path, metavar="OLD.json")
@@ -227,13 +228,7 @@ def _add_work(command: argparse.ArgumentParser, where: str) -> None:
     command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
 
 
-# ------------------------------------------------------------------------------------- locate, power, accuracy, seeds
-
-
-def _locate(options: argparse.Namespace) -> Exit:
-    from oracle.cli.locate import located
-
-    return located(options)
+# --------------------------------------------------------------------------------------------- power, accuracy, seeds
 
 
 def _power(options: argparse.Namespace) -> Exit:
