@@ -10,6 +10,8 @@ replaced by another one.
 from __future__ import annotations
 
 import argparse
+import os
+import pickle
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ from purenet.models import gpt
 
 __all__ = ["NETS", "Net", "Outcome", "outcomes", "planted", "residual_net", "transformer"]
 
+NOT_JUDGED = ("equivalent", "crashed")
 LONGEST = 600  # seconds for one mutant: some never end
 
 
@@ -117,13 +120,13 @@ class Outcome:
     op: str
     mutant: Mutant
     kind: str
-    """right, equivalent, missed, another stage, too long"""
+    """right, equivalent, crashed, missed, another stage, undecided, too long, raised"""
     told: str
     seconds: float
 
 
-def outcomes(nets: list[Net], seed: int) -> Iterator[Outcome]:
-    """Random mutants of random stages, without end: first the net, then the kind of op, then the stage and the mistake."""
+def outcomes(nets: list[Net], seed: int, after: int = 0) -> Iterator[Outcome]:
+    """Random mutants of random stages, without end, but for the first: the net, the kind of op, the stage, then the mistake."""
     generator = np.random.default_rng(seed)
     pools: dict[tuple[str, str], list[Mutant]] = {}
     done: set[Any] = set()
@@ -142,13 +145,32 @@ def outcomes(nets: list[Net], seed: int) -> Iterator[Outcome]:
                 return
             continue
         done.add((net.name, kind, mutant))
-        yield _outcome(net, call, mutant)
+        if len(done) > after:
+            yield _in_child(net, call, mutant)
 
 
 def _mutants(call: Call) -> Iterator[Mutant]:
     spec = Spec(call.op, cases=(Case("recorded", call.primals, dict(call.options)),))
     for function in reached(spec).values():
         yield from mutants_of(function)
+
+
+def _in_child(net: Net, call: Call, mutant: Mutant) -> Outcome:
+    """The outcome by a process of its own: wrong strides write into memory that is not theirs, and end the process."""
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(sending, "wb") as file:
+            file.write(pickle.dumps(_outcome(net, call, mutant)))
+        os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as file:
+        sent = file.read()
+    os.waitpid(child, 0)
+    if not sent:
+        return Outcome(net.name, call.path, call.name, mutant, "crashed", "the process ended", 0.0)
+    outcome: Outcome = pickle.loads(sent)  # noqa: S301 - our own child has just written it
+    return outcome
 
 
 def _outcome(net: Net, call: Call, mutant: Mutant) -> Outcome:
@@ -188,22 +210,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", type=int, nargs="?", default=300, help="mutants that are no equivalents (default 300)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--after", type=int, default=0, metavar="N", help="leave out the first N mutants, of an earlier run")
     options = parser.parse_args()
     nets = [make() for make in NETS]
     for net in nets:
         print(f"{net.name}: {oracle.locate(net.op, *net.primals, options=net.options).sentence}", flush=True)
     counts: Counter[str] = Counter()
     seconds = 0.0
-    for outcome in outcomes(nets, options.seed):
+    for outcome in outcomes(nets, options.seed, options.after):
         counts[outcome.kind] += 1
         seconds += outcome.seconds
-        if outcome.kind not in ("right", "equivalent"):
+        if outcome.kind not in NOT_JUDGED and outcome.kind != "right":
             before, after = outcome.mutant.lines
             print(f"{outcome.kind}: {outcome.net}, {outcome.stage} ({outcome.op}): {outcome.mutant.function}", flush=True)
             print(f"    - {before}\n    + {after}\n    {outcome.told}", flush=True)
-        judged = sum(counts.values()) - counts["equivalent"]
-        if judged and judged % 20 == 0 and outcome.kind != "equivalent":
-            print(f"{judged}: {dict(counts)}, {seconds:.0f} s of processor time", flush=True)
+        judged = sum(counts.values()) - sum(counts[kind] for kind in NOT_JUDGED)
+        if judged and judged % 10 == 0 and outcome.kind not in NOT_JUDGED:
+            print(
+                f"{judged}: {dict(counts)}, after {sum(counts.values()) + options.after}, {seconds:.0f} s of processor time",
+                flush=True,
+            )
         if judged >= options.count:
             break
     print(f"{dict(counts)}, {seconds:.0f} s of processor time")
