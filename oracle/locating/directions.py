@@ -43,6 +43,11 @@ RESOLVED = SAFETY * float(np.sqrt(EPSILON["float64"]))
 """Of the slope: the largest allowance that still decides, about half the digits, as of a single entry."""
 
 
+ZERO = 2.0**10
+"""Of the floor: the noise that may hide a slope. With 1, the bias of the keys of an attention, whose gradient is zero, costs a
+verification; with 2^20, a small gradient of the wrong size passes for zero."""
+
+
 class Slope(NamedTuple):
     """The slope along a direction, as the backward pass has it and by differences."""
 
@@ -67,9 +72,10 @@ class Slope(NamedTuple):
 
     @property
     def decided(self) -> bool:
-        """Whether the differences know the slope well enough."""
+        """Whether the differences know the slope well enough, or that it is zero but for noise that no step can resolve."""
         scale = max(self.size, abs(self.value))
-        return scale <= self.floor or self.allowed <= RESOLVED * scale
+        zero = scale <= max(self.floor, min(self.allowed, ZERO * self.floor))
+        return zero or self.allowed <= RESOLVED * scale
 
     @property
     def scale(self) -> float:
@@ -93,9 +99,11 @@ class Lines:
             if x.size:
                 self._add(k, x, g, np.random.default_rng([seed, Stream.LINES, k]))
 
+        originals, parts = self._leaves, self._parts  # a closure over `self` would keep all of this until a collection
+
         def displaced(t: Array) -> Any:
-            moved = list(self._leaves)
-            for (k, direction), by in zip(self._parts, t.tolist(), strict=True):
+            moved = list(originals)
+            for (k, direction), by in zip(parts, t.tolist(), strict=True):
                 if by:
                     moved[k] = np.asarray(moved[k] + by * direction)
             return value(*structure.unflatten(moved))
