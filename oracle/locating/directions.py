@@ -48,6 +48,14 @@ ZERO = 2.0**10
 verification; with 2^20, a small gradient of the wrong size passes for zero."""
 
 
+LARGE = 2**16
+"""Elements of the arguments above which the noise of the outputs is not measured, which takes up to 500 evaluations, but set to
+ROUNDINGS of their typical size. With 2^20, stages of a GPT of 124 million parameters cost minutes."""
+
+ROUNDINGS = 4.0
+"""Of a typical output, in each output: more than sums of some thousand products have. With 1, right stages are verified in
+vain; a function whose noise is larger, as in float32, is left to `verify`."""
+
 DIGITS = 2.0**16
 """Of a direction: its numbers have so few digits that x + h d is exact. Were each rounded, the slope along 38 million entries
 would be known to 1e-8 only. With 2^8, two entries of one direction are often equal, and so errors of both may cancel."""
@@ -116,7 +124,13 @@ class Lines:
                     moved[k] = np.asarray(moved[k] + by * direction)
             return value(*structure.unflatten(moved))
 
-        self._evaluator = Evaluator(displaced, (np.zeros(len(self._parts)),), dy, noise_tables=1)
+        large = sum(leaf.size for leaf in self._leaves) > LARGE
+        self._evaluator = Evaluator(displaced, (np.zeros(len(self._parts)),), dy, noise_tables=0 if large else 1)
+        if large:
+            value_size = np.abs(self._evaluator.value)
+            typical = float(np.sqrt(np.mean(np.square(value_size), where=np.isfinite(value_size))))
+            rounding = ROUNDINGS * EPSILON["float64"] * np.maximum(value_size, typical)
+            self._evaluator.noise = np.where(np.isfinite(rounding), np.abs(self._evaluator.cotangent) * rounding, 0.0)
         with quiet():
             terms = np.abs(self._evaluator.value * self._evaluator.cotangent)
         self._floor = SHORT_SUM * EPSILON["float64"] * float(np.linalg.norm(terms[np.isfinite(terms)]))
