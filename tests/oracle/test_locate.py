@@ -202,6 +202,15 @@ def test_an_argument_with_a_small_share_has_a_direction_to_itself() -> None:
     assert doubtful(oracle.locate([(wrong, small)], X)) == ["0"]
 
 
+def test_stages_whose_noise_is_not_measured(transformer: locating.Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of large ones, for which it would take hundreds of evaluations."""
+    monkeypatch.setattr(directions, "LARGE", 0)
+    assert oracle.locate(transformer.op, *transformer.primals, options=transformer.options).passed
+    path, argument, change = PLANTED["a bias of one block"]
+    wrong = locating.planted(transformer.op, path, lambda op: times(op, argument, change))
+    assert doubtful(oracle.locate(wrong, *transformer.primals, options=transformer.options)) == [path]
+
+
 def test_slopes_tell_what_is_wrong_decided_and_hidden() -> None:
     right = (2 * X).ravel()
     lines = directions.Lines(lambda x: x * x, (X,), np.ones(X.shape), [right], 0)
