@@ -28,7 +28,9 @@ __all__ = [
     "forget",
     "in_one_piece",
     "known",
+    "optimizer_steps",
     "quick_to_compile",
+    "schedule_values",
     "vjp",
 ]
 
@@ -197,6 +199,56 @@ def known(**options: Any) -> dict[str, Any]:
             jax.jit(lambda: 0.0, compiler_options={option: value})()
             found[option] = value
     return found
+
+
+def optimizer_steps(
+    init: Callable[[Any], Any], update: Callable[..., tuple[Any, Any]]
+) -> tuple[Callable[[Any], Any], Callable[[Any, Any, Any], tuple[Any, Any]]]:
+    """`init(params)` and `step(grads, state, params)` of an optimizer of JAX, from NumPy to NumPy with float64 enabled.
+
+    Both are compiled, because optax called operation by operation takes seconds. An optimizer whose Python code depends on
+    values cannot be compiled, and runs operation by operation.
+    """
+
+    def both(grads: Any, state: Any, params: Any) -> Any:
+        updates, state = update(grads, state, params)
+        return jax.tree.map(lambda p, u: jax.numpy.asarray(p + u, p.dtype), params, updates), state
+
+    @cache
+    def compiled(function: Callable[..., Any]) -> Any:
+        return jax.jit(function, compiler_options=in_one_piece())
+
+    def called(function: Callable[..., Any], *arguments: Any) -> Any:
+        with jax.enable_x64(True):
+            try:
+                result = compiled(function)(*arguments)
+            except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+                result = function(*jax.device_put(arguments))
+            return optree.tree_map(_in_numpy, result)
+
+    def begin(params: Any) -> Any:
+        return called(init, params)
+
+    def step(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        after: tuple[Any, Any] = called(both, grads, state, params)
+        return after
+
+    return begin, step
+
+
+def schedule_values(schedule: Callable[[Any], Any], counts: Any) -> Any:
+    """A schedule of JAX at all these counts in float64, for which optax takes as long as for one.
+
+    It is not compiled as a whole: XLA would divide by a constant as it multiplies, and lose the last digit. The counts are
+    floats: to its own int32 counts optax answers in float32, even where float64 is enabled.
+    """
+    with jax.enable_x64(True):
+        given = jax.numpy.asarray(counts, jax.numpy.float64)
+        return np.asarray(jax.vmap(lambda t: jax.numpy.asarray(schedule(t), jax.numpy.float64))(given))
+
+
+def _in_numpy(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(leaf.dtype, np.dtype) else leaf  # a key of JAX has a dtype of its own
 
 
 @lru_cache(maxsize=MOST)

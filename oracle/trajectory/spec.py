@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from oracle.report.table import render
 from oracle.row import Row
 from oracle.spec import Draw, Source
 from purenet.op import Op
@@ -134,4 +135,17 @@ class Trajectory:
 
     @property
     def passed(self) -> bool:
+        """Whether every row passes."""
         return all(row.passed for row in self.rows)
+
+    def __bool__(self) -> bool:
+        """As `passed`, so that `assert verify_optimizer(...)` means what it says."""
+        return self.passed
+
+    def __str__(self) -> str:
+        return render(self.rows)
+
+    def raise_for_failures(self) -> None:
+        """An AssertionError that carries the table, unless everything passed."""
+        if not self.passed:
+            raise AssertionError(f"not every step is right\n{self}")

@@ -1,0 +1,218 @@
+"""Mistakes in optimizers: what another rule would make of the same gradients. One holds if it reproduces the wrong run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracle.trajectory.hyperparameters import proposals
+from oracle.trajectory.recognition import SAME_RATE, Recognized, agree, constant, fitted_rates
+from oracle.trajectory.rule import Flat, Numbers, Rule, follow_rule
+
+__all__ = ["Mistake", "cause_of", "is_rounded"]
+
+Array = NDArray[np.float64]
+
+FIRST_COUNTS = ("0", "2", "3", "-1")
+"""Wrong counts at the first step."""
+LONGEST_SHIFT = 20
+"""Steps by which a schedule is tried to be shifted. The reference's rates are known for as many steps more than are compared."""
+
+CORRECTIONS = {
+    "none": "the bias correction is missing",
+    "first": "the second moment has no bias correction",
+    "second": "the first moment has no bias correction",
+    "twice": "the bias correction is applied twice",
+    "exchanged": "the bias corrections of both moments are exchanged",
+    "written": "the bias correction is written into the moments, and so is part of the next ones",
+}
+EPS = {
+    "outside": "eps is added outside the root, after the bias correction",
+    "inside": "eps is added inside the root",
+    "inside before": "eps is added inside the root before the bias correction",
+    "squared inside": "eps^2 is added inside the root",
+    "hat": "eps is added to the root before the bias correction",
+    "none": "eps is missing",
+}
+AVERAGES = {
+    "plain": "the gradient enters the velocity with weight 1",
+    "damped": "the gradient enters the velocity with the weight 1 - momentum",
+    "later": "the gradient enters the velocity with the weight 1 - momentum from the second step on",
+    "rate": "the velocity holds the learning rate of each of its steps: past gradients do not get the present rate",
+    "rate twice": "the learning rate is applied twice: in the velocity and in the step",
+    "without rate": "the velocity is added without the learning rate",
+    "exchanged": "the weights of the old moment and of the gradient are exchanged",
+    "stale": "the step uses the first moment from before this gradient",
+}
+SECONDS = {
+    "sum": "the squared gradient enters the second moment with weight 1",
+    "exchanged": "the weights of the old second moment and of the squared gradient are exchanged",
+    "stale": "the step uses the second moment from before this gradient",
+    "of gradients": "the second moment is made of the gradients, not of their squares",
+    "no root": "the root of the second moment is missing",
+}
+DECAYS = {
+    "coupled": "the weight decay is coupled: it is added to the gradient, and goes through the moments",
+    "decoupled": "the weight decay is decoupled: it is subtracted beside the step, and does not go through the moments",
+    "unscaled": "the weight decay is not multiplied by the learning rate",
+    "moved": "the weight decay is that of the parameter after the step, not before it",
+}
+MEMORIES = {
+    "shared": "parameters of the same shape share one slot of the state",
+    "another": "a parameter uses the slot of another parameter of the same shape",
+}
+WORDS = {"b1": "b1 (the momentum)", "b2": "b2", "weight_decay": "the weight decay", "start": "the second moment at the start"}
+
+
+class Mistake(NamedTuple):
+    """Another rule, in words."""
+
+    words: str
+    rule: Rule
+
+
+def cause_of(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run: Array, tolerance: Array) -> str:
+    """The mistake that makes this run of what the reference does, in words; empty if none does.
+
+    `found` are the hyperparameters of the wrong optimizer. `flat` has the gradients of this run alone.
+    """
+    steps = len(flat.gradients)
+    rates = list(like.rates[:steps])
+
+    def holds(rule: Rule) -> bool:
+        return agree(follow_rule(rule, flat, rates)[0], run, tolerance)
+
+    single = next((m.words for m in _mistakes(like.rule) if holds(m.rule)), "")
+    return single or _other_rates(like, flat, run, tolerance) or next(
+        (m.words for m in _with_other_numbers(like.rule, found) if holds(m.rule)), ""
+    )
+
+
+def is_rounded(like: Recognized, flat: Flat, run: Array, tolerance: Array) -> str:
+    """Says which hyperparameters are rounded to float32, if that explains the run; else empty."""
+    rates, rule = like.rates[: len(flat.gradients)], like.rule
+    narrow = replace(rule, numbers=Numbers(*(float(np.float32(n)) for n in rule.numbers)))
+    rounded = rates.astype(np.float32).astype(np.float64)
+    for words, other, own in (
+        ("the learning rate is rounded to float32", rule, rounded),
+        ("the hyperparameters beside the learning rate are rounded to float32", narrow, rates),
+        ("the hyperparameters are rounded to float32", narrow, rounded),
+    ):
+        if agree(follow_rule(other, flat, list(own))[0], run, tolerance):
+            return words
+    return ""
+
+
+def _mistakes(rule: Rule) -> Iterator[Mistake]:
+    """The rule with one choice changed."""
+    numbers = rule.numbers
+    yield from _of_decay(rule)
+    if rule.family == "adam" or rule.correction == "both":
+        wrong = CORRECTIONS if rule.family == "adam" else {"none": CORRECTIONS["none"], "twice": CORRECTIONS["twice"]}
+        yield from (Mistake(words, replace(rule, correction=name)) for name, words in wrong.items() if rule.family != "descent")
+        for first in FIRST_COUNTS if rule.family != "descent" else ():
+            yield Mistake(f"the bias correction begins with the count {first} instead of 1", replace(rule, counted=first))
+        if rule.family != "descent":
+            yield Mistake("the count of the bias correction never grows", replace(rule, counted="stuck"))
+            yield Mistake(
+                "the steps are counted once for each parameter, not once for each step", replace(rule, counted="parameters")
+            )
+    if rule.family != "descent":
+        yield from (Mistake(words, replace(rule, eps=name)) for name, words in EPS.items() if name != rule.eps)
+        yield from (Mistake(words, replace(rule, second=name)) for name, words in SECONDS.items())
+    if rule.family in ("adam", "descent") and numbers.b1:
+        yield from _of_momentum(rule)
+    if rule.family == "adam":
+        swapped = numbers._replace(b1=numbers.b2, b2=numbers.b1)
+        yield Mistake("b1 and b2 are exchanged", replace(rule, numbers=swapped))
+    yield from (Mistake(words, replace(rule, memory=name)) for name, words in MEMORIES.items())
+
+
+def _of_decay(rule: Rule) -> Iterator[Mistake]:
+    decay = rule.numbers.weight_decay
+    if not decay:
+        return
+    for name, words in DECAYS.items():
+        if name != rule.decay:
+            yield Mistake(words, replace(rule, decay=name))
+    for factor, words in ((0.0, "is missing"), (-1.0, "has the wrong sign"), (2.0, "is doubled"), (0.5, "is halved")):
+        yield Mistake(f"the weight decay {words}", replace(rule, numbers=rule.numbers._replace(weight_decay=factor * decay)))
+
+
+def _of_momentum(rule: Rule) -> Iterator[Mistake]:
+    words = "nesterov's look ahead is missing" if rule.nesterov else "the step looks ahead as Nesterov's, the reference's does not"
+    yield Mistake(words, replace(rule, nesterov=not rule.nesterov))
+    yield Mistake("the momentum is missing", replace(rule, numbers=rule.numbers._replace(b1=0.0)))
+    in_adam = {
+        "sum": "the gradient enters the first moment with weight 1",
+        "exchanged": AVERAGES["exchanged"],
+        "stale": AVERAGES["stale"],
+    }
+    for name, what in (in_adam if rule.family == "adam" else AVERAGES).items():
+        if name != rule.average:
+            yield Mistake(what, replace(rule, average=name))
+
+
+def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]]) -> Iterator[Mistake]:
+    """The rule with the hyperparameters of the wrong optimizer, alone and with one choice changed."""
+    own = rule.numbers
+    used = [name for name in ("b1", "b2", "eps", "weight_decay", "start") if getattr(own, name) or name == "weight_decay"]
+    others = []
+    for proposed in proposals(found, used, defaults=False):
+        numbers = own._replace(**{name: getattr(proposed, name) for name in used})
+        changed = [name for name in used if getattr(numbers, name) != getattr(own, name)]
+        if changed:
+            words = " and ".join(f"{WORDS.get(n, n)} is {getattr(numbers, n):g}, not {getattr(own, n):g}" for n in changed)
+            others.append((len(changed), Mistake(words, replace(rule, numbers=numbers))))
+    for mistake in [mistake for _, mistake in sorted(others, key=lambda pair: pair[0])]:
+        yield mistake
+        if not own.weight_decay and mistake.rule.numbers.weight_decay:
+            yield from (Mistake(f"{mistake.words}: {words}", replace(mistake.rule, decay=name)) for name, words in DECAYS.items())
+        yield from (Mistake(f"{mistake.words}, and {other.words}", other.rule) for other in _mistakes(mistake.rule))
+
+
+# ------------------------------------------------------------------------------------------------- rates
+
+
+def _other_rates(like: Recognized, flat: Flat, run: Array, tolerance: Array) -> str:
+    """How the rates differ, if the same rule with other rates makes this run; else empty."""
+    own = fitted_rates(like.rule, flat, run, tolerance)
+    if own is None:
+        return ""
+    theirs = like.rates[: len(own)]
+    shift = None if constant(like.rates) else _shift(own, like.rates)
+    if shift is not None:
+        return _shifted(shift, like.rates)
+    moving = theirs != 0
+    ratios = own[moving] / theirs[moving]
+    if ratios.size and constant(ratios) and not np.any(np.abs(own[~moving]) > SAME_RATE * np.abs(own).max()):
+        factor = float(np.median(ratios))
+        if abs(factor + 1) <= SAME_RATE:
+            return "the step has the wrong sign: it goes up the gradient"
+        return f"the learning rate is multiplied by {factor:.10g}"
+    if constant(own):
+        return f"the learning rate is {own[0]:.6g} at every step: it does not follow the schedule"
+    listed = [", ".join(f"{rate:.6g}" for rate in rates[:3]) for rates in (own, theirs)]
+    return f"the learning rates of the steps are {listed[0]}, ..., not {listed[1]}, ..."
+
+
+def _shift(own: Array, theirs: Array) -> int | None:
+    """By how many steps the other rates must be moved to give these; None if that does not explain them."""
+    for size in range(1, LONGEST_SHIFT + 1):
+        for k in (size, -size):
+            known = [(rate, theirs[t + k]) for t, rate in enumerate(own) if 0 <= t + k < len(theirs)]
+            apart = max(abs(one - other) for one, other in known) if len(known) > 1 else np.inf
+            if apart <= SAME_RATE * np.abs(theirs).max() and np.ptp([other for _, other in known]) > 0:
+                return k
+    return None
+
+
+def _shifted(k: int, theirs: Array) -> str:
+    peak = int(np.argmax(theirs))
+    if k == peak and k > 1:
+        return f"the schedule of the learning rate lacks its first part, the {k} steps up to its largest value"
+    return f"the schedule of the learning rate is shifted by {k}: step t has the rate of step t {'+' if k > 0 else '-'} {abs(k)}"
