@@ -11,11 +11,9 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from oracle.trajectory.rule import Numbers
 
-__all__ = ["numbers_in", "proposals"]
+__all__ = ["in_float32", "numbers_in", "proposals"]
 
 DEEPEST = 8
 """Functions inside functions; optax has five. With more, the closures of the user's whole program may be searched."""
@@ -36,19 +34,24 @@ DEFAULTS = {"b1": (0.9, 0.0), "b2": (0.999, 0.9, 0.99), "eps": (1e-8, 1e-7, 1e-1
 def numbers_in(thing: Any) -> dict[str, list[float]]:
     """The numbers that can be reached from an optimizer, by their names; the constants of its code have the name ""."""
     found: dict[str, list[float]] = {}
-    for name, value in _reached("", thing, 0, set()):
+    for name, number in _reached("", thing, 0, set()):
         values = found.setdefault(name.strip("_").lower() if name != "lambda_" else name, [])
-        if value not in values:
-            values.append(value)
+        value = number.item() if hasattr(number, "item") else number
+        if isinstance(value, int | float) and float(value) not in values:
+            values.append(float(value))
     return found
 
 
-def _reached(name: str, thing: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, float]]:
+def in_float32(thing: Any) -> list[str]:
+    """The names of the numbers that an optimizer holds in float32."""
+    return [name for name, number in _reached("", thing, 0, set()) if str(getattr(number, "dtype", "")).endswith("float32")]
+
+
+def _reached(name: str, thing: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     if isinstance(thing, bool | str | bytes) or thing is None or depth > DEEPEST:
         return
-    if isinstance(thing, int | float | np.generic) or np.ndim(thing) == 0 and hasattr(thing, "__array__"):
-        if np.asarray(thing).dtype.kind in "iuf":
-            yield name, float(thing)
+    if isinstance(thing, int | float) or (getattr(thing, "ndim", None) == 0 and hasattr(thing, "item")):
+        yield name, thing
         return
     if id(thing) in seen:
         return

@@ -31,7 +31,7 @@ CORRECTIONS = {
     "written": "the bias correction is written into the moments, and so is part of the next ones",
 }
 EPS = {
-    "outside": "eps is added outside the root, after the bias correction",
+    "outside": "eps is added outside the root",
     "inside": "eps is added inside the root",
     "inside before": "eps is added inside the root before the bias correction",
     "squared inside": "eps^2 is added inside the root",
@@ -61,10 +61,7 @@ DECAYS = {
     "unscaled": "the weight decay is not multiplied by the learning rate",
     "moved": "the weight decay is that of the parameter after the step, not before it",
 }
-MEMORIES = {
-    "shared": "parameters of the same shape share one slot of the state",
-    "another": "a parameter uses the slot of another parameter of the same shape",
-}
+BORROWED = {"both": "slots", "first": "first moment", "second": "second moment"}
 WORDS = {"b1": "b1 (the momentum)", "b2": "b2", "weight_decay": "the weight decay", "start": "the second moment at the start"}
 
 
@@ -86,9 +83,9 @@ def cause_of(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run
     def holds(rule: Rule) -> bool:
         return agree(follow_rule(rule, flat, rates)[0], run, tolerance)
 
-    single = next((m.words for m in _mistakes(like.rule) if holds(m.rule)), "")
-    return single or _other_rates(like, flat, run, tolerance) or next(
-        (m.words for m in _with_other_numbers(like.rule, found) if holds(m.rule)), ""
+    single = [m.words for m in _mistakes(like.rule, flat) if holds(m.rule)]
+    return " (or: ".join(single[:2]) + ")" * (len(single) > 1) or _other_rates(like, flat, run, tolerance) or next(
+        (m.words for m in _with_other_numbers(like.rule, found, flat) if holds(m.rule)), ""
     )
 
 
@@ -107,7 +104,7 @@ def is_rounded(like: Recognized, flat: Flat, run: Array, tolerance: Array) -> st
     return ""
 
 
-def _mistakes(rule: Rule) -> Iterator[Mistake]:
+def _mistakes(rule: Rule, flat: Flat) -> Iterator[Mistake]:
     """The rule with one choice changed."""
     numbers = rule.numbers
     yield from _of_decay(rule)
@@ -122,14 +119,27 @@ def _mistakes(rule: Rule) -> Iterator[Mistake]:
                 "the steps are counted once for each parameter, not once for each step", replace(rule, counted="parameters")
             )
     if rule.family != "descent":
-        yield from (Mistake(words, replace(rule, eps=name)) for name, words in EPS.items() if name != rule.eps)
+        places = [name for name in EPS if name != rule.eps and (name != "hat" or rule.correction == "both")]
+        yield from (Mistake(EPS[name], replace(rule, eps=name)) for name in places)
         yield from (Mistake(words, replace(rule, second=name)) for name, words in SECONDS.items())
     if rule.family in ("adam", "descent") and numbers.b1:
         yield from _of_momentum(rule)
     if rule.family == "adam":
         swapped = numbers._replace(b1=numbers.b2, b2=numbers.b1)
         yield Mistake("b1 and b2 are exchanged", replace(rule, numbers=swapped))
-    yield from (Mistake(words, replace(rule, memory=name)) for name, words in MEMORIES.items())
+    yield from _of_memory(rule, flat)
+
+
+def _of_memory(rule: Rule, flat: Flat) -> Iterator[Mistake]:
+    if rule.family == "descent" and not rule.numbers.b1:
+        return
+    yield Mistake("parameters of the same shape share one slot of the state", replace(rule, memory=("shared",)))
+    for name, shape, _ in flat.places:
+        for other, other_shape, _ in flat.places:
+            if other != name and other_shape == shape:
+                for which in BORROWED if rule.family == "adam" else ("both",):
+                    words = f"{name} uses the {BORROWED[which]} of {other}"
+                    yield Mistake(words, replace(rule, memory=(name, other, which)))
 
 
 def _of_decay(rule: Rule) -> Iterator[Mistake]:
@@ -157,7 +167,7 @@ def _of_momentum(rule: Rule) -> Iterator[Mistake]:
             yield Mistake(what, replace(rule, average=name))
 
 
-def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]]) -> Iterator[Mistake]:
+def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]], flat: Flat) -> Iterator[Mistake]:
     """The rule with the hyperparameters of the wrong optimizer, alone and with one choice changed."""
     own = rule.numbers
     used = [name for name in ("b1", "b2", "eps", "weight_decay", "start") if getattr(own, name) or name == "weight_decay"]
@@ -172,7 +182,7 @@ def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]]) -> Iterato
         yield mistake
         if not own.weight_decay and mistake.rule.numbers.weight_decay:
             yield from (Mistake(f"{mistake.words}: {words}", replace(mistake.rule, decay=name)) for name, words in DECAYS.items())
-        yield from (Mistake(f"{mistake.words}, and {other.words}", other.rule) for other in _mistakes(mistake.rule))
+        yield from (Mistake(f"{mistake.words}, and {other.words}", other.rule) for other in _mistakes(mistake.rule, flat))
 
 
 # ------------------------------------------------------------------------------------------------- rates

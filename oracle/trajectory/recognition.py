@@ -83,7 +83,7 @@ def fitted_rates(rule: Rule, flat: Flat, run: Array, tolerance: Array) -> Array 
         weights = 1 / np.maximum(tolerance[:steps], np.finfo(float).tiny) ** 2
         weights = weights / weights.max(axis=1, keepdims=True)
         norms = (weights * directions**2).sum(axis=1)
-        rates = -(weights * moved * directions).sum(axis=1) / np.where(norms > 0, norms, 1.0)
+        rates = 0.0 - (weights * moved * directions).sum(axis=1) / np.where(norms > 0, norms, 1.0)
     return rates if agree(before - rates[:, None] * directions, run[:steps], tolerance) else None
 
 

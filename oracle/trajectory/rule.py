@@ -6,7 +6,7 @@ changed is a hypothesis about a wrong optimizer, which holds if that rule reprod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -56,8 +56,9 @@ class Rule:
     """The second moment. plain; sum (v = b2 v + g^2), exchanged (the weights), stale, of gradients (not squared), no root"""
     counted: str = "1"
     """The count at the first step; or stuck (always 1), parameters (one more for each parameter)"""
-    memory: str = "own"
-    """own; shared (one slot for all parameters of a shape), another (that of another parameter of the same shape)"""
+    memory: tuple[str, ...] = ()
+    """Empty: each parameter has its own slots. Or ("shared",): one for all parameters of a shape; or two parameters of one shape,
+    of which the first uses slots of the other, and which: first, second, both"""
 
 
 class Flat(NamedTuple):
@@ -95,15 +96,16 @@ def follow_rule(rule: Rule, flat: Flat, rates: Sequence[float], forced: Array | 
     p = flat.start.copy()
     positions, directions = np.empty_like(flat.gradients), np.empty_like(flat.gradients)
     decay = rule.numbers.weight_decay
+    whole = rule.average in ("rate", "without rate")  # the rate is in the velocity, or nowhere
     with np.errstate(all="ignore"):
         for step, g in enumerate(flat.gradients):
             if forced is not None:
                 p = forced[step]
             rate = rates[step]
             d = moments.direction(g + decay * p if rule.decay == "coupled" else g, step, rate)
-            if rule.decay == "decoupled":
+            if rule.decay == "decoupled" and not whole:
                 d = d + decay * p
-            moved = p - rate * d
+            moved = p - d - (rate * decay * p if rule.decay == "decoupled" else 0) if whole else p - rate * d
             if rule.decay == "unscaled":
                 moved = moved - decay * p
             elif rule.decay == "moved":
@@ -123,38 +125,34 @@ class _Moments:
         self.places = flat.places
 
     def direction(self, g: Array, step: int, rate: float) -> Array:
-        memory, counted = self.rule.memory, self.rule.counted
-        if memory == "own" and counted != "parameters":
+        counted = self.rule.counted
+        if not self.rule.memory and counted != "parameters":
             count = 1 if counted == "stuck" else step + int(counted)
             everything = slice(None)
             return self._updated(g, count, rate, step, everything, everything)
         d = np.empty_like(g)
-        for i, (place, used) in enumerate(self._used()):
+        for i, (name, shape, place) in enumerate(self.places):
             count = step * len(self.places) + i + 1 if counted == "parameters" else step + int(counted)
+            used = place
+            if self.rule.memory == ("shared",):
+                used = next(other for _, other_shape, other in self.places if other_shape == shape)
+            elif self.rule.memory and name == self.rule.memory[0]:
+                used = next(other for other_name, _, other in self.places if other_name == self.rule.memory[1])
             d[place] = self._updated(g[place], count, rate, step, place, used)
         return d
-
-    def _used(self) -> Iterator[tuple[slice, slice]]:
-        """For each parameter its entries, and those whose slots it uses."""
-        groups: dict[tuple[int, ...], list[slice]] = {}
-        for _, shape, place in self.places:
-            groups.setdefault(shape, []).append(place)
-        for _, shape, place in self.places:
-            group = groups[shape]
-            other = group[(group.index(place) + 1) % len(group)]
-            yield place, group[0] if self.rule.memory == "shared" else other if self.rule.memory == "another" else place
 
     def _updated(self, g: Array, t: int, rate: float, step: int, place: slice, used: slice) -> Array:
         """The direction of these entries. Their slots advance; `used` says whose slots the direction is made of."""
         rule, b1, b2 = self.rule, self.rule.numbers.b1, self.rule.numbers.b2
-        kept = used if rule.memory == "shared" else place
-        first, second = self.first[used], self.second[used]
+        shared, which = rule.memory == ("shared",), rule.memory[-1] if rule.memory else "both"
+        kept = used if shared else place
+        first, second = self.first[kept].copy(), self.second[kept].copy()
         self.second[kept] = _second(rule, self.second[kept], g)
         self.third[kept] = b2 * self.third[kept] + (1 - b2) * g
-        v = second if rule.second == "stale" else self.second[used]
+        v = second if rule.second == "stale" else self.second[place if which == "first" else used]
         if rule.family != "rms":
             self.first[kept] = _first(rule, self.first[kept], g, rate, step)
-        m = first if rule.average == "stale" else self.first[used]
+        m = first if rule.average == "stale" else self.first[place if which == "second" else used]
         if rule.family == "descent":
             return _along_velocity(rule, g, m, rate)
         c1, c2 = _corrections(rule, t)
@@ -197,7 +195,7 @@ def _along_velocity(rule: Rule, g: Array, m: Array, rate: float) -> Array:
         return g
     if rule.nesterov:
         m = b1 * m + g * {"damped": 1 - b1, "later": 1 - b1, "rate": rate, "rate twice": rate}.get(rule.average, 1.0)
-    return m / rate if rule.average in ("rate", "without rate") else m
+    return m
 
 
 def _corrections(rule: Rule, t: int) -> tuple[float, float]:

@@ -59,9 +59,9 @@ def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = Non
             f"{what} must be a class or a factory, because an optimizer of torch is bound to its parameters: "
             f"give `lambda params: torch.optim.{kind}(params, ...)`, got an object of {kind}"
         )
-    source = Source("given", _named(given))
     if is_torch_class(given):
-        return Stepper(source, *by_torch(what, given, params))
+        return _of_torch(what, given, params)
+    source = Source("given", _named(given))
     if isinstance(given, type):
         given = _made(what, given)
     pair = _pair_of(given)
@@ -75,14 +75,17 @@ def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = Non
     if wanted == 0:
         return stepper_of(who, role, given(), params, state)
     if wanted == 1:
-        return Stepper(source, *by_torch(what, given, params))
+        return _of_torch(what, given, params)
     return Stepper(source, *_by_function(what, given, wanted, params, state), given)
 
 
+def _of_torch(what: str, factory: Any, params: Params) -> Stepper:
+    init, step, groups, name = by_torch(what, factory, params)
+    return Stepper(Source("given", f"torch.optim.{name}"), init, step, groups)
+
+
 def _named(given: Any) -> str:
-    """A name for reports. A pair of optax is made of functions inside others: theirs is the module's."""
-    if isinstance(given, GradientTransformation):
-        return str(given.update.__qualname__).partition(".")[0] if "by_rule" not in given.update.__qualname__ else "purenet"
+    """A name for reports. The functions of a pair lie inside others: it is called by their library."""
     if hasattr(given, "update") and hasattr(given, "init"):
         return (getattr(given.update, "__module__", None) or "").partition(".")[0] or "a pair"
     name = name_of(given)

@@ -44,8 +44,8 @@ class TorchState:
         }
 
 
-def by_torch(what: str, factory: Callable[[list[Any]], Any], params: Params) -> tuple[Any, Any, Any]:
-    """`init`, `step`, and the hyperparameters that torch has of the optimizer which `factory(parameters)` makes."""
+def by_torch(what: str, factory: Callable[[list[Any]], Any], params: Params) -> tuple[Any, Any, Any, str]:
+    """`init`, `step`, the hyperparameters that torch has of the optimizer which `factory(parameters)` makes, and its name."""
 
     def init(params: Params) -> TorchState:
         import torch
@@ -72,4 +72,6 @@ def by_torch(what: str, factory: Callable[[list[Any]], Any], params: Params) -> 
             raise TypeError(f"{what} must be an optimizer whose step() needs no closure: {error}") from None
         return {name: np.asarray(array_of(p)) for name, p in state.parameters.items()}, state
 
-    return init, step, init(params).optimizer.param_groups
+    made = init(params).optimizer
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in made.param_groups]
+    return init, step, groups, type(made).__name__

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.judging.size import in_words
-from oracle.measures import fit_scale
+from oracle.measures import eps_of, fit_scale
 from oracle.row import Verdict
 from oracle.spec import Source
 from oracle.trajectory.hyperparameters import numbers_in
@@ -27,7 +27,7 @@ from oracle.trajectory.slots import COUNTS
 from oracle.trajectory.spec import SlotRow, Trajectory
 from oracle.trajectory.stepping import Stepper, stepper_of
 from oracle.trajectory.tolerance import Distance, Gap, Record, factor
-from oracle.trajectory.users_runs import Runs, allowed, each_entry, recognize, runs_of
+from oracle.trajectory.users_runs import Runs, allowed, each_entry, narrow_numbers, recognize, runs_of
 
 __all__ = ["OptimizerCheck", "verify_optimizer"]
 
@@ -36,7 +36,12 @@ Params = dict[str, Array]
 
 WHO = "verify_optimizer"
 DTYPES = ("float64", "float32")
+LOST = 64
+"""Roundings of the dtype by which such a slot may differ beside that: in float32 they are more than SAME. 20 steps add 20."""
 STILL = "it never changes: nothing was checked"
+FEW = 4
+"""Roundings of float32 that a step may have if a number in it is kept in float32. torch's Adam has 2 if its rate is a tensor; with
+1 it would fail, and with 100 an error of 1e-5 in an optimizer with such a number would pass."""
 SAME = 1e-9
 """Up to this relative difference a slot is a fixed multiple of the reference's at every step."""
 
@@ -199,9 +204,11 @@ def _convention(runs: Runs, name: str, slots: Sequence[str], *, right: bool) -> 
     other = f"the reference's {runs.names[name]}"
     decide = "so the parameters alone decide"
     fit = fit_scale(ours, theirs)
-    if name.lower() in COUNTS and np.ptp(ours - theirs) == 0:
+    is_count = name.lower() in COUNTS
+    if is_count and np.ptp(ours - theirs) == 0:
         return f"{name} is always {ours[0] - theirs[0]:+g} from {other}, {decide}"
-    if fit is not None and np.abs(ours - fit.scale * theirs).max() <= SAME * np.abs(ours).max():
+    eps = eps_of(runs.probe.gradients[0][next(iter(runs.probe.params))].dtype)
+    if fit is not None and not is_count and np.abs(ours - fit.scale * theirs).max() <= (SAME + LOST * eps) * np.abs(ours).max():
         return f"{name} is always {fit.scale:.6g} times {other}, {decide}"
     return f"{name} is another quantity than {other}, {decide}" if right else ""
 
@@ -211,21 +218,21 @@ class _Judge:
 
     def __init__(self, check: OptimizerCheck, seed: int) -> None:
         self.check, self.seed = check, seed
+        self.probe = probe_of(check.steps + LONGEST_SHIFT, seed, _named(check.params))
+        mine, like = (
+            stepper_of(WHO, role, given, self.probe.params, check.state)
+            for role, given in (("mine", check.mine), ("like", check.like))
+        )
+        self.steppers = mine, like
         self.wide = self._runs("float64")
-        mine, like = self._steppers(self.wide.probe)
         self.found = numbers_in(mine.origin)
         self.known = recognize(like, self.wide)
         self.source = Source("given", f"{like.source.what} ({self.known})" if self.known else like.source.what)
         self.in_float64 = _Compared.of(self.wide, allowed(self.wide, self.known))
 
-    def _steppers(self, probe: Probe) -> tuple[Stepper, Stepper]:
-        check, params = self.check, probe.params
-        return stepper_of(WHO, "mine", check.mine, params, check.state), stepper_of(WHO, "like", check.like, params, check.state)
-
     def _runs(self, dtype: str) -> Runs:
-        check = self.check
-        probe = probe_of(check.steps + LONGEST_SHIFT, self.seed, _named(check.params)).cast(dtype)
-        runs = runs_of(*self._steppers(probe), probe, self.seed)
+        check, probe = self.check, self.probe.cast(dtype)
+        runs = runs_of(*self.steppers, probe, self.seed)
         if len(runs.reference) < check.steps + LONGEST_SHIFT or not _is_finite(runs.reference[-1]):
             raise ValueError(f"{WHO}: like must stay finite, got NaN or infinity at step {len(runs.reference)}")
         if any(runs.moves(runs.reference, p) for p in probe.params) and not any(runs.moves(runs.hand, p) for p in probe.params):
@@ -258,9 +265,24 @@ class _Judge:
 
     @cached_property
     def accepted(self) -> str:
-        """Why our run is right although it differs: hyperparameters in float32; empty if that is not why."""
-        words = is_rounded(self.known, *self._evidence) if self.known and self.in_float64.first else ""
-        return words and f"{words}, and the steps are right up to that"
+        """Why our run is right although it differs: numbers in float32; empty if that is not why."""
+        if not self.in_float64.first:
+            return ""
+        words = is_rounded(self.known, *self._evidence) if self.known else ""
+        if words:
+            return f"{words}, and the steps are right up to that"
+        for stepper in self.steppers:
+            names = narrow_numbers(stepper, self.wide.probe)
+            if names and self._right_up_to_float32():
+                return f"{stepper.source.what} computes with numbers in float32 ({', '.join(names)}), and the steps agree up to that"
+        return ""
+
+    def _right_up_to_float32(self) -> bool:
+        """Whether each step of each entry is the reference's up to a few roundings of float32."""
+        flat, ours, tolerance = self._evidence
+        theirs = flat.positions(self.wide.reference[: len(ours)])
+        own, other = (np.diff(run, axis=0, prepend=flat.start[None]) for run in (ours, theirs))
+        return bool((np.abs(own - other) <= FEW * eps_of(np.dtype(np.float32)) * np.abs(other) + 2 * tolerance[: len(ours)]).all())
 
     @cached_property
     def cause(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.measures import eps_of, largest
-from oracle.trajectory.hyperparameters import numbers_in
+from oracle.trajectory.hyperparameters import in_float32, numbers_in
 from oracle.trajectory.mistakes import LONGEST_SHIFT
 from oracle.trajectory.probe import Probe
 from oracle.trajectory.recognition import Recognized, recognized
@@ -25,7 +25,7 @@ from oracle.trajectory.slots import COUNTS, pairs, slots_of
 from oracle.trajectory.stepping import Stepper
 from oracle.trajectory.tolerance import ENSEMBLE, SLACK, Record, tolerance
 
-__all__ = ["Runs", "allowed", "each_entry", "recognize", "runs_of"]
+__all__ = ["Runs", "allowed", "each_entry", "narrow_numbers", "recognize", "runs_of"]
 
 Array = NDArray[Any]
 Params = dict[str, Array]
@@ -105,6 +105,14 @@ def _after_one_step(stepper: Stepper, probe: Probe) -> dict[str, Any]:
         _, state = stepper.step(probe.gradients[0], stepper.init(probe.params), probe.params)
     slots = slots_of(state, probe.params)
     return {name: slot for name, slot in slots.items() if isinstance(slot, Mapping) or name.lower() in COUNTS}
+
+
+def narrow_numbers(stepper: Stepper, probe: Probe) -> list[str]:
+    """The names of the hyperparameters, and of the numbers in the state, that an optimizer holds in float32."""
+    with np.errstate(all="ignore"):
+        _, state = stepper.step(probe.gradients[0], stepper.init(probe.params), probe.params)
+    slots = {name: slot for name, slot in slots_of(state, probe.params).items() if name.lower() not in COUNTS}
+    return list(dict.fromkeys([*in_float32(stepper.origin), *in_float32(slots)]))
 
 
 def _formed(slot: Any, probe: Probe, by_parameter: bool) -> Any:
