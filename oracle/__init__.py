@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from oracle import vectors as vectors
     from oracle.row import Row, Verdict
     from oracle.spec import Allows, Case, Deviation, Draw, Error, Flag, Spec, composed, library
+    from oracle.trajectory.users_optimizers import OptimizerCheck, verify_optimizer
+    from oracle.trajectory.users_schedules import ScheduleCheck, verify_schedule
     from oracle.verification import Verification, verify, verify_case
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "Draw",
     "Error",
     "Flag",
+    "OptimizerCheck",
     "Row",
+    "ScheduleCheck",
     "Spec",
     "Verdict",
     "Verification",
@@ -41,21 +45,27 @@ __all__ = [
     "library",
     "verify",
     "verify_case",
+    "verify_optimizer",
+    "verify_schedule",
 ]
 
 _NAMES = {
     "oracle.row": ("Row", "Verdict"),
     "oracle.spec": ("Allows", "Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
+    "oracle.trajectory.users_optimizers": ("OptimizerCheck", "verify_optimizer"),
+    "oracle.trajectory.users_schedules": ("ScheduleCheck", "verify_schedule"),
     "oracle.verification": ("Verification", "verify", "verify_case"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = ("adapters", "trajectory", "vectors")
+_WITHOUT_JAX = ("OptimizerCheck", "ScheduleCheck", "verify_optimizer", "verify_schedule")
+"""The names that need JAX and optax only if the user gives optimizers or schedules of theirs."""
 
 if not TYPE_CHECKING:  # a type checker that sees this function would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
-            extra.check()
+            extra.check(without=extra.OF_JAX if name in _WITHOUT_JAX else ())
             value = getattr(import_module(_HOME[name]), name)
         elif name in _MODULES:
             extra.check()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from importlib.util import find_spec
 
-__all__ = ["REQUIRED", "check", "line", "missing"]
+__all__ = ["OF_JAX", "REQUIRED", "check", "line", "missing"]
 
 REQUIRED = (
     "numpy",
@@ -23,10 +24,16 @@ REQUIRED = (
     "matplotlib",
 )
 
+OF_JAX = ("jax", "jaxlib", "optax", "equinox")
+"""Those that only references of JAX need."""
 
-def missing() -> str:
-    """One line that names the required modules that are not installed, and how to install them; empty if none is missing."""
-    absent = [name for name in REQUIRED if not _is_there(name)]
+
+def missing(without: Collection[str] = ()) -> str:
+    """One line that names the required modules that are not installed, and how to install them; empty if none is missing.
+
+    Those in `without` may be missing.
+    """
+    absent = [name for name in REQUIRED if name not in without and not _is_there(name)]
     return line(*absent) if absent else ""
 
 
@@ -35,9 +42,9 @@ def line(*absent: str) -> str:
     return f'oracle needs its extra: pip install "purenet[oracle]" (missing: {", ".join(absent)})'
 
 
-def check() -> None:
-    """Raise an ImportError with that message if a module is missing."""
-    if message := missing():
+def check(without: Collection[str] = ()) -> None:
+    """Raise an ImportError with that message if a module is missing, except those in `without`."""
+    if message := missing(without):
         raise ImportError(message)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from oracle.report import colour, document
 from oracle.running.campaign import DTYPES
-from oracle.running.selection import cannot_write, catalogued, foreign
+from oracle.running.selection import cannot_write, catalogued, foreign, is_module
 
 __all__ = [
     "TIMEOUT",
@@ -38,9 +38,10 @@ TIMEOUT_AT_SIZE = 1800  # for a net at its real size
 def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
     """The records that the command line names. Each comes with the name of its module, which is empty for the catalogue."""
     records: list[tuple[str, Any]] = []
-    own = [name for name in options.names if ":" not in name]
+    modules = [name for name in options.names if ":" in name or is_module(name)]
+    own = [name for name in options.names if name not in modules]
     for name in options.names:
-        if ":" in name:
+        if name in modules:
             module, specs = foreign(name)
             records += [(module, spec) for spec in specs]
     if own or not options.names:

@@ -41,7 +41,7 @@ class Group(NamedTuple):
     @property
     def cause(self) -> str:
         """The diagnosis; of several rows, that of the first with the names of all parameters."""
-        name, names = self.first.parameter, list(dict.fromkeys(row.parameter for row in self.rows))
+        name, names = _named_first(self.first), list(dict.fromkeys(row.parameter for row in self.rows))
         if not name or len(names) == 1:
             return self.first.diagnosis
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -70,8 +70,13 @@ def _kind(row: Row) -> str:
     if not row.diagnosis or row.diagnosis.startswith(UNKNOWN):
         return ""
     text = row.diagnosis
-    if row.parameter:
+    if name := _named_first(row):
         # Later mentions stay: "not divided by the dimension 1 of w" is said of every parameter.
-        text = re.sub(rf"(?<![\w.]){re.escape(row.parameter)}(?![\w.])", "<parameter>", text, count=1)
+        text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", "<parameter>", text, count=1)
     text = PLACE.sub("[]", text)
     return NUMBER.sub(lambda found: f"{float(found[0]):.{DIGITS}g}", text)
+
+
+def _named_first(row: Row) -> str:
+    """The parameter that the diagnosis is about. That of an optimizer names the same slot in every row: the first that differs."""
+    return "" if hasattr(row, "at_step") else row.parameter

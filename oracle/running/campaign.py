@@ -29,6 +29,7 @@ from oracle.text import command_line, plain
 __all__ = [
     "DTYPES",
     "Task",
+    "checks_in",
     "dtypes_of",
     "each",
     "executor",
@@ -107,7 +108,8 @@ def dtypes_of(record: Any) -> tuple[str, ...]:
     bfloat16 (jaxlib 0.10.2).
     """
     if not isinstance(record, Spec):
-        return DTYPES[:1]
+        own: tuple[str, ...] = getattr(record, "dtypes", DTYPES[:1])  # a user's optimizer has float32, too
+        return own
     return DTYPES[:2] if record.on_request else DTYPES
 
 
@@ -120,10 +122,21 @@ def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = ""
 
 def specs_in(module: ModuleType) -> list[Spec]:
     """The Specs in the variables of a user's module, alone or in tuples and lists."""
-    found: list[Spec] = []
+    return _records_in(module, (Spec,))
+
+
+def checks_in(module: ModuleType) -> list[Any]:
+    """The records of optimizers and schedules in the variables of a user's module."""
+    from oracle.trajectory import OptimizerCheck, ScheduleCheck
+
+    return _records_in(module, (OptimizerCheck, ScheduleCheck))
+
+
+def _records_in(module: ModuleType, kinds: tuple[type, ...]) -> list[Any]:
+    found: list[Any] = []
     for value in vars(module).values():
         several = value if isinstance(value, tuple | list) else (value,)
-        found += [spec for spec in several if isinstance(spec, Spec) and not any(spec is known for known in found)]
+        found += [record for record in several if isinstance(record, kinds) and not any(record is known for known in found)]
     return found
 
 
@@ -209,6 +222,10 @@ def perform(task: Task) -> tuple[Row, ...]:
             return trajectory.run_schedule(record).rows
         if isinstance(record, TrainingSpec):
             return training.run(record, seed=task.seed).rows
+        if isinstance(record, trajectory.OptimizerCheck):
+            return record.verified(task.seed, (task.dtype,)).rows
+        if isinstance(record, trajectory.ScheduleCheck):
+            return record.verified().rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             case = record.case(task.case)
             rows = verification.verify_case(record, case, dtype=task.dtype, seed=task.seed, exact=task.exact).rows
@@ -231,8 +248,10 @@ def spec_of(task: Task) -> Any:
         from oracle import catalogue
 
         return catalogue.find(task.op)
-    named = [spec for spec in specs_in(import_module(task.module)) if spec.name == task.op]
-    return next(spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases))
+    module = import_module(task.module)
+    named = [spec for spec in specs_in(module) if spec.name == task.op]
+    fitting = [spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases)]
+    return next(record for record in (*fitting, *checks_in(module)) if record.name == task.op)
 
 
 def _rows(task: Task, result: tuple[Row, ...] | BaseException) -> tuple[Row, ...]:

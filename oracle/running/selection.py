@@ -17,7 +17,7 @@ from oracle.running import campaign
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign"]
+__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign", "is_module"]
 
 
 class Exit(IntEnum):
@@ -80,13 +80,20 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def foreign(name: str) -> tuple[str, list[Spec]]:
-    """The module and the Specs that `package.module:op` names.
+def foreign(name: str) -> tuple[str, list[Any]]:
+    """The module and the records that `package.module:op` names.
 
-    `op` is the name of a Spec or of several in a tuple; or of an op that a Spec in that module verifies.
+    `op` is the name of a Spec, of a check of an optimizer or a schedule, or of several in a tuple; or of an op that a Spec in
+    that module verifies. A module alone names all its records.
     """
     module_name, _, attribute = name.partition(":")
+    module_name = module_name if ":" in name else _module_of(module_name)
     module = _import(module_name)
+    checks = _checks(module_name, module, attribute)
+    if checks:
+        return module_name, checks
+    if not attribute and ":" not in name:
+        return module_name, _everything(module_name, module)
     if not attribute:
         raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
     specs = campaign.specs_in(module)
@@ -114,6 +121,48 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
             f'check = oracle.Spec({op}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
         )
     return module_name, chosen
+
+
+def is_module(name: str) -> bool:
+    """Whether this is the name of a module in the working directory, and of no record in the catalogue."""
+    if ":" in name or not Path(f"{_module_of(name).replace('.', '/')}.py").exists():
+        return False
+    from oracle import catalogue
+
+    try:
+        catalogue.find(name)
+    except KeyError:
+        return True
+    return False
+
+
+def _everything(module_name: str, module: ModuleType) -> list[Any]:
+    """All records of a module."""
+    checks = campaign.checks_in(module)
+    records = [*campaign.specs_in(module), *checks]
+    if not records:
+        raise Stop(Exit.USAGE, f"{module_name} has nothing to verify: it has no Spec, OptimizerCheck or ScheduleCheck")
+    _check_names(module_name, checks, checks)
+    return records
+
+
+def _checks(module_name: str, module: ModuleType, attribute: str) -> list[Any]:
+    """The checks of optimizers and schedules that the attribute names: by its variable, or by the name of the check."""
+    checks = campaign.checks_in(module)
+    target = getattr(module, attribute, None)
+    several = target if isinstance(target, tuple | list) else (target,)
+    chosen = [check for check in checks if any(t is check for t in several)]
+    chosen = chosen or [check for check in checks if check.name == attribute or (target is not None and check.mine is target)]
+    _check_names(module_name, chosen, checks)
+    return chosen
+
+
+def _check_names(module_name: str, chosen: Sequence[Any], checks: Sequence[Any]) -> None:
+    """Worker processes find a check by its name."""
+    names = [check.name for check in checks]
+    twice = next((check.name for check in chosen if names.count(check.name) > 1), None)
+    if twice is not None:
+        raise Stop(Exit.USAGE, f'two checks in {module_name} are called {twice!r}: give one another name, as in name="..."')
 
 
 def _names_of_ops(module: ModuleType, specs: Sequence[Spec]) -> list[str]:

@@ -114,9 +114,11 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class SlotRow(Row):
-    """The evidence about one slot over all steps. Values and index are from the step that used most of its tolerance."""
+    """The evidence about one slot over all steps. Values and index are from the step `at_step`."""
 
     steps: int = 0
+    at_step: int = 0
+    """The step that used most of its tolerance; of a user's optimizer, the first one that differs by more, if there is one."""
     first_numerical: int | None = None
     """The first step at which it differs from the run with central differences by more than the tolerance."""
     first_autodiff: int | None = None

@@ -315,13 +315,14 @@ class _Judge:
             verdict=verdict,
             diagnosis=remark,
             autodiff_error=gap.error,
-            used=gap.used,
+            used=None if forgiven else gap.used,
             size=in_words(gap.error, dtype) if failed else "",
             worst_index=entry,
             analytic=ours,
             autodiff=theirs,
             steps=self.check.steps,
-            first_autodiff=gap.first,
+            at_step=gap.first or gap.step,
+            first_autodiff=gap.first if failed else None,
         )
 
     def _remark(self, compared: _Compared, slot: str) -> str:
