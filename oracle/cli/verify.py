@@ -96,9 +96,9 @@ def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
     """A function that gives the command that verifies a row again."""
     tasks = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
-    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task, without case and dtype
-        task = tasks.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", seed)
-        return task.command
+    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task for each dtype, without a case
+        task = tasks.get((row.op, row.case, row.dtype)) or tasks.get((row.op, "", row.dtype))
+        return (task or campaign.Task("", row.op, "", "float64", seed)).command
 
     return reproduce
 

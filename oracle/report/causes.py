@@ -78,5 +78,5 @@ def _kind(row: Row) -> str:
 
 
 def _named_first(row: Row) -> str:
-    """The parameter that the diagnosis is about. That of an optimizer names the same slot in every row: the first that differs."""
+    """The parameter that the diagnosis is about. That of an optimizer names one slot in every row: the first that differs."""
     return "" if hasattr(row, "at_step") else row.parameter

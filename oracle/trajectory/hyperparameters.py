@@ -27,7 +27,14 @@ NAMES = {
     "weight_decay": ("weight_decay", "wd", "lambda_", "lam", "l2", "reg", "decay_rate", "weight_decay_rate"),
     "start": ("initial_accumulator_value", "initial_scale", "start"),
 }
-DEFAULTS = {"b1": (0.9, 0.0), "b2": (0.999, 0.9, 0.99), "eps": (1e-8, 1e-7, 1e-10), "eps_root": (0.0,), "weight_decay": (0.0,), "start": (0.0,)}
+DEFAULTS = {
+    "b1": (0.9, 0.0),
+    "b2": (0.999, 0.9, 0.99),
+    "eps": (1e-8, 1e-7, 1e-10),
+    "eps_root": (0.0,),
+    "weight_decay": (0.0,),
+    "start": (0.0,),
+}
 """Beside what is found: hyperparameters may be constants of the code."""
 
 
@@ -76,7 +83,11 @@ def _parts(name: str, thing: Any) -> Iterable[tuple[str, Any]]:
     module = type(thing).__module__ or ""
     if module.partition(".")[0] in ("numpy", "jax", "jaxlib", "torch", "builtins"):
         return []
-    methods = [("", f) for f in (getattr(type(thing), n, None) for n in ("update", "step", "__call__")) if isinstance(f, types.FunctionType)]
+    methods = [
+        ("", f)
+        for f in (getattr(type(thing), n, None) for n in ("update", "step", "__call__"))
+        if isinstance(f, types.FunctionType)
+    ]
     return [*getattr(thing, "__dict__", {}).items(), *methods]
 
 

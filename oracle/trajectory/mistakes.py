@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 FIRST_COUNTS = ("0", "2", "3", "-1")
 """Wrong counts at the first step."""
 LONGEST_SHIFT = 20
-"""Steps by which a schedule is tried to be shifted. The reference's rates are known for as many steps more than are compared."""
+"""Steps by which a schedule is tried to be shifted. The reference runs for as many steps more than are compared."""
 
 CORRECTIONS = {
     "none": "the bias correction is missing",
@@ -84,8 +84,10 @@ def cause_of(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run
         return agree(follow_rule(rule, flat, rates)[0], run, tolerance)
 
     single = [m.words for m in _mistakes(like.rule, flat) if holds(m.rule)]
-    return " (or: ".join(single[:2]) + ")" * (len(single) > 1) or _other_rates(like, flat, run, tolerance) or next(
-        (m.words for m in _with_other_numbers(like.rule, found, flat) if holds(m.rule)), ""
+    return (
+        " (or: ".join(single[:2]) + ")" * (len(single) > 1)
+        or _other_rates(like, flat, run, tolerance)
+        or next((m.words for m in _with_other_numbers(like.rule, found, flat) if holds(m.rule)), "")
     )
 
 
@@ -154,7 +156,9 @@ def _of_decay(rule: Rule) -> Iterator[Mistake]:
 
 
 def _of_momentum(rule: Rule) -> Iterator[Mistake]:
-    words = "nesterov's look ahead is missing" if rule.nesterov else "the step looks ahead as Nesterov's, the reference's does not"
+    words = (
+        "nesterov's look ahead is missing" if rule.nesterov else "the step looks ahead as Nesterov's, the reference's does not"
+    )
     yield Mistake(words, replace(rule, nesterov=not rule.nesterov))
     yield Mistake("the momentum is missing", replace(rule, numbers=rule.numbers._replace(b1=0.0)))
     in_adam = {
@@ -181,7 +185,9 @@ def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]], flat: Flat
     for mistake in [mistake for _, mistake in sorted(others, key=lambda pair: pair[0])]:
         yield mistake
         if not own.weight_decay and mistake.rule.numbers.weight_decay:
-            yield from (Mistake(f"{mistake.words}: {words}", replace(mistake.rule, decay=name)) for name, words in DECAYS.items())
+            yield from (
+                Mistake(f"{mistake.words}: {words}", replace(mistake.rule, decay=name)) for name, words in DECAYS.items()
+            )
         yield from (Mistake(f"{mistake.words}, and {other.words}", other.rule) for other in _mistakes(mistake.rule, flat))
 
 
@@ -225,4 +231,6 @@ def _shifted(k: int, theirs: Array) -> str:
     peak = int(np.argmax(theirs))
     if k == peak and k > 1:
         return f"the schedule of the learning rate lacks its first part, the {k} steps up to its largest value"
-    return f"the schedule of the learning rate is shifted by {k}: step t has the rate of step t {'+' if k > 0 else '-'} {abs(k)}"
+    return (
+        f"the schedule of the learning rate is shifted by {k}: step t has the rate of step t {'+' if k > 0 else '-'} {abs(k)}"
+    )

@@ -1,9 +1,10 @@
 """The parameters and gradients with which users' optimizers are run: each hyperparameter shows in some of them.
 
-The gradients are given and do not depend on the parameters, so a mistake is not carried into later gradients. Their sizes differ
-by ten orders, from entry to entry and from parameter to parameter: those near 1e-8 show where eps stands, and the signs change
-from step to step, as moments need. Parameters of the size of 4 show a decay, small ones show small steps. Two biases have one
-shape, so that one can use the slots of the other without an error. `frozen` has a gradient of zero: only a decay moves it.
+The gradients are given and do not depend on the parameters, so a mistake is not carried into later gradients. Their sizes
+differ by ten orders, from entry to entry and from parameter to parameter: those near 1e-8 show where eps stands, and the signs
+change from step to step, as moments need. Parameters of the size of 4 show a decay, small ones show small steps. Two biases
+have one shape, so that one can use the slots of the other without an error. `frozen` has a gradient of zero: only a decay
+moves it.
 """
 
 from __future__ import annotations

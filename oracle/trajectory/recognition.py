@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, product
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,11 @@ __all__ = ["Recognized", "agree", "constant", "fitted_rates", "recognized"]
 Array = NDArray[np.float64]
 
 MATCH = 4.0
-"""How many tolerances a rule may be away from the run that it explains. The tolerance is that of two right optimizers; with 1, a
-hypothesis would fail by the order of its operations, with 1,000 errors of 1e-12 would have several explanations."""
+"""How many tolerances a rule may be away from the run that it explains. The tolerance is that of two right optimizers; with 1,
+a hypothesis would fail by the order of its operations, with 1,000 errors of 1e-12 would have several explanations."""
 SAME_RATE = 1e-9
-"""Up to this relative difference a fitted rate is one that was found by its name. The fit has 10 to 13 digits, because a step is
-a small part of a parameter; with 1e-6, a rate rounded to float32 would be taken for the exact one."""
+"""Up to this relative difference a fitted rate is one that was found by its name. The fit has 10 to 13 digits, because a step
+is a small part of a parameter; with 1e-6, a rate rounded to float32 would be taken for the exact one."""
 SHORT = 2
 """Steps after which most rules are ruled out. With 1, a first moment has no effect yet."""
 
@@ -102,29 +103,29 @@ def _rules(found: Mapping[str, list[float]], *, defaults: bool) -> Iterator[Rule
     def numbers(*names: str) -> Iterator[Numbers]:
         return proposals(found, (*names, "weight_decay"), defaults=defaults)
 
-    def decays(rule: Rule) -> Iterator[Rule]:
+    with_velocity = ("b1",) if "momentum" in found or len(found.get("decay", ())) > 1 else ()
+    of_adagrad = product(numbers("eps", "start"), ("inside", "outside"))
+    of_adam = product(numbers("b1", "b2", "eps", "eps_root"), (False, True), ("outside", "hat", "inside"))
+    for rule in chain(
+        (Rule("descent", own) for own in numbers()),
+        _descents(numbers("b1")),
+        (Rule("adagrad", own, correction="none", eps=eps) for own, eps in of_adagrad),
+        (Rule("adam", own, nesterov, eps=eps) for own, nesterov, eps in of_adam),
+        _roots(numbers(*with_velocity, "b2", "eps", "start")),
+    ):
         yield rule
         if rule.numbers.weight_decay:
             yield replace(rule, decay="decoupled")
 
-    for hyper in numbers():
-        yield from decays(Rule("descent", hyper))
-    for hyper in numbers("b1"):
-        for nesterov in (False, True):
-            for average in ("plain", "damped", "later") if hyper.b1 else ():
-                yield from decays(Rule("descent", hyper, nesterov, average=average))
-    for hyper in numbers("eps", "start"):
-        for eps in ("inside", "outside"):
-            yield from decays(Rule("adagrad", hyper, correction="none", eps=eps))
-    for hyper in numbers("b1", "b2", "eps", "eps_root"):
-        for nesterov in (False, True):
-            for eps in ("outside", "hat", "inside"):
-                yield from decays(Rule("adam", hyper, nesterov, eps=eps))
-    with_velocity = ("b1",) if "momentum" in found or len(found.get("decay", ())) > 1 else ()
-    for hyper in numbers(*with_velocity, "b2", "eps", "start"):
-        for nesterov in (False, True) if hyper.b1 else (False,):
-            for centered in (False, True):
-                for eps in ("inside", "outside"):
-                    for correction in ("none", "both"):
-                        rule = Rule("rms", hyper, nesterov, centered, eps=eps, correction=correction)
-                        yield from decays(rule)
+
+def _descents(numbers: Iterable[Numbers]) -> Iterator[Rule]:
+    for own, nesterov, average in product(numbers, (False, True), ("plain", "damped", "later")):
+        if own.b1:
+            yield Rule("descent", own, nesterov, average=average)
+
+
+def _roots(numbers: Iterable[Numbers]) -> Iterator[Rule]:
+    choices = product(numbers, (False, True), (False, True), ("inside", "outside"), ("none", "both"))
+    for own, nesterov, centered, eps, correction in choices:
+        if own.b1 or not nesterov:
+            yield Rule("rms", own, nesterov, centered, eps=eps, correction=correction)

@@ -57,7 +57,7 @@ class Rule:
     counted: str = "1"
     """The count at the first step; or stuck (always 1), parameters (one more for each parameter)"""
     memory: tuple[str, ...] = ()
-    """Empty: each parameter has its own slots. Or ("shared",): one for all parameters of a shape; or two parameters of one shape,
+    """Empty: each parameter has its own slots. Or ("shared",): one for all parameters of a shape; or two parameters of a shape,
     of which the first uses slots of the other, and which: first, second, both"""
 
 
@@ -219,11 +219,7 @@ def _root(rule: Rule, v: Array, n: Array, c2: float) -> Array:
     eps, n = rule.numbers.eps, n + rule.numbers.eps_root
     if rule.second == "no root":
         return n + eps
-    places = {
-        "inside": lambda: np.sqrt(n + eps),
-        "inside before": lambda: np.sqrt((v + eps) / c2),
-        "squared inside": lambda: np.sqrt(n + eps * eps),
-        "hat": lambda: np.sqrt(n) + eps / np.sqrt(c2),
-        "none": lambda: np.sqrt(n),
-    }
-    return np.asarray(places.get(rule.eps, lambda: np.sqrt(n) + eps)())
+    if rule.eps in ("inside", "inside before", "squared inside"):
+        added = {"inside": n + eps, "inside before": (v + eps) / c2, "squared inside": n + eps * eps}
+        return np.asarray(np.sqrt(added[rule.eps]))
+    return np.asarray(np.sqrt(n) + {"hat": eps / np.sqrt(c2), "none": 0.0}.get(rule.eps, eps))

@@ -82,7 +82,11 @@ def _transposed(value: Mapping[str, Any], params: Params) -> Iterator[tuple[str,
     """The slots of a state that is kept for each parameter apart. A number that is the same for all is one number."""
     kept = {name: own for name, own in value.items() if isinstance(own, Mapping)}
     for key in dict.fromkeys(key for own in kept.values() for key in own):
-        slot = {name: np.asarray(own[key]) for name, own in kept.items() if isinstance(own.get(key), np.ndarray | np.generic | float | int)}
+        slot = {
+            name: np.asarray(own[key])
+            for name, own in kept.items()
+            if isinstance(own.get(key), np.ndarray | np.generic | float | int)
+        }
         numbers = {float(a) for a in slot.values() if a.ndim == 0}
         if slot.keys() == params.keys() and len(numbers) == 1:
             yield str(key), next(iter(slot.values()))

@@ -68,12 +68,16 @@ def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = Non
     if pair is not None:
         return Stepper(source, *_by_pair(given, *pair, params), given)
     if callable(getattr(given, "update", None)):
-        return Stepper(source, *_by_object(what, given, params), given)
+        _copied(what, given)
+        return Stepper(source, *_by_object(what, lambda: _copied(what, given), params), given)
     if hasattr(given, "update") or not callable(given):
         raise TypeError(f"{what} must be {KINDS}; got {type(given).__name__}, which has no method update")
     wanted = _arguments(given)
     if wanted == 0:
-        return stepper_of(who, role, given(), params, state)
+        made = given()
+        if _pair_of(made) is None and callable(getattr(made, "update", None)) and given() is not made:
+            return Stepper(Source("given", _named(made)), *_by_object(what, given, params), made)
+        return stepper_of(who, role, made, params, state)
     if wanted == 1:
         return _of_torch(what, given, params)
     return Stepper(source, *_by_function(what, given, wanted, params, state), given)
@@ -167,15 +171,15 @@ def _copied(what: str, thing: Any) -> Any:
         ) from None
 
 
-def _by_object(what: str, given: Any, params: Params) -> tuple[Any, Any]:
-    """An object with `update(params, grads)`."""
-    swapped = _takes_gradients_first(given.update)
+def _by_object(what: str, make: Callable[[], Any], params: Params) -> tuple[Any, Any]:
+    """An object with `update(params, grads)`; `make` makes a new one for each run."""
+    swapped = _takes_gradients_first(make().update)
 
     def call(state: Any, params: Any, grads: Any) -> Any:
         return state.update(grads, params) if swapped else state.update(params, grads)
 
     def trial(form: str) -> None:
-        call(_copied(what, given), _packed(form, params), _packed(form, params))
+        call(make(), _packed(form, params), _packed(form, params))
 
     form = _form(f"{what}.update", ("dict", "list"), trial)
 
@@ -184,7 +188,7 @@ def _by_object(what: str, given: Any, params: Params) -> tuple[Any, Any]:
         returned = call(state, written, _packed(form, grads))
         return _unpacked(what, written if returned is None else returned, params), state
 
-    return lambda params: _copied(what, given), step
+    return lambda params: make(), step
 
 
 def _by_function(what: str, given: Any, wanted: int, params: Params, start: Any) -> tuple[Any, Any]:
@@ -232,7 +236,7 @@ def _form(what: str, forms: Sequence[str], trial: Callable[[str], object]) -> st
         try:
             with np.errstate(all="ignore"):
                 trial(form)
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             errors.append(error)
         else:
             return form

@@ -21,11 +21,11 @@ from oracle.row import Verdict
 from oracle.spec import Source
 from oracle.trajectory.hyperparameters import numbers_in
 from oracle.trajectory.mistakes import LONGEST_SHIFT, cause_of, is_rounded
-from oracle.trajectory.probe import Probe, probe_of
+from oracle.trajectory.probe import probe_of
 from oracle.trajectory.rule import Flat
 from oracle.trajectory.slots import COUNTS
 from oracle.trajectory.spec import SlotRow, Trajectory
-from oracle.trajectory.stepping import Stepper, stepper_of
+from oracle.trajectory.stepping import stepper_of
 from oracle.trajectory.tolerance import Distance, Gap, Record, factor
 from oracle.trajectory.users_runs import Runs, allowed, each_entry, narrow_numbers, recognize, runs_of
 
@@ -40,8 +40,8 @@ LOST = 64
 """Roundings of the dtype by which such a slot may differ beside that: in float32 they are more than SAME. 20 steps add 20."""
 STILL = "it never changes: nothing was checked"
 FEW = 4
-"""Roundings of float32 that a step may have if a number in it is kept in float32. torch's Adam has 2 if its rate is a tensor; with
-1 it would fail, and with 100 an error of 1e-5 in an optimizer with such a number would pass."""
+"""Roundings of float32 that a step may have if a number in it is kept in float32. torch's Adam has 2 if its rate is a tensor;
+with 1 it would fail, and with 100 an error of 1e-5 in an optimizer with such a number would pass."""
 SAME = 1e-9
 """Up to this relative difference a slot is a fixed multiple of the reference's at every step."""
 
@@ -177,12 +177,13 @@ class _Compared(NamedTuple):
         if slot.startswith("params.") and not self.runs.moves(self.runs.hand, name):
             return f"first at step {step} in {slot}, which never moves"
         start = {f"params.{name}": p for name, p in self.runs.probe.params.items()}
-        pair = []
-        for run in (self.runs.hand, self.runs.reference):
-            before = {slot: np.zeros_like(run[0][slot]), **start} if step == 1 else run[step - 2]
-            pair.append([before, run[step - 1]])
-        finite = np.isfinite(pair[0][1][slot]).all()
-        return f"first at step {step} in {slot}" + (factor(slot, *pair, "the reference's") if finite else ", which is not finite")
+        ours, theirs = (
+            [{slot: np.zeros_like(run[0][slot]), **start} if step == 1 else run[step - 2], run[step - 1]]
+            for run in (self.runs.hand, self.runs.reference)
+        )
+        finite = np.isfinite(ours[1][slot]).all()
+        how = factor(slot, ours, theirs, "the reference's") if finite else ", which is not finite"
+        return f"first at step {step} in {slot}{how}"
 
     def values(self, slot: str) -> tuple[tuple[int, ...] | None, float | None, float | None]:
         """Where the two differ most at the first step at which they do, and both values there."""
@@ -237,7 +238,8 @@ class _Judge:
             raise ValueError(f"{WHO}: like must stay finite, got NaN or infinity at step {len(runs.reference)}")
         if any(runs.moves(runs.reference, p) for p in probe.params) and not any(runs.moves(runs.hand, p) for p in probe.params):
             raise ValueError(
-                f"{WHO}: mine must write into the parameters or return new ones; {check.name} does neither in {check.steps} steps"
+                f"{WHO}: mine must write into the parameters or return new ones; {check.name} does neither "
+                f"in {check.steps} steps"
             )
         return runs
 
@@ -274,7 +276,8 @@ class _Judge:
         for stepper in self.steppers:
             names = narrow_numbers(stepper, self.wide.probe)
             if names and self._right_up_to_float32():
-                return f"{stepper.source.what} computes with numbers in float32 ({', '.join(names)}), and the steps agree up to that"
+                who = f"{stepper.source.what} computes with numbers in float32 ({', '.join(names)})"
+                return f"{who}, and the steps agree up to that"
         return ""
 
     def _right_up_to_float32(self) -> bool:
@@ -282,13 +285,14 @@ class _Judge:
         flat, ours, tolerance = self._evidence
         theirs = flat.positions(self.wide.reference[: len(ours)])
         own, other = (np.diff(run, axis=0, prepend=flat.start[None]) for run in (ours, theirs))
-        return bool((np.abs(own - other) <= FEW * eps_of(np.dtype(np.float32)) * np.abs(other) + 2 * tolerance[: len(ours)]).all())
+        rounding = FEW * eps_of(np.dtype(np.float32)) * np.abs(other)
+        return bool((np.abs(own - other) <= rounding + 2 * tolerance[: len(ours)]).all())
 
     @cached_property
     def cause(self) -> str:
         """The mistake, or what is known of it."""
         if not self.in_float64.first:
-            return "no known cause: in float64 the steps are the reference's, so the formula is right and loses digits in float32"
+            return "no known cause: in float64 the steps are the reference's, so the formula loses digits in float32"
         if self.known is None:
             return f"no known cause: another optimizer than {self.source.what}, which is none of the rules that are tried"
         words = cause_of(self.known, self.found, *self._evidence)

@@ -1,8 +1,8 @@
 """The runs of a user's optimizer and of its reference with the same gradients, and how far right ones may differ.
 
-Both get the same gradients, so they may differ by rounding alone. Copies of the reference's run with a rounding in each gradient
-and step tell how far that goes (`tolerance`), and so does the rule that the reference is recognized as, with its hyperparameters
-rounded: 1 - b2 is 0.001, and in float32 it may be off by 6e-5 of itself, depending on how it is computed.
+Both get the same gradients, so they may differ by rounding alone. Copies of the reference's run with a rounding in each
+gradient and step tell how far that goes (`tolerance`), and so does the rule that the reference is recognized as, with its
+hyperparameters rounded: 1 - b2 is 0.001, and in float32 it may be off by 6e-5 of itself, depending on how it is computed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from oracle.trajectory.recognition import Recognized, recognized
 from oracle.trajectory.rule import Flat, Numbers, follow_rule
 from oracle.trajectory.runs import Rounding, follow
 from oracle.trajectory.slots import COUNTS, pairs, slots_of
+from oracle.trajectory.spec import Batch
 from oracle.trajectory.stepping import Stepper
 from oracle.trajectory.tolerance import ENSEMBLE, SLACK, Record, tolerance
 
@@ -71,7 +72,9 @@ def runs_of(mine: Stepper, like: Stepper, probe: Probe, seed: int) -> Runs:
     """All runs. The gradients of the probe are those of the steps to compare and of LONGEST_SHIFT more."""
     ours, theirs = (_after_one_step(stepper, probe) for stepper in (mine, like))
     names = pairs(list(ours), list(theirs))
-    by_parameter = {name for name, other in names.items() if isinstance(ours[name], Mapping) or isinstance(theirs[other], Mapping)}
+    by_parameter = {
+        name for name, other in names.items() if isinstance(ours[name], Mapping) or isinstance(theirs[other], Mapping)
+    }
     total = len(probe.gradients)
 
     def run(stepper: Stepper, steps: int, own: Mapping[str, str], disturb: Rounding | None = None) -> list[Record]:
@@ -79,7 +82,7 @@ def runs_of(mine: Stepper, like: Stepper, probe: Probe, seed: int) -> Runs:
             name: lambda state, key=key, name=name: _formed(slots_of(state, probe.params).get(key), probe, name in by_parameter)
             for name, key in own.items()
         }
-        batches = [(grads, {}) for grads in probe.gradients[:steps]]
+        batches: list[Batch] = [(grads, {}) for grads in probe.gradients[:steps]]
         records: list[Record] = []
         with np.errstate(all="ignore"):
             for record in follow(stepper, slots, lambda params, grads, options: grads, probe.params, batches, disturb):
@@ -155,10 +158,10 @@ def allowed(runs: Runs, known: Recognized | None) -> dict[str, Array]:
     for name, _, place in runs.flat.places:
         found[f"params.{name}"] = found[f"params.{name}"] + SLACK * np.maximum.accumulate(apart[:, place].max(axis=1))
     share = SLACK * eps / (1 - max(known.rule.numbers.b1, known.rule.numbers.b2, 0.0))
-    for slot in found:
-        if slot.startswith("state.") and found[slot].any():
+    for slot, most in found.items():
+        if slot.startswith("state.") and most.any():
             sizes = np.array([largest(record[slot]) for record in runs.reference])
-            found[slot] = found[slot] + share * np.maximum.accumulate(sizes)
+            found[slot] = most + share * np.maximum.accumulate(sizes)
     return found
 
 
@@ -171,4 +174,5 @@ def _apart_if_rounded(known: Recognized, flat: Flat, eps: float) -> Array:
         numbers = rule.numbers._replace(**{name: getattr(rule.numbers, name) * (1 - eps)})
         if numbers != rule.numbers:
             apart += np.abs(follow_rule(replace(rule, numbers=numbers), flat, list(rates))[0] - there)
-    return apart + np.abs(follow_rule(rule, flat, list(rates * (1 - eps)))[0] - there)
+    apart += np.abs(follow_rule(rule, flat, list(rates * (1 - eps)))[0] - there)
+    return apart

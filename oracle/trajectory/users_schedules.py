@@ -27,10 +27,10 @@ SHORTEST, LONGEST = 200, 12_800
 """Counts that are compared at least, and at most, unless the user says how many. Warm-ups of a thousand steps are common, and a
 schedule of Python takes a microsecond for each count; with 200 alone, the end of most schedules would not be seen."""
 SAME = 1e-9
-"""Up to this share of the largest rate two schedules are the same one with other counts. With 1e-3, a cosine and the line beside
-it would be; with 1e-14, one that is rounded otherwise would not."""
+"""Up to this share of the largest rate two schedules are the same one with other counts. With 1e-3, a cosine and the line
+beside it would be; with 1e-14, one that is rounded otherwise would not."""
 FURTHEST = 1000
-"""Counts by which a schedule is tried to be shifted: a warm-up of a thousand steps may be missing. Each costs two comparisons."""
+"""Counts by which a schedule is tried to be shifted: a warm-up of a thousand steps may be missing."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class ScheduleCheck:
         theirs = _rates_of("like", self.like)
         steps = _horizon(theirs) if self.steps is None else self.steps
         counts = np.arange(steps + 1.0)
-        ours, reference = _rates_of("mine", self.mine)(counts), theirs(counts)
-        if not np.isfinite(reference).all():
-            raise ValueError(f"{WHO}: like must be finite, got {reference[~np.isfinite(reference)][0]}")
+        ours, reference = _rates_of("mine", self.mine)(counts), _finite(theirs(counts))
         spec = ScheduleSpec(
             self.name,
             lambda count: float(ours[count]),
@@ -126,10 +124,16 @@ def _rates_of(role: str, function: Callable[..., Any]) -> Rates:
     return lambda counts: np.asarray(schedule_values(function, counts))
 
 
+def _finite(rates: Array) -> Array:
+    if not np.isfinite(rates).all():
+        raise ValueError(f"{WHO}: like must be finite, got {rates[~np.isfinite(rates)][0]}")
+    return rates
+
+
 def _horizon(rates: Rates) -> int:
     """So many counts that the rate stays the same in the second half."""
     steps = SHORTEST
-    while steps < LONGEST and np.ptp(rates(np.arange(steps / 2, steps + 1))) > 0:
+    while steps < LONGEST and np.ptp(_finite(rates(np.arange(steps / 2, steps + 1)))) > 0:
         steps *= 2
     return steps
 
@@ -138,9 +142,11 @@ def _horizon(rates: Rates) -> int:
 
 
 def _cause(ours: Array, theirs: Array, rates: Rates) -> str:
-    """The mistake that gives these rates, which the reference gives at other counts, or times a factor; or that none is known."""
+    """The mistake that gives these rates, which the reference gives at other counts, or times a factor; else none."""
     if not np.isfinite(ours).all():
         return "the rate is not finite"
+    if _same(ours, theirs, theirs):
+        return "no known cause"
     return _shifted(ours, theirs) or _with_warmup(ours, theirs, rates) or _scaled(ours, theirs) or "no known cause"
 
 
@@ -155,7 +161,8 @@ def _shifted(ours: Array, theirs: Array) -> str:
             if np.ptp(other) > 0 and _same(own, other, theirs):
                 if k == top and k > 1:
                     return f"the schedule lacks its first part, the {k} steps up to its largest value"
-                return f"the schedule is shifted by {k}: count c has the value of count c {'+' if k > 0 else '-'} {size}"
+                plus = "+" if k > 0 else "-"
+                return f"the schedule is shifted by {k}: count c has the value of count c {plus} {size}"
     return ""
 
 

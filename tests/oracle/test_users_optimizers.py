@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,10 @@ import oracle
 from oracle.row import Verdict
 from oracle.trajectory import Trajectory
 from oracle.trajectory.users_optimizers import verify_optimizer
+from oracle.trajectory.users_schedules import verify_schedule
 from purenet import optimizers
+
+ROOT = Path(__file__).parents[2]
 
 # ------------------------------------------------------------------------------------------- optimizers as learners write them
 
@@ -362,7 +369,13 @@ WRONG = [
         (1, "params.b1"),
         "the learning rate is applied twice",
     ),
-    ("no rate", descent(kept, lambda v, g, rate: v), MOMENTUM, (1, "params.b1"), "the velocity is added without the learning rate"),
+    (
+        "no rate",
+        descent(kept, lambda v, g, rate: v),
+        MOMENTUM,
+        (1, "params.b1"),
+        "the velocity is added without the learning rate",
+    ),
     (
         "damped",
         descent(lambda v, g, rate: 0.9 * v + 0.1 * g, scaled),
@@ -377,13 +390,25 @@ WRONG = [
         (2, "params.b1"),
         "the velocity holds the learning rate of each of its steps",
     ),
-    ("early", scheduled(1), optax.sgd(WARM, momentum=0.9), (1, "params.b1"), "is shifted by 1: step t has the rate of step t + 1"),
+    (
+        "early",
+        scheduled(1),
+        optax.sgd(WARM, momentum=0.9),
+        (1, "params.b1"),
+        "is shifted by 1: step t has the rate of step t + 1",
+    ),
     ("late", scheduled(-1), optax.sgd(WARM, momentum=0.9), (2, "params.b1"), "is shifted by -1"),
     ("no warm-up", scheduled(5), optax.sgd(WARM, momentum=0.9), (1, "params.b1"), "lacks its first part, the 5 steps"),
     ("no schedule", SGD(0.1), optax.sgd(WARM), (1, "params.b1"), "the learning rate is 0.1 at every step"),
     ("eps inside", AdaGrad(0.1), optimizers.adagrad(0.1, 0.0, 1e-7), (1, "params.b1"), "eps is added outside the root"),
     ("rms", RMSprop(), optax.rmsprop(0.01, 0.99, 1e-7), (1, "params.b1"), "eps is added outside the root"),
-    ("unknown", descent(kept, lambda v, g, rate: rate * np.tanh(v)), MOMENTUM, (1, "params.b1"), "no known cause: another optimizer"),
+    (
+        "unknown",
+        descent(kept, lambda v, g, rate: rate * np.tanh(v)),
+        MOMENTUM,
+        (1, "params.b1"),
+        "no known cause: another optimizer",
+    ),
     ("unknown reference", SGD(0.1), optax.lamb(0.1), (1, "params.b1"), "none of the rules that are tried"),
 ]
 
@@ -397,3 +422,440 @@ def test_a_mistake_is_named_at_the_first_step_and_slot(mine: Any, like: Any, fir
     assert f"first at step {first[0]} in {first[1]}" in result.diagnosis
     assert first[1] in failing(result)
     assert {row.diagnosis for row in result.rows if row.verdict is Verdict.FAIL} == {result.diagnosis}
+
+
+# ------------------------------------------------------------------------------------------------- rows
+
+
+def row_of(result: Trajectory, parameter: str, dtype: str = "float64") -> Any:
+    return next(row for row in result.rows if (row.parameter, row.dtype) == (parameter, dtype))
+
+
+def test_a_row_has_the_values_of_the_first_step_that_differs() -> None:
+    result = verify_optimizer(SGD(0.1), like=optax.sgd(0.1, momentum=0.9), dtypes=("float64",))
+    row = row_of(result, "params.w1")
+    assert (row.verdict, row.at_step, row.first_autodiff, row.shape) == (Verdict.FAIL, 2, 2, (3, 4))
+    assert "after step 2 at params.w1" in str(result)
+    assert "yours" in str(result)
+    assert "dy" not in str(result)
+    with pytest.raises(AssertionError, match="the momentum is missing"):
+        result.raise_for_failures()
+    assert not result
+
+
+def test_what_never_moves_by_right_says_so() -> None:
+    assert (
+        row_of(verify_optimizer(Adam, like=ADAM), "params.frozen").diagnosis
+        == "its gradient is zero: it must not move, and does not"
+    )
+    decayed = verify_optimizer(Decoupled, like=ADAMW)
+    assert row_of(decayed, "params.frozen").diagnosis == ""  # a decay moves it
+    slow = verify_optimizer(SGD(1e-4), like=optax.sgd(1e-4))
+    assert row_of(slow, "params.b2").verdict is Verdict.PASS
+    assert row_of(slow, "params.b2", "float32").diagnosis == "its steps are smaller than a rounding of this dtype"
+
+
+def test_where_nothing_moves_nothing_was_checked() -> None:
+    result = verify_optimizer(SGD(0.0), like=optax.sgd(0.0), dtypes=("float64",))
+    assert not result.passed
+    assert row_of(result, "params.w1").verdict is Verdict.VACUOUS
+
+
+def test_a_parameter_that_never_moves_is_a_row() -> None:
+    class Forgetful(SGD):
+        def update(self, params: Any, grads: Any) -> None:
+            super().update({key: p for key, p in params.items() if key != "w2"}, grads)
+
+    result = verify_optimizer(Forgetful(0.1), like=optax.sgd(0.1))
+    assert failing(result) == {"params.w2"}
+    assert "first at step 1 in params.w2, which never moves" in result.diagnosis
+
+
+@pytest.mark.parametrize(
+    ("mine", "like", "note"),
+    [
+        (Momentum(0.1), MOMENTUM, "v is always -0.1 times the reference's trace, so the parameters alone decide"),
+        (Adam, ADAM, ""),
+    ],
+    ids=["rate and sign in the velocity", "the same convention"],
+)
+def test_a_slot_in_another_convention_is_a_note(mine: Any, like: Any, note: str) -> None:
+    result = verify_optimizer(mine, like=like)
+    assert result.passed
+    assert {row.note for row in result.rows} == {note}
+    assert any(row.parameter.startswith("state.") for row in result.rows) is not bool(note)
+
+
+def test_a_count_that_begins_elsewhere_is_a_note() -> None:
+    class Later(Adam):
+        """Counts the updates to come."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.t = 1
+
+        def update(self, params: Any, grads: Any) -> None:
+            self.t -= 1
+            super().update(params, grads)
+            self.t += 1
+
+    result = verify_optimizer(Later, like=ADAM, dtypes=("float64",))
+    assert result.passed
+    assert {row.note for row in result.rows} == {"t is always +1 from the reference's count, so the parameters alone decide"}
+
+
+def test_the_same_call_gives_the_same_rows_and_another_seed_others() -> None:
+    def values(seed: int) -> list[Any]:
+        return [row.analytic for row in verify_optimizer(SGD(0.1), like=optimizers.sgd(0.1), seed=seed).rows]
+
+    assert values(0) == values(0)
+    assert values(0) != values(1)
+
+
+def test_parameters_of_ones_own() -> None:
+    params = {"layer": np.full((2, 2), 3.0), "bias": np.array([0.5])}
+    result = verify_optimizer(SGD(0.1), like=optax.sgd(0.1), params=params, dtypes=("float64",))
+    assert result.passed
+    assert {row.parameter for row in result.rows} == {"params.layer", "params.bias"}
+    assert params["layer"].tolist() == [[3.0, 3.0], [3.0, 3.0]]
+    listed = verify_optimizer(InLists(0.2), like=optax.sgd(0.1), params=[np.ones(3), np.ones(2)], dtypes=("float64",))
+    assert failing(listed) == {"params.0", "params.1"}
+
+
+def test_one_array_at_a_time_as_in_a_course() -> None:
+    def sgd_momentum(w: Any, dw: Any, config: Any = None) -> Any:
+        config = config or {"learning_rate": 0.1, "momentum": 0.9}
+        v = config.get("velocity", np.zeros_like(w))
+        config["velocity"] = config["momentum"] * v - config["learning_rate"] * dw
+        return w + config["velocity"], config
+
+    right = verify_optimizer(sgd_momentum, like=MOMENTUM)
+    assert right.passed, str(right)
+    assert (right.name, verify_optimizer(sgd_momentum, like=NESTEROV).passed) == ("sgd_momentum", False)
+
+
+def test_a_function_may_have_a_state_to_begin_with() -> None:
+    def step(params: Any, grads: Any, state: Any) -> Any:
+        v = {key: 0.9 * state["velocity"][key] + grads[key] for key in params}
+        return {key: params[key] - 0.1 * v[key] for key in params}, {"velocity": v}
+
+    result = verify_optimizer(
+        step, like=MOMENTUM, state=lambda params: {"velocity": {key: np.zeros_like(p) for key, p in params.items()}}
+    )
+    assert result.passed
+    assert row_of(result, "state.velocity.w1").verdict is Verdict.PASS
+
+
+# ------------------------------------------------------------------------------------------- how much is forgiven
+
+
+@pytest.mark.parametrize(("error", "passes"), [(1e-16, True), (1e-9, False)])
+def test_an_error_above_rounding_is_found(error: float, passes: bool) -> None:
+    result = verify_optimizer(SGD(0.1 * (1 + error)), like=optax.sgd(0.1), dtypes=("float64",))
+    assert result.passed is passes
+    assert ("the learning rate is multiplied by 1.000000001" in result.diagnosis) is not passes
+
+
+def test_hyperparameters_in_float32_are_a_note() -> None:
+    result = verify_optimizer(SGD(float(np.float32(0.1))), like=optax.sgd(0.1))
+    assert result.passed
+    assert "the learning rate is rounded to float32, and the steps are right up to that" in {row.note for row in result.rows}
+
+
+def test_an_optimizer_that_is_wrong_in_float32_alone() -> None:
+    class Narrow(SGD):
+        def update(self, params: Any, grads: Any) -> None:
+            for key, p in params.items():
+                p -= self.lr * (grads[key] if p.dtype == np.float64 else grads[key].astype(np.float16))
+
+    result = verify_optimizer(Narrow(0.1), like=optax.sgd(0.1))
+    assert {row.dtype for row in result.rows if not row.passed} == {"float32"}
+    assert "in float64 the steps are the reference's" in result.diagnosis
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+
+def test_nothing_of_the_users_is_changed() -> None:
+    mine = Adam()
+    verify_optimizer(mine, like=ADAM)
+    assert (mine.t, mine.m, mine.v) == (0, {}, {})
+
+
+class Uncopied(SGD):
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("it holds a lock")
+
+
+class Silent(SGD):
+    def update(self, params: Any, grads: Any) -> None:
+        for key, p in params.items():
+            p = p - self.lr * grads[key]
+
+
+class Shapes(SGD):
+    def update(self, params: Any, grads: Any) -> None:
+        for key in params:
+            params[key] = params[key].reshape(1, -1) - self.lr * grads[key].reshape(1, -1)
+
+
+class Partial(SGD):
+    def update(self, params: Any, grads: Any) -> Any:
+        return {"w1": params["w1"]}
+
+
+class Exploding(SGD):
+    def update(self, params: Any, grads: Any) -> None:
+        for p in params.values():
+            p *= np.inf
+
+
+class Refusing(SGD):
+    def update(self, params: Any, grads: Any) -> None:
+        raise KeyError("conv1")
+
+
+SGD_OF_OPTAX = optax.sgd(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (
+            {"mine": object()},
+            TypeError,
+            r"verify_optimizer: mine must be a pair \(init, update\).*got object, which has no method update",
+        ),
+        ({"mine": 3}, TypeError, "verify_optimizer: mine must be a pair .*got int"),
+        ({"mine": SGD(0.1), "like": "adam"}, TypeError, "verify_optimizer: like must be a pair .*got str"),
+        (
+            {"mine": Uncopied(0.1)},
+            TypeError,
+            r"verify_optimizer: mine must be an object that copy.deepcopy can copy.*it holds a lock",
+        ),
+        (
+            {"mine": type("Needy", (), {"__init__": lambda self, lr: None, "update": SGD.update})},
+            TypeError,
+            r"such as Needy\(\.\.\.\)",
+        ),
+        (
+            {"mine": Silent(0.1)},
+            ValueError,
+            "mine must write into the parameters or return new ones; Silent does neither in 20 steps",
+        ),
+        ({"mine": Shapes(0.1)}, ValueError, r"mine must not change shapes: w1 was \(3, 4\), and is \(1, 12\) after a step"),
+        (
+            {"mine": Partial(0.1)},
+            ValueError,
+            r"must return parameters like those that it gets \(w1, b1, .*\), got a dict of w1",
+        ),
+        (
+            {"mine": Refusing(0.1)},
+            TypeError,
+            "mine.update must take a dict of arrays, or a list .* it raised KeyError: 'conv1'",
+        ),
+        ({"mine": lambda params, grads, state: params}, TypeError, r"mine must return \(params, state\), got dict"),
+        ({"mine": SGD(0.1), "like": Exploding(0.1)}, ValueError, "like must stay finite, got NaN or infinity at step 1"),
+        ({"mine": SGD(0.1), "steps": 1}, ValueError, "steps must be an integer of at least 2, got 1"),
+        ({"mine": SGD(0.1), "dtypes": ("float16",)}, ValueError, "dtypes must be some of float64, float32, got"),
+        (
+            {"mine": SGD(0.1), "params": {"w": np.array([1, 2])}},
+            TypeError,
+            "params must be a dict or a list of arrays of floats, got int64",
+        ),
+    ],
+)
+def test_bad_input_is_refused(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        verify_optimizer(**{"like": SGD_OF_OPTAX, **arguments})
+
+
+def test_an_object_that_cannot_be_copied_may_be_made_by_a_function() -> None:
+    assert verify_optimizer(lambda: Uncopied(0.1), like=optax.sgd(0.1), dtypes=("float64",)).passed
+
+
+# ------------------------------------------------------------------------------------------------- without JAX, torch
+
+
+def test_a_reference_of_purenet_needs_no_jax() -> None:
+    code = """
+import sys
+for name in ("jax", "jaxlib", "optax", "equinox"):
+    sys.modules[name] = None
+import oracle, purenet as pn
+class SGD:
+    def update(self, params, grads):
+        for key in params:
+            params[key] -= 0.1 * grads[key]
+assert oracle.verify_optimizer(SGD(), like=pn.optimizers.sgd(0.1)).passed
+assert oracle.verify_schedule(lambda count: 0.5, like=pn.schedules.constant_schedule(0.5)).passed"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+OF_TORCH = [
+    ("SGD", {"lr": 0.1}, optax.sgd(0.1)),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}, MOMENTUM),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}, NESTEROV),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.01}, optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1))),
+    ("Adam", {}, ADAM),
+    ("Adam", {"foreach": True}, ADAM),
+    ("Adam", {"weight_decay": 0.01}, L2),
+    ("AdamW", {"weight_decay": 0.01}, ADAMW),
+    ("RMSprop", {"lr": 0.01}, optax.rmsprop(0.01, 0.99, 1e-8, eps_in_sqrt=False)),
+    ("Adagrad", {"lr": 0.1}, optimizers.adagrad(0.1, 0.0, 1e-10, eps_in_sqrt=False)),
+    ("NAdam", {"lr": 0.01}, optimizers.nadam(0.01, momentum_decay=0.004)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "like"), OF_TORCH, ids=[f"{name} {options}" for name, options, _ in OF_TORCH])
+def test_an_optimizer_of_torch_passes_either_way(name: str, options: dict[str, Any], like: Any) -> None:
+    torch = pytest.importorskip("torch")
+
+    def factory(params: Any) -> Any:
+        return getattr(torch.optim, name)(params, **options)
+
+    result = verify_optimizer(factory, like=like)
+    assert result.passed, str(result)
+    assert result.name == f"torch.optim.{name}"
+    assert verify_optimizer(like, like=factory, dtypes=("float64",)).passed
+
+
+def test_torch_is_recognized_and_its_mistakes_are_named() -> None:
+    torch = pytest.importorskip("torch")
+    coupled = verify_optimizer(lambda params: torch.optim.Adam(params, weight_decay=0.01), like=ADAMW, dtypes=("float64",))
+    assert "the weight decay is coupled" in coupled.diagnosis
+    assert coupled.first == (1, "state.exp_avg.b1")
+    tensor = verify_optimizer(lambda params: torch.optim.Adam(params, lr=torch.tensor(1e-3)), like=torch.optim.Adam)
+    assert tensor.passed
+    assert any("computes with numbers in float32 (lr)" in row.note for row in tensor.rows)
+    bound = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))])
+    with pytest.raises(TypeError, match=r"give `lambda params: torch.optim.SGD\(params, ...\)`, got an object of SGD"):
+        verify_optimizer(bound, like=ADAM)
+    with pytest.raises(ValueError, match="mine must make an optimizer of the parameters that it gets"):
+        verify_optimizer(lambda params: bound, like=ADAM)
+    with pytest.raises(TypeError, match="mine, a function of one argument, must make an optimizer of torch, got list"):
+        verify_optimizer(lambda params: params, like=ADAM)
+    with pytest.raises(TypeError, match=r"must be an optimizer whose step\(\) needs no closure"):
+        verify_optimizer(torch.optim.LBFGS, like=ADAM)
+
+
+# ------------------------------------------------------------------------------------------------- schedules
+
+COSINE = optax.warmup_cosine_decay_schedule(0.0, 0.1, 20, 150, 0.01)
+
+
+def cosine(progress: float) -> float:
+    return float(0.01 + 0.045 * (1 + np.cos(np.pi * min(progress, 1.0))))
+
+
+def warmed(count: int) -> float:
+    return 0.1 * count / 20 if count < 20 else cosine((count - 20) / 130)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "says"),
+    [
+        (lambda count: warmed(count + 1), 0, "the schedule is shifted by 1: count c has the value of count c + 1"),
+        (lambda count: warmed(max(count - 2, 0)), 1, "the schedule is shifted by -2"),
+        (lambda count: warmed(count + 20), 0, "the schedule lacks its first part, the 20 steps up to its largest value"),
+        (lambda count: 1.5 * warmed(count), 1, "the rate is multiplied by 1.5"),
+        (lambda count: warmed(count) if count < 20 else cosine(count / 150), 20, "its progress is step / all steps"),
+        (lambda count: warmed(count) if count < 20 else cosine(count / 130), 20, "counts from the first step of all"),
+        (
+            lambda count: warmed(count) if count < 20 else cosine((count - 20) / 150),
+            21,
+            "the warm-up's steps are not subtracted",
+        ),
+        (lambda count: float("nan") if count == 7 else warmed(count), 7, "the rate is not finite"),
+        (lambda count: warmed(count) + 1e-12 * (count == 30), 30, "no known cause"),
+    ],
+    ids=["early", "late", "no warm-up", "factor", "progress", "from the first", "too long", "NaN", "a single rate"],
+)
+def test_a_wrong_schedule_is_explained(schedule: Callable[[int], float], first: int, says: str) -> None:
+    result = verify_schedule(schedule, like=COSINE)
+    assert result.first == (first, "rate")
+    assert says in result.diagnosis
+    assert f"at count {first}, not " in result.diagnosis
+    (row,) = result.rows
+    assert (row.verdict, row.first_autodiff, row.diagnosis) == (Verdict.FAIL, first, result.diagnosis)
+
+
+def test_a_right_schedule_passes_to_its_end() -> None:
+    (row,) = verify_schedule(warmed, like=COSINE).rows
+    assert (row.verdict, row.steps, row.case) == (Verdict.PASS, 401, "counts 0 to 400")
+    assert verify_schedule(COSINE, like=warmed, steps=10).rows[0].steps == 11
+    assert verify_schedule(optax.exponential_decay(0.1, 10, 0.5), like=lambda count: 0.1 * 0.5 ** (count / 10)).passed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"mine": 0.1}, TypeError, "verify_schedule: mine must be a function of the count of steps, got float"),
+        ({"mine": warmed, "like": None}, TypeError, "verify_schedule: like must be a function"),
+        ({"mine": lambda count: "fast"}, TypeError, "verify_schedule: mine must return a number, got str at count 0"),
+        ({"mine": warmed, "steps": 0}, ValueError, "verify_schedule: steps must be a positive integer, got 0"),
+        ({"mine": warmed, "like": lambda count: float("inf")}, ValueError, "verify_schedule: like must be finite, got inf"),
+    ],
+)
+def test_a_bad_schedule_is_refused(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        verify_schedule(**{"like": COSINE, **arguments})
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+OWN = """
+import numpy as np
+import oracle
+import purenet as pn
+
+class Plain:
+    def update(self, params, grads):
+        for key in params:
+            params[key] -= 0.1 * grads[key]
+
+check = oracle.OptimizerCheck(Plain(), like=pn.optimizers.sgd(0.1))
+wrong = oracle.OptimizerCheck(Plain(), like=pn.optimizers.sgd(0.2), name="too slow")
+halving = pn.schedules.exponential_decay(1.0, 1, 0.5)
+halves = oracle.ScheduleCheck(lambda count: 0.5**count, like=halving, steps=20, name="halves")
+"""
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_command_line_takes_checks_of_a_module(run: Any, module: Any, tmp_path: Path) -> None:
+    module("own_steps", OWN)
+    code, out, _ = run("verify", "own_steps:check", "--dtype", "all")
+    assert code == 0
+    assert "Plain / 20 steps (float32)" in out
+    assert run("verify", "own_steps:Plain", "--quiet")[0] == 0
+    code, out, _ = run("verify", "own_steps:too slow")
+    assert code == 1
+    assert "the learning rate is multiplied by 0.5" in out
+    assert "reproduce: oracle verify 'own_steps:too slow'" in out
+    (program,) = [file.read_text() for file in (tmp_path / "reports" / "failures").glob("*/repro.py")]
+    assert "main(['verify', 'own_steps:too slow'])" in program
+    code, out, _ = run("verify", "own_steps")
+    assert code == 1
+    assert all(name in out for name in ("Plain / 20 steps", "too slow / 20 steps", "halves / counts 0 to 20"))
+    assert run("verify", "own_steps.py:halves")[0] == 4  # a module, not a file
+    assert "own_steps.py:" in run("show", "own_steps:wrong")[1]
+    code, _, err = run("fuzz", "own_steps:check")
+    assert (code, "nothing to fuzz" in err) == (5, True)
+
+
+def test_names_of_checks_are_different(run: Any, module: Any) -> None:
+    module("own_twins", OWN.replace(', name="too slow"', ""))
+    code, _, err = run("verify", "own_twins:check")
+    assert code == 4
+    assert "two checks in own_twins are called 'Plain'" in err
+    module("own_nothing", "x = 1")
+    code, _, err = run("verify", "own_nothing")
+    assert (code, "own_nothing has nothing to verify" in err) == (4, True)
+
+
+def test_the_names_are_public() -> None:
+    assert oracle.verify_optimizer is verify_optimizer
+    assert oracle.verify_schedule is verify_schedule
+    assert {"OptimizerCheck", "ScheduleCheck"} <= set(dir(oracle))
