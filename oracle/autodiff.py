@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -201,14 +201,23 @@ def known(**options: Any) -> dict[str, Any]:
     return found
 
 
-def optimizer_steps(
-    init: Callable[[Any], Any], update: Callable[..., tuple[Any, Any]]
-) -> tuple[Callable[[Any], Any], Callable[[Any, Any, Any], tuple[Any, Any]]]:
+Init = Callable[[Any], Any]
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def optimizer_steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, Step]:
     """`init(params)` and `step(grads, state, params)` of an optimizer of JAX, from NumPy to NumPy with float64 enabled.
 
     Both are compiled, because optax called operation by operation takes seconds. An optimizer whose Python code depends on
     values cannot be compiled, and runs operation by operation.
     """
+    known_by_name = isinstance(init, Hashable) and isinstance(update, Hashable)
+    return _steps(init, update) if known_by_name else _steps.__wrapped__(init, update)
+
+
+@lru_cache(maxsize=MOST)
+def _steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, Step]:
+    """The same functions for the same optimizer, which are compiled once for each shape and dtype."""
 
     def both(grads: Any, state: Any, params: Any) -> Any:
         updates, state = update(grads, state, params)
@@ -260,6 +269,7 @@ def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., 
 def forget() -> None:
     """Frees all compiled programs. After some thousand shapes they take gigabytes and slow down every garbage collection."""
     _remembered.cache_clear()
+    _steps.cache_clear()
     EXECUTABLES.clear()
     clear: Any = jax.clear_caches
     clear()

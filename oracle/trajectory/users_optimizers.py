@@ -281,11 +281,14 @@ class _Judge:
         return ""
 
     def _right_up_to_float32(self) -> bool:
-        """Whether each step of each entry is the reference's up to a few roundings of float32."""
+        """Whether each step is the reference's up to a few roundings of float32 of the largest entry of its parameter so far."""
         flat, ours, tolerance = self._evidence
         theirs = flat.positions(self.wide.reference[: len(ours)])
         own, other = (np.diff(run, axis=0, prepend=flat.start[None]) for run in (ours, theirs))
-        rounding = FEW * eps_of(np.dtype(np.float32)) * np.abs(other)
+        sizes = np.maximum.accumulate(np.abs(other), axis=0)
+        for _, _, place in flat.places:
+            sizes[:, place] = sizes[:, place].max(axis=1, keepdims=True)
+        rounding = FEW * eps_of(np.dtype(np.float32)) * sizes
         return bool((np.abs(own - other) <= rounding + 2 * tolerance[: len(ours)]).all())
 
     @cached_property

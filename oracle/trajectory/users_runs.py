@@ -111,11 +111,16 @@ def _after_one_step(stepper: Stepper, probe: Probe) -> dict[str, Any]:
 
 
 def narrow_numbers(stepper: Stepper, probe: Probe) -> list[str]:
-    """The names of the hyperparameters, and of the numbers in the state, that an optimizer holds in float32."""
+    """The names of the hyperparameters and of the slots that an optimizer holds in float32, whatever its parameters are."""
     with np.errstate(all="ignore"):
         _, state = stepper.step(probe.gradients[0], stepper.init(probe.params), probe.params)
     slots = {name: slot for name, slot in slots_of(state, probe.params).items() if name.lower() not in COUNTS}
-    return list(dict.fromkeys([*in_float32(stepper.origin), *in_float32(slots)]))
+    arrays = [name for name, slot in slots.items() if isinstance(slot, Mapping) and _is_float32(slot)]
+    return list(dict.fromkeys([*in_float32(stepper.origin), *in_float32(slots), *arrays]))
+
+
+def _is_float32(slot: Params) -> bool:
+    return all(array.dtype == np.float32 for array in slot.values())
 
 
 def _formed(slot: Any, probe: Probe, by_parameter: bool) -> Any:
