@@ -281,7 +281,7 @@ class _Judge:
         return ""
 
     def _right_up_to_float32(self) -> bool:
-        """Whether each step is the reference's up to a few roundings of float32 of the largest entry of its parameter so far."""
+        """Whether each step is the reference's up to some roundings of float32 of the largest entry of its parameter so far."""
         flat, ours, tolerance = self._evidence
         theirs = flat.positions(self.wide.reference[: len(ours)])
         own, other = (np.diff(run, axis=0, prepend=flat.start[None]) for run in (ours, theirs))

@@ -119,7 +119,7 @@ def narrow_numbers(stepper: Stepper, probe: Probe) -> list[str]:
     return list(dict.fromkeys([*in_float32(stepper.origin), *in_float32(slots), *arrays]))
 
 
-def _is_float32(slot: Params) -> bool:
+def _is_float32(slot: Mapping[str, Array]) -> bool:
     return all(array.dtype == np.float32 for array in slot.values())
 
 
