@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from oracle.streams import Stream
 
-__all__ = ["Probe", "probe_of"]
+__all__ = ["Probe", "probe_of", "weighted"]
 
 Array = NDArray[Any]
 Params = dict[str, Array]
@@ -34,17 +34,45 @@ class Probe(NamedTuple):
 
     params: Params
     gradients: Sequence[Params]
+    parts: Sequence[Sequence[Params]] = ()
+    """For each step the gradients of its micro-batches, if there are any: each is the mean over its examples."""
+    sizes: tuple[int, ...] = ()
+    """The number of examples in each micro-batch."""
+
+    @property
+    def given(self) -> Sequence[Any]:
+        """What the user's optimizer gets at each step: the gradient, or those of the micro-batches."""
+        return self.parts or self.gradients
 
     def cast(self, dtype: str) -> Probe:
         def narrow(tree: Mapping[str, Array]) -> Params:
             return {name: a.astype(dtype) for name, a in tree.items()}
 
-        return Probe(narrow(self.params), [narrow(g) for g in self.gradients])
+        parts = [[narrow(g) for g in step] for step in self.parts]
+        return Probe(narrow(self.params), [narrow(g) for g in self.gradients], parts, self.sizes)
+
+    def in_parts(self, sizes: tuple[int, ...]) -> Probe:
+        """Steps of as many gradients each, which become those of micro-batches; that of a step is their weighted mean.
+
+        Those of a step get one sign in each entry: else terms may cancel, and a right order of additions differ.
+        """
+        count = len(sizes)
+        parts = [
+            [{name: np.copysign(g[name], first[name]) for name in g} for g in (first, *self.gradients[i + 1 : i + count])]
+            for i in range(0, len(self.gradients), count)
+            for first in (self.gradients[i],)
+        ]
+        return Probe(self.params, [weighted(step, [n / sum(sizes) for n in sizes]) for step in parts], parts, sizes)
 
     @property
     def unmoved(self) -> set[str]:
         """The parameters whose gradient is always zero."""
         return {name for name in self.params if not any(g[name].any() for g in self.gradients)}
+
+
+def weighted(gradients: Sequence[Params], weights: Sequence[float]) -> Params:
+    """The sum of these gradients with these weights."""
+    return {name: np.asarray(sum(w * g[name] for w, g in zip(weights, gradients, strict=True))) for name in gradients[0]}
 
 
 def probe_of(steps: int, seed: int, params: Mapping[str, Array] | None = None) -> Probe:

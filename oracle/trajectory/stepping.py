@@ -11,7 +11,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,22 @@ class Stepper(Reference):
 
     origin: Any
     """What hyperparameters can be read from: the user's object, or the groups of torch's parameters."""
+    sized: bool = False
+    """Whether `step` takes the number of examples of a micro-batch as one argument more."""
+
+    def in_parts(self, sizes: Sequence[int]) -> Stepper:
+        """The same optimizer, which gets at each step a list of gradients of micro-batches, one call for each.
+
+        An `update` or a `step` that takes one argument more gets the number of examples.
+        """
+
+        def step(parts: Sequence[Params], state: Any, params: Params) -> tuple[Params, Any]:
+            for grads, size in zip(parts, sizes, strict=True):
+                more = (size,) if self.sized else ()
+                params, state = self.step(grads, state, params, *more)
+            return params, state
+
+        return replace(self, step=step)
 
 
 def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = None) -> Stepper:
@@ -69,18 +85,18 @@ def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = Non
         return Stepper(source, *_by_pair(given, *pair, params), given)
     if callable(getattr(given, "update", None)):
         _copied(what, given)
-        return Stepper(source, *_by_object(what, lambda: _copied(what, given), params), given)
+        return Stepper(source, *_by_object(what, lambda: _copied(what, given), params), given, sized=True)
     if hasattr(given, "update") or not callable(given):
         raise TypeError(f"{what} must be {KINDS}; got {type(given).__name__}, which has no method update")
     wanted = _arguments(given)
     if wanted == 0:
         made = given()
         if _pair_of(made) is None and callable(getattr(made, "update", None)) and given() is not made:
-            return Stepper(Source("given", _named(made)), *_by_object(what, given, params), made)
+            return Stepper(Source("given", _named(made)), *_by_object(what, given, params), made, sized=True)
         return stepper_of(who, role, made, params, state)
     if wanted == 1:
         return _of_torch(what, given, params)
-    return Stepper(source, *_by_function(what, given, wanted, params, state), given)
+    return Stepper(source, *_by_function(what, given, wanted, params, state), given, sized=True)
 
 
 def _of_torch(what: str, factory: Any, params: Params) -> Stepper:
@@ -111,17 +127,26 @@ def _pair_of(given: Any) -> tuple[Callable[..., Any], Callable[..., Any]] | None
     return None
 
 
-def _arguments(function: Callable[..., Any]) -> int:
-    """How many arguments a function takes by position without a default; three if that is unknown."""
+def _places(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function that are given by position; none if they are unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return 3
-    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 3
+        return []
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _arguments(function: Callable[..., Any]) -> int:
+    """How many arguments a function takes by position; of one that needs fewer than two, those that it needs."""
+    places = _places(function)
     needed = sum(p.default is p.empty for p in places)
-    return min(len(places), 3) if needed in (2, 3) else needed
+    return min(len(places), 3) if needed > 1 else needed
+
+
+def _takes_size(function: Callable[..., Any], place: int) -> bool:
+    """Whether the argument at this place is the number of examples of a micro-batch."""
+    places = _places(function)
+    return len(places) > place and (places[place].default is inspect.Parameter.empty or "size" in places[place].name)
 
 
 # ------------------------------------------------------------------------------------------------- pairs
@@ -175,17 +200,20 @@ def _by_object(what: str, make: Callable[[], Any], params: Params) -> tuple[Any,
     """An object with `update(params, grads)`; `make` makes a new one for each run."""
     swapped = _takes_gradients_first(make().update)
 
-    def call(state: Any, params: Any, grads: Any) -> Any:
-        return state.update(grads, params) if swapped else state.update(params, grads)
+    wants_size = _takes_size(make().update, 2)
+
+    def call(state: Any, params: Any, grads: Any, size: int) -> Any:
+        both = (grads, params) if swapped else (params, grads)
+        return state.update(*both, size) if wants_size else state.update(*both)
 
     def trial(form: str) -> None:
-        call(make(), _packed(form, params), _packed(form, params))
+        call(make(), _packed(form, params), _packed(form, params), 1)
 
     form = _form(f"{what}.update", ("dict", "list"), trial)
 
-    def step(grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
+    def step(grads: Params, state: Any, params: Params, size: int = 1) -> tuple[Params, Any]:
         written = _packed(form, params)
-        returned = call(state, written, _packed(form, grads))
+        returned = call(state, written, _packed(form, grads), size)
         return _unpacked(what, written if returned is None else returned, params), state
 
     return lambda params: make(), step
@@ -194,24 +222,24 @@ def _by_object(what: str, make: Callable[[], Any], params: Params) -> tuple[Any,
 def _by_function(what: str, given: Any, wanted: int, params: Params, start: Any) -> tuple[Any, Any]:
     """A function of all parameters, or of one array at a time. With two arguments it has no state."""
 
-    def call(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
-        returned = given(params, grads, state) if wanted > 2 else given(params, grads)
+    def call(params: Any, grads: Any, state: Any, size: int) -> tuple[Any, Any]:
+        returned = given(*(params, grads, state)[:wanted], *[size] * _takes_size(given, 3))
         if wanted > 2 and isinstance(returned, tuple) and len(returned) == 2:
             return returned
         if wanted > 2 and returned is not None:
             raise TypeError(f"{what} must return (params, state), got {type(returned).__name__}")
         return params if returned is None else returned, state
 
-    def each(params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
+    def each(params: Params, grads: Params, state: Any, size: int) -> tuple[Params, Any]:
         states = dict.fromkeys(params) if state is None else state
-        found = {name: call(p.copy(), grads[name].copy(), states[name]) for name, p in params.items()}
+        found = {name: call(p.copy(), grads[name].copy(), states[name], size) for name, p in params.items()}
         return {name: new for name, (new, _) in found.items()}, {name: own for name, (_, own) in found.items()}
 
-    def step_in(form: str, grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
+    def step_in(form: str, grads: Params, state: Any, params: Params, size: int = 1) -> tuple[Params, Any]:
         if form == "each":
-            new, state = each(params, grads, state)
+            new, state = each(params, grads, state, size)
         else:
-            new, state = call(_packed(form, params), _packed(form, grads), state)
+            new, state = call(_packed(form, params), _packed(form, grads), state, size)
         return _unpacked(what, new, params), state
 
     def init(params: Params) -> Any:
@@ -222,10 +250,7 @@ def _by_function(what: str, given: Any, wanted: int, params: Params, start: Any)
 
 
 def _takes_gradients_first(update: Callable[..., Any]) -> bool:
-    try:
-        names = list(inspect.signature(update).parameters)
-    except (TypeError, ValueError):
-        return False
+    names = [p.name for p in _places(update)]
     return len(names) > 1 and names[0].startswith("g") and not names[1].startswith("g")
 
 

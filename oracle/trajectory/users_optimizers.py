@@ -10,23 +10,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oracle.judging.size import in_words
-from oracle.measures import eps_of, fit_scale
+from oracle.measures import eps_of
 from oracle.row import Verdict
 from oracle.spec import Source
+from oracle.trajectory.accumulation import accumulated_otherwise
 from oracle.trajectory.hyperparameters import numbers_in
 from oracle.trajectory.mistakes import LONGEST_SHIFT, cause_of, is_rounded
 from oracle.trajectory.probe import probe_of
 from oracle.trajectory.rule import Flat
-from oracle.trajectory.slots import COUNTS
 from oracle.trajectory.spec import SlotRow, Trajectory
 from oracle.trajectory.stepping import stepper_of
-from oracle.trajectory.tolerance import Distance, Gap, Record, factor
+from oracle.trajectory.tolerance import Record
+from oracle.trajectory.users_comparison import Compared
 from oracle.trajectory.users_runs import Runs, allowed, each_entry, narrow_numbers, recognize, runs_of
 
 __all__ = ["OptimizerCheck", "verify_optimizer"]
@@ -36,14 +37,10 @@ Params = dict[str, Array]
 
 WHO = "verify_optimizer"
 DTYPES = ("float64", "float32")
-LOST = 64
-"""Roundings of the dtype by which such a slot may differ beside that: in float32 they are more than SAME. 20 steps add 20."""
 STILL = "it never changes: nothing was checked"
 FEW = 4
 """Roundings of float32 that a step may have if a number in it is kept in float32. torch's Adam has 2 if its rate is a tensor;
 with 1 it would fail, and with 100 an error of 1e-5 in an optimizer with such a number would pass."""
-SAME = 1e-9
-"""Up to this relative difference a slot is a fixed multiple of the reference's at every step."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,7 @@ class OptimizerCheck:
     state: Any = None
     dtypes: tuple[str, ...] = DTYPES
     name: str = ""
+    micro_batches: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 2:
@@ -70,6 +68,8 @@ class OptimizerCheck:
         unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
         if unknown or not self.dtypes:
             raise ValueError(f"{WHO}: dtypes must be some of {', '.join(DTYPES)}, got {self.dtypes!r}")
+        if any(type(size) is not int or size < 1 for size in self.micro_batches):
+            raise ValueError(f"{WHO}: micro_batches must be the numbers of their examples, got {self.micro_batches!r}")
         if not self.name:
             start = probe_of(1, 0, _named(self.params)).params
             made = stepper_of(WHO, "mine", self.mine, start, self.state)
@@ -93,6 +93,7 @@ def verify_optimizer(
     state: Any = None,
     dtypes: tuple[str, ...] = DTYPES,
     name: str = "",
+    micro_batches: tuple[int, ...] = (),
 ) -> Trajectory:
     """Whether an optimizer makes the same steps as another one.
 
@@ -108,6 +109,9 @@ def verify_optimizer(
         state: of a function, the state to begin with, or a function of the parameters that makes it.
         dtypes: of the parameters and gradients.
         name: for the rows; by default that of the optimizer.
+        micro_batches: for an optimizer that accumulates gradients: the number of examples in each micro-batch of a step. Yours
+            is called once for each, with the mean gradient of its examples, and with their number if it takes an argument more;
+            `like` is called once, with the mean over all examples.
 
     Raises:
         TypeError, ValueError: if `mine` or `like` is none of these, cannot be copied, does nothing, or changes shapes.
@@ -121,7 +125,7 @@ def verify_optimizer(
     the step has the wrong sign: it goes up the gradient
 
     """
-    return OptimizerCheck(mine, like, steps, params, state, dtypes, name).verified(seed)
+    return OptimizerCheck(mine, like, steps, params, state, dtypes, name, micro_batches).verified(seed)
 
 
 def _named(params: Mapping[str, Any] | Sequence[Any] | None) -> Params | None:
@@ -139,97 +143,25 @@ def _named(params: Mapping[str, Any] | Sequence[Any] | None) -> Params | None:
 # ------------------------------------------------------------------------------------------------- the comparison
 
 
-class _Compared(NamedTuple):
-    """Both runs in one dtype, slot by slot."""
-
-    runs: Runs
-    gaps: dict[str, Gap]
-    """Of each slot that is judged. Those that the two keep in different conventions are not."""
-    tolerances: Mapping[str, Array]
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, runs: Runs, tolerances: Mapping[str, Array]) -> _Compared:
-        hand, reference = runs.hand, runs.reference
-        gaps = {slot: Gap.between(slot, hand, reference, tolerances[slot]) for slot in runs.slots}
-        right = not any(gap.first for slot, gap in gaps.items() if slot.startswith("params."))
-        notes = []
-        for name in runs.names:
-            own = [slot for slot in gaps if slot.split(".")[:2] == ["state", name]]
-            if any(gaps[slot].first for slot in own):
-                note = _convention(runs, name, own, right=right)
-                if note:
-                    notes.append(note)
-                    gaps = {slot: gap for slot, gap in gaps.items() if slot not in own}
-        return cls(runs, gaps, tolerances, tuple(notes))
-
-    @property
-    def first(self) -> tuple[int, str] | None:
-        """The earliest step at which a slot differs, and the first such slot."""
-        found = [(gap.first, slot) for slot, gap in self.gaps.items() if gap.first]
-        return min(found, key=lambda pair: pair[0], default=None)
-
-    @property
-    def place(self) -> str:
-        """Where they differ first, and how."""
-        step, slot = self.first or (1, self.runs.slots[0])
-        name = slot.partition(".")[2]
-        if slot.startswith("params.") and not self.runs.moves(self.runs.hand, name):
-            return f"first at step {step} in {slot}, which never moves"
-        start = {f"params.{name}": p for name, p in self.runs.probe.params.items()}
-        ours, theirs = (
-            [{slot: np.zeros_like(run[0][slot]), **start} if step == 1 else run[step - 2], run[step - 1]]
-            for run in (self.runs.hand, self.runs.reference)
-        )
-        finite = np.isfinite(ours[1][slot]).all()
-        how = factor(slot, ours, theirs, "the reference's") if finite else ", which is not finite"
-        return f"first at step {step} in {slot}{how}"
-
-    def values(self, slot: str) -> tuple[tuple[int, ...] | None, float | None, float | None]:
-        """Where the two differ most at the first step at which they do, and both values there."""
-        gap = self.gaps[slot]
-        step = (gap.first or gap.step) - 1
-        if step >= len(self.runs.hand):
-            return None, None, None
-        ours, theirs = self.runs.hand[step][slot], self.runs.reference[step][slot]
-        entry = Distance.between(ours, theirs).entry
-        return (None, None, None) if entry is None else (entry, float(ours[entry]), float(theirs[entry]))
-
-
-def _convention(runs: Runs, name: str, slots: Sequence[str], *, right: bool) -> str:
-    """Why a slot is not the same as the reference's although nothing is wrong; empty if there is no such reason."""
-    ours, theirs = (
-        np.concatenate([np.ravel(record[slot]).astype(np.float64) for record in run[: len(runs.hand)] for slot in slots])
-        for run in (runs.hand, runs.reference)
-    )
-    other = f"the reference's {runs.names[name]}"
-    decide = "so the parameters alone decide"
-    fit = fit_scale(ours, theirs)
-    is_count = name.lower() in COUNTS
-    if is_count and np.ptp(ours - theirs) == 0:
-        return f"{name} is always {ours[0] - theirs[0]:+g} from {other}, {decide}"
-    eps = eps_of(runs.probe.gradients[0][next(iter(runs.probe.params))].dtype)
-    if fit is not None and not is_count and np.abs(ours - fit.scale * theirs).max() <= (SAME + LOST * eps) * np.abs(ours).max():
-        return f"{name} is always {fit.scale:.6g} times {other}, {decide}"
-    return f"{name} is another quantity than {other}, {decide}" if right else ""
-
-
 class _Judge:
     """The optimizers of a check, dtype by dtype: float64 first, because rules and mistakes are recognized there."""
 
     def __init__(self, check: OptimizerCheck, seed: int) -> None:
         self.check, self.seed = check, seed
-        self.probe = probe_of(check.steps + LONGEST_SHIFT, seed, _named(check.params))
+        sizes = check.micro_batches
+        self.probe = probe_of((check.steps + LONGEST_SHIFT) * max(len(sizes), 1), seed, _named(check.params))
         mine, like = (
             stepper_of(WHO, role, given, self.probe.params, check.state)
             for role, given in (("mine", check.mine), ("like", check.like))
         )
+        if sizes:
+            self.probe, mine = self.probe.in_parts(sizes), mine.in_parts(sizes)
         self.steppers = mine, like
         self.wide = self._runs("float64")
         self.found = numbers_in(mine.origin)
         self.known = recognize(like, self.wide)
         self.source = Source("given", f"{like.source.what} ({self.known})" if self.known else like.source.what)
-        self.in_float64 = _Compared.of(self.wide, allowed(self.wide, self.known))
+        self.in_float64 = Compared.of(self.wide, allowed(self.wide, self.known))
 
     def _runs(self, dtype: str) -> Runs:
         check, probe = self.check, self.probe.cast(dtype)
@@ -249,7 +181,7 @@ class _Judge:
         compared = self.in_float64
         if dtype != "float64":
             runs = self._runs(dtype)
-            compared = _Compared.of(runs, allowed(runs, self.known))
+            compared = Compared.of(runs, allowed(runs, self.known))
         accepted = self.accepted if compared.first else ""
         diagnosis = f"{self.cause}; {compared.place}" if compared.first and not accepted else ""
         note = "; ".join(filter(None, (accepted, *compared.notes)))
@@ -273,8 +205,9 @@ class _Judge:
         words = is_rounded(self.known, *self._evidence) if self.known else ""
         if words:
             return f"{words}, and the steps are right up to that"
-        for stepper in self.steppers:
-            names = narrow_numbers(stepper, self.wide.probe)
+        probe = self.wide.probe
+        for stepper, grads in zip(self.steppers, (probe.given[0], probe.gradients[0]), strict=True):
+            names = narrow_numbers(stepper, probe, grads)
             if names and self._right_up_to_float32():
                 who = f"{stepper.source.what} computes with numbers in float32 ({', '.join(names)})"
                 return f"{who}, and the steps agree up to that"
@@ -296,14 +229,22 @@ class _Judge:
         """The mistake, or what is known of it."""
         if not self.in_float64.first:
             return "no known cause: in float64 the steps are the reference's, so the formula loses digits in float32"
+        own, run, tolerance = self._evidence
+        if self.check.micro_batches:
+            mine, like = self.steppers
+            narrow = narrow_numbers(mine, self.wide.probe, self.wide.probe.given[0])  # optax's MultiSteps adds in float32
+            known_to = tolerance[: len(run)] + (FEW * eps_of(np.dtype(np.float32)) * np.abs(run) if narrow else 0)
+            words = accumulated_otherwise(like, self.wide.probe, run, known_to)
+            if words:
+                return f"{words}; the reference makes the same {len(run)} steps of it"
         if self.known is None:
             return f"no known cause: another optimizer than {self.source.what}, which is none of the rules that are tried"
-        words = cause_of(self.known, self.found, *self._evidence)
+        words = cause_of(self.known, self.found, own, run, tolerance)
         if not words:
             return f"no known cause: another optimizer than {self.source.what}"
         return f"{words}; the reference's rule with this change makes the same {len(self.wide.hand)} steps"
 
-    def _row(self, compared: _Compared, slot: str, dtype: str, diagnosis: str, *, forgiven: bool) -> SlotRow:
+    def _row(self, compared: Compared, slot: str, dtype: str, diagnosis: str, *, forgiven: bool) -> SlotRow:
         gap, like = compared.gaps[slot], compared.runs.reference[0][slot]
         failed = gap.first is not None and not forgiven
         verdict, remark = (Verdict.FAIL, diagnosis) if failed else (Verdict.PASS, self._remark(compared, slot))
@@ -332,7 +273,7 @@ class _Judge:
             first_autodiff=gap.first if failed else None,
         )
 
-    def _remark(self, compared: _Compared, slot: str) -> str:
+    def _remark(self, compared: Compared, slot: str) -> str:
         """What is to be said of a slot that passes."""
         kind, _, name = slot.partition(".")
         if kind != "params" or compared.runs.moves(compared.runs.reference, name):

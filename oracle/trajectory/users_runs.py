@@ -70,19 +70,21 @@ class Runs(NamedTuple):
 
 def runs_of(mine: Stepper, like: Stepper, probe: Probe, seed: int) -> Runs:
     """All runs. The gradients of the probe are those of the steps to compare and of LONGEST_SHIFT more."""
-    ours, theirs = (_after_one_step(stepper, probe) for stepper in (mine, like))
+    ours, theirs = _after_one_step(mine, probe, probe.given[0]), _after_one_step(like, probe, probe.gradients[0])
     names = pairs(list(ours), list(theirs))
     by_parameter = {
         name for name, other in names.items() if isinstance(ours[name], Mapping) or isinstance(theirs[other], Mapping)
     }
     total = len(probe.gradients)
 
-    def run(stepper: Stepper, steps: int, own: Mapping[str, str], disturb: Rounding | None = None) -> list[Record]:
+    def run(
+        stepper: Stepper, gradients: Sequence[Any], steps: int, own: Mapping[str, str], disturb: Rounding | None = None
+    ) -> list[Record]:
         slots = {
             name: lambda state, key=key, name=name: _formed(slots_of(state, probe.params).get(key), probe, name in by_parameter)
             for name, key in own.items()
         }
-        batches: list[Batch] = [(grads, {}) for grads in probe.gradients[:steps]]
+        batches: list[Batch] = [(grads, {}) for grads in gradients[:steps]]
         records: list[Record] = []
         with np.errstate(all="ignore"):
             for record in follow(stepper, slots, lambda params, grads, options: grads, probe.params, batches, disturb):
@@ -95,26 +97,29 @@ def runs_of(mine: Stepper, like: Stepper, probe: Probe, seed: int) -> Runs:
     signs = [Rounding(level, probe.params, seed, i, persistent=i % 2 == 0) for i in range(ENSEMBLE)]
     return Runs(
         probe,
-        run(mine, total - LONGEST_SHIFT, {name: name for name in names}),
-        run(like, total, names),
-        [run(like, total, names, disturb) for disturb in signs],
+        run(mine, probe.given, total - LONGEST_SHIFT, {name: name for name in names}),
+        run(like, probe.gradients, total, names),
+        [run(like, probe.gradients, total, names, disturb) for disturb in signs],
         names,
     )
 
 
-def _after_one_step(stepper: Stepper, probe: Probe) -> dict[str, Any]:
+def _after_one_step(stepper: Stepper, probe: Probe, grads: Any) -> dict[str, Any]:
     """The slots of a state after the first step, because some are made there; without numbers that are no counts."""
-    with np.errstate(all="ignore"):
-        _, state = stepper.step(probe.gradients[0], stepper.init(probe.params), probe.params)
-    slots = slots_of(state, probe.params)
+    slots = _state_after_one_step(stepper, probe, grads)
     return {name: slot for name, slot in slots.items() if isinstance(slot, Mapping) or name.lower() in COUNTS}
 
 
-def narrow_numbers(stepper: Stepper, probe: Probe) -> list[str]:
-    """The names of the hyperparameters and of the slots that an optimizer holds in float32, whatever its parameters are."""
+def _state_after_one_step(stepper: Stepper, probe: Probe, grads: Any) -> dict[str, Any]:
     with np.errstate(all="ignore"):
-        _, state = stepper.step(probe.gradients[0], stepper.init(probe.params), probe.params)
-    slots = {name: slot for name, slot in slots_of(state, probe.params).items() if name.lower() not in COUNTS}
+        _, state = stepper.step(grads, stepper.init(probe.params), probe.params)
+    return slots_of(state, probe.params)
+
+
+def narrow_numbers(stepper: Stepper, probe: Probe, grads: Any) -> list[str]:
+    """The names of the hyperparameters and of the slots that an optimizer holds in float32, whatever its parameters are."""
+    slots = _state_after_one_step(stepper, probe, grads)
+    slots = {name: slot for name, slot in slots.items() if name.lower() not in COUNTS}
     arrays = [name for name, slot in slots.items() if isinstance(slot, Mapping) and _is_float32(slot)]
     return list(dict.fromkeys([*in_float32(stepper.origin), *in_float32(slots), *arrays]))
 
