@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.trajectory.stepping import ObjectState
 from oracle.trajectory.torch_steps import TorchState
 
 __all__ = ["COUNTS", "pairs", "slots_of"]
@@ -32,6 +33,8 @@ GROUPS = (
 def slots_of(state: Any, params: Params) -> Slots:
     """All that a state holds for each parameter, and its numbers, by the names of fields, keys and attributes."""
     found: Slots = {}
+    if isinstance(state, ObjectState):
+        state = state.made
     for name, value in _within("slot", state.slots if isinstance(state, TorchState) else state, params, top=True):
         found.setdefault(name.lstrip("_"), value)
     return found

@@ -25,7 +25,7 @@ from oracle.trajectory.spec import Reference
 from oracle.trajectory.torch_steps import by_torch, is_torch_class, is_torch_optimizer
 from purenet.optimizers import GradientTransformation, apply_updates
 
-__all__ = ["KINDS", "Stepper", "stepper_of"]
+__all__ = ["KINDS", "ObjectState", "Stepper", "stepper_of"]
 
 Array = NDArray[Any]
 Params = dict[str, Array]
@@ -186,6 +186,14 @@ def _wide_count(leaf: Any) -> Any:
 # ------------------------------------------------------------------------------------------------- objects, functions
 
 
+class ObjectState:
+    """An optimizer, and the parameters that it has got: it gets the same arrays at each step, because some remember them."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+        self.held: Any = None
+
+
 def _copied(what: str, thing: Any) -> Any:
     try:
         return copy.deepcopy(thing)
@@ -212,11 +220,19 @@ def _by_object(what: str, make: Callable[[], Any], params: Params) -> tuple[Any,
     form = _form(f"{what}.update", ("dict", "list"), trial)
 
     def step(grads: Params, state: Any, params: Params, size: int = 1) -> tuple[Params, Any]:
-        written = _packed(form, params)
-        returned = call(state, written, _packed(form, grads), size)
-        return _unpacked(what, written if returned is None else returned, params), state
+        if state.held is None or not _holds(what, state.held, params):
+            state.held = _packed(form, params)
+        returned = call(state.made, state.held, _packed(form, grads), size)
+        new = _unpacked(what, state.held if returned is None else returned, params)
+        if returned is not None:
+            state.held = returned if isinstance(returned, dict) == (form == "dict") else None
+        return new, state
 
-    return lambda params: make(), step
+    return lambda params: ObjectState(make()), step
+
+
+def _holds(what: str, held: Any, params: Params) -> bool:
+    return all(np.array_equal(array, params[name]) for name, array in _unpacked(what, held, params).items())
 
 
 def _by_function(what: str, given: Any, wanted: int, params: Params, start: Any) -> tuple[Any, Any]:

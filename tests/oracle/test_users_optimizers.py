@@ -116,6 +116,26 @@ class InLists:
             params[i] -= self.lr * grads[i]
 
 
+class Remembering(SGD):
+    """Writes into the parameters of its first call, which a training gives it again."""
+
+    def __init__(self, lr: float) -> None:
+        super().__init__(lr)
+        self.params: Any = None
+
+    def update(self, params: Any, grads: Any) -> None:
+        self.params = self.params or list(params.values())
+        for p, g in zip(self.params, grads.values(), strict=True):
+            p -= self.lr * g
+
+
+class Returning(SGD):
+    """Returns new parameters."""
+
+    def update(self, params: Any, grads: Any) -> Any:  # type: ignore[override]
+        return {key: p - self.lr * grads[key] for key, p in params.items()}
+
+
 class Adam:
     """Adam, with the parts of its formula as methods, in which mistakes are planted."""
 
@@ -308,6 +328,8 @@ def failing(result: Trajectory) -> set[str]:
 RIGHT = [
     ("the book's SGD", SGD(0.1), optax.sgd(0.1)),
     ("lists", InLists(0.1), optax.sgd(0.1)),
+    ("remembers its parameters", Remembering(0.1), optax.sgd(0.1)),
+    ("returns parameters", Returning(0.1), optax.sgd(0.1)),
     ("the book's Momentum", Momentum(0.1), MOMENTUM),
     ("the book's AdaGrad", AdaGrad(0.1), optimizers.adagrad(0.1, 0.0, 1e-7, eps_in_sqrt=False)),
     ("the book's RMSprop", RMSprop(), optax.rmsprop(0.01, 0.99, 1e-7, eps_in_sqrt=False)),
