@@ -20,12 +20,12 @@ DEEPEST = 8
 MOST = 6
 """Values of one hyperparameter that are tried. With more, the combinations take seconds."""
 NAMES = {
-    "b1": ("b1", "beta1", "beta_1", "momentum", "decay", "mu", "alpha", "beta", "rho", "gamma"),
+    "b1": ("b1", "beta1", "beta_1", "momentum", "decay", "mu", "alpha", "beta", "rho", "gamma", "keep"),
     "b2": ("b2", "beta2", "beta_2", "decay", "decay_rate", "alpha", "rho", "gamma", "beta"),
     "eps": ("eps", "epsilon", "e"),
     "eps_root": ("eps_root",),
-    "weight_decay": ("weight_decay", "wd", "lambda_", "lam", "l2", "reg", "decay_rate", "weight_decay_rate"),
-    "start": ("initial_accumulator_value", "initial_scale", "start"),
+    "weight_decay": ("weight_decay", "wd", "lambda_", "lam", "l2", "reg", "decay_rate", "value"),
+    "start": ("initial_accumulator_value", "initial_scale", "start", "nu", "sum_of_squares"),
 }
 DEFAULTS = {
     "b1": (0.9, 0.0),
@@ -106,21 +106,24 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (("", constant) for constant in function.__code__.co_consts if isinstance(constant, float))
 
 
-def proposals(found: Mapping[str, list[float]], names: Iterable[str], *, defaults: bool = True) -> Iterator[Numbers]:
-    """All combinations of what was found for these hyperparameters, and of the usual values; the others are 0."""
+def proposals(found: Mapping[str, list[float]], names: Iterable[str], *, defaults: bool) -> Iterator[Numbers]:
+    """All combinations of what was found for these hyperparameters; of the usual values, too, if `defaults`, or if none was."""
     names = list(names)
-    columns = [_values(found, name, defaults=defaults)[:MOST] for name in names]
+    columns = []
+    for name in names:
+        own = values_of(found, name)
+        columns.append(list(dict.fromkeys([*own, *DEFAULTS[name]]))[:MOST] if defaults or not own else own)
     for values in product(*columns):
         yield Numbers(**dict(zip(names, values, strict=True)))
 
 
-def _values(found: Mapping[str, list[float]], name: str, *, defaults: bool) -> list[float]:
+def values_of(found: Mapping[str, list[float]], name: str) -> list[float]:
+    """What was found for a hyperparameter: by its names, and among the constants of the code."""
     named = [value for key in NAMES[name] for value in found.get(key, ())]
-    unnamed = [value for value in found.get("", ()) if _fits(name, value)]
-    usual = [] if named and not defaults else list(DEFAULTS[name])
     if name in ("b1", "b2"):
         named = [value for value in named if 0 <= value < 1]
-    return list(dict.fromkeys([*named, *unnamed, *usual]))
+    unnamed = [value for value in found.get("", ()) if _fits(name, value)]
+    return list(dict.fromkeys([*named, *unnamed]))[:MOST]
 
 
 def _fits(name: str, value: float) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.trajectory.hyperparameters import proposals
+from oracle.text import listed
+from oracle.trajectory.hyperparameters import values_of
 from oracle.trajectory.recognition import SAME_RATE, Recognized, agree, constant, fitted_rates
 from oracle.trajectory.rule import Flat, Numbers, Rule, follow_rule
 
-__all__ = ["Mistake", "cause_of", "is_rounded"]
+__all__ = ["Mistake", "cause_of", "is_rounded", "multiplied"]
 
 Array = NDArray[np.float64]
 
@@ -77,8 +79,20 @@ def cause_of(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run
 
     `found` are the hyperparameters of the wrong optimizer. `flat` has the gradients of this run alone.
     """
-    steps = len(flat.gradients)
-    rates = list(like.rates[:steps])
+    theirs = follow_rule(like.rule, flat, list(like.rates[: len(run)]))[0]
+    if agree(run, theirs, tolerance):  # a difference of a few tolerances says nothing about its cause
+        return ""
+    words = _cause(like, found, flat, run, tolerance)
+    if words:
+        return words
+    wrong = [place for place in flat.places if not agree(run[:, place[2]], theirs[:, place[2]], tolerance[:, place[2]])]
+    own = np.concatenate([np.arange(place.start, place.stop) for _, _, place in wrong or flat.places])
+    words = _cause(like, found, flat.only([name for name, _, _ in wrong]), run[:, own], tolerance[:, own]) if wrong else ""
+    return words and f"in {listed([name for name, _, _ in wrong])} alone: {words}"
+
+
+def _cause(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run: Array, tolerance: Array) -> str:
+    rates = list(like.rates[: len(flat.gradients)])
 
     def holds(rule: Rule) -> bool:
         return agree(follow_rule(rule, flat, rates)[0], run, tolerance)
@@ -89,6 +103,16 @@ def cause_of(like: Recognized, found: Mapping[str, list[float]], flat: Flat, run
         or _other_rates(like, flat, run, tolerance)
         or next((m.words for m in _with_other_numbers(like.rule, found, flat) if holds(m.rule)), "")
     )
+
+
+def multiplied(flat: Flat, run: Array, theirs: Array, tolerance: Array) -> str:
+    """The factor of all steps, if that makes this run of the reference's; else empty. For a reference that is no known rule."""
+    own, other = run - flat.start, theirs[: len(run)] - flat.start
+    if not np.isfinite(own).all() or not other.any():
+        return ""
+    weights = 1 / np.maximum(tolerance[: len(run)], np.finfo(float).tiny) ** 2
+    factor = float((weights * own * other).sum() / (weights * other * other).sum())
+    return _factor(factor) if agree(flat.start + factor * other, run, tolerance) else ""
 
 
 def is_rounded(like: Recognized, flat: Flat, run: Array, tolerance: Array) -> str:
@@ -124,6 +148,13 @@ def _mistakes(rule: Rule, flat: Flat) -> Iterator[Mistake]:
         places = [name for name in EPS if name != rule.eps and (name != "hat" or rule.correction == "both")]
         yield from (Mistake(EPS[name], replace(rule, eps=name)) for name in places)
         yield from (Mistake(words, replace(rule, second=name)) for name, words in SECONDS.items())
+    if rule.family == "rms":
+        words = "the second moment is centered, the reference's is not"
+        yield Mistake(
+            "the second moment is not centered" if rule.centered else words, replace(rule, centered=not rule.centered)
+        )
+        if rule.correction == "none":
+            yield Mistake("there is a bias correction, the reference has none", replace(rule, correction="both"))
     if rule.family in ("adam", "descent") and numbers.b1:
         yield from _of_momentum(rule)
     if rule.family == "adam":
@@ -174,21 +205,22 @@ def _of_momentum(rule: Rule) -> Iterator[Mistake]:
 def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]], flat: Flat) -> Iterator[Mistake]:
     """The rule with the hyperparameters of the wrong optimizer, alone and with one choice changed."""
     own = rule.numbers
-    used = [name for name in ("b1", "b2", "eps", "weight_decay", "start") if getattr(own, name) or name == "weight_decay"]
+    used = [
+        name
+        for name in ("b1", "b2", "eps", "eps_root", "weight_decay", "start")
+        if getattr(own, name) or name == "weight_decay"
+    ]
     others = []
-    for proposed in proposals(found, used, defaults=False):
-        numbers = own._replace(**{name: getattr(proposed, name) for name in used})
-        changed = [name for name in used if getattr(numbers, name) != getattr(own, name)]
+    for values in product(*(dict.fromkeys([getattr(own, name), *values_of(found, name)]) for name in used)):
+        changed = {name: value for name, value in zip(used, values, strict=True) if value != getattr(own, name)}
         if changed:
-            words = " and ".join(f"{WORDS.get(n, n)} is {getattr(numbers, n):g}, not {getattr(own, n):g}" for n in changed)
-            others.append((len(changed), Mistake(words, replace(rule, numbers=numbers))))
-    for mistake in [mistake for _, mistake in sorted(others, key=lambda pair: pair[0])]:
-        yield mistake
-        if not own.weight_decay and mistake.rule.numbers.weight_decay:
-            yield from (
-                Mistake(f"{mistake.words}: {words}", replace(mistake.rule, decay=name)) for name, words in DECAYS.items()
-            )
-        yield from (Mistake(f"{mistake.words}, and {other.words}", other.rule) for other in _mistakes(mistake.rule, flat))
+            words = " and ".join(f"{WORDS.get(n, n)} is {value:g}, not {getattr(own, n):g}" for n, value in changed.items())
+            others.append((len(changed), Mistake(words, replace(rule, numbers=own._replace(**changed)))))
+    several = [mistake for _, mistake in sorted(others, key=lambda pair: pair[0])]
+    yield from several
+    for mistake in several:
+        for other in _mistakes(mistake.rule, flat):
+            yield Mistake(f"{mistake.words}, and {other.words}", other.rule)
 
 
 # ------------------------------------------------------------------------------------------------- rates
@@ -206,14 +238,17 @@ def _other_rates(like: Recognized, flat: Flat, run: Array, tolerance: Array) -> 
     moving = theirs != 0
     ratios = own[moving] / theirs[moving]
     if ratios.size and constant(ratios) and not np.any(np.abs(own[~moving]) > SAME_RATE * np.abs(own).max()):
-        factor = float(np.median(ratios))
-        if abs(factor + 1) <= SAME_RATE:
-            return "the step has the wrong sign: it goes up the gradient"
-        return f"the learning rate is multiplied by {factor:.10g}"
+        return _factor(float(np.median(ratios)))
     if constant(own):
         return f"the learning rate is {own[0]:.6g} at every step: it does not follow the schedule"
     listed = [", ".join(f"{rate:.6g}" for rate in rates[:3]) for rates in (own, theirs)]
     return f"the learning rates of the steps are {listed[0]}, ..., not {listed[1]}, ..."
+
+
+def _factor(factor: float) -> str:
+    if abs(factor + 1) <= SAME_RATE:
+        return "the step has the wrong sign: it goes up the gradient"
+    return f"the learning rate is multiplied by {factor:.10g}"
 
 
 def _shift(own: Array, theirs: Array) -> int | None:

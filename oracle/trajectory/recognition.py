@@ -103,7 +103,7 @@ def _rules(found: Mapping[str, list[float]], *, defaults: bool) -> Iterator[Rule
     def numbers(*names: str) -> Iterator[Numbers]:
         return proposals(found, (*names, "weight_decay"), defaults=defaults)
 
-    with_velocity = ("b1",) if "momentum" in found or len(found.get("decay", ())) > 1 else ()
+    with_velocity = ("b1",) if {"momentum", "keep"} & set(found) or len(found.get("decay", ())) > 1 else ()
     of_adagrad = product(numbers("eps", "start"), ("inside", "outside"))
     of_adam = product(numbers("b1", "b2", "eps", "eps_root"), (False, True), ("outside", "hat", "inside"))
     for rule in chain(

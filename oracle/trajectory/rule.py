@@ -78,6 +78,18 @@ class Flat(NamedTuple):
             begin += p.size
         return cls(_flat(probe.params), np.stack([_flat(g) for g in probe.gradients]), tuple(places))
 
+    def only(self, names: Sequence[str]) -> Flat:
+        """The entries of these parameters."""
+        places, begin, taken = [], 0, []
+        for name, shape, place in self.places:
+            if name in names:
+                size = place.stop - place.start
+                places.append((name, shape, slice(begin, begin + size)))
+                taken.append(np.arange(place.start, place.stop))
+                begin += size
+        entries = np.concatenate(taken)
+        return Flat(self.start[entries], self.gradients[:, entries], tuple(places))
+
     def positions(self, records: Iterable[Any]) -> Array:
         """The parameters after each step of a run, one row for each."""
         return np.stack([_flat({name: record[f"params.{name}"] for name, _, _ in self.places}) for record in records])

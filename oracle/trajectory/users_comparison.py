@@ -19,6 +19,10 @@ Array = NDArray[Any]
 
 SAME = 1e-9
 """Up to this relative difference a slot is a fixed multiple of the reference's at every step."""
+NEAR = 0.01
+"""Of the largest entry. A slot that is nearer to the reference's is the same quantity, and wrong, even if no parameter shows
+it. With 1, a second moment that is kept without its correction would be called wrong; with 1e-6, one with another decay would
+be called another quantity."""
 LOST = 64
 """Roundings of the dtype by which such a slot may differ beside that: in float32 they are more than SAME. 20 steps add 20."""
 
@@ -95,4 +99,5 @@ def _convention(runs: Runs, name: str, slots: Sequence[str], *, right: bool) -> 
     eps = eps_of(runs.probe.gradients[0][next(iter(runs.probe.params))].dtype)
     if fit is not None and not is_count and np.abs(ours - fit.scale * theirs).max() <= (SAME + LOST * eps) * np.abs(ours).max():
         return f"{name} is always {fit.scale:.6g} times {other}, {decide}"
-    return f"{name} is another quantity than {other}, {decide}" if right else ""
+    near = np.abs(ours - theirs).max() <= NEAR * np.abs(theirs).max()
+    return f"{name} is another quantity than {other}, {decide}" if right and not near else ""

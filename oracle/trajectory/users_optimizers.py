@@ -21,7 +21,7 @@ from oracle.row import Verdict
 from oracle.spec import Source
 from oracle.trajectory.accumulation import accumulated_otherwise
 from oracle.trajectory.hyperparameters import numbers_in
-from oracle.trajectory.mistakes import LONGEST_SHIFT, cause_of, is_rounded
+from oracle.trajectory.mistakes import LONGEST_SHIFT, cause_of, is_rounded, multiplied
 from oracle.trajectory.probe import probe_of
 from oracle.trajectory.rule import Flat
 from oracle.trajectory.spec import SlotRow, Trajectory
@@ -229,6 +229,8 @@ class _Judge:
         """The mistake, or what is known of it."""
         if not self.in_float64.first:
             return "no known cause: in float64 the steps are the reference's, so the formula loses digits in float32"
+        if not any(gap.first for slot, gap in self.in_float64.gaps.items() if slot.startswith("params.")):
+            return f"no known cause: the parameters are those of {self.source.what}, the state is not"
         own, run, tolerance = self._evidence
         if self.check.micro_batches:
             mine, like = self.steppers
@@ -238,6 +240,10 @@ class _Judge:
             if words:
                 return f"{words}; the reference makes the same {len(run)} steps of it"
         if self.known is None:
+            theirs = self.wide.flat.positions(self.wide.reference)
+            words = multiplied(own, run, theirs, tolerance)
+            if words:
+                return f"{words}; the reference with this change makes the same {len(run)} steps"
             return f"no known cause: another optimizer than {self.source.what}, which is none of the rules that are tried"
         words = cause_of(self.known, self.found, own, run, tolerance)
         if not words:

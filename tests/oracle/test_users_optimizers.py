@@ -431,6 +431,51 @@ WRONG = [
         (1, "params.b1"),
         "no known cause: another optimizer",
     ),
+    (
+        "sign, unknown rule",
+        optimizers.adamax(0.01),
+        optax.chain(optax.adamax(0.01), optax.scale(-1.0)),
+        (1, "params.b1"),
+        "wrong sign",
+    ),
+    (
+        "factor, unknown rule",
+        optax.adamax(0.02),
+        optax.adamax(0.01),
+        (1, "params.b1"),
+        "the learning rate is multiplied by 2; the reference with this change",
+    ),
+    (
+        "centered",
+        optimizers.rmsprop(0.01, centered=True),
+        optax.rmsprop(0.01),
+        (1, "params.b1"),
+        "the second moment is centered",
+    ),
+    (
+        "corrected",
+        optax.rmsprop(0.01, bias_correction=True),
+        optax.rmsprop(0.01),
+        (1, "params.b1"),
+        "there is a bias correction",
+    ),
+    ("b1 and b2", optax.adam(1e-3, 0.999, 0.9), ADAM, (1, "state.mu.b1"), "b1 and b2 are exchanged"),
+    (
+        "biases without decay",
+        optimizers.adamw(
+            1e-3, weight_decay=0.01, mask={"w1": True, "b1": False, "w2": True, "b2": False, "gain": True, "frozen": True}
+        ),
+        ADAMW,
+        (1, "params.b1"),
+        "in b1 and b2 alone: the weight decay is missing",
+    ),
+    (
+        "a slot",
+        optimizers.lion(0.01, 0.9, 0.99 * (1 + 1e-5)),
+        optax.lion(0.01, 0.9, 0.99),
+        (1, "state.mu.b1"),
+        "the state is not",
+    ),
     ("unknown reference", SGD(0.1), optax.lamb(0.1), (1, "params.b1"), "none of the rules that are tried"),
 ]
 
@@ -593,6 +638,27 @@ def test_an_optimizer_that_is_wrong_in_float32_alone() -> None:
     result = verify_optimizer(Narrow(0.1), like=optax.sgd(0.1))
     assert {row.dtype for row in result.rows if not row.passed} == {"float32"}
     assert "in float64 the steps are the reference's" in result.diagnosis
+
+
+HYPERPARAMETERS = [
+    ("adam", {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 1e-12}),
+    ("adamw", {"learning_rate": 1e-3, "weight_decay": 0.01}),
+    ("sgd", {"learning_rate": 0.1, "momentum": 0.9}),
+    ("rmsprop", {"learning_rate": 0.01, "decay": 0.9, "eps": 1e-8, "initial_scale": 0.1}),
+    ("adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-7}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "changed"), [(name, options, key) for name, options in HYPERPARAMETERS for key in options]
+)
+def test_each_hyperparameter_shows(name: str, options: dict[str, float], changed: str) -> None:
+    """A change by a thousandth is found, and named with both values."""
+    make, other = getattr(optimizers, name), options[changed] * 1.001
+    result = verify_optimizer(make(**{**options, changed: other}), like=make(**options), dtypes=("float64",))
+    assert not result.passed
+    said = "multiplied by 1.001" if changed == "learning_rate" else f"is {other:g}, not {options[changed]:g}"
+    assert f"{said}; the reference's rule with this change" in result.diagnosis
 
 
 # ------------------------------------------------------------------------------------------------- bad input
