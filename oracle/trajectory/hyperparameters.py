@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from oracle.trajectory.rule import Numbers
@@ -17,6 +17,8 @@ __all__ = ["in_float32", "numbers_in", "proposals"]
 
 DEEPEST = 8
 """Functions inside functions; optax has five. With more, the closures of the user's whole program may be searched."""
+PARTS = 100
+"""Attributes, keys or elements of one thing that are looked at: an optimizer may keep a history of a million losses."""
 MOST = 6
 """Values of one hyperparameter that are tried. With more, the combinations take seconds."""
 NAMES = {
@@ -63,7 +65,7 @@ def _reached(name: str, thing: Any, depth: int, seen: set[int]) -> Iterator[tupl
     if id(thing) in seen:
         return
     seen.add(id(thing))
-    for part_name, part in _parts(name, thing):
+    for part_name, part in islice(_parts(name, thing), PARTS):
         yield from _reached(part_name, part, depth + 1, seen)
 
 

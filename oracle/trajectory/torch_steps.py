@@ -18,11 +18,13 @@ Params = dict[str, Array]
 
 
 def is_torch_optimizer(given: Any) -> bool:
+    """Whether this is an optimizer of torch, bound to its parameters."""
     torch = sys.modules.get("torch")  # an object of a library that is not imported cannot exist
     return torch is not None and isinstance(given, torch.optim.Optimizer)
 
 
 def is_torch_class(given: Any) -> bool:
+    """Whether this is a class of torch's optimizers, or of the user's that inherits from it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(given, type) and issubclass(given, torch.optim.Optimizer)
 

@@ -49,6 +49,10 @@ class Compared(NamedTuple):
                 if note:
                     notes.append(note)
                     gaps = {slot: gap for slot, gap in gaps.items() if slot not in own}
+        name = next(iter(runs.probe.params))
+        ours, theirs = (run[0][f"params.{name}"].dtype for run in (hand, reference))
+        if ours != theirs:
+            notes.append(f"its parameters become {ours}, the reference's stay {theirs}")
         return cls(runs, gaps, tolerances, tuple(notes))
 
     @property

@@ -661,6 +661,16 @@ def test_each_hyperparameter_shows(name: str, options: dict[str, float], changed
     assert f"{said}; the reference's rule with this change" in result.diagnosis
 
 
+def test_parameters_of_another_dtype_are_a_note() -> None:
+    class Wide(SGD):
+        def update(self, params: Any, grads: Any) -> Any:  # type: ignore[override]
+            return {key: p.astype(np.float64) - self.lr * grads[key] for key, p in params.items()}
+
+    result = verify_optimizer(Wide(0.1), like=optax.sgd(0.1))
+    assert result.passed
+    assert {row.note for row in result.rows} == {"", "its parameters become float64, the reference's stay float32"}
+
+
 # ------------------------------------------------------------------------------------------------- bad input
 
 
@@ -879,6 +889,18 @@ def test_torch_is_recognized_and_its_mistakes_are_named() -> None:
     coupled = verify_optimizer(lambda params: torch.optim.Adam(params, weight_decay=0.01), like=ADAMW, dtypes=("float64",))
     assert "the weight decay is coupled" in coupled.diagnosis
     assert coupled.first == (1, "state.exp_avg.b1")
+
+    class Uphill(torch.optim.Optimizer):  # type: ignore[misc, name-defined]
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {"lr": 0.1})
+
+        def step(self, closure: Any = None) -> None:
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    p += self.param_groups[0]["lr"] * p.grad
+
+    own = verify_optimizer(Uphill, like=torch.optim.SGD, dtypes=("float64",))
+    assert "the learning rate is multiplied by -100" in own.diagnosis
     tensor = verify_optimizer(lambda params: torch.optim.Adam(params, lr=torch.tensor(1e-3)), like=torch.optim.Adam)
     assert tensor.passed
     assert any("computes with numbers in float32 (lr)" in row.note for row in tensor.rows)
