@@ -134,17 +134,8 @@ def _mistakes(rule: Rule, flat: Flat) -> Iterator[Mistake]:
     """The rule with one choice changed."""
     numbers = rule.numbers
     yield from _of_decay(rule)
-    if rule.family == "adam" or rule.correction == "both":
-        wrong = CORRECTIONS if rule.family == "adam" else {"none": CORRECTIONS["none"], "twice": CORRECTIONS["twice"]}
-        yield from (Mistake(words, replace(rule, correction=name)) for name, words in wrong.items() if rule.family != "descent")
-        for first in FIRST_COUNTS if rule.family != "descent" else ():
-            yield Mistake(f"the bias correction begins with the count {first} instead of 1", replace(rule, counted=first))
-        if rule.family != "descent":
-            yield Mistake("the count of the bias correction never grows", replace(rule, counted="stuck"))
-            yield Mistake(
-                "the steps are counted once for each parameter, not once for each step", replace(rule, counted="parameters")
-            )
     if rule.family != "descent":
+        yield from _of_correction(rule)
         places = [name for name in EPS if name != rule.eps and (name != "hat" or rule.correction == "both")]
         yield from (Mistake(EPS[name], replace(rule, eps=name)) for name in places)
         yield from (Mistake(words, replace(rule, second=name)) for name, words in SECONDS.items())
@@ -173,6 +164,18 @@ def _of_memory(rule: Rule, flat: Flat) -> Iterator[Mistake]:
                 for which in BORROWED if rule.family == "adam" else ("both",):
                     words = f"{name} uses the {BORROWED[which]} of {other}"
                     yield Mistake(words, replace(rule, memory=(name, other, which)))
+
+
+def _of_correction(rule: Rule) -> Iterator[Mistake]:
+    if rule.correction != "both":
+        return
+    names = CORRECTIONS if rule.family == "adam" else ("none", "twice")
+    yield from (Mistake(CORRECTIONS[name], replace(rule, correction=name)) for name in names)
+    for first in FIRST_COUNTS:
+        yield Mistake(f"the bias correction begins with the count {first} instead of 1", replace(rule, counted=first))
+    yield Mistake("the count of the bias correction never grows", replace(rule, counted="stuck"))
+    words = "the steps are counted once for each parameter, not once for each step"
+    yield Mistake(words, replace(rule, counted="parameters"))
 
 
 def _of_decay(rule: Rule) -> Iterator[Mistake]:

@@ -1019,6 +1019,13 @@ def test_the_command_line_takes_checks_of_a_module(run: Any, module: Any, tmp_pa
     assert (code, "nothing to fuzz" in err) == (5, True)
 
 
+@pytest.mark.usefixtures("in_this_process", "undiagnosed")
+def test_a_module_names_all_its_records(run: Any, own: str) -> None:
+    code, out, _ = run("verify", own)
+    assert code == 1
+    assert all(name in out for name in ("cube / typical", "doubled / typical", "chain"))
+
+
 def test_names_of_checks_are_different(run: Any, module: Any) -> None:
     module("own_twins", OWN.replace(', name="too slow"', ""))
     code, _, err = run("verify", "own_twins:check")
