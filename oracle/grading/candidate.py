@@ -51,7 +51,7 @@ class Limits:
     """Processor time of one call."""
     total_seconds: float = 30.0
     """Processor time of all calls together."""
-    memory: int = 384
+    memory: int = 192
     """Megabytes beside those that Python and NumPy take."""
 
 
