@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`, `diff`. Exit codes: as pytest's."""
+"""The command line: `oracle verify` and the other commands (`_parser` has them all). Exit codes are those of pytest."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import purenet
 from oracle import extra
 from oracle.cli.diff import diff
 from oracle.cli.fuzz import fuzz
+from oracle.cli.grade import grade
 from oracle.cli.listing import list_catalogue, show_op
 from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, check_reports, chosen, jobs_of, write
 from oracle.cli.verify import verify
@@ -189,6 +190,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_work(seeds, where="write seeds.md and its pictures there (with --data: seeds_published.md)")
     seeds.set_defaults(run=_seeds, reports=None)
+
+    grading = commands.add_parser("grade", help="grade a submission that nobody trusts, in a process of its own")
+    grading.add_argument("submission", nargs="?", type=Path, metavar="SUBMISSION", help="Python file of the submission")
+    grading.add_argument("--assignment", required=True, metavar="A", action=_Once, help="name of a ready one, or a file")
+    grading.add_argument("--starter", action="store_true", help="print the file that students start from, and grade nothing")
+    grading.add_argument("--seed", type=_natural, metavar="S", help="seed for the hidden cases (default: a new one each time)")
+    for option, reader in {"json": "programs", "junit": "CI (JUnit XML)", "gradescope": "Gradescope (results.json)"}.items():
+        grading.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"also write the result for {reader}")
+    grading.set_defaults(run=grade)
     return parser
 
 

@@ -2,8 +2,9 @@
 
     oracle grade --assignment two_layer_net submission.py
 
-A submission runs in a process of its own, which gets arguments and sends arrays back. The expected values, the seed of the hidden
-cases and the judge are in the grader's process alone. [docs/grading.md] has the format of an assignment and what is left open.
+A submission runs in a process of its own, which gets arguments and sends arrays back. The expected values, the seed of the
+hidden cases and the judge are in the grader's process alone. The page docs/grading.md has the format of an assignment, and what
+the grader cannot prevent.
 """
 
 from oracle.grading.assignment import Assignment, Functions, Layer, Part, Whole, load

@@ -17,21 +17,21 @@ __all__ = ["TOLERANCE", "Assignment", "Functions", "Layer", "Part", "Style", "Wh
 
 Array: TypeAlias = NDArray[Any]
 Draw: TypeAlias = Callable[[np.random.Generator], dict[str, Any]]
-Forward: TypeAlias = Callable[..., tuple[Any, Any]]
-Backward: TypeAlias = Callable[[Any, Any], Any]
+Function: TypeAlias = Callable[..., Any]
 
 READY = Path(__file__).parent / "assignments"
 TOLERANCE = 1e-6
-"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, and by 1e-8 where
-the cases are ill-conditioned on purpose. The 1e-7 that the book adds inside a logarithm moves gradients by less than 1e-6; a
-wrong formula is off by more than 1e-3. With 1e-9 such habits would fail, with 1e-3 small terms might be missing."""
+"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, by 1e-8 where the
+offsets of blind cases cancel; a wrong formula by more than 1e-3. With 1e-9 some right formulas would fail there, and with 1e-4
+differences would pass."""
 
 
 @dataclass(frozen=True)
 class Functions:
-    """Two functions: `forward(*arguments) -> (value, cache)` and `backward(dout, cache) -> gradients`, in the order of the points.
+    """Two functions: `forward(*arguments) -> (value, cache)` and `backward(dout, cache) -> gradients`.
 
-    A forward function with several values returns `(value, another, cache)`; its backward function takes a `dout` for each.
+    The gradients are in the order of the points. A forward function with several values returns `(value, another, cache)`; its
+    backward function takes a `dout` for each.
     """
 
     forward: str
@@ -82,7 +82,7 @@ class Part:
     name: str
     styles: Sequence[Style]
     """The forms that are taken. The first one that a submission defines counts."""
-    truth: tuple[Forward, Backward] | Callable[..., tuple[Any, Any]]
+    truth: tuple[Function, Function] | Function
     """The model solution: `forward(*arguments) -> (value, cache)` with `backward(dout, cache) -> gradients`, or one function
     `(*arguments) -> (value, gradients)` for `Whole`."""
     points: Mapping[str, float]
@@ -128,7 +128,7 @@ class Assignment:
 
     name: str
     parts: Sequence[Part]
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     packages: Sequence[str] = ("numpy",)
     """The installed packages that a submission may import."""
 

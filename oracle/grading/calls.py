@@ -13,7 +13,8 @@ from oracle.grading.hints import without_numbers
 __all__ = ["Calls", "Passed", "Wrong", "said", "top"]
 
 RECOMPUTED = 1
-"""Calls of its own forward function that a backward pass may make. One computes again what was not saved; differences take two."""
+"""Calls of its own forward function that a backward pass may make. One computes again what was not saved; differences take at
+least two."""
 
 
 class Wrong(Exception):
@@ -85,7 +86,7 @@ class Calls:
                     "backward",
                     *upstream,
                     of=passed.name,
-                    attributes=[attributes[one] for one in holds if one in self.gradients],
+                    attributes=[attributes[one] for one in self.gradients if one in holds],
                     counted=f"{of}.forward",
                     most=RECOMPUTED,
                 ).value
@@ -95,12 +96,13 @@ class Calls:
 
     def _sorted(self, found: Any, holds: tuple[str, ...]) -> Any:
         """The gradients that `backward` returned and those from attributes, in the order of the points."""
-        returned, *held = found
+        returned, *attributes = found
+        held = [name for name in self.gradients if name in holds]
         others = [name for name in self.gradients if name not in holds]
         parts = returned if isinstance(returned, tuple) else (returned,)
-        if len(parts) != len(others) and others:
+        if others and len(parts) != len(others):
             raise Wrong(f"backward must return {len(others)} gradients ({', '.join(others)}), got {len(parts)}")
-        return {**dict(zip(others, parts, strict=False)), **dict(zip([n for n in holds if n in self.gradients], held, strict=True))}
+        return dict(zip([*others, *held], [*parts[: len(others)], *attributes], strict=True))
 
     def _called(self, function: str, *arguments: Any, counted: str = "", most: int = 1, **options: Any) -> Answer:
         counted = counted or function

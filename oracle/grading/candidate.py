@@ -1,11 +1,10 @@
 """The process of one submission, seen from the grader: it is started, asked, and ended.
 
-The grader never reads more than the frames of `sandbox.wire` from it. An answer counts only if it bears the secret number of the
-request, and if it comes after the request; whatever else arrives ends the process.
+The grader never reads more than the frames of `sandbox.wire` from it. An answer counts only if it bears the secret number of
+the request, and if it comes after the request; whatever else arrives ends the process.
 """
 
 from __future__ import annotations
-
 
 import os
 import secrets
@@ -126,7 +125,7 @@ class Candidate:
             "source": source,
             "watched": list(watched),
             "packages": list(packages),
-            "folders": [str(place) for place in (*places.values(), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))],
+            "folders": [*map(str, places.values()), *map(sysconfig.get_path, ("stdlib", "platstdlib"))],
             "memory": limits.memory << 20,
             "seconds": int(limits.total_seconds + STARTING),
         }

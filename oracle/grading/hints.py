@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet
-from oracle.diagnosis.causes import fits, one_side, parts, permutations, ranges, regions, terms
+from oracle.diagnosis.causes import fits, parts, permutations, ranges, regions, terms
 from oracle.diagnosis.context import Context
 from oracle.diagnosis.matching import explains
 from oracle.diagnosis.view import Cause, View
@@ -98,7 +98,12 @@ def without_numbers(text: str) -> str:
 
 
 def named(
-    found: Array, expected: Array, tolerance: float, sizes: dict[str, int], numbers: dict[str, float], others: Mapping[str, Array]
+    found: Array,
+    expected: Array,
+    tolerance: float,
+    sizes: dict[str, int],
+    numbers: dict[str, float],
+    others: Mapping[str, Array],
 ) -> str:
     """The mistake in a wrong array of the right shape; `others` are arrays that certain mistakes give, by what to say then."""
     if not np.isfinite(found).all():

@@ -19,8 +19,8 @@ __all__ = ["Expected", "mistake", "named_gradients"]
 Array = NDArray[Any]
 
 FLOAT32 = float(roundoff(1.0, REFERENCE_TERMS, "float32"))
-"""Of the largest entry: what a right result in float32 may lose, 1.2e-4. It is what `oracle.verify` allows between a gradient and
-its reference in that dtype."""
+"""Of the largest entry: what a right result in float32 may lose, 1.2e-4. It is 1,024 roundings, as many as `oracle.verify`
+allows between a gradient and its reference."""
 STEADY = 0.25
 """Of the tolerance in float32: if the true numbers move further when the arguments are rounded to float32, then nothing is
 known of a result in float32. With 1, right results that round twice would fail."""

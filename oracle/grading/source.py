@@ -11,25 +11,29 @@ __all__ = ["objections"]
 
 LONGEST = 500_000
 """Letters of a submission."""
-AUTODIFF = frozenset(
-    "torch jax jaxlib autograd tensorflow keras tinygrad mxnet theano aesara pytensor chainer paddle mindspore flax equinox haiku "
-    "optax functorch autodidact casadi sympy micrograd numdifftools algopy pyadolc jvp tangent minitorch needle".split()
-)
+AUTODIFF = frozenset({
+    "torch", "jax", "jaxlib", "autograd", "tensorflow", "keras", "tinygrad", "mxnet", "theano", "aesara", "pytensor",
+    "chainer", "paddle", "mindspore", "flax", "equinox", "haiku", "optax", "functorch", "autodidact", "casadi",
+    "sympy", "micrograd", "numdifftools", "algopy", "pyadolc", "jvp", "tangent", "minitorch", "needle",
+})  # fmt: skip
 """Libraries that differentiate."""
 JUDGES = frozenset({"oracle", "purenet"})
 PLACES = {
-    **dict.fromkeys("_getframe _current_frames f_back f_locals f_globals gi_frame tb_frame cr_frame".split(), "reads the stack"),
-    **dict.fromkeys("settrace setprofile addaudithook meta_path path_hooks".split(), "changes how Python runs"),
-    **dict.fromkeys("__subclasses__ __globals__ __builtins__ __code__ __closure__".split(), "reaches into Python"),
-    **dict.fromkeys("ctypeslib f2py ctypes".split(), "leaves Python"),
+    **dict.fromkeys(
+        ["_getframe", "_current_frames", "f_back", "f_locals", "f_globals", "gi_frame", "tb_frame", "cr_frame"],
+        "reads the stack",
+    ),
+    **dict.fromkeys(["settrace", "setprofile", "addaudithook", "meta_path", "path_hooks"], "changes how Python runs"),
+    **dict.fromkeys(["__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__"], "reaches into Python"),
+    **dict.fromkeys(["ctypeslib", "f2py", "ctypes"], "leaves Python"),
 }
 """Attributes that no solution needs, and what is done with them."""
-CALLS = {
-    **dict.fromkeys("exec eval compile __import__".split(), "runs code that is not in the file"),
-    **dict.fromkeys("open input breakpoint".split(), "reads something else than its arguments"),
-}
-COMPLEX = frozenset("complex complex64 complex128 complex256 csingle cdouble clongdouble imag iscomplex".split())
-CODES = frozenset("complex complex64 complex128 c8 c16".split())
+CODE = frozenset({"exec", "eval", "compile", "__import__"})
+"""Functions that run code which is not in the file."""
+COMPLEX = frozenset({
+    "complex", "complex64", "complex128", "complex256", "csingle", "cdouble", "clongdouble", "imag", "iscomplex",
+})  # fmt: skip
+CODES = frozenset({"complex", "complex64", "complex128", "c8", "c16"})
 STEP = "uses complex numbers (a derivative by a complex step is no backward pass)"
 
 
@@ -58,11 +62,11 @@ def _reasons(tree: ast.AST, packages: frozenset[str]) -> Iterator[tuple[ast.expr
                 yield from ((node, STEP) for alias in names if alias.name in COMPLEX)
             case ast.Attribute(attr=name) if name in PLACES:
                 yield node, f"{name} {PLACES[name]}"
-            case ast.Name(id=name) if name in CALLS or name in PLACES:
-                yield node, f"{name} {CALLS.get(name) or PLACES[name]}"
-            case ast.Attribute(attr=name) | ast.Name(id=name) if name in COMPLEX:
+            case ast.Name(id=name, ctx=ast.Load()) if name in CODE:
+                yield node, f"{name} runs code that is not in the file"
+            case ast.Attribute(attr=name) if name in COMPLEX:
                 yield node, STEP
-            case ast.Constant(value=complex()):
+            case ast.Name(id="complex", ctx=ast.Load()) | ast.Constant(value=complex()):
                 yield node, STEP
             case ast.Call(args=arguments, keywords=keywords):
                 given = [*arguments, *(keyword.value for keyword in keywords)]
@@ -87,7 +91,8 @@ def _import(name: str, packages: frozenset[str]) -> Iterator[str]:
     elif top in JUDGES:
         yield f"imports {top}, which has the solutions"
     elif top not in packages and top not in MODULES:
-        yield f"imports {top or 'a neighbouring file'}; a submission may import {', '.join(sorted(packages))} and plain modules of Python"
+        usable = f"{', '.join(sorted(packages))} and plain modules of Python"
+        yield f"imports {top or 'a neighbouring file'}; a submission may import {usable}"
 
 
 def _patches(node: ast.AST, imported: frozenset[str]) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
@@ -103,8 +108,15 @@ def _patches(node: ast.AST, imported: frozenset[str]) -> Iterator[tuple[ast.expr
             return
     assert isinstance(node, ast.expr | ast.stmt)  # noqa: S101 - each of the above is
     for target in changed:
-        root, within = target, False
-        while isinstance(root, ast.Attribute | ast.Subscript):
-            root, within = root.value, within or isinstance(root, ast.Attribute)
-        if isinstance(root, ast.Name) and within and root.id in imported:
-            yield node, f"changes {root.id}, which it has imported"
+        name = _attribute_of(target)
+        if name in imported:
+            yield node, f"changes {name}, which it has imported"
+
+
+def _attribute_of(target: ast.expr) -> str | None:
+    """The name `a` of a target such as `a.b`, `a.b.c` or `a.b[c]`; None for another target."""
+    within = False
+    while isinstance(target, ast.Attribute | ast.Subscript):
+        within = within or isinstance(target, ast.Attribute)
+        target = target.value
+    return target.id if isinstance(target, ast.Name) and within else None

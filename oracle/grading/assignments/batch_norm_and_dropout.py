@@ -36,9 +36,8 @@ def dropout_backward(dout: Any, cache: Any) -> Any:
 
 
 def block(params: Any, x: Any, t: Any, mask: Any, rate: float, eps: float) -> Any:
-    goal = pn.chain(
-        affine1=pn.affine, norm=pn.batch_norm, relu=pn.relu, dropout=pn.dropout, affine2=pn.affine, loss=pn.softmax_cross_entropy
-    )
+    stages: dict[str, pn.Op] = {"affine1": pn.affine, "norm": pn.batch_norm, "relu": pn.relu, "dropout": pn.dropout}
+    goal = pn.chain(**stages, affine2=pn.affine, loss=pn.softmax_cross_entropy)
     tree = {
         "affine1": {"w": params["W1"]},
         "norm": {"gamma": params["gamma"], "beta": params["beta"]},

@@ -79,7 +79,11 @@ assignment = Assignment(
             [Functions("conv_forward", "conv_backward")],
             (conv, conv_backward),
             {"x": 4, "w": 4, "b": 1},
-            [lambda rng: some_images(rng, 1, 1), lambda rng: some_images(rng, 2, 0), lambda rng: some_images(rng, 2, 2, (6, 8))],
+            [
+                lambda rng: some_images(rng, 1, 1),
+                lambda rng: some_images(rng, 2, 0),
+                lambda rng: some_images(rng, 2, 2, (6, 8)),
+            ],
             blind=[lambda rng: some_images(rng, 1, 0, offset=HUGE)],
             large=[lambda rng: some_images(rng, 1, 1, (40, 44))],
             about="out[n, f, i, j] = b[f] + sum over c, k, l of w[f, c, k, l] x[n, c, stride i + k - pad, stride j + l - pad]",

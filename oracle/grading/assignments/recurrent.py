@@ -101,7 +101,8 @@ def some_words(rng: Any, shape: tuple[int, int] = (3, 4), words: int = 6, d: int
     return {"x": x, "w": rng.normal(size=(words, d)) + offset}
 
 
-def some_model(rng: Any, n: int = 3, steps: int = 4, words: int = 6, d: int = 5, h: int = 7, *, cancels: bool = False) -> dict[str, Any]:
+def some_model(rng: Any, sizes: tuple[int, ...] = (3, 4, 6, 5, 7), *, cancels: bool = False) -> dict[str, Any]:
+    n, steps, words, d, h = sizes
     cell = some_cell(rng, d, h)
     params = {
         "W_embed": rng.normal(size=(words, d)),
@@ -167,10 +168,10 @@ assignment = Assignment(
             {"W_embed": 1, "Wx": 1, "Wh": 1, "b": 1, "W_out": 1, "b_out": 1},
             [some_model],
             blind=[lambda rng: some_model(rng, cancels=True)],
-            large=[lambda rng: some_model(rng, 4, 8, 200, 100, 120)],
+            large=[lambda rng: some_model(rng, (4, 8, 200, 100, 120))],
             value_tolerance=1e-4,  # some add 1e-7 inside the logarithm, which shows where a class is improbable
-            about="embedding W_embed, rnn Wx, Wh, b from a state of zeros, affine W_out, b_out, the mean softmax loss over all words "
-            "with labels t; and a dict of the gradients of params",
+            about="embedding W_embed, rnn Wx, Wh, b from a state of zeros, affine W_out, b_out, the mean softmax loss over all "
+            "words with labels t; and a dict of the gradients of params",
         ),
     ],
 )

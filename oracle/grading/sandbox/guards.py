@@ -2,8 +2,8 @@
 
 What the kernel enforces: memory, processor time, the size of a file, no further process or thread, no file beyond the libraries
 (Landlock), no connection, no signal to other processes, and another user where the grader is root. What Python enforces (an
-audit hook, which cannot be removed): no import beyond the listed modules, no other program, no foreign code by ctypes. Where the
-kernel cannot do its part, `confine` says so.
+audit hook, which cannot be removed): no import beyond the listed modules, no other program, no foreign code by ctypes. Where
+the kernel cannot do its part, `confine` says so.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ from typing import Any
 __all__ = ["MODULES", "confine", "preload"]
 
 MODULES = (
-    "__future__ abc bisect builtins collections contextlib copy copyreg dataclasses decimal enum fractions functools heapq "
-    "itertools json math numbers operator os os.path pprint random re reprlib statistics string sys textwrap time types typing "
-    "warnings weakref"
-).split()
+    "__future__", "abc", "bisect", "builtins", "collections", "contextlib", "copy", "copyreg", "dataclasses",
+    "decimal", "enum", "fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "operator", "os",
+    "os.path", "pprint", "random", "re", "reprlib", "statistics", "string", "sys", "textwrap", "time", "types",
+    "typing", "warnings", "weakref",
+)  # fmt: skip
 """The modules of the standard library that a submission may import."""
 EARLY = ("numpy.linalg", "numpy.fft", "numpy.random", "numpy.polynomial", "numpy.ma", "numpy.lib.stride_tricks", "linecache")
 """Loaded before the guards, as they would be loaded at their first use, when their files may be out of reach."""
-NEVER = frozenset("ctypes _ctypes multiprocessing subprocess _posixsubprocess socket _socket ssl http urllib ftplib".split())
+NEVER = frozenset({
+    "ctypes", "_ctypes", "multiprocessing", "subprocess", "_posixsubprocess", "socket", "_socket", "ssl", "http",
+    "urllib", "ftplib",
+})  # fmt: skip
 """Modules of the standard library that lead out of the process."""
 FORBIDDEN = (
-    "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system subprocess. pty. os.kill os.killpg socket. ctypes.dlopen "
-    "ctypes.dlsym ctypes.call_function ctypes.cdata ctypes.string_at os.remove os.rename os.rmdir os.mkdir os.link os.symlink "
-    "os.chmod os.chown os.truncate os.utime os.setxattr shutil. gc. mmap. signal. "
-    "sys._current_frames"
-).split()
+    "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "subprocess.", "pty.", "os.kill",
+    "os.killpg", "socket.", "ctypes.dlopen", "ctypes.dlsym", "ctypes.call_function", "ctypes.cdata",
+    "ctypes.string_at", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod",
+    "os.chown", "os.truncate", "os.utime", "os.setxattr", "shutil.", "gc.", "mmap.", "signal.", "sys._current_frames",
+)  # fmt: skip
 """Audit events that a submission must not cause; a name that ends in a dot stands for all that begin with it."""
 NOBODY = 65534
 """The number of the user without rights."""
@@ -123,9 +127,9 @@ def _rules(folders: Sequence[str]) -> list[int]:
     found = []
     for folder in folders:
         with suppress(OSError):
-            inside = sorted(os.listdir(folder))
+            inside = sorted(os.listdir(folder))  # noqa: PTH208 - few modules are loaded here
             parts = [name for name in inside if name not in ("site-packages", "dist-packages")]
-            names = [folder] if parts == inside else [os.path.join(folder, name) for name in parts]
+            names = [folder] if parts == inside else [f"{folder}{os.sep}{name}" for name in parts]
             found += [os.open(name, os.O_PATH) for name in names]
     return found
 

@@ -1,7 +1,7 @@
 """The frames between the grader and the process of a submission: a header in JSON and the raw bytes of arrays.
 
-Reading a frame never runs code, and each size is checked before memory is taken. An array is `{"array": [dtype, shape, offset]}`
-with its bytes in the payload. Numbers, texts and None are `{"value": ...}`, tuples and lists `{"items": [...]}`, dicts
+Reading a frame never runs code, and each size is checked before memory is taken. An array is `{"array": [dtype, shape, start]}`,
+and its bytes are in the payload. Numbers, texts and None are `{"value": ...}`, tuples and lists `{"items": [...]}`, dicts
 `{"names": {...}}`, and whatever else a submission returns is `{"other": its type}`.
 """
 
@@ -31,7 +31,7 @@ MOST = 1024
 """Entries of one dict, tuple or list in an answer."""
 ALIGNED = 16
 """Each array begins at a multiple of so many bytes."""
-DTYPES = {np.dtype(name).str: np.dtype(name) for name in "? b B h H i I q Q e f d F D".split()}
+DTYPES = {np.dtype(name).str: np.dtype(name) for name in ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d", "F", "D"]}
 
 
 class Malformed(Exception):
@@ -83,7 +83,10 @@ def _other(value: Any) -> Tree:
 
 
 def decode(tree: Any, payload: bytes, other: Callable[[str], Any] | None = None) -> Any:
-    """The value of a tree; `other` makes the value of what could not be sent. Arrays are views of `payload`, which nobody can write to."""
+    """The value of a tree; `other` makes the value of what could not be sent.
+
+    Arrays are views of `payload`, which nobody can write to.
+    """
     return _decoded(tree, payload, other, DEEPEST)
 
 
@@ -98,7 +101,7 @@ def _decoded(tree: Any, payload: bytes, other: Callable[[str], Any] | None, leve
     if kind == "names" and isinstance(content, dict):
         return {name: _decoded(item, payload, other, levels - 1) for name, item in content.items()}
     if kind == "array" and isinstance(content, list) and len(content) == 3:
-        return _array(*content, payload)
+        return _array(content[0], content[1], content[2], payload)
     if kind == "other" and isinstance(content, str) and other is not None:
         return other(content)
     raise Malformed("a value of an unknown kind")

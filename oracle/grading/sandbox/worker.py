@@ -1,7 +1,7 @@
 """The process of a submission: it loads the source, calls what it is asked to call, and sends back what that returned.
 
-It knows the arguments of a call when it gets them, and never the expected numbers. Whatever the submission does to this process,
-it can change its own answers alone.
+It knows the arguments of a call when it gets them, and never the expected numbers. Whatever the submission does to this
+process, it can change its own answers alone.
 """
 
 from __future__ import annotations

@@ -54,5 +54,5 @@ def loss_and_grads(params, x, t, mask, rate, eps):
     dscores = (np.exp(logs) - targets) / len(t)
     dnormed = dropout_backward(dscores.dot(params["W2"].T), scale) * np.heaviside(normed, 0)
     dhidden, dgamma, dbeta = batchnorm_backward(dnormed, norm)
-    grads = dict(W1=x.T.dot(dhidden), gamma=dgamma, beta=dbeta, W2=kept.T.dot(dscores), b2=dscores.sum(0))
+    grads = {"W1": x.T.dot(dhidden), "gamma": dgamma, "beta": dbeta, "W2": kept.T.dot(dscores), "b2": dscores.sum(0)}
     return -(targets * logs).sum() / len(t), grads

@@ -2,18 +2,23 @@
 
 import numpy as np
 
+
 def affine_forward(x, w, b):
     return x @ w + b, (x, w)
+
 
 def affine_backward(dout, cache):
     x, w = cache
     return dout @ w.T, x.T @ dout, dout.sum(axis=0)
 
+
 def relu_forward(x):
     return np.maximum(x, 0), x
 
+
 def relu_backward(dout, x):
     return dout * (x > 0)
+
 
 def softmax_loss(x, t):
     n = len(x)
@@ -23,6 +28,7 @@ def softmax_loss(x, t):
     dx = p.copy()
     dx[np.arange(n), t] -= 1
     return loss, dx / n
+
 
 def loss_and_grads(params, x, t):
     a, c1 = affine_forward(x, params["W1"], params["b1"])
