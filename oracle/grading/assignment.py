@@ -21,8 +21,8 @@ Function: TypeAlias = Callable[..., Any]
 
 READY = Path(__file__).parent / "assignments"
 TOLERANCE = 1e-6
-"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, by 1e-8 where the
-offsets of blind cases cancel; a wrong formula by more than 1e-3. With 1e-9 some right formulas would fail there, and with 1e-4
+"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, and by 1e-8 where
+the offsets of blind cases cancel; a wrong one by more than 1e-3. With 1e-9 some right formulas would fail there; with 1e-4
 differences would pass."""
 
 

@@ -97,11 +97,12 @@ def _import(name: str, packages: frozenset[str]) -> Iterator[str]:
 
 def _patches(node: ast.AST, imported: frozenset[str]) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
     """Changes of imported modules, such as `np.allclose = ...`."""
+    changed: list[ast.expr]
     match node:
         case ast.Assign(targets=targets) | ast.Delete(targets=targets):
-            changed: list[ast.expr] = list(targets)
-        case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
-            changed = [target]
+            changed = [*targets]
+        case ast.AugAssign(target=one) | ast.AnnAssign(target=one):
+            changed = [one]
         case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[first, *_]):
             changed = [ast.Attribute(first, "...")]
         case _:

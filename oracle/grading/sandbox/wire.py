@@ -1,8 +1,8 @@
 """The frames between the grader and the process of a submission: a header in JSON and the raw bytes of arrays.
 
-Reading a frame never runs code, and each size is checked before memory is taken. An array is `{"array": [dtype, shape, start]}`,
-and its bytes are in the payload. Numbers, texts and None are `{"value": ...}`, tuples and lists `{"items": [...]}`, dicts
-`{"names": {...}}`, and whatever else a submission returns is `{"other": its type}`.
+Reading a frame never runs code, and each size is checked before memory is taken. An array is `{"array": [dtype, shape,
+start]}`, and its bytes are in the payload. Numbers, texts and None are `{"value": ...}`, tuples and lists `{"items": ...}`,
+dicts `{"names": {...}}`, and whatever else a submission returns is `{"other": its type}`.
 """
 
 from __future__ import annotations
