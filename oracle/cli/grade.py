@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oracle.cli.options import writing
 from oracle.running.selection import Exit, Stop
+
+if TYPE_CHECKING:
+    from oracle.grading import Assignment
 
 __all__ = ["grade"]
 
@@ -14,8 +18,6 @@ __all__ = ["grade"]
 def grade(options: argparse.Namespace) -> Exit:
     """Grade the submission, print its points and hints, and write the files that were asked for."""
     from oracle import grading
-    from oracle.grading import output
-    from oracle.grading.starter import starter
 
     try:
         assignment = grading.load(options.assignment)
@@ -23,9 +25,23 @@ def grade(options: argparse.Namespace) -> Exit:
         raise Stop(Exit.USAGE, str(error)) from None
     except Exception as error:  # the course's own file
         raise Stop(Exit.USAGE, f"{options.assignment} cannot be loaded: {type(error).__name__}: {error}") from None
-    if options.starter:
-        print(starter(assignment), end="")
-        return Exit.PASS
+    try:
+        return _starter(assignment) if options.starter else _graded(assignment, options)
+    except grading.BrokenAssignment as error:
+        raise Stop(Exit.USAGE, f"{options.assignment}: {error}") from None
+
+
+def _starter(assignment: Assignment) -> Exit:
+    from oracle.grading.starter import starter
+
+    print(starter(assignment), end="")
+    return Exit.PASS
+
+
+def _graded(assignment: Assignment, options: argparse.Namespace) -> Exit:
+    from oracle import grading
+    from oracle.grading import output
+
     if options.submission is None:
         raise Stop(Exit.USAGE, "grade: a SUBMISSION is missing; or use --starter")
     forms = {"json": output.as_json, "junit": output.as_junit, "gradescope": output.as_gradescope}

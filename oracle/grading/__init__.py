@@ -7,8 +7,8 @@ hidden cases and the judge are in the grader's process alone. The page docs/grad
 the grader cannot prevent.
 """
 
-from oracle.grading.assignment import Assignment, Functions, Layer, Part, Whole, load
+from oracle.grading.assignment import Assignment, BrokenAssignment, Functions, Layer, Part, Whole, load
 from oracle.grading.candidate import Limits
 from oracle.grading.grade import Mark, Result, grade
 
-__all__ = ["Assignment", "Functions", "Layer", "Limits", "Mark", "Part", "Result", "Whole", "grade", "load"]
+__all__ = ["Assignment", "BrokenAssignment", "Functions", "Layer", "Limits", "Mark", "Part", "Result", "Whole", "grade", "load"]

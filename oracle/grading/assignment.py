@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oracle.grading.candidate import Limits
 
-__all__ = ["TOLERANCE", "Assignment", "Functions", "Layer", "Part", "Style", "Whole", "load", "names"]
+__all__ = ["TOLERANCE", "Assignment", "BrokenAssignment", "Functions", "Layer", "Part", "Style", "Whole", "load", "names"]
 
 Array: TypeAlias = NDArray[Any]
 Draw: TypeAlias = Callable[[np.random.Generator], dict[str, Any]]
@@ -21,9 +21,13 @@ Function: TypeAlias = Callable[..., Any]
 
 READY = Path(__file__).parent / "assignments"
 TOLERANCE = 1e-6
-"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, and by 1e-8 where
-the offsets of blind cases cancel; a wrong one by more than 1e-3. With 1e-9 some right formulas would fail there; with 1e-4
+"""Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, and by 1e-8
+where the offsets of blind cases cancel; a wrong one by more than 1e-3. With 1e-9 some right formulas would fail there; with 1e-4
 differences would pass."""
+
+
+class BrokenAssignment(Exception):
+    """The file of the course is wrong. The text says where."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ RECOMPUTED = 1
 """Calls of its own forward function that a backward pass may make. One computes again what was not saved; differences take at
 least two."""
 
+DIFFERENCES = "differences of the forward pass are no backward pass"
+MANY = 100
+"""Calls of one function of the assignment during one call of another. The largest right number is that of steps times samples,
+32; differences of the smallest net take 300."""
+
 
 class Wrong(Exception):
     """A call that failed or must not count. The text is for the student."""
@@ -96,8 +101,10 @@ class Calls:
 
     def _sorted(self, found: Any, holds: tuple[str, ...]) -> Any:
         """The gradients that `backward` returned and those from attributes, in the order of the points."""
-        returned, *attributes = found
         held = [name for name in self.gradients if name in holds]
+        if not isinstance(found, tuple) or len(found) != 1 + len(held):
+            raise Wrong("backward must return gradients, and leave those of what the object holds in attributes")
+        returned, *attributes = found
         others = [name for name in self.gradients if name not in holds]
         parts = returned if isinstance(returned, tuple) else (returned,)
         if others and len(parts) != len(others):
@@ -110,7 +117,10 @@ class Calls:
         times = answer.calls.get(counted, 0)
         if times > most:
             during = "itself" if counted == function or self.forwards else f"{counted} {times} times during one backward pass"
-            raise Wrong(f"it calls {during}: differences of the forward pass are no backward pass")
+            raise Wrong(f"it calls {during}: {DIFFERENCES}")
+        often = next((name for name, n in answer.calls.items() if n > MANY), None)
+        if often is not None:
+            raise Wrong(f"it calls {often} {answer.calls[often]} times during one call, as differences do")
         if answer.raised is not None:
             raise Wrong(said(answer.raised))
         return answer

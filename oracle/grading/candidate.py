@@ -147,6 +147,13 @@ class Candidate:
                 blobs += blob
         return self._asked({"function": function, "arguments": trees, **options}, blobs, self.limits.seconds)
 
+    def check_silence(self) -> None:
+        """Raise if there is an answer before its question: a forged one."""
+        self._channel.settimeout(0)
+        with suppress(BlockingIOError, ConnectionError):
+            if self._channel.recv(1, socket.MSG_PEEK):
+                raise Forged("it wrote an answer that nobody asked for into the channel of the grader")
+
     @property
     def printed(self) -> str:
         """The beginning of what the submission printed."""
@@ -167,7 +174,7 @@ class Candidate:
 
     def _asked(self, request: dict[str, Any], payload: bytes, seconds: float) -> Answer:
         number = secrets.token_hex(16)
-        self._nothing_may_wait()
+        self.check_silence()
         since = self._clock()
         try:
             self._send(wire.framed({"id": number, **request}, payload), since, seconds)
@@ -177,13 +184,6 @@ class Candidate:
             raise Forged(f"it wrote {error} into the channel of the grader") from None
         except OSError:
             raise Lost(self._how_it_ended()) from None
-
-    def _nothing_may_wait(self) -> None:
-        """An answer that is there before its question is a forged one."""
-        self._channel.settimeout(0)
-        with suppress(BlockingIOError, ConnectionError):
-            if self._channel.recv(1, socket.MSG_PEEK):
-                raise Forged("it wrote an answer that nobody asked for into the channel of the grader")
 
     def _send(self, frame: bytes, since: Clock, seconds: float) -> None:
         self._channel.settimeout(LOOK)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.grading.assignment import TOLERANCE, Draw, Part
+from oracle.grading.assignment import TOLERANCE, BrokenAssignment, Draw, Part
 from oracle.grading.judging import Expected, named_gradients
 
 __all__ = ["Hidden"]
@@ -23,10 +24,13 @@ class Hidden:
     def __init__(self, part: Part, draw: Draw, seed: Sequence[int]) -> None:
         self.part = part
         self.random = np.random.default_rng(seed)
-        self.arguments = draw(self.random)
+        with _blamed(part, "the function that draws a case"):
+            self.arguments = dict(draw(self.random))
         missing = [name for name in part.points if name not in self.arguments and isinstance(part.truth, tuple)]
         if missing:
-            raise ValueError(f"Part {part.name!r}: a case has no argument {missing[0]!r}, for whose gradient there are points")
+            raise BrokenAssignment(
+                f"Part {part.name!r}: a case has no argument {missing[0]!r}, for whose gradient there are points"
+            )
 
     @cached_property
     def _run(self) -> tuple[tuple[Array, ...], Any]:
@@ -72,10 +76,11 @@ class Hidden:
         return self._gradients_of(self._run[1], upstream)
 
     def _gradients_of(self, cache: Any, upstream: tuple[Array, ...]) -> dict[str, Array]:
-        returned = self.part.truth[1](*upstream, cache) if isinstance(self.part.truth, tuple) else cache
+        with _blamed(self.part, "the model solution"):
+            returned = self.part.truth[1](*upstream, cache) if isinstance(self.part.truth, tuple) else cache
         named = named_gradients(returned, tuple(self.part.points))
         if isinstance(named, str):
-            raise ValueError(f"Part {self.part.name!r}: of the model solution: {named}")
+            raise BrokenAssignment(f"Part {self.part.name!r}: of the model solution: {named}")
         return {name: np.asarray(gradient) for name, gradient in named.items()}
 
     def _of_mistakes(self, name: str, upstream: tuple[Array, ...]) -> Mapping[str, Array]:
@@ -111,9 +116,19 @@ class Hidden:
         return {name: value for name, value in self.arguments.items() if isinstance(value, float)}
 
 
+@contextmanager
+def _blamed(part: Part, what: str) -> Iterator[None]:
+    """What is raised here is a mistake of the course."""
+    try:
+        yield
+    except Exception as error:
+        raise BrokenAssignment(f"Part {part.name!r}: {what} raised {type(error).__name__}: {error}") from error
+
+
 def _forward(part: Part, arguments: Any) -> tuple[tuple[Array, ...], Any]:
     truth = part.truth[0] if isinstance(part.truth, tuple) else part.truth
-    *values, cache = truth(*arguments)
+    with _blamed(part, "the model solution"):
+        *values, cache = truth(*arguments)
     return tuple(np.asarray(value) for value in values), cache
 
 

@@ -25,7 +25,7 @@ from oracle.grading.assignment import Assignment, Part
 from oracle.grading.calls import Calls, Passed, Wrong, said, top
 from oracle.grading.candidate import Candidate, Forged, Lost
 from oracle.grading.cases import Hidden
-from oracle.grading.hints import without_numbers
+from oracle.grading.hints import UNKNOWN, without_numbers
 from oracle.grading.source import objections
 
 __all__ = ["Mark", "Result", "grade"]
@@ -89,6 +89,7 @@ def grade(assignment: Assignment, source: str, seed: int | None = None) -> Resul
         try:
             for number, part in enumerate(assignment.parts):
                 marks += _graded(part, session, [seed, number])
+            session.check_silence()
         except (Forged, _Unloaded) as error:
             session.end()
             return _refused(assignment, seed, [str(error)], list(remarks))
@@ -158,7 +159,13 @@ class _Session:
                 raise _Unloaded(f"importing it: {said(loaded.raised)}")
         return self.candidate
 
+    def check_silence(self) -> None:
+        """Raise if the process has sent more than it was asked for."""
+        if self.candidate is not None:
+            self.candidate.check_silence()
+
     def end(self) -> None:
+        """End the process, and note what the course should know of it."""
         if self.candidate is None:
             return
         self.remarks.update(dict.fromkeys(f"it tried: {what}" for what in self.candidate.tried))
@@ -240,7 +247,8 @@ def _one_more(calls: Calls, case: Hidden, found: _Marks, instead: str) -> None:
     here = _Marks(case.part)
     _gradients_compared(calls, case, _value_compared(calls, case, here, FIRST), here)
     for name, hint in here.hints.items():
-        found.add(name, f"{instead} ({hint})" if instead else f"at a large case: {hint}")
+        where = f"{instead} ({hint})" if instead else f"at a large case: {hint}"
+        found.add(name, instead if instead and hint == UNKNOWN else where)
 
 
 def _value_compared(calls: Calls, case: Hidden, found: _Marks, name: str) -> Passed | None:
@@ -249,7 +257,7 @@ def _value_compared(calls: Calls, case: Hidden, found: _Marks, name: str) -> Pas
         passed = calls.forward(case.arguments, name, fresh=name != SECOND)
     except Wrong as error:
         found.add(VALUE, str(error))
-        found.add_to_gradients(f"no gradient without a value: {error}")
+        found.add_to_gradients(str(error))
         return None
     values = passed.value if len(case.values) > 1 and isinstance(passed.value, tuple) else (passed.value,)
     if len(values) != len(case.values):

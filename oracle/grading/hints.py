@@ -23,7 +23,7 @@ from oracle.judging.error_budget import ErrorBudget
 from oracle.judging.evidence import Evidence, Parameter
 from oracle.measures import largest
 
-__all__ = ["named", "of_shape", "without_numbers"]
+__all__ = ["UNKNOWN", "named", "of_shape", "without_numbers"]
 
 Array = NDArray[Any]
 Pull = Callable[[Array], Array]
@@ -74,6 +74,8 @@ MEANINGS = {
     "a single entry is wrong": "all others are right",
     "a constant is missing": "some entries lack the same number (a one-hot?)",
     "one sample for another": "rows are exchanged",
+    "one block": "it is wrong in one block of indices alone",
+    "only some samples": "it is wrong at some samples and right at the others",
     "borders": "it is wrong only near the ends of an axis (padding, stride?)",
 }
 

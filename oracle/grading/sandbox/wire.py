@@ -66,7 +66,7 @@ def _encoded(value: Any, blobs: list[bytes], levels: int) -> Tree:
         array = np.asarray(value)
         known = array.dtype.newbyteorder("<")
         if known.str not in DTYPES or array.nbytes > LONGEST_PAYLOAD:
-            return {"other": f"an array of {str(array.dtype)[:40]}"}
+            return {"other": "an array" + (f" of {str(array.dtype)[:40]}" if known.str not in DTYPES else " that is too large")}
         data = array.astype(known, copy=False).tobytes()
         offset = sum(map(len, blobs))
         blobs.append(data + b"\0" * (-len(data) % ALIGNED))
@@ -94,7 +94,9 @@ def _decoded(tree: Any, payload: bytes, other: Callable[[str], Any] | None, leve
     if not isinstance(tree, dict) or len(tree) != 1 or levels < 0:
         raise Malformed("a value that is no tree")
     ((kind, content),) = tree.items()
-    if kind == "value" and (content is None or isinstance(content, bool | int | str)):
+    if kind == "value" and (
+        content is None or isinstance(content, str) or (isinstance(content, int) and abs(content) < 1 << 63)
+    ):
         return content
     if kind == "items" and isinstance(content, list):
         return tuple(_decoded(item, payload, other, levels - 1) for item in content)
@@ -115,7 +117,10 @@ def _array(name: Any, shape: Any, offset: Any, payload: bytes) -> np.ndarray[Any
     count = math.prod(shape)
     if offset + count * dtype.itemsize > len(payload):
         raise Malformed("an array longer than its frame")
-    return np.frombuffer(payload, dtype, count, offset).reshape(shape)
+    try:
+        return np.frombuffer(payload, dtype, count, offset).reshape(shape)
+    except ValueError:  # an empty array whose other axes are too long
+        raise Malformed("an array of an unknown form") from None
 
 
 def pick(header: bytes) -> Tree:
