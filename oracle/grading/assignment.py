@@ -22,8 +22,8 @@ Function: TypeAlias = Callable[..., Any]
 READY = Path(__file__).parent / "assignments"
 TOLERANCE = 1e-6
 """Of the largest entry of a gradient, in float64. A right formula is off by less than 1e-12 at ordinary cases, and by 1e-8
-where the offsets of blind cases cancel; a wrong one by more than 1e-3. With 1e-9 some right formulas would fail there; with 1e-4
-differences would pass."""
+where the offsets of blind cases cancel; a wrong one by more than 1e-3. With 1e-9 some right formulas would fail there, and with
+1e-4 differences would pass."""
 
 
 class BrokenAssignment(Exception):
@@ -134,7 +134,7 @@ class Assignment:
     parts: Sequence[Part]
     limits: Limits = field(default_factory=Limits)
     packages: Sequence[str] = ("numpy",)
-    """The installed packages that a submission may import."""
+    """The installed packages that a submission may import, and modules of them that are loaded beforehand."""
 
     def __post_init__(self) -> None:
         if not self.parts or not all(isinstance(part, Part) for part in self.parts):

@@ -96,7 +96,7 @@ class Other:
 
 
 class Candidate:
-    """A running submission. `packages` are the installed packages that it may import, `watched` the functions to be counted."""
+    """A running submission. It may import `packages`, installed ones; calls of the functions in `watched` are counted."""
 
     def __init__(self, source: str, limits: Limits, packages: Sequence[str], watched: Sequence[str]) -> None:
         self.limits = limits
@@ -105,13 +105,13 @@ class Candidate:
         """The guards that this system cannot set."""
         self.tried: tuple[str, ...] = ()
         """What the submission tried and was refused."""
+        places = _places(packages)
         self._folder = tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True)
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
-        places = _places(packages)
         library = _library(Path(self._folder.name), places)
         self._channel, theirs = socket.socketpair()
         self._process = subprocess.Popen(  # noqa: S603 - our own worker
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", START, str(library), str(theirs.fileno())],
+            [sys.executable, "-I", "-S", "-B", "-u", "-X", "utf8", "-c", START, str(library), str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=self._printed,
             stderr=subprocess.STDOUT,
@@ -282,7 +282,7 @@ def _moved(tree: dict[str, Any], by: int) -> dict[str, Any]:
 def _places(packages: Sequence[str]) -> dict[str, Path]:
     """The folders of installed packages and of the libraries that come with them."""
     places = {}
-    for name in packages:
+    for name in {package.partition(".")[0] for package in packages}:
         spec = find_spec(name)
         if spec is None or not spec.submodule_search_locations:
             raise ValueError(f"packages: {name!r} is not installed, or is no package")

@@ -46,7 +46,7 @@ def objections(source: str, packages: Sequence[str]) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         return [f"{f'line {line}: ' if line else ''}it is no Python: {getattr(error, 'msg', None) or type(error).__name__}"]
-    found = [(node.lineno, reason) for node, reason in _reasons(tree, frozenset(packages))]
+    found = [(node.lineno, reason) for node, reason in _reasons(tree, frozenset(name.partition(".")[0] for name in packages))]
     return [f"line {line}: {reason}" for line, reason in sorted(set(found))]
 
 

@@ -78,7 +78,8 @@ CHEATS = [
     Cheat(
         "differences without a call that can be counted",
         RAISES,
-        "def affine_forward(x, w, b):\n    return x @ w + b, (x, w, b)\n\n\ndef another(x, w, b):\n    return np.dot(x, w) + b\n"
+        "def affine_forward(x, w, b):\n    return x @ w + b, (x, w, b)\n"
+        "\n\ndef another(x, w, b):\n    return np.dot(x, w) + b\n"
         + NUMERIC
         + "\n\ndef affine_backward(dout, cache):\n    x, w, b = cache\n    f = another\n"
         "    return numeric(lambda v: f(v, w, b), x, dout), numeric(lambda v: f(x, v, b), w, dout), "

@@ -1,4 +1,4 @@
-"""Submissions for the tests of the grader and for `benchmarks.grading`: right ones, mutants, and cheats, each with its marks."""
+"""Submissions for the tests of the grader and for `benchmarks.grading`: right ones, mutants, cheats, with their marks."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def confine(memory: int, seconds: int, folders: Sequence[str], packages: Iterabl
     limits = {"CORE": 0, "FSIZE": LARGEST_FILE, "CPU": seconds, "NPROC": 0, "AS": taken + memory}
     for name, most in limits.items():
         attempt(f"the limit RLIMIT_{name}", partial(_limit, f"RLIMIT_{name}", most))
-    sys.addaudithook(_hook(frozenset(packages), tuple(f"{folder}{os.sep}" for folder in folders), tried))
+    tops = frozenset(name.partition(".")[0] for name in packages)
+    sys.addaudithook(_hook(tops, tuple(f"{folder}{os.sep}" for folder in folders), tried))
     return failed
 
 
