@@ -95,7 +95,7 @@ def of_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
 
 def without_numbers(text: str) -> str:
     """A message in one line, with a # for each number that is no small integer, since it may come from a hidden case."""
-    line = " ".join(text.split())[:200]
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())[:200])
     return re.sub(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?|\d{5,}|\bnan\b|\binf\b", "#", line)
 
 

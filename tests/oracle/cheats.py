@@ -76,6 +76,20 @@ CHEATS = [
         "hidden = [affine_forward]\n" + NUMERIC + backward(DIFFERENCES.format("hidden[0]", "[0]")),
     ),
     Cheat(
+        "differences of a function in a decorator",
+        RAISES,
+        """
+def timed(function):
+    def wrapper(*arguments):
+        return function(*arguments)
+
+    return wrapper
+"""
+        + NUMERIC
+        + backward(DIFFERENCES.format("affine_forward", "[0]"))
+        + "\n\naffine_forward, affine_backward = timed(affine_forward), timed(affine_backward)\n",
+    ),
+    Cheat(
         "differences without a call that can be counted",
         RAISES,
         "def affine_forward(x, w, b):\n    return x @ w + b, (x, w, b)\n"
@@ -389,6 +403,18 @@ def affine_forward(x, w, b):
 
 def affine_backward(dout, cache):
     return dout @ cache.w.T, cache.x.T @ dout, dout.sum(axis=0)
+""",
+    "has a decorator on each function": """
+def timed(function):
+    def wrapper(*arguments):
+        return function(*arguments)
+
+    return wrapper
+
+
+affine_forward, affine_backward, relu_forward, relu_backward, softmax_loss, loss_and_grads = (
+    timed(one) for one in (affine_forward, affine_backward, relu_forward, relu_backward, softmax_loss, loss_and_grads)
+)
 """,
     "keeps a closure": """
 def affine_forward(x, w, b):

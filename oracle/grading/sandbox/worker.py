@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import CodeType, FrameType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from . import guards, wire
@@ -22,6 +22,7 @@ __all__ = ["main"]
 FILE = "submission.py"
 LONGEST = 200
 """Letters of a message."""
+EMPTY = CellType()
 
 
 def main(descriptor: int) -> None:
@@ -134,14 +135,7 @@ def _described(error: BaseException) -> wire.Tree:
 
 def _counting(module: ModuleType, watched: Sequence[str], calls: Counter[str]) -> Callable[[FrameType, str, Any], None]:
     """A profiler that counts the calls of these functions and of copies of them, under whatever name."""
-    wanted: dict[Any, str] = {}
-    for name in watched:
-        place: Any = module
-        for part in name.split("."):
-            place = getattr(place, part, None)
-        code = getattr(getattr(place, "__func__", place), "__code__", None)
-        if isinstance(code, CodeType):
-            wanted[_meaning(code)] = name
+    wanted = {_meaning(code): name for name, code in _watched(module, watched).items()}
     known: dict[int, tuple[CodeType, str | None]] = {}
 
     def profiler(frame: FrameType, event: str, _: Any) -> None:
@@ -154,6 +148,28 @@ def _counting(module: ModuleType, watched: Sequence[str], calls: Counter[str]) -
                 calls[found[1]] += 1
 
     return profiler
+
+
+def _watched(module: ModuleType, names: Sequence[str]) -> dict[str, CodeType]:
+    """The code of each of these functions; of what a decorator has wrapped, if several of them have the same wrapper."""
+    functions = {}
+    for name in names:
+        place: Any = module
+        for part in name.split("."):
+            place = getattr(place, part, None)
+        if isinstance(place, FunctionType):
+            functions[name] = place
+    shared = Counter(_meaning(function.__code__) for function in functions.values())
+    found = {}
+    for name, function in functions.items():
+        if shared[_meaning(function.__code__)] == 1:
+            found[name] = function.__code__
+        else:
+            cells = [cell.cell_contents for cell in function.__closure__ or () if cell != EMPTY]
+            inner = [content for content in cells if isinstance(content, FunctionType)]
+            if len(inner) == 1:
+                found[name] = inner[0].__code__
+    return found
 
 
 def _meaning(code: CodeType) -> tuple[Any, ...]:
