@@ -122,7 +122,6 @@ class Candidate:
         )
         theirs.close()
         setting = {
-            "source": source,
             "watched": list(watched),
             "packages": list(packages),
             "folders": [*map(str, places.values()), *map(sysconfig.get_path, ("stdlib", "platstdlib"))],
@@ -130,7 +129,8 @@ class Candidate:
             "seconds": int(limits.total_seconds + STARTING),
         }
         try:
-            self.loaded = self._asked(setting, b"", STARTING + limits.seconds)
+            self._asked(setting, b"", STARTING)
+            self.loaded = self._asked({"source": source}, b"", limits.seconds)
         except BaseException:
             self.end()
             raise
@@ -219,10 +219,10 @@ class Candidate:
         if not _texts(tried) or not isinstance(calls, dict) or any(type(n) is not int for n in calls.values()):
             raise wire.Malformed("an answer of an unknown form")
         self.tried = tuple(tried[:20])
-        if "defined" in header:
-            if not _texts(header["defined"]) or not _texts(header.get("failed")):
-                raise wire.Malformed("an answer of an unknown form")
-            self.defined, self.failed = frozenset(header["defined"]), tuple(header["failed"])
+        defined, failed = header.get("defined", []), header.get("failed", [])
+        if not _texts(defined) or not _texts(failed):
+            raise wire.Malformed("an answer of an unknown form")
+        self.defined, self.failed = self.defined | {*defined}, (*self.failed, *failed)
         if error is None:
             return Answer(wire.decode(header.get("returned"), blobs, Other), calls=calls)
         if not isinstance(error, dict) or not _texts([error.get("type"), error.get("message")]):

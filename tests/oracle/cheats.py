@@ -344,7 +344,7 @@ def affine_forward(x, w, b):
         0.5,
     ),
     Cheat("a loop without end in C", RAISES, backward("import re\nre.match('(a+)+$', 'a' * 60 + 'b')\n" + RIGHT), 0.5),
-    Cheat("sleep", RAISES, backward("import time\ntime.sleep(10**6)\n" + RIGHT), 0.2),
+    Cheat("sleep", RAISES, backward("import time\ntime.sleep(10**6)\n" + RIGHT), 0.5),
     Cheat("a loop without end at import", "refused", "while True:\n    pass\n", 0.5),
     Cheat("exit at import", "refused", "import os\nos._exit(0)\n"),
     Cheat("raise at import", "refused", "raise RuntimeError('no')\n"),

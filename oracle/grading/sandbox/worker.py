@@ -34,10 +34,10 @@ def main(descriptor: int) -> None:
     guards.preload(setting["packages"])
     failed = guards.confine(setting["memory"], setting["seconds"], setting["folders"], setting["packages"], tried)
     served = _Served(setting["watched"], tried)
-    channel.sendall(wire.framed({"id": setting["id"], **served.load(setting["source"]), "failed": failed, "tried": tried}))
+    channel.sendall(wire.framed({"id": setting["id"], "returned": {"value": None}, "failed": failed}))
     while True:
         request, payload = _received(channel)
-        answer, blobs = served.answer(request, payload)
+        answer, blobs = served.load(request["source"]) if "source" in request else served.answer(request, payload)
         channel.sendall(wire.framed({"id": request["id"], **answer, "tried": tried}, blobs))
 
 
@@ -66,12 +66,12 @@ class _Served:
         self.tried = tried
         self.kept: dict[str, Any] = {}
 
-    def load(self, source: str) -> wire.Tree:
+    def load(self, source: str) -> tuple[wire.Tree, bytes]:
         self.module.__dict__["__file__"] = FILE
         sys.modules["submission"] = self.module  # dataclasses look their module up
         code = compile(source, FILE, "exec")
-        answer, _ = self._calling(lambda: exec(code, self.module.__dict__))  # noqa: S102 - this is what the process is for
-        return {**answer, "defined": sorted(name for name in vars(self.module) if isinstance(name, str))[:1000]}
+        answer, blobs = self._calling(lambda: exec(code, self.module.__dict__))  # noqa: S102 - this is what the process is for
+        return {**answer, "defined": sorted(name for name in vars(self.module) if isinstance(name, str))[:1000]}, blobs
 
     def answer(self, request: wire.Tree, payload: bytes) -> tuple[wire.Tree, bytes]:
         arguments = [
