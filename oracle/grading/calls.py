@@ -19,7 +19,7 @@ least two."""
 DIFFERENCES = "differences of the forward pass are no backward pass"
 MANY = 100
 """Calls of one function of the assignment during one call of another. The largest right number is that of steps times samples,
-32; differences of the smallest net take 300."""
+40; differences of the smallest net take 300."""
 
 
 class Wrong(Exception):

@@ -6,6 +6,7 @@ the request, and if it comes after the request; whatever else arrives ends the p
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -53,6 +54,16 @@ class Limits:
     memory: int = 192
     """Megabytes beside those that Python and NumPy take."""
 
+    @property
+    def clock_seconds(self) -> float:
+        """The most that a grading may take by the clock."""
+        return PATIENCE * self.total_seconds + STARTING
+
+    @property
+    def in_all(self) -> str:
+        """What a submission is told that takes longer."""
+        return f"all calls together took more than {self.clock_seconds:g} s"
+
 
 class Lost(Exception):
     """The process gave no answer. The text says why."""
@@ -96,10 +107,16 @@ class Other:
 
 
 class Candidate:
-    """A running submission. It may import `packages`, installed ones; calls of the functions in `watched` are counted."""
+    """A running submission. It may import `packages`, installed ones; calls of the functions in `watched` are counted.
 
-    def __init__(self, source: str, limits: Limits, packages: Sequence[str], watched: Sequence[str]) -> None:
+    `until` is the time of the monotonic clock after which no call returns.
+    """
+
+    def __init__(
+        self, source: str, limits: Limits, packages: Sequence[str], watched: Sequence[str], *, until: float = math.inf
+    ) -> None:
         self.limits = limits
+        self.until = until
         self.defined: frozenset[str] = frozenset()
         self.failed: tuple[str, ...] = ()
         """The guards that this system cannot set."""
@@ -245,6 +262,8 @@ class Candidate:
 
     def _check_time(self, since: Clock, seconds: float) -> None:
         clock, used = self._clock()
+        if clock > self.until:
+            raise Lost(self.limits.in_all)
         if used is not None and since[1] is not None and used - since[1] > seconds:
             raise Lost(f"it took more than {seconds:g} s of processor time")
         if clock - since[0] > (PATIENCE if used is not None else 1) * seconds:

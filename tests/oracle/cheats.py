@@ -282,8 +282,8 @@ def affine_forward(x, w, b):
     ),
     Cheat(
         "a dout remembered by its cache",
-        AFFINE,
-        "memo = {}\n" + backward("dout = memo.setdefault(x.tobytes()[:8], dout)\n" + RIGHT),
+        "affine: x w b",  # in the net it is the same dout again
+        "memo = {}\n" + backward("dout = memo.setdefault(x.tobytes(), dout)\n" + RIGHT),
     ),
     Cheat(
         "right at first, zero later",

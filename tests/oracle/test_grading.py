@@ -201,7 +201,7 @@ def test_an_assignment_has_parts_with_different_names() -> None:
         Assignment("a", [])
     with pytest.raises(ValueError, match="two parts have the same name"):
         Assignment("a", [some_part(), some_part()])
-    with pytest.raises(ValueError, match="'nosuchpackage' is not installed"):
+    with pytest.raises(BrokenAssignment, match="Assignment 'a': packages: 'nosuchpackage' is not installed"):
         grade(Assignment("a", [some_part()], packages=["nosuchpackage"]), "", 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -49,9 +50,17 @@ def test_nobody_can_read_the_memory_of_the_grader_while_it_grades(monkeypatch: p
     assert libc.prctl(3, 0, 0, 0, 0) == before
 
 
+def test_a_submission_that_has_used_up_its_time_gets_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "clock_seconds", 0.0)
+    result = grade(load("two_layer_net"), source("two_layer_net"), 1)
+    assert {mark.hint for mark in result.marks} == {"all calls together took more than 0 s"}
+    assert result.score == 0
+
+
 LOOKS = """
 import os
 import sys
+import time
 
 def modules():
     return ",".join(sorted(name for name in sys.modules if name.startswith(("oracle", "purenet", "jax"))))
@@ -61,6 +70,9 @@ def environment():
 
 def stdin():
     return len(sys.stdin.read())
+
+def sleep():
+    time.sleep(100)
 
 def folders():
     return any("purenet" in path or "site-packages" in path for path in sys.path)
@@ -88,3 +100,9 @@ def test_the_process_of_a_submission_knows_nothing_of_the_grader(candidate: Cand
 def test_a_lost_process_says_how_it_ended(candidate: Candidate) -> None:
     with pytest.raises(Lost, match="it ended its process with exit code 3"):
         candidate.call("end")
+
+
+def test_all_calls_together_have_a_limit_by_the_clock(candidate: Candidate) -> None:
+    candidate.until = time.monotonic() + 0.2
+    with pytest.raises(Lost, match="all calls together took more than 160 s"):
+        candidate.call("sleep")

@@ -91,7 +91,8 @@ def _memory_taken() -> int:
 
 
 def _limit(name: str, most: int) -> None:
-    resource.setrlimit(getattr(resource, name), (most, most))
+    # A process gets a signal that tells the limit one second before it is ended without one.
+    resource.setrlimit(getattr(resource, name), (most, most + 1 if name == "RLIMIT_CPU" else most))
 
 
 def _become_nobody() -> None:
