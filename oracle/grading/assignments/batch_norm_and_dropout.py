@@ -79,7 +79,9 @@ def some_block(rng: Any, n: int = 7, sizes: tuple[int, int, int] = (5, 6, 4), *,
     x, dropped = rng.normal(size=(n, inputs)), some_mask(rng, (n, hidden))
     if at_kinks:  # the hidden units of the first sample
         nothing = {"gamma": params["gamma"], "beta": np.zeros(hidden)}
-        params["beta"] = NEAR * rng.choice([-1.0, 1.0], hidden) - pn.batch_norm(nothing, x @ params["W1"], eps=1e-5)[0]
+        params["beta"] = (
+            NEAR * rng.permutation(np.resize([-1.0, 1.0], hidden)) - pn.batch_norm(nothing, x @ params["W1"], eps=1e-5)[0]
+        )
         dropped["mask"][0] = 1.0
     mask, rate = dropped["mask"], dropped["rate"]
     return {"params": params, "x": x, "t": rng.integers(classes, size=n), "mask": mask, "rate": rate, "eps": 1e-5}

@@ -67,7 +67,7 @@ def some_net(rng: Any, n: int = 3, size: tuple[int, int] = (6, 8), *, at_kinks: 
     x = rng.normal(size=(n, 2, height, width))
     if at_kinks:  # of each filter at the place of its largest answer, so that the pool lets it through
         out = pn.conv2d({"w": params["W1"]}, x)
-        params["b1"] = NEAR * rng.choice([-1.0, 1.0], 4) - out[0, :, :2, :2].max(axis=(1, 2))
+        params["b1"] = NEAR * rng.permutation(np.resize([-1.0, 1.0], 4)) - out[0, :, :2, :2].max(axis=(1, 2))
     return {"params": params, "x": x, "t": rng.integers(5, size=n)}
 
 

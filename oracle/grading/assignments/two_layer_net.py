@@ -62,7 +62,7 @@ def some_net(rng: Any, n: int = 6, sizes: tuple[int, int, int] = (5, 7, 4), *, a
     }
     x = rng.normal(size=(n, inputs))
     if at_kinks:  # the hidden units of the first sample
-        params["b1"] = NEAR * rng.choice([-1.0, 1.0], hidden) - x[0] @ params["W1"]
+        params["b1"] = NEAR * rng.permutation(np.resize([-1.0, 1.0], hidden)) - x[0] @ params["W1"]
     return {"params": params, "x": x, "t": rng.integers(classes, size=n)}
 
 
