@@ -19,6 +19,7 @@ from jax.experimental import serialize_executable
 from jax.extend import source_info_util
 
 from oracle import programs
+from oracle.compiling import EXECUTABLES, MOST, compiled_quickly, in_one_piece
 from oracle.pullback import Pullback, StructureError, check_shapes, dtypes_apart, is_float, like
 
 __all__ = [
@@ -26,28 +27,13 @@ __all__ = [
     "StructureError",
     "differentiable",
     "forget",
-    "in_one_piece",
-    "known",
     "optimizer_steps",
-    "quick_to_compile",
     "schedule_values",
     "vjp",
 ]
 
-MOST = 256
-"""The largest number of compiled programs, and of references, that are kept. With more, memory grows; with fewer, the same
-program is compiled again."""
 SHOWN = 60
 """Characters of a source line in a note: enough for one operation, and few enough for one line of a report."""
-EXECUTABLES: dict[Any, Any] = {}
-"""The compiled programs, by their text and the structures of their inputs and outputs."""
-
-OPTIONS = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-"""Options with which XLA compiles fast and produces slower programs."""
-
 
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
     """`reference` at `primals`, and its VJP with `cotangent`, in the dtype of the primals."""
@@ -138,7 +124,7 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
             # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
             cached: Any = jax.config
             name = None if cached.jax_compilation_cache_dir else programs.name_of(reference, (dict(options), key))
-            compiled[key] = _loaded(name) or _written(name, _compiled(jitted.lower(primals, cotangent)))
+            compiled[key] = _loaded(name) or _written(name, compiled_quickly(jitted.lower(primals, cotangent)))
         return compiled[key](primals, cotangent)
 
     return both
@@ -160,45 +146,6 @@ def _written(name: str | None, program: Any) -> Any:
         with suppress(Exception):  # a program with a callback cannot be kept
             programs.store(name, pickle.dumps(serialize_executable.serialize(program)))
     return program
-
-
-def _compiled(lowered: Any) -> Any:
-    """The compiled program. Two traces with the same text share one program."""
-    program = lowered.as_text()
-    key = program, lowered.in_tree, lowered.out_tree
-    if key not in EXECUTABLES:
-        if len(EXECUTABLES) >= MOST:
-            EXECUTABLES.clear()
-        # XLA (jaxlib 0.10.2) aborts on some convolutions if its fusion emitters are off, and on some gradients of grouped
-        # convolutions in its algebraic simplifier under any options.
-        convolves = "convolution" in program
-        options = quick_to_compile(xla_disable_hlo_passes="algsimp") if convolves else in_one_piece()
-        EXECUTABLES[key] = lowered.compile(compiler_options=options)
-    return EXECUTABLES[key]
-
-
-def quick_to_compile(**more: Any) -> dict[str, Any]:
-    """Options of XLA for programs that run only once. With its defaults, compiling takes most of the time of a verification."""
-    return known(**OPTIONS, **more)
-
-
-def in_one_piece() -> dict[str, Any]:
-    """The same options for programs without a convolution, which compile in half the time without XLA's fusion emitters.
-
-    They are small, so compiling them in one piece is faster than in several.
-    """
-    return quick_to_compile(xla_cpu_use_fusion_emitters=False, xla_cpu_parallel_codegen_split_count=1)
-
-
-@cache
-def known(**options: Any) -> dict[str, Any]:
-    """The options that this version of XLA accepts. They belong to XLA's compiler and not to the interface of JAX."""
-    found: dict[str, Any] = {}
-    for option, value in options.items():
-        with suppress(Exception):
-            jax.jit(lambda: 0.0, compiler_options={option: value})()
-            found[option] = value
-    return found
 
 
 Init = Callable[[Any], Any]

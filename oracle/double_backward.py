@@ -240,11 +240,17 @@ def torch_gradients(value: Any, leaves: Sequence[Any], dy: Any, **how: Any) -> l
 
 
 def _like(seeds: Any, value: Any) -> Any:
-    """The seeds in the structure and the dtypes of the value."""
+    """The seeds in the structure and the dtypes of the value; JAX wants seeds without a size for integers."""
+    import jax
+
     leaves: Sequence[Any] = optree.tree_leaves(seeds)
     values = optree.tree_leaves(value)
     check_shapes(values, leaves)
-    return optree.tree_unflatten(optree.tree_structure(value), [a.astype(v.dtype) for a, v in zip(leaves, values, strict=True)])
+    fitted = [
+        a.astype(v.dtype) if jax.numpy.issubdtype(v.dtype, jax.numpy.inexact) else np.zeros(v.shape, jax.dtypes.float0)
+        for a, v in zip(leaves, values, strict=True)
+    ]
+    return optree.tree_unflatten(optree.tree_structure(value), fitted)
 
 
 def arrays_of(tree: Any) -> Any:

@@ -75,6 +75,17 @@ class Subject:
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
 
+    @property
+    def many(self) -> Callable[..., Any] | None:
+        """The values at many points at once: `many(i, primals)`, where leaf `i` of the primals has the points along axis 0."""
+        many = getattr(self.forward, "many", None)
+        return None if many is None else partial(many, **self.options)
+
+    @property
+    def note(self) -> str:
+        """What the adapter of another library has to say about it; empty for most."""
+        return str(getattr(self.forward, "note", str)())
+
     def gradients(self, primals: Sequence[Any], dy: Any) -> list[NDArray[Any]]:
         """The cotangents at these arguments, flat and in float64."""
         return flat(self.bwd(self.fwd(*primals)[1], dy))

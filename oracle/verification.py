@@ -28,7 +28,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import complex_numbers, second_order
-from oracle.adapters import adapted, bound, name_of
+from oracle.adapters import name_of
+from oracle.arguments import check_settings, given
 from oracle.arrays import Leaf, cast, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
@@ -42,16 +43,17 @@ from oracle.contract.repeatability import call_elsewhere, not_a_function
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
-from oracle.findings import Findings, Label, batch_of, of_another_function
+from oracle.findings import Findings, Label, batch_of, of_another_function, of_none
 from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.settings import check_accept, check_convention, check_exact, check_order
+from oracle.settings import check_order
 from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
+from oracle.tensors import says_none
 from purenet import Op
 
 __all__ = ["Verification", "verify", "verify_case"]
@@ -147,29 +149,10 @@ def verify(
     True
 
     """
-    if reference is not None and not callable(reference):
-        raise TypeError(f"verify: reference must be a function for JAX or torch, got {type(reference).__name__}")
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
-    if isinstance(flags, Flag) or not all(isinstance(flag, Flag) for flag in flags):
-        raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
-    if isinstance(allows, Allows) or not all(isinstance(one, Allows) for one in allows):
-        raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
-    if not isinstance(case, str):
-        raise TypeError(f"verify: case must be text, got {type(case).__name__}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
-        raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
-    if step is not None and not 0 < step < np.inf:
-        raise ValueError(f"verify: step must be positive, got {step!r}")
-    if not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 0:
-        raise ValueError(f"verify: limit must be an integer from 0, got {limit!r}")
-    check_accept(accept, "verify")
-    op = adapted(op) or op
-    primals = (*bound(op), *primals)
+    check_settings(reference, seed, flags, allows, case, step, limit, accept, convention, exact)
+    op, primals, reference = given(op, primals, reference)
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
-    check_convention(convention, "verify")
-    check_exact(exact, "verify")
     check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
@@ -192,12 +175,13 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
+    op, arguments, reference = given(spec.op, tuple(arguments), spec.reference)
+    check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
-        spec.op,
+        op,
         *optree.tree_map(lambda a: cast(a, dtype), arguments),
         options=options,
-        reference=spec.reference,
+        reference=reference,
         seed=seed,
         flags=case.flags,
         views=spec.views,
@@ -268,6 +252,7 @@ class _Run:
         else:
             subject = self.subject
         given: Any = cotangents
+        none = {x.path for x, g in zip(self.leaves, optree.tree_leaves(given), strict=True) if says_none(g)}
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
         setting = Setting(Point(subject, self.primals, y, dy, cotangents), self.views, self.aliases)
@@ -302,6 +287,7 @@ class _Run:
                 e = of_another_function(e, i, with_reference)
             context = contexts.of(there, i, ignores_cotangent=ignored_here)
             row = found.judged(e, context, measurements.forward_error, accepted=accepted)
+            row = of_none(row) if e.parameter.name in none else row
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)

@@ -14,7 +14,7 @@ import optree
 import pytest
 
 from oracle import catalogue
-from oracle.autodiff import quick_to_compile
+from oracle.compiling import quick_to_compile
 from oracle.catalogue.models import trainings
 from oracle.catalogue.models.trainings import ADAM, TRAININGS, by_jax
 from oracle.catalogue.optimizers.moments import MOMENTS

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import optree
 
-from oracle.autodiff import in_one_piece, known
+from oracle.compiling import in_one_piece, known
 from oracle.catalogue.models.gpt import goal_by_jax, parameters, words
 from oracle.catalogue.models.lenet import SHAPES, lenet_by_equinox
 from oracle.catalogue.models.parts import weights
