@@ -44,6 +44,7 @@ from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Set
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of, of_another_function, of_none
+from oracle.judging.compiled import compiled
 from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
@@ -268,7 +269,8 @@ class _Run:
         rows += found.breached(named)
         if self.large:
             check_memory(self.primals)
-        point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
+        undisturbed = compiled(_undisturbed(subject, breaches), self.primals, dy)
+        point = Point(undisturbed, self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
         found, other, judges = found.compared(measurements, self.plan.accept)
         rows += other
@@ -298,8 +300,8 @@ class _Run:
                     rows.append(found.judged(link, Context(large=True), None, accepted=small))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
-            undisturbed = setting if point.subject is subject else replace(setting, point=point)
-            yield from found.breached(check_contract(undisturbed, [is_still_the_same]))
+            unchanged = setting if undisturbed.forward is subject.forward else replace(setting, point=point)
+            yield from found.breached(check_contract(unchanged, [is_still_the_same]))
 
     def _completed(self, subject: Subject, missing: Collection[str]) -> Subject:
         """The subject with zeros for gradients that have no usable form."""

@@ -12,7 +12,7 @@ import optree
 
 from oracle.adapters.pairs import named
 from oracle.adapters.places import Places, places_of
-from oracle.double_backward import Pair, Twice, arrays_of, by_jax, jax_gradients
+from oracle.double_backward import Pair, Twice, arrays_of, by_jax, jax_gradients, jax_pullback
 
 __all__ = ["jaxs_leaves", "of_jax", "traced", "with_x64"]
 
@@ -37,12 +37,11 @@ def of_jax(function: Callable[..., Any], places: Places | None = None) -> Pair:
         bound = partial(call, **options)
         with jax.enable_x64(True):
             given = jax.device_put(primals)
-            return arrays_of(bound(*given)), (bound, given)
+            return arrays_of(bound(*given)), _Residuals(bound, given)
 
     def bwd(residuals: Any, dy: Any) -> Any:
-        bound, given = residuals
         with jax.enable_x64(True):
-            return arrays_of(jax_gradients(bound, *given, jax.device_put(dy)))
+            return arrays_of(residuals.gradients(jax.device_put(dy)))
 
     def differentiated(*primals: Any, **options: Any) -> Any:
         with jax.enable_x64(True):
@@ -115,6 +114,20 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
     fwd.__wrapped__ = plain_fwd.__wrapped__  # type: ignore[attr-defined]
     fwd.many = many  # type: ignore[attr-defined]
     return fwd, bwd
+
+
+class _Residuals:
+    """What a backward pass needs: the pullback of JAX, which the first one makes."""
+
+    def __init__(self, function: Callable[..., Any], given: Any) -> None:
+        self._made: Callable[[Any], Any] | None = None
+        self._function = function
+        self._given = given
+
+    def gradients(self, dy: Any) -> Any:
+        if self._made is None:
+            self._made = jax_pullback(self._function, *self._given)
+        return self._made(dy)
 
 
 class _Compiled(tuple[Any, Any]):

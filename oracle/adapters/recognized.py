@@ -18,7 +18,7 @@ __all__ = ["KINDS", "adapted", "reference_for"]
 
 KINDS = (
     "a purenet.Op, a pair (fwd, bwd) of functions, "
-    "a jax.custom_vjp function, a torch.autograd.Function, an autograd primitive, or a module of torch or equinox "
+    "a jax.custom_vjp function, a torch.autograd.Function, a module of torch or equinox, or an autograd primitive "
     "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd)"
 )
 

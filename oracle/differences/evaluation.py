@@ -11,6 +11,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, vector
+from oracle.differences.points import LEAST_PAIRS, PAIRS, Points
 from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
 from oracle.measures import EPSILON
 
@@ -44,6 +45,10 @@ class Difference(NamedTuple):
     """How far the middle of both points is from x, since x + h and x - h are rounded; for a single element."""
 
 
+NO_DIFFERENCE = Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
+"""Where the function has no value."""
+
+
 class Evaluator:
     """A function at a point, contracted with a cotangent: the scalar function that is differentiated.
 
@@ -52,7 +57,13 @@ class Evaluator:
     """
 
     def __init__(
-        self, function: Function, primals: Sequence[Any], cotangent: Any = None, *, noise_tables: int = TABLES
+        self,
+        function: Function,
+        primals: Sequence[Any],
+        cotangent: Any = None,
+        *,
+        noise_tables: int = TABLES,
+        many: Function | None = None,
     ) -> None:
         self.function = function
         tree: Any = tuple(primals)
@@ -61,6 +72,7 @@ class Evaluator:
         self._plus, self._plus_tree = self._copy(structure)
         self._minus, self._minus_tree = self._copy(structure)
         value = function(*structure.unflatten([leaf.copy() for leaf in self.origin]))
+        self.points = None if many is None else Points(many, self.origin, structure)
         self.shapes = tuple(np.shape(leaf) for leaf in optree.tree_leaves(value))
         self.value = vector(value).copy()
         dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(value)]
@@ -94,9 +106,35 @@ class Evaluator:
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
         """The contracted difference between x + displacement and x - displacement."""
         displaced = self._displaced(leaf, where, displacement)
-        if displaced is None:
-            return Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
-        change, half, width, shift = displaced
+        return NO_DIFFERENCE if displaced is None else self._contracted(displacement, *displaced)
+
+    def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
+        """The same for each of several elements, displaced one at a time, by its own displacement."""
+        taken: list[Difference] = []
+        for some in np.array_split(np.arange(len(index)), range(PAIRS, len(index), PAIRS)):
+            batch = self._batch(leaf, index[some], displacements[some]) if len(some) >= LEAST_PAIRS else None
+            pairs = zip(index[some].tolist(), displacements[some].tolist(), strict=True)
+            taken += batch or [self.difference(leaf, i, h) for i, h in pairs]
+        return Difference(*np.array(taken).T)
+
+    def _batch(self, leaf: int, index: Array, displacements: Array) -> list[Difference] | None:
+        """The differences of a few elements from one evaluation of all points; None if the function cannot do that."""
+        value = None if self.points is None else self.points.value(leaf, self.value)
+        if self.points is None or value is None:
+            return None
+        here = self.origin[leaf].reshape(-1)[index]
+        ahead, behind = here + displacements, here - displacements
+        both = self.points.at(leaf, np.concatenate([index, index]), np.concatenate([ahead, behind]))
+        if both is None:
+            return None
+        above, below = both[: len(index)], both[len(index) : 2 * len(index)]
+        shifts = [fsum((a / 2, b / 2, -x)) for a, b, x in zip(ahead.tolist(), behind.tolist(), here.tolist(), strict=True)]
+        return [
+            self._contracted(h, _minus(above[k], below[k]), _minus(above[k], value), np.asarray(ahead[k] - behind[k]), shifts[k])
+            for k, h in enumerate(displacements)
+        ]
+
+    def _contracted(self, displacement: Any, change: Array, half: Array, width: Array, shift: Any) -> Difference:
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
         rounding = self.noise[touched] if touched.any() else self._unmoved
