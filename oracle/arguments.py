@@ -18,7 +18,16 @@ __all__ = ["check_settings", "given"]
 
 
 def check_settings(
-    reference: Any, seed: Any, flags: Any, allows: Any, case: Any, step: Any, limit: Any, accept: Any, convention: Any, exact: Any
+    reference: Any,
+    seed: Any,
+    flags: Any,
+    allows: Any,
+    case: Any,
+    step: Any,
+    limit: Any,
+    accept: Any,
+    convention: Any,
+    exact: Any,
 ) -> None:
     """Raise unless each setting of `verify` has a value that it can have."""
     if reference is not None and not callable(reference):

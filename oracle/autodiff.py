@@ -35,6 +35,7 @@ __all__ = [
 SHOWN = 60
 """Characters of a source line in a note: enough for one operation, and few enough for one line of a report."""
 
+
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
     """`reference` at `primals`, and its VJP with `cotangent`, in the dtype of the primals."""
     return differentiable(reference, options)(primals, cotangent)

@@ -254,8 +254,7 @@ def _like(seeds: Any, value: Any) -> Any:
     floats = [bool(jax.numpy.issubdtype(v.dtype, jax.numpy.inexact)) for v in values]
     check_shapes(values, [a if f or a.shape != v.shape else v for a, v, f in zip(leaves, values, floats, strict=True)])
     fitted = [
-        a.astype(v.dtype) if f else np.zeros(v.shape, jax.dtypes.float0)
-        for a, v, f in zip(leaves, values, floats, strict=True)
+        a.astype(v.dtype) if f else np.zeros(v.shape, jax.dtypes.float0) for a, v, f in zip(leaves, values, floats, strict=True)
     ]
     return optree.tree_unflatten(optree.tree_structure(value), fitted)
 

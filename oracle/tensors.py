@@ -36,7 +36,7 @@ def array_of(made: Any) -> Any:
 
 
 def host(thing: Any) -> Any:
-    """An array of another library as one of NumPy: by its type, by DLPack, or by `__array__`. Anything else stays what it is."""
+    """An array of another library as one of NumPy: by its type, DLPack or `__array__`. Anything else stays what it is."""
     if isinstance(thing, np.ndarray | np.generic):
         return thing
     if is_tensor(thing) and hasattr(thing, "detach"):

@@ -35,7 +35,7 @@ from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
 from oracle.contract.allowed import allowance_for, with_advice
-from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_the_same
+from oracle.contract.checks import all_breaches, check_contract, is_still_the_same
 from oracle.contract.first_call import first_call
 from oracle.contract.form import completed, is_tuple_of, well_formed
 from oracle.contract.process_state import preserved
@@ -261,7 +261,8 @@ class _Run:
         if breaches:
             yield from found.breached(breaches)
             return
-        breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
+        quick = compiled(subject, self.primals, dy)
+        breaches = all_breaches(setting, quick, few=self.large)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         meant = [breach for breach in breaches if allowance_for(breach) in self.allows]
         named = [with_advice(breach) for breach in breaches if IGNORED not in breach.what and breach not in meant]
@@ -269,8 +270,7 @@ class _Run:
         rows += found.breached(named)
         if self.large:
             check_memory(self.primals)
-        undisturbed = compiled(_undisturbed(subject, breaches), self.primals, dy)
-        point = Point(undisturbed, self.primals, y, dy, cotangents)
+        point = Point(_undisturbed(quick, breaches), self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
         found, other, judges = found.compared(measurements, self.plan.accept)
         rows += other
@@ -300,8 +300,8 @@ class _Run:
                     rows.append(found.judged(link, Context(large=True), None, accepted=small))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
-            unchanged = setting if undisturbed.forward is subject.forward else replace(setting, point=point)
-            yield from found.breached(check_contract(unchanged, [is_still_the_same]))
+            undisturbed = setting if point.subject is quick else replace(setting, point=point)
+            yield from found.breached(check_contract(undisturbed, [is_still_the_same]))
 
     def _completed(self, subject: Subject, missing: Collection[str]) -> Subject:
         """The subject with zeros for gradients that have no usable form."""

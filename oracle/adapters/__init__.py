@@ -1,8 +1,8 @@
 """Turns functions, modules and classes as people write them into pairs (fwd, bwd) for `verify`.
 
 `verify` itself adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
-`apply`), an autograd primitive, and a module of torch or equinox. It cannot recognize a function that only calls one of them: for such a function call
-`of_jax`, `of_torch` or `of_autograd`. These import their library only when they are called.
+`apply`), a module of torch or equinox, and an autograd primitive. It cannot recognize a function that only calls one of them:
+for such a function call `of_jax`, `of_torch` or `of_autograd`. These import their library only when they are called.
 """
 
 from oracle.adapters.autograd_functions import of_autograd

@@ -61,10 +61,10 @@ def of_jax(function: Callable[..., Any], places: Places | None = None) -> Pair:
 
 
 def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
-    """The same pair, compiled, for arguments in float64; its function has `many`, which evaluates many points at once.
+    """The same pair, compiled; its function has `many`, which evaluates many points at once.
 
-    In a narrower dtype XLA rounds a compiled function less often than a plain call. What cannot be compiled, because Python
-    code depends on values, is called as before.
+    In 16 bits XLA rounds a compiled function less often than a plain call, so there a plain call is made. So it is where a
+    function cannot be compiled, because its Python code depends on values.
     """
     import jax
 
@@ -72,21 +72,19 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
     programs: dict[Any, Any] = {}
 
     def program(kind: Any, options: Mapping[str, Any], made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-        """A compiled function of the options that are arrays, and of more; of those that are none there is one for each value."""
+        """A function that is compiled for each value of those options that are no arrays."""
         from oracle.compiling import compiled_for_shapes
 
         static = {name: option for name, option in options.items() if not isinstance(option, np.ndarray | jax.Array)}
         key = kind, tuple(sorted(static.items()))
         if key not in programs:
-            programs[key] = compiled_for_shapes(
-                lambda arrays, *given: made(partial(call, **static, **arrays))(*given)
-            )
+            programs[key] = compiled_for_shapes(lambda arrays, *given: made(partial(call, **static, **arrays))(*given))
         arrays = {name: jax.numpy.asarray(option) for name, option in options.items() if name not in static}
         return partial(programs[key], arrays)
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         tree: Any = primals
-        if all(np.asarray(leaf).dtype == np.float64 for leaf in optree.tree_leaves(tree)):
+        if all(np.asarray(leaf).dtype in (np.float64, np.float32) for leaf in optree.tree_leaves(tree)):
             try:
                 with jax.enable_x64(True):
                     given = jax.device_put(primals)
@@ -105,7 +103,7 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
 
     def many(i: int, primals: Any, **options: Any) -> Any:
         leaves, structure = optree.tree_flatten(primals)
-        axes = structure.unflatten([0 if k == i else None for k in range(len(leaves))]) 
+        axes: Any = structure.unflatten([0 if k == i else None for k in range(len(leaves))])
         with jax.enable_x64(True):
             mapped = program(("many", i), options, lambda f: jax.vmap(f, in_axes=axes))
             return arrays_of(mapped(*jax.device_put(primals)))
@@ -164,7 +162,8 @@ def jaxs_leaves(tree: Any) -> tuple[list[str], list[Any], Callable[[list[Any]], 
     """The leaves of a tree of any classes that are registered with JAX, such as modules of equinox; None is a leaf."""
     import jax
 
-    found, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    found, made = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    structure: Any = made
     paths = [".".join(_step(entry) for entry in path) for path, _ in found]
     return paths, [leaf for _, leaf in found], structure.unflatten
 

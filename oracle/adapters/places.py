@@ -18,7 +18,7 @@ from oracle.tensors import host
 __all__ = ["Flatten", "Places", "has_gradient", "places_of", "torchs_leaves"]
 
 Flatten = Callable[[Any], tuple[list[str], list[Any], Callable[[list[Any]], Any]]]
-"""The paths of the leaves of a tree, the leaves, and what makes the tree of others: of a library with trees of its own kinds."""
+"""For the trees of one library: the paths of the leaves of a tree, the leaves, and what makes the tree again of others."""
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,3 @@ def torchs_leaves(tree: Any) -> tuple[list[str], list[Any], Callable[[list[Any]]
     leaves, structure = optree.tree_flatten(tree, none_is_leaf=True)
     paths = [".".join(str(getattr(entry, "field", entry.entry)) for entry in accessor) for accessor in accessors]
     return paths, leaves, structure.unflatten
-

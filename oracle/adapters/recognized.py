@@ -41,7 +41,7 @@ def adapted(op: Any) -> Pair | Bound | None:
 
 
 def reference_for(op: Any, reference: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """The reference as it is called: one that is a module of torch computes with the parameters of the module that it checks."""
+    """The reference as it is called: a module of torch computes with the parameters of the module that it is compared with."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(op, torch.nn.Module) or not isinstance(reference, torch.nn.Module):
         return reference

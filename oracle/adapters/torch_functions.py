@@ -100,7 +100,7 @@ def function_of(op: Any) -> Any:
 
 
 def _arguments(function: Any) -> tuple[Callable[[Any, Any], tuple[Any, ...]], bool]:
-    """What puts the keywords of a call to their positions in `forward`, since `apply` takes none; and whether that has a ctx."""
+    """A function that moves keywords to their positions in `forward`, since `apply` takes none; and whether that has a ctx."""
     import torch
 
     signature = inspect.signature(function.forward)
@@ -159,7 +159,7 @@ class _Context:
     def mark_dirty(self, *tensors: Any) -> None:
         """Which arguments were written to is of no interest here."""
 
-    def set_materialize_grads(self, value: bool) -> None:  # noqa: FBT001 - torch calls it so
+    def set_materialize_grads(self, value: bool) -> None:
         """There is no backward pass."""
 
 

@@ -87,7 +87,7 @@ class _Called:
             if len(set(floats)) > 1:
                 kinds = " and ".join(sorted({str(dtype).removeprefix("torch.") for dtype in floats}))
                 raise TypeError(
-                    f"its parameters and inputs are {kinds}: give all in the dtype of the parameters, or module.double() ({error})"
+                    f"its parameters and inputs are {kinds}: give all in one dtype, for example with module.double() ({error})"
                 ) from error
             if not wide:
                 raise

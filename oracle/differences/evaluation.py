@@ -75,6 +75,8 @@ class Evaluator:
         self.points = None if many is None else Points(many, self.origin, structure)
         self.shapes = tuple(np.shape(leaf) for leaf in optree.tree_leaves(value))
         self.value = vector(value).copy()
+        self.varies = False
+        """Whether a value nearby had another number of elements: the shape depends on the data."""
         dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(value)]
         self.eps = max((EPSILON.get(name, EPSILON["float64"]) for name in dtypes), default=EPSILON["float64"])
         """The rounding of a value, as a share of it, in the narrowest dtype among the outputs."""
@@ -106,7 +108,7 @@ class Evaluator:
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
         """The contracted difference between x + displacement and x - displacement."""
         displaced = self._displaced(leaf, where, displacement)
-        return NO_DIFFERENCE if displaced is None else self._contracted(displacement, *displaced)
+        return NO_DIFFERENCE if displaced is None else self._contracted(leaf, where, displacement, *displaced)
 
     def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
         """The same for each of several elements, displaced one at a time, by its own displacement."""
@@ -129,12 +131,19 @@ class Evaluator:
             return None
         above, below = both[: len(index)], both[len(index) : 2 * len(index)]
         shifts = [fsum((a / 2, b / 2, -x)) for a, b, x in zip(ahead.tolist(), behind.tolist(), here.tolist(), strict=True)]
+        widths = np.asarray(ahead - behind, np.float64)
+        changes, halves = (
+            [_minus(a, b) for a, b in zip(above, others, strict=True)] for others in (below, [value] * len(index))
+        )
         return [
-            self._contracted(h, _minus(above[k], below[k]), _minus(above[k], value), np.asarray(ahead[k] - behind[k]), shifts[k])
-            for k, h in enumerate(displacements)
+            self._contracted(leaf, i, h, changes[k], halves[k], np.asarray(widths[k]), shifts[k])
+            for k, (i, h) in enumerate(zip(index.tolist(), displacements.tolist(), strict=True))
         ]
 
-    def _contracted(self, displacement: Any, change: Array, half: Array, width: Array, shift: Any) -> Difference:
+    def _contracted(
+        self, leaf: int, where: Any, displacement: Any, change: Array, half: Array, width: Array, shift: Any
+    ) -> Difference:
+        """The change of the outputs, contracted with the cotangent, and its noise."""
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
         rounding = self.noise[touched] if touched.any() else self._unmoved
@@ -194,9 +203,11 @@ class Evaluator:
             middle = fsum((ahead / 2, behind / 2, -here)) if width.ndim == 0 else ((ahead - here) - (here - behind)) / 2
             shift = np.asarray(middle)
         try:
-            above = vector(self.function(*self._plus_tree))
-            change = _minus(above, vector(self.function(*self._minus_tree)))
-            half = _minus(above, self.value)
+            above, below = (vector(self.function(*tree)) for tree in (self._plus_tree, self._minus_tree))
+            self.varies |= not above.shape == below.shape == self.value.shape
+            if not above.shape == below.shape == self.value.shape:
+                return None
+            change, half = _minus(above, below), _minus(above, self.value)
         except RAISED:  # a function that refuses arguments outside its domain counts like one that returns NaN there
             return None
         finally:

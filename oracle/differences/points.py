@@ -17,16 +17,16 @@ __all__ = ["LEAST_PAIRS", "PAIRS", "Points"]
 Array = NDArray[Any]
 
 PAIRS = 32
-"""Differences, of two points each, that one evaluation takes. With four times as many, it is hardly faster for each of them, and
-takes four times the memory; with a quarter, the cost of a call shows again."""
+"""Differences, of two points each, that one evaluation takes. With four times as many, each of them is hardly faster, and the
+memory is four times as much; with a quarter, the cost of a call shows again."""
 LEAST_PAIRS = 8
-"""The least number of differences for which an evaluation of all points is worth its price. With fewer, small arguments wait for
-a compiler; with more, arguments of a few elements are evaluated point by point."""
+"""The least number of differences for which an evaluation of all points is worth its price. With fewer, small arguments wait
+for a compiler; with more, arguments of a few elements are evaluated point by point."""
 MOST_NUMBERS = 2**22
 """The largest number of elements, of the argument or of the values, that one evaluation holds: 32 MB. With more, arguments for
 which batches gain nothing take gigabytes; with less, arguments of some thousand elements are evaluated point by point."""
 REORDERED = 64.0
-"""Roundings of the largest value by which a value may differ that is computed with many others: its sums may have another order.
+"""Roundings of the largest value by which a value may differ that is computed with others, as its sums may have another order.
 With many more, a function that rounds otherwise in a batch passes; with fewer, long sums are evaluated point by point."""
 
 

@@ -126,7 +126,8 @@ class Measurements:
     @property
     def values(self) -> Values:
         """The value beside the reference's."""
-        return Values(self._values[1], overflow=not np.isfinite(vector(self.point.y)).all())
+        varies = not self.plan.large and self.point.evaluator.varies
+        return Values(self._values[1], overflow=not np.isfinite(vector(self.point.y)).all(), varies=varies)
 
     @property
     def other_values(self) -> bool:
