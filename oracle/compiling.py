@@ -40,9 +40,9 @@ def compiled_for_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiled_quickly(lowered: Any) -> Any:
-    """The compiled program. Two traces with the same text share one program."""
+    """The compiled program. Two traces with the same text, and arguments of the same kinds, used or not, share one program."""
     program = lowered.as_text()
-    key = program, lowered.in_tree, lowered.out_tree
+    key = program, str(lowered.in_avals), lowered.in_tree, lowered.out_tree
     if key not in EXECUTABLES:
         if len(EXECUTABLES) >= MOST:
             EXECUTABLES.clear()

@@ -53,10 +53,8 @@ def host(thing: Any) -> Any:
             return np.from_dlpack(thing).copy()
         with suppress(Exception):  # it is in a GPU's memory
             return np.from_dlpack(thing, device="cpu", copy=True)
-        if "torch" in sys.modules:
-            import torch
-
-            return array_of(torch.from_dlpack(thing))
+        with suppress(Exception):
+            return array_of(sys.modules["torch"].from_dlpack(thing))
         raise TypeError(f"verify: {type(thing).__module__}.{type(thing).__name__} cannot be copied to NumPy by DLPack")
     return thing
 
