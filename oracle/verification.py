@@ -300,7 +300,7 @@ class _Run:
                     rows.append(found.judged(link, Context(large=True), None, accepted=small))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
-            undisturbed = setting if point.subject is quick else replace(setting, point=point)
+            undisturbed = setting if point.subject is subject else replace(setting, point=point)
             yield from found.breached(check_contract(undisturbed, [is_still_the_same]))
 
     def _completed(self, subject: Subject, missing: Collection[str]) -> Subject:
