@@ -11,6 +11,7 @@ import optree
 import pytest
 
 import oracle
+from oracle import Verdict
 from oracle.adapters import of_jax
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
@@ -149,3 +150,15 @@ def test_a_wrong_entry_is_found_in_a_batch(dtype: Any, error: float) -> None:
     result = oracle.verify(rule, X.astype(dtype))
     assert result.passed is (error == 0), result
     assert error == 0 or "[3, 2]" in str(result)
+
+
+def test_a_shape_that_depends_on_the_last_digits_is_said() -> None:
+    def kept(x: Any) -> Any:
+        return x[: 1 + int(x.sum() * 1e15) % 3] * 2
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        return (2 * np.pad(dy, (0, residuals.size - dy.size)),)
+
+    only = oracle.verify((lambda x: (kept(x), x), bwd), X[0]).rows[0]
+    assert only.verdict is Verdict.INCONCLUSIVE
+    assert "the shape of the value depends on the data" in only.diagnosis
