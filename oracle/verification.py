@@ -113,11 +113,12 @@ def verify(
 
     Args:
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
-            of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`. Or two pairs, for
-            order 2, see `oracle.double_backward`.
+            of one cotangent per primal. Or a module, or what has a rule in another library, see `oracle.adapters`. Or two
+            pairs, for order 2, see `oracle.double_backward`.
         primals: the arguments to differentiate, after those that `op` holds itself (parameters of a module): arrays of
             floats or complex numbers, or trees of them. They keep their dtype; what is narrower than float64 is judged by
-            what the reference loses at that dtype, or without one by its own conditioning.
+            what the reference loses at that dtype, or without one by its own conditioning. Between those of functions of
+            torch and JAX everything else may stand that these take by position.
         options: keywords for `op` and `reference`.
         reference: the same function for JAX or torch, with the same arguments. Without it the differences are the only
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
