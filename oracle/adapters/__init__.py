@@ -6,6 +6,7 @@
 """
 
 from oracle.adapters.autograd_functions import of_autograd
+from oracle.adapters.classes import of_layer, of_net
 from oracle.adapters.jax_functions import of_jax, traced, with_x64
 from oracle.adapters.pairs import Bound, bound, named
 from oracle.adapters.recognized import KINDS, adapted
@@ -31,6 +32,8 @@ __all__ = [
     "named",
     "of_autograd",
     "of_jax",
+    "of_layer",
+    "of_net",
     "of_torch",
     "torch_pullback",
     "torch_reference",

@@ -14,10 +14,12 @@ class Bound(tuple[Any, Any]):
     """A pair whose first arguments are known, such as the parameters of a module. `verify` puts them before the others."""
 
     primals: tuple[Any, ...]
+    complete: bool
+    """Whether these are all of its arguments, so that it can be verified as it is."""
 
-    def __new__(cls, pair: Pair, *primals: Any) -> Bound:
+    def __new__(cls, pair: Pair, *primals: Any, complete: bool = False) -> Bound:
         made = super().__new__(cls, pair)
-        made.primals = primals
+        made.primals, made.complete = primals, complete
         return made
 
 
