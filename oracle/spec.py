@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.adapters import KINDS, adapted, name_of
+from oracle.adapters import adapted, name_of, refusal
 from oracle.settings import check_accept, check_convention, check_order
 from purenet import Op
 
@@ -283,7 +283,7 @@ class Spec:
         object.__setattr__(self, "op", adapted(self.op) or self.op)
         pair = isinstance(self.op, tuple) and len(self.op) == 2 and all(map(callable, self.op))
         if not (pair or isinstance(self.op, Op)):
-            raise TypeError(f"Spec: op must be {KINDS}, got {type(self.op).__name__}")
+            raise TypeError(f"Spec: {refusal(self.op)}")
         if isinstance(self.allows, Allows) or not all(isinstance(one, Allows) for one in self.allows):
             raise TypeError(f"Spec of {self.name}: allows must be a set of oracle.Allows, got {self.allows!r}")
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):

@@ -47,6 +47,7 @@ from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
+from oracle.report.causes import between
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.settings import check_accept, check_convention, check_exact, check_order
@@ -92,6 +93,7 @@ def verify(
     reference: Callable[..., Any] | None = None,
     seed: int = 0,
     case: str = "",
+    name: str = "",
     source: str = "",
     flags: frozenset[Flag] = frozenset(),
     views: bool = False,
@@ -120,6 +122,7 @@ def verify(
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
         seed: of the random cotangent, the random directions and the sample of elements.
         case: a name for the rows.
+        name: of the op in the rows, instead of its own.
         source: where the reference comes from, for the rows.
         flags: what is special about the point, see `oracle.spec.Flag`.
         views: whether the value may be a view of an argument.
@@ -157,6 +160,8 @@ def verify(
         raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
     if not isinstance(case, str):
         raise TypeError(f"verify: case must be text, got {type(case).__name__}")
+    if not isinstance(name, str):
+        raise TypeError(f"verify: name must be text, got {type(name).__name__}")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
         raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
     if step is not None and not 0 < step < np.inf:
@@ -175,7 +180,7 @@ def verify(
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
-        label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
+        label = Label(subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference)))
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
@@ -184,7 +189,9 @@ def verify(
     rows = _rows(run)
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
-    peak = peak_memory(native)
+    peak, hint = peak_memory(native), between(rows)
+    if hint:
+        rows = [replace(row, note="; ".join(note for note in (row.note, hint) if note)) for row in rows]
     return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
 
 
@@ -192,9 +199,11 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
+    op = spec.op if not bound(spec.op) else (spec.op[0], spec.op[1])
+    arguments = (*bound(spec.op), *arguments)
+    check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
-        spec.op,
+        op,
         *optree.tree_map(lambda a: cast(a, dtype), arguments),
         options=options,
         reference=spec.reference,

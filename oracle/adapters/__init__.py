@@ -6,10 +6,11 @@
 """
 
 from oracle.adapters.autograd_functions import of_autograd
+from oracle.adapters.calls import of_call, of_engine, of_functions
 from oracle.adapters.classes import of_layer, of_net
 from oracle.adapters.jax_functions import of_jax, traced, with_x64
 from oracle.adapters.pairs import Bound, bound, named
-from oracle.adapters.recognized import KINDS, adapted
+from oracle.adapters.recognized import adapted, refusal
 from oracle.adapters.torch_functions import (
     is_torch,
     like_reference,
@@ -21,7 +22,6 @@ from oracle.adapters.torch_functions import (
 from oracle.double_backward import Pair
 
 __all__ = [
-    "KINDS",
     "Bound",
     "Pair",
     "adapted",
@@ -31,10 +31,14 @@ __all__ = [
     "name_of",
     "named",
     "of_autograd",
+    "of_call",
+    "of_engine",
+    "of_functions",
     "of_jax",
     "of_layer",
     "of_net",
     "of_torch",
+    "refusal",
     "torch_pullback",
     "torch_reference",
     "traced",

@@ -85,7 +85,7 @@ def of_layer(
     leading = ("params",) if subject.parameters else ()
     labelled(fwd, type(layer).__name__, getattr(layer, forward), leading, getattr(layer, forward))
     labelled(bwd, f"{type(layer).__name__}.{backward}", getattr(layer, backward), ())
-    fwd.notes = subject.notes  # type: ignore[attr-defined]
+    fwd.note = lambda: "; ".join(subject.notes)  # type: ignore[attr-defined]
     return Bound((fwd, bwd), *subject.primals, *given, complete=bool(inputs))
 
 
@@ -137,7 +137,7 @@ def of_net(
 
     labelled(fwd, type(net).__name__, getattr(net, loss), ("params",))
     labelled(bwd, f"{type(net).__name__}.{gradient or loss}", getattr(net, gradient or loss), ())
-    fwd.notes = subject.notes  # type: ignore[attr-defined]
+    fwd.note = lambda: "; ".join(subject.notes)  # type: ignore[attr-defined]
     if gradient is not None and separate:
         _check_same_loss(subject, held, loss, gradient, who)
     return Bound((fwd, bwd), *subject.primals, complete=True)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from oracle.row import Row
+from oracle.row import Row, Verdict
+from oracle.text import listed
 
-__all__ = ["Group", "grouped"]
+__all__ = ["Group", "between", "grouped"]
 
 UNKNOWN = "no known cause"
 """How a diagnosis begins that names no cause. Rows without one are never taken for one mistake."""
@@ -63,6 +64,41 @@ def grouped(failures: Sequence[Row]) -> list[Group]:
         key = (row.family, row.op, row.verdict, kind) if kind else (number,)
         groups.setdefault(key, []).append(row)
     return [Group(tuple(rows)) for rows in groups.values()]
+
+
+def between(rows: Sequence[Row]) -> str:
+    """Where to look if the parameters of a net with numbered layers are right from some layer on, and wrong before it.
+
+    The backward pass goes from the last layer to the first, so that one mistake makes all gradients wrong that come after it.
+    Empty unless the rows show that.
+    """
+    layers: dict[int, list[Row]] = {}
+    for row in rows:
+        number = _layer(row.parameter)
+        if number is not None:
+            layers.setdefault(number, []).append(row)
+    judged = [(number, layers[number]) for number in sorted(layers)]
+    failed = [any(row.verdict is Verdict.FAIL for row in mine) for _, mine in judged]
+    wrong = [row for _, mine in judged for row in mine if row.verdict is Verdict.FAIL]
+    if not wrong or all(failed) or failed != sorted(failed, reverse=True):
+        return ""
+    first_right = judged[failed.index(False)][1]
+    nearest = judged[failed.index(False) - 1][1]
+    if len(wrong) < 2 or not all(row.passed for _, mine in judged[failed.index(False) :] for row in mine):
+        return ""
+    if not all(row.verdict is Verdict.FAIL for row in nearest):  # that layer itself has a gradient that is right
+        return ""
+    right, bad = (listed(sorted(row.parameter for row in some)) for some in (first_right, nearest))
+    return f"{right} are right, {bad} are wrong: look between them, where the backward pass goes from one to the other"
+
+
+def _layer(parameter: str) -> int | None:
+    """The number of the layer to which a parameter belongs by its name: 1 of `W1`, 0 of `layers.0.W`."""
+    numbers = [int(part) for part in re.findall(r"(\d+)(?:\.|\Z)", parameter)]
+    last = parameter.rpartition(".")[2]
+    if not numbers or (last.isdecimal() and len(numbers) == 1):
+        return None  # a place in a list says nothing about layers
+    return numbers[0]
 
 
 def _kind(row: Row) -> str:
