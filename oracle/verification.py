@@ -180,7 +180,9 @@ def verify(
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
-        label = Label(subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference)))
+        label = Label(
+            subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference))
+        )
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
@@ -199,7 +201,8 @@ def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0
     """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    op = spec.op if not bound(spec.op) else (spec.op[0], spec.op[1])
+    op: Any = spec.op
+    op = (op[0], op[1]) if bound(op) else op
     arguments = (*bound(spec.op), *arguments)
     check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(

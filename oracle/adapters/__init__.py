@@ -6,6 +6,7 @@
 """
 
 from oracle.adapters.autograd_functions import of_autograd
+from oracle.adapters.calling import seeded
 from oracle.adapters.calls import of_call, of_engine, of_functions
 from oracle.adapters.classes import of_layer, of_net
 from oracle.adapters.jax_functions import of_jax, traced, with_x64
@@ -39,6 +40,7 @@ __all__ = [
     "of_net",
     "of_torch",
     "refusal",
+    "seeded",
     "torch_pullback",
     "torch_reference",
     "traced",

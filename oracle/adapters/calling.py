@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.text import listed
-
 __all__ = [
     "accepted",
     "as_gradient",
@@ -69,7 +67,8 @@ def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
 def as_value(value: Any, like: Sequence[Any]) -> Any:
     """A copy of what a forward pass returned, as arrays that are not narrower than the arguments."""
     tree: Any = value
-    wide = [np.asarray(leaf).dtype for leaf in optree.tree_leaves(tuple(like))]
+    given: Any = tuple(like)
+    wide = [np.asarray(leaf).dtype for leaf in optree.tree_leaves(given)]
 
     def array(leaf: Any) -> Any:
         made = np.array(leaf)
@@ -97,7 +96,9 @@ def one_for_each(returned: Any, taken: Sequence[int], inputs: int, who: str, *, 
     """
     if not isinstance(returned, tuple | list):
         if len(taken) > 1 and returned is not None:
-            raise TypeError(f"{who} returned a single {type(returned).__name__}, expected one gradient for each of {len(taken)} inputs")
+            raise TypeError(
+                f"{who} returned a single {type(returned).__name__}, expected one gradient for each of {len(taken)} inputs"
+            )
         return [returned] * len(taken)
     if len(returned) == len(taken):
         return list(returned)

@@ -1,4 +1,4 @@
-"""Functions as courses and tutorials write them: value and gradients at once, (forward, backward), or an engine of one's own."""
+"""Functions as courses and tutorials write them: value and gradients at once, forward and backward, or an engine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
     `oracle.verify(of_call(f, wrt="params"), params, options={"x": x, "t": t})`. The value is one number.
 
     Args:
-        function: the gradients are a dict by the names of the arguments (`"w"` or `"dw"`), a tuple in the order of `wrt`, or, of
-            a single argument, its gradient alone.
+        function: the gradients are a dict by the names of the arguments (`"w"` or `"dw"`), or a tuple in the order of `wrt`. Of
+            a single argument they may be its gradient alone.
         wrt: the names of the differentiated arguments, in the order in which `verify` gets them. By default all that can be
             passed by position. What `function` needs beside them is passed as `options`.
+
     """
     if not callable(function):
         raise TypeError(f"of_call: expected a function that returns (value, gradients), got {type(function).__name__}")
@@ -39,7 +40,9 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
     names = [wrt] if isinstance(wrt, str) else list(known if wrt is None else wrt)
     unknown = [n for n in names if n not in known]
     if unknown or not names:
-        raise TypeError(f"of_call: wrt names {listed(unknown) or 'nothing'}; the arguments of {name} are {listed(known) or 'unknown'}")
+        raise TypeError(
+            f"of_call: wrt names {listed(unknown) or 'nothing'}; the arguments of {name} are {listed(known) or 'unknown'}"
+        )
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         result = function(**dict(zip(names, primals, strict=False)), **options)
@@ -47,7 +50,9 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
             got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
             raise TypeError(f"{name} returned {got}, expected (value, gradients)")
         if np.size(result[0]) != 1:
-            raise TypeError(f"{name} returned a value of shape {np.shape(result[0])}; its gradients can be those of one number only")
+            raise TypeError(
+                f"{name} returned a value of shape {np.shape(result[0])}; its gradients can be those of one number only"
+            )
         gradients = tuple(_like(g, p) for g, p in zip(_by_name(result[1], names, name), primals, strict=True))
         return as_value(np.asarray(result[0]).reshape(()), primals), gradients
 
@@ -97,7 +102,7 @@ def of_functions(forward: Callable[..., Any], backward: Callable[..., Any]) -> P
     upstream gradients too. `backward` may also take the cache first, and return a single gradient without a tuple. What is not
     differentiated, such as indices or a `conv_param`, goes into `options`, whatever its position.
 
-    `verify` recognizes such a pair by the names of the parameters of `backward`, so `verify((affine_forward, affine_backward), x,
+    `verify` recognizes such a pair by the names of the parameters of `backward`: `verify((affine_forward, affine_backward), x,
     w, b)` does the same.
     """
     if not (callable(forward) and callable(backward)):
@@ -151,8 +156,8 @@ def course_pair(op: Any) -> Pair | None:
 def of_engine(function: Callable[..., Any], Value: Callable[..., Any], *, each: bool = True) -> Pair:  # noqa: N803 - a class
     """A function of the values of a small autodiff engine: with `.data`, `.grad` and `.backward()`, as in micrograd.
 
-    `oracle.verify(of_engine(lambda x, w: (x * w).sum().tanh(), Value), x, w)`. The function gets arrays of `Value`, one for each
-    entry, and returns one of them or an array of them. With `each=False` it gets one `Value` for each array, as tensors are.
+    `oracle.verify(of_engine(lambda x, w: (x * w).sum().tanh(), Value), x, w)`. The function gets arrays of `Value`, one
+    for each entry, and returns one of them or an array of them. With `each=False` it gets one `Value` for each array, as tensors are.
     """
     name = getattr(function, "__name__", "function").replace("<lambda>", "function")
 

@@ -137,7 +137,7 @@ def _named(given: Any, who: str, params: Any) -> list[tuple[str, Path]]:
 
 
 def _explicit(grads: Any, names: list[str], who: str) -> dict[str, tuple[Path | int, ...]]:
-    """The places of gradients that the user names: `{"W": "dW"}`, in the order of the parameters `("dW", "db")`, or positions."""
+    """The places of gradients that the user names: `{"W": "dW"}`, or in the order of the parameters, `("dW", "db")`."""
     if grads is None:
         return {}
     if isinstance(grads, str) or not isinstance(grads, Mapping | Sequence):
@@ -206,6 +206,8 @@ def _own(part: Any, path: Path, who: str, grads: Any) -> list[tuple[str, Path]]:
             found.append((prefix + name, (*path, name)))
         elif isinstance(value, np.ndarray) and name not in kept and not re.match(r"_?(running|moving)", name):
             without.append(name)
+    of_found = [numbers[inner[-1]] for _, inner in found]
+    without = [n for n in without if not any(np.may_share_memory(numbers[n], array) for array in of_found)]
     if without and hasattr(part, "backward"):
         looked = ", ".join(_patterns(without[0])[:4])
         raise TypeError(

@@ -18,7 +18,7 @@ __all__ = ["KINDS", "adapted", "refusal"]
 KINDS = (
     "a purenet.Op, a pair (fwd, bwd) of functions, an object with forward and backward, "
     "a jax.custom_vjp function, a torch.autograd.Function or an autograd primitive "
-    "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd, for a net with loss and gradient of_net)"
+    "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd; for a net of your own it has of_net)"
 )
 
 

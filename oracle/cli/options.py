@@ -70,7 +70,10 @@ def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
 
 def selection_of(options: argparse.Namespace) -> str:
     """The options that select cases, as on the command line. Two reports with the same selection have the same cases."""
-    parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype", "data", "init", "accept") if (v := getattr(options, k, None)))]
+    parts = [
+        *options.names,
+        *(f"--{k} {v}" for k in ("family", "case", "dtype", "data", "init", "accept") if (v := getattr(options, k, None))),
+    ]
     return " ".join(parts)
 
 

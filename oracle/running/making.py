@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
-import random
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.adapters import of_net
+from oracle.adapters import of_net, seeded
 from oracle.spec import Case, Spec
 from purenet import data
 
@@ -49,26 +46,21 @@ def made(target: Any, how: str) -> Spec:
     """
     source, init = (how[: how.index("(")], how[how.index("(") + 1 : -1]) if how.endswith(")") else (how, None)
     rows, labels = _digits(source)
-    with _seeded():
+    with seeded(SEED):
         net = _constructed(target, init) if isinstance(target, type) else target
     forms = ((rows, "rows"), (rows.reshape(-1, 1, SIDE, SIDE), "images"))
     refused: Exception | None = None
     for x, form in forms:
+        pair = of_net(net, x, labels)
         try:
-            with _seeded():
-                net_loss(net, x, labels)
+            with seeded(SEED):
+                pair[0](*pair.primals)
         except Exception as error:  # the net may want the other form
             refused = refused or error
             continue
         name = f"{MNIST if source == MNIST else Path(source).name}, {len(x)} {form}"
-        return Spec(of_net(net, x, labels), cases=(Case(name, ()),))
+        return Spec(pair, cases=(Case(name, ()),))
     raise TypeError(f"{type(net).__name__}.loss takes neither rows nor images of digits: {type(refused).__name__}: {refused}")
-
-
-def net_loss(net: Any, x: Array, labels: Array) -> Any:
-    """The loss of a copy of the net, which its pair computes, too."""
-    pair = of_net(net, x, labels)
-    return pair[0](*pair.primals)[0]
 
 
 def _digits(source: str) -> tuple[Array, Array]:
@@ -82,18 +74,6 @@ def _digits(source: str) -> tuple[Array, Array]:
     first = np.array([int(np.argmax(digits.labels == label)) for label in range(CLASSES)])
     chosen = digits.take(first)
     return data.scaled(chosen.images.reshape(len(first), -1)), np.array(chosen.labels)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    before = np.random.get_state(), random.getstate()  # noqa: NPY002 - constructors draw from the global generator
-    np.random.seed(SEED)  # noqa: NPY002
-    random.seed(SEED)
-    try:
-        yield
-    finally:
-        np.random.set_state(before[0])  # noqa: NPY002
-        random.setstate(before[1])
 
 
 def _constructed(kind: type, init: str | None) -> Any:
@@ -110,7 +90,9 @@ def _constructed(kind: type, init: str | None) -> Any:
             unknown.append(p.name)
         sizes[p.name] = size
     if unknown:
-        raise TypeError(f"{kind.__name__} needs {', '.join(unknown)}: give its arguments, such as --init '{PIXELS}, {HIDDEN}, {CLASSES}'")
+        raise TypeError(
+            f"{kind.__name__} needs {', '.join(unknown)}: give its arguments, such as --init '{PIXELS}, {HIDDEN}, {CLASSES}'"
+        )
     return kind(**sizes)
 
 

@@ -119,8 +119,8 @@ def foreign(name: str, made: str = "") -> tuple[str, list[Spec]]:
         data = f", or use --data {making.MNIST}" if hasattr(target, "loss") else ""
         raise Stop(
             Exit.USAGE,
-            f"{name} has no inputs to verify it at: add a line to {module_name}, such as check = oracle.adapters.{adapter} with an "
-            f"object of {kind}{data}",
+            f"{name} has no inputs to verify it at: add a line to {module_name}, such as check = oracle.adapters.{adapter} "
+            f"with an object of {kind}{data}",
         )
     if not chosen:
         stem = attribute.removesuffix("_bwd").removesuffix("_fwd")

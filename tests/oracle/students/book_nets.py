@@ -1,4 +1,4 @@
-"""Nets in the style of the book's first volume: `params`, `layers` that hold the same arrays, `loss(x, t)`, `gradient(x, t)`."""
+"""Nets in the style of the book's first volume: `params`, layers that hold the same arrays, `loss(x, t)`, `gradient(x, t)`."""
 
 from __future__ import annotations
 
