@@ -3,6 +3,10 @@
 `verify` itself adapts a `jax.custom_vjp`, `jax.custom_jvp` or jitted function, a subclass of `torch.autograd.Function` (or its
 `apply`) and an autograd primitive. It cannot recognize a function that only calls one of them: for such a function call
 `of_jax`, `of_torch` or `of_autograd`. These import their library only when they are called.
+
+An object with `forward` and `backward` is adapted, too, and a pair (forward, backward) of a course, whose `backward` takes
+`(dout, cache)`. `of_layer` says more about such an object, `of_net` adapts a net with `loss` and `gradient`, `of_call` a
+function that returns `(value, gradients)`, `of_engine` a small autodiff engine: docs/classes.md.
 """
 
 from oracle.adapters.autograd_functions import of_autograd

@@ -157,7 +157,7 @@ def of_engine(function: Callable[..., Any], Value: Callable[..., Any], *, each: 
     """A function of the values of a small autodiff engine: with `.data`, `.grad` and `.backward()`, as in micrograd.
 
     `oracle.verify(of_engine(lambda x, w: (x * w).sum().tanh(), Value), x, w)`. The function gets arrays of `Value`, one
-    for each entry, and returns one of them or an array of them. With `each=False` it gets one `Value` for each array, as tensors are.
+    for each entry, and returns one of them or an array of them. With `each=False` it gets one `Value` for each array.
     """
     name = getattr(function, "__name__", "function").replace("<lambda>", "function")
 

@@ -61,8 +61,7 @@ def of_layer(
 
     """
     who = "of_layer"
-    if isinstance(layer, type):
-        raise TypeError(f"{who}: {layer.__name__} is a class; give an object of it: {layer.__name__}(...)")
+    _check(layer, options, who)
     forward, backward = _required(layer, FORWARD, who), _required(layer, BACKWARD, who)
     subject = Held(Original(layer, who), [], seed)
     subject.parameters = parameters_of(subject.original.object, who, params, grads)
@@ -97,8 +96,8 @@ def of_net(
     """An object with `loss(x, t)` and `gradient(x, t)`: `oracle.verify(of_net(net, x, t))`.
 
     The parameters are those in `net.params`, or of its layers. `gradient` returns their gradients, or leaves them in
-    `net.grads`; `loss` may return both, `(loss, grads)`. A net with `forward(x, t)` and `backward()` will do, too. The inputs are
-    constants.
+    `net.grads`; `loss` may return both, `(loss, grads)`. A net with `forward(x, t)` and `backward()` will do, too. The inputs
+    are constants.
 
     Args:
         net: the object. It is copied for each evaluation, and never changed.
@@ -115,13 +114,12 @@ def of_net(
 
     """
     who = "of_net"
-    if isinstance(net, type):
-        raise TypeError(f"{who}: {net.__name__} is a class; give an object of it: {net.__name__}(...)")
+    _check(net, options, who)
     gradient = _method(net, GRADIENT)
     loss = _required(net, LOSS if gradient else LOSS[:-1], who)
     subject = Held(Original(net, who), [], seed)
     separate = gradient is None or gradient not in BACKWARD
-    subject.parameters = parameters_of(subject.original.object, who, params, grads, returned=separate)
+    subject.parameters = parameters_of(subject.original.object, who, params, grads, returned=separate, by_layer=True)
     if not subject.parameters:
         raise TypeError(f"{who}: no parameters found in {type(net).__name__}: name them, params=[...]")
     subject.prepare(who)
@@ -141,6 +139,13 @@ def of_net(
     if gradient is not None and separate:
         _check_same_loss(subject, held, loss, gradient, who)
     return Bound((fwd, bwd), *subject.primals, complete=True)
+
+
+def _check(given: Any, options: Any, who: str) -> None:
+    if isinstance(given, type):
+        raise TypeError(f"{who}: {given.__name__} is a class; give an object of it: {given.__name__}(...)")
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"{who}: options must be a dict of keywords, got {type(options).__name__}")
 
 
 def _required(given: Any, names: Sequence[str], who: str) -> str:

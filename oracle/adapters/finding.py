@@ -96,10 +96,13 @@ def put(value: Any, path: Path, new: Any) -> None:
 # ------------------------------------------------------------------------------------------------ the search
 
 
-def parameters_of(given: Any, who: str, params: Any, grads: Any, *, returned: bool = False) -> list[Parameter]:
+def parameters_of(
+    given: Any, who: str, params: Any, grads: Any, *, returned: bool = False, by_layer: bool = False
+) -> list[Parameter]:
     """The parameters of an object. `params` and `grads` name them, and their gradients, if they are not None.
 
-    `returned` says that the backward pass itself returns the gradients, so that the object need not hold them.
+    `returned` says that the backward pass itself returns the gradients, so that the object need not hold them. With `by_layer`
+    the parameters in a list are named after the layers that hold them, too.
     """
     if params is not None:
         places = _named(given, who, params)
@@ -109,6 +112,8 @@ def parameters_of(given: Any, who: str, params: Any, grads: Any, *, returned: bo
     for name, path in places:
         value = at(given, path)
         several.setdefault(id(value) if isinstance(value, np.ndarray) else path, []).append((name, path))
+    if by_layer and params is None:
+        several = _named_by_layer(given, several)
     explicit = _explicit(grads, [same[0][0] for same in several.values()], who)
     made = []
     for same in several.values():
@@ -134,6 +139,19 @@ def _named(given: Any, who: str, params: Any) -> list[tuple[str, Path]]:
             raise TypeError(f"{who}: params names {place}, where {type(given).__name__} has {got}{_attributes(given)}")
         found.append((str(name), path))
     return found
+
+
+def _named_by_layer(given: Any, several: dict[Any, list[tuple[str, Path]]]) -> dict[Any, list[tuple[str, Path]]]:
+    """The same places, with the names of layers where they are mere numbers: `layers.1.0` for the first one of layer 1."""
+    if not all(name.isdecimal() for same in several.values() for name, _ in same):
+        return several
+    names: dict[int, str] = {}
+    for path, part in _objects(given):
+        for name, inner in _in_container(part, ()) if path else ():
+            names.setdefault(id(at(part, inner)), ".".join(map(str, (*path, name))))
+    if not all(key in names for key in several):
+        return several
+    return {key: [(names[key], path) for _, path in same] for key, same in several.items()}
 
 
 def _explicit(grads: Any, names: list[str], who: str) -> dict[str, tuple[Path | int, ...]]:
@@ -174,17 +192,15 @@ def _numbers_in(held: Any) -> Iterator[Path]:
 def _objects(given: Any) -> Iterator[tuple[Path, Any]]:
     """The object and the objects that it consists of, such as its layers, each once, in their order."""
     seen: set[int] = set()
-
-    def walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    waiting: list[tuple[Path, Any]] = [((), given)]
+    while waiting:
+        path, value = waiting.pop()
         if id(value) in seen or isinstance(value, np.ndarray | type | FunctionType):
-            return
+            continue
         seen.add(id(value))
         if hasattr(value, "__dict__"):
             yield path, value
-        for key, part in list(children(value)):
-            yield from walk(part, (*path, key))
-
-    yield from walk(given, ())
+        waiting += reversed([((*path, key), part) for key, part in children(value)])
 
 
 def _own(part: Any, path: Path, who: str, grads: Any) -> list[tuple[str, Path]]:
@@ -244,22 +260,26 @@ def _candidates(path: Path) -> Iterator[Path]:
 
 def _check_gradients(given: Any, found: Sequence[Parameter], explicit: Mapping[str, Any], who: str) -> None:
     """An error if neither the object nor its code knows any place where the gradient of a parameter may be."""
-    without = []
-    for parameter in found:
-        if parameter.name in explicit:
-            continue
-        known = False
-        for path in (p for candidates in parameter.gradients for p in candidates if not isinstance(p, int)):
-            owner = at(given, path[:1]) if len(path) > 1 and path[0] in GRADIENTS else at(given, path[:-1])
-            called, _ = _names_in_code(type(given if path[0] in GRADIENTS or len(path) == 1 else owner))
-            known = known or at(given, path) is not MISSING or (path[0] if path[0] in GRADIENTS else path[-1]) in called
-        if not known:
-            without.append(parameter.name)
+    without = [
+        parameter.name
+        for parameter in found
+        if parameter.name not in explicit
+        and not any(_is_known(given, p) for places in parameter.gradients for p in places if not isinstance(p, int))
+    ]
     if without:
         raise TypeError(
             f"{who}: no gradient of {listed(without)} found in {type(given).__name__} (looked for d{without[0]}, "
             f"grads['{without[0]}'], ...){_attributes(given)}; name it: grads={{'{without[0]}': ...}}"
         )
+
+
+def _is_known(given: Any, path: Path) -> bool:
+    """Whether the innermost object on the path has the next attribute, or its class mentions it, which may set it later."""
+    for end in range(len(path) - 1, -1, -1):
+        owner = at(given, path[:end])
+        if owner is not MISSING and not isinstance(owner, Mapping | list | tuple):
+            return hasattr(owner, str(path[end])) or path[end] in _names_in_code(type(owner))[0]
+    return at(given, path) is not MISSING
 
 
 def _attributes(given: Any) -> str:

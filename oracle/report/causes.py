@@ -73,10 +73,14 @@ def between(rows: Sequence[Row]) -> str:
     Empty unless the rows show that.
     """
     layers: dict[int, list[Row]] = {}
+    kinds = set()
     for row in rows:
-        number = _layer(row.parameter)
+        kind, number = _layer(row.parameter) if row.parameter.startswith("params.") else ("", None)
         if number is not None:
+            kinds.add(kind)
             layers.setdefault(number, []).append(row)
+    if len(kinds) != 1:  # numbers of two lists say nothing about the order
+        return ""
     judged = [(number, layers[number]) for number in sorted(layers)]
     failed = [any(row.verdict is Verdict.FAIL for row in mine) for _, mine in judged]
     wrong = [row for _, mine in judged for row in mine if row.verdict is Verdict.FAIL]
@@ -88,17 +92,22 @@ def between(rows: Sequence[Row]) -> str:
         return ""
     if not all(row.verdict is Verdict.FAIL for row in nearest):  # that layer itself has a gradient that is right
         return ""
-    right, bad = (listed(sorted(row.parameter for row in some)) for some in (first_right, nearest))
-    return f"{right} are right, {bad} are wrong: look between them, where the backward pass goes from one to the other"
+    right, bad = (_said([row.parameter for row in some], what) for some, what in ((first_right, "right"), (nearest, "wrong")))
+    return f"{right}, {bad}: look between them, where the backward pass goes from one to the other"
 
 
-def _layer(parameter: str) -> int | None:
-    """The number of the layer to which a parameter belongs by its name: 1 of `W1`, 0 of `layers.0.W`."""
-    numbers = [int(part) for part in re.findall(r"(\d+)(?:\.|\Z)", parameter)]
-    last = parameter.rpartition(".")[2]
-    if not numbers or (last.isdecimal() and len(numbers) == 1):
-        return None  # a place in a list says nothing about layers
-    return numbers[0]
+def _said(names: Sequence[str], what: str) -> str:
+    return f"{listed(sorted(names))} {'is' if len(names) == 1 else 'are'} {what}"
+
+
+def _layer(parameter: str) -> tuple[str, int | None]:
+    """The number of the layer to which a parameter belongs by its name, and its list: 1 of `W1`, 0 of `layers.0.W`."""
+    *places, name = parameter.split(".")
+    for i, place in enumerate(places):
+        if place.isdecimal():
+            return ".".join(places[:i]), int(place)
+    found = re.search(r"[^\d](\d+)\Z", name)  # a place in a list of parameters says nothing about layers
+    return "", None if found is None else int(found[1])
 
 
 def _kind(row: Row) -> str:

@@ -113,7 +113,8 @@ def foreign(name: str, made: str = "") -> tuple[str, list[Spec]]:
     if not chosen and not (callable(target) or isinstance(target, tuple | list)):
         names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
         raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
-    if not chosen and any(callable(getattr(target, method, None)) for method in ("loss", "forward")):
+    own = not isinstance(target, Op)
+    if not chosen and own and any(callable(getattr(target, method, None)) for method in ("loss", "forward")):
         kind = target.__name__ if isinstance(target, type) else type(target).__name__
         adapter = "of_net(net, x, t)" if hasattr(target, "loss") else "of_layer(layer, x)"
         data = f", or use --data {making.MNIST}" if hasattr(target, "loss") else ""

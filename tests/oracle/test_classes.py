@@ -169,7 +169,7 @@ def test_a_language_model_of_layers_with_lists() -> None:
     net = seeded(lambda: book_recurrent.SimpleRnnlm(5, 2, 3))
     assert not wrong(oracle.verify(adapters.of_net(net, xs, ts)))
     net.grads[4] = net.grads[4].copy()  # the optimizer's list no longer holds the array that the layer fills
-    assert wrong(oracle.verify(adapters.of_net(net, xs, ts))) == {"params.4"}
+    assert wrong(oracle.verify(adapters.of_net(net, xs, ts))) == {"params.layers.2.0"}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,8 @@ def test_a_language_model_of_layers_with_lists() -> None:
         (many_layers.Flat(6, 2), (X,), {"x", "params.W", "params.b"}),
         (many_layers.Prelu(), (X,), {"x", "params.alpha"}),
         (many_layers.Tied(6), (X,), {"x", "params.0"}),
+        (many_layers.Stack(many_layers.ByNames(6, 3), many_layers.ByNames(3, 2)), (X,),
+         {"x", *(f"params.layers.{i}.{name}" for i in (0, 1) for name in "wb")}),
         (many_layers.Stack(book_layers.Affine(normal(6, 2), normal(2)), book_layers.Sigmoid()), (X,),
          {"x", "params.layers.0.W", "params.layers.0.b"}),
     ],
@@ -383,8 +385,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: layer(NoGradients()),
         (
-            r"no gradient of W and b found in NoGradients \(looked for dW, d_W, W_grad, grad_W, grads\['W'\], ...\); its attributes "
-            r"are W, b; name it, grads=\{'W': ...\}, or name the parameters, params=\[...\]: other arrays are constants"
+            r"no gradient of W and b found in NoGradients \(looked for dW, d_W, W_grad, grad_W, grads\['W'\], ...\); its "
+            r"attributes are W, b; name it, grads=\{'W': ...\}, or name the parameters, params=\[...\]: other arrays are const"
         ),
     ),
     (lambda: layer(OneForgotten()), "of_layer: no gradient of b found in OneForgotten .* attributes are W, b; name it"),
@@ -394,6 +396,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: layer(OwnNames(), grads={"V": "x"}, params=("W",)), "grads names V, but the parameters are W"),
     (lambda: layer(OwnNames(), grads=("x",), params=("W", "b")), r"grads has 1 names for 2 parameters \(W, b\)"),
     (lambda: layer(OwnNames(), grads="x", params=("W",)), "grads must name attributes by the parameters"),
+    (lambda: layer(book_layers.Relu(), options=3), "of_layer: options must be a dict of keywords, got int"),
     (lambda: layer(X), "of_layer: ndarray has no method forward; its methods are"),
     (lambda: layer(book_layers.Relu), r"Relu is a class; give an object of it: Relu\(...\)"),
     (lambda: of_net(book_nets.TwoLayerNet, X, T), "TwoLayerNet is a class; give an object"),
