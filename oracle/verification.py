@@ -47,10 +47,10 @@ from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
-from oracle.report.causes import between
+from oracle.report.causes import with_hint
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.settings import check_accept, check_convention, check_exact, check_order
+from oracle.settings import check_accept, check_convention, check_exact, check_order, check_text
 from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
 from purenet import Op
@@ -122,7 +122,7 @@ def verify(
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
         seed: of the random cotangent, the random directions and the sample of elements.
         case: a name for the rows.
-        name: of the op in the rows, instead of its own.
+        name: of the op in the rows, if not its own.
         source: where the reference comes from, for the rows.
         flags: what is special about the point, see `oracle.spec.Flag`.
         views: whether the value may be a view of an argument.
@@ -158,10 +158,7 @@ def verify(
         raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
     if isinstance(allows, Allows) or not all(isinstance(one, Allows) for one in allows):
         raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
-    if not isinstance(case, str):
-        raise TypeError(f"verify: case must be text, got {type(case).__name__}")
-    if not isinstance(name, str):
-        raise TypeError(f"verify: name must be text, got {type(name).__name__}")
+    check_text("verify", case=case, name=name)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
         raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
     if step is not None and not 0 < step < np.inf:
@@ -191,22 +188,17 @@ def verify(
     rows = _rows(run)
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
-    peak, hint = peak_memory(native), between(rows)
-    if hint:
-        rows = [replace(row, note="; ".join(note for note in (row.note, hint) if note)) for row in rows]
-    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
+    peak = peak_memory(native)
+    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in with_hint(rows)))
 
 
 def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0, exact: bool = False) -> Verification:
     """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    op: Any = spec.op
-    op = (op[0], op[1]) if bound(op) else op
-    arguments = (*bound(spec.op), *arguments)
-    check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
+    check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
-        op,
+        spec.op,
         *optree.tree_map(lambda a: cast(a, dtype), arguments),
         options=options,
         reference=spec.reference,

@@ -13,13 +13,14 @@ __all__ = ["Bound", "bound", "named"]
 class Bound(tuple[Any, Any]):
     """A pair whose first arguments are known, such as the parameters of a module. `verify` puts them before the others."""
 
+    pair: Pair
     primals: tuple[Any, ...]
     complete: bool
     """Whether these are all of its arguments, so that it can be verified as it is."""
 
     def __new__(cls, pair: Pair, *primals: Any, complete: bool = False) -> Bound:
         made = super().__new__(cls, pair)
-        made.primals, made.complete = primals, complete
+        made.pair, made.primals, made.complete = pair, primals, complete
         return made
 
 

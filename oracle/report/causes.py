@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from oracle.row import Row, Verdict
 from oracle.text import listed
 
-__all__ = ["Group", "between", "grouped"]
+__all__ = ["Group", "between", "grouped", "with_hint"]
 
 UNKNOWN = "no known cause"
 """How a diagnosis begins that names no cause. Rows without one are never taken for one mistake."""
@@ -64,6 +65,12 @@ def grouped(failures: Sequence[Row]) -> list[Group]:
         key = (row.family, row.op, row.verdict, kind) if kind else (number,)
         groups.setdefault(key, []).append(row)
     return [Group(tuple(rows)) for rows in groups.values()]
+
+
+def with_hint(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with what they show together as a note."""
+    hint = between(rows)
+    return [replace(row, note="; ".join(note for note in (row.note, hint) if note)) for row in rows]
 
 
 def between(rows: Sequence[Row]) -> str:
