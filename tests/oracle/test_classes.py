@@ -638,24 +638,24 @@ def test_a_line_in_the_module_and_the_file_of_it(net: str, run: Run, module: Mod
 
 
 def test_the_class_of_a_net_and_digits(net: str, run: Run) -> None:
-    code, out, err = run("verify", f"{net}:Doubled", "--data", "mnist", "--accept", "1e-5", "--init", "784, 2, output_size=10")
+    code, out, err = run("verify", f"{net}:Doubled", "--data", "mnist", "--accept", "1e-5", "--init", "784, 3, output_size=10")
     assert code == Exit.FAIL, out + err
     assert "3 ACCEPTED, 1 FAIL" in out
-    assert "Doubled / mnist, 10 rows / params.b1  float64 2" in out
-    again = "--data mnist --init '784, 2, output_size=10' --accept 1e-05"
+    assert "Doubled / mnist, 10 rows / params.b1  float64 3" in out
+    again = "--data mnist --init '784, 3, output_size=10' --accept 1e-05"
     assert f"reproduce: oracle verify {net}:Doubled --case 'mnist, 10 rows' {again}" in words(out)
 
 
 def test_sizes_by_the_names_of_parameters() -> None:
     spec = making.made(book_nets.TwoLayerNet, "mnist")
-    assert {name: a.shape for name, a in adapters.bound(spec.op)[0].items()} == {
+    assert {name: a.shape for name, a in spec.cases[0].draw(spec.name)[0][0].items()} == {
         "W1": (784, 8), "b1": (8,), "W2": (8, 10), "b2": (10,)
     }  # fmt: skip
     assert spec.cases[0].name == "mnist, 10 rows"
     images = making.made(book_nets.SimpleConvNet, "mnist((1, 28, 28), output_size=10)")
     assert images.cases[0].name == "mnist, 10 images"
     again = making.made(book_nets.TwoLayerNet, "mnist")  # in another process, say
-    assert bits(adapters.bound(again.op)[0]) == bits(adapters.bound(spec.op)[0])
+    assert bits(again.cases[0].draw(again.name)) == bits(spec.cases[0].draw(spec.name))
 
 
 @pytest.mark.parametrize(
