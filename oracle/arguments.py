@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import optree
 
 from oracle.adapters import Pair, Places, adapted, bound, like_reference, name_of, placed, reference_for, tensors_of
-from oracle.settings import check_accept, check_convention, check_exact
+from oracle.settings import check_accept, check_convention, check_exact, check_text
 from oracle.spec import Allows, Flag
 from oracle.tensors import host, is_tensor
 from purenet import Op
@@ -22,7 +22,7 @@ def check_settings(
     seed: Any,
     flags: Any,
     allows: Any,
-    case: Any,
+    names: Mapping[str, Any],
     step: Any,
     limit: Any,
     accept: Any,
@@ -38,8 +38,7 @@ def check_settings(
         raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
     if isinstance(allows, Allows) or not all(isinstance(one, Allows) for one in allows):
         raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
-    if not isinstance(case, str):
-        raise TypeError(f"verify: case must be text, got {type(case).__name__}")
+    check_text("verify", **names)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
         raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
     if step is not None and not 0 < step < np.inf:

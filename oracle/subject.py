@@ -12,7 +12,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.adapters import KINDS, adapted
+from oracle.adapters import adapted, refusal
 from oracle.arrays import Leaf, copied_arrays, flat, leaves_of
 from oracle.measures import EPSILON
 from purenet import Op
@@ -60,7 +60,7 @@ class Subject:
             module = getattr(forward, "__module__", None) or "__main__"
             arguments = _positional(forward, options)
         else:
-            raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
+            raise TypeError(f"verify: {refusal(op)}")
         return cls(name, module, arguments, forward, backward, options, getattr(op, "second", None))
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:

@@ -49,6 +49,7 @@ from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
+from oracle.report.causes import with_hint
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.settings import check_order
@@ -95,6 +96,7 @@ def verify(
     reference: Callable[..., Any] | None = None,
     seed: int = 0,
     case: str = "",
+    name: str = "",
     source: str = "",
     flags: frozenset[Flag] = frozenset(),
     views: bool = False,
@@ -124,6 +126,7 @@ def verify(
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
         seed: of the random cotangent, the random directions and the sample of elements.
         case: a name for the rows.
+        name: of the op in the rows, if not its own.
         source: where the reference comes from, for the rows.
         flags: what is special about the point, see `oracle.spec.Flag`.
         views: whether the value may be a view of an argument.
@@ -151,7 +154,7 @@ def verify(
     True
 
     """
-    check_settings(reference, seed, flags, allows, case, step, limit, accept, convention, exact)
+    check_settings(reference, seed, flags, allows, {"case": case, "name": name}, step, limit, accept, convention, exact)
     op, primals, reference = given(op, primals, reference)
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
@@ -160,7 +163,9 @@ def verify(
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
-        label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
+        label = Label(
+            subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference))
+        )
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
@@ -170,7 +175,7 @@ def verify(
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
     peak = peak_memory(native)
-    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
+    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in with_hint(rows)))
 
 
 def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0, exact: bool = False) -> Verification:

@@ -17,10 +17,12 @@ class Bound(tuple[Any, Any]):
 
     pair: Pair
     primals: tuple[Any, ...]
+    complete: bool
+    """Whether these are all of its arguments, so that it can be verified as it is."""
 
-    def __new__(cls, pair: Pair, *primals: Any) -> Bound:
+    def __new__(cls, pair: Pair, *primals: Any, complete: bool = False) -> Bound:
         made = super().__new__(cls, pair)
-        made.pair, made.primals = pair, primals
+        made.pair, made.primals, made.complete = pair, primals, complete
         return made
 
 

@@ -124,6 +124,25 @@ def _parser() -> argparse.ArgumentParser:
         help="annotate each wrong backward pass, and add to the summary of the workflow; set by GITHUB_ACTIONS=true",
     )
     verifying.add_argument("--junit", type=Path, metavar="FILE", action=_Once, help="also write JUnit XML: a test for each row")
+    verifying.add_argument(
+        "--data",
+        metavar="D",
+        action=_Once,
+        help="verify the class of a net (loss and gradient) at ten digits: mnist, or a folder with the files of MNIST",
+    )
+    verifying.add_argument(
+        "--init",
+        metavar="ARGS",
+        action=_Once,
+        help="the arguments with which --data makes the net, such as '784, 50, 10'; by default sizes by the parameters' names",
+    )
+    verifying.add_argument(
+        "--accept",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="accept an error below this share of the gradient's largest entry: a known deviation, such as 1e-5",
+    )
     verifying.set_defaults(run=verify, reports=None)
 
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
@@ -289,6 +308,16 @@ def _seeds(options: argparse.Namespace) -> Exit:
 
 
 # ----------------------------------------------------------------------------------------------------- values
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
 
 
 def _number(low: int) -> Callable[[str], int]:

@@ -117,7 +117,7 @@ def accepted(rows: Sequence[Row]) -> list[Row]:
 
 
 def notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What is to be known about references, once for each op."""
+    """What is to be known about ops and their references, once for each op."""
     return list(dict.fromkeys((row.op, row.note) for row in rows if row.note))
 
 

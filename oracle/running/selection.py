@@ -7,13 +7,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from oracle.double_backward import pair_of_pairs
-from oracle.running import campaign
+from oracle.running import campaign, making
 from oracle.spec import Spec
 from purenet import Op
 
@@ -80,22 +81,29 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def foreign(name: str) -> tuple[str, list[Any]]:
-    """The module and the records that `package.module:op` names.
+def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
+    """The module and the records that `package.module:op` or `folder/file.py:op` names.
 
     `op` is the name of a Spec, of a check of an optimizer or a schedule, or of several in a tuple; or of an op that a Spec in
-    that module verifies. A module alone names all its records.
+    that module verifies; or of a class of nets, if `made` says how an object of it is made, and with which data. A module alone
+    names all its records.
     """
-    module_name, _, attribute = name.partition(":")
-    module_name = module_name if ":" in name else _module_of(module_name)
-    module = _import(module_name)
+    given, _, attribute = name.rpartition(":") if ":" in name else (_module_of(name), "", "")
+    module = _import(given)
+    module_name = module.__name__
     checks = _checks(module_name, module, attribute)
     if checks:
         return module_name, checks
-    if not attribute and ":" not in name:
+    if ":" not in name:
         return module_name, _everything(module_name, module)
     if not attribute:
-        raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
+        raise Stop(Exit.USAGE, f"{name!r} names no op; write {given}:OP")
+    if made and hasattr(module, attribute):
+        try:
+            spec = making.made(getattr(module, attribute), made)
+        except Exception as error:
+            raise Stop(Exit.USAGE, f"{name}: {error}") from None
+        return module_name, [replace(spec, op=_named_as(spec.op, attribute))]
     specs = campaign.specs_in(module)
     chosen = [spec for spec in specs if spec.name == attribute]  # reports name an op so, whatever its variable is called
     if not chosen and not hasattr(module, attribute):
@@ -111,6 +119,16 @@ def foreign(name: str) -> tuple[str, list[Any]]:
     if not chosen and not (callable(target) or isinstance(target, tuple | list)):
         names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
         raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
+    own = not isinstance(target, Op)
+    if not chosen and own and any(callable(getattr(target, method, None)) for method in ("loss", "forward")):
+        kind = target.__name__ if isinstance(target, type) else type(target).__name__
+        adapter = "of_net(net, x, t)" if hasattr(target, "loss") else "of_layer(layer, x)"
+        data = f", or use --data {making.MNIST}" if hasattr(target, "loss") else ""
+        raise Stop(
+            Exit.USAGE,
+            f"{name} has no inputs to verify it at: add a line to {module_name}, such as check = oracle.adapters.{adapter} "
+            f"with an object of {kind}{data}",
+        )
     if not chosen:
         stem = attribute.removesuffix("_bwd").removesuffix("_fwd")
         forward = f"{stem}_fwd" if hasattr(module, f"{stem}_fwd") else stem
@@ -187,12 +205,30 @@ def _is_pair(op: Any, target: Any) -> bool:
     return target is op[0] or target is getattr(op[0], "__wrapped__", op[0])
 
 
+def _named_as(op: Any, name: str) -> Any:
+    """The pair, whose name in reports is that of a variable: worker processes find the record by it."""
+    op[0].__name__ = name
+    return op
+
+
 def _import(name: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # `python -m` does so, too; worker processes inherit the path
-        sys.path.insert(0, folder)
+    """The module of this name, or of this file; it may import what lies in the current folder, or beside the file."""
+    folders, file = [str(Path.cwd())], Path(name) if name.endswith(".py") else None
+    if file is not None:
+        if not file.is_file():
+            raise Stop(Exit.USAGE, f"there is no file {name}")
+        folder, name = file.resolve().parent, file.stem
+        while (folder / "__init__.py").exists():
+            folder, name = folder.parent, f"{folder.name}.{name}"
+        folders.append(str(folder))
+    for place in folders:
+        if place not in sys.path:  # `python -m` does so, too; worker processes inherit the path
+            sys.path.insert(0, place)
     try:
         with redirect_stdout(sys.stderr):
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None
+    if file is not None and Path(module.__file__ or "").resolve() != file.resolve():
+        raise Stop(Exit.USAGE, f"cannot import {file}: {name} is another module, {module.__file__}; rename the file")
+    return module
