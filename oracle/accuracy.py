@@ -2,43 +2,33 @@
 
 The exact witness gives some entries of each gradient at each smooth case: the largest, the smallest and random ones. How far an
 entry moves at most when every number of the arguments and of the upstream gradient moves by one ULP is its condition
-(`conditions`). Half of that ULP is the rounding of the number itself, half the first operation on it, which every formula
-rounds. A sum that cancels has a large condition, and no formula keeps its digits.
+(`conditioning.conditions`). Half of that ULP is the rounding of the number itself, half the first operation on it, which every
+formula rounds. A sum that cancels has a large condition, and no formula keeps its digits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
-import optree
-from numpy.typing import NDArray
 from tabulate import tabulate
 
-from oracle.arrays import RAISED, quiet, random_cotangent
-from oracle.judging.exact_point import ExactPoint, Refused
+from oracle.arrays import random_cotangent
+from oracle.judging.exact_point import ExactPoint, Refused, conditions_of
 from oracle.judging.point import Point, point_at
-from oracle.measures import EPSILON
 from oracle.running import campaign, workers
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count
 
-__all__ = ["LIMIT", "REASONS", "Accuracy", "conditions", "measure", "page", "perform", "text"]
-
-Array = NDArray[Any]
+__all__ = ["LIMIT", "REASONS", "Accuracy", "measure", "page", "perform", "text"]
 
 LIMIT = 8.0
 """ULPs beyond its condition up to which an entry is as good as a sum of some terms can be. Above, the formula loses digits."""
 ENTRIES = 6
 """Of each gradient that are compared. Each costs an evaluation on balls; with twice as many the table takes twice as long."""
-STEP = 2.0**-20
-"""The share of a number by which it is displaced for the slope of the gradient. The slope then has about 6 digits, and 3 of a
-gradient that lost half of its own. With 2^-40, one that lost digits would seem to have a large condition; with 2^-10, a kink
-nearby would."""
 SPECIAL = frozenset({Flag.AT_KINK, Flag.NOT_THE_DERIVATIVE, Flag.EMPTY_BATCH, Flag.ZERO_GRADIENT})
 """Cases that are left out: an entry at a kink has no derivative; other gradients are not the derivative by definition, have no
 entries, or are nothing but the rounding of larger terms, so that ULPs of the entry mean nothing."""
@@ -99,7 +89,7 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
     subject = Subject.of(spec.op, options)
     y = subject.value(*primals)
     point = point_at(Point(subject, primals, y, random_cotangent(y), ()), primals)
-    known = cache(lambda: conditions(subject, point.wide, point.wide_dy))
+    known = conditions_of(point)
     for i, (leaf, gradient) in enumerate(zip(point.leaves, point.gradients, strict=True)):
         asked = ExactPoint(point, i, 0)
         for j in _some(gradient):
@@ -113,37 +103,6 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
             condition = float(known()[i][j]) / ulp if error > 0 else 0.0
             index = ", ".join(str(n) for n in np.unravel_index(j, np.shape(leaf.array)))
             yield Accuracy(spec.name, f"{case.name}: {leaf.path}[{index}]", error, condition)
-
-
-def conditions(subject: Subject, primals: Any, dy: Any) -> list[Array]:
-    """How far each entry of each gradient moves at most, to first order, when each number moves by one ULP, that is by eps.
-
-    It is the sum, over the numbers a of the arguments and of dy, of eps |a| times the slope of the entry by a. Slopes are
-    differences of the gradient under test: a bound needs few of its digits. Of the differences to both sides the smaller
-    counts, so that a kink on one side does not look like a slope. Random roundings would not do: numbers of one size move by
-    the same ULP, and equal moves with random signs often cancel.
-    """
-    isolated = subject.on_copies()
-    given: Any = (primals, dy)
-    leaves, structure = optree.tree_flatten(given)
-
-    def gradients(k: int, index: int, factor: float) -> list[Array]:
-        moved = [np.array(leaf, np.float64) for leaf in leaves]
-        moved[k].reshape(-1)[index] *= factor
-        try:
-            return isolated.gradients(*structure.unflatten(moved))
-        except RAISED:  # the end of the domain
-            return [np.full(total.shape, np.nan) for total in totals]
-
-    with quiet():
-        here = isolated.gradients(primals, dy)
-        totals = [np.zeros(gradient.shape) for gradient in here]
-        for k, leaf in enumerate(leaves):
-            for index in np.flatnonzero(leaf):
-                sides = (gradients(k, int(index), 1 + STEP), gradients(k, int(index), 1 - STEP))
-                for total, at, *moved in zip(totals, here, *sides, strict=True):
-                    total += np.nan_to_num(np.fmin(*(np.abs(there - at) for there in moved)) / STEP * EPSILON["float64"])
-    return totals
 
 
 def _some(gradient: Any) -> list[int]:

@@ -76,17 +76,18 @@ class Use:
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one index of an axis, held at what a use got, while the other entries move."""
+    """The entries of adjacent indices of an axis, held at what a use got, while the other entries move."""
 
     value: Array
     axis: int
-    index: int
+    start: int
+    stop: int
 
     def within(self, plain: Any) -> Array:
         """What the function gets."""
         if np.shape(plain) != self.value.shape:
             raise ValueError(COURSE)
-        there = (slice(None),) * self.axis + (self.index,)
+        there = (slice(None),) * self.axis + (slice(self.start, self.stop),)
         mixed = np.array(plain)
         mixed[there] = self.value[there]
         return mixed

@@ -108,7 +108,7 @@ def _elements(argument: Any) -> Any:
 def _compare(a: Any, b: Any) -> int:
     if type(a) is Ball:
         return compared(a, b, "sort")
-    return -compared(b, a, "sort") if type(b) is Ball else (a > b) - (a < b)
+    return -compared(b, a, "sort") if type(b) is Ball else int(a > b) - int(a < b)  # NumPy subtracts no booleans
 
 
 def _order(row: Any) -> Any:

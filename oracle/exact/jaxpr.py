@@ -17,7 +17,7 @@ from oracle.exact.array import BallArray, check_dtype, lifted
 from oracle.exact.functions import filled
 from oracle.exact.kinks import WORK
 
-__all__ = ["ELEMENTWISE", "correlated", "forward_of", "padded"]
+__all__ = ["ELEMENTWISE", "correlated", "forward_of", "padded", "spread_out", "taps"]
 
 Values = list[Any]
 
@@ -176,10 +176,11 @@ def padded(x: Any, pads: Sequence[tuple[int, int]], fill: float) -> Any:
     return np.pad(x, around, constant_values=fill)
 
 
-def _taps(x: Any, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Any:
+def taps(x: Any, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Any:
     """For each entry of a window over the last axes: its index, and that entry of all windows."""
     first = x.ndim - len(sizes)
-    outs = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(x.shape[first:], sizes, strides, dilations, strict=True)]
+    extents = zip(x.shape[first:], sizes, strides, dilations, strict=True)
+    outs = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in extents]
     for tap in np.ndindex(*sizes):
         ends = [slice(t * d, t * d + (out - 1) * s + 1, s) for t, d, out, s in zip(tap, dilations, outs, strides, strict=True)]
         yield tap, x[(..., *ends)]
@@ -190,20 +191,24 @@ def _convolution(params: dict[str, Any], x: Any, w: Any) -> Any:
     if params["batch_group_count"] != 1:
         raise WORK.refuse("a convolution in groups of the batch")
     x, w = np.transpose(x, numbers.lhs_spec), np.transpose(w, numbers.rhs_spec)
-    if any(d > 1 for d in params["lhs_dilation"]):
-        sizes = [(n - 1) * d + 1 for n, d in zip(x.shape[2:], params["lhs_dilation"], strict=True)]
-        spread = filled(0.0, (*x.shape[:2], *sizes))
-        spread[(..., *(slice(None, None, d) for d in params["lhs_dilation"]))] = x
-        x = spread
+    x = spread_out(x, params["lhs_dilation"])
     y = correlated(x, w, params["padding"], params["window_strides"], params["rhs_dilation"], groups)
     return np.transpose(y, np.argsort(numbers.out_spec))
+
+
+def spread_out(x: Any, distances: Sequence[int]) -> Any:
+    """With zeros between the elements, which are then so far apart along the last axes."""
+    first = x.ndim - len(distances)
+    spread = filled(0.0, (*x.shape[:first], *((n - 1) * d + 1 for n, d in zip(x.shape[first:], distances, strict=True))))
+    spread[(..., *(slice(None, None, d) for d in distances))] = x
+    return spread
 
 
 def correlated(x: Any, w: Any, pads: Any, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Any:
     """The convolution of deep learning, in groups of channels: x (N, C, ...) and w (O, C / groups, ...) -> (N, O, ...)."""
     x = padded(x, pads, 0.0)
     total: Any = 0
-    for tap, part in _taps(x, w.shape[2:], strides, dilations):
+    for tap, part in taps(x, w.shape[2:], strides, dilations):
         inputs = part.reshape(len(x), groups, x.shape[1] // groups, *part.shape[2:])
         weights = w[(..., *tap)].reshape(groups, len(w) // groups, -1)
         total = total + np.einsum("ngc...,goc->ngo...", inputs, weights)
@@ -216,7 +221,7 @@ def _window(combine: Callable[[Any, Any], Any], fill: float) -> Callable[..., An
             raise WORK.refuse("windows over an array that is spread out")
         found: Any = None
         x = padded(x, params["padding"], fill)
-        for _, part in _taps(x, params["window_dimensions"], params["window_strides"], params["window_dilation"]):
+        for _, part in taps(x, params["window_dimensions"], params["window_strides"], params["window_dilation"]):
             found = part if found is None else combine(found, part)
         return found
 

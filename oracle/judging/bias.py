@@ -60,6 +60,21 @@ class _Sample(NamedTuple):
     """In float64, from arguments that are off by half a rounding in 16 bits."""
 
 
+class _Factor(NamedTuple):
+    """A mean factor, and its distance from 1 that rounding explains."""
+
+    size: float
+    allowed: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether rounding does not explain it."""
+        return abs(self.size - 1) > self.allowed
+
+    def agrees_with(self, other: _Factor) -> bool:
+        return abs(self.size - other.size) <= self.allowed + other.allowed
+
+
 def biases(point: Point, seed: int, truth: Callable[[Any, Any], list[Array]] | None = None) -> list[Bias | None]:
     """For each gradient at a point in 16 bits, what rounding does not explain about it, if anything.
 
@@ -73,11 +88,13 @@ def biases(point: Point, seed: int, truth: Callable[[Any, Any], list[Array]] | N
 def _bias(samples: list[_Sample], eps: float) -> Bias | None:
     if len(samples) < POINTS // 2:
         return None
-    return (
-        _factor(samples, eps, BiasKind.FACTOR)
-        or _factor([_smaller_half(s) for s in samples], eps, BiasKind.FACTOR_OF_SMALLER_HALF)
-        or _piled_up(samples, eps)
-    )
+    mean, of_smaller = _factor(samples, eps), _factor([_smaller_half(s) for s in samples], eps)
+    if mean is not None and mean.is_certain:
+        alone = all(s.wide.size == 1 for s in samples)
+        return Bias(BiasKind.FACTOR, *mean, alike=alone or (of_smaller is not None and of_smaller.agrees_with(mean)))
+    if of_smaller is not None and of_smaller.is_certain:
+        return Bias(BiasKind.FACTOR_OF_SMALLER_HALF, *of_smaller)
+    return _piled_up(samples, eps)
 
 
 def _samples(point: Point, seed: int, truth: Callable[[Any, Any], list[Array]], eps: float) -> list[list[_Sample]]:
@@ -106,8 +123,8 @@ def _samples(point: Point, seed: int, truth: Callable[[Any, Any], list[Array]], 
     return found
 
 
-def _factor(samples: list[_Sample], eps: float, kind: BiasKind) -> Bias | None:
-    """The mean factor, if it differs from 1 by more than rounding."""
+def _factor(samples: list[_Sample], eps: float) -> _Factor | None:
+    """The mean factor; None if a gradient is 0."""
     squares = [float(s.wide @ s.wide) for s in samples]
     if not all(squares):
         return None
@@ -117,8 +134,7 @@ def _factor(samples: list[_Sample], eps: float, kind: BiasKind) -> Bias | None:
     mean, count = float(np.mean(factors)), len(factors)
     least = ROUNDINGS * eps / np.sqrt(12) * np.sqrt(np.mean(shares) / count)
     error = max(float(np.std(factors, ddof=1)) / np.sqrt(count), float(least))
-    allowed = max(STANDARD_ERRORS * error, LEAST_FACTOR * eps)
-    return Bias(kind, mean, allowed) if abs(mean - 1) > allowed else None
+    return _Factor(mean, max(STANDARD_ERRORS * error, LEAST_FACTOR * eps))
 
 
 def _piled_up(samples: list[_Sample], eps: float) -> Bias | None:

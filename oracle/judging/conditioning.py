@@ -14,7 +14,7 @@ from oracle.measures import EPSILON, distance, largest
 from oracle.streams import Stream
 from oracle.subject import Subject
 
-__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "nearby", "roundoff_scales", "spreads"]
+__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
 
 Array = NDArray[Any]
 
@@ -22,6 +22,10 @@ PERTURBATIONS = 4  # random roundings of the arguments: with 2 a spread is often
 TOWARDS_ORIGIN = (1 / 4, 1 / 16, 1 / 64)
 """Of the arguments: points on the ray to the origin, where saturation ends. At 1/64 a sigmoid at 300 is no longer saturated;
 nearer points cost evaluations and show the slope at 0."""
+STEP = 2.0**-20
+"""The share of a number by which it is displaced for the slope of the gradient. The slope then has about 6 digits, and 3 of a
+gradient that lost half of its own. With 2^-40, one that lost digits would seem to have a large condition; with 2^-10, a kink
+nearby would."""
 
 
 def roundoff_scales(subject: Subject, primals: Any, dy: Any, y: Any, cotangents: Any) -> tuple[float, list[float]]:
@@ -88,3 +92,35 @@ def nearby(
             found = errors(perturbed)
         most = list(found) if most is None else [np.maximum(*pair) for pair in zip(most, found, strict=True)]
     return most or []
+
+
+def conditions(subject: Subject, primals: Any, dy: Any) -> list[Array]:
+    """How far each entry of each gradient moves at most, to first order, when each number moves by one ULP, that is by eps.
+
+    It is the sum, over the numbers a of the arguments and of dy, of eps |a| times the slope of the entry by a. Slopes are
+    differences of the gradient under test: a bound needs few of its digits. Of the differences to both sides the smaller
+    counts, so that a kink on one side does not look like a slope. Random roundings would not do: numbers of one size move by
+    the same ULP, and equal moves with random signs often cancel. Nor would the symmetry of second derivatives, which needs one
+    displacement for each entry: what a tiny entry changes in the others is lost in their rounding.
+    """
+    isolated = subject.on_copies()
+    given: Any = (primals, dy)
+    leaves, structure = optree.tree_flatten(given)
+
+    def gradients(k: int, index: int, factor: float) -> list[Array]:
+        moved = [np.array(leaf, np.float64) for leaf in leaves]
+        moved[k].reshape(-1)[index] *= factor
+        try:
+            return isolated.gradients(*structure.unflatten(moved))
+        except RAISED:  # the end of the domain
+            return [np.full(total.shape, np.nan) for total in totals]
+
+    with quiet():
+        here = isolated.gradients(primals, dy)
+        totals = [np.zeros(gradient.shape) for gradient in here]
+        for k, leaf in enumerate(leaves):
+            for index in np.flatnonzero(leaf):
+                sides = (gradients(k, int(index), 1 + STEP), gradients(k, int(index), 1 - STEP))
+                for total, at, *moved in zip(totals, here, *sides, strict=True):
+                    total += np.nan_to_num(np.fmin(*(np.abs(there - at) for there in moved)) / STEP * EPSILON["float64"])
+    return totals

@@ -20,14 +20,14 @@ from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
-from oracle.judging.evidence import Bias, Evidence, deciding
+from oracle.judging.evidence import Array, Bias, Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
 from oracle.judging.size import error_size
 from oracle.judging.unrounded import Formula
-from oracle.judging.verdict import DirectionalComparison, judge
-from oracle.measures import EPSILON, fit_scale
+from oracle.judging.verdict import DirectionalComparison, is_rounding, judge
+from oracle.measures import EPSILON, fit_scale, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -69,8 +69,16 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
             if _grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
                 yield known._replace(accepted=_accepts(known) and _accepts(here(i), unless_right=True))
                 continue
+            if is_rounding(known.evidence) and _is_zero_in_dtype(known.evidence, m.point.gradients[i], m.point.dtype.name):
+                yield known
+                continue
         known = here(i)
         yield known._replace(accepted=_accepts(known))
+
+
+def _is_zero_in_dtype(wide: Evidence, gradient: Array, dtype: str) -> bool:
+    """Whether a gradient that is zero but for rounding in float64 is so in its own dtype, too: a bias before batch norm."""
+    return largest(gradient) <= replace(wide.budget, eps=EPSILON[dtype]).zero
 
 
 class _Escalation:
@@ -128,14 +136,21 @@ class _Escalation:
         return Known(i, e.after(what, other_point=wrong), self.generic)
 
     def try_mean(self, known: Known) -> Known:
-        """A gradient in 16 bits that passes entry by entry is compared in the mean over points nearby."""
+        """A gradient in 16 bits is compared in the mean over points nearby.
+
+        If it fails entry by entry, its factor is measured: few entries are wrong by more than their rounding, and they alone do
+        not tell a factor.
+        """
         i, e, m, _ = known
         if m.point.dtype.name not in SIXTEEN_BIT_DTYPES or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
             return known
-        if not judge(e).verdict.passes:
+        if judge(e).verdict.passes:
+            directions = replace(e.directions, bias=self._biases[i])
+        elif _is_factor(self._biases[i], e):
+            directions = replace(e.directions, factor=self._biases[i])
+        else:
             return known
-        e = e.after("the mean over points nearby", directions=replace(e.directions, bias=self._biases[i]))
-        return known._replace(evidence=e)
+        return known._replace(evidence=e.after("the mean over points nearby", directions=directions))
 
     def try_unrounded(self, known: Known) -> Known:
         """If the caller wants it, a gradient that passes is compared with exact derivatives, without its rounding."""
@@ -158,6 +173,13 @@ class _Escalation:
     @cached_property
     def generic(self) -> Measurements | None:
         return generic_point.measurements(self.measurements)
+
+
+def _is_factor(bias: Bias | None, e: Evidence) -> bool:
+    """Whether the gradient is this factor times one that passes."""
+    if bias is None or not bias.alike or not np.isfinite(e.analytic).all():
+        return False
+    return judge(replace(e, analytic=e.analytic / bias.size)).verdict.passes
 
 
 def _accepts(known: Known, *, unless_right: bool = False) -> bool:

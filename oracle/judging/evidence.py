@@ -80,6 +80,8 @@ class Bias(NamedTuple):
     """The mean factor; of errors that pile up, their root mean square in units of what single roundings explain."""
     allowed: float
     """The distance of the factor from 1 that rounding explains; or the largest such number."""
+    alike: bool = False
+    """Whether the smaller half of the entries is known to have the factor of all of them."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Directions:
     swept: tuple[Swept, ...] = ()
     """Directions of all entries, told apart by their outputs."""
     bias: Bias | None = None
-    """What rounding does not explain about a gradient in 16 bits."""
+    """What rounding does not explain about a gradient in 16 bits that is right entry by entry."""
+    factor: Bias | None = None
+    """The factor of a gradient in 16 bits that is wrong entry by entry, if nothing else is wrong about it."""
     fitted: tuple[Slope, ...] = ()
     """Directions of all entries, if the function computes in a narrower dtype inside: errors of many entries add up there."""
 
@@ -110,6 +114,8 @@ class Values:
     """The largest difference, in units of the error budget; None without a reference."""
     overflow: bool = False
     """Whether the value itself is not finite somewhere."""
+    varies: bool = False
+    """Whether its shape depends on the data: nearby it was another."""
 
     @property
     def differ(self) -> bool:

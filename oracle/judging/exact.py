@@ -8,8 +8,8 @@ derivative replaces the differences' estimate of its entry. It is used only if i
 - where the differences know an entry and contradict, that holds at the points where they were taken, too. Then the steps have
   deceived them: whole periods of the function, or values that all round to the same number.
 
-An entry may be off by as much as the exact one moves when the arguments are rounded, and by as much as its own error moves
-then: that is rounding, while a wrong formula has nearly the same error at neighbouring points.
+An entry may be off by its condition (`conditioning.conditions`), and by as much as its own error moves when the arguments are
+rounded: that is rounding, while a wrong formula has nearly the same error at neighbouring points.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from oracle import exact
 from oracle.differences.richardson import RATIO
 from oracle.exact import Kink
 from oracle.judging.comparison import Comparison, doubted, ratio
-from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY, SHORT_SUM, roundoff, truncation_and_noise
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Exact, Swept
 from oracle.judging.exact_point import Answer, ExactPoint, Refused
 from oracle.judging.measurements import Measurements
@@ -174,7 +174,7 @@ class _Asking:
         known = with_exact(e, row, answer)
         if answer.sides is None and Comparison.of(known).differences_used[row] > 1:
             spread = self.point.spread(one_entry(j, e.analytic.size), float(e.analytic[j]))
-            known = with_exact(e, row, answer._replace(uncertainty=max(answer.uncertainty, SAMPLED_SAFETY / SAFETY * spread)))
+            known = with_exact(e, row, answer._replace(uncertainty=max(answer.uncertainty, spread)))
         return known
 
     def at_ties(self, e: Evidence) -> Evidence | None:
@@ -221,7 +221,7 @@ class _Asking:
                 return None
             norm, ours, uncertainty = float(np.linalg.norm(direction)), _product(e.analytic, direction), answer.uncertainty
             if abs(ours - answer.value) > e.budget.without_u * norm:
-                uncertainty = max(uncertainty, SAMPLED_SAFETY / SAFETY * self.point.spread(direction, ours))
+                uncertainty = max(uncertainty, self.point.spread(direction, ours))
             found.append((ours, answer.value, uncertainty, norm))
             least = min(least, float(np.abs(direction[smooth]).min()))
         if not found:
@@ -237,7 +237,7 @@ class _Asking:
             return False
         for j, value in zip(e.estimate.index[known], e.estimate.value[known], strict=True):
             error = abs(e.analytic[j] - value) - roundoff(abs(value), SHORT_SUM)
-            if error > 0 and error > SAMPLED_SAFETY * self.point.condition(one_entry(int(j), e.analytic.size)):
+            if error > 0 and error > SAFETY * self.point.condition(one_entry(int(j), e.analytic.size)):
                 return False
         return True
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,14 @@ import optree
 
 from oracle.arrays import RAISED, quiet
 from oracle.exact import Kink, NotExact
-from oracle.judging.error_budget import SAMPLED_SAFETY
+from oracle.judging.conditioning import conditions
+from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import Array
 from oracle.judging.point import Point
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Answer", "ExactPoint", "Refused", "unrounded"]
+__all__ = ["Answer", "ExactPoint", "Refused", "conditions_of", "unrounded"]
 
 WORK = 400_000
 """Scalar operations after which nothing more is asked about an argument; one takes about 5 microseconds. They are counted, so
@@ -28,7 +30,7 @@ times as many, a gradient may take ten seconds."""
 SECONDS = 10.0
 """After which nothing more is asked either, for functions that are slow by themselves: the differences call them hundreds of
 times. With 1, verdicts would depend on the load of the machine."""
-ROUNDED = 2  # roundings of the arguments at which the derivative is evaluated again: with 1 a condition is often missed
+ROUNDED = 2  # roundings of the arguments at which the error of a gradient is evaluated again: with 1 its spread is often missed
 
 
 class Refused(Exception):
@@ -37,6 +39,11 @@ class Refused(Exception):
     def __init__(self, reason: str, kinks: tuple[Kink, ...] = ()) -> None:
         super().__init__(reason)
         self.kinks = kinks
+
+
+def conditions_of(point: Point) -> Callable[[], list[Array]]:
+    """The condition of each entry of each gradient at this point, computed when it is first asked for."""
+    return cache(lambda: conditions(point.subject, point.wide, point.wide_dy))
 
 
 class Answer(NamedTuple):
@@ -49,9 +56,13 @@ class Answer(NamedTuple):
 
 
 class ExactPoint:
-    """Exact derivatives of a function at a point, contracted with a cotangent, by the entries of argument `leaf`."""
+    """Exact derivatives of a function at a point, contracted with a cotangent, by the entries of argument `leaf`.
 
-    def __init__(self, point: Point, leaf: int, seed: int) -> None:
+    The points of several arguments may share their `conditions` (`conditions_of`).
+    """
+
+    def __init__(self, point: Point, leaf: int, seed: int, conditions: Callable[[], list[Array]] | None = None) -> None:
+        self._conditions = conditions or conditions_of(point)
         self.point = point
         self.leaf = leaf
         self.kinks: dict[Kink, None] = {}
@@ -94,9 +105,10 @@ class ExactPoint:
         return enclosure
 
     def spread(self, direction: Array, ours: float) -> float:
-        """How far the derivative, or the error of ours, moves when the arguments and the cotangent are rounded.
+        """How far ours may be off by rounding: by the condition of the derivative, or by as much as its own error moves.
 
-        0 where that is unknown: at the end of the domain, or where all points nearby are kinks.
+        How far that moves when the arguments and the cotangent are rounded is sampled. It is 0 where it is unknown: at the end
+        of the domain, or where all points nearby are kinks.
         """
         here = self.along(direction).value
         moved = [0.0]
@@ -106,17 +118,12 @@ class ExactPoint:
                 gradient = _quietly(lambda: self._subject.gradients(primals, dy)[self.leaf])  # noqa: B023 (used at once)
             except Refused:
                 continue
-            moved += [abs(there - here), abs((float(gradient @ direction) - there) - (ours - here))]
-        return float(np.nan_to_num(max(moved)))
+            moved.append(abs((float(gradient @ direction) - there) - (ours - here)))
+        return max(self.condition(direction), SAMPLED_SAFETY / SAFETY * float(np.nan_to_num(max(moved))))
 
     def condition(self, direction: Array) -> float:
-        """How far the derivative alone moves when the arguments and the cotangent are rounded."""
-        here = self.along(direction).value
-        moved = [0.0]
-        for primals, dy in self._rounded():
-            with suppress(Refused):
-                moved.append(abs(self._enclosed(self._of_this(direction), primals, dy).nearest - here))
-        return max(moved)
+        """How far the derivative moves at most when each number of the arguments and of the cotangent moves by one ULP."""
+        return float(np.abs(direction) @ self._conditions()[self.leaf])
 
     def is_the_function_at(self, index: int, steps: Sequence[float]) -> bool:
         """Whether the values are those of the function in float64 where the entry is displaced by these steps."""

@@ -7,7 +7,7 @@ shows, however small.
 
 If the two differ, halves of the direction lead to the entry whose error is the largest beside its rounding, and its exact
 derivative is asked for. It may be off by a few roundings of its own size: constants such as sqrt(2 / pi) are rounded in both
-passes, and not alike. It may also be off by what rounding changes in float64, at the entry or in its arguments.
+passes, and not alike. It may also be off by its condition (`conditioning.conditions`) and by what rounding changes in float64.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY, roundoff
+from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence, Exact, WrongFormula
-from oracle.judging.exact import contradict, one_entry, with_exact
-from oracle.judging.exact_point import Answer, ExactPoint, Refused, unrounded
+from oracle.judging.exact import contradict, with_exact
+from oracle.judging.exact_point import Answer, ExactPoint, Refused, conditions_of, unrounded
 from oracle.judging.point import Point
 from oracle.streams import Stream
 from oracle.text import count
@@ -39,6 +39,7 @@ class Formula:
         self._rounding: list[Array] = []
         self._agrees = False
         self._refused = ""
+        self._conditions = conditions_of(point)
         try:
             self._gradients, self._rounding = unrounded(point)
             enclosure = ExactPoint(point, 0, seed).enclosure(self._direction)
@@ -68,9 +69,13 @@ class Formula:
             return e
         j = self._worst_entry(point, everywhere)
         answer, error = point.partial(j), self._error(point, np.array([j])) / abs(self._direction[i][j])
-        roundings = float(roundoff(abs(answer.value), SAFETY)) + SAFETY * float(self._rounding[i][j])
-        allowed = roundings + SAMPLED_SAFETY * point.condition(one_entry(j, e.analytic.size))
+        allowed = self.allowed(i, j)
         return _with_wrong(e, WrongFormula(j, error, allowed), answer) if error > allowed else e
+
+    def allowed(self, i: int, j: int) -> float:
+        """The largest error of entry `j` of gradient `i` that is forgiven."""
+        roundings = roundoff(abs(self._point.gradients[i][j]), SAFETY) + SAFETY * float(self._rounding[i][j])
+        return float(roundings + SAFETY * self._conditions()[i][j])
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:
         """The entry whose error is the largest beside its rounding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -108,3 +109,22 @@ def test_a_single_wrong_entry_is_none_of_these(dtype: np.dtype[Any]) -> None:
     row = one(in_16_bits(one_wrong), 1 + np.abs(normal(4, 3, dtype=dtype)))
     assert row.verdict is Verdict.FAIL
     assert not row.diagnosis.startswith(("off in one direction", "accumulated"))
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(BFLOAT16, 1.05), (BFLOAT16, 0.9), (FLOAT16, 1.01), (BFLOAT16, 2.0)])
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_a_factor_that_few_entries_show_is_named(dtype: np.dtype[Any], factor: float, size: int) -> None:
+    row = one(in_16_bits(lambda d: d * factor), normal(size, dtype=dtype), referenced=True)
+    assert row.verdict is Verdict.FAIL
+    said = re.match(r"constant factor: x is ([0-9.]+) times the true gradient", row.diagnosis)
+    assert said is not None, row.diagnosis
+    assert abs(float(said[1]) - factor) < 1e-3 * (8 if dtype is BFLOAT16 else 1)
+
+
+@NARROW
+def test_one_large_entry_that_is_wrong_is_no_factor(dtype: np.dtype[Any]) -> None:
+    """Beside it the others are within the rounding of the largest, whatever their factor is."""
+    x = np.array([10, 0.2, 0.15, -0.1], dtype)
+    row = one(in_16_bits(lambda d: d * np.array([1.5, 1, 1, 1])), x, referenced=True)
+    assert row.verdict is Verdict.FAIL
+    assert "times the true gradient" not in row.diagnosis

@@ -16,7 +16,7 @@ from oracle.arrays import vector
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.held import holding, uses_of
 from oracle.verification import verify
-from tests.oracle.planted import Array, causes, cube, decaying_sums, elementwise, found, normal, signed
+from tests.oracle.planted import Array, Pair, causes, cube, decaying_sums, elementwise, found, normal, signed
 
 X = signed(4, 6)
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
@@ -269,9 +269,9 @@ def test_a_small_constant_of_a_float32_kernel_is_named() -> None:
     )
 
 
-@pytest.mark.parametrize(("kept", "lost"), [(slice(0, 5), 5), (slice(1, 6), 0)], ids=["the last", "the first"])
-def test_a_key_that_attention_loses_is_named(kept: slice, lost: int) -> None:
-    keys, values = normal(6, 4), normal(6, 8)
+def attending(lost: list[int], keys: Array, values: Array) -> Pair:
+    """An attention whose backward pass lacks some keys."""
+    kept = np.setdiff1d(np.arange(len(keys)), lost)
 
     def attend_fwd(q: Array) -> Any:
         e = np.exp(q @ keys.T)
@@ -282,7 +282,56 @@ def test_a_key_that_attention_loses_is_named(kept: slice, lost: int) -> None:
         dp = dy @ values.T
         return ((p * (dp - (dp * p).sum(-1, keepdims=True)))[:, kept] @ keys[kept],)
 
-    said = found((attend_fwd, attend_bwd), normal(5, 4))[1]
-    assert said.startswith(
-        f"a part of a path lost: q is the gradient that treats index {lost} of axis 1 of what enters `exp` in line "
+    return attend_fwd, attend_bwd
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [([5], "index 5"), ([0], "index 0"), ([2], "index 2"), ([2, 3], "indices 2, 3"), ([1, 2, 3, 4], "indices 1, 2, 3, 4")],
+    ids=str,
+)
+def test_keys_that_attention_loses_are_named(witness: str, lost: list[int], said: str) -> None:
+    keys, values = normal(6, 4), normal(6, 8)
+    reference = (lambda q: jax.nn.softmax(q @ keys.T) @ values) if witness == "JAX" else None
+    diagnosis = found(attending(lost, keys, values), normal(5, 4), reference=reference)[1]
+    assert diagnosis.startswith(
+        f"a part of a path lost: q is the gradient that treats {said} of axis 1 of what enters `exp` in"
     )
+    assert verify(attending([], keys, values), normal(5, 4), reference=reference).passed
+
+
+def test_keys_of_many_entries_are_named() -> None:
+    """Not all entries are sampled, and the slope of some keys fits by chance."""
+    said = found(attending([17, 18, 19], 0.3 * normal(40, 12), normal(40, 8)), normal(48, 12))[1]
+    assert said.startswith("a part of a path lost: q is the gradient that treats indices 17, 18, 19 of axis 1 of what enters")
+
+
+@pytest.mark.parametrize(("lost", "axis"), [(np.s_[:, 3], 1), (np.s_[2], 0)])
+def test_a_block_inside_a_chain_is_named_on_any_axis(lost: Any, axis: int) -> None:
+    a, b, c, d = normal(7, 5), normal(6, 8), normal(5, 8), normal(3, 7)
+
+    def chain_fwd(x: Array) -> Any:
+        h = np.sin(a @ x @ c)
+        return d @ h @ b.T + np.cos(x.sum()), (x, a @ x @ c)
+
+    def chain_bwd(residuals: Any, dy: Array) -> Any:
+        x, inner = residuals
+        dh = (d.T @ dy @ b) * np.cos(inner)
+        dh[lost] = 0
+        return (a.T @ dh @ c.T - np.sin(x.sum()) * dy.sum(),)
+
+    said = found((chain_fwd, chain_bwd), normal(5, 5))[1]
+    assert re.match(rf"a part of a path lost: x is the gradient that treats index \d of axis {axis} of ", said), said
+
+
+@pytest.mark.parametrize("factor", [0.5, -1.0, 2.0])
+def test_keys_that_are_not_lost_but_scaled_are_not_named_as_lost(factor: float) -> None:
+    keys, values = normal(6, 4), normal(6, 8)
+    fwd, lost_bwd = attending([2, 3], keys, values)
+    right_bwd = attending([], keys, values)[1]
+
+    def scaled_bwd(p: Array, dy: Array) -> Any:
+        return (factor * right_bwd(p, dy)[0] + (1 - factor) * lost_bwd(p, dy)[0],)
+
+    assert "part of a path lost" not in found((fwd, scaled_bwd), normal(5, 4))[1]

@@ -12,7 +12,7 @@ import pytest
 
 from oracle import catalogue
 from oracle.contract.first_call import first_call
-from oracle.judging.exact_point import ExactPoint
+from oracle.judging.exact_point import ExactPoint, conditions_of
 from oracle.judging.point import Point, point_at
 from oracle.judging.reasons import Reason
 from oracle.judging.unrounded import Formula
@@ -25,8 +25,10 @@ from oracle.verification import verify
 from tests.oracle.planted import Array, Pair, elementwise, normal, row
 
 EPS = 2.0**-52
-NOTICED = 1e-14
-"""The error of one entry, as a share of the entry times its condition, that must be noticed."""
+NOTICED = 4e-15
+"""The error of one entry, as a share of the entry times its condition, that must be noticed; the documents promise 1e-14. The
+largest that passes is 1.9e-15 for these ops."""
+FEW = 80  # numbers of the arguments: more take two gradients each for the condition, and some ops have thousands
 SMOOTH = (
     "affine", "batch_norm", "conv2d", "cosine_similarity", "dot_product_attention", "gelu", "layer_norm", "logsumexp",
     "lstm_cell", "mish", "softmax", "tanh",
@@ -47,7 +49,7 @@ def planted(subject: Subject, leaf: int, index: int, factor: float) -> Pair:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_an_error_of_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
+def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
     spec: Spec = catalogue.find(name)
     case = spec.cases[0]
     primals, options = case.draw(name)
@@ -64,6 +66,29 @@ def test_an_error_of_1e_14_in_one_entry_times_its_condition_is_noticed(name: str
     found = verify(wrong, *primals, exact=True).rows[0]
     assert (found.verdict, found.reason) == (Verdict.FAIL, Reason.WRONG_FORMULA.value)
     assert found.worst_index == np.unravel_index(index, found.shape)
+
+
+def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> None:
+    compared = 0
+    for spec in catalogue.specs():
+        case = next((case for case in spec.cases if not case.flags), None)
+        if case is None:
+            continue
+        primals, options = case.draw(spec.name)
+        if sum(np.size(leaf) for leaf in optree.tree_leaves(primals)) > FEW:
+            continue
+        subject = Subject.of(spec.op, options)
+        y, dy, _ = first_call(subject, primals, 0, strict=False)
+        formula = Formula(point := point_at(Point(subject, tuple(primals), y, dy, ()), primals), 0)
+        known = conditions_of(point)
+        for i, gradient in enumerate(point.gradients):
+            order = np.argsort(np.abs(gradient))
+            order = order[gradient[order] != 0]
+            for j in {int(order[k]) for k in (0, order.size // 2, -1) if order.size}:
+                condition = known()[i][j]
+                assert formula.allowed(i, j) <= 1e-14 * max(abs(gradient[j]), condition / EPS), spec.name
+        compared += 1
+    assert compared > 140
 
 
 def tanh(factor: float) -> Pair:

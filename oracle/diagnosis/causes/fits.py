@@ -69,9 +69,9 @@ def truncated(v: View) -> Iterator[str]:
 def factor(v: View) -> Iterator[str]:
     """The gradient is one number times the true one."""
     fit = fit_scale(v.ours, v.truth)
-    if fit is None or np.count_nonzero(v.truth) < 2:
-        return
-    if not matches(v, fit.scale * v.truth) and not _within_tolerance(v, fit.scale):
+    fits = fit is not None and np.count_nonzero(v.truth) >= 2
+    if fit is None or not fits or not (matches(v, fit.scale * v.truth) or _within_tolerance(v, fit.scale)):
+        yield from _measured_factor(v)
         return
     within = max(AGREE, eps_of(v.e.parameter.dtype))
     named = explain_factor(fit.scale, v.context.sizes, within, v.context.numbers)
@@ -80,6 +80,16 @@ def factor(v: View) -> Iterator[str]:
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere}" + (
         f": {named}" if named else ""
     )
+
+
+def _measured_factor(v: View) -> Iterator[str]:
+    """The factor that the mean over points nearby has measured, in 16 bits."""
+    measured = v.e.directions.factor
+    if measured is not None:
+        named = plain_factor(measured.size, measured.allowed)
+        yield f"constant factor: {v.name} is {measured.size:.4g} times the true gradient, on average over points nearby" + (
+            f": {named}" if named else ""
+        )
 
 
 def _within_tolerance(v: View, scale: float) -> bool:

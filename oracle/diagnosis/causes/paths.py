@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,12 @@ TINY = 1e-2
 CLOSE = 1e-4
 """How close the slopes along one direction must come before all entries are compared, as a share of the error. The slopes are
 exact to about 1e-6; larger, and more of the budget is spent on uses that are not the cause."""
+INDICES = 64
+"""The length of an axis up to which any adjacent indices are tried, for four evaluations each. With 256, one axis may spend all
+that is left of the budget; with 16, the keys of most attentions are not told apart."""
+TRIED = 3
+"""Adjacent indices whose slope fits by chance, and that are compared entry by entry, of one axis. With 1 the right ones may be
+missed, with 10 an axis may spend a third of the budget."""
 
 
 COUNTED = {
@@ -68,7 +74,7 @@ def _screened(v: View, search: Callable[[View, Sample, _Screening], Iterator[str
     """What a search among the uses finds."""
     if v.sample is not None:
         with forgotten(v.sample.forward.call):
-            screening = _screening(v.sample)
+            screening = _screening(v.sample, v.sample.picked[v.sample.few], v.sample.ours[v.sample.few])
             if screening is not None:
                 yield from search(v, v.sample, screening)
 
@@ -94,25 +100,57 @@ def _path_lost(v: View, s: Sample, screening: _Screening) -> Iterator[str]:
 
 
 def part_of_a_path_lost(v: View) -> Iterator[str]:
-    """The first or the last index of an axis is lost on the way, as the last key of an attention is."""
-    yield from _screened(v, _part_lost)
+    """Some adjacent indices of an axis are lost on the way, such as one key of an attention."""
+    if v.sample is None:
+        return
+    with forgotten(v.sample.forward.call):
+        # Entries that only some indices reach tell these apart, so all sampled entries count.
+        screening = _screening(v.sample, v.sample.entries, v.ours[v.sample.where], extrapolated=True)
+        if screening is not None:
+            yield from _part_lost(v, v.sample, screening)
 
 
 def _part_lost(v: View, s: Sample, screening: _Screening) -> Iterator[str]:
-    for use, part in _parts(v):
+    for use in _uses(v):
+        slope = None if use.constant else screening.slope({use.number: use.value})
+        path = screening.true - slope if slope is not None else 0.0
+        for axis, n in enumerate(use.value.shape if abs(path) > AGREE * abs(screening.true) else ()):
+            found = _parts(use, axis, screening, path) if 1 < n <= INDICES else _ends(use, axis, screening)
+            for part in islice(found, TRIED):
+                held = _gradient(s, {use.number: part})
+                if held is not None and matches_few(v, held):
+                    which = indices_of_axis(range(part.start, part.stop), axis)
+                    yield f"a part of a path lost: {v.name} is the gradient that treats {which} of {use} as a constant"
+
+
+def _parts(use: Use, axis: int, screening: _Screening, path: float) -> Iterator[Part]:
+    """The adjacent indices whose path, if it is lost, leaves the slope of our gradient: the fewest first.
+
+    What flows through some indices is the sum of what flows through each. So the paths through the first 1, 2, ... indices tell
+    that through any adjacent ones.
+    """
+    n = use.value.shape[axis]
+    upto = [0.0]
+    for stop in range(1, n):
+        slope = screening.slope({use.number: Part(use.value, axis, 0, stop)})
+        if slope is None:
+            return
+        upto.append(screening.true - slope)
+    upto.append(path)
+    sizes = range(1, n)
+    for start, stop in ((start, start + size) for size in sizes for start in range(n - size + 1)):
+        if screening.resembles(screening.true - (upto[stop] - upto[start])):
+            yield Part(use.value, axis, start, stop)
+
+
+def _ends(use: Use, axis: int, screening: _Screening) -> Iterator[Part]:
+    """The first and the last index of a long axis."""
+    n = use.value.shape[axis]
+    for start in (n - 1, 0) if n > 1 else ():
+        part = Part(use.value, axis, start, start + 1)
         slope = screening.slope({use.number: part})
         if slope is not None and screening.resembles(slope):
-            held = _gradient(s, {use.number: part})
-            if held is not None and matches_few(v, held):
-                which = indices_of_axis([part.index], part.axis)
-                yield f"a part of a path lost: {v.name} is the gradient that treats {which} of {use} as a constant"
-
-
-def _parts(v: View) -> Iterator[tuple[Use, Part]]:
-    """The first and the last index of each axis of each use."""
-    for use in _uses(v):
-        shape = () if use.constant else use.value.shape
-        yield from ((use, Part(use.value, axis, i)) for axis, n in enumerate(shape) if n > 1 for i in (n - 1, 0))
+            yield part
 
 
 def _different_paths(v: View, screening: _Screening) -> Iterator[tuple[Use, float]]:
@@ -141,14 +179,16 @@ def _gradient(s: Sample, held: Mapping[int, Any]) -> Array | None:
 
 @dataclass(frozen=True)
 class _Screening:
-    """The slopes along one random direction in the picked entries whose differences are sound."""
+    """The slopes along one random direction in some entries whose differences are sound."""
 
     sample: Sample
     direction: Array
     """In all entries of the argument."""
     ours: float
     """The slope by our gradient."""
-    true: float
+    true: float = 0.0
+    extrapolated: bool = False
+    """Whether a slope is extrapolated from two steps: many entries move the uses far."""
 
     def resembles(self, slope: float) -> bool:
         """Whether this may be the slope by our gradient."""
@@ -157,7 +197,8 @@ class _Screening:
     def slope(self, held: Mapping[int, Any]) -> float | None:
         """The slope with some uses held, by a central difference; None where there is none."""
         forward = self.sample.forward
-        steps = (forward.step, forward.step / 2) if forward.eps > EPSILON["float64"] else (forward.step,)
+        extrapolated = self.extrapolated or forward.eps > EPSILON["float64"]
+        steps = (forward.step, forward.step / 2) if extrapolated else (forward.step,)
         if not forward.share.pay(2 * len(steps) * forward.cost):
             return None
         call = forward.call
@@ -177,12 +218,12 @@ class _Screening:
         return slope if np.isfinite(slope) else None
 
 
-def _screening(s: Sample) -> _Screening | None:
+def _screening(s: Sample, picked: Array, ours: Array, *, extrapolated: bool = False) -> _Screening | None:
+    """The screening along a random direction in some entries, at which this is our gradient."""
     x = s.forward.call.arguments[s.forward.leaf]
-    picked = s.picked[s.few]
     direction = np.zeros(x.size)
     direction[picked] = np.random.default_rng(Stream.NEARBY).choice([-1.0, 1.0], picked.size)
     direction[picked] *= np.maximum(np.abs(x.ravel()[picked]), np.abs(x).mean())
-    screening = _Screening(s, direction.reshape(x.shape), float(direction[picked] @ s.ours[s.few]), 0.0)
+    screening = _Screening(s, direction.reshape(x.shape), float(direction[picked] @ ours), extrapolated=extrapolated)
     true = screening.slope({})
     return None if true is None else replace(screening, true=true)
