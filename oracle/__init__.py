@@ -22,40 +22,61 @@ if TYPE_CHECKING:
     from oracle import adapters as adapters
     from oracle import trajectory as trajectory
     from oracle import vectors as vectors
+    from oracle.locating.accumulation import Accumulated, check_accumulation
+    from oracle.locating.locate import locate
+    from oracle.locating.located import Located, StageRow
     from oracle.row import Row, Verdict
     from oracle.spec import Allows, Case, Deviation, Draw, Error, Flag, Spec, composed, library
+    from oracle.trajectory.users_optimizers import OptimizerCheck, verify_optimizer
+    from oracle.trajectory.users_schedules import ScheduleCheck, verify_schedule
     from oracle.verification import Verification, verify, verify_case
 
 __all__ = [
+    "Accumulated",
     "Allows",
     "Case",
     "Deviation",
     "Draw",
     "Error",
     "Flag",
+    "Located",
+    "OptimizerCheck",
     "Row",
+    "ScheduleCheck",
     "Spec",
+    "StageRow",
     "Verdict",
     "Verification",
+    "check_accumulation",
     "composed",
     "library",
+    "locate",
     "verify",
     "verify_case",
+    "verify_optimizer",
+    "verify_schedule",
 ]
 
 _NAMES = {
+    "oracle.locating.accumulation": ("Accumulated", "check_accumulation"),
+    "oracle.locating.locate": ("locate",),
+    "oracle.locating.located": ("Located", "StageRow"),
     "oracle.row": ("Row", "Verdict"),
     "oracle.spec": ("Allows", "Case", "Deviation", "Draw", "Error", "Flag", "Spec", "composed", "library"),
+    "oracle.trajectory.users_optimizers": ("OptimizerCheck", "verify_optimizer"),
+    "oracle.trajectory.users_schedules": ("ScheduleCheck", "verify_schedule"),
     "oracle.verification": ("Verification", "verify", "verify_case"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = ("adapters", "trajectory", "vectors")
+_WITHOUT_JAX = ("OptimizerCheck", "ScheduleCheck", "verify_optimizer", "verify_schedule")
+"""The names that need JAX and optax only if the user gives optimizers or schedules of theirs."""
 
 if not TYPE_CHECKING:  # a type checker that sees this function would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
-            extra.check()
+            extra.check(without=extra.OF_JAX if name in _WITHOUT_JAX else ())
             value = getattr(import_module(_HOME[name]), name)
         elif name in _MODULES:
             extra.check()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -19,6 +19,7 @@ from jax.experimental import serialize_executable
 from jax.extend import source_info_util
 
 from oracle import programs
+from oracle.compiling import EXECUTABLES, MOST, compiled_quickly, in_one_piece
 from oracle.pullback import Pullback, StructureError, check_shapes, dtypes_apart, is_float, like
 
 __all__ = [
@@ -26,25 +27,13 @@ __all__ = [
     "StructureError",
     "differentiable",
     "forget",
-    "in_one_piece",
-    "known",
-    "quick_to_compile",
+    "optimizer_steps",
+    "schedule_values",
     "vjp",
 ]
 
-MOST = 256
-"""The largest number of compiled programs, and of references, that are kept. With more, memory grows; with fewer, the same
-program is compiled again."""
 SHOWN = 60
 """Characters of a source line in a note: enough for one operation, and few enough for one line of a report."""
-EXECUTABLES: dict[Any, Any] = {}
-"""The compiled programs, by their text and the structures of their inputs and outputs."""
-
-OPTIONS = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-"""Options with which XLA compiles fast and produces slower programs."""
 
 
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
@@ -136,7 +125,7 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
             # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
             cached: Any = jax.config
             name = None if cached.jax_compilation_cache_dir else programs.name_of(reference, (dict(options), key))
-            compiled[key] = _loaded(name) or _written(name, _compiled(jitted.lower(primals, cotangent)))
+            compiled[key] = _loaded(name) or _written(name, compiled_quickly(jitted.lower(primals, cotangent)))
         return compiled[key](primals, cotangent)
 
     return both
@@ -160,43 +149,63 @@ def _written(name: str | None, program: Any) -> Any:
     return program
 
 
-def _compiled(lowered: Any) -> Any:
-    """The compiled program. Two traces with the same text share one program."""
-    program = lowered.as_text()
-    key = program, lowered.in_tree, lowered.out_tree
-    if key not in EXECUTABLES:
-        if len(EXECUTABLES) >= MOST:
-            EXECUTABLES.clear()
-        # XLA (jaxlib 0.10.2) aborts on some convolutions if its fusion emitters are off, and on some gradients of grouped
-        # convolutions in its algebraic simplifier under any options.
-        convolves = "convolution" in program
-        options = quick_to_compile(xla_disable_hlo_passes="algsimp") if convolves else in_one_piece()
-        EXECUTABLES[key] = lowered.compile(compiler_options=options)
-    return EXECUTABLES[key]
+Init = Callable[[Any], Any]
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
-def quick_to_compile(**more: Any) -> dict[str, Any]:
-    """Options of XLA for programs that run only once. With its defaults, compiling takes most of the time of a verification."""
-    return known(**OPTIONS, **more)
+def optimizer_steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, Step]:
+    """`init(params)` and `step(grads, state, params)` of an optimizer of JAX, from NumPy to NumPy with float64 enabled.
 
-
-def in_one_piece() -> dict[str, Any]:
-    """The same options for programs without a convolution, which compile in half the time without XLA's fusion emitters.
-
-    They are small, so compiling them in one piece is faster than in several.
+    Both are compiled, because optax called operation by operation takes seconds. An optimizer whose Python code depends on
+    values cannot be compiled, and runs operation by operation.
     """
-    return quick_to_compile(xla_cpu_use_fusion_emitters=False, xla_cpu_parallel_codegen_split_count=1)
+    known_by_name = isinstance(init, Hashable) and isinstance(update, Hashable)
+    return _steps(init, update) if known_by_name else _steps.__wrapped__(init, update)
 
 
-@cache
-def known(**options: Any) -> dict[str, Any]:
-    """The options that this version of XLA accepts. They belong to XLA's compiler and not to the interface of JAX."""
-    found: dict[str, Any] = {}
-    for option, value in options.items():
-        with suppress(Exception):
-            jax.jit(lambda: 0.0, compiler_options={option: value})()
-            found[option] = value
-    return found
+@lru_cache(maxsize=MOST)
+def _steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, Step]:
+    """The same functions for the same optimizer, which are compiled once for each shape and dtype."""
+
+    def both(grads: Any, state: Any, params: Any) -> Any:
+        updates, state = update(grads, state, params)
+        return jax.tree.map(lambda p, u: jax.numpy.asarray(p + u, p.dtype), params, updates), state
+
+    @cache
+    def compiled(function: Callable[..., Any]) -> Any:
+        return jax.jit(function, compiler_options=in_one_piece())
+
+    def called(function: Callable[..., Any], *arguments: Any) -> Any:
+        with jax.enable_x64(True):
+            try:
+                result = compiled(function)(*arguments)
+            except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
+                result = function(*jax.device_put(arguments))
+            return optree.tree_map(_in_numpy, result)
+
+    def begin(params: Any) -> Any:
+        return called(init, params)
+
+    def step(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        after: tuple[Any, Any] = called(both, grads, state, params)
+        return after
+
+    return begin, step
+
+
+def schedule_values(schedule: Callable[[Any], Any], counts: Any) -> Any:
+    """A schedule of JAX at all these counts in float64, for which optax takes as long as for one.
+
+    It is not compiled as a whole: XLA would divide by a constant as it multiplies, and lose the last digit. The counts are
+    floats: to its own int32 counts optax answers in float32, even where float64 is enabled.
+    """
+    with jax.enable_x64(True):
+        given = jax.numpy.asarray(counts, jax.numpy.float64)
+        return np.asarray(jax.vmap(lambda t: jax.numpy.asarray(schedule(t), jax.numpy.float64))(given))
+
+
+def _in_numpy(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(leaf.dtype, np.dtype) else leaf  # a key of JAX has a dtype of its own
 
 
 @lru_cache(maxsize=MOST)
@@ -208,6 +217,7 @@ def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., 
 def forget() -> None:
     """Frees all compiled programs. After some thousand shapes they take gigabytes and slow down every garbage collection."""
     _remembered.cache_clear()
+    _steps.cache_clear()
     EXECUTABLES.clear()
     clear: Any = jax.clear_caches
     clear()

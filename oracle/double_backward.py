@@ -28,6 +28,7 @@ __all__ = [
     "gradients_of",
     "is_pair",
     "jax_gradients",
+    "jax_pullback",
     "pair_of_pairs",
     "torch_gradients",
 ]
@@ -206,11 +207,16 @@ def _conjugate(tree: Any) -> Any:
 
 def jax_gradients(function: Function, *given: Any) -> Any:
     """The gradients of a function of JAX at `(*arguments, dy)`."""
+    *primals, dy = given
+    return jax_pullback(function, *primals)(dy)
+
+
+def jax_pullback(function: Function, *primals: Any) -> Function:
+    """The gradients of a function of JAX at these arguments, as a function of `dy`."""
     import jax
 
-    *primals, dy = given
     value, pullback = jax.vjp(function, *primals)
-    return pullback(_like(dy, value))
+    return lambda dy: pullback(_like(dy, value))
 
 
 def _by_torch(function: Function, *given: Any) -> Any:
@@ -240,11 +246,17 @@ def torch_gradients(value: Any, leaves: Sequence[Any], dy: Any, **how: Any) -> l
 
 
 def _like(seeds: Any, value: Any) -> Any:
-    """The seeds in the structure and the dtypes of the value."""
+    """The seeds in the structure and the dtypes of the value. An integer has no seed, for which JAX has a dtype of its own."""
+    import jax
+
     leaves: Sequence[Any] = optree.tree_leaves(seeds)
     values = optree.tree_leaves(value)
-    check_shapes(values, leaves)
-    return optree.tree_unflatten(optree.tree_structure(value), [a.astype(v.dtype) for a, v in zip(leaves, values, strict=True)])
+    floats = [bool(jax.numpy.issubdtype(v.dtype, jax.numpy.inexact)) for v in values]
+    check_shapes(values, [a if f or a.shape != v.shape else v for a, v, f in zip(leaves, values, floats, strict=True)])
+    fitted = [
+        a.astype(v.dtype) if f else np.zeros(v.shape, jax.dtypes.float0) for a, v, f in zip(leaves, values, floats, strict=True)
+    ]
+    return optree.tree_unflatten(optree.tree_structure(value), fitted)
 
 
 def arrays_of(tree: Any) -> Any:

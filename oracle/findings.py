@@ -27,7 +27,7 @@ from oracle.report.explanation import explanation_of_values
 from oracle.row import VALUES, Details, Row, Verdict
 from oracle.text import count, digits
 
-__all__ = ["Findings", "Label", "batch_of", "of_another_function"]
+__all__ = ["Findings", "Label", "batch_of", "of_another_function", "of_none"]
 
 
 ALONE = "judged by the differences alone, because the reference {}"
@@ -53,7 +53,7 @@ class Findings:
     large: bool
     """Whether the number of evaluations does not grow with the number of elements."""
     note: str = ""
-    """What is to be known about the reference, for every row."""
+    """What is to be known about the op and the reference, for every row."""
 
     def row(self, parameter: str, shape: tuple[int, ...], verdict: Verdict, diagnosis: str, **measures: Any) -> Row:
         return Row(
@@ -80,12 +80,17 @@ class Findings:
 
         It does not if it raises, computes another function, or computes in float32.
         """
+        own = measurements.point.subject.note
+
+        def noted(*notes: str) -> Findings:
+            return replace(self, note="; ".join(note for note in (own, *notes) if note))
+
         try:
-            known = replace(self, note=measurements.note)
+            known = noted(measurements.note)
             if not measurements.other_values:
                 return known, [], True
             if measurements.reference_is_narrow:
-                return replace(self, note=ALONE.format("computes in float32")), [], False
+                return noted(ALONE.format("computes in float32")), [], False
         except Trouble as trouble:
             verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
             row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"
@@ -106,7 +111,7 @@ class Findings:
                 details=Details(explanation=explanation_of_values(measurements.values)),
             )
             why = "is another function"
-        return replace(self, note=ALONE.format(why)), [row], False
+        return noted(ALONE.format(why)), [row], False
 
     def judged(self, e: Evidence, context: Context, forward_error: float | None, *, accepted: bool = False) -> Row:
         """The verdict follows from all evidence; the numbers are those of the point at which it was found."""
@@ -143,6 +148,13 @@ class Findings:
             details=details_of(e, judgement, overall.reason, before),
             **reported(e, judgement),
         )
+
+
+def of_none(row: Row) -> Row:
+    """The row of a gradient that torch did not compute: it returned None, which is zero by its convention."""
+    if row.passed or row.verdict is Verdict.VACUOUS:
+        return replace(row, verdict=Verdict.PASS, diagnosis="torch returned None, and the true gradient is zero")
+    return replace(row, diagnosis=f"the backward pass returned None, which torch takes for zero: {row.diagnosis}")
 
 
 def of_another_function(e: Evidence, i: int, measurements: Measurements) -> Evidence:

@@ -108,7 +108,7 @@ def _environment() -> bytes:
             found.update(f"{package} {version(package)}".encode())
     found.update(platform.machine().encode() + _processor())
     root = Path(__file__).parent
-    for path in sorted([*(root / "catalogue").rglob("*.py"), root / "autodiff.py"]):
+    for path in sorted([*(root / "catalogue").rglob("*.py"), root / "autodiff.py", root / "compiling.py"]):
         found.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return found.digest()
 

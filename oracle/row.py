@@ -169,7 +169,7 @@ class Row:
     diagnosis: str
     """The cause of a failure, with its evidence. For a passing row: a remark, or nothing."""
     note: str = ""
-    """What is to be known about the reference, such as that it promotes; empty for most rows."""
+    """What is to be known about the op or its reference, such as that it promotes; empty for most rows."""
     size: str = ""
     """How large the error is, in words; empty for a row without an error, or whose error is no number."""
     forward_error: float | None = None

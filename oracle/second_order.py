@@ -46,6 +46,9 @@ def judged(run: Any, first: Sequence[Row], rows_of: Callable[[Any], list[Row]]) 
     with preserved(), quiet():
         dy = random_dy(run.subject.on_copies().value(*run.primals), run.plan.seed)
         apart = _apart(run, dy)
+    if any(np.asarray(leaf).dtype.kind in "biu" for leaf in optree.tree_leaves(dy)):
+        why = "order 2 was not verified: its value has integers, and these have no dy"
+        return [_about_the_op(first[0], Verdict.INCONCLUSIVE, why)]
     reference = run.plan.reference
     if any(row.evidence == VALUES and not row.passed for row in first):
         reference = None  # another function's second derivatives say nothing about ours

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_exact", "check_order"]
+__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_exact", "check_order", "check_text"]
 
 CONVENTIONS = {"jax": "JAX", "torch": "torch"}
 """The conventions for gradients by complex numbers, see `oracle.complex_numbers`."""
@@ -36,6 +36,13 @@ def check_accept(accept: Any, who: str) -> None:
         raise TypeError(f"{who}: accept must be a number, got {type(accept).__name__}")
     if not 0 <= accept < 1:
         raise ValueError(f"{who}: accept must be a share of the largest entry, from 0 and below 1, got {accept!r}")
+
+
+def check_text(who: str, **names: Any) -> None:
+    """Raise unless each of these names is text."""
+    for what, text in names.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{who}: {what} must be text, got {type(text).__name__}")
 
 
 def check_exact(exact: Any, who: str) -> None:

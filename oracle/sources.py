@@ -7,7 +7,7 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 
-__all__ = ["file_of", "folder_of", "own_modules"]
+__all__ = ["file_of", "folder_of", "own_modules", "written"]
 
 
 @cache
@@ -33,6 +33,17 @@ def folder_of(module: str) -> Path:
     top = sys.modules[module.partition(".")[0]]
     place = next(iter(top.__path__)) if hasattr(top, "__path__") else top.__file__
     return Path(place or ".").resolve().parent
+
+
+def written(module: str) -> str:
+    """How the user writes a module: by its name where it is found from the current folder, otherwise by its file."""
+    if module not in sys.modules:
+        return module
+    file = file_of(module)
+    here = Path.cwd()
+    if file is None or folder_of(module) == here:
+        return module
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def file_of(module: str) -> Path | None:

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.adapters import KINDS, adapted, name_of
+from oracle.adapters import Bound, adapted, name_of, refusal
 from oracle.settings import check_accept, check_convention, check_order
 from purenet import Op
 
@@ -191,6 +191,11 @@ class Case:
     options: Mapping[str, Any] | Callable[[Draw], Mapping[str, Any]] = field(default_factory=dict)
     flags: frozenset[Flag] = frozenset()
 
+    def after(self, held: Arguments) -> Case:
+        """The case with these arguments before its own."""
+        own = self.arguments
+        return replace(self, arguments=(lambda draw: (*held, *own(draw))) if callable(own) else (*held, *own))
+
     def draw(self, op: str, seed: int = 0) -> tuple[Arguments, dict[str, Any]]:
         """The arguments and the options, always the same for the same names and seed."""
         draw = Draw(op, self.name, seed)
@@ -281,9 +286,11 @@ class Spec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "op", adapted(self.op) or self.op)
+        if isinstance(self.op, Bound):
+            self._give(self.op)
         pair = isinstance(self.op, tuple) and len(self.op) == 2 and all(map(callable, self.op))
         if not (pair or isinstance(self.op, Op)):
-            raise TypeError(f"Spec: op must be {KINDS}, got {type(self.op).__name__}")
+            raise TypeError(f"Spec: {refusal(self.op)}")
         if isinstance(self.allows, Allows) or not all(isinstance(one, Allows) for one in self.allows):
             raise TypeError(f"Spec of {self.name}: allows must be a set of oracle.Allows, got {self.allows!r}")
         if not isinstance(self.cases, tuple | list) or not all(isinstance(case, Case) for case in self.cases):
@@ -298,6 +305,20 @@ class Spec:
             raise ValueError(f"Spec of {self.name}: two cases share a name: {', '.join(names)}")
         if self.source is None and self.reference is not None:
             object.__setattr__(self, "source", composed(name_of(self.reference)))
+
+    def _give(self, op: Bound) -> None:
+        """The arguments that the op holds go to the cases and the strategy, before theirs."""
+        strategy, held = self.strategy, op.primals
+        object.__setattr__(self, "op", op.pair)
+        if all(isinstance(case, Case) for case in self.cases):
+            object.__setattr__(self, "cases", tuple(case.after(held) for case in self.cases))
+        if strategy is not None:
+
+            def longer(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
+                arguments, options = strategy(draw)
+                return (*held, *arguments), options
+
+            object.__setattr__(self, "strategy", longer)
 
     @property
     def forward(self) -> Callable[..., Any]:

@@ -36,5 +36,9 @@ class Stream(IntEnum):
     """The rounding errors that are added to the runs of a training or an optimizer, to learn how far rounding moves them."""
     GLOBAL_STATE = 0x676C6F62
     """The state in which the check of global state puts the generator of np.random before the op runs."""
+    OPTIMIZER = 0x6F7074
+    """The parameters and gradients of the runs of a user's optimizer."""
     EXACT = 0x657861
     """The directions and the rounded arguments for which exact derivatives are computed."""
+    LINES = 0x6C696E65
+    """The directions of all arguments of a stage of a net."""

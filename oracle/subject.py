@@ -12,7 +12,7 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.adapters import KINDS, adapted
+from oracle.adapters import adapted, refusal
 from oracle.arrays import Leaf, copied_arrays, flat, leaves_of
 from oracle.measures import EPSILON
 from purenet import Op
@@ -60,7 +60,7 @@ class Subject:
             module = getattr(forward, "__module__", None) or "__main__"
             arguments = _positional(forward, options)
         else:
-            raise TypeError(f"verify: op must be {KINDS}, got {type(op).__name__}")
+            raise TypeError(f"verify: {refusal(op)}")
         return cls(name, module, arguments, forward, backward, options, getattr(op, "second", None))
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
@@ -74,6 +74,17 @@ class Subject:
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
+
+    @property
+    def many(self) -> Callable[..., Any] | None:
+        """The values at many points at once: `many(i, primals)`, where leaf `i` of the primals has the points along axis 0."""
+        many = getattr(self.forward, "many", None)
+        return None if many is None else partial(many, **self.options)
+
+    @property
+    def note(self) -> str:
+        """What the adapter of another library has to say about it; empty for most."""
+        return str(getattr(self.forward, "note", str)())
 
     def gradients(self, primals: Sequence[Any], dy: Any) -> list[NDArray[Any]]:
         """The cotangents at these arguments, flat and in float64."""

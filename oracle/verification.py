@@ -28,13 +28,14 @@ import optree
 from numpy.typing import NDArray
 
 from oracle import complex_numbers, second_order
-from oracle.adapters import adapted, bound, name_of
+from oracle.adapters import name_of
+from oracle.arguments import check_settings, given
 from oracle.arrays import Leaf, cast, leaves_of, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
 from oracle.contract.allowed import allowance_for, with_advice
-from oracle.contract.checks import CHECKS, FEW_CHECKS, check_contract, is_still_the_same
+from oracle.contract.checks import all_breaches, check_contract, is_still_the_same
 from oracle.contract.first_call import first_call
 from oracle.contract.form import completed, is_tuple_of, well_formed
 from oracle.contract.process_state import preserved
@@ -42,16 +43,19 @@ from oracle.contract.repeatability import call_elsewhere, not_a_function
 from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
-from oracle.findings import Findings, Label, batch_of, of_another_function
+from oracle.findings import Findings, Label, batch_of, of_another_function, of_none
+from oracle.judging.compiled import compiled
 from oracle.judging.escalation import acceptable, escalated
 from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
+from oracle.report.causes import with_hint
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
-from oracle.settings import check_accept, check_convention, check_exact, check_order
+from oracle.settings import check_order
 from oracle.spec import Allows, Case, Flag, Spec
 from oracle.subject import Subject, check_primals, sheltered
+from oracle.tensors import says_none
 from purenet import Op
 
 __all__ = ["Verification", "verify", "verify_case"]
@@ -92,6 +96,7 @@ def verify(
     reference: Callable[..., Any] | None = None,
     seed: int = 0,
     case: str = "",
+    name: str = "",
     source: str = "",
     flags: frozenset[Flag] = frozenset(),
     views: bool = False,
@@ -110,16 +115,18 @@ def verify(
 
     Args:
         op: an `Op`, or a pair `(fwd, bwd)`: `fwd(*primals, **options) -> (y, residuals)`, `bwd(residuals, dy)` -> a tuple
-            of one cotangent per primal. Or what has a rule in another library, see `oracle.adapters`. Or two pairs, for
-            order 2, see `oracle.double_backward`.
+            of one cotangent per primal. Or a module, or what has a rule in another library, see `oracle.adapters`. Or two
+            pairs, for order 2, see `oracle.double_backward`.
         primals: the arguments to differentiate, after those that `op` holds itself (parameters of a module): arrays of
             floats or complex numbers, or trees of them. They keep their dtype; what is narrower than float64 is judged by
-            what the reference loses at that dtype, or without one by its own conditioning.
+            what the reference loses at that dtype, or without one by its own conditioning. Between those of functions of
+            torch and JAX everything else may stand that these take by position.
         options: keywords for `op` and `reference`.
         reference: the same function for JAX or torch, with the same arguments. Without it the differences are the only
             witness. A function that only torch can compute is recognized; `oracle.adapters.torch_reference` marks one.
         seed: of the random cotangent, the random directions and the sample of elements.
         case: a name for the rows.
+        name: of the op in the rows, if not its own.
         source: where the reference comes from, for the rows.
         flags: what is special about the point, see `oracle.spec.Flag`.
         views: whether the value may be a view of an argument.
@@ -147,35 +154,18 @@ def verify(
     True
 
     """
-    if reference is not None and not callable(reference):
-        raise TypeError(f"verify: reference must be a function for JAX or torch, got {type(reference).__name__}")
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"verify: seed must be an integer from 0, got {seed!r}")
-    if isinstance(flags, Flag) or not all(isinstance(flag, Flag) for flag in flags):
-        raise TypeError(f"verify: flags must be a set of oracle.Flag, got {flags!r}")
-    if isinstance(allows, Allows) or not all(isinstance(one, Allows) for one in allows):
-        raise TypeError(f"verify: allows must be a set of oracle.Allows, got {allows!r}")
-    if not isinstance(case, str):
-        raise TypeError(f"verify: case must be text, got {type(case).__name__}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float | np.number)):
-        raise TypeError(f"verify: step must be a number, got {type(step).__name__}")
-    if step is not None and not 0 < step < np.inf:
-        raise ValueError(f"verify: step must be positive, got {step!r}")
-    if not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 0:
-        raise ValueError(f"verify: limit must be an integer from 0, got {limit!r}")
-    check_accept(accept, "verify")
-    op = adapted(op) or op
-    primals = (*bound(op), *primals)
+    check_settings(reference, seed, flags, allows, {"case": case, "name": name}, step, limit, accept, convention, exact)
+    op, primals, reference = given(op, primals, reference)
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
-    check_convention(convention, "verify")
-    check_exact(exact, "verify")
     check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
     native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
     if label is None:
-        label = Label(subject.module, subject.name, case, source or ("none" if reference is None else name_of(reference)))
+        label = Label(
+            subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference))
+        )
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
@@ -185,19 +175,20 @@ def verify(
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
     peak = peak_memory(native)
-    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in rows))
+    return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in with_hint(rows)))
 
 
 def verify_case(spec: Spec, case: Case, *, dtype: str = "float64", seed: int = 0, exact: bool = False) -> Verification:
     """One case of the catalogue, in `dtype`; `exact` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    check_primals(Subject.of(spec.op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
+    op, arguments, reference = given(spec.op, tuple(arguments), spec.reference)
+    check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
-        spec.op,
+        op,
         *optree.tree_map(lambda a: cast(a, dtype), arguments),
         options=options,
-        reference=spec.reference,
+        reference=reference,
         seed=seed,
         flags=case.flags,
         views=spec.views,
@@ -268,6 +259,7 @@ class _Run:
         else:
             subject = self.subject
         given: Any = cotangents
+        none = {x.path for x, g in zip(self.leaves, optree.tree_leaves(given), strict=True) if says_none(g)}
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
         setting = Setting(Point(subject, self.primals, y, dy, cotangents), self.views, self.aliases)
@@ -275,7 +267,8 @@ class _Run:
         if breaches:
             yield from found.breached(breaches)
             return
-        breaches = check_contract(setting, FEW_CHECKS if self.large else CHECKS)
+        quick = compiled(subject, self.primals, dy)
+        breaches = all_breaches(setting, quick, few=self.large)
         ignored = {breach.parameter for breach in breaches if IGNORED in breach.what}
         meant = [breach for breach in breaches if allowance_for(breach) in self.allows]
         named = [with_advice(breach) for breach in breaches if IGNORED not in breach.what and breach not in meant]
@@ -283,7 +276,7 @@ class _Run:
         rows += found.breached(named)
         if self.large:
             check_memory(self.primals)
-        point = Point(_undisturbed(subject, breaches), self.primals, y, dy, cotangents)
+        point = Point(_undisturbed(quick, breaches), self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
         found, other, judges = found.compared(measurements, self.plan.accept)
         rows += other
@@ -302,6 +295,7 @@ class _Run:
                 e = of_another_function(e, i, with_reference)
             context = contexts.of(there, i, ignores_cotangent=ignored_here)
             row = found.judged(e, context, measurements.forward_error, accepted=accepted)
+            row = of_none(row) if e.parameter.name in none else row
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")
             rows.append(row)

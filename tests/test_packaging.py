@@ -145,6 +145,11 @@ def extra(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("extra"), built, "oracle")
 
 
+@pytest.fixture(scope="session")
+def grader(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("grader"), built, "grade")
+
+
 def below(name: str) -> set[str]:
     """The files of a folder of the checkout, as git would see them."""
     files = {path for path in (ROOT / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts}
@@ -216,6 +221,18 @@ def test_with_its_extra_it_verifies(extra: Path, tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in out
     assert "constant factor: x is 0.666667 times the true gradient" in out
     assert (tmp_path / "mine" / "found" / "verification.json").exists()
+
+
+def test_a_small_extra_grades(grader: Path, alone: Path, tmp_path: Path) -> None:
+    submission = ROOT / "tests" / "oracle" / "submissions" / "convolution.py"
+    arguments = ("grade", "--assignment", "convolution", submission)
+    code, out, err = run(grader / "oracle", *arguments, cwd=tmp_path)
+    assert (code, err) == (0, ""), out + err
+    assert "convolution: 21 of 21 points" in out
+    code, _, err = run(grader / "oracle", "verify", "relu", cwd=tmp_path)
+    assert (code, err.startswith(NEEDS + "jax, ")) == (4, True)
+    code, _, err = run(alone / "oracle", *arguments, cwd=tmp_path)
+    assert (code, err) == (4, f"{NEEDS.replace('[oracle]', '[grade]')}ml_dtypes, tabulate, tqdm)\n")
 
 
 def test_the_first_demonstration_of_the_readme(extra: Path, tmp_path: Path) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
+from oracle.adapters.places import Places
 from oracle.double_backward import Pair
 
-__all__ = ["Bound", "bound", "named"]
+__all__ = ["Bound", "bound", "named", "placed"]
 
 
 class Bound(tuple[Any, Any]):
     """A pair whose first arguments are known, such as the parameters of a module. `verify` puts them before the others."""
 
+    pair: Pair
     primals: tuple[Any, ...]
+    complete: bool
+    """Whether these are all of its arguments, so that it can be verified as it is."""
 
-    def __new__(cls, pair: Pair, *primals: Any) -> Bound:
+    def __new__(cls, pair: Pair, *primals: Any, complete: bool = False) -> Bound:
         made = super().__new__(cls, pair)
-        made.primals = primals
+        made.pair, made.primals, made.complete = pair, primals, complete
         return made
 
 
@@ -26,7 +31,17 @@ def bound(op: Any) -> tuple[Any, ...]:
     return op.primals if isinstance(op, Bound) else ()
 
 
-def named(fwd: Any, bwd: Any, function: Any) -> Pair:
+def placed(op: Any, primals: Sequence[Any]) -> tuple[Any, Places | None]:
+    """The pair for those of these arguments that are differentiated, and the places of the others; None if there are none."""
+    op = op.pair if isinstance(op, Bound) else op
+    place = getattr(op[0], "place", None) if isinstance(op, tuple) and op else None
+    if place is None:
+        return op, None
+    made, places = place(primals)
+    return (op, None) if places.trivial else (made, places)
+
+
+def named(fwd: Any, bwd: Any, function: Any, places: Places | None = None) -> Pair:
     """The pair with the name and the signature of the function that it adapts, for reports."""
     fwd.__name__ = getattr(function, "__name__", type(function).__name__)
     fwd.__module__ = getattr(function, "__module__", None) or "__main__"
@@ -37,5 +52,6 @@ def named(fwd: Any, bwd: Any, function: Any) -> Pair:
     except (TypeError, ValueError):
         return fwd, bwd
     parameters = [p for p in signature.parameters.values() if p.name != "ctx"]
-    fwd.__signature__ = signature.replace(parameters=parameters)
+    signature = signature.replace(parameters=parameters)
+    fwd.__signature__ = signature if places is None else places.named(signature)
     return fwd, bwd

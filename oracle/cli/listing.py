@@ -200,10 +200,15 @@ def _written(record: Any) -> list[tuple[str, str]]:
 
 
 def _source(record: Any) -> Any:
+    if hasattr(record, "like"):
+        return "the optimizer or schedule given as like"
     return record.source if hasattr(record, "source") else record.reference.source
 
 
 def _callable_of(record: Any) -> Any:
+    """What makes a step, or gives a rate. Of a user's it is the function, or the method update."""
+    if hasattr(record, "mine"):
+        return getattr(record.mine, "update", record.mine)
     return record.schedule if hasattr(record, "schedule") else record.optimizer.update
 
 

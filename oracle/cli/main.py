@@ -1,4 +1,4 @@
-"""The command line: `oracle verify`, `list`, `show`, `fuzz`, `power`, `accuracy`, `seeds`, `diff`. Exit codes: as pytest's."""
+"""The command line: `oracle verify` and the other commands (`_parser` has them all). Exit codes are those of pytest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import purenet
 from oracle import extra
 from oracle.cli.diff import diff
 from oracle.cli.fuzz import fuzz
+from oracle.cli.grade import grade
 from oracle.cli.listing import list_catalogue, show_op
+from oracle.cli.locate import locate
 from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, check_reports, chosen, jobs_of, write
 from oracle.cli.verify import verify
 from oracle.report.diff import FACTOR
@@ -123,7 +125,32 @@ def _parser() -> argparse.ArgumentParser:
         help="annotate each wrong backward pass, and add to the summary of the workflow; set by GITHUB_ACTIONS=true",
     )
     verifying.add_argument("--junit", type=Path, metavar="FILE", action=_Once, help="also write JUnit XML: a test for each row")
+    verifying.add_argument(
+        "--data",
+        metavar="D",
+        action=_Once,
+        help="verify the class of a net (loss and gradient) at ten digits: mnist, or a folder with the files of MNIST",
+    )
+    verifying.add_argument(
+        "--init",
+        metavar="ARGS",
+        action=_Once,
+        help="the arguments with which --data makes the net, such as '784, 50, 10'; by default sizes by the parameters' names",
+    )
+    verifying.add_argument(
+        "--accept",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="accept an error below this share of the gradient's largest entry: a known deviation, such as 1e-5",
+    )
     verifying.set_defaults(run=verify, reports=None)
+
+    locating = commands.add_parser("locate", help="name the stage of a net whose backward pass is wrong")
+    locating.add_argument("names", nargs="+", metavar="NAME", help="net of the catalogue, or package.module:net")
+    locating.add_argument("--case", metavar="C", action=_Once, help="the case with this name (default: the first)")
+    locating.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
+    locating.set_defaults(run=locate, family=None)
 
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
     differing.add_argument("old", type=Path, metavar="OLD.json")
@@ -189,6 +216,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_work(seeds, where="write seeds.md and its pictures there (with --data: seeds_published.md)")
     seeds.set_defaults(run=_seeds, reports=None)
+
+    grading = commands.add_parser("grade", help="grade a submission that nobody trusts, in a process of its own")
+    grading.add_argument("submission", nargs="?", type=Path, metavar="SUBMISSION", help="Python file of the submission")
+    grading.add_argument("--assignment", required=True, metavar="A", action=_Once, help="name of a ready one, or a file")
+    grading.add_argument("--starter", action="store_true", help="print the file that students start from, and grade nothing")
+    grading.add_argument("--seed", type=_natural, metavar="S", help="seed for the hidden cases (default: a new one each time)")
+    for option, reader in {"json": "programs", "junit": "CI (JUnit XML)", "gradescope": "Gradescope (results.json)"}.items():
+        grading.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"also write the result for {reader}")
+    grading.set_defaults(run=grade)
     return parser
 
 
@@ -279,6 +315,16 @@ def _seeds(options: argparse.Namespace) -> Exit:
 
 
 # ----------------------------------------------------------------------------------------------------- values
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
 
 
 def _number(low: int) -> Callable[[str], int]:

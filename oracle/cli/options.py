@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from oracle.report import colour, document
+from oracle.running import making
 from oracle.running.campaign import DTYPES
-from oracle.running.selection import cannot_write, catalogued, foreign
+from oracle.running.selection import Exit, Stop, cannot_write, catalogued, foreign, is_module
 
 __all__ = [
     "TIMEOUT",
@@ -22,6 +23,7 @@ __all__ = [
     "chosen",
     "dtypes_of",
     "jobs_of",
+    "made_of",
     "selection_of",
     "show",
     "timeout_of",
@@ -38,14 +40,28 @@ TIMEOUT_AT_SIZE = 1800  # for a net at its real size
 def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
     """The records that the command line names. Each comes with the name of its module, which is empty for the catalogue."""
     records: list[tuple[str, Any]] = []
-    own = [name for name in options.names if ":" not in name]
+    made = made_of(options)
+    modules = [name for name in options.names if ":" in name or is_module(name)]
+    own = [name for name in options.names if name not in modules]
     for name in options.names:
-        if ":" in name:
-            module, specs = foreign(name)
+        if name in modules:
+            module, specs = foreign(name, made)
             records += [(module, spec) for spec in specs]
     if own or not options.names:
         records += [("", record) for record in catalogued(own, options.family)]
     return records
+
+
+def made_of(options: argparse.Namespace) -> str:
+    """How the nets are made whose classes the command line names; empty without `--data`."""
+    source, init = getattr(options, "data", None), getattr(options, "init", None)
+    if source is None:
+        if init is not None:
+            raise Stop(Exit.USAGE, f"--init needs --data, such as --data {making.MNIST}")
+        return ""
+    if not options.names or any(":" not in name for name in options.names):
+        raise Stop(Exit.USAGE, "--data is for a class of nets in a module of yours, such as mynet.py:TwoLayerNet")
+    return making.recipe(source, init)
 
 
 def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
@@ -55,7 +71,10 @@ def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
 
 def selection_of(options: argparse.Namespace) -> str:
     """The options that select cases, as on the command line. Two reports with the same selection have the same cases."""
-    parts = [*options.names, *(f"--{k} {v}" for k in ("family", "case", "dtype") if (v := getattr(options, k)))]
+    parts = [
+        *options.names,
+        *(f"--{k} {v}" for k in ("family", "case", "dtype", "data", "init", "accept") if (v := getattr(options, k, None))),
+    ]
     return " ".join(parts)
 
 

@@ -7,6 +7,7 @@ import difflib
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from oracle.cli.options import (
     chosen,
     dtypes_of,
     jobs_of,
+    made_of,
     selection_of,
     show,
     timeout_of,
@@ -47,7 +49,10 @@ def verify(options: argparse.Namespace) -> Exit:
     tasks = []
     for module, record in records:
         tasks += campaign.tasks_of(record, dtypes_of(options), options.seed, module, exact=options.exact)
-    tasks = [task for task in tasks if options.case in (None, task.case)]
+    more = {"made": made_of(options), "accept": options.accept}
+    tasks = [replace(task, **more) if task.module else task for task in tasks if options.case in (None, task.case)]
+    if options.accept and not all(task.module for task in tasks):
+        raise Stop(Exit.USAGE, "--accept is for functions of your own, such as package.module:op")
     if not tasks:
         names = [case.name for _, record in records if isinstance(record, Spec) for case in record.cases]
         near = difflib.get_close_matches(options.case or "", names, n=1)
@@ -96,9 +101,9 @@ def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
     """A function that gives the command that verifies a row again."""
     tasks = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
-    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task, without case and dtype
-        task = tasks.get((row.op, row.case, row.dtype)) or campaign.Task("", row.op, "", "float64", seed)
-        return task.command
+    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task for each dtype, without a case
+        task = tasks.get((row.op, row.case, row.dtype)) or tasks.get((row.op, "", row.dtype))
+        return (task or campaign.Task("", row.op, "", "float64", seed)).command
 
     return reproduce
 

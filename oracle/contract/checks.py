@@ -33,9 +33,10 @@ from oracle.contract.setting import (
     same_bits,
 )
 from oracle.streams import Stream
+from oracle.subject import Subject
 from oracle.text import listed
 
-__all__ = ["CHECKS", "FEW_CHECKS", "NOT_TWICE", "STALE", "check_contract", "is_still_the_same"]
+__all__ = ["CHECKS", "NOT_TWICE", "STALE", "all_breaches", "check_contract", "is_still_the_same"]
 
 Array = NDArray[Any]
 
@@ -241,6 +242,22 @@ def _on_copies_of_options(s: Setting) -> Setting:
     forward = s.point.subject.forward
     copies = replace(s.point.subject, forward=lambda *primals, **options: forward(*primals, **copied_arrays(options)))
     return replace(s, point=replace(s.point, subject=copies))
+
+
+def all_breaches(setting: Setting, compiled: Subject, *, few: bool) -> list[Breach]:
+    """Everything that the checks find: of very large arguments a few checks.
+
+    What a call does to the process shows only in the functions themselves. All else shows in their compiled twins, too; where
+    there are none, `compiled` is the subject itself.
+    """
+    checks = FEW_CHECKS if few else CHECKS
+    if compiled is setting.point.subject:
+        return check_contract(setting, checks)
+    twin = replace(setting, point=replace(setting.point, subject=compiled))
+    return [
+        *check_contract(setting, [check for check in checks if check is leaves_the_process_alone]),
+        *check_contract(twin, [check for check in checks if check is not leaves_the_process_alone]),
+    ]
 
 
 def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterator[Breach]]] = CHECKS) -> list[Breach]:

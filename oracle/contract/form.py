@@ -13,6 +13,8 @@ from oracle.contract.setting import Breach
 
 __all__ = ["completed", "is_tuple_of", "shape_cause", "well_formed"]
 
+NONE = "the backward pass returned None: if the gradient is zero, return zeros"
+
 
 def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], batch: int | None) -> list[Breach]:
     """The breaches of form of the cotangents, one for each argument; `batch` is the number of samples, if it is known."""
@@ -23,15 +25,20 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
     breaches = []
     for name, primal, cotangent in zip(names, primals, cotangents, strict=True):
         if cotangent is None:
-            breaches.append(Breach(name, "the backward pass returned None: if the gradient is zero, return zeros"))
+            breaches.append(Breach(name, NONE))
             continue
         ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
-        if ours != theirs:
+        if ours != theirs and optree.tree_structure(cotangent, none_is_leaf=True) != _with_none(primal):
             breaches.append(Breach(name, f"the gradient has the structure {ours}, the argument {theirs}"))
             continue
-        for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), strict=True):
-            breaches += _of_one_array(leaf, array, batch)
+        for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent, none_is_leaf=True), strict=True):
+            breaches += [Breach(leaf.path, NONE)] if array is None else _of_one_array(leaf, array, batch)
     return breaches
+
+
+def _with_none(tree: Any) -> Any:
+    """The structure of a tree in which None may stand for an array."""
+    return optree.tree_structure(tree, none_is_leaf=True)
 
 
 def is_tuple_of(cotangents: Any, count: int) -> bool:
@@ -47,7 +54,8 @@ def completed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], mis
         if name in missing:
             made.append(structure.unflatten(zeros))
         else:
-            leaves = zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent), zeros, strict=True)
+            given = optree.tree_leaves(cotangent, none_is_leaf=True)
+            leaves = zip(leaves_of((name,), (primal,)), given, zeros, strict=True)
             made.append(structure.unflatten([zero if leaf.path in missing else own for leaf, own, zero in leaves]))
     return tuple(made)
 

@@ -163,13 +163,15 @@ def _program(task: Task, body: str, words: Words, imports: set[str]) -> str:
         modules.add("import faulthandler")
     if words.dies:
         modules.add("import subprocess")
+    made = f", made={task.made!a}" if task.made else ""
+    accept = f", accept={task.accept!r}" if task.accept else ""
     return TEMPLATE.format(
         title=plain(words.title),
         command=plain(words.command),
         imports="".join(f"{line}\n" for line in sorted(modules, key=lambda line: (line.startswith("from"), line))),
         guard=GUARD if words.dies else "",
         find=find,
-        task=f"Task({task.module!a}, {task.op!a}, {task.case!a}, {task.dtype!a})",
+        task=f"Task({task.module!a}, {task.op!a}, {task.case!a}, {task.dtype!a}{made}{accept})",
         body=body,
         code="42 if result.passed else 1" if words.dies else "not result.passed",
     )

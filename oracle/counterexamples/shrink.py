@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +72,9 @@ def programs(cases: Sequence[Failing], jobs: int, *, quiet: bool, timeout: float
 
 def program_of(case: Failing) -> Files:
     """The program of one case. Runs in a worker process, or in the process of the command."""
-    spec: Spec = campaign.spec_of(case.task)
+    spec = campaign.spec_of(case.task)
+    if not isinstance(spec, Spec):  # a run of an optimizer has no arguments to hold or to shrink
+        return program.running(shlex.split(case.task.command), case.task.module)
     if spec.reference is not None:
         import_module("oracle.autodiff")
     workers.alive()

@@ -143,6 +143,8 @@ def _step_below_ulp(e: Evidence, j: Judgement) -> str:
 def _uncertain(e: Evidence, j: Judgement) -> str:
     if e.values.overflow:
         return "the differences cannot decide: the value itself is not finite here (choose other arguments)"
+    if e.values.varies:
+        return "the differences cannot decide: the shape of the value depends on the data, and nearby it has another"
     where = np.flatnonzero(e.estimate.index == j.worst)
     if np.isnan(e.estimate.differences[where]).all():
         return (

@@ -11,6 +11,7 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, size_of, vector
+from oracle.differences.points import LEAST_PAIRS, PAIRS, Points
 from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
 from oracle.measures import EPSILON
 
@@ -48,6 +49,10 @@ class Difference(NamedTuple):
     """How far the middle of both points is from x, since x + h and x - h are rounded; for a single element."""
 
 
+NO_DIFFERENCE = Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
+"""Where the function has no value."""
+
+
 class Evaluator:
     """A function at a point, contracted with a cotangent: the scalar function that is differentiated.
 
@@ -56,7 +61,13 @@ class Evaluator:
     """
 
     def __init__(
-        self, function: Function, primals: Sequence[Any], cotangent: Any = None, *, noise_tables: int = TABLES
+        self,
+        function: Function,
+        primals: Sequence[Any],
+        cotangent: Any = None,
+        *,
+        noise_tables: int = TABLES,
+        many: Function | None = None,
     ) -> None:
         self.function = function
         tree: Any = tuple(primals)
@@ -65,8 +76,11 @@ class Evaluator:
         self._plus, self._plus_tree = self._copy(structure)
         self._minus, self._minus_tree = self._copy(structure)
         value = function(*structure.unflatten([leaf.copy() for leaf in self.origin]))
+        self.points = None if many is None else Points(many, self.origin, structure)
         self.shapes = tuple(np.shape(leaf) for leaf in optree.tree_leaves(value))
         self.value = vector(value).copy()
+        self.varies = False
+        """Whether a value nearby had another number of elements: the shape depends on the data."""
         dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(value)]
         self.eps = max((EPSILON.get(name, EPSILON["float64"]) for name in dtypes), default=EPSILON["float64"])
         """The rounding of a value, as a share of it, in the narrowest dtype among the outputs."""
@@ -100,9 +114,42 @@ class Evaluator:
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
         """The contracted difference between x + displacement and x - displacement."""
         displaced = self._displaced(leaf, where, displacement)
-        if displaced is None:
-            return Difference(float("nan"), float("nan"), 0.0, 0.0, 0.0, 1.0)
-        change, half, width, shift = displaced
+        return NO_DIFFERENCE if displaced is None else self._contracted(leaf, where, displacement, *displaced)
+
+    def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
+        """The same for each of several elements, displaced one at a time, by its own displacement."""
+        taken: list[Difference] = []
+        for some in np.array_split(np.arange(len(index)), range(PAIRS, len(index), PAIRS)):
+            batch = self._batch(leaf, index[some], displacements[some]) if len(some) >= LEAST_PAIRS else None
+            pairs = zip(index[some].tolist(), displacements[some].tolist(), strict=True)
+            taken += batch or [self.difference(leaf, i, h) for i, h in pairs]
+        return Difference(*np.array(taken).T)
+
+    def _batch(self, leaf: int, index: Array, displacements: Array) -> list[Difference] | None:
+        """The differences of a few elements from one evaluation of all points; None if the function cannot do that."""
+        value = None if self.points is None else self.points.value(leaf, self.value)
+        if self.points is None or value is None:
+            return None
+        here = self.origin[leaf].reshape(-1)[index]
+        ahead, behind = here + displacements, here - displacements
+        both = self.points.at(leaf, np.concatenate([index, index]), np.concatenate([ahead, behind]))
+        if both is None:
+            return None
+        above, below = both[: len(index)], both[len(index) : 2 * len(index)]
+        shifts = [fsum((a / 2, b / 2, -x)) for a, b, x in zip(ahead.tolist(), behind.tolist(), here.tolist(), strict=True)]
+        widths = np.asarray(ahead - behind, np.float64)
+        changes, halves = (
+            [_minus(a, b) for a, b in zip(above, others, strict=True)] for others in (below, [value] * len(index))
+        )
+        return [
+            self._contracted(leaf, i, h, changes[k], halves[k], np.asarray(widths[k]), shifts[k])
+            for k, (i, h) in enumerate(zip(index.tolist(), displacements.tolist(), strict=True))
+        ]
+
+    def _contracted(
+        self, leaf: int, where: Any, displacement: Any, change: Array, half: Array, width: Array, shift: Any
+    ) -> Difference:
+        """The change of the outputs, contracted with the cotangent, and its noise."""
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
         if self.inner_eps > 0 and np.ndim(where) == 0:
@@ -174,9 +221,11 @@ class Evaluator:
             middle = fsum((ahead / 2, behind / 2, -here)) if width.ndim == 0 else ((ahead - here) - (here - behind)) / 2
             shift = np.asarray(middle)
         try:
-            above = vector(self.function(*self._plus_tree))
-            change = _minus(above, vector(self.function(*self._minus_tree)))
-            half = _minus(above, self.value)
+            above, below = (vector(self.function(*tree)) for tree in (self._plus_tree, self._minus_tree))
+            self.varies |= not above.shape == below.shape == self.value.shape
+            if not above.shape == below.shape == self.value.shape:
+                return None
+            change, half = _minus(above, below), _minus(above, self.value)
         except RAISED:  # a function that refuses arguments outside its domain counts like one that returns NaN there
             return None
         finally:

@@ -33,7 +33,7 @@ from oracle.differences.acceptance import UNRESOLVED
 from oracle.differences.evaluation import Evaluator, Function
 from oracle.differences.richardson import CONTRADICTION, FIRST_STEP
 from oracle.differences.stepsize import full_sweep, lengths, rounded, shrink_steps, sweep_steps
-from oracle.differences.table import DifferenceTable, one_by_one
+from oracle.differences.table import DifferenceTable
 
 __all__ = [
     "Estimate",
@@ -123,7 +123,7 @@ def _estimated(
     evaluator: Evaluator, leaf: int, index: Array, steps: Array, sizes: Array, frozen: Array, *, sweep: bool = False
 ) -> Estimate:
     table = DifferenceTable(
-        one_by_one(lambda i, h: evaluator.difference(leaf, int(index[i]), h)),
+        lambda rows, h: evaluator.differences(leaf, index[rows], h),
         steps,
         sizes,
         lambda rows, displacements: evaluator.difference(leaf, index[rows], displacements),

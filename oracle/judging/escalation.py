@@ -20,14 +20,14 @@ from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
 from oracle.judging.error_budget import SHORT_SUM, roundoff
-from oracle.judging.evidence import Bias, Evidence, deciding
+from oracle.judging.evidence import Array, Bias, Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import settled
 from oracle.judging.size import error_size
 from oracle.judging.unrounded import Formula
-from oracle.judging.verdict import DirectionalComparison, judge
-from oracle.measures import EPSILON, fit_scale
+from oracle.judging.verdict import DirectionalComparison, is_rounding, judge
+from oracle.measures import EPSILON, fit_scale, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -69,8 +69,16 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
             if _grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
                 yield known._replace(accepted=_accepts(known) and _accepts(here(i), unless_right=True))
                 continue
+            if is_rounding(known.evidence) and _is_zero_in_dtype(known.evidence, m.point.gradients[i], m.point.dtype.name):
+                yield known
+                continue
         known = here(i)
         yield known._replace(accepted=_accepts(known))
+
+
+def _is_zero_in_dtype(wide: Evidence, gradient: Array, dtype: str) -> bool:
+    """Whether a gradient that is zero but for rounding in float64 is so in its own dtype, too: a bias before batch norm."""
+    return largest(gradient) <= replace(wide.budget, eps=EPSILON[dtype]).zero
 
 
 class _Escalation:

@@ -114,6 +114,8 @@ class Values:
     """The largest difference, in units of the error budget; None without a reference."""
     overflow: bool = False
     """Whether the value itself is not finite somewhere."""
+    varies: bool = False
+    """Whether its shape depends on the data: nearby it was another."""
 
     @property
     def differ(self) -> bool:

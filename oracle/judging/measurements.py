@@ -103,7 +103,7 @@ class Measurements:
             estimate=estimate,
             budget=ErrorBudget(scale, secant, dtype=self._lost_in_dtype(i, scale, theirs), eps=eps),
             directions=directions,
-            values=self.values,
+            values=replace(self.values, varies=not self.plan.large and self.point.evaluator.varies),
             **more,
         )
         return accepting(e, self.plan.accept) if self.lenient else e

@@ -76,7 +76,7 @@ class Point:
         if self.narrow is not None:
             return self.narrow.evaluator
         try:
-            return Evaluator(self.subject.value, self.wide, self.wide_dy)
+            return Evaluator(self.subject.value, self.wide, self.wide_dy, many=self.subject.many)
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 

@@ -36,7 +36,7 @@ from oracle.measures import distance, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
-__all__ = ["DirectionalComparison", "Judgement", "judge"]
+__all__ = ["DirectionalComparison", "Judgement", "is_rounding", "judge"]
 
 FAR_OUTSIDE = 2.0**-5
 """Of the slopes of the two sides: a vector that lies further outside them is no gradient at a kink. A smooth function bends by
@@ -92,7 +92,7 @@ def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgemen
         if bias.kind is BiasKind.PILED_UP:
             return Judgement(Reason.PILED_UP, None, bias.size / bias.allowed)
         return Judgement(Reason.BIASED, None, abs(bias.size - 1) / bias.allowed)
-    if _is_rounding(e):
+    if is_rounding(e):
         return None
     wrong = None if e.exact is None else e.exact.wrong
     if wrong is not None and wrong.error > (allowed := wrong.allowed + e.budget.accepted):
@@ -152,7 +152,7 @@ def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
     declared = e.parameter.flags & {Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH}
     if not declared and not e.analytic.any():
         return Judgement(Reason.ZERO if e.analytic.size else Reason.EMPTY, *used)
-    if _is_rounding(e) and not (e.other_point and e.other_point.right):
+    if is_rounding(e) and (declared or not (e.other_point and e.other_point.right)):
         return None if declared else Judgement(Reason.ROUNDING_ONLY, *used)
     if _is_declared_zero(e):
         return None
@@ -195,7 +195,7 @@ def _by_reference(e: Evidence, reference: Array) -> Judgement:
 # ------------------------------------------------------------------------------------------ zero and infinity
 
 
-def _is_rounding(e: Evidence) -> bool:
+def is_rounding(e: Evidence) -> bool:
     """Whether the gradient, by all that was measured, is zero but for rounding; unless the reference has the same digits."""
     smooth = ~e.estimate.kink
     slopes, uncertainty = e.estimate.value[smooth], e.estimate.uncertainty[smooth]

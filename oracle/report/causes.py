@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from oracle.row import Row
+from oracle.row import Row, Verdict
+from oracle.text import listed
 
-__all__ = ["Group", "grouped"]
+__all__ = ["Group", "between", "grouped", "with_hint"]
 
 UNKNOWN = "no known cause"
 """How a diagnosis begins that names no cause. Rows without one are never taken for one mistake."""
@@ -41,7 +43,7 @@ class Group(NamedTuple):
     @property
     def cause(self) -> str:
         """The diagnosis; of several rows, that of the first with the names of all parameters."""
-        name, names = self.first.parameter, list(dict.fromkeys(row.parameter for row in self.rows))
+        name, names = _named_first(self.first), list(dict.fromkeys(row.parameter for row in self.rows))
         if not name or len(names) == 1:
             return self.first.diagnosis
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -65,13 +67,68 @@ def grouped(failures: Sequence[Row]) -> list[Group]:
     return [Group(tuple(rows)) for rows in groups.values()]
 
 
+def with_hint(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with what they show together as a note."""
+    hint = between(rows)
+    return [replace(row, note="; ".join(note for note in (row.note, hint) if note)) for row in rows]
+
+
+def between(rows: Sequence[Row]) -> str:
+    """Where to look if the parameters of a net with numbered layers are right from some layer on, and wrong before it.
+
+    The backward pass goes from the last layer to the first, so that one mistake makes all gradients wrong that come after it.
+    Empty unless the rows show that.
+    """
+    layers: dict[int, list[Row]] = {}
+    kinds = set()
+    for row in rows:
+        kind, number = _layer(row.parameter) if row.parameter.startswith("params.") else ("", None)
+        if number is not None:
+            kinds.add(kind)
+            layers.setdefault(number, []).append(row)
+    if len(kinds) != 1:  # numbers of two lists say nothing about the order
+        return ""
+    judged = [(number, layers[number]) for number in sorted(layers)]
+    failed = [any(row.verdict is Verdict.FAIL for row in mine) for _, mine in judged]
+    wrong = [row for _, mine in judged for row in mine if row.verdict is Verdict.FAIL]
+    if not wrong or all(failed) or failed != sorted(failed, reverse=True):
+        return ""
+    first_right = judged[failed.index(False)][1]
+    nearest = judged[failed.index(False) - 1][1]
+    if len(wrong) < 2 or not all(row.passed for _, mine in judged[failed.index(False) :] for row in mine):
+        return ""
+    if not all(row.verdict is Verdict.FAIL for row in nearest):  # that layer itself has a gradient that is right
+        return ""
+    right, bad = (_said([row.parameter for row in some], what) for some, what in ((first_right, "right"), (nearest, "wrong")))
+    return f"{right}, {bad}: look between them, where the backward pass goes from one to the other"
+
+
+def _said(names: Sequence[str], what: str) -> str:
+    return f"{listed(sorted(names))} {'is' if len(names) == 1 else 'are'} {what}"
+
+
+def _layer(parameter: str) -> tuple[str, int | None]:
+    """The number of the layer to which a parameter belongs by its name, and its list: 1 of `W1`, 0 of `layers.0.W`."""
+    *places, name = parameter.split(".")
+    for i, place in enumerate(places):
+        if place.isdecimal():
+            return ".".join(places[:i]), int(place)
+    found = re.search(r"[^\d](\d+)\Z", name)  # a place in a list of parameters says nothing about layers
+    return "", None if found is None else int(found[1])
+
+
 def _kind(row: Row) -> str:
     """The diagnosis without what differs between the parameters of one mistake; empty if it names no cause."""
     if not row.diagnosis or row.diagnosis.startswith(UNKNOWN):
         return ""
     text = row.diagnosis
-    if row.parameter:
+    if name := _named_first(row):
         # Later mentions stay: "not divided by the dimension 1 of w" is said of every parameter.
-        text = re.sub(rf"(?<![\w.]){re.escape(row.parameter)}(?![\w.])", "<parameter>", text, count=1)
+        text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", "<parameter>", text, count=1)
     text = PLACE.sub("[]", text)
     return NUMBER.sub(lambda found: f"{float(found[0]):.{DIGITS}g}", text)
+
+
+def _named_first(row: Row) -> str:
+    """The parameter that the diagnosis is about. That of an optimizer names one slot in every row: the first that differs."""
+    return "" if hasattr(row, "at_step") else row.parameter

@@ -94,15 +94,21 @@ def _fill(text: str, width: int, indent: str) -> str:
 
 
 def wrong_places(row: Row) -> str:
-    """The value at the worst entry: as the backward pass, the finite differences and the reference compute it."""
-    text = f"at {row.parameter}{_index(row.worst_index)}{row.part and f'.{row.part}'}: hand-written {row.analytic:.15g}"
+    """The value at the worst entry: as the backward pass, the finite differences and the reference compute it.
+
+    Of a slot of an optimizer it is that of a step, and no upstream gradient belongs to it.
+    """
+    step = getattr(row, "at_step", None)
+    ours, theirs = ("hand-written", "JAX") if step is None else ("yours", "the reference's")
+    text = "" if step is None else f"after step {step} "
+    text += f"at {row.parameter}{_index(row.worst_index)}{row.part and f'.{row.part}'}: {ours} {row.analytic:.15g}"
     if row.numerical is not None:
         text += f", differences {row.numerical:.15g}"
         if row.numerical_uncertainty is not None:
             text += f" (+- {digits(row.numerical_uncertainty)} of the largest entry)"
     if row.autodiff is not None:
-        text += f", JAX {row.autodiff:.15g}"
-    return f"{text}; dy is random"
+        text += f", {theirs} {row.autodiff:.15g}"
+    return f"{text}; dy is random" if step is None else text
 
 
 def accepted(rows: Sequence[Row]) -> list[Row]:
@@ -111,7 +117,7 @@ def accepted(rows: Sequence[Row]) -> list[Row]:
 
 
 def notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What is to be known about references, once for each op."""
+    """What is to be known about ops and their references, once for each op."""
     return list(dict.fromkeys((row.op, row.note) for row in rows if row.note))
 
 

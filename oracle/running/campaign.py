@@ -19,16 +19,19 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from oracle.adapters import Bound
 from oracle.contract.process_state import apart, preserved
 from oracle.row import Row, Verdict
-from oracle.running import workers
+from oracle.running import making, workers
 from oracle.running.workers import Died, Lost, TimedOut, described, interrupts_blocked
-from oracle.spec import Spec
+from oracle.sources import written
+from oracle.spec import Case, Spec
 from oracle.text import command_line, plain
 
 __all__ = [
     "DTYPES",
     "Task",
+    "checks_in",
     "dtypes_of",
     "each",
     "executor",
@@ -76,6 +79,10 @@ class Task:
     seed: int = 0
     exact: bool = False
     """Whether its gradients are compared with exact derivatives, too."""
+    made: str = ""
+    """How the record is made of a class of a net, see `making`; empty for a record that is in the module."""
+    accept: float = 0.0
+    """An error below this share of the largest entry is accepted, beside what the record accepts."""
 
     def __str__(self) -> str:
         return plain(" / ".join(part for part in (self.op, self.case, self.dtype) if part))
@@ -83,7 +90,7 @@ class Task:
     @property
     def name(self) -> str:
         """The op as it is written on the command line."""
-        return f"{self.module}:{self.op}" if self.module else self.op
+        return f"{written(self.module)}:{self.op}" if self.module else self.op
 
     @property
     def command(self) -> str:
@@ -97,6 +104,11 @@ class Task:
             parts += ["--seed", str(self.seed)]
         if self.exact:
             parts += ["--exact"]
+        if self.made:
+            source, _, init = self.made.partition("(")
+            parts += ["--data", source, *(["--init", init[:-1]] if init else [])]
+        if self.accept:
+            parts += ["--accept", f"{self.accept:g}"]
         return command_line(parts)
 
 
@@ -107,7 +119,8 @@ def dtypes_of(record: Any) -> tuple[str, ...]:
     bfloat16 (jaxlib 0.10.2).
     """
     if not isinstance(record, Spec):
-        return DTYPES[:1]
+        own: tuple[str, ...] = getattr(record, "dtypes", DTYPES[:1])  # a user's optimizer has float32, too
+        return own
     return DTYPES[:2] if record.on_request else DTYPES
 
 
@@ -119,11 +132,24 @@ def tasks_of(record: Any, dtypes: Sequence[str], seed: int = 0, module: str = ""
 
 
 def specs_in(module: ModuleType) -> list[Spec]:
-    """The Specs in the variables of a user's module, alone or in tuples and lists."""
-    found: list[Spec] = []
+    """The Specs in the variables of a user's module, alone or in tuples and lists, and its adapted objects with their data."""
+    found: list[Spec] = _records_in(module, (Spec,))
+    complete = ((name, value) for name, value in vars(module).items() if isinstance(value, Bound) and value.complete)
+    return found + [Spec(value, cases=(Case(name, ()),)) for name, value in complete]
+
+
+def checks_in(module: ModuleType) -> list[Any]:
+    """The records of optimizers and schedules in the variables of a user's module."""
+    from oracle.trajectory import OptimizerCheck, ScheduleCheck
+
+    return _records_in(module, (OptimizerCheck, ScheduleCheck))
+
+
+def _records_in(module: ModuleType, kinds: tuple[type, ...]) -> list[Any]:
+    found: list[Any] = []
     for value in vars(module).values():
         several = value if isinstance(value, tuple | list) else (value,)
-        found += [spec for spec in several if isinstance(spec, Spec) and not any(spec is known for known in found)]
+        found += [record for record in several if isinstance(record, kinds) and not any(record is known for known in found)]
     return found
 
 
@@ -209,6 +235,10 @@ def perform(task: Task) -> tuple[Row, ...]:
             return trajectory.run_schedule(record).rows
         if isinstance(record, TrainingSpec):
             return training.run(record, seed=task.seed).rows
+        if isinstance(record, trajectory.OptimizerCheck):
+            return record.verified(task.seed, (task.dtype,)).rows
+        if isinstance(record, trajectory.ScheduleCheck):
+            return record.verified().rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             case = record.case(task.case)
             rows = verification.verify_case(record, case, dtype=task.dtype, seed=task.seed, exact=task.exact).rows
@@ -231,8 +261,13 @@ def spec_of(task: Task) -> Any:
         from oracle import catalogue
 
         return catalogue.find(task.op)
-    named = [spec for spec in specs_in(import_module(task.module)) if spec.name == task.op]
-    return next(spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases))
+    module = import_module(task.module)
+    if task.made:
+        return replace(making.made(getattr(module, task.op), task.made), accept=task.accept)
+    named = [replace(spec, accept=max(spec.accept, task.accept)) if task.accept else spec
+             for spec in specs_in(module) if spec.name == task.op]  # fmt: skip
+    fitting = [spec for spec in named if not task.case or any(case.name == task.case for case in spec.cases)]
+    return next(record for record in (*fitting, *checks_in(module)) if record.name == task.op)
 
 
 def _rows(task: Task, result: tuple[Row, ...] | BaseException) -> tuple[Row, ...]:

@@ -7,17 +7,18 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from oracle.double_backward import pair_of_pairs
-from oracle.running import campaign
+from oracle.running import campaign, making
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign"]
+__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign", "is_module"]
 
 
 class Exit(IntEnum):
@@ -80,15 +81,29 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def foreign(name: str) -> tuple[str, list[Spec]]:
-    """The module and the Specs that `package.module:op` names.
+def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
+    """The module and the records that `package.module:op` or `folder/file.py:op` names.
 
-    `op` is the name of a Spec or of several in a tuple; or of an op that a Spec in that module verifies.
+    `op` is the name of a Spec, of a check of an optimizer or a schedule, or of several in a tuple; or of an op that a Spec in
+    that module verifies; or of a class of nets, if `made` says how an object of it is made, and with which data. A module alone
+    names all its records.
     """
-    module_name, _, attribute = name.partition(":")
-    module = _import(module_name)
+    given, _, attribute = name.rpartition(":") if ":" in name else (_module_of(name), "", "")
+    module = _import(given)
+    module_name = module.__name__
+    checks = _checks(module_name, module, attribute)
+    if checks:
+        return module_name, checks
+    if ":" not in name:
+        return module_name, _everything(module_name, module)
     if not attribute:
-        raise Stop(Exit.USAGE, f"{name!r} names no op; write {module_name}:OP")
+        raise Stop(Exit.USAGE, f"{name!r} names no op; write {given}:OP")
+    if made and hasattr(module, attribute):
+        try:
+            spec = making.made(getattr(module, attribute), made)
+        except Exception as error:
+            raise Stop(Exit.USAGE, f"{name}: {error}") from None
+        return module_name, [replace(spec, op=_named_as(spec.op, attribute))]
     specs = campaign.specs_in(module)
     chosen = [spec for spec in specs if spec.name == attribute]  # reports name an op so, whatever its variable is called
     if not chosen and not hasattr(module, attribute):
@@ -104,6 +119,16 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
     if not chosen and not (callable(target) or isinstance(target, tuple | list)):
         names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
         raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
+    own = not isinstance(target, Op)
+    if not chosen and own and any(callable(getattr(target, method, None)) for method in ("loss", "forward")):
+        kind = target.__name__ if isinstance(target, type) else type(target).__name__
+        adapter = "of_net(net, x, t)" if hasattr(target, "loss") else "of_layer(layer, x)"
+        data = f", or use --data {making.MNIST}" if hasattr(target, "loss") else ""
+        raise Stop(
+            Exit.USAGE,
+            f"{name} has no inputs to verify it at: add a line to {module_name}, such as check = oracle.adapters.{adapter} "
+            f"with an object of {kind}{data}",
+        )
     if not chosen:
         stem = attribute.removesuffix("_bwd").removesuffix("_fwd")
         forward = f"{stem}_fwd" if hasattr(module, f"{stem}_fwd") else stem
@@ -114,6 +139,48 @@ def foreign(name: str) -> tuple[str, list[Spec]]:
             f'check = oracle.Spec({op}, cases=(oracle.Case("typical", (x,)),), reference=jax_function)',
         )
     return module_name, chosen
+
+
+def is_module(name: str) -> bool:
+    """Whether this is the name of a module in the working directory, and of no record in the catalogue."""
+    if ":" in name or not Path(f"{_module_of(name).replace('.', '/')}.py").exists():
+        return False
+    from oracle import catalogue
+
+    try:
+        catalogue.find(name)
+    except KeyError:
+        return True
+    return False
+
+
+def _everything(module_name: str, module: ModuleType) -> list[Any]:
+    """All records of a module."""
+    checks = campaign.checks_in(module)
+    records = [*campaign.specs_in(module), *checks]
+    if not records:
+        raise Stop(Exit.USAGE, f"{module_name} has nothing to verify: it has no Spec, OptimizerCheck or ScheduleCheck")
+    _check_names(module_name, checks, checks)
+    return records
+
+
+def _checks(module_name: str, module: ModuleType, attribute: str) -> list[Any]:
+    """The checks of optimizers and schedules that the attribute names: by its variable, or by the name of the check."""
+    checks = campaign.checks_in(module)
+    target = getattr(module, attribute, None)
+    several = target if isinstance(target, tuple | list) else (target,)
+    chosen = [check for check in checks if any(t is check for t in several)]
+    chosen = chosen or [check for check in checks if check.name == attribute or (target is not None and check.mine is target)]
+    _check_names(module_name, chosen, checks)
+    return chosen
+
+
+def _check_names(module_name: str, chosen: Sequence[Any], checks: Sequence[Any]) -> None:
+    """Worker processes find a check by its name."""
+    names = [check.name for check in checks]
+    twice = next((check.name for check in chosen if names.count(check.name) > 1), None)
+    if twice is not None:
+        raise Stop(Exit.USAGE, f'two checks in {module_name} are called {twice!r}: give one another name, as in name="..."')
 
 
 def _names_of_ops(module: ModuleType, specs: Sequence[Spec]) -> list[str]:
@@ -138,12 +205,30 @@ def _is_pair(op: Any, target: Any) -> bool:
     return target is op[0] or target is getattr(op[0], "__wrapped__", op[0])
 
 
+def _named_as(op: Any, name: str) -> Any:
+    """The pair, whose name in reports is that of a variable: worker processes find the record by it."""
+    op[0].__name__ = name
+    return op
+
+
 def _import(name: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # `python -m` does so, too; worker processes inherit the path
-        sys.path.insert(0, folder)
+    """The module of this name, or of this file; it may import what lies in the current folder, or beside the file."""
+    folders, file = [str(Path.cwd())], Path(name) if name.endswith(".py") else None
+    if file is not None:
+        if not file.is_file():
+            raise Stop(Exit.USAGE, f"there is no file {name}")
+        folder, name = file.resolve().parent, file.stem
+        while (folder / "__init__.py").exists():
+            folder, name = folder.parent, f"{folder.name}.{name}"
+        folders.append(str(folder))
+    for place in folders:
+        if place not in sys.path:  # `python -m` does so, too; worker processes inherit the path
+            sys.path.insert(0, place)
     try:
         with redirect_stdout(sys.stderr):
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise Stop(Exit.USAGE, f"cannot import {name}: {type(error).__name__}: {error}") from None
+    if file is not None and Path(module.__file__ or "").resolve() != file.resolve():
+        raise Stop(Exit.USAGE, f"cannot import {file}: {name} is another module, {module.__file__}; rename the file")
+    return module

@@ -89,6 +89,7 @@ def run_schedule(spec: ScheduleSpec, counts: int = 200) -> Trajectory:
         autodiff=float(theirs[worst]),
         seconds=time.perf_counter() - start,
         steps=counts,
+        at_step=worst,
         first_autodiff=first,
     )
     return Trajectory(spec.name, (row,), None if first is None else (first, "rate"), diagnosis)
@@ -253,6 +254,7 @@ def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: s
         seconds=seconds,
         details=runs.details,
         steps=len(runs.hand),
+        at_step=worst.step,
         first_numerical=gaps.numerical.first,
         first_autodiff=gaps.reference.first,
     )

@@ -16,7 +16,7 @@ from oracle.trajectory.spec import Batch, Gradient, Reference
 from oracle.trajectory.tolerance import Record
 from purenet.optimizers import GradientTransformation, apply_updates
 
-__all__ = ["Disturbance", "check_slots", "descend", "follow", "leaves", "recorded"]
+__all__ = ["Disturbance", "Rounding", "check_slots", "descend", "follow", "leaves", "recorded"]
 
 Array = NDArray[Any]
 Tree = Any
@@ -48,6 +48,20 @@ class Disturbance:
     def update(self, updates: Tree) -> Tree:
         return optree.tree_map(lambda u, sign: u * (1 + self.level * sign), updates, self.of_update)
 
+    def moved(self, before: Tree, after: Tree) -> Tree:
+        """The parameters after a step whose update is disturbed."""
+        updates = self.update(optree.tree_map(np.subtract, after, before))
+        return optree.tree_map(lambda p, u: (p + u).astype(p.dtype), before, updates)
+
+
+class Rounding(Disturbance):
+    """Errors of a rounding in each entry: relative to the entry itself, because these gradients are given, not computed."""
+
+    def gradient(self, grads: Tree) -> Tree:
+        if not self.persistent:
+            self.of_gradient, self.of_update = self._signs(grads), self._signs(grads)
+        return optree.tree_map(lambda g, sign: (g * (1 + self.level * sign)).astype(g.dtype), grads, self.of_gradient)
+
 
 def descend(
     optimizer: GradientTransformation,
@@ -73,11 +87,14 @@ def follow(
     gradient: Gradient,
     params: Tree,
     batches: Iterable[Batch],
+    disturb: Disturbance | None = None,
 ) -> Iterator[Record]:
     """The record of each step of the reference; `slots` maps each slot of our state to a function of the reference's state."""
     state = reference.init(params)
     for x, options in batches:
-        params, state = reference.step(gradient(params, x, options), state, params)
+        grads = gradient(params, x, options)
+        moved, state = reference.step(disturb.gradient(grads) if disturb else grads, state, params)
+        params = disturb.moved(params, moved) if disturb else moved
         record = dict(leaves("params", params))
         for slot, select in slots.items():
             record.update(leaves(f"state.{slot}", select(state)))

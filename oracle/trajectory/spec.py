@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from oracle.report.table import render
 from oracle.row import Row
 from oracle.spec import Draw, Source
 from purenet.op import Op
@@ -113,9 +114,11 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class SlotRow(Row):
-    """The evidence about one slot over all steps. Values and index are from the step that used most of its tolerance."""
+    """The evidence about one slot over all steps. Values and index are from the step `at_step`."""
 
     steps: int = 0
+    at_step: int = 0
+    """The step that used most of its tolerance; of a user's optimizer, the first one that differs by more, if there is one."""
     first_numerical: int | None = None
     """The first step at which it differs from the run with central differences by more than the tolerance."""
     first_autodiff: int | None = None
@@ -134,4 +137,17 @@ class Trajectory:
 
     @property
     def passed(self) -> bool:
+        """Whether every row passes."""
         return all(row.passed for row in self.rows)
+
+    def __bool__(self) -> bool:
+        """As `passed`, so that `assert verify_optimizer(...)` means what it says."""
+        return self.passed
+
+    def __str__(self) -> str:
+        return render(self.rows)
+
+    def raise_for_failures(self) -> None:
+        """An AssertionError that carries the table, unless everything passed."""
+        if not self.passed:
+            raise AssertionError(f"not every step is right\n{self}")

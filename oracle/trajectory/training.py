@@ -222,5 +222,6 @@ def _row(spec: TrainingSpec, slot: str, compared: _Compared, gap: Gap, diagnosis
         analytic=values[0],
         autodiff=values[1],
         steps=len(compared.distances),
+        at_step=gap.step,
         first_autodiff=gap.first,
     )

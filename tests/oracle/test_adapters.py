@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -250,3 +252,148 @@ def test_what_has_no_rule_of_its_own_is_refused(op: Any) -> None:
         TypeError, match=r"verify: op must be a purenet.Op, a pair .*, a jax.custom_vjp function.*oracle.adapters has"
     ):
         oracle.verify(op, X)
+
+
+# ------------------------------------------------------------------------------------------ arguments as users give them
+
+
+def gathered(factor: float) -> Any:
+    """A rule with integers, a mask, None, a number and a flag between its arrays, and an integer among its values."""
+    torch = pytest.importorskip("torch")
+
+    class Gathered(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(x: Any, index: Any, w: Any, mask: Any, bias: Any, scale: float, transposed: bool) -> Any:
+            assert index.dtype == torch.int64
+            assert (mask.dtype, bias, scale, transposed) == (torch.bool, None, 0.5, True)
+            y = (x[index] * w * scale).masked_fill(mask, 0)
+            return y, y.argmax(), torch.sign(x)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            x, index, w, mask, *_ = inputs
+            ctx.mark_non_differentiable(output[2])
+            ctx.save_for_backward(x, index, w, mask)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any, *_: Any) -> Any:
+            x, index, w, mask = ctx.saved_tensors
+            dy = dy.masked_fill(mask, 0) * 0.5
+            dx = torch.zeros_like(x).index_add_(0, index, dy * w)
+            return dx, None, factor * (dy * x[index]).sum(0), None, None, None, None
+
+    return Gathered
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+def test_arguments_of_torch_that_are_not_differentiated(factor: float, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    x, w = (torch.tensor(a).to(getattr(torch, dtype)).requires_grad_() for a in (X, X[0] + 2))
+    index, mask = torch.tensor([1, 0, 1]), torch.tensor([[True], [False], [False]])
+    for op in (gathered(factor), gathered(factor).apply):
+        result = oracle.verify(op, x, index, w, mask, None, 0.5, True)
+        assert {r.parameter: r.passed for r in result.rows} == {"x": True, "w": factor == 1}, result
+        assert {r.dtype for r in result.rows} == {dtype}
+
+
+def test_the_reference_gets_the_same_arguments() -> None:
+    torch = pytest.importorskip("torch")
+
+    def by_torch_alone(x: Any, index: Any, w: Any, power: int) -> Any:
+        return torch.index_select(x, 0, index) ** power * w
+
+    def by_jax_alone(x: Any, index: Any, w: Any, power: int) -> Any:
+        return jnp.take(x, index, axis=0) ** power * w
+
+    for reference in (by_torch_alone, by_jax_alone):
+        pair = adapters.of_torch(by_torch_alone)
+        right = oracle.verify(pair, X, np.array([0, 0, 1]), X[:1] + 1, 2, reference=reference)
+        assert right.passed, right
+        assert {(r.reference, r.autodiff_error is None) for r in right.rows} == {(reference.__name__, False)}
+        other = oracle.verify(pair, X, np.array([0, 0, 1]), X[:1] + 1, 2, reference=lambda *a, f=reference: 2 * f(*a))
+        assert not other.passed
+
+
+def jaxs_gathered(factor: float) -> Any:
+    @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+    def rule(x: Any, index: Any, w: Any, scale: float, how: str, mask: Any, key: Any) -> Any:
+        assert how == "gathered"
+        y = x[index] * w * scale + jax.random.normal(key, w.shape, x.dtype)
+        return {"y": jnp.where(mask, 0, y), "best": y.argmax()}
+
+    def fwd(*given: Any) -> Any:
+        x, index, w, *_, mask, _ = given
+        return rule(*given), (x, index, w, mask)
+
+    def bwd(scale: float, how: str, residuals: Any, dy: Any) -> Any:
+        x, index, w, mask = residuals
+        dy = jnp.where(mask, 0, dy["y"]) * scale
+        dx = jnp.zeros_like(x).at[index].add(dy * w)
+        return dx, np.zeros(index.shape, jax.dtypes.float0), factor * (dy * x[index]).sum(0), None, None
+
+    rule.defvjp(fwd, bwd)
+    return rule
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+def test_arguments_of_jax_that_are_not_differentiated(factor: float, dtype: Any) -> None:
+    given = (X.astype(dtype), jnp.array([1, 0, 1]), (X[0] + 2).astype(dtype), 0.5, "gathered")
+    mask = np.array([[True], [False], [False]])
+    result = oracle.verify(jaxs_gathered(factor), *given, mask, jax.random.key(0))
+    assert {r.parameter: r.passed for r in result.rows} == {"x": True, "w": factor == 1}, result
+    assert {r.dtype for r in result.rows} == {np.dtype(dtype).name}
+
+
+class Pair(NamedTuple):
+    w: Any
+    b: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class State:
+    pair: Pair
+    count: Any
+
+
+def test_trees_that_jax_knows() -> None:
+    wrong = by_jax(2.0)
+
+    def step(state: State, x: Any) -> State:
+        y = wrong(x @ state.pair.w, jnp.ones((2, 2))) + state.pair.b
+        return State(Pair(y, None), state.count + 1)
+
+    result = oracle.verify(adapters.of_jax(step), State(Pair(W, X[0, :2]), jnp.array(3)), jnp.asarray(X))
+    assert {r.parameter: r.passed for r in result.rows} == {"state.pair.w": False, "state.pair.b": True, "x": False}
+
+
+@pytest.mark.parametrize("options", [{"static": 2}, {"static": 2, "mask": np.array([True, False, True])}])
+def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) -> None:
+    """Its Python code depends on values, so that it can neither be compiled nor be evaluated at many points at once."""
+
+    def branching(x: Any, static: int, mask: Any = True) -> Any:
+        return jnp.where(mask, static * x if float(x.sum()) > 0 else x, 1)
+
+    for factor, passes in ((1.0, True), (2.0, False)):
+        rule = jax.custom_vjp(branching)
+        rule.defvjp(
+            lambda x, static, mask=True: (branching(x, static, mask), mask),
+            lambda mask, dy, factor=factor: (jnp.where(mask, 2 * factor * dy, 0), None, None),
+        )
+        assert oracle.verify(rule, np.abs(X), options=options).passed is passes
+
+
+def test_a_rule_of_jax_that_draws_in_python() -> None:
+    generator = np.random.default_rng(0)
+    rule = jax.custom_vjp(lambda x: x * (generator.random(x.shape) > 0.5))
+    rule.defvjp(lambda x: (rule(x), None), lambda _, dy: (dy,))
+    only = row(oracle.verify(rule, X), "")
+    assert "fwd is not a function of its arguments" in only.diagnosis
+
+
+def test_values_of_integers_have_no_second_order() -> None:
+    result = oracle.verify(adapters.of_jax(lambda x: (x**2, x.argmax())), X, order=2)
+    assert {r.parameter: r.verdict for r in result.rows} == {"": Verdict.INCONCLUSIVE, "x": Verdict.PASS}
+    assert "its value has integers" in row(result, "").diagnosis

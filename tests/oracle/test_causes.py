@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from oracle import Verdict, verify
-from oracle.report.causes import grouped
+from oracle.report.causes import between, grouped
 from oracle.report.html import page
 from oracle.report.markdown import markdown
 from oracle.report.table import render
@@ -128,3 +130,26 @@ def test_hostile_names_break_out_of_nothing() -> None:
     written = markdown([*rows, row()], ENVIRONMENT, {}, lambda _: "a command")
     assert "<script>" not in written
     assert "\n# heading" not in written
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "hint"),
+    [
+        ("W1 b1", "W2 b2", "params.W2 and params.b2 are right, params.W1 and params.b1 are wrong"),
+        ("W1 b1 W2 b2", "W3 b3", "params.W3 and params.b3 are right, params.W2 and params.b2 are wrong"),
+        ("layers.0.w layers.2.w", "layers.10.w", "params.layers.10.w is right, params.layers.2.w is wrong"),
+        ("W2 b2", "W1 b1", ""),  # the later layer cannot be wrong because of the earlier one
+        ("W1", "b1 W2 b2", ""),  # one gradient of the layer itself
+        ("W1 W3", "W2", ""),
+        ("W1 b1 W2 b2", "", ""),
+        ("", "W1 b1 W2 b2", ""),
+        ("first.0.w first.1.w", "second.7.w", ""),  # two lists
+        ("0 1", "2 3", ""),  # places in a list of parameters
+    ],
+)
+def test_right_layers_behind_wrong_ones_say_where_to_look(wrong: str, right: str, hint: str) -> None:
+    rows = [row(parameter=f"params.{name}", verdict=Verdict.FAIL) for name in wrong.split()]
+    rows += [row(parameter=f"params.{name}") for name in right.split()]
+    found = between(rows)
+    assert found.partition(": look between them")[0] == hint
+    assert between([replace(one, parameter=one.parameter.removeprefix("params.")) for one in rows]) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import purenet as pn
-from oracle import Case, Draw, Flag, Spec, catalogue, composed, library
+from oracle import Case, Draw, Flag, Spec, catalogue, composed, library, verify_case
+from oracle.adapters import Bound
 from oracle.spec import Source
 
 CASE = Case("typical", (np.array([1.0, 2.0]),))
@@ -211,3 +213,19 @@ def test_a_spec_says_what_it_is_made_of(make: Any, message: str) -> None:
 def test_arguments_that_are_no_tuple_are_named() -> None:
     with pytest.raises(TypeError, match=r"op / typical: the arguments must be a tuple, such as \(x,\), got ndarray"):
         Case("typical", lambda draw: draw.normal(3)).draw("op")
+
+
+def test_the_arguments_that_an_op_holds_come_before_those_of_the_cases() -> None:
+    held = Bound((lambda p, x: (p * x, (p, x)), lambda r, dy: (r[1] * dy, r[0] * dy)), np.array([2.0, 3.0]))
+    cases = (Case("given", (np.array([1.0, 5.0]),)), Case("drawn", lambda draw: (draw.normal(2),)))
+    spec = Spec(held, cases=cases, strategy=lambda draw: ((draw.normal(2),), {}))
+    for case in spec.cases:
+        arguments, _ = case.draw(spec.name)
+        assert np.array_equal(arguments[0], [2.0, 3.0])
+        assert len(arguments) == 2
+        result = verify_case(spec, case, dtype="float32")
+        assert [(row.dtype, row.passed) for row in result.rows] == [("float32", True)] * 2
+    assert spec.strategy is not None
+    assert len(spec.strategy(Draw("spec"))[0]) == 2
+    assert len(cases[0].draw(spec.name)[0]) == 1  # the user's own cases stay as they are
+    assert replace(spec, accept=1e-5).cases is spec.cases  # and nothing is put before them a second time

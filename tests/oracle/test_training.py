@@ -14,13 +14,13 @@ import optree
 import pytest
 
 from oracle import catalogue
-from oracle.autodiff import quick_to_compile
 from oracle.catalogue.models import trainings
 from oracle.catalogue.models.trainings import ADAM, TRAININGS, by_jax
 from oracle.catalogue.optimizers.moments import MOMENTS
 from oracle.catalogue.optimizers.problems import TWO_LAYERS, draw_two_layers, two_layers
 from oracle.catalogue.optimizers.references import by_optax
 from oracle.cli.main import Exit
+from oracle.compiling import quick_to_compile
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
 from oracle.row import Details, Parting, Row, Verdict

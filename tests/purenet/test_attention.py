@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from oracle.autodiff import in_one_piece
+from oracle.compiling import in_one_piece
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},

@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import optree
 
-from oracle.autodiff import in_one_piece, known
 from oracle.catalogue.models.gpt import goal_by_jax, parameters, words
 from oracle.catalogue.models.lenet import SHAPES, lenet_by_equinox
 from oracle.catalogue.models.parts import weights
 from oracle.catalogue.optimizers.moments import MOMENTS
 from oracle.catalogue.optimizers.references import by_optax
+from oracle.compiling import in_one_piece, known
 from oracle.spec import Draw, library
 from oracle.trajectory.spec import Batch, Both, TrainingSpec
 from purenet.data import mnist_digits, scaled

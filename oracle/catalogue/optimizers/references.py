@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import optree
 
-from oracle.autodiff import in_one_piece
+from oracle.autodiff import optimizer_steps
 from oracle.catalogue.optimizers.problems import LAYER
 from oracle.spec import Source, library
 from oracle.trajectory import Problem, TrajectorySpec
@@ -41,32 +37,9 @@ def falling(rate: float) -> Callable[[int], float]:
     return schedules.exponential_decay(rate, *DECAY)
 
 
-def _in_numpy(leaf: Any) -> Any:
-    return np.asarray(leaf) if isinstance(leaf.dtype, np.dtype) else leaf  # a key of JAX has a dtype of its own
-
-
 def by_optax(source: Source, optimizer: optax.GradientTransformation) -> Reference:
     """An optax optimizer as a function from NumPy to NumPy, in float64."""
-
-    def both(grads: Any, state: Any, params: Any) -> Any:
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state
-
-    @cache
-    def compiled() -> Any:
-        return jax.jit(both, compiler_options=in_one_piece())
-
-    def init(params: Tree) -> Any:
-        with jax.enable_x64(True):
-            begin = jax.jit(optimizer.init, compiler_options=in_one_piece())  # one by one, each shape would be compiled
-            return optree.tree_map(_in_numpy, begin(params))
-
-    def step(grads: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
-        with jax.enable_x64(True):
-            params, state = optree.tree_map(_in_numpy, compiled()(grads, state, params))
-        return params, state
-
-    return Reference(source, init, step)
+    return Reference(source, *optimizer_steps(optimizer.init, optimizer.update))
 
 
 def slot(place: int, *names: str) -> dict[str, Select]:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from oracle.autodiff import schedule_values
 from oracle.spec import Source, library
 from oracle.trajectory import ScheduleSpec
 
@@ -19,17 +18,11 @@ FIRST_TIER = {"constant_schedule", "exponential_decay"}  # what the notes use
 
 
 def in_float64(schedule: Callable[[Any], Any]) -> Callable[[int], float]:
-    """The schedule at 256 counts at a time, for which optax takes as long as for one.
-
-    It is not compiled as a whole: XLA would divide by a constant as it multiplies, and lose the last digit.
-    """
+    """The schedule at 256 counts at a time, for which optax takes as long as for one."""
 
     @cache
     def table(block: int) -> Any:
-        with jax.enable_x64(True):
-            # Floats: to its own int32 counts optax answers in float32, even where float64 is enabled.
-            counts = jnp.arange(256.0) + 256 * block
-            return np.asarray(jax.vmap(lambda t: jnp.asarray(schedule(t), jnp.float64))(counts))
+        return schedule_values(schedule, np.arange(256.0) + 256 * block)
 
     return lambda count: float(table(count // 256)[count % 256])
 

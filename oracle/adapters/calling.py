@@ -1,0 +1,147 @@
+"""Calls of a user's methods: which parameter gets what, what comes back, and the names of both for reports."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import optree
+
+__all__ = [
+    "accepted",
+    "as_gradient",
+    "as_value",
+    "called",
+    "inputs_of",
+    "labelled",
+    "one_for_each",
+    "seeded",
+]
+
+EXTRA = 8  # names for what `*xs` takes; an input beyond these has only a number
+
+
+def inputs_of(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters that can be passed by position; `*xs` gives several."""
+    names: list[str] = []
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return names
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            names += [f"{p.name}{i}" for i in range(EXTRA)]
+        elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            names.append(p.name)
+    return names
+
+
+def called(function: Callable[..., Any], primals: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """The result, with the primals for the parameters that no option names, in their order."""
+    free = [name for name in inputs_of(function) if name not in options]
+    given = dict(zip(free, primals, strict=False))
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()  # type: ignore[assignment]
+    if len(free) < len(primals) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters):
+        return function(*primals, **options)
+    return function(**given, **options)
+
+
+def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the function has parameters for."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return dict(options)
+    names = {p.name for p in parameters}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return {name: value for name, value in options.items() if anything or name in names}
+
+
+def as_value(value: Any, like: Sequence[Any]) -> Any:
+    """A copy of what a forward pass returned, as arrays that are not narrower than the arguments."""
+    tree: Any = value
+    given: Any = tuple(like)
+    wide = [np.asarray(leaf).dtype for leaf in optree.tree_leaves(given)]
+
+    def array(leaf: Any) -> Any:
+        made = np.array(leaf)
+        if made.dtype.kind == "f" and wide and all(made.dtype.itemsize < dtype.itemsize for dtype in wide):
+            return made.astype(np.result_type(*wide))
+        return made
+
+    return optree.tree_map(array, tree)
+
+
+def as_gradient(gradient: Any, like: Any) -> Any:
+    """A copy of a gradient as an array in the dtype of its argument, if it holds real numbers; None stays None."""
+    if gradient is None:
+        return None
+    made = np.array(gradient)
+    dtype = np.asarray(like).dtype
+    return made.astype(dtype) if made.dtype.kind == "f" or made.dtype.name == "bfloat16" else made
+
+
+def one_for_each(returned: Any, taken: Sequence[int], inputs: int, who: str, *, more: bool = False) -> list[Any]:
+    """The gradients of the inputs at the positions `taken` among all `inputs`, from what a backward pass returned.
+
+    It returned one for each of them, or one for each of all inputs, or a single one without a tuple. With `more`, those of
+    parameters may follow.
+    """
+    if not isinstance(returned, tuple | list):
+        if len(taken) > 1 and returned is not None:
+            raise TypeError(
+                f"{who} returned a single {type(returned).__name__}, expected one gradient for each of {len(taken)} inputs"
+            )
+        return [returned] * len(taken)
+    if len(returned) == len(taken):
+        return list(returned)
+    if len(returned) == inputs or (more and len(returned) > inputs):
+        return [returned[i] for i in taken]
+    if more and len(returned) > len(taken):
+        return list(returned[: len(taken)])
+    raise TypeError(f"{who} returned {len(returned)} gradients, expected one for each of {len(taken)} inputs")
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """In this context the global generators of NumPy and Python start from `seed`. Afterwards they are where they were."""
+    if seed is None:
+        yield
+        return
+    before = np.random.get_state(), random.getstate()  # noqa: NPY002 - the user's code draws from the global generators
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])  # noqa: NPY002
+        random.setstate(before[1])
+
+
+def labelled(pass_: Any, name: str, of: Any, leading: Sequence[str], inputs: Any = None) -> None:
+    """Gives one function of a pair the name and the place of the user's code, and the names of its arguments.
+
+    These are the `leading` ones, then the parameters of the function `inputs`.
+    """
+    pass_.__name__, pass_.__module__ = name, getattr(of, "__module__", None) or "__main__"
+    if inspect.isfunction(of) or inspect.ismethod(of):
+        pass_.__wrapped__ = getattr(of, "__func__", of)  # tells reports where the code is written
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(n, kind) for n in leading]
+    try:
+        own = [] if inputs is None else list(inspect.signature(inputs).parameters.values())
+    except (TypeError, ValueError):
+        own = []
+    for p in own:
+        if p.kind is p.VAR_POSITIONAL:
+            parameters += [inspect.Parameter(f"{p.name}{i}", kind) for i in range(EXTRA)]
+        elif p.kind is not p.VAR_KEYWORD and p.name not in leading:
+            parameters.append(p.replace(annotation=p.empty))
+    pass_.__signature__ = inspect.Signature([*parameters, inspect.Parameter("more_options", inspect.Parameter.VAR_KEYWORD)])

@@ -1,0 +1,262 @@
+"""A user's object with its parameters, and one evaluation of its two passes, each on a copy of the object as it was given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optree
+
+from oracle.adapters.calling import accepted, as_gradient, as_value, called, inputs_of, one_for_each, seeded
+from oracle.adapters.copying import Original
+from oracle.adapters.finding import MISSING, Parameter, at, put
+
+__all__ = ["BACKWARD", "Held", "Run", "bits", "copied", "loss_of"]
+
+BACKWARD = ("backward", "backprop", "bprop")
+OUTPUTS = ("output", "outputs", "out")
+"""Where a forward pass that returns None keeps its value."""
+IGNORES = "{} ignores its argument, whose default is that of a loss: it is right as the last layer only"
+WRITES = "{} writes to its argument (a branch that uses it again gets other numbers)"
+
+
+@dataclass
+class Held:
+    """The user's object as it was given, its parameters, and what is to be known about it."""
+
+    original: Original
+    parameters: list[Parameter]
+    seed: int | None
+    notes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def primals(self) -> tuple[dict[str, Any], ...]:
+        """The parameters by their names, as the first argument of both passes; none if there are none."""
+        found = {p.name: np.array(at(self.original.object, p.places[0])) for p in self.parameters}
+        return (found,) if found else ()
+
+    def prepare(self, who: str) -> None:
+        """Sets the gradients that the object holds already to zero, as a loop of training does before each step."""
+        for parameter in self.parameters:
+            for path in (p for candidates in parameter.gradients for p in candidates if not isinstance(p, int)):
+                value = at(self.original.object, path)
+                if isinstance(value, np.ndarray) and value.flags.writeable:
+                    value[...] = 0
+        self._check_copies(who)
+
+    @cached_property
+    def held(self) -> list[tuple[Parameter, Any]]:
+        """The parameters with what the object holds for them: arrays are replaced by their identity, numbers by their place."""
+        return [(p, at(self.original.object, p.places[0])) for p in self.parameters]
+
+    def rebuilt(self, arrays: Mapping[str, Any]) -> Any:
+        """A copy of the object with these arrays as its parameters."""
+        made = self.original.with_arrays({id(v): arrays[p.name] for p, v in self.held if isinstance(v, np.ndarray)})
+        for parameter, value in self.held:
+            if not isinstance(value, np.ndarray):
+                for place in parameter.places:
+                    put(made, place, type(value)(arrays[parameter.name]))
+        return made
+
+    def _check_copies(self, who: str) -> None:
+        """An error if a parameter is not copied with the object."""
+        made = self.rebuilt(self.primals[0] if self.parameters else {})
+        for parameter, value in self.held:
+            if isinstance(value, np.ndarray) and at(made, parameter.places[0]) is value:
+                raise TypeError(
+                    f"{who}: the array {parameter.name} is not copied with the object (is it an attribute of the class?): make "
+                    "it an attribute of the object"
+                )
+
+
+@dataclass
+class Run:
+    """One evaluation: the object and what it gets. Both passes begin with a copy of the object as it was given."""
+
+    subject: Held
+    primals: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        return dict(self.primals[0]) if self.subject.parameters else {}
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        return self.primals[1:] if self.subject.parameters else self.primals
+
+    def rebuilt(self) -> Any:
+        return self.subject.rebuilt(copied(self.arrays))
+
+    def forward(self, name: str) -> tuple[Any, Any]:
+        """The object after its forward pass, and the value."""
+        made, given = self.rebuilt(), copied(self.inputs)
+        value = called(getattr(made, name), given, copied(self.options))
+        if value is None:
+            value = next((v for key in OUTPUTS if (v := at(made, (key,))) is not MISSING and v is not None), None)
+        if value is None:
+            raise TypeError(f"{type(made).__name__}.{name} returned None, and the object has no attribute {OUTPUTS[0]}")
+        self._note_changes(name, given, self.inputs)
+        return made, as_value(value, self.primals)
+
+    def value(self, name: str) -> Any:
+        """The value of a layer."""
+        with seeded(self.subject.seed):
+            return self.forward(name)[1]
+
+    def layer_gradients(self, forward: str, backward: str, dy: Any) -> tuple[Any, ...]:
+        """The gradients of the parameters and of the inputs, after a forward pass of its own."""
+        scale = self._ignored(forward, backward, dy)
+        with seeded(self.subject.seed):
+            made, _ = self.forward(forward)
+            method = getattr(made, backward)
+            upstream = () if scale is not None else _upstream(dy, method)
+            given = copied(upstream)
+            returned = method(*given, **accepted(method, self.options))
+        self._note_changes(backward, given, upstream)
+        gradients = (*self._of_parameters(made, returned), *self._of_inputs(made, forward, backward, returned))
+        return tuple(_scaled(gradients, scale))
+
+    def _of_inputs(self, made: Any, forward: str, backward: str, returned: Any) -> list[Any]:
+        """The gradients of the inputs: returned, or kept as attributes such as `dinputs`."""
+        names = inputs_of(getattr(made, forward))
+        free = [i for i, name in enumerate(names) if name not in self.options]
+        taken = free[: len(self.inputs)] if len(free) >= len(self.inputs) else list(range(len(self.inputs)))
+        if not taken:
+            return []
+        if returned is None:
+            returned = [at(made, (f"d{names[i]}",)) if i < len(names) else None for i in taken]
+            returned = [None if found is MISSING else found for found in returned]
+        who, needed = f"{type(made).__name__}.{backward}", len(self._needed(made, forward))
+        found = one_for_each(returned, taken, max(needed, len(taken)), who, more=self._returns_gradients())
+        return [as_gradient(gradient, x) for gradient, x in zip(found, self.inputs, strict=True)]
+
+    def _needed(self, made: Any, forward: str) -> list[str]:
+        """The names of the inputs that `forward` needs: those without a default."""
+        parameters = inspect.signature(getattr(made, forward)).parameters
+        return [
+            n for n in inputs_of(getattr(made, forward)) if n in parameters and parameters[n].default is inspect.Parameter.empty
+        ]
+
+    def _returns_gradients(self) -> bool:
+        return any(isinstance(path, int) for p in self.subject.parameters for places in p.gradients for path in places)
+
+    def _ignored(self, forward: str, backward: str, dy: Any) -> Any:
+        """The upstream gradient, if the backward pass takes none or ignores it, as that of a loss may; None otherwise."""
+        if isinstance(dy, tuple | list | dict) or np.ndim(dy) or not _optional(getattr(self.rebuilt(), backward)):
+            return None
+        results = []
+        for given in ((), (np.array(dy),), (2 * np.array(dy),)):
+            with seeded(self.subject.seed):
+                made, _ = self.forward(forward)
+                method = getattr(made, backward)
+                if not inputs_of(method):
+                    return dy
+                returned = method(*given, **accepted(method, self.options))
+            results.append(bits((returned, self._of_parameters(made, returned))))
+        if not results[0] == results[1] == results[2]:
+            return None
+        self.subject.notes[
+            f"{backward} ignores its argument, whose default is that of a loss: it is right as the last layer only"
+        ] = None
+        return dy
+
+    def _of_parameters(self, made: Any, returned: Any) -> tuple[dict[str, Any], ...]:
+        arrays = self.arrays
+        found = {p.name: as_gradient(p.gradient(made, returned), arrays[p.name]) for p in self.subject.parameters}
+        return (found,) if found else ()
+
+    def loss(self, name: str) -> Any:
+        """The loss of a net, at its data."""
+        with seeded(self.subject.seed):
+            return loss_of(self.passed(self.rebuilt(), name), name, self)
+
+    def passed(self, made: Any, name: str) -> Any:
+        return getattr(made, name)(*copied(self.inputs), **accepted(getattr(made, name), copied(self.options)))
+
+    def net_gradients(self, loss: str, gradient: str | None, dy: Any) -> tuple[Any, ...]:
+        """The gradients of the parameters, times the upstream gradient of the loss."""
+        made = self.rebuilt()
+        with seeded(self.subject.seed):
+            returned = self.passed(made, loss if gradient is None or gradient in BACKWARD else gradient)
+            if gradient in BACKWARD:
+                method = getattr(made, gradient)
+                returned = method(*(() if _needs_nothing(method) else (1.0,)))
+        if gradient is None:
+            if not (isinstance(returned, tuple) and len(returned) == 2):
+                raise TypeError(
+                    f"{type(made).__name__} has no method gradient or backward, and {loss} returns no (loss, grads)"
+                )
+            returned = returned[1]
+        found = {}
+        for p in self.subject.parameters:
+            value = _returned_gradient(returned, p)
+            value = p.gradient(made, returned) if value is None else value
+            if value is None and isinstance(returned, Mapping):
+                self.subject.notes[
+                    f"{gradient or loss} returned no gradient of {p.name}, but of {', '.join(map(str, returned))}"
+                ] = None
+            found[p.name] = as_gradient(None if value is None else value, self.arrays[p.name])
+        return tuple(_scaled((found,), dy))
+
+    def _note_changes(self, name: str, given: Any, before: Any) -> None:
+        if bits(given) != bits(before):
+            self.subject.notes[WRITES.format(name)] = None
+
+
+def copied(tree: Any) -> Any:
+    """The tree with copies of its arrays."""
+    return optree.tree_map(lambda a: a.copy() if isinstance(a, np.ndarray) else a, tree)
+
+
+def bits(tree: Any) -> list[bytes]:
+    return [np.asarray(leaf).tobytes() for leaf in optree.tree_leaves(tree)]
+
+
+def _scaled(gradients: Any, factor: Any) -> Any:
+    """The gradients times a number, in their own dtype; None stays None."""
+    if factor is None:
+        return gradients
+    return optree.tree_map(lambda g: np.asarray(g * np.asarray(factor, g.dtype)), gradients)
+
+
+def _upstream(dy: Any, method: Callable[..., Any]) -> tuple[Any, ...]:
+    """What a backward pass gets: a value of several arrays has one argument for each, if there are so many."""
+    if isinstance(dy, tuple | list) and len(inputs_of(method)) >= len(dy) > 1:
+        return tuple(dy)
+    return (dy,)
+
+
+def _optional(method: Callable[..., Any]) -> bool:
+    """Whether a backward pass can be called without an upstream gradient."""
+    names = inputs_of(method)
+    return not names or inspect.signature(method).parameters[names[0]].default is not inspect.Parameter.empty
+
+
+def _needs_nothing(method: Callable[..., Any]) -> bool:
+    return all(p.default is not p.empty for p in inspect.signature(method).parameters.values())
+
+
+def loss_of(value: Any, name: str, run: Run) -> Any:
+    """The loss as a number, of a net that returns it alone or before its gradients."""
+    value = value[0] if isinstance(value, tuple) and len(value) == 2 else value
+    who = f"{type(run.subject.original.object).__name__}.{name}"
+    if value is None or (not hasattr(value, "dtype") and not isinstance(value, float)):
+        raise TypeError(f"{who} returned {type(value).__name__}, expected a number")
+    if np.size(value) != 1:
+        raise TypeError(f"{who} returned an array of shape {np.shape(value)}, expected a number; verify it with of_layer")
+    return as_value(np.asarray(value).reshape(()), run.primals[:1])
+
+
+def _returned_gradient(returned: Any, parameter: Parameter) -> Any:
+    """The gradient of a parameter in what a gradient method returned: by its key, `W1` or `dW1`, or at its index in a list."""
+    if isinstance(returned, Mapping | list | tuple):
+        for places in (parameter.places[0], parameter.places[0][1:], (parameter.name,), (f"d{parameter.name}",)):
+            value = at(returned, places) if places else MISSING
+            if value is not MISSING and value is not None:
+                return value
+    return None

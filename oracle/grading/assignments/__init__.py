@@ -1,0 +1,1 @@
+"""The ready assignments. Each is a file as a course would write it."""
