@@ -140,7 +140,7 @@ def verify(
         order: with 2 the pullback of the pullback is verified, too; its rows come last. See `oracle.second_order`.
         convention: of gradients by complex numbers, "jax" or "torch", see `oracle.complex_numbers`; by default the op's own.
         exact: whether a gradient that passes is compared once more without its rounding, with exact derivatives: an error of
-            1e-14 in one entry is noticed. For small functions of NumPy in float64; needs python-flint.
+            1e-14 in one entry is noticed. For small functions in float64 that can be evaluated or traced; needs python-flint.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:

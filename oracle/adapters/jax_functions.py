@@ -54,6 +54,7 @@ def of_jax(function: Callable[..., Any], places: Places | None = None) -> Pair:
 
     fwd.value_by_rule = differentiated  # type: ignore[attr-defined]
     fwd.place = place  # type: ignore[attr-defined]
+    fwd.traceable = "jax", call  # type: ignore[attr-defined]
     pair = named(fwd, bwd, function, places)
     fwd.__wrapped__ = call if places is not None else function  # type: ignore[attr-defined]
     fwd.compiled, bwd.compiled = _compiled(pair, call)  # type: ignore[attr-defined]

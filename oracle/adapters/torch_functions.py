@@ -83,6 +83,7 @@ def of_torch(function: Any, places: Places | None = None) -> Pair:
     fwd.many = many  # type: ignore[attr-defined]
     fwd.note = getattr(function, "note", str)  # type: ignore[attr-defined]
     fwd.place = place  # type: ignore[attr-defined]
+    fwd.traceable = "torch", forward  # type: ignore[attr-defined]
     return Twice(named(fwd, bwd, function, places), by_torch(call))
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
 from oracle.arrays import RAISED, quiet
+from oracle.double_backward import jax_gradients
 from oracle.exact import Kink, NotExact
 from oracle.judging.conditioning import conditions
 from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
@@ -164,6 +165,14 @@ class ExactPoint:
             leaves[self.leaf].reshape(-1)[index] += step
             yield self._structure.unflatten(leaves)
 
+    @cached_property
+    def _forward(self) -> Callable[..., Any]:
+        """The forward pass on balls: a function of NumPy is called as it is, one of JAX or torch runs by its trace."""
+        library, function = _traceable(self.point)
+        if function is None:
+            return self._subject.value
+        return _traced(library, function, self.point.wide, self.point.subject.options)
+
     @property
     def _leaves(self) -> list[Array]:
         leaves: list[Any] = optree.tree_leaves(self.point.wide)
@@ -182,7 +191,7 @@ class ExactPoint:
 
         along = [np.reshape(d, np.shape(leaf)) for d, leaf in zip(directions, self._leaves, strict=True)]
         tangents = self._structure.unflatten(along)
-        enclosure = _quietly(lambda: directional(self._subject.value, primals, {}, tangents, dy))
+        enclosure = _quietly(lambda: directional(self._forward, primals, {}, tangents, dy))
         self._left -= enclosure.operations
         return enclosure
 
@@ -197,7 +206,7 @@ class ExactPoint:
         from oracle.exact.witness import roundings
 
         try:
-            bounds = _quietly(lambda: roundings(self._subject.value, primals, {}, self.point.wide_dy))
+            bounds = _quietly(lambda: roundings(self._forward, primals, {}, self.point.wide_dy))
         except Refused:
             return False
         return bool((apart <= np.concatenate([b.reshape(-1) for b in bounds]) + SAMPLED_SAFETY * noise).all())
@@ -209,15 +218,38 @@ def unrounded(point: Point) -> tuple[list[Array], list[Array]]:
 
     subject, given = point.subject.on_copies(), (*point.wide, point.wide_dy)
     cotangents: Any = point.cotangents
+    library, function = _traceable(point)
+    if library == "jax" and function is not None:  # its backward pass is called with arrays of JAX
+        backward = _traced(library, partial(jax_gradients, partial(function, **subject.options)), given, {})
+    else:
+
+        def backward(*given: Any) -> Any:
+            *primals, dy = given
+            return subject.bwd(subject.fwd(*primals)[1], dy)
 
     def gradients(*given: Any) -> list[Any]:
-        *primals, dy = given
-        return optree.tree_leaves(subject.bwd(subject.fwd(*primals)[1], dy))
+        return optree.tree_leaves(backward(*given))
 
     tree: Any = (given, optree.tree_leaves(cotangents))
     nothing: Any = optree.tree_map(lambda leaf: np.zeros(np.shape(leaf)), tree)
     enclosure = _quietly(lambda: directional(gradients, given, {}, *nothing))
     return [v.reshape(-1) for v in enclosure.values], [d.reshape(-1) for d in enclosure.distances]
+
+
+def _traceable(point: Point) -> tuple[str, Callable[..., Any] | None]:
+    """The function of JAX or torch behind a forward pass, which has a trace; None for one of NumPy, which is called itself."""
+    found: tuple[str, Callable[..., Any] | None] = getattr(point.subject.forward, "traceable", ("", None))
+    return found
+
+
+def _traced(library: str, function: Callable[..., Any], given: Sequence[Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function as one of balls, by its trace."""
+    if library == "jax":
+        from oracle.exact.jaxpr import forward_of
+    else:
+        from oracle.exact.fx import forward_of
+    traced: Callable[..., Any] = _quietly(lambda: forward_of(function, given, options))
+    return traced
 
 
 def _quietly(evaluate: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from oracle import exact
+from oracle.adapters import of_jax, of_torch
 from oracle.exact.witness import directional
 from oracle.judging import exact_point
 from oracle.judging.exact_point import Answer, ExactPoint
@@ -231,6 +232,50 @@ def test_float32_arguments_or_computations_are_not_asked(monkeypatch: pytest.Mon
     assert row(verify(wrong, normal(6).astype(np.float32))).verdict is Verdict.FAIL
     inside = elementwise(lambda x: np.sin(x.astype(np.float32)).astype(np.float64), lambda x: 2 * np.cos(x))
     assert row(verify(inside, normal(6))).verdict is Verdict.FAIL
+
+
+# ------------------------------------------------------------------------------------------------- other libraries
+
+
+def log_of_one_more(library: Any) -> Callable[[Any], Any]:
+    """A function whose values near 0 have lost the digits of x, which are in its derivative."""
+    return lambda x: library.log(1 + x * x)
+
+
+TINY = np.array([1e-8, 2.3e-8])
+
+
+def test_a_function_of_jax_is_traced() -> None:
+    one, _ = seen(of_jax(log_of_one_more(jnp)), TINY)
+    assert (one.verdict, one.evidence) == (Verdict.PASS, "numerical 2/2, exact 2/2")
+
+
+def test_a_wrong_rule_of_jax_fails_by_the_trace_of_its_forward_pass() -> None:
+    def wrong(factor: float) -> Any:
+        rule = jax.custom_vjp(log_of_one_more(jnp))
+        rule.defvjp(lambda x: (rule(x), x), lambda x, dy: (dy * 2 * x / (1 + x * x) * factor,))
+        return rule
+
+    assert row(verify(wrong(1 + 1e-12), TINY)).verdict is Verdict.FAIL
+    x = np.array([0.5, 1.2])
+    assert row(verify(wrong(1 + 2e-14), x)).verdict is Verdict.PASS
+    assert row(verify(wrong(1 + 2e-14), x, exact=True)).verdict is Verdict.FAIL
+    assert row(verify(wrong(1.0), x, exact=True)).verdict is Verdict.PASS
+
+
+def test_a_function_of_jax_that_cannot_be_traced_is_left_to_the_differences() -> None:
+    def branching(x: Any) -> Any:
+        return jnp.log(1 + x * x) if x.sum() > 0 else x
+
+    one, text = seen(of_jax(branching), TINY)
+    assert not one.passed
+    assert "no exact derivative" in text
+
+
+def test_a_function_of_torch_is_traced() -> None:
+    torch = pytest.importorskip("torch")
+    one, _ = seen(of_torch(log_of_one_more(torch)), TINY)
+    assert (one.verdict, one.evidence) == (Verdict.PASS, "numerical 2/2, exact 2/2")
 
 
 # ------------------------------------------------------------------------------------------------- hostile functions
