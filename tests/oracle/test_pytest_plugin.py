@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import oracle
+import purenet as pn
 from oracle import Verdict
-from oracle.adapters import Bound
 from oracle.pytest_plugin import FOUND, VerifyGradient
 from oracle.report.places import Place
-from oracle.trajectory.spec import SlotRow, Trajectory
 from tests.oracle.conftest import environment
 
 SUITE = """
@@ -289,81 +287,75 @@ def test_a_marked_function_is_an_error(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- the attributes
 
 
-class Right:
-    """Stands for an object that an adapter takes, and for the pair that it makes of it."""
+class Scale:
+    """A layer, a net and an optimizer in one: two times its parameter, and a step against the gradient."""
 
-    @staticmethod
-    def fwd(x: Any) -> Any:
-        return 2 * x, ()
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+        self.params = {"w": np.array([0.5, 2.0])}
+        self.grads: dict[str, Any] = {}
 
-    @staticmethod
-    def bwd(residuals: Any, dy: Any) -> Any:
-        return (2 * dy,)
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return x * self.params["w"]
 
-    update = bwd
+    def backward(self, dout: Any) -> Any:
+        self.grads["w"] = self.factor * (dout * self.x).sum(axis=0)
+        return dout * self.params["w"]
+
+    def loss(self, x: Any, t: Any) -> Any:
+        return float(np.sum((self.forward(x) - t) ** 2))
+
+    def gradient(self, x: Any, t: Any) -> Any:
+        return {"w": self.factor * np.sum(2 * (self.forward(x) - t) * x, axis=0)}
+
+    def update(self, params: Any, grads: Any) -> None:
+        for key in params:
+            params[key] -= self.factor * 0.1 * grads[key]
 
 
-class Wrong(Right):
-    @staticmethod
-    def bwd(residuals: Any, dy: Any) -> Any:
-        return (3 * dy,)
-
-    update = bwd
-
-
-X = np.array([1.0, -2.0])
-
-
-def followed(mine: Any, **_: Any) -> Trajectory:
-    """A result of the kind that optimizers have."""
-    rows = oracle.verify((mine.fwd, mine.bwd), X).rows
-    return Trajectory("mine", tuple(SlotRow(**{**vars(row), "steps": 3}) for row in rows), None, "")
+X = np.array([[1.0, -2.0], [3.0, 0.5]])
+DESCENT = pn.optimizers.sgd(0.1)
 
 
 @pytest.mark.parametrize(
-    ("attribute", "owner", "function", "stand_in", "arguments"),
+    ("attribute", "arguments", "options", "rule"),
     [
-        ("layer", oracle.adapters, "of_layer", lambda layer, *, params: (layer.fwd, getattr(layer, params)), (X,)),
-        ("net", oracle.adapters, "of_net", lambda net, x, t, *, params: Bound((net.fwd, getattr(net, params)), x + t), (X, X)),
-        ("optimizer", oracle, "verify_optimizer", followed, ()),
+        ("layer", (X,), {"params": ("w",)}, Scale.backward),
+        ("net", (X, X - 1), {}, Scale.gradient),
+        ("optimizer", (), {"like": DESCENT}, Scale.update),
     ],
 )
 def test_the_other_attributes_assert_what_their_adapter_makes(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    attribute: str,
-    owner: Any,
-    function: str,
-    stand_in: Any,
-    arguments: Any,
+    request: pytest.FixtureRequest, attribute: str, arguments: Any, options: Any, rule: Any
 ) -> None:
-    """The adapters have tests of their own; here the attribute finds the function by its name, and raises as the fixture."""
-    monkeypatch.setattr(owner, function, stand_in, raising=False)
-    verify_gradient = VerifyGradient(request.node)
-    assert getattr(verify_gradient, attribute)(Right, *arguments, params="bwd").passed
-    with pytest.raises(AssertionError, match=r"constant factor: x is 1\.5 times the true gradient"):
-        getattr(verify_gradient, attribute)(Wrong, *arguments, params="bwd")
+    """The adapters have tests of their own; here the attribute raises as the fixture does, and keeps the rows."""
+    check = getattr(VerifyGradient(request.node), attribute)
+    assert check(Scale(), *arguments, **options).passed
+    with pytest.raises(AssertionError, match=r"1\.5"):
+        check(Scale(1.5), *arguments, **options)
     kept = request.node.stash[FOUND]
-    assert [row.verdict for row, _ in kept] == [Verdict.PASS, Verdict.FAIL]
-    assert [place for _, place in kept] == [None, Place(Path(__file__), Wrong.bwd.__code__.co_firstlineno)]
+    assert {row.verdict for row, _ in kept} == {Verdict.PASS, Verdict.FAIL}
+    places = {place for row, place in kept if not row.passed}
+    assert places == {Place(Path(__file__), rule.__code__.co_firstlineno)}
     kept.clear()  # this run's own reports are not about them
 
 
 def test_rows_of_optimizers_reach_the_reports(tmp_path: Path) -> None:
     suite = """
-import oracle, tests.oracle.test_pytest_plugin as stand_ins
-
-oracle.verify_optimizer = lambda mine, like: stand_ins.followed(mine)
+from tests.oracle.test_pytest_plugin import DESCENT, Scale
 
 def test_mine(verify_gradient):
-    verify_gradient.optimizer(stand_ins.Wrong, like=None)
+    verify_gradient.optimizer(Scale(1.5), like=DESCENT)
 """
     code, out = pytest_of(tmp_path, suite, "--gradient-report", "found", **on_github(tmp_path))
     assert code == pytest.ExitCode.TESTS_FAILED
-    assert "constant factor: x is 1.5 times the true gradient everywhere" in out
-    (found,) = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
-    assert (found["verdict"], found["steps"]) == (Verdict.FAIL, 3)
-    assert f"written in {__file__}:{Wrong.update.__code__.co_firstlineno}".replace("%", "%25") in out
+    assert "1.5" in out
+    found = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
+    wrong = [row for row in found if row["verdict"] == Verdict.FAIL]
+    assert wrong
+    assert all(row["steps"] for row in wrong)
+    assert f"written in {__file__}:{Scale.update.__code__.co_firstlineno}".replace("%", "%25") in out
 
 
 def test_torch_functions_and_modules(tmp_path: Path) -> None:
