@@ -130,7 +130,8 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
     for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
         difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
         slope, error = _fit(difference, float(sizes[k]), (*REACHES, *LONGER))
-        half, half_error = _fit(difference, float(sizes[k]), part=EVEN) if coarse else (0.0, 0.0)
+        unknown = coarse or not np.isfinite(uncertainty[k])  # short steps do not show whether there is a kink
+        half, half_error = _fit(difference, float(sizes[k]), part=EVEN) if unknown else (0.0, 0.0)
         apart = abs(slope - value[k])
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
             value[k], uncertainty[k] = slope, error

@@ -61,7 +61,7 @@ MECHANISMS = (
     Mechanism(
         "numerically zero",
         "A gradient that is zero but for rounding is reported as that, not compared digit by digit.",
-        {"oracle.judging.verdict:_is_rounding": "lambda e: False"},
+        {"oracle.judging.verdict:is_rounding": "lambda e: False"},
     ),
     Mechanism(
         "declared zero in a narrow dtype",
@@ -106,7 +106,7 @@ MECHANISMS = (
     Mechanism(
         "rounding inside the function",
         "Roundings to a narrower dtype inside the function count as its noise.",
-        {f"{INNER}:inner_rounding": "lambda values_at, one_ulp, largest, least: np.zeros(one_ulp.shape)"},
+        {f"{INNER}:inner_rounding": "lambda values_at, line, one_ulp, sizes, least: np.zeros(one_ulp.shape)"},
     ),
     Mechanism(
         "fitted slopes",
