@@ -16,7 +16,7 @@ import numpy as np
 from tabulate import tabulate
 
 from oracle.arrays import random_cotangent
-from oracle.judging.exact_point import ExactPoint, Refused, conditions_of
+from oracle.judging.exact_point import ExactPoint, Refused
 from oracle.judging.point import Point, point_at
 from oracle.running import campaign, workers
 from oracle.spec import Case, Flag, Spec
@@ -89,7 +89,6 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
     subject = Subject.of(spec.op, options)
     y = subject.value(*primals)
     point = point_at(Point(subject, primals, y, random_cotangent(y), ()), primals)
-    known = conditions_of(point)
     for i, (leaf, gradient) in enumerate(zip(point.leaves, point.gradients, strict=True)):
         asked = ExactPoint(point, i, 0)
         for j in _some(gradient):
@@ -100,7 +99,7 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
                 continue
             ulp, ours = float(np.spacing(abs(answer.value))), float(gradient[j])
             error = abs(ours - answer.value) / ulp
-            condition = float(known()[i][j]) / ulp if error > 0 else 0.0
+            condition = float(point.conditions[i][j]) / ulp if error > 0 else 0.0
             index = ", ".join(str(n) for n in np.unravel_index(j, np.shape(leaf.array)))
             yield Accuracy(spec.name, f"{case.name}: {leaf.path}[{index}]", error, condition)
 

@@ -214,6 +214,7 @@ def copied(tree: Any) -> Any:
 
 
 def bits(tree: Any) -> list[bytes]:
+    """All bytes of the arrays of a tree, to tell whether they have changed."""
     return [np.asarray(leaf).tobytes() for leaf in optree.tree_leaves(tree)]
 
 

@@ -147,7 +147,7 @@ def higher_differences(values: Array) -> Differences:
 
 def inner_rounding(
     values_at: Callable[[float, int], Array],
-    line: Callable[[float], Array],
+    line: Callable[[float], Array] | None,
     one_ulp: Array,
     sizes: Sizes,
     least: Array,
@@ -155,8 +155,8 @@ def inner_rounding(
     """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
-    of the table alone; `line(t)` at a point of the first table's direction. `least` is the noise of each output that is none
-    of a rounding.
+    of the table alone. `line(t)` has them at a point of the first table's direction; it is None if jumps prove nothing. `least`
+    is the noise of each output that is none of a rounding.
     """
     largest = sizes.here
     ladder: list[Differences | None] = []
@@ -191,7 +191,9 @@ def inner_rounding(
     lasting = _lasting(ladder, sizes)
     coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
     longest = LONGEST if ladder[0] is not None else LONGEST / FACTOR
-    proven = _proven(values_at, line, longest, coarse, steps=bool(least.any())) if coarse.any() else coarse
+    proven = np.zeros(found.shape)
+    if line is not None and coarse.any():
+        proven = _proven(values_at, line, longest, coarse, steps=bool(least.any()))
     found = np.fmax(found, proven)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much

@@ -86,6 +86,8 @@ class NoisyFunction(NamedTuple):
     eps: float
     """The rounding of a value, as a share of it."""
     tables: int = TABLES
+    continuous: bool = True
+    """Whether jumps prove that it rounds. A gradient jumps where its function has kinks."""
 
 
 class Noise(NamedTuple):
@@ -143,7 +145,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             least = np.where(staircase, MANY_STEPS * half_step, 0.0)
             found = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
-                _line(noisy, np.random.default_rng([Stream.NOISE, 0])),
+                _line(noisy, np.random.default_rng([Stream.NOISE, 0])) if noisy.continuous else None,
                 one_ulp,
                 Sizes(largest, _towards_origin(noisy)),
                 least,

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +15,13 @@ import optree
 from oracle.arrays import RAISED, quiet
 from oracle.double_backward import jax_gradients
 from oracle.exact import Kink, NotExact
-from oracle.judging.conditioning import conditions
 from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import Array
 from oracle.judging.point import Point
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Answer", "ExactPoint", "Refused", "conditions_of", "unrounded"]
+__all__ = ["Answer", "ExactPoint", "Refused", "unrounded"]
 
 WORK = 400_000
 """Scalar operations after which nothing more is asked about an argument; one takes about 5 microseconds. They are counted, so
@@ -42,11 +41,6 @@ class Refused(Exception):
         self.kinks = kinks
 
 
-def conditions_of(point: Point) -> Callable[[], list[Array]]:
-    """The condition of each entry of each gradient at this point, computed when it is first asked for."""
-    return cache(lambda: conditions(point.subject, point.wide, point.wide_dy))
-
-
 class Answer(NamedTuple):
     """An exact derivative, rounded to float64."""
 
@@ -57,13 +51,9 @@ class Answer(NamedTuple):
 
 
 class ExactPoint:
-    """Exact derivatives of a function at a point, contracted with a cotangent, by the entries of argument `leaf`.
+    """Exact derivatives of a function at a point, contracted with a cotangent, by the entries of argument `leaf`."""
 
-    The points of several arguments may share their `conditions` (`conditions_of`).
-    """
-
-    def __init__(self, point: Point, leaf: int, seed: int, conditions: Callable[[], list[Array]] | None = None) -> None:
-        self._conditions = conditions or conditions_of(point)
+    def __init__(self, point: Point, leaf: int, seed: int) -> None:
         self.point = point
         self.leaf = leaf
         self.kinks: dict[Kink, None] = {}
@@ -124,7 +114,7 @@ class ExactPoint:
 
     def condition(self, direction: Array) -> float:
         """How far the derivative moves at most when each number of the arguments and of the cotangent moves by one ULP."""
-        return float(np.abs(direction) @ self._conditions()[self.leaf])
+        return float(np.abs(direction) @ self.point.conditions[self.leaf])
 
     def is_the_function_at(self, index: int, steps: Sequence[float]) -> bool:
         """Whether the values are those of the function in float64 where the entry is displaced by these steps."""

@@ -46,22 +46,24 @@ def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: 
         sizes[:] = [a.size for a in found]
         return np.concatenate(found)
 
-    def noise_of(function: Any, tree: Any) -> list[float]:
+    def noise_of(function: Any, tree: Any, *, continuous: bool) -> list[float]:
         leaves, structure = optree.tree_flatten(tree)
         origin: list[Any] = [np.asarray(leaf, np.float64) for leaf in leaves]
         try:
             with quiet():
                 value = function(*tree)
-                noise = output_noise(NoisyFunction(function, origin, structure, value, EPSILON["float64"])).inner
+                noisy = NoisyFunction(function, origin, structure, value, EPSILON["float64"], continuous=continuous)
+                noise = output_noise(noisy).inner
         except RAISED:
             return [0.0] * gradients
         return [largest(part) for part in np.split(noise, np.cumsum(sizes)[:-1])]
 
-    noise = noise_of(gradient, (primals, dy))
+    noise = noise_of(gradient, (primals, dy), continuous=False)
     if all(noise) or not sizes:  # without sizes, every call has raised an exception
         return noise
     # Where ties or kinks are, a gradient jumps between the points nearby, which hides its rounding. In dy it is linear.
-    noise = [max(pair) for pair in zip(noise, noise_of(lambda dy: gradient(primals, dy), (dy,)), strict=True)]
+    of_dy = noise_of(lambda dy: gradient(primals, dy), (dy,), continuous=True)
+    noise = [max(pair) for pair in zip(noise, of_dy, strict=True)]
     if all(noise):
         return noise
     apart = np.split(_not_additive(lambda dy: gradient(primals, dy), dy, sum(sizes)), np.cumsum(sizes)[:-1])

@@ -12,6 +12,7 @@ import optree
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, quiet, widened
 from oracle.differences.evaluation import Evaluator
+from oracle.judging.conditioning import conditions
 from oracle.judging.evidence import Array
 from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise, keeps_digits
 from oracle.measures import largest
@@ -91,6 +92,11 @@ class Point:
         if all(small) or self.evaluator.inner_eps > SIXTEEN_BIT_NOISE or self._floats:
             return found
         return [noise if is_small else 0.0 for noise, is_small in zip(found, small, strict=True)]
+
+    @cached_property
+    def conditions(self) -> list[Array]:
+        """The condition of each entry of each gradient."""
+        return conditions(self.subject, self.wide, self.wide_dy)
 
     @property
     def _floats(self) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array, Evidence, Exact, WrongFormula
 from oracle.judging.exact import contradict, with_exact
-from oracle.judging.exact_point import Answer, ExactPoint, Refused, conditions_of, unrounded
+from oracle.judging.exact_point import Answer, ExactPoint, Refused, unrounded
 from oracle.judging.point import Point
 from oracle.streams import Stream
 from oracle.text import count
@@ -39,7 +39,6 @@ class Formula:
         self._rounding: list[Array] = []
         self._agrees = False
         self._refused = ""
-        self._conditions = conditions_of(point)
         try:
             self._gradients, self._rounding = unrounded(point)
             enclosure = ExactPoint(point, 0, seed).enclosure(self._direction)
@@ -75,7 +74,7 @@ class Formula:
     def allowed(self, i: int, j: int) -> float:
         """The largest error of entry `j` of gradient `i` that is forgiven."""
         roundings = roundoff(abs(self._point.gradients[i][j]), SAFETY) + SAFETY * float(self._rounding[i][j])
-        return float(roundings + SAFETY * self._conditions()[i][j])
+        return float(roundings + SAFETY * self._point.conditions[i][j])
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:
         """The entry whose error is the largest beside its rounding."""

@@ -132,7 +132,7 @@ def _with_constant(link: _Link, x: Any) -> tuple[Any, Mapping[str, Any]]:
 def _link(path: str, stage: Any, x: Any, extra: tuple[Any, ...], options: Mapping[str, Any], seed: int, *, last: bool) -> _Link:
     """The stage, and how it is called."""
     params = None
-    op: Any = adapted(stage) or stage
+    op: Any = stage if is_layer(stage) and not isinstance(stage, Op) else adapted(stage) or stage
     if isinstance(op, tuple) and len(op) == 2 and not all(map(callable, op)):
         op, params = adapted(op[0]) or op[0], widened(op[1])
     if isinstance(op, Op) or (isinstance(op, tuple) and len(op) == 2 and all(map(callable, op))):
