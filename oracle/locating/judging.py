@@ -23,6 +23,7 @@ from oracle.locating.calls import Call, signed
 from oracle.locating.directions import Lines, Slope
 from oracle.locating.located import StageRow
 from oracle.measures import distance, largest
+from oracle.report.causes import grouped
 from oracle.row import Verdict, worst_first
 from oracle.spec import Allows, Flag
 from oracle.verification import LIMIT, Verification, verify
@@ -122,14 +123,16 @@ def _with_parameters(call: Call, row: StageRow, seed: int, accept: float) -> Sta
     if not failing:
         accepted = any(one.verdict is Verdict.ACCEPTED for one in found.rows)
         return replace(row, verdict=Verdict.ACCEPTED, cause="") if accepted else row
-    wrong = [one.diagnosis if one.parameter in one.diagnosis else f"{one.parameter}: {one.diagnosis}" for one in failing]
+    groups = [(group.first.parameter, group.cause) for group in grouped(failing)]
+    wrong = [cause if parameter in cause else f"{parameter}: {cause}" for parameter, cause in groups]
     shown = "; ".join(wrong[:FEW_CAUSES]) + (f"; and {len(wrong) - FEW_CAUSES} more" if len(wrong) > FEW_CAUSES else "")
     return replace(row, cause=f"{row.cause} {shown}", verification=found)
 
 
 BETWEEN = (
-    "every stage is right, and what combines their gradients is wrong: is a path missing (a residual, a value that is used "
-    "twice), counted twice, or overwritten where it must be added?"
+    "every stage is right, and the whole is wrong: either what it computes itself beside its stages, or what combines their "
+    "gradients. Is a path missing (a residual, a value that is used twice), counted twice, or overwritten where it must be "
+    "added?"
 )
 
 
