@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 import optree
 from numpy.typing import NDArray
 
-from oracle.adapters import adapted
+from oracle.adapters import adapted, seeded
 from oracle.arrays import RAISED, random_cotangent, widened
 from oracle.locating.calls import Call, Record, called_back, signed
 from oracle.subject import Subject
 from purenet import Op
 
-__all__ = ["is_layer", "record", "same_chance"]
+__all__ = ["SEEDS", "is_layer", "record"]
 
 Array = NDArray[Any]
 
@@ -31,22 +31,13 @@ GRADIENTS = ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "grad{}", "g{}"
 """How attributes are called that hold the gradient of an attribute."""
 TABLES = ("grads", "grad", "gradients")
 """How dicts and lists are called that hold gradients, beside one of parameters."""
+SEEDS = 2**32
+"""How many seeds the global generator of NumPy takes."""
 
 
 def is_layer(stage: Any) -> bool:
     """Whether this is an object with a forward and a backward pass."""
     return callable(getattr(stage, "forward", None)) and callable(getattr(stage, "backward", None))
-
-
-@contextmanager
-def same_chance(seed: int) -> Iterator[None]:
-    """In this context `np.random` draws the same numbers each time, for layers such as dropout; its state is put back."""
-    before = np.random.get_state()  # noqa: NPY002 - this is the one that layers use
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
 
 
 @dataclass
@@ -88,7 +79,7 @@ def record(
         given = tuple(widened(primals)) if alone else ()
         link = _link(name, stage, x, tuple(extra) if last and not alone else (), options.get(name, {}), seed, last=last)
         if not alone:
-            given = (() if link.params is None else (link.params,)) + ((_wide(x),) if _floats(x) else ())
+            given = (() if link.params is None else (link.params,)) + ((widened(x),) if _floats(x) else ())
         op, taken = (link.op, link.options) if alone or _floats(x) else _with_constant(link, x)
         call = Call(name, op, taken, given, None, link.name, fixed=link.fixed, unseen=link.unseen)
         y, residuals = call.subject.fwd(*given) if given else _constant(link, x)
@@ -169,11 +160,11 @@ def _of_object(
 
     def run(params: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
         own = anew(params)
-        with same_chance(seed):
+        with seeded(seed % SEEDS):
             value = own.forward(np.array(x), *extra, **options)
         return (np.asarray(value, np.float64) if np.ndim(value) == 0 else value), own
 
-    value, tried = run({}, _wide(x) if _floats(x) else x)
+    value, tried = run({}, widened(x) if _floats(x) else x)
     fixed = last and np.ndim(value) == 0
     dy = np.ones(()) if fixed else random_cotangent(np.asarray(value, np.float64), seed)
     with suppress(*RAISED):  # one that raises is a row
@@ -252,7 +243,3 @@ def _read(layer: Any, place: str) -> Any:
 
 def _floats(x: Any) -> bool:
     return all(np.asarray(leaf).dtype.kind == "f" for leaf in optree.tree_leaves(x))
-
-
-def _wide(x: Any) -> Any:
-    return widened(x)

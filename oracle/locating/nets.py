@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from oracle.adapters import seeded
 from oracle.locating import layers
 from oracle.locating.calls import WHOLE, Call, Record, signed
-from oracle.locating.layers import is_layer, same_chance
+from oracle.locating.layers import SEEDS, is_layer
 
 __all__ = ["layers_of", "record"]
 
@@ -48,11 +49,11 @@ def _composed(net: Any, params: Mapping[str, Any], data: tuple[Any, ...], seed: 
 
     def fwd(params: Mapping[str, Any]) -> Any:
         own = copy.deepcopy(net, {id(arrays[name]): np.array(a) for name, a in params.items()})
-        with same_chance(seed):
+        with seeded(seed % SEEDS):
             return np.asarray(own.loss(*copy.deepcopy(data)), np.float64), own
 
     def bwd(own: Any, by: Any) -> Any:
-        with same_chance(seed):
+        with seeded(seed % SEEDS):
             found = copy.deepcopy(own).gradient(*copy.deepcopy(data))
         return ({name: np.asarray(found[name] * by, np.float64) for name in arrays},)
 
