@@ -1,4 +1,4 @@
-# make verify | test | lint | train: each creates .venv on its first run. PYTHON=python3.13 chooses another interpreter.
+# make verify | test | lint | docs | train: each creates .venv on its first run. PYTHON=python3.13 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # References that JAX has compiled are loaded in a tenth of the time; the names of their files tell when they are out of date.
 export ORACLE_CACHE ?= $(CURDIR)/.cache/references
 
-.PHONY: verify test lint train clean
+.PHONY: verify test lint docs train clean
 
 verify: $(READY)
 	$(BIN)/oracle verify
@@ -38,6 +38,10 @@ lint: $(READY)
 	$(BIN)/mypy tests/typed_use.py
 	$(BIN)/lint-imports --no-cache
 
+# The site, in build/site: begin with build/site/index.html. Its pages run; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -c docs . build/site
+
 # NET=lenet trains another net, DATA=folder on the full MNIST in that folder
 NET ?= two_layer_net
 train: $(READY)
@@ -50,6 +54,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[oracle,examples]" --group dev
+	@touch $@
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
 clean:

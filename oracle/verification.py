@@ -50,6 +50,7 @@ from oracle.judging.measurements import Measurements, Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.causes import with_hint
+from oracle.report.html import displayed
 from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.settings import check_order
@@ -82,6 +83,10 @@ class Verification:
 
     def __str__(self) -> str:
         return render(self.rows)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the failures with their pictures, and the table."""
+        return displayed(self.rows)
 
     def raise_for_failures(self) -> None:
         """An AssertionError that carries the table, unless everything passed."""

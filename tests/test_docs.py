@@ -88,9 +88,10 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert wrong == []
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
+def test_every_page_is_linked_from_the_readme_or_has_its_place_in_the_site() -> None:
     linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-    assert {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()} - linked == set()
+    placed = {f"docs/{line}.md" for line in (ROOT / "docs" / "index.md").read_text(encoding="utf-8").splitlines()}
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - linked - placed == {"docs/index.md"}
 
 
 def test_the_glossary_has_every_reason_with_its_verdict() -> None:

@@ -60,7 +60,12 @@ class Kink:
 
     def __str__(self) -> str:
         how = "a tie" if self.proved else "not decided"
-        return f"{self.operation} at {self.where} ({self.line}): {how}"
+        return f"{self.operation} at {self.where}{self.source}: {how}"
+
+    @property
+    def source(self) -> str:
+        """The text of the line in parentheses; nothing where there is no source to read it from."""
+        return f" ({self.line})" if self.line else ""
 
 
 class Work:

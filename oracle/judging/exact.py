@@ -343,4 +343,4 @@ def _product(gradient: Array, direction: Array) -> float:
 
 
 def _in_words(kinks: Iterable[Kink]) -> tuple[str, ...]:
-    return tuple(f"kink at {kink.where}: {kink.operation} ({kink.line})" for kink in kinks)
+    return tuple(f"kink at {kink.where}: {kink.operation}{kink.source}" for kink in kinks)

@@ -5,6 +5,7 @@ The page loads nothing: its style and its pictures are inside it, it has no scri
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.report import pictures
 from oracle.report.causes import Group, grouped
-from oracle.report.table import counted, notes, totals, trainings
+from oracle.report.table import counted, notes, summary, totals, trainings
 from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["page"]
+__all__ = ["displayed", "page"]
 
 PICTURED = 50  # failures that are open and have pictures; the two pictures of a failure add about 20 kB to the page
 FEW = 10  # rows from which on pictures of all rows are drawn; with fewer points these show nothing
@@ -54,7 +55,7 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
             "partings": [*_partings(ordered)] if many else [],
         }
     counts = Counter(row.verdict for row in rows)
-    return _template().render(
+    return _template("page.html").render(
         headline=_headline(rows),
         totals=totals(rows),
         verdicts=[(str(verdict), counts[verdict]) for verdict in Verdict if counts[verdict]],
@@ -77,7 +78,26 @@ def _headline(rows: Sequence[Row]) -> str:
     return f"All {len(ops)} ops are right" if len(ops) > 1 else f"{rows[0].op} is right"
 
 
-def _template() -> jinja2.Template:
+DISPLAYED = itertools.count()
+"""Numbers the results displayed in a notebook, so that no two pictures of it have one id."""
+
+
+def displayed(rows: Sequence[Row]) -> str:
+    """A part of a page for notebooks: the cards of the failures with their pictures, and the table."""
+    ordered = worst_first(rows)
+    failures = [row for row in ordered if not row.passed]
+    prefix = f"result-{next(DISPLAYED)}-"
+    with pictures.drawing() if failures else nullcontext():
+        cards = [_failure(group, numbers, _no_command, figures) for group, numbers, figures in _in_groups(failures, prefix)]
+    return _template("notebook.html").render(failures=cards, table=summary(ordered))
+
+
+def _no_command(row: Row) -> str:
+    """A result in a notebook is repeated by its cell."""
+    return ""
+
+
+def _template(name: str) -> jinja2.Template:
     import jinja2  # imported here, because only a report needs it
 
     loader = jinja2.PackageLoader("oracle", "report")
@@ -85,16 +105,16 @@ def _template() -> jinja2.Template:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     settings.filters |= {"digits": digits, "short": _short}
-    return settings.get_template("page.html")
+    return settings.get_template(name)
 
 
 # ------------------------------------------------------------------------------------------------- failures
 
 
-def _in_groups(failures: Sequence[Row]) -> Iterator[tuple[Group, range, list[list[Figure]]]]:
+def _in_groups(failures: Sequence[Row], prefix: str = "") -> Iterator[tuple[Group, range, list[list[Figure]]]]:
     """The groups of failures with one cause, each with the numbers of its rows on the page and their figures."""
     groups = grouped(failures)
-    drawn = _pictured([row for group in groups for row in group.rows])
+    drawn = _pictured([row for group in groups for row in group.rows], prefix)
     start = 0
     for group in groups:
         numbers = range(start, start + len(group.rows))
@@ -116,23 +136,23 @@ def _failure(
     return {"group": group, "rows": rows, "open": numbers.start < PICTURED}
 
 
-def _pictured(failures: Sequence[Row]) -> Iterator[list[Figure]]:
+def _pictured(failures: Sequence[Row], prefix: str) -> Iterator[list[Figure]]:
     """The figures of each failure. Only the first `PICTURED` have any, and each run of an optimizer is drawn once."""
     runs = set()
     for i, row in enumerate(failures):
         figures = []
         details = row.details if i < PICTURED else None
         if details and (m := details.error_map):
-            figures.append(Figure("Where the error is", pictures.error_map(m, f"map-{i}"), _map_in_words(m)))
+            figures.append(Figure("Where the error is", pictures.error_map(m, f"{prefix}map-{i}"), _map_in_words(m)))
         if details and (c := details.step_curve):
-            figures.append(Figure("Error against step", pictures.step_curve(c, f"curve-{i}"), _curve_in_words(c)))
+            figures.append(Figure("Error against step", pictures.step_curve(c, f"{prefix}curve-{i}"), _curve_in_words(c)))
         if details and (d := details.descent) and (row.op, row.case) not in runs:
             runs.add((row.op, row.case))
             caption = f"The thin line is the tested run, the wide one the reference's; {_apart(d)}."
-            figures.append(Figure("Loss at each step", pictures.descent(d, f"descent-{i}"), caption))
+            figures.append(Figure("Loss at each step", pictures.descent(d, f"{prefix}descent-{i}"), caption))
             if p := details.parting:
                 title = "Distance from the reference at each step"
-                figures.append(Figure(title, pictures.parting(p, f"parting-{i}"), _parting_in_words(p)))
+                figures.append(Figure(title, pictures.parting(p, f"{prefix}parting-{i}"), _parting_in_words(p)))
         yield figures
 
 

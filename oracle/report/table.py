@@ -49,12 +49,17 @@ def render(
     width = width or shutil.get_terminal_size((100, 24)).columns
     ordered = worst_first(rows)
     parts = [failure(group, reproduce, width) for group in grouped([row for row in ordered if not row.passed])]
-    if rows and not quiet:
-        parts.append(_overview(ordered, width))
-        parts += [_fill(f"{plain(row.label)}: {plain(row.diagnosis)}", width, "") for row in accepted(ordered)]
-        parts += [_fill(f"note: {plain(op)}: {plain(note)}", width, "") for op, note in notes(ordered)]
-    parts.append(totals(rows))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, totals(rows) if quiet else summary(ordered, width)])
+
+
+def summary(rows: Sequence[Row], width: int = 100) -> str:
+    """The table of all rows, what is to be known about them, and the totals."""
+    parts = []
+    if rows:
+        parts.append(_overview(rows, width))
+        parts += [_fill(f"{plain(row.label)}: {plain(row.diagnosis)}", width, "") for row in accepted(rows)]
+        parts += [_fill(f"note: {plain(op)}: {plain(note)}", width, "") for op, note in notes(rows)]
+    return "\n\n".join([*parts, totals(rows)])
 
 
 def failure(group: Group, reproduce: Callable[[Row], str] | None = None, width: int = 100) -> str:

@@ -248,13 +248,14 @@ def test_what_cannot_be_verified_is_said_in_one_line(torch: Any) -> None:
     assert "its parameters and inputs are float32 and float64: give all in one dtype" in only.diagnosis
 
 
-def test_the_code_of_the_page_on_torch(torch: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The blocks that need torch, which `test_docs` does not run."""
-    page = (Path(__file__).parents[2] / "docs" / "torch_and_jax.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["torch_and_jax.md", "tutorials/torch_bfloat16.md"])
+def test_the_code_of_a_page_that_needs_torch(name: str, torch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The blocks that neither `test_docs` nor the build of the site runs."""
+    page = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "page", "oracle": oracle}
     for language, block in re.findall(r"^```(py|txt)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         if language == "py":
             capsys.readouterr()
-            exec(compile(block, "torch_and_jax.md", "exec"), names)  # noqa: S102 - our own page
+            exec(compile(block, name, "exec"), names)  # noqa: S102 - our own page
         else:
             assert capsys.readouterr().out == block

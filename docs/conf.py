@@ -1,0 +1,66 @@
+"""The settings of the documentation site, which `make docs` builds into build/site.
+
+The sources are read from the root of the repository, so that the pages that stand outside docs/ (the change log, the reports)
+belong to the site, and links to sources lead to copies of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pygments.lexers.special import TextLexer
+from site_pages import docstring, write_pages
+
+import purenet
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+
+# The kernels that run the pages warn that they talk over TCP; they talk to nobody but the build.
+PROFILE = ROOT / ".cache" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n', encoding="utf-8")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
+
+project = "purenet + oracle"
+author = "purenet contributors"
+copyright = author  # noqa: A001 - Sphinx's name
+release = purenet.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+root_doc = "docs/index"
+include_patterns = ["docs/**", "CONTRIBUTING.md", "CHANGELOG.md", "reports/*.md", "tests/README.md"]
+exclude_patterns = ["docs/_static", "docs/conf.py", "reports/failures", ".*", "build", "runs", "**/__pycache__"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"  # a page runs again when it has changed
+nb_execution_cache_path = str(ROOT / ".cache" / "notebooks")
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_use_legacy_class_based = False
+
+html_theme = "furo"
+html_title = "purenet + oracle"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["_static/redirect"]
+html_show_sourcelink = False
+
+
+def setup(app: Sphinx) -> None:
+    """Registers the writer of the pages that are made from the sources, and `txt`, the output of a block that needs torch."""
+    app.add_lexer("txt", TextLexer)
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", docstring, priority=400)
