@@ -6,13 +6,16 @@ belong to the site, and links to sources lead to copies of them.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
 from pygments.lexers.special import TextLexer
 from site_pages import docstring, write_pages
 
@@ -59,8 +62,18 @@ html_extra_path = ["_static/redirect"]
 html_show_sourcelink = False
 
 
+html_math_renderer = "mathml"  # browsers draw it themselves: no script, and nothing is loaded from elsewhere
+
+
+def _math(writer: Any, node: Any) -> None:
+    writer.body.append(convert(node.astext(), display="inline" if node.tagname == "math" else "block"))
+    raise SkipNode
+
+
 def setup(app: Sphinx) -> None:
-    """Registers the writer of the pages that are made from the sources, and `txt`, the output of a block that needs torch."""
+    """Registers what draws formulas, the writer of the pages that are made from the sources, and `txt`, output that needs torch."""
+    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
     app.add_lexer("txt", TextLexer)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # optax says there how it reads a schedule
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", docstring, priority=400)

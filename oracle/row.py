@@ -50,6 +50,8 @@ class ErrorMap:
     """The index of the worst entry in the gradient."""
     cell: tuple[int, int]
     """The number of entries that one cell stands for, down and across."""
+    multiples: tuple[tuple[float, ...], ...] = ()
+    """The gradient divided by the true one, as `ratios`; NaN where that is nearly zero. Empty if all are near 1."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from oracle.row import Row
 from oracle.running.selection import Exit, Stop
 from oracle.spec import Spec
 
-__all__ = ["check", "tell"]
+__all__ = ["check", "places_of", "tell"]
 
 
 def check(options: argparse.Namespace) -> None:
@@ -37,13 +37,13 @@ def tell(
     if options.junit is not None:
         write(options.junit.parent, {options.junit.name: junit(rows, env, reproduce)})
     if options.github or github.on_github():
-        places = _places(records)
+        places = places_of(records)
         lines = github.error_lines(rows, lambda row: places.get((row.family, row.op)), reproduce)
         print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
         github.write_summary(rows, reproduce, env.get("unfinished", ""))
 
 
-def _places(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place | None]:
+def places_of(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place | None]:
     """Where the backward pass of each op is written. A row has the family of its record, but the module if it is an ERROR."""
     found: dict[tuple[str, str], Place | None] = {}
     for module, record in records:

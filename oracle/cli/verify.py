@@ -82,7 +82,8 @@ def verify(options: argparse.Namespace) -> Exit:
         if run.interrupted:
             env["unfinished"] = f"interrupted when {len(run.found)} of {count(len(tasks), 'case')} were done"
         reproduce = _reproducing(run, options.seed)
-        _report(run.rows, env, sources, reproduce, None if kept else folder, options)
+        written_in = {} if kept else _lines(records)
+        _report(run.rows, env, sources, reproduce, written_in, None if kept else folder, options)
         services.tell(run.rows, env, records, reproduce, options)
         files = [f"not written: {kept}; use --reports DIR to save this one" if kept else _written(folder)]
         files += [f"written: {options.junit}"] if options.junit else []
@@ -108,11 +109,18 @@ def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
     return reproduce
 
 
+def _lines(records: Sequence[tuple[str, Any]]) -> dict[str, str]:
+    """The file and line of each op's backward pass, where it is written in Python."""
+    found = services.places_of(records)
+    return {op: f"{place.below(Path.cwd())}:{place.line}" for (_, op), place in found.items() if place is not None}
+
+
 def _report(
     rows: Sequence[Row],
     env: Mapping[str, Any],
     sources: Mapping[str, str],
     reproduce: Callable[[Row], str],
+    written_in: Mapping[str, str],
     folder: Path | None,
     options: argparse.Namespace,
 ) -> None:
@@ -120,7 +128,7 @@ def _report(
     json_text = document.to_json(document.document(rows, env))
     if folder:
         page = markdown.markdown(rows, env, sources, reproduce)
-        pictures = html.page(rows, env, sources, reproduce)
+        pictures = html.page(rows, env, sources, reproduce, written_in)
         write(folder, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
     if options.json:
         print(json_text, end="")

@@ -25,6 +25,8 @@ __all__ = ["descent_of", "details_of"]
 Array = NDArray[Any]
 
 SIDE = 64  # cells of an error map, down and across; with more the page grows, with fewer a single wrong entry hardly shows
+NEARLY_ZERO = 2.0**-20  # share of the largest true entry below which a quotient by an entry says nothing
+VISIBLE = 0.01  # least difference of a quotient from 1 that a colour shows
 BY_DIFFERENCES = (Reason.NOT_THE_FORWARD_PASS, Reason.DIFFERENCES_CONTRADICT)
 """Reasons for which the error is not that against the reference."""
 
@@ -85,16 +87,21 @@ def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios[view.index] = np.where(view.error == 0, 0.0, view.error / view.tolerance)
     ratios[view.index[~np.isfinite(view.ours)]] = np.inf  # NaN stands for entries that were not tested
+    multiples = np.full(e.analytic.size, np.nan)
+    known = np.abs(view.truth) > NEARLY_ZERO * largest(view.truth)
+    multiples[view.index[known]] = view.ours[known] / view.truth[known]
     if not (np.abs(ratios) > 1).any():
         return None
     index = tuple(int(i) for i in np.unravel_index(worst, e.parameter.shape))
     down, across = _laid_out(e.parameter.shape)
     fixed = tuple(slice(None) if d in (*down, *across) else i for d, i in enumerate(index))
     kept = sorted((*down, *across))
-    plane = ratios.reshape(e.parameter.shape)[fixed].transpose([kept.index(d) for d in (*down, *across)])
+    order = [kept.index(d) for d in (*down, *across)]
     place = _place(index, e.parameter.shape, down), _place(index, e.parameter.shape, across)
     rows, columns = (math.prod(e.parameter.shape[d] for d in dims) for dims in (down, across))
-    cells, cell = _coarse(plane.reshape(rows, columns), place)
+    planes = [a.reshape(e.parameter.shape)[fixed].transpose(order).reshape(rows, columns) for a in (ratios, multiples)]
+    (cells, times), cell = _coarse(planes, place)
+    apart = bool((np.abs(np.nan_to_num(times, nan=1.0) - 1) > VISIBLE).any())
     return ErrorMap(
         ratios=tuple(_floats(row) for row in cells),
         worst=(place[0] // cell[0], place[1] // cell[1]),
@@ -103,6 +110,7 @@ def _error_map(e: Evidence, reason: Reason, worst: int) -> ErrorMap | None:
         shape=e.parameter.shape,
         index=index,
         cell=cell,
+        multiples=tuple(_floats(row) for row in times) if apart else (),
     )
 
 
@@ -126,15 +134,20 @@ def _place(index: tuple[int, ...], shape: tuple[int, ...], dims: tuple[int, ...]
     return place
 
 
-def _coarse(plane: Array, worst: tuple[int, int]) -> tuple[Array, tuple[int, int]]:
-    """At most SIDE cells each way. A cell shows the entry of its block that is furthest off, or the worst entry of all."""
-    height, width = (max(1, math.ceil(n / SIDE)) for n in plane.shape)
-    here = plane[worst]
-    padding = [(0, -n % size) for n, size in zip(plane.shape, (height, width), strict=True)]
-    padded = np.pad(plane, padding, constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // height, height, padded.shape[1] // width, width).swapaxes(1, 2)
-    entries = blocks.reshape(blocks.shape[0], blocks.shape[1], height * width)
-    furthest = np.where(np.isnan(entries), -1.0, np.abs(entries)).argmax(axis=2)
-    cells = np.take_along_axis(entries, furthest[..., None], axis=2)[..., 0]
-    cells[worst[0] // height, worst[1] // width] = here
+def _coarse(planes: Sequence[Array], worst: tuple[int, int]) -> tuple[list[Array], tuple[int, int]]:
+    """At most SIDE cells each way. A cell shows the entry of its block that is furthest off, or the worst entry of all.
+
+    The first plane has the errors. The others show the same entries.
+    """
+    height, width = (max(1, math.ceil(n / SIDE)) for n in planes[0].shape)
+    padding = [(0, -n % size) for n, size in zip(planes[0].shape, (height, width), strict=True)]
+    blocks = []
+    for plane in planes:
+        padded = np.pad(plane, padding, constant_values=np.nan)
+        tiles = padded.reshape(padded.shape[0] // height, height, padded.shape[1] // width, width).swapaxes(1, 2)
+        blocks.append(tiles.reshape(tiles.shape[0], tiles.shape[1], height * width))
+    furthest = np.where(np.isnan(blocks[0]), -1.0, np.abs(blocks[0])).argmax(axis=2)
+    cells = [np.take_along_axis(block, furthest[..., None], axis=2)[..., 0] for block in blocks]
+    for plane, shown in zip(planes, cells, strict=True):
+        shown[worst[0] // height, worst[1] // width] = plane[worst]
     return cells, (height, width)

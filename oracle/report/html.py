@@ -1,20 +1,25 @@
 """The report as one HTML page. Failures are open and have pictures of their error; passes are folded by family and op.
 
-The page loads nothing: its style and its pictures are inside it, it has no script, and its content policy forbids both.
+The page loads nothing: its style, its pictures and its one script are inside it. Its content policy names that script by its
+hash, and forbids everything else.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.report import pictures
 from oracle.report.causes import Group, grouped
-from oracle.report.table import counted, notes, summary, totals, trainings
+from oracle.report.table import counted, gradients, notes, summary, totals, trainings
 from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
 
@@ -25,6 +30,17 @@ __all__ = ["displayed", "page"]
 
 PICTURED = 50  # failures that are open and have pictures; the two pictures of a failure add about 20 kB to the page
 FEW = 10  # rows from which on pictures of all rows are drawn; with fewer points these show nothing
+MULTIPLES = (
+    "White entries are right: 1. One colour everywhere is a factor; 0 means that nothing flows back; blue below it is a "
+    "wrong sign. Grey entries were not tested, or the true gradient is nearly zero there."
+)
+NAMED = 5  # failures that the head of the page names; more would push the first card off the first screen
+NEXT = {
+    Verdict.INCONCLUSIVE: "give a reference, or test at an ordinary point; the cause above says what the differences lack.",
+    Verdict.VACUOUS: "test where the argument has an influence, or declare that the gradient is zero (Flag.ZERO_GRADIENT).",
+    Verdict.ERROR: "run the command below: it shows the exception where it is raised.",
+}
+"""What to do about a verdict that is no statement on the gradient."""
 NARROWEST = 6  # passes nearest to their tolerance whose finite differences are drawn
 
 
@@ -36,8 +52,18 @@ class Figure(NamedTuple):
     caption: str
 
 
-def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str], reproduce: Callable[[Row], str]) -> str:
-    """The whole page. `sources` has, for each op, the source of its reference; `reproduce` gives the command for a row."""
+def page(
+    rows: Sequence[Row],
+    env: Mapping[str, Any],
+    sources: Mapping[str, str],
+    reproduce: Callable[[Row], str],
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The whole page.
+
+    For each op `sources` has the source of its reference, and `places` the file and line of its backward pass, if they are
+    known; `reproduce` gives the command for a row.
+    """
     ordered = worst_first(rows)
     failures = [row for row in ordered if not row.passed]
     passes = [row for row in ordered if row.passed]
@@ -48,14 +74,24 @@ def page(rows: Sequence[Row], env: Mapping[str, Any], sources: Mapping[str, str]
         else nullcontext()
     ):
         parts = {
-            "failures": [_failure(group, numbers, reproduce, figures) for group, numbers, figures in _in_groups(failures)],
+            "failures": [
+                _failure(group, numbers, reproduce, figures, places.get(group.first.op, ""))
+                for group, numbers, figures in _in_groups(failures)
+            ],
             "overview": [*_overview(passes, failures)] if many else [],
             "narrowest": [*_narrowest(passes)] if many else [],
             "descents": [*_descents(ordered)] if many else [],
             "partings": [*_partings(ordered)] if many else [],
         }
-    counts = Counter(row.verdict for row in rows)
+    judged = gradients(rows)
+    counts = Counter(row.verdict for row in judged)
+    script = (resources.files("oracle.report") / "page.js").read_text(encoding="utf-8")
     return _template("page.html").render(
+        breaches=len(rows) - len(judged),
+        switches=[str(verdict) for verdict in Verdict if any(row.verdict is verdict for row in rows)],
+        named=NAMED,
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         headline=_headline(rows),
         totals=totals(rows),
         verdicts=[(str(verdict), counts[verdict]) for verdict in Verdict if counts[verdict]],
@@ -123,17 +159,23 @@ def _in_groups(failures: Sequence[Row], prefix: str = "") -> Iterator[tuple[Grou
 
 
 def _failure(
-    group: Group, numbers: range, reproduce: Callable[[Row], str], figures: Sequence[Sequence[Figure]]
+    group: Group, numbers: range, reproduce: Callable[[Row], str], figures: Sequence[Sequence[Figure]], place: str = ""
 ) -> dict[str, Any]:
     rows = []
     commands = [reproduce(row) for row in group.rows]
     for i, (row, mine) in enumerate(zip(group.rows, figures, strict=True)):
-        place = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
-        place += row.part and f".{row.part}"
+        entry = f"{row.parameter}{list(row.worst_index)}" if row.worst_index else row.parameter
+        entry += row.part and f".{row.part}"
         last = i + 1 == len(commands) or commands[i] != commands[i + 1]
-        parts = {"row": row, "place": place, "figures": mine, "name": group.place(row)}
+        parts = {"row": row, "place": entry, "figures": mine, "name": group.place(row)}
         rows.append({**parts, "command": commands[i] if last else ""})
-    return {"group": group, "rows": rows, "open": numbers.start < PICTURED}
+    return {
+        "group": group,
+        "rows": rows,
+        "open": numbers.start < PICTURED,
+        "place": place,
+        "next": NEXT.get(group.first.verdict, ""),
+    }
 
 
 def _pictured(failures: Sequence[Row], prefix: str) -> Iterator[list[Figure]]:
@@ -144,6 +186,9 @@ def _pictured(failures: Sequence[Row], prefix: str) -> Iterator[list[Figure]]:
         details = row.details if i < PICTURED else None
         if details and (m := details.error_map):
             figures.append(Figure("Where the error is", pictures.error_map(m, f"{prefix}map-{i}"), _map_in_words(m)))
+            if m.multiples:
+                drawing = pictures.multiple_map(m, f"{prefix}multiple-{i}")
+                figures.append(Figure("Your gradient, divided by the true one", drawing, MULTIPLES))
         if details and (c := details.step_curve):
             figures.append(Figure("Error against step", pictures.step_curve(c, f"{prefix}curve-{i}"), _curve_in_words(c)))
         if details and (d := details.descent) and (row.op, row.case) not in runs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration", "descent", "drawing", "error_map", "parting", "step_curve", "ulp_histogram"]
+__all__ = ["calibration", "descent", "drawing", "error_map", "multiple_map", "parting", "step_curve", "ulp_histogram"]
 
 # Placeholders, replaced in the SVG by colours of the style sheet, which has a light and a dark version.
 INK, FAINT, UNKNOWN, OURS, DIFFERENCES, JAX = (f"#0102{n:02x}" for n in range(6))
@@ -61,6 +61,7 @@ RULES: dict[str, Any] = {
 WIDTH = 4.4  # inches of a picture, 422 pixels; wider ones are shrunk on a phone until their text is too small to read
 SMALL = 3.0  # inches of a picture in a row of many
 DIVERGING = "RdBu_r"  # a ColorBrewer map that colour-blind people can read; its ends are cut off, as both are almost black
+TIMES = 2.0  # the quotients 1 - TIMES to 1 + TIMES have colours of their own: a lost factor of 2 and a lost sign are among them
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 DRAWN = ("d", "x", "y", "width", "height", "transform", "points")
@@ -77,21 +78,35 @@ def drawing() -> Iterator[None]:
 
 def error_map(m: ErrorMap, name: str) -> str:
     """A heat map of the error of each entry. `name` must be unique in the page."""
+    scaled = _signed_log(np.array(m.ratios))
+    decades = max(1, math.ceil(float(np.abs(scaled[np.isfinite(scaled)]).max(initial=1.0)) - 1))
+    top = 1.0 + decades
+    half = decades // 2
+    ticks = {0.0: "0", top: f"1e{decades}", -top: f"-1e{decades}"}
+    if half:
+        ticks |= {1.0 + half: f"1e{half}", -1.0 - half: f"-1e{half}"}
+    shown = np.where(np.isinf(scaled), np.copysign(top, scaled), scaled)
+    return _heat_map(m, shown, top, ticks, name, f"heat map of the error; the worst entry is at index {list(m.index)}")
+
+
+def multiple_map(m: ErrorMap, name: str) -> str:
+    """A heat map of the gradient divided by the true one: 1 is in the middle."""
+    shown = np.clip(np.array(m.multiples) - 1, -TIMES, TIMES)
+    ticks = {0.0: "1", -1.0: "0", TIMES: f"{1 + TIMES:g}", -TIMES: f"{1 - TIMES:g}"}
+    return _heat_map(m, shown, TIMES, ticks, name, "heat map of the gradient divided by the true one")
+
+
+def _heat_map(m: ErrorMap, shown: NDArray[Any], top: float, ticks: Mapping[float, str], name: str, label: str) -> str:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    ratios = np.array(m.ratios)
-    scaled = _signed_log(ratios)
-    decades = max(1, math.ceil(float(np.abs(scaled[np.isfinite(scaled)]).max(initial=1.0)) - 1))
-    top = 1.0 + decades
-    rows, columns = ratios.shape
+    rows, columns = shown.shape
     wide = WIDTH - 1.55
     high = min(max(wide * rows / columns, 0.45), 3.6)
     figure, axes = _axes(high + 0.75, left=0.65, bottom=0.55, right=0.9, top=0.2)
     colours = ListedColormap(colormaps[DIVERGING](np.linspace(0.1, 0.9, 257)))
     axes.set_facecolor(UNKNOWN)
     axes.spines[["top", "right"]].set_visible(True)
-    shown = np.where(np.isinf(scaled), np.copysign(top, scaled), scaled)
     size = (rows * m.cell[0], columns * m.cell[1])
     axes.imshow(
         shown,
@@ -114,14 +129,11 @@ def error_map(m: ErrorMap, name: str) -> str:
     bar.imshow(
         np.linspace(top, -top, 129)[:, None], cmap=colours, aspect="auto", interpolation="none", extent=(0, 1, -top, top)
     )
-    half = decades // 2
-    ticks = {0.0: "0", top: f"1e{decades}", -top: f"-1e{decades}"}
-    if half and high > 1:
-        ticks |= {1.0 + half: f"1e{half}", -1.0 - half: f"-1e{half}"}
-    bar.set_yticks(list(ticks), list(ticks.values()))
+    kept = ticks if high > 1 else {place: text for place, text in ticks.items() if place in (0.0, top, -top)}
+    bar.set_yticks(list(kept), list(kept.values()))
     bar.yaxis.tick_right()
     bar.set_xticks([])
-    return _svg(figure, name, f"heat map of the error; the worst entry is at index {list(m.index)}")
+    return _svg(figure, name, label)
 
 
 def step_curve(c: StepCurve, name: str) -> str:
