@@ -71,7 +71,7 @@ def _math(writer: Any, node: Any) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Registers what draws formulas, the writer of the pages that are made from the sources, and `txt`, output that needs torch."""
+    """Registers what draws formulas, what writes the pages of the ops, and `txt`, the output of a block that needs torch."""
     app.add_html_math_renderer("mathml", (_math, None), (_math, None))
     app.add_lexer("txt", TextLexer)
     logging.getLogger("absl").setLevel(logging.WARNING)  # optax says there how it reads a schedule

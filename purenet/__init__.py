@@ -55,7 +55,7 @@ from purenet.shaping import *
 from purenet.stochastic import *
 from purenet.tuples import first
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Op",
