@@ -13,8 +13,9 @@ import numpy as np
 from oracle.arrays import size_of
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
-from oracle.differences.fitted import MOST_FITTED, fitted_along
 from oracle.differences.fitted import fitted as fit_entries
+from oracle.differences.fitted import fitted_along
+from oracle.effort import ONE_BY_ONE
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
 from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
@@ -52,7 +53,7 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     x = evaluator.origin[i].reshape(-1)
     sizes = np.where(x == 0, size_of(x), np.abs(x))
     signs = generator.choice([-1.0, 1.0], (FITTED_DIRECTIONS if size > 1 else 0, size))
-    estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= MOST_FITTED else e.estimate
+    estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= ONE_BY_ONE else e.estimate
     all_smooth = estimate.index.size == size and not estimate.kink.any()
     slopes = fitted_along(evaluator, i, estimate, signs * sizes) if all_smooth else []
     return e.after(

@@ -203,7 +203,7 @@ MECHANISMS = (
     Mechanism(
         "long steps for tiny arguments",
         "Elements of an argument that is tiny as a whole are measured again with steps of order 1.",
-        {"oracle.differences.partials:TINY": 0.0},
+        {"oracle.differences.partials:COARSE": 0.0},
     ),
     # Contract.
     Mechanism(
