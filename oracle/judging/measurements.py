@@ -11,6 +11,7 @@ import numpy as np
 from oracle.arrays import RAISED, flat, narrowed, vector
 from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
+from oracle.effort import BATCH, ENTRIES, REPEATS
 from oracle.judging.comparison import accepting
 from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
 from oracle.judging.error_budget import (
@@ -32,8 +33,6 @@ from oracle.spec import Flag
 
 __all__ = ["Measurements", "Plan"]
 
-SAMPLED = 64  # elements of a large argument that are differentiated one by one: twice as many cost twice the evaluations
-BLOCKS = 32  # of a large argument, each with a slope along one direction: with more, smaller errors show, at more evaluations
 SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # XLA takes smaller values for 0
 
 
@@ -79,7 +78,7 @@ class Measurements:
         ours, theirs = self.point.gradients[i], self.reference_gradient(i)
         along = None
         if index is None and ours.size > self.plan.limit:
-            along = directional.differentiate_along(evaluator, i, BLOCKS, self.plan.seed)
+            along = directional.differentiate_along(evaluator, i, BATCH, self.plan.seed)
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = self.estimates.get(i) if index is None else None
         estimate = estimate or partials.differentiate(evaluator, i, index, steps=self.plan.step)
@@ -303,8 +302,7 @@ class Measurements:
     def _sample(self, ours: Array, theirs: Array | None) -> Array:
         """Elements that are differentiated one by one: random ones, the largest, and those where the reference differs most."""
         generator = np.random.default_rng([self.plan.seed, ours.size])
-        few = SAMPLED // 4
-        chosen = [generator.choice(ours.size, min(SAMPLED, ours.size), replace=False), np.argsort(-np.abs(ours))[:few]]
+        chosen = [generator.choice(ours.size, min(ENTRIES, ours.size), replace=False), np.argsort(-np.abs(ours))[:REPEATS]]
         if theirs is not None:
-            chosen.append(np.argsort(-np.nan_to_num(distance(ours, theirs), nan=np.inf))[:few])
+            chosen.append(np.argsort(-np.nan_to_num(distance(ours, theirs), nan=np.inf))[:REPEATS])
         return np.unique(np.concatenate(chosen))
