@@ -50,6 +50,7 @@ LONGER = (2 * REACHES[-1], 2 * 2 * REACHES[-1])
 # element may lie before the first step of a fit, where nothing shows it but a shorter fit.
 REACHES_ALONG = tuple(RATIO**-k for k in range(LEVELS - 1, 0, -1))
 
+# The steps of one fit, as shares of its reach.
 POINTS = np.arange(1, REPEATS + 1) / REPEATS
 
 
@@ -71,8 +72,9 @@ class Part:
 
 
 # The odd powers, as many as a tableau has steps. With three, the truncation error of exp over the longest reach shows in the
-# left over; with five, the error of the slope is 1.4 times as large. The even ones are as exact for a smooth function.
+# left over; with five, the error of the slope is 1.4 times as large.
 ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2))
+# As exact for a smooth function. The constant is the rounding of s(0), and the term in h is the kink's.
 EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, *range(2, 2 * LEVELS - 2, 2)))
 
 

@@ -141,10 +141,10 @@ class _Asking:
         that a gradient is wrong; then come batches, each several times as large.
         """
         done, few = 0, 1
-        while done < min(doubt.size, ENTRIES) and not (done and self.point.is_half_done()):
+        while done < min(doubt.size, ENTRIES) and not (done and self.point.is_late(half=True)):
             e = self.with_answer(e, int(doubt[done]))
             done += 1
-            if done < min(few, doubt.size) and not self.point.is_half_done():
+            if done < min(few, doubt.size) and not self.point.is_late(half=True):
                 continue
             few *= SAMPLES
             if _is_wrong(e, doubt[:done]):

@@ -69,13 +69,9 @@ class ExactPoint:
         self._left = WORK
         self._ends = time.monotonic() + SECONDS
 
-    def is_late(self) -> bool:
-        """Whether the work is done, or the time is over."""
-        return self._left < 0 or time.monotonic() > self._ends
-
-    def is_half_done(self) -> bool:
-        """Whether half of the work is done, or the time is over."""
-        return self._left < WORK / 2 or self.is_late()
+    def is_late(self, *, half: bool = False) -> bool:
+        """Whether the work, or half of it, is done, or the time is over."""
+        return self._left < (WORK / 2 if half else 0) or time.monotonic() > self._ends
 
     def partial(self, index: int) -> Answer:
         """The derivative by one entry."""
