@@ -11,9 +11,9 @@ import numpy as np
 from oracle.arrays import RAISED, flat, narrowed, vector
 from oracle.differences import directional, partials
 from oracle.differences.partials import Estimate
-from oracle.effort import BATCH, ENTRIES, REPEATS
+from oracle.effort import BATCH, ENTRIES, REPEATS, SAMPLES
 from oracle.judging.comparison import accepting
-from oracle.judging.conditioning import PERTURBATIONS, nearby, roundoff_scales, spreads
+from oracle.judging.conditioning import nearby, roundoff_scales, spreads
 from oracle.judging.error_budget import (
     NARROW_LOSS,
     SAMPLED_SAFETY,
@@ -228,7 +228,7 @@ class Measurements:
     @property
     def _perturbations(self) -> int:
         """Points nearby at which the gradient is evaluated to measure its conditioning."""
-        return 1 if self.plan.large else PERTURBATIONS  # the largest of very many entries moves as far at one as at a few
+        return 1 if self.plan.large else SAMPLES  # the largest of very many entries moves as far at one as at a few
 
     @cached_property
     def _spreads(self) -> list[Array]:

@@ -15,7 +15,7 @@ from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.fitted import fitted as fit_entries
 from oracle.differences.fitted import fitted_along
-from oracle.effort import ONE_BY_ONE
+from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
 from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
@@ -29,9 +29,6 @@ from oracle.streams import Stream
 from oracle.text import count
 
 __all__ = ["settled", "swept_fully"]
-
-FITTED_DIRECTIONS = 4  # of all entries: along one alone, an error of many entries is overlooked if it happens to be orthogonal
-FIRST_SWEPT = 4  # doubtful entries in the first batch: with more, a wrong gradient costs sweeps that change nothing
 
 
 def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
@@ -52,7 +49,7 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
     x = evaluator.origin[i].reshape(-1)
     sizes = np.where(x == 0, size_of(x), np.abs(x))
-    signs = generator.choice([-1.0, 1.0], (FITTED_DIRECTIONS if size > 1 else 0, size))
+    signs = generator.choice([-1.0, 1.0], (SAMPLES if size > 1 else 0, size))
     estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= ONE_BY_ONE else e.estimate
     all_smooth = estimate.index.size == size and not estimate.kink.any()
     slopes = fitted_along(evaluator, i, estimate, signs * sizes) if all_smooth else []
@@ -92,7 +89,7 @@ def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
 def swept_fully(e: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
     """Sweeps doubtful entries in batches of 4, 8, 16, ..., worst first, until an entry of a batch stays contradicted."""
     swept = np.zeros(0, dtype=np.intp)
-    few = FIRST_SWEPT
+    few = SAMPLES  # with more, a wrong gradient costs sweeps that change nothing
     while (todo := (doubt := doubted(e))[~np.isin(doubt, swept)][:few]).size:
         e = replace(e, estimate=partials.confirm(evaluator, leaf, e.estimate, todo))
         swept, few = np.union1d(swept, todo), 2 * few
