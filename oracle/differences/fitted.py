@@ -154,7 +154,7 @@ def _fit(
     shorter = [reaches[0] / 2, reaches[0] / 2**2]  # where no reach fits there is a kink, a pole or the end of the domain
     with quiet():
         for reach in (*reaches, *shorter):
-            if found and (reach in shorter or (reach in LONGER and min(e / abs(s) for s, e in found) < COARSE)):
+            if found and (reach in shorter or (reach in LONGER and any(e < COARSE * abs(s) for s, e in found))):
                 break
             taken = [difference(float(h)) for h in reach * size * POINTS]
             numbers = np.array([part.of(d) for d in taken])

@@ -55,7 +55,7 @@ TERMS = 16.0
 """Terms of size `scale` whose roundings may add up in a gradient or in a difference. An op that sums more has a larger scale on
 its way; with 4, right softmax and norm layers fail, with 64 an error of 1e-14 passes."""
 SHORT_SUM = SAFETY * TERMS
-"""The first of three longer sums, each with `SAFETY` times the terms of the one before: terms where an entry is judged by its
+"""The first of three longer sums, each with `SAFETY` times the terms of the one before. Terms where an entry is judged by its
 own size, or a sum cancels: more than any op of the catalogue rounds there, and less than any error that is not rounding."""
 REORDERED_TERMS = SAFETY * SHORT_SUM
 """Terms between two gradients of one op whose arguments differ in their memory layout, or whose cotangents are scaled: its sums
@@ -64,7 +64,7 @@ REFERENCE_TERMS = SAFETY * REORDERED_TERMS
 """Terms between our gradient and the reference's: two routes to one number, through sums in another order. JAX's convolutions
 and norms need up to 300; with 10,000 an error of 2e-12 of the largest entry would pass."""
 SAMPLED_SAFETY = SAFETY * SAFETY
-"""`SAFETY` of an estimate, and again for a few samples: times the largest of a few random samples of a spread: another order of
+"""`SAFETY` of an estimate, and again for a few samples. Times the largest of a few random samples of a spread: another order of
 the same operations moves a result further than the samples do. With 4, right gradients beside cancellation fail; 64 would hide
 errors of the fourth digit there."""
 MOST_FORGIVEN = 2.0**-30
