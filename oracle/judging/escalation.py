@@ -103,7 +103,7 @@ class _Escalation:
         i, e, m, _ = known
         entries = below_roundoff(e)
         if entries.size:
-            entries = below_roundoff(e, m.gradient_spread(i))
+            entries = below_roundoff(e, m.rounding.spread(i))
         judgement = judge(e)
         if not entries.size or not (judgement.verdict.passes or judgement.reason in OPEN):
             return known
@@ -163,7 +163,7 @@ class _Escalation:
         m = self.measurements
         if m.in_float64 is None and m.plan.reference is None:
             return [None for _ in m.point.leaves]
-        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.true_gradients)
+        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.reference.gradients_at)
 
     @cached_property
     def generic(self) -> Measurements | None:

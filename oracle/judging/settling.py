@@ -73,7 +73,7 @@ def _forgiving(m: Measurements, i: int, e: Evidence) -> Evidence:
     wide = m if m.in_float64 is None else m.in_float64
     if wide.point.dtype.name != "float64" or e.budget.inside:
         return e
-    lost = wide.lost_inside(i)
+    lost = wide.rounding.lost_inside(i)
     name = m.point.dtype.name
     own = 0.0 if name == "float64" else lost_inside(EPSILON[name] * e.budget.scale, e.budget.scale)
     if not lost > own:  # of its own dtype a gradient may lose the digits anyway
@@ -103,7 +103,7 @@ def conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """A contradicted gradient may be off by as much as the rounding of its arguments moves it; at kinks that means nothing."""
     if m.point.dtype.name != "float64" or e.estimate.kink.any() or not judge(e).contradicted.size:
         return e
-    forgiven = float(conditioning(largest(m.gradient_spread(i)), e.budget.scale))
+    forgiven = float(conditioning(largest(m.rounding.spread(i)), e.budget.scale))
     return e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
 
 
@@ -111,7 +111,7 @@ def reference_conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Where the reference alone contradicts, how far its own gradient moves when the arguments are rounded."""
     if m.point.dtype.name != "float64" or judge(e).reason is not Reason.ANOTHER_FUNCTION:
         return e
-    moved = SAMPLED_SAFETY * largest(m.gradient_spread(i))
+    moved = SAMPLED_SAFETY * largest(m.rounding.spread(i))
     return e.after("the conditioning of the reference", budget=replace(e.budget, reference_conditioning=moved))
 
 
