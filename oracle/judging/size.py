@@ -15,6 +15,10 @@ from oracle.measures import EPSILON, distance, relative
 
 __all__ = ["error_size", "in_words"]
 
+ROUNDINGS = TERMS / 2
+"""Roundings of the row's dtype, or of float32 if that is wider: up to half of what a gradient in that dtype is forgiven an
+error is like rounding. A kernel that computes in float32 loses 1 to 8; with 64, an eps of 1e-6 would be called rounding, with 1
+half of the float32 kernels would not."""
 SMALL_CONSTANT = 1e-2
 """Of the largest entry: up to this an error is of the size that a small constant makes, such as an eps of 1e-12 to 1e-3 that
 one of two formulas has. A mean over n - 1 numbers instead of n is off by more up to n = 100, and so is a lost term or factor;
@@ -44,15 +48,11 @@ def error_size(e: Evidence, judgement: Judgement) -> float | None:
 
 
 def in_words(error: float | None, dtype: str) -> str:
-    """The size class of an error with its number, such as `a wrong formula (0.3 of the largest entry)`; empty for None.
-
-    An error of a few roundings of the row's dtype is like rounding, or of float32 if that is wider: a kernel that computes in
-    float32 loses 1 to 8.
-    """
+    """The size class of an error with its number, such as `a wrong formula (0.3 of the largest entry)`; empty for None."""
     if error is None:
         return ""
     if not math.isfinite(error):
         return "not a finite number"
-    rounding = TERMS * max(EPSILON.get(dtype, 0.0), EPSILON["float32"])  # a slot of an optimizer may be an integer
+    rounding = ROUNDINGS * max(EPSILON.get(dtype, 0.0), EPSILON["float32"])  # a slot of an optimizer may be an integer
     what = "like rounding" if error <= rounding else "a small constant's size" if error <= SMALL_CONSTANT else "a wrong formula"
     return f"{what} ({error:.1g} of the largest entry)"
