@@ -8,8 +8,9 @@ from __future__ import annotations
 __all__ = ["AGREEING", "BATCH", "ENTRIES", "ONE_BY_ONE", "REPEATS", "SAMPLES"]
 
 AGREEING = 3
-"""Places, spacings or tables at which something must show before it is no chance. With one, a rounding may be absent there by
-chance, and a single jump passes for a rounding; with six, the measurement of noise costs twice as much."""
+"""Places, spacings, tables or entries at which something must show before it is no chance. With one, a rounding may be absent
+there by chance, and a single jump passes for a rounding; with two, gradients agree and two mistakes look like one cause by
+chance; with six, the measurement of noise costs twice as much."""
 
 SAMPLES = 4
 """Random directions, or points nearby, where each costs an evaluation of both passes; and the first batch of entries in doubt.
@@ -22,9 +23,9 @@ a kink. With 8, a rare dropout mask is not drawn and the noise that a fit leaves
 these costs twice the evaluations for little."""
 
 BATCH = 32
-"""Elements or points that are taken together: in one evaluation of many points, in one block of a large argument, in one check
-of many elements. With 128, a batch is hardly faster and its memory is four times as much, and an error of one element is small
-beside the sum over all; with 8, the cost of a call shows again."""
+"""Elements or points that are taken together: in one evaluation of many points, in one check of many elements, at one order of
+ties; and the blocks of a large argument, each with one slope. With 128, a batch is hardly faster and its memory is four times
+as much, and an error of one element is small beside the sum over all; with 8, the cost of a call shows again."""
 
 ENTRIES = 64
 """Entries of one argument, or groups of them, that are looked at one by one where there are more. Twice as many cost twice the
