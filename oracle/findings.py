@@ -86,18 +86,18 @@ class Findings:
             return replace(self, note="; ".join(note for note in (own, *notes) if note))
 
         try:
-            known = noted(measurements.note)
-            if not measurements.other_values:
+            known = noted(measurements.reference.note)
+            if not measurements.values.are_of_another_function:
                 return known, [], True
-            if measurements.reference_is_narrow:
+            if measurements.values.reference_is_narrow:
                 return noted(ALONE.format("computes in float32")), [], False
         except Trouble as trouble:
             verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
             row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"
         else:
-            error = measurements.forward_error
+            error = measurements.values.error
             size = in_words(error, measurements.point.dtype.name)
-            diagnosis = other_values(measurements.point.y, measurements.reference_pullback)
+            diagnosis = other_values(measurements.point.y, measurements.reference.pullback)
             accepted = error is not None and error < accept
             row = known.row(
                 "",
@@ -108,7 +108,7 @@ class Findings:
                 forward_error=error,
                 size=size,
                 reason=Reason.OTHER_VALUES.value,
-                details=Details(explanation=explanation_of_values(measurements.values)),
+                details=Details(explanation=explanation_of_values(measurements.values.record)),
             )
             why = "is another function"
         return noted(ALONE.format(why)), [row], False
@@ -161,7 +161,7 @@ def of_another_function(e: Evidence, i: int, measurements: Measurements) -> Evid
     """The evidence, with the gradient of a reference that is another function if a wrong gradient `i` is that function's."""
     if judge(e).verdict is not Verdict.FAIL or e.other_point is not None:
         return e
-    beside = replace(e, autodiff=measurements.reference_gradient(i))
+    beside = replace(e, autodiff=measurements.reference.gradient(i))
     return beside if judge(beside).reason is Reason.NOT_THE_FORWARD_PASS else e
 
 

@@ -46,7 +46,8 @@ from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of, of_another_function, of_none
 from oracle.judging.compiled import compiled
 from oracle.judging.escalation import acceptable, escalated
-from oracle.judging.measurements import Measurements, Plan
+from oracle.judging.measurements import Measurements
+from oracle.judging.plan import Plan
 from oracle.judging.point import ComplexValue, Point, Trouble
 from oracle.judging.reference import Reference
 from oracle.report.causes import with_hint
@@ -299,7 +300,7 @@ class _Run:
             if another:
                 e = of_another_function(e, i, with_reference)
             context = contexts.of(there, i, ignores_cotangent=ignored_here)
-            row = found.judged(e, context, measurements.forward_error, accepted=accepted)
+            row = found.judged(e, context, measurements.values.error, accepted=accepted)
             row = of_none(row) if e.parameter.name in none else row
             if row.passed and ignored_here:  # right for this cotangent by chance
                 row = replace(row, verdict=Verdict.FAIL, diagnosis=f"{IGNORED}: bwd(2 dy) is bwd(dy)")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from oracle.arrays import size_of
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.richardson import FIRST_STEP
+from oracle.effort import AGREEING
 
 __all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
 
@@ -32,10 +33,6 @@ Array = NDArray[np.float64]
 # The groups of outputs, and of sampled entries, at most. With fewer, the sum over a group hides the error of one entry; with
 # more, the tables of a displacement take more memory and find little more.
 GROUPS = 4096
-
-# The entries that must agree on which outputs an entry changes. Two can agree by chance, where they have the same index along
-# some axis; more cost an evaluation each.
-AGREEING = 3
 
 # Attempts, at most: displacements in search of entries that change an output, random draws of an entry with a gradient, and
 # displacements of entries that change the same outputs. With fewer, sparse gradients such as those of an embedding are sampled

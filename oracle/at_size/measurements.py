@@ -235,7 +235,7 @@ class AtSize:
 
     def _leading(self, i: int) -> Array:
         """Entries that are always measured: where the reference or the chain's own pullback disagree most, and the largest."""
-        ours, theirs = self._point.gradients[i], self._m.reference_gradient(i)
+        ours, theirs = self._point.gradients[i], self._m.reference.gradient(i)
         apart = [np.abs(ours)]
         if theirs is not None:
             apart.append(distance(ours, theirs))
@@ -259,7 +259,7 @@ class AtSize:
         if self._point.dtype.name == "float64" and not wrong_stage and wrong.size:
             error = largest(distance(e.analytic, best_known(e))[wrong])
             if error <= conditioning(error, e.budget.scale):  # so small that the rounding of the arguments may cause it
-                forgiven = float(conditioning(largest(self._m.gradient_spread(i)), e.budget.scale))
+                forgiven = float(conditioning(largest(self._m.rounding.spread(i)), e.budget.scale))
                 e = e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
         return e
 

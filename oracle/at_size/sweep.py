@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from oracle.arrays import quiet
 from oracle.at_size.grouping import ATTEMPTS, Reading, rounds
-from oracle.differences.acceptance import UNRESOLVED
 from oracle.differences.directional import rounding_of_direction
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.one_sided import at_shortest_step
@@ -17,6 +16,7 @@ from oracle.differences.partials import Estimate, better, estimate_of, is_tiny, 
 from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY, RATIO
 from oracle.differences.stepsize import lengths, rounded, shrink_steps, sweep_steps
 from oracle.differences.table import DifferenceTable
+from oracle.differences.thresholds import UNRESOLVED
 from oracle.judging.evidence import Swept
 
 __all__ = ["again", "entries", "joined", "located", "signs", "sweep"]

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from oracle.arrays import Leaf
 from oracle.contract.setting import IGNORED, Breach, Setting, copied
-from oracle.measures import eps_of, largest
+from oracle.effort import SAMPLES
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff
+from oracle.measures import largest
 
 __all__ = ["is_linear_in_dy"]
 
@@ -23,8 +25,6 @@ this range the scaled gradient may over- or underflow."""
 FAR = {"float64": 60, "float32": 20}
 """The exponents of the powers of 2 by which dy is multiplied and divided. Clipping and comparisons with a fixed number show
 there. Smaller, and some thresholds are not reached; larger, and gradients may over- or underflow."""
-MOST_ARRAYS = 8
-"""The largest number of arrays in a value whose cotangents are pulled back one by one. Each costs a backward pass."""
 
 
 def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
@@ -46,8 +46,8 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
             continue  # `well_formed` reports the dtype
         a, a2, b, ab = (np.asarray(leaf.array, np.float64) for leaf in (g, g2, alone[i], both[i]))
         sums = [np.sum([np.asarray(arrays[i], np.float64) for arrays in some], axis=0) for some in parts]
-        allowed = 64 * eps_of(g.array.dtype) * max(size, largest(a, b, ab))
-        apart = max(_apart(a2, 2 * a), *(_apart(*pair) / 4 for pair in ((ab, a + b), *((total, a) for total in sums))))
+        allowed = roundoff(max(size, largest(a, b, ab)), SHORT_SUM, g.array.dtype.name)
+        apart = max(_apart(a2, 2 * a), *(_apart(*pair) / SAFETY for pair in ((ab, a + b), *((total, a) for total in sums))))
         if np.array_equal(a, a2) and largest(a) > 0:
             yield Breach(g.path, f"{IGNORED}: bwd(2 dy) is bwd(dy), bit for bit")
         elif largest(np.asarray(g0.array, np.float64)) > 0:
@@ -75,7 +75,8 @@ def _far(dy: Any) -> tuple[float, ...]:
 def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
     """Lists of cotangents that each add up to `dy`, among them cotangents that callers often pass.
 
-    They split `dy` at random places, into a single element and the others, into ones and the rest, and into its arrays.
+    They split `dy` at random places, into a single element and the others, into ones and the rest, and into its arrays if
+    these are few: each costs a backward pass.
     """
     mask = copied(dy, lambda a: np.asarray(generator.choice([0, 1], size=a.shape), a.dtype))
     single = copied(dy, lambda a: np.asarray(np.arange(a.size).reshape(a.shape) == generator.integers(a.size or 1), a.dtype))
@@ -84,7 +85,7 @@ def _sums(dy: Any, generator: np.random.Generator) -> list[list[Any]]:
             for some in (mask, single)]  # fmt: skip
     sums.append([ones, optree.tree_map(lambda a, one: np.asarray(a - one), dy, ones)])
     leaves, structure = optree.tree_flatten(dy)
-    if 1 < len(leaves) <= MOST_ARRAYS:
+    if 1 < len(leaves) <= 2 * SAMPLES:
         sums.append([structure.unflatten([a if k == j else 0 * a for j, a in enumerate(leaves)]) for k in range(len(leaves))])
     return sums
 

@@ -17,21 +17,14 @@ from oracle.arrays import RAISED, leaves_of, quiet, random_cotangent, vector
 from oracle.contract.process_state import preserved
 from oracle.contract.setting import Breach, Setting, copied
 from oracle.contract.state import State
-from oracle.judging.error_budget import REORDERED_TERMS, SHORT_SUM, roundoff
+from oracle.effort import REPEATS, SAMPLES
+from oracle.judging.error_budget import GROSS, REORDERED_TERMS, SHORT_SUM, roundoff
 from oracle.measures import EPSILON, largest
 from oracle.subject import Subject
 
 __all__ = ["call_elsewhere", "not_a_function"]
 
 Array = NDArray[Any]
-
-CONSECUTIVE = 4
-"""Equal calls whose results are compared. A pattern of steps needs three of them."""
-DRAWN = 16
-"""Calls in which random numbers get a chance to matter: a mask of one or two entries is often drawn twice."""
-SAME_STEP = 2.0**-20
-"""How far two steps may differ, as a fraction of the larger, to count as equal. Sums that have grown a million times larger
-lose that many digits; random numbers are never so near to each other."""
 
 
 class _Result(NamedTuple):
@@ -77,11 +70,11 @@ def not_a_function(s: Setting, state: State, seed: int, *, few: bool) -> list[Br
                 call_elsewhere(s.point.subject, s.point.primals, seed)
                 again.append(call())
             drawn = state.positions() != before or any("generator" in name for name in changed())
-            while drawn and not few and len(again) < DRAWN and not _parted(s, [first, *again]):
+            while drawn and not few and len(again) < REPEATS and not _parted(s, [first, *again]):
                 again.append(call())
             name = _parted(s, [first, *again])
             if name:
-                return [_described(s, name, [call() for _ in range(1 if few else CONSECUTIVE)], drawn=drawn)]
+                return [_described(s, name, [call() for _ in range(1 if few else SAMPLES)], drawn=drawn)]
             return _of_memory(s, state, first)
     except RAISED:  # the other checks say which call raises what
         return []
@@ -143,8 +136,9 @@ def _breach(s: Setting, name: str, what: str) -> Breach:
 
 
 def _same(one: Array, two: Array) -> bool:
+    # Sums that have grown a million times larger lose that many digits; random numbers are never so near to each other.
     size = max(largest(one), largest(two))
-    return size > 0 and bool(largest(one - two) <= SAME_STEP * size)
+    return size > 0 and bool(largest(one - two) <= GROSS * size)
 
 
 def _has_settled(steps: Sequence[Array], size: float) -> bool:
@@ -156,7 +150,7 @@ def _is_geometric(steps: Sequence[Array]) -> bool:
     """Whether each step is the same multiple of the one before."""
     first, second, third = steps[0], steps[1], steps[-1]
     ratio = float(first @ second / (first @ first)) if first.any() else 0.0
-    return _same(ratio * first, second) and (len(steps) < CONSECUTIVE - 1 or _same(ratio * second, third))
+    return _same(ratio * first, second) and (len(steps) < SAMPLES - 1 or _same(ratio * second, third))
 
 
 def _of_memory(s: Setting, state: State, first: _Result) -> list[Breach]:

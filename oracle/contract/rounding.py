@@ -10,19 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, vector, widened
+from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.conditioning import roundoff_scales, spreads
 from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, rounded_inside, roundoff
-from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE
 from oracle.judging.point import Point
-from oracle.measures import largest
+from oracle.measures import EPSILON, largest
 
 __all__ = ["Rounding"]
 
 Array = NDArray[Any]
-
-NARROW_MOST_FORGIVEN = 2.0**-8
-"""The largest condition error that is forgiven in a narrow dtype, as a fraction of the gradient's roundoff scale. Larger, and
-wrong gradients at ill-conditioned points pass; smaller, and right ones fail."""
 
 
 class Rounding:
@@ -63,7 +59,7 @@ class Rounding:
 
     def of_sixteen_bits(self, i: int) -> bool:
         """Whether gradient `i` is as noisy as if it was computed in 16 bits, which do not hold numbers far from 1."""
-        return self._point.inner_noise[i] > SIXTEEN_BIT_NOISE * self.scales[i]
+        return self._point.inner_noise[i] > SIXTEEN_BITS * self.scales[i]
 
     def _by_arguments(self, i: int) -> float:
         """How far two gradients of argument `i` may be apart by the rounding of the arguments, as by another order of sums.
@@ -76,7 +72,8 @@ class Rounding:
         cancelled = min(SAMPLED_SAFETY * spread, self.zero[i])
         if self._point.dtype.name == "float64":
             return max(cancelled, float(conditioning(spread, scale)))
-        return max(cancelled, min(SAMPLED_SAFETY * spread, NARROW_MOST_FORGIVEN * scale))
+        # No narrow dtype rounds by more than bfloat16 does: an ill-conditioned point hides no larger error.
+        return max(cancelled, min(SAMPLED_SAFETY * spread, EPSILON["bfloat16"] / 2 * scale))
 
     @cached_property
     def _spreads(self) -> list[float]:

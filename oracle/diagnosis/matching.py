@@ -8,6 +8,7 @@ import numpy as np
 
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
+from oracle.effort import AGREEING
 from oracle.measures import EPSILON, eps_of, largest
 
 __all__ = ["AGREE", "LEFT", "explained_by", "explains", "matches", "matches_few", "matches_sample"]
@@ -21,8 +22,6 @@ that share. Larger, and a wrong cause explains errors by chance; smaller, and er
 AGREE = 1e-6
 """The relative distance at which a fitted number counts as a known one. Larger, and numbers get names by chance; smaller, and
 the error of the fit hides the name."""
-ENOUGH = 3
-"""The smallest number of entries by which another gradient is recognized. With fewer, gradients agree by chance."""
 
 
 def explains(supposed: Array, ours: Array, truth: Array, dtype: np.dtype[Any], noise: float = 0.0) -> bool:
@@ -66,8 +65,8 @@ def matches_sample(v: View, supposed: Array) -> bool:
 
 
 def matches_few(v: View, supposed: Array) -> bool:
-    """Whether our gradient is this one, evaluated at the picked entries; False if fewer than `ENOUGH` of them are sound."""
-    if v.sample is None or v.sample.few.size < ENOUGH:
+    """Whether our gradient is this one, evaluated at the picked entries; False if fewer than `AGREEING` of them are sound."""
+    if v.sample is None or v.sample.few.size < AGREEING:
         return False
     forward, size = v.sample.forward, largest(v.truth)
     noise = forward.sound * size if forward.eps > EPSILON["float64"] else 0.0

@@ -10,6 +10,7 @@ import numpy as np
 
 from oracle.diagnosis.forward_pass import ForwardPass
 from oracle.diagnosis.words import Array
+from oracle.effort import AGREEING
 
 __all__ = ["Sample", "gradient_with", "sample_of", "spread_evenly"]
 
@@ -18,8 +19,6 @@ MOST = 256
 with more, the budget ends sooner."""
 FEW = 32
 """How many of the sampled entries are evaluated at other points and keywords."""
-FEWEST = 3
-"""The smallest sample that is worth evaluating."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _affordable(forward: ForwardPass, index: Array, wrong: Array) -> Array:
     most = min(MOST, forward.share.left // (8 * forward.cost))
     half = spread_evenly(index[wrong], most // 2)
     chosen = np.union1d(half, spread_evenly(index, most - half.size))
-    return chosen if chosen.size >= min(index.size, FEWEST) else np.zeros(0, np.intp)
+    return chosen if chosen.size >= min(index.size, AGREEING) else np.zeros(0, np.intp)
 
 
 def gradient_with(s: Sample, primals: Any, options: Mapping[str, Any]) -> Array | None:

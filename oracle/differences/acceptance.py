@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.differences.one_sided import OneSided, grows_on_one_side, is_diverging
-from oracle.differences.richardson import CONTRADICTION, FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
-from oracle.differences.table import RMS_MULTIPLE, SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of
+from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO, between
+from oracle.differences.table import SWEEP_LAST, SWEEP_LAST_AT_ZERO, DifferenceTable, best_of
+from oracle.differences.thresholds import CHANCE, CONTRADICTION, SHARP, UNRESOLVED
+from oracle.effort import BATCH
 from oracle.measures import EPSILON
 
 __all__ = [
-    "SHARP",
-    "UNRESOLVED",
     "checked_at_very_short_step",
     "consistent_with_shorter_steps",
     "diverges",
@@ -27,18 +27,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-
-# The share of a derivative that its error estimate exceeds where the steps do not resolve it. Larger, and a tiny element keeps
-# an estimate over steps that are too long for it; smaller, and elements that are known well enough cost further evaluations.
-UNRESOLVED = 2.0**-20
-
-# The elements that are displaced at once in the check at a very short step. With more, an error of one element is small
-# beside the sum over all of them; with fewer, the check costs an evaluation for fewer elements.
-TOGETHER = 32
-
-# The share of a slope by which the slopes of both sides differ at a kink over a very short step, at least. Smaller, bends of
-# smooth functions cost a further evaluation; larger, more kinks are left to the usual steps, which may reach across them.
-SHARP = 2.0**-10
 
 VERY_SHORT_STEP = np.sqrt(EPSILON["float64"])
 """In units of the argument's size: a one-sided slope's curvature error and rounding noise are equal there."""
@@ -114,9 +102,9 @@ def _checked_together(table: DifferenceTable, rows: Array, steps: Array, value: 
         return rows[:0]
     size, spread = np.abs(value * steps), uncertainty * steps
     agreeing = []
-    for group in (rows[k : k + TOGETHER] for k in range(0, rows.size, TOGETHER)):
+    for group in (rows[k : k + BATCH] for k in range(0, rows.size, BATCH)):
         total = size[group].sum()
-        group = group[(size[group] * group.size >= total / (2 * TOGETHER)) & (spread[group] <= UNRESOLVED * size[group])]
+        group = group[(size[group] * group.size >= total / (2 * BATCH)) & (spread[group] <= UNRESOLVED * size[group])]
         if group.size < 2:
             continue
         signs = np.where(np.random.default_rng(group).integers(0, 2, group.size) > 0, 1.0, -1.0)
@@ -124,7 +112,7 @@ def _checked_together(table: DifferenceTable, rows: Array, steps: Array, value: 
         taken = table.sample_group(group, displacements)
         off = abs(taken.both / 2 - float(value[group] @ displacements)) - CONTRADICTION * float(spread[group].sum())
         gap = max(abs(2 * taken.ahead - taken.both), taken.bend) - UNRESOLVED * total
-        if max(off, gap) <= NOISE_SAFETY * RMS_MULTIPLE * (taken.noise + taken.growth):
+        if max(off, gap) <= NOISE_SAFETY * CHANCE * (taken.noise + taken.growth):
             agreeing.append(group)
     return np.concatenate([rows[:0], *agreeing])
 

@@ -16,15 +16,12 @@ from oracle.differences.one_sided import at_shortest_step
 from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
 from oracle.differences.stepsize import lengths, shrink_steps
 from oracle.differences.table import DifferenceTable, one_by_one
+from oracle.effort import ENTRIES
 from oracle.measures import EPSILON
 
 __all__ = ["Block", "Directional", "differentiate_along", "rounding_of_direction", "slope_along"]
 
 Array = NDArray[Any]
-
-# How often, in all, a block is halved. With fewer, single kinks make whole blocks blind; with more, a function with a kink at
-# most elements costs evaluations and remains blind.
-SPLITS = 64
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def differentiate_along(evaluator: Evaluator, leaf: int, blocks: int, seed: int 
     todo = [(block, usual) for usual in (True, False) for block in _split(order[special != usual], blocks / x.size)]
     finished: list[Block] = []
     alone: list[int] = []
-    splits = SPLITS
+    splits = ENTRIES  # with fewer, single kinks make whole blocks blind
     while todo:
         steps = FIRST_STEP * lengths(leaf, np.arange(len(todo)))
         sample = one_by_one(partial(_of_block, difference, [block for block, _ in todo]))

@@ -11,8 +11,11 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, size_of, vector
-from oracle.differences.points import LEAST_PAIRS, PAIRS, Points
-from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
+from oracle.differences.points import LEAST_PAIRS, Points
+from oracle.differences.richardson import FIRST_STEP
+from oracle.differences.roundoff import NoisyFunction, output_noise
+from oracle.differences.thresholds import CONTRADICTION
+from oracle.effort import AGREEING, BATCH
 from oracle.measures import EPSILON
 
 __all__ = ["Difference", "Evaluator", "Function"]
@@ -20,13 +23,9 @@ __all__ = ["Difference", "Evaluator", "Function"]
 Array = NDArray[Any]
 Function = Callable[..., Any]
 
-# Standard deviations that a sum of independent rounding errors counts as noise, where that is less than the sum of their
-# sizes. With 2 one sum in twenty exceeds its noise; with 8 the noise of long sums is so large that small kinks are lost.
-DEVIATIONS = 4.0
-
 # Displacements that change every output of an element, whatever is rounded, in units of the argument's size: the first one that
 # is in the function's domain.
-FAR = (1.0, 1 / 8, 1 / 64)
+FAR = (1.0, FIRST_STEP, FIRST_STEP**2)
 
 
 class Difference(NamedTuple):
@@ -66,7 +65,7 @@ class Evaluator:
         primals: Sequence[Any],
         cotangent: Any = None,
         *,
-        noise_tables: int = TABLES,
+        noise_tables: int = AGREEING,
         many: Function | None = None,
     ) -> None:
         self.function = function
@@ -119,7 +118,7 @@ class Evaluator:
     def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
         """The same for each of several elements, displaced one at a time, by its own displacement."""
         taken: list[Difference] = []
-        for some in np.array_split(np.arange(len(index)), range(PAIRS, len(index), PAIRS)):
+        for some in np.array_split(np.arange(len(index)), range(BATCH, len(index), BATCH)):
             batch = self._batch(leaf, index[some], displacements[some]) if len(some) >= LEAST_PAIRS else None
             pairs = zip(index[some].tolist(), displacements[some].tolist(), strict=True)
             taken += batch or [self.difference(leaf, i, h) for i, h in pairs]
@@ -158,7 +157,7 @@ class Evaluator:
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),
-            noise=min(float(rounding.sum()), DEVIATIONS * _norm(rounding)),
+            noise=min(float(rounding.sum()), CONTRADICTION * _norm(rounding)),
             growth=self.eps * float(np.abs(v) @ _larger(change, half)),
             bend=_norm(np.abs(v * (2 * half - change))) if width.ndim else 0.0,
             distance=float(np.ravel(width / displacement / 2)[0]) if width.size == 1 else 1.0,
@@ -194,7 +193,7 @@ class Evaluator:
         return Difference(
             both=both,
             ahead=sum_by_part(v * half),
-            noise=np.fmin(sum_by_part(rounding), DEVIATIONS * np.sqrt(sum_by_part(rounding**2))),
+            noise=np.fmin(sum_by_part(rounding), CONTRADICTION * np.sqrt(sum_by_part(rounding**2))),
             growth=self.eps * sum_by_part(np.abs(v) * _larger(change, half)),
             bend=zeros if one_each else np.sqrt(sum_by_part((v * (2 * half - change)) ** 2)),
             distance=np.where(displacement == 0, 1.0, width / displacement / 2) if one_each else ones,

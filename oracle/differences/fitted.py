@@ -24,66 +24,34 @@ from numpy.typing import NDArray
 from oracle.arrays import quiet, size_of
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.partials import Estimate
-from oracle.differences.richardson import CONTRADICTION
+from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
+from oracle.differences.thresholds import CHANCE, COARSE, CONTRADICTION, SIXTEEN_BITS
+from oracle.effort import REPEATS
 from oracle.measures import EPSILON
 
-__all__ = ["MOST_FITTED", "Slope", "fitted", "fitted_along"]
+__all__ = ["Slope", "fitted", "fitted_along"]
 
 Array = NDArray[Any]
-
-# The steps of one fit, equally spaced up to its reach. With 8, the noise that is left over is often underestimated; 32 cost
-# twice the evaluations for a slope that is known 1.4 times as well.
-STEPS = 16
-
-# The eps from which on a function rounds to 16 bits: between those of float32, 2^-23, and of float16, 2^-10. Kinks beside finer
-# roundings show over short steps.
-SIXTEEN_BITS = 2.0**-16
-
-# Error estimates by which the slopes of the two sides differ at a kink. With 1, one smooth entry in a hundred is at a kink by
-# chance; with 16, kinks remain that are as large as the gradient.
-KINK = 4.0
-
-# The most error estimates by which they seem to differ where the even part is a smooth function's: the term in h^6 is fitted by
-# one in h that is twice as large as what it leaves over.
-TRUNCATION = 2.0
-
-# The reaches, in units of the element, or of the argument's size where that is larger. Shorter ones know no more than the
-# tableau; at 1 an element reaches 0, where many functions have kinks and poles.
-REACHES = (1 / 8, 1 / 4, 1 / 2)
-
-# The reaches of an entry that these do not resolve: beyond the noise of 16 bits a kink or a pole that matters leaves much over.
-# A pure truncation error of order h^9, or of h^6 in the even part, is at most twice the error that the fit states then.
-LONGER = (1.0, 2.0)
-
-# The share of a slope to which it is resolved. With 2^-12, entries of a float32 kernel take half again as many evaluations.
-RESOLVED = 2.0**-6
-
-# Shares of the first reach that are tried where no reach fits: there is a kink, a pole or the end of the function's domain.
-SHORTER = (1 / 2, 1 / 4)
-
-# The reaches along a direction, in units of each element. Along it all elements move at once, so that a kink of some other
-# element may lie before the first step of a fit, where nothing shows it but a shorter fit.
-REACHES_ALONG = (1 / 64, 1 / 16, 1 / 4)
-
-# The left over, in units of the largest noise of a difference, from which on a polynomial does not describe the function: it
-# has a kink or a pole within reach. That noise is four standard deviations, so that no noise leaves as much over.
-MISFIT = 1.0
-
-# By how much the left over may grow from one reach to the next. That of noise does by chance, and with the values; with 4, a
-# kink within a long reach bends the fit by more than its error.
-GROWN = 2.0
 
 # Standard deviations of a fitted slope that are its error estimate. An estimate counts four times (`SAFETY`); with 1, one slope
 # in some thousands is further off, because the 12 degrees of freedom underestimate the noise now and then.
 DEVIATIONS = 2.5
 
-# The least share of the noise measured at the point that a fit may state: what is left over may be small by chance.
-LEAST_NOISE = 1 / 8
+# The reaches, in units of the element, or of the argument's size where that is larger: from the first step of the tableau,
+# which knows more over shorter ones, each twice the one before. At 1 an element reaches 0, where many functions have kinks and
+# poles.
+REACHES = (FIRST_STEP, 2 * FIRST_STEP, 2 * 2 * FIRST_STEP)
 
-# Entries of one argument that are fitted, at 64 evaluations each; of more, directions alone are.
-MOST_FITTED = 512
+# The reaches of an entry that these do not resolve: beyond the noise of 16 bits a kink or a pole that matters leaves much over.
+# A pure truncation error of order h^9, or of h^6 in the even part, is at most twice the error that the fit states then.
+LONGER = (2 * REACHES[-1], 2 * 2 * REACHES[-1])
 
-POINTS = np.arange(1, STEPS + 1) / STEPS
+# The reaches along a direction, in units of each element. Along it all elements move at once, so that a kink of some other
+# element may lie before the first step of a fit, where nothing shows it but a shorter fit.
+REACHES_ALONG = tuple(RATIO**-k for k in range(LEVELS - 1, 0, -1))
+
+# The steps of one fit, as shares of its reach.
+POINTS = np.arange(1, REPEATS + 1) / REPEATS
 
 
 class Part:
@@ -103,10 +71,11 @@ class Part:
         return float(np.linalg.norm(left)) / float(np.sqrt(len(left) - self.matrix.shape[1]))
 
 
-# The odd powers. With three, the truncation error of exp over the longest reach shows in the left over; with five, the error of
-# the slope is 1.4 times as large. The even ones are as exact for a smooth function.
-ODD = Part(lambda d: d.both / 2, (1, 3, 5, 7))
-EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, 2, 4))
+# The odd powers, as many as a tableau has steps. With three, the truncation error of exp over the longest reach shows in the
+# left over; with five, the error of the slope is 1.4 times as large.
+ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2))
+# As exact for a smooth function. The constant is the rounding of s(0), and the term in h is the kink's.
+EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, *range(2, 2 * LEVELS - 2, 2)))
 
 
 class Slope(NamedTuple):
@@ -135,9 +104,9 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
         apart = abs(slope - value[k])
         if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
             value[k], uncertainty[k] = slope, error
-        if abs(half) > KINK * half_error and np.isfinite(error):
+        if abs(half) > CONTRADICTION * half_error and np.isfinite(error):
             kink[k], left[k], right[k], of_sides[k] = True, _minus(slope, half), _minus(slope, -half), error + half_error
-        elif abs(half) > TRUNCATION * half_error:  # the slope is the mean of those of two sides, which may differ
+        elif abs(half) > CHANCE * half_error:  # the slope is the mean of those of two sides, which may differ
             uncertainty[k] = max(uncertainty[k], abs(half))
     return replace(
         estimate, value=value, uncertainty=uncertainty, kink=kink, left=left, right=right, slope_uncertainty=of_sides
@@ -146,7 +115,7 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
 
 def _minus(a: float, b: float) -> float:
     """The difference of two slopes; 0 if it is what rounding leaves of equal ones."""
-    return 0.0 if abs(a - b) <= STEPS * EPSILON["float64"] * (abs(a) + abs(b)) else a - b
+    return 0.0 if abs(a - b) <= REPEATS * EPSILON["float64"] * (abs(a) + abs(b)) else a - b
 
 
 def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions: Array) -> list[Slope]:
@@ -182,20 +151,22 @@ def _fit(
     """
     found: list[tuple[float, float]] = []
     before = 0.0
-    shorter = [share * reaches[0] for share in SHORTER]
+    shorter = [reaches[0] / 2, reaches[0] / 2**2]  # where no reach fits there is a kink, a pole or the end of the domain
     with quiet():
         for reach in (*reaches, *shorter):
-            if found and (reach in shorter or (reach in LONGER and min(e / abs(s) for s, e in found) < RESOLVED)):
+            if found and (reach in shorter or (reach in LONGER and any(e < COARSE * abs(s) for s, e in found))):
                 break
             taken = [difference(float(h)) for h in reach * size * POINTS]
             numbers = np.array([part.of(d) for d in taken])
             left = part.left_over(numbers)
             expected = max(d.noise + d.growth for d in taken)
-            noise = max(left, LEAST_NOISE * expected)
+            noise = max(left, expected / NOISE_SAFETY)
             slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
-            grows = bool(found) and noise > GROWN * before
+            # By chance, and with the values, the left over may double from one reach to the next; a kink makes it grow by more.
+            grows = bool(found) and noise > CHANCE * before
             contradicted = any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found)
-            if left <= MISFIT * expected and not grows and not contradicted:
+            # A difference's noise is four standard deviations: what exceeds it is no noise, but a kink or a pole within reach.
+            if left <= expected and not grows and not contradicted:
                 found.append((slope, error))
                 before = noise
             elif found:

@@ -24,91 +24,65 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
 from oracle.differences.jumps import FINEST, SHARE_OF_NOISE, jump_between
+from oracle.differences.richardson import RATIO, STEP_DIGITS
+from oracle.differences.thresholds import MOST_OUTPUTS, UNRESOLVED
+from oracle.effort import AGREEING, SAMPLES
+from oracle.measures import EPSILON
 
-__all__ = ["COARSEST", "FACTOR", "FINEST", "LONGEST", "ORDER", "Differences", "Sizes", "higher_differences", "inner_rounding"]
+__all__ = ["COARSEST", "FINEST", "LONGEST", "ORDER", "Differences", "Sizes", "higher_differences", "inner_rounding"]
 
 Array = NDArray[Any]
 
-# The lowest order of the differences that measure noise; the highest is twice that, and a table has three times as many
-# points. With 2 the smooth part of most functions is left in them, with 8 a table costs 24 evaluations.
+# The lowest order of the differences that measure noise; the highest is twice that. With 2 the smooth part of most functions is
+# left in them, with 8 a table costs 24 evaluations.
 ORDER = 4
 
-# The longest spacing of the ladder, in units of each element. Twelve points reach about as far as the first step of the
-# differences. Longer, and the points leave the domain of many functions; shorter, and a rounding to bfloat16 stays constant.
-LONGEST = 2.0**-6
+# The points of a table: as many differences of the highest order as the lowest order has.
+POINTS = 2 * ORDER + ORDER
 
-# The quotient of two neighbouring spacings. With 16, a rounding that jumps at each point of one table may not jump at all in
-# the next; with 2, the ladder costs twice the evaluations.
-FACTOR = 4.0
+# The longest spacing of the ladder, in units of each element: that of neighbouring bfloat16 numbers, over which a rounding to
+# any dtype jumps. Twelve points reach about as far as the first step of the differences. Longer, and the points leave the
+# domain of many functions.
+LONGEST = 2 * EPSILON["bfloat16"]
 
-# The spacings of the ladder: the shortest is 2^-46, sixty roundings of float64. Of some thousand elements one is so near the
-# next float32 number that a table over 2^-36 of its size reaches it.
-SPACINGS = 21
+# The spacings of the ladder, down to the shortest over which x + h still has the digits of h. Of some thousand elements one is
+# so near the next float32 number that a table over 2^-36 of its size reaches it.
+SPACINGS = 1 + round(np.log(LONGEST / np.ldexp(EPSILON["float64"], STEP_DIGITS)) / np.log(RATIO))
 
-# The least growth, from one spacing to the next, of what appears at once: more than 4^4, and less than the
-# 2^11 between the rounding of a product in float32 and that of a larger number inside it.
-AT_ONCE = 2.0**10
+# By how much the differences of a smooth function grow, from one spacing to the next. By chance, noise may exceed that of
+# spacings 4^3 times as short by as much: the differences of a smooth function exceed those by 4^12, and near a pole by more.
+# The rounding of an element at 0 that is displaced grows by 4^3.
+SMOOTH_GROWTH = RATIO**ORDER
 
-# By how much those of a smooth function grow, from one spacing to the next.
-SMOOTH_GROWTH = FACTOR**ORDER
+# The least growth, from one spacing to the next, of what appears at once: more than that of the differences of any smooth
+# function, and less than the 2^11 between the rounding of a product in float32 and that of a larger number inside it.
+AT_ONCE = RATIO * SMOOTH_GROWTH
 
-# By how much the differences just before may exceed those at spacings 4^3 times as short, as noise does by chance. Those of a
-# smooth function exceed them by 4^12, and near a pole by more. The rounding of an element at 0 that is displaced grows by 4^3.
-STEADY = 2.0**8
+# The growth, from one spacing to the next, from which on noise is the bending of the function: as far above that of dense
+# roundings, whose noise changes by chance alone, as below that of a smooth function. What is smaller than the noise of a
+# rounding by as much counts as unchanged.
+BENDING = float(np.sqrt(SMOOTH_GROWTH))
 
 # Spacings above the one where a rounding first shows that are looked at. There it jumps at 4^6 times as many points: first
-# perhaps in a single table of many, at last at every point.
-UNTIL_DENSE = 6
-
-# The least number of them. Over fewer, a kink's differences do not grow by more than the noise of the first few jumps.
-LEAST_SPACINGS = 3
+# perhaps in a single table of many, at last at every point. Over fewer than half of them, a kink's differences do not grow by
+# more than the noise of the first few jumps.
+UNTIL_DENSE = 2 * AGREEING
 
 # By how much noise may still grow over these spacings: the first jumps show in single differences, with a hundredth of the
-# full noise. Over few spacings the limit is half of what a kink's differences grow by.
-MOST_GROWTH = 128.0
-
-# By how much the differences may grow over the first two spacings, over which a rounding jumps at 4^2 times as many points: by
-# the root of that, and by chance. Those of many kinks that come within reach one after the other grow by 60. With 20, one
-# rounding in fifteen of a function with a single output is missed; with 80, kinks of a net with tiny logits pass for one.
-FIRST_GROWTH = 32.0
-
-# Tables at each spacing. With one, the jumps of one output in fifty happen to be rare at some spacing, so that it is missed.
-TABLES = 2
+# full noise. The limit is half of what a kink's differences grow by over as many spacings as the order has.
+MOST_GROWTH = SMOOTH_GROWTH / 2
 
 # The share of the differences of order 4 that a rounding changes where it is dense: four in five. A single jump changes five
 # of eight, in those tables that move towards it, which are half of them.
 DENSE = 0.55
 
-# Outputs whose jumps are sought, and places where each must have one. Each place costs some forty evaluations. With one output,
-# that one may have a kink besides; with one place, a function with a single jump rounds.
-MOST_SOUGHT = 4
-PLACES = 3
-
-# The share of the outputs, of those that only jump over the longest spacing, that do so at these many places. Neighbouring
-# numbers of 16 bits are nearer to each other than that. Of a function with a fixed step, the large outputs alone jump often.
-MOST_OUTPUTS = 0.75
-
-# The largest noise of a rounding, as a share of the largest value: eight roundings to bfloat16. More is no rounding, but a
-# function with kinks or waves everywhere.
-COARSEST = 2.0**-6
-
-# The first spacing of the ladder, 2^-8, over which the bending of usual functions is far below a rounding to float32.
-NOT_BENT = 1
-
-# The growth, from one spacing to the next, from which on noise is the bending of the function, which grows by 4^4. Where
-# roundings are dense, their noise changes by chance alone.
-BENDING = 2.0**4
-
-# The share of a rounding's noise that counts as changed.
-CHANGED = 2.0**-4
-
+# The largest noise of a rounding, as a share of the largest value: eight roundings to bfloat16, whose root mean square is a
+# quarter of an eps. More is no rounding, but a function with kinks or waves everywhere.
+COARSEST = 2 * EPSILON["bfloat16"]
 
 # The spacings of the ladder, 2^-26 to 2^-30, at which a rounding to 16 bits is quiet: such numbers lie at least 2^-11 apart,
 # those of a sum of a thousand of them 2^-21. Noise that goes on there is that of no such rounding.
 QUIET = slice(10, 13)
-
-# By how much jumps of one size differ, as a share of it: by roundings of float64 where they are subtracted.
-EQUAL = 2.0**-20
 
 # The spacing of the table whose slope is that between two jumps of 16 bits: shorter than their distance, and so long that the
 # noise of a rounding to float32 is no slope.
@@ -162,35 +136,37 @@ def inner_rounding(
     ladder: list[Differences | None] = []
     for k in range(SPACINGS):
         try:
-            ladder.append(_joined([higher_differences(values_at(LONGEST / FACTOR**k, table)) for table in range(TABLES)]))
+            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(AGREEING)]))
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
     found = np.zeros(one_ulp.shape)
     rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
-    for k in range(LEAST_SPACINGS, SPACINGS - 1):
+    for k in range(AGREEING, SPACINGS - 1):
         at_once = np.zeros(one_ulp.shape, dtype=bool)
         # A first jump may happen to be small, so that it takes two spacings. So may those of kinks, over the longest spacings.
         for spacings in (1, 2) if UNTIL_DENSE <= k < SPACINGS - 2 else (1,):
             before = rms[k + spacings :]
             rises = rms[k] > AT_ONCE * SMOOTH_GROWTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
-            at_once |= rises & (before[0] <= STEADY * np.fmax(before[LEAST_SPACINGS:].max(axis=0, initial=0.0), one_ulp))
-        at_once &= np.isfinite(rms[k]) & (rms[k - 2] <= FIRST_GROWTH * rms[k])
+            at_once |= rises & (before[0] <= SMOOTH_GROWTH * np.fmax(before[AGREEING:].max(axis=0, initial=0.0), one_ulp))
+        # Over two spacings a rounding jumps at 4^2 times as many points: its differences grow by the root of that, and by
+        # chance. Those of many kinks that come within reach one after the other grow like those of one over three spacings.
+        at_once &= np.isfinite(rms[k]) & (rms[k - 2] <= _kink_growth(AGREEING) / 2 * rms[k])
         if not at_once.any():
             continue
         first = np.fmax(rms[k], rms[k - 1])
-        for last in range(LEAST_SPACINGS, k + 1):  # the first jump may be much rarer than the others
+        for last in range(AGREEING, k + 1):  # the first jump may be much rarer than the others
             longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
-            if len(longer) < LEAST_SPACINGS:
+            if len(longer) < AGREEING:
                 continue
             full = np.max([level.noise for level in longer], axis=0)
-            stays = full <= min(MOST_GROWTH, FACTOR ** len(longer) / 2) * first
-            changed = [(np.abs(level.lowest) > CHANGED * first).mean(axis=0) for level in longer]
+            stays = full <= min(MOST_GROWTH, _kink_growth(len(longer)) / 2) * first
+            changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
             dense = np.median(changed, axis=0) >= DENSE
             narrow = (full > np.fmax(FINEST * largest, least)) & (full <= COARSEST * largest)
             found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
     lasting = _lasting(ladder, sizes)
     coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
-    longest = LONGEST if ladder[0] is not None else LONGEST / FACTOR
+    longest = LONGEST if ladder[0] is not None else LONGEST / RATIO
     proven = np.zeros(found.shape)
     if line is not None and coarse.any():
         proven = _proven(values_at, line, longest, coarse, steps=bool(least.any()))
@@ -200,7 +176,7 @@ def inner_rounding(
         # larger than in those found, as a number and as a share of the value: that is the bending of the function.
         shares = np.divide(found, one_ulp, out=np.zeros(found.shape), where=(one_ulp > 0) & np.isfinite(one_ulp))
         most = MOST_GROWTH * np.fmax(found.max(), shares.max() * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
-        steady = _steady(ladder[NOT_BENT:], one_ulp)
+        steady = _steady(ladder[1:], one_ulp)
         if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
             steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
         coarsest = COARSEST * (max(sizes) if proven.any() else largest)
@@ -209,9 +185,17 @@ def inner_rounding(
     return found
 
 
+def _kink_growth(spacings: int) -> float:
+    """What the differences of a kink grow by over so many spacings of the ladder, once it is within reach."""
+    return RATIO**spacings
+
+
 def _lasting(ladder: Sequence[Differences | None], sizes: Sizes) -> Array:
-    """The noise of each output that does not shrink over the longest spacings; 0 where it is none of a rounding."""
-    shorter, between = ladder[NOT_BENT], [level.noise for level in ladder[QUIET] if level is not None]
+    """The noise of each output that does not shrink over the longest spacings; 0 where it is none of a rounding.
+
+    Over the second spacing, 2^-8, the bending of usual functions is far below a rounding to float32.
+    """
+    shorter, between = ladder[1], [level.noise for level in ladder[QUIET] if level is not None]
     if shorter is None or not between:
         return np.zeros(())
     longer = ladder[0] or shorter
@@ -233,16 +217,16 @@ def _proven(
         slope = np.median(np.diff(values_at(BETWEEN_JUMPS, 0), axis=0), axis=0) / BETWEEN_JUMPS
         off = np.nan_to_num(np.abs(np.diff(values_at(longest, 0), axis=0) - slope * longest), posinf=0.0)
         jumping = (off > noise).sum(axis=0)
-        often, seldom = jumping >= PLACES, (jumping > 0) & (jumping < PLACES) & (slope == 0)
+        often, seldom = jumping >= AGREEING, (jumping > 0) & (jumping < AGREEING) & (slope == 0)
         if not often.sum() > MOST_OUTPUTS * np.count_nonzero(often | seldom):
             return proven
         often &= noise > 0
-        for _ in range(MOST_SOUGHT):
+        for _ in range(SAMPLES):
             output = int(np.where(often & (proven == 0), noise, 0.0).argmax())
             if not often[output] or proven[output]:
                 break
             often[output] = False
-            places = np.argsort(-off[:, output])[:PLACES]
+            places = np.argsort(-off[:, output])[:AGREEING]
             jumps = [jump_between(line, place * longest, (place + 1) * longest, output, slope) for place in places.tolist()]
             if all(jump[output] > SHARE_OF_NOISE * noise[output] for jump in jumps):
                 shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > SHARE_OF_NOISE * noise
@@ -250,7 +234,7 @@ def _proven(
                 sizes += [jump[output] for jump in jumps]
     except RAISED:  # a point on the way may leave the function's domain
         pass
-    return np.zeros(noise.shape) if steps and sizes and np.ptp(sizes) <= EQUAL * max(sizes) else proven
+    return np.zeros(noise.shape) if steps and sizes and np.ptp(sizes) <= UNRESOLVED * max(sizes) else proven
 
 
 def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:

@@ -16,24 +16,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.differences.thresholds import SHARP
+from oracle.measures import EPSILON
+
 __all__ = ["FINEST", "SHARE_OF_NOISE", "jump_between"]
 
 Array = NDArray[Any]
 
-# The width at which an interval counts as two neighbouring numbers, in units of each element: 2^8 roundings of float64. Over
-# it a continuous function changes by 2^-36 of what it changes by over 2^-8. Shorter, and the points themselves are rounded.
-NEIGHBOURS = 2.0**-44
-
-# The wider interval, in these widths. Over it a continuous function changes by that many times as much.
+# The wider interval, in widths of the narrower one. Over it a continuous function changes by that many times as much.
 WIDER = 2.0**8
 
-# The smallest noise of a rounding to a narrower dtype, and the smallest jump, as a share of the largest value: that of float32,
-# 2^-25, in a part of a few thousandths of the value. Less may be a rounding of float64 where terms cancel.
-FINEST = 2.0**-34
+# The width at which an interval counts as two neighbouring numbers, in units of each element: 2^8 roundings of float64. Over
+# it a continuous function changes by 2^-36 of what it changes by over 2^-8. Shorter, and the points themselves are rounded.
+NEIGHBOURS = WIDER * EPSILON["float64"]
+
+# The smallest noise of a rounding to a narrower dtype, and the smallest jump, as a share of the largest value: half an eps of
+# float32, in a part that is plainly seen. Less may be a rounding of float64 where terms cancel.
+FINEST = SHARP * EPSILON["float32"] / 2
 
 # The smallest jump, as a share of the noise that it is to explain. The noise of a sum of n rounded numbers is sqrt(n / 12) of
-# their jumps, so this is enough for 2^17 of them. The jumps of a rounding to float32 are 2^-13 of those to float16.
-SHARE_OF_NOISE = 2.0**-7
+# their jumps, so this is enough for 2^16 of them. The jumps of a rounding to float32 are 2^-13 of those to float16; this is as
+# far from 1 as from these.
+SHARE_OF_NOISE = float(np.sqrt(EPSILON["float32"] / EPSILON["float16"]))
 
 
 def jump_between(line: Callable[[float], Array], low: float, high: float, output: int, slope: Array) -> Array:

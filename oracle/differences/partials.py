@@ -29,11 +29,11 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
-from oracle.differences.acceptance import UNRESOLVED
 from oracle.differences.evaluation import Evaluator, Function
-from oracle.differences.richardson import CONTRADICTION, FIRST_STEP
+from oracle.differences.richardson import FIRST_STEP
 from oracle.differences.stepsize import full_sweep, lengths, rounded, shrink_steps, sweep_steps
 from oracle.differences.table import DifferenceTable
+from oracle.differences.thresholds import COARSE, CONTRADICTION, UNRESOLVED
 
 __all__ = [
     "Estimate",
@@ -49,10 +49,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-
-# The share of its argument's size, or of 1 for a whole argument, below which an element may be tiny for its function. Smaller,
-# and elements with steps that are too long keep them; larger, and more elements are differentiated twice.
-TINY = 2.0**-6
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def differentiate(
         if tiny.any():
             shorter = _estimated(evaluator, leaf, index[tiny], rounded(FIRST_STEP * sizes[tiny]), sizes[tiny], frozen[tiny])
             estimate = better(estimate, shorter, np.flatnonzero(tiny))
-        if size_of(x) < TINY and unresolved.any():
+        if size_of(x) < COARSE and unresolved.any():
             ones = np.ones(np.count_nonzero(unresolved))
             longer = _estimated(evaluator, leaf, index[unresolved], FIRST_STEP * ones, ones, frozen[unresolved])
             estimate = better(estimate, longer, np.flatnonzero(unresolved))
@@ -116,7 +112,7 @@ def is_unresolved(estimate: Estimate) -> Array:
 
 def is_tiny(sizes: Array, size: float) -> Array:
     """The elements that are so much smaller than their argument that its steps may be too long for them."""
-    return np.asarray((sizes > 0) & (sizes < TINY * size))
+    return np.asarray((sizes > 0) & (sizes < COARSE * size))
 
 
 def _estimated(

@@ -10,18 +10,16 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
+from oracle.effort import BATCH, SAMPLES
 from oracle.measures import EPSILON, largest
 
-__all__ = ["LEAST_PAIRS", "PAIRS", "Points"]
+__all__ = ["LEAST_PAIRS", "Points"]
 
 Array = NDArray[Any]
 
-PAIRS = 32
-"""Differences, of two points each, that one evaluation takes. With four times as many, each of them is hardly faster, and the
-memory is four times as much; with a quarter, the cost of a call shows again."""
-LEAST_PAIRS = 8
-"""The least number of differences for which an evaluation of all points is worth its price. With fewer, small arguments wait
-for a compiler; with more, arguments of a few elements are evaluated point by point."""
+LEAST_PAIRS = 2 * SAMPLES
+"""The least number of differences, of two points each, for which an evaluation of all points of a `BATCH` is worth its price.
+With fewer, small arguments wait for a compiler; with more, arguments of a few elements are evaluated point by point."""
 MOST_NUMBERS = 2**22
 """The largest number of elements, of the argument or of the values, that one evaluation holds: 32 MB. With more, arguments for
 which batches gain nothing take gigabytes; with less, arguments of some thousand elements are evaluated point by point."""
@@ -46,11 +44,11 @@ class Points:
     def value(self, leaf: int, alone: Array) -> Array | None:
         """The value at the origin, as an evaluation of many points gives it; None if there is none that can be used."""
         if leaf not in self._values:
-            fits = 2 * PAIRS * max(self._origin[leaf].size, alone.size) <= MOST_NUMBERS
+            fits = 2 * BATCH * max(self._origin[leaf].size, alone.size) <= MOST_NUMBERS
             nothing = np.zeros(0, np.intp)
             self._values[leaf] = None
             found = self.at(leaf, nothing, np.zeros(0)) if fits else None
-            if found is not None and found.shape == (2 * PAIRS, alone.size):
+            if found is not None and found.shape == (2 * BATCH, alone.size):
                 equal = np.array_equal(found, np.broadcast_to(found[0], found.shape), equal_nan=True)
                 apart = np.abs(found[0] - alone)[found[0] != alone]
                 if equal and bool((apart <= REORDERED * EPSILON["float64"] * largest(alone)).all()):
@@ -60,13 +58,13 @@ class Points:
     def at(self, leaf: int, index: Array, places: Array) -> Array | None:
         """The values at points where one element each is at another place; the rest of the batch is the origin."""
         x = self._origin[leaf]
-        batch = np.repeat(x.reshape(1, -1), 2 * PAIRS, axis=0)
+        batch = np.repeat(x.reshape(1, -1), 2 * BATCH, axis=0)
         batch[np.arange(len(index)), index] = places
         primals = [origin.copy() for origin in self._origin]
         primals[leaf] = batch.reshape(-1, *x.shape)
         try:
             value = optree.tree_leaves(self._many(leaf, self._structure.unflatten(primals)))
-            parts = [np.asarray(part, np.float64).reshape(2 * PAIRS, -1) for part in value]
+            parts = [np.asarray(part, np.float64).reshape(2 * BATCH, -1) for part in value]
         except RAISED:  # it cannot be transformed, or it refuses one of the points
             return None
         return np.concatenate(parts, axis=1)

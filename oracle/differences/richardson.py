@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.differences.thresholds import CHANCE, CONTRADICTION
+
 __all__ = [
-    "CONTRADICTION",
     "FIRST_STEP",
     "LEVELS",
     "NOISE_SAFETY",
@@ -39,7 +40,9 @@ Array = NDArray[Any]
 FIRST_STEP = 0.125
 
 # The quotient of two neighbouring steps. With 2 the derivatives take half again as many evaluations, and a full sweep twice as
-# many; with 8 the fourth step is 1/512 of the first, and the error estimate of exp is seven times as large.
+# many; with 8 the fourth step is 1/512 of the first, and the error estimate of exp is seven times as large. Difference tables
+# over longer and longer spacings have the same quotient: with 16, a rounding that jumps at each point of one table may not jump
+# at all in the next.
 RATIO = 4.0
 
 # The steps of one tableau, so that the error of its last column is of order h^8. With 3 it is of order h^6: the error estimate
@@ -55,13 +58,10 @@ SHORTEST_STEP = 2.0**-30
 # lengths of the steps of neighbours are multiples of each other.
 STEP_DIGITS = 6
 
-# Multiples of the noise of a slope. A change below this counts as noise. With 4, a full sweep rejects the steps that resolve a
-# narrow bump, since their noise counts as a kink; with 16, kinks and errors of twice the size are overlooked.
-NOISE_SAFETY = 8.0
-
-# Multiples of the sum of two error estimates, beyond which two estimates contradict each other. An error estimate is no strict
-# bound: with 2, entries of long steps are rejected that are right; with 8, wrong slopes over long steps stay accepted.
-CONTRADICTION = 4.0
+# Multiples of the noise of a slope. A change below this counts as noise: the noise of both slopes is in it. Halved, a full
+# sweep rejects the steps that resolve a narrow bump, since their noise counts as a kink; doubled, kinks and errors of twice the
+# size are overlooked.
+NOISE_SAFETY = CHANCE * CONTRADICTION
 
 # The share of an entry's truncation error that is left, at least, one column further on. Without it, two entries that agree by
 # chance have an error estimate near 0; with 2^-8, that of exp is five times as large.

@@ -15,59 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.inner_rounding import FACTOR, FINEST, LONGEST, ORDER, Sizes, higher_differences, inner_rounding
-from oracle.differences.richardson import NOISE_SAFETY
+from oracle.differences.inner_rounding import (
+    FINEST,
+    LONGEST,
+    ORDER,
+    POINTS,
+    SMOOTH_GROWTH,
+    Sizes,
+    higher_differences,
+    inner_rounding,
+)
+from oracle.differences.richardson import NOISE_SAFETY, RATIO
+from oracle.differences.thresholds import MOST_OUTPUTS, PER_RMS, SIXTEEN_BITS, UNRESOLVED
+from oracle.effort import AGREEING, SAMPLES
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["TABLES", "Noise", "NoisyFunction", "output_noise"]
+__all__ = ["Noise", "NoisyFunction", "output_noise"]
 
 Array = NDArray[Any]
 
-# The difference tables of one measurement. A single one may miss the noise of a function that computes in float32: its values
-# can be equally rounded at all points. More cost 12 evaluations each.
-TABLES = 3
-
-# The spacing of the points of a shorter table, in units of each element. Larger, the bending of a function near a value of 0,
-# such as a variance of equal entries, or within 1e-8 of an element at 0, counts as noise; smaller, float64 values are equal at
-# neighbouring points.
-SHORT_SPACING = 2.0**-36
+# The spacing of the points of a shorter table, in units of each element: as far above the spacing of float64 numbers, where
+# values are equal at neighbouring points, as below one in a million. Larger, the bending of a function near a value of 0, such
+# as a variance of equal entries, or within 1e-8 of an element at 0, counts as noise.
+SHORT_SPACING = float(np.sqrt(EPSILON["float64"] * UNRESOLVED))
 
 # Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
 # table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
-
-# The half step of a quantized output, as a share of the largest value, from which on the function is a staircase by design. A
-# function that computes in float32 has outputs of that kind, too, where terms cancel, but with far shorter steps.
-STAIR = 2.0**-18
-
-# Half steps that the noise of a function of rounded numbers exceeds: the square of a bfloat16 number has twice as many digits,
-# so that it jumps by hundreds of its own steps. The noise of a staircase by design is a half of its half step.
-MANY_STEPS = 8.0
-
-# The eps of a rounding, in units of its root mean square: an error is uniform within half an eps on either side.
-PER_RMS = 2 * np.sqrt(3)
-
-# By how much the higher differences of a smooth function shrink, at least, where the spacing shrinks to a quarter: by 4^4.
-SMOOTH = 64.0
-
-# Roundings of a narrower dtype that an output's values at all points of a table may be multiples of by chance, as they are
-# equally spaced.
-EVEN = 4.0
-
-# The share of the outputs, of those that change, that a rounding to a narrower dtype reaches. Of a function with a fixed step,
-# only the largest outputs look like such numbers.
-MOST_OUTPUTS = 0.75
-
-# The spacing of the points, in units of each element, at which a function that does not move nearby is looked at, and the
-# number of directions: beside a large number its terms move the value only if they are far away, and all go the same way.
-FAR = 1.0
-DIRECTIONS = 8
-
-# The share of the arguments at which most saturated functions are no longer saturated: 1 + erf(x) at -5 is 0.1 there. Nearer to
-# the origin, the values of a function with a pole are no size of what it rounds.
-SATURATED = 1 / 4
 
 NARROW = (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)), ("float32", np.dtype(np.float32)))
 
@@ -85,7 +61,7 @@ class NoisyFunction(NamedTuple):
     value: Array
     eps: float
     """The rounding of a value, as a share of it."""
-    tables: int = TABLES
+    tables: int = AGREEING
     continuous: bool = True
     """Whether jumps prove that it rounds. A gradient jumps where its function has kinks."""
 
@@ -139,10 +115,11 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, one_ulp)
         inner = np.where(narrow, half_step, 0.0)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
-        rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
+        rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())
         if rounds_values or suspected.any() or much:
-            # What jumps by many steps at once has no steps by design: it is a function of rounded numbers.
-            least = np.where(staircase, MANY_STEPS * half_step, 0.0)
+            # What jumps by many steps at once has no steps by design: it is a function of rounded numbers. The square of a
+            # bfloat16 number has twice as many digits, so that it jumps by hundreds of its own steps.
+            least = np.where(staircase, NOISE_SAFETY * half_step, 0.0)
             found = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
                 _line(noisy, np.random.default_rng([Stream.NOISE, 0])) if noisy.continuous else None,
@@ -151,7 +128,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
                 least,
             )
             staircase &= found == 0
-            rounds_values = bool((staircase & (half_step > STAIR * largest)).any())
+            rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())
             inner = np.fmax(np.fmax(inner, found), half_step) if found.any() else inner
         if rounds_values:
             inner = np.zeros(value.shape)
@@ -173,7 +150,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     all its values have all digits of a narrower dtype. The higher differences of an output that is rounded inside do not
     shrink with the spacing as those of a smooth function do.
     """
-    points = 3 * ORDER if noisy.tables == TABLES else 3 * ORDER // TABLES
+    points = POINTS if noisy.tables == AGREEING else ORDER
     try:
         values = _values(noisy, np.random.default_rng(Stream.NOISE), LONGEST, points=points)
     except RAISED:
@@ -194,8 +171,8 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
     suspected = long > MUCH_NOISE * one_ulp
     if suspected.any():
-        shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / FACTOR)).noise
-        suspected &= shorter > long / SMOOTH
+        shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / RATIO)).noise
+        suspected &= shorter > long * RATIO / SMOOTH_GROWTH
     step = np.where(np.ptp(values, axis=0) > 0, step, EPSILON["float32"] * size)
     # Where terms cancel in float64, few digits are left as well, of a number that is small beside the others.
     narrow &= (step > NOISE_SAFETY * noisy.eps * size) & (step / 2 > FINEST * size.max(initial=0.0))
@@ -206,7 +183,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
 def _of_narrow_dtype(values: Array, step: Array) -> Array:
     """The outputs that are numbers of a narrower dtype at all points, and no multiples of a longer step.
 
-    If most outputs are, a few whose last digits all happen to be even are as well.
+    If most outputs are, a few whose last digits all happen to be even are as well: at equal distances that is no rare chance.
     """
     found, size = np.zeros(step.shape, dtype=bool), np.abs(values).max(axis=0)
     changed = np.ptp(values, axis=0) > 0
@@ -216,19 +193,20 @@ def _of_narrow_dtype(values: Array, step: Array) -> Array:
         full = held & (step <= EPSILON[name] * size)
         found |= full
         if full.sum() > MOST_OUTPUTS * np.count_nonzero(changed):
-            found |= held & (step <= EVEN * EPSILON[name] * size)
+            found |= held & (step <= NOISE_SAFETY * EPSILON[name] * size)
     return found
 
 
 def _cannot_move(noisy: NoisyFunction) -> Array:
     """Which outputs may be unable to move by so little: they are float32 numbers, and far away the function does move.
 
-    A finer dtype would let them, and in a coarser one they would be float32 numbers as well.
+    A finer dtype would let them, and in a coarser one they would be float32 numbers as well. Beside a large number the terms
+    move the value only if they are far away and all go the same way, so that most directions do not show it.
     """
     generator = np.random.default_rng(Stream.NOISE)
     try:
         with quiet():
-            far = np.concatenate([_values(noisy, generator, FAR, points=4) for _ in range(DIRECTIONS)])
+            far = np.concatenate([_values(noisy, generator, 1.0, points=ORDER) for _ in range(2 * SAMPLES)])
     except RAISED:
         return np.zeros(noisy.value.shape, dtype=bool)
     held = (far.astype(np.float32) == far).all(axis=0)
@@ -251,7 +229,7 @@ def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> 
 
 
 def _values(
-    noisy: NoisyFunction, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = 3 * ORDER
+    noisy: NoisyFunction, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = POINTS
 ) -> Array:
     """The outputs at equally spaced points: each element moves in a random direction, by `spacing` times its own size.
 
@@ -277,9 +255,13 @@ def _values_or_none(noisy: NoisyFunction, generator: np.random.Generator, spacin
 
 
 def _towards_origin(noisy: NoisyFunction) -> float:
-    """The largest value part of the way to the origin; 0 outside the function's domain."""
+    """The largest value part of the way to the origin; 0 outside the function's domain.
+
+    Most saturated functions are no longer saturated at a quarter of their arguments: 1 + erf(x) at -5 is 0.1 there. Nearer to
+    the origin, the values of a function with a pole are no size of what it rounds.
+    """
     try:
-        value = _at(noisy, [(SATURATED - 1) * x for x in noisy.origin], [True] * len(noisy.origin))
+        value = _at(noisy, [(1 / RATIO - 1) * x for x in noisy.origin], [True] * len(noisy.origin))
     except RAISED:
         return 0.0
     return float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
@@ -292,7 +274,7 @@ def _direction(
     # Where evaluations are counted the largest arguments stay where they are: the others change every output as well.
     origin = noisy.origin
     largest = max(x.size for x in origin)
-    limit = largest if noisy.tables < TABLES and any(0 < x.size < largest for x in origin) else np.inf
+    limit = largest if noisy.tables < AGREEING and any(0 < x.size < largest for x in origin) else np.inf
     moves = [x.size < limit for x in origin]
     return moves, [
         np.where(x == 0, at_zero * size_of(x), np.abs(x))

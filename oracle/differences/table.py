@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from oracle.differences.evaluation import Difference
 from oracle.differences.one_sided import OneSided, one_sided_slopes
 from oracle.differences.richardson import FIRST_STEP, RATIO, SHORTEST_STEP, STEP_DIGITS, Extrapolated, extrapolated
+from oracle.differences.thresholds import CHANCE
 from oracle.measures import EPSILON
 
 __all__ = ["SWEEP_LAST", "SWEEP_LAST_AT_ZERO", "DifferenceTable", "Slopes", "best_of", "one_by_one", "sides_of"]
 
 Array = NDArray[Any]
-
-# Multiples of the measured noise, a root mean square, that count as the noise of a difference. With 1, right derivatives
-# are contradicted by the noise over the very short step; with 4, most error estimates double.
-RMS_MULTIPLE = 2.0
 
 SWEEP_LAST = np.ldexp(EPSILON["float64"], STEP_DIGITS) / SHORTEST_STEP
 """The last step of a full sweep, as a share of the usual shortest step: x + h still has the digits of h there."""
@@ -105,7 +102,7 @@ class DifferenceTable:
             central=d.both / (2 * width) - d.shift / width * curvature,
             forward=d.ahead / h,
             backward=(d.both - d.ahead) / h,
-            noise=RMS_MULTIPLE * (self._largest_noise[rows] + d.growth) / width,
+            noise=CHANCE * (self._largest_noise[rows] + d.growth) / width,
             bend=d.bend / h,
         )
         return Slopes(*(np.where(known, part, np.nan) for part in slopes))

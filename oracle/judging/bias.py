@@ -19,6 +19,8 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, narrowed, quiet, widened
+from oracle.differences.thresholds import PER_RMS
+from oracle.effort import REPEATS
 from oracle.judging.evidence import Bias, BiasKind
 from oracle.judging.point import Point
 from oracle.measures import EPSILON, largest
@@ -30,7 +32,7 @@ Array = NDArray[Any]
 
 SIXTEEN_BIT_DTYPES = ("float16", "bfloat16")
 
-POINTS = 16
+POINTS = REPEATS
 """Points nearby. With 4 a factor of 1.01 on a hundred entries is lost among the roundings that all of them share; with 64 each
 gradient in 16 bits costs a hundred evaluations."""
 NEARBY = 0.1
@@ -43,7 +45,7 @@ LEAST_FACTOR = 1 / 4
 float64, where the formula is verified."""
 ROUNDINGS = 2.0
 """Roundings of each entry whose errors are independent, at least: the standard error is never less than theirs."""
-TINY = 2.0**-8
+TINY = EPSILON["bfloat16"] / 2
 """Of the largest entry: smaller ones are as large as the rounding of larger ones in bfloat16, and may underflow in float16."""
 PILED_UP = 3.5
 """The root mean square error of a gradient, in units of that of rounding its arguments and itself once, from which on roundings
@@ -132,7 +134,7 @@ def _factor(samples: list[_Sample], eps: float) -> _Factor | None:
     # The inverse of the number of entries that count.
     shares = [float((s.wide**2) @ (s.wide**2)) / square**2 for s, square in zip(samples, squares, strict=True)]
     mean, count = float(np.mean(factors)), len(factors)
-    least = ROUNDINGS * eps / np.sqrt(12) * np.sqrt(np.mean(shares) / count)
+    least = ROUNDINGS * eps / PER_RMS * np.sqrt(np.mean(shares) / count)
     error = max(float(np.std(factors, ddof=1)) / np.sqrt(count), float(least))
     return _Factor(mean, max(STANDARD_ERRORS * error, LEAST_FACTOR * eps))
 
@@ -140,7 +142,7 @@ def _factor(samples: list[_Sample], eps: float) -> _Factor | None:
 def _piled_up(samples: list[_Sample], eps: float) -> Bias | None:
     """The root mean square error, if it is far larger than single roundings explain."""
     error = sum(float(np.square(s.narrow - s.wide).mean()) for s in samples)
-    once = sum(float((np.square(s.jittered - s.wide) + np.square(s.wide) * (eps**2 / 12)).mean()) for s in samples)
+    once = sum(float((np.square(s.jittered - s.wide) + np.square(s.wide) * ((eps / PER_RMS) ** 2)).mean()) for s in samples)
     ratio = float(np.sqrt(error / once)) if once > 0 else 0.0
     return Bias(BiasKind.PILED_UP, ratio, PILED_UP) if ratio > PILED_UP else None
 

@@ -10,19 +10,21 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, vector, widened
+from oracle.differences.richardson import LEVELS, RATIO
+from oracle.differences.thresholds import UNRESOLVED
+from oracle.effort import SAMPLES
 from oracle.measures import EPSILON, distance, largest
 from oracle.streams import Stream
 from oracle.subject import Subject
 
-__all__ = ["PERTURBATIONS", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
+__all__ = ["STEP", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
 
 Array = NDArray[Any]
 
-PERTURBATIONS = 4  # random roundings of the arguments: with 2 a spread is often underestimated, 8 cost as many gradients more
-TOWARDS_ORIGIN = (1 / 4, 1 / 16, 1 / 64)
+TOWARDS_ORIGIN = tuple(RATIO**-k for k in range(1, LEVELS))
 """Of the arguments: points on the ray to the origin, where saturation ends. At 1/64 a sigmoid at 300 is no longer saturated;
 nearer points cost evaluations and show the slope at 0."""
-STEP = 2.0**-20
+STEP = UNRESOLVED
 """The share of a number by which it is displaced for the slope of the gradient. The slope then has about 6 digits, and 3 of a
 gradient that lost half of its own. With 2^-40, one that lost digits would seem to have a large condition; with 2^-10, a kink
 nearby would."""
@@ -61,7 +63,7 @@ def spreads(
     primals: Any,
     seed: int = 0,
     dtype: str = "float64",
-    perturbations: int = PERTURBATIONS,
+    perturbations: int = SAMPLES,
 ) -> list[Array]:
     """How far each entry of each gradient (or value) moves when every entry of the arguments moves by its rounding.
 
@@ -80,7 +82,7 @@ def spreads(
 
 
 def nearby(
-    errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, perturbations: int = PERTURBATIONS
+    errors: Callable[[Any], Sequence[Array]], primals: Any, seed: int, dtype: str, perturbations: int = SAMPLES
 ) -> list[Array]:
     """The largest of what `errors` says at some points that rounding cannot tell from this one."""
     generator = np.random.default_rng([seed, Stream.CONDITIONING])

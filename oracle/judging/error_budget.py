@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.differences.thresholds import COARSE, CONTRADICTION, UNRESOLVED
 from oracle.measures import EPSILON
 
 __all__ = [
@@ -47,37 +48,38 @@ __all__ = [
 
 Array = NDArray[Any]
 
-SAFETY = 4.0
-"""Times an error estimate. The true error was within 2 estimates for every function tried; with 2 instead of 4, one right
-gradient in some thousands fails, with 8 the error that a check notices doubles."""
+SAFETY = CONTRADICTION
+"""Times an error estimate, which is contradicted beyond that. The true error was within 2 estimates for every function tried;
+with 2 instead of 4, one right gradient in some thousands fails, with 8 the error that a check notices doubles."""
 TERMS = 16.0
 """Terms of size `scale` whose roundings may add up in a gradient or in a difference. An op that sums more has a larger scale on
 its way; with 4, right softmax and norm layers fail, with 64 an error of 1e-14 passes."""
-REFERENCE_TERMS = 1024.0
-"""The same between our gradient and the reference's: two routes to one number, through sums in another order. JAX's
-convolutions and norms need up to 300; with 10,000 an error of 2e-12 of the largest entry would pass."""
-REORDERED_TERMS = 256.0
-"""The same between two gradients of one op whose arguments differ in their memory layout, or whose cotangents are scaled: its
-sums run in another order. With 64, right matrix products fail; 1,024 would let a small error of a layout pass."""
-SHORT_SUM = 64.0
-"""Terms where an entry is judged by its own size, or a sum cancels: more than any op of the catalogue rounds there, and less
-than any error that is not rounding."""
-SAMPLED_SAFETY = 16.0
-"""Times the largest of a few random samples of a spread: another order of the same operations moves a result further than the
-samples do. With 4, right gradients beside cancellation fail; 64 would hide errors of the fourth digit there."""
+SHORT_SUM = SAFETY * TERMS
+"""The first of three longer sums, each with `SAFETY` times the terms of the one before. Terms where an entry is judged by its
+own size, or a sum cancels: more than any op of the catalogue rounds there, and less than any error that is not rounding."""
+REORDERED_TERMS = SAFETY * SHORT_SUM
+"""Terms between two gradients of one op whose arguments differ in their memory layout, or whose cotangents are scaled: its sums
+run in another order. With 64, right matrix products fail; 1,024 would let a small error of a layout pass."""
+REFERENCE_TERMS = SAFETY * REORDERED_TERMS
+"""Terms between our gradient and the reference's: two routes to one number, through sums in another order. JAX's convolutions
+and norms need up to 300; with 10,000 an error of 2e-12 of the largest entry would pass."""
+SAMPLED_SAFETY = SAFETY * SAFETY
+"""`SAFETY` of an estimate, and again for a few samples. Times the largest of a few random samples of a spread: another order of
+the same operations moves a result further than the samples do. With 4, right gradients beside cancellation fail; 64 would hide
+errors of the fourth digit there."""
 MOST_FORGIVEN = 2.0**-30
 """Of the roundoff scale: conditioning forgives no more, so that an ill-conditioned point never hides an error of 1e-9."""
-GROSS = 2.0**-20
+GROSS = UNRESOLVED
 """Of the roundoff scale. A larger spread counts as a discontinuity, for which `c` is 0; a larger error against the differences
 alone is a FAIL, a smaller one INCONCLUSIVE. No rounding in float64 is as large."""
-MOST_ZERO = 2.0**-7
+MOST_ZERO = EPSILON["bfloat16"]
 """Of the secant: the size of the largest gradient that may be nothing but rounding, in whichever dtype. Without a limit every
 gradient of a kernel in bfloat16 would be."""
-GROSSLY_CONTRADICTED = 64.0
+GROSSLY_CONTRADICTED = SAFETY * SAMPLED_SAFETY
 """Times what is allowed: an error against the differences alone is a FAIL from there on, if the function computes in a narrower
 dtype inside. With 4, rare points where its noise is larger than measured fail, such as saturated ones; with 1,000 no
 straight-through gradient is found there."""
-RESOLVED_INSIDE = 2.0**-6
+RESOLVED_INSIDE = COARSE
 """Of the roundoff scale: the largest error estimate that still decides, if the function computes in a narrower dtype inside.
 With 2^-9, one right gradient in a hundred is undecided in float32; with 1/4 nothing would be known but the sign."""
 MOST_UNRESOLVED = 0.5

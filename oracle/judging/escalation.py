@@ -19,7 +19,7 @@ import numpy as np
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known
-from oracle.judging.error_budget import SHORT_SUM, roundoff
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff
 from oracle.judging.evidence import Array, Bias, Evidence, deciding
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
@@ -35,11 +35,6 @@ __all__ = ["Known", "acceptable", "escalated", "formula_first"]
 
 OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT)
 """Reasons that another point may settle."""
-
-
-FORMULA_IN_16_BITS = 4.0
-"""Roundings in 16 bits of each entry by which the gradient in float64 may be off: constants that a kernel has rounded. With 64,
-as in float32, half of an entry would be forgiven in bfloat16."""
 
 
 class Known(NamedTuple):
@@ -108,7 +103,7 @@ class _Escalation:
         i, e, m, _ = known
         entries = below_roundoff(e)
         if entries.size:
-            entries = below_roundoff(e, m.gradient_spread(i))
+            entries = below_roundoff(e, m.rounding.spread(i))
         judgement = judge(e)
         if not entries.size or not (judgement.verdict.passes or judgement.reason in OPEN):
             return known
@@ -168,7 +163,7 @@ class _Escalation:
         m = self.measurements
         if m.in_float64 is None and m.plan.reference is None:
             return [None for _ in m.point.leaves]
-        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.true_gradients)
+        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.reference.gradients_at)
 
     @cached_property
     def generic(self) -> Measurements | None:
@@ -216,7 +211,8 @@ def _grossly_wrong(e: Evidence, dtype: str) -> bool:
     if judgement.verdict is not Verdict.FAIL:
         return False
     e = deciding(e)
-    terms = FORMULA_IN_16_BITS if dtype in SIXTEEN_BIT_DTYPES else SHORT_SUM
+    # A kernel rounds its constants. With `SHORT_SUM` in 16 bits, too, half of an entry would be forgiven in bfloat16.
+    terms = SAFETY if dtype in SIXTEEN_BIT_DTYPES else SHORT_SUM
     if judgement.reason is Reason.DIRECTIONAL_MISMATCH:
         return bool((DirectionalComparison.of(e).errors_of_one_entry > roundoff(e.budget.scale, terms, dtype)).any())
     wrong = judgement.contradicted

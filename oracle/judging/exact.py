@@ -22,11 +22,12 @@ import numpy as np
 
 from oracle import exact
 from oracle.differences.richardson import RATIO
+from oracle.effort import BATCH, ENTRIES, SAMPLES
 from oracle.exact import Kink
 from oracle.judging.comparison import Comparison, doubted, ratio
 from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Exact, Swept
-from oracle.judging.exact_point import Answer, ExactPoint, Refused
+from oracle.judging.exact_point import CONFIRMED, Answer, ExactPoint, Refused
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
 from oracle.judging.settling import conditioned, reference_conditioned
@@ -59,21 +60,9 @@ AT_TIES = frozenset({Reason.TIED, Reason.TIED_SLOPE, Reason.ALMOST_A_SUBGRADIENT
 BY_OWN_SIZE = frozenset({Reason.ROUNDING_ONLY, Reason.BELOW_ROUNDOFF})
 """Reasons about entries that are smaller than the rounding of larger terms."""
 
-ASKED = 64
-"""Entries that are asked one by one; the random directions stand for the others. Each costs an evaluation of the function: with
-twice as many a check takes twice as long, with half as many the errors of more entries are known less exactly."""
-SINGLE = 0.5
-"""Of the work, for single entries. With all of it none is left for the directions, which alone cover all entries."""
-MORE = 4  # times as many entries in each batch, from one on: the worst alone is enough to confirm that a gradient is wrong
-DIRECTIONS = 4  # at random. See `HIDDEN`
 HIDDEN = 32.0
 """By how many times what a direction allows an entry may be off and not show. The chance is 1 in 40 along one normal direction
 (0.8 / 32), and 1 in a million along four."""
-SIDES = 32
-"""Directions that are tried at ties. Each order of three equal numbers has a chance of 1 in 6, and is missed once in 300 times;
-with 8 a right order is often missed, with 100 a wrong gradient costs seconds."""
-CONFIRMED = 2
-"""Entries with contradicting differences whose values are compared where these were taken. With one it may fit by chance."""
 
 
 def asked(m: Measurements, i: int, e: Evidence, there: Measurements) -> Evidence:
@@ -146,14 +135,18 @@ class _Asking:
         return self.reference_settled(e)
 
     def one_by_one(self, e: Evidence, doubt: Array) -> tuple[Evidence, Array, bool]:
-        """With the exact derivatives of these entries, the worst first; which were asked, and whether none of them is wrong."""
+        """With the exact derivatives of these entries, the worst first; which were asked, and whether none of them is wrong.
+
+        Half of the work is left for the directions, which alone cover all entries. The worst entry alone is enough to confirm
+        that a gradient is wrong; then come batches, each several times as large.
+        """
         done, few = 0, 1
-        while done < min(doubt.size, ASKED) and not (done and self.point.is_late(SINGLE)):
+        while done < min(doubt.size, ENTRIES) and not (done and self.point.is_late(half=True)):
             e = self.with_answer(e, int(doubt[done]))
             done += 1
-            if done < min(few, doubt.size) and not self.point.is_late(SINGLE):
+            if done < min(few, doubt.size) and not self.point.is_late(half=True):
                 continue
-            few *= MORE
+            few *= SAMPLES
             if _is_wrong(e, doubt[:done]):
                 e = e if e.budget.conditioning else conditioned(self.m, self.i, e)
                 if _is_wrong(e, doubt[:done]):
@@ -180,11 +173,12 @@ class _Asking:
     def at_ties(self, e: Evidence) -> Evidence | None:
         """The evidence if the gradient is one of the limits at its kinks: then it predicts the slope along some directions.
 
-        Random directions know one piece of the function each; a gradient that is none of its pieces has another slope.
+        Random directions know one piece of the function each; a gradient that is none of its pieces has another slope. Each
+        order of three equal numbers has a chance of 1 in 6, and a batch of directions misses it once in 300 times.
         """
         gradients = self.m.point.gradients
         ours = np.concatenate(gradients)
-        for direction in self._directions(ours.size, SIDES):
+        for direction in self._directions(ours.size, BATCH):
             if self.point.is_late():
                 return None
             answer = self.point.along_all(np.split(direction, np.cumsum([g.size for g in gradients])[:-1]))
@@ -209,7 +203,7 @@ class _Asking:
         smooth[e.estimate.index[e.estimate.kink]] = False
         found: list[tuple[float, ...]] = []
         least = np.inf
-        for direction in self._directions(e.analytic.size, DIRECTIONS) if smooth.any() else ():
+        for direction in self._directions(e.analytic.size, SAMPLES) if smooth.any() else ():
             direction = np.where(smooth, direction, 0.0)
             if self.point.is_late():
                 return None

@@ -14,6 +14,7 @@ import optree
 
 from oracle.arrays import RAISED, quiet
 from oracle.double_backward import jax_gradients
+from oracle.effort import ONE_BY_ONE
 from oracle.exact import Kink, NotExact
 from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import Array
@@ -21,7 +22,7 @@ from oracle.judging.point import Point
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Answer", "ExactPoint", "Refused", "unrounded"]
+__all__ = ["CONFIRMED", "Answer", "ExactPoint", "Refused", "unrounded"]
 
 WORK = 400_000
 """Scalar operations after which nothing more is asked about an argument; one takes about 5 microseconds. They are counted, so
@@ -30,10 +31,11 @@ times as many, a gradient may take ten seconds."""
 SECONDS = 10.0
 """After which nothing more is asked either, for functions that are slow by themselves: the differences call them hundreds of
 times. With 1, verdicts would depend on the load of the machine."""
-MOST_MOVED = 512
-"""Numbers that are moved one by one, each for two gradients, to know a condition. With four times as many, one wrong gradient
-of a net takes half a minute; with a quarter, the condition of most small layers is sampled, which may understate it."""
-ROUNDED = 2  # roundings of the arguments at which the error of a gradient is evaluated again: with 1 its spread is often missed
+
+CONFIRMED = 2
+"""Times that something must be seen at other points: entries with contradicting differences, whose values are compared where
+these were taken, and roundings of the arguments, at which the error of a gradient is evaluated again. With one, values may fit
+by chance and a spread is often missed; with four, each gradient in doubt costs as many evaluations more."""
 
 
 class Refused(Exception):
@@ -67,9 +69,9 @@ class ExactPoint:
         self._left = WORK
         self._ends = time.monotonic() + SECONDS
 
-    def is_late(self, share: float = 1.0) -> bool:
-        """Whether this share of the work is done, or the time is over."""
-        return self._left < (1 - share) * WORK or time.monotonic() > self._ends
+    def is_late(self, *, half: bool = False) -> bool:
+        """Whether the work, or half of it, is done, or the time is over."""
+        return self._left < (WORK / 2 if half else 0) or time.monotonic() > self._ends
 
     def partial(self, index: int) -> Answer:
         """The derivative by one entry."""
@@ -114,7 +116,7 @@ class ExactPoint:
                 continue
             errors.append(abs((float(gradient @ direction) - there) - (ours - here)))
             slopes.append(abs(there - here))
-        known = sum(np.size(leaf) for leaf in self._leaves) <= MOST_MOVED
+        known = sum(np.size(leaf) for leaf in self._leaves) <= ONE_BY_ONE
         sampled = SAMPLED_SAFETY / SAFETY * np.nan_to_num([max(errors), max(slopes)])
         return float(max(self.condition(direction) if known else sampled[1], sampled[0]))
 
@@ -151,7 +153,7 @@ class ExactPoint:
         """Arguments and cotangents that rounding cannot tell from these."""
         generator, eps = np.random.default_rng([self._seed, Stream.EXACT]), EPSILON["float64"]
         given: Any = (self.point.wide, self.point.wide_dy)
-        for _ in range(ROUNDED):
+        for _ in range(CONFIRMED):
             there: Any = optree.tree_map(lambda a: a * (1 + eps * generator.choice([-1.0, 1.0], np.shape(a))), given)
             yield there
 

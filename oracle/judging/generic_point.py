@@ -17,6 +17,8 @@ import optree
 
 from oracle.arrays import quiet, size_of, vector
 from oracle.differences.directional import slope_along
+from oracle.differences.richardson import FIRST_STEP
+from oracle.differences.thresholds import SHARP
 from oracle.judging.error_budget import GROSS, truncation_and_noise
 from oracle.judging.evidence import Array, OtherPoint
 from oracle.judging.measurements import Measurements
@@ -28,14 +30,15 @@ from oracle.streams import Stream
 
 __all__ = ["generic", "is_special", "measurements", "seek"]
 
-AWAY = (2.0**-4, 2.0**-10)
+AWAY = (FIRST_STEP / 2, SHARP)
 """Of each element, or of the argument's size for one at 0: far enough that x and x**2 differ plainly. The second distance is
 for ops whose domain ends before the first."""
-WHOLE = (
-    2.0  # whole numbers up to this are special: x**2 = x at 1, 2 x = x**2 at 2; from 3 on no usual formula is right by chance
-)
-SUM = 1e-9  # how near to 1 the sum of probabilities is: less excludes rounded ones, more takes other numbers for them
-NEAR = 2.0**-6  # of the usual first step: longer steps cross the kinks of the special point itself, shorter ones drown in noise
+NEAR = FIRST_STEP**2
+"""Of the usual first step, which is longer than the way to that point. Longer steps cross the kinks of the special point
+itself, shorter ones drown in noise."""
+WHOLE = 2.0
+"""Whole numbers up to this are special: x**2 = x at 1, 2 x = x**2 at 2. From 3 on no usual formula is right by chance; with 1,
+one of these two would not be looked for."""
 WHERE = "right here only because these arguments are special (0, whole or equal numbers), wrong at usual ones nearby: there"
 
 
@@ -52,7 +55,7 @@ def generic(primals: Any, seed: int, away: float = AWAY[0]) -> Any:
     def moved(x: Array) -> Array:
         by = generator.choice([-1.0, 1.0], x.shape) * generator.uniform(0.5, 1.0, x.shape) * away
         by = np.asarray(by * np.where(x == 0, size_of(x), np.abs(x)))
-        if x.ndim and x.shape[-1] > 1 and (x >= 0).all() and np.allclose(x.sum(axis=-1), 1, rtol=0, atol=SUM):
+        if x.ndim and x.shape[-1] > 1 and (x >= 0).all() and np.allclose(x.sum(axis=-1), 1, rtol=0, atol=GROSS):
             there = np.abs(x + by)
             return np.asarray(there / there.sum(axis=-1, keepdims=True))
         return np.asarray(x + _of_its_kind(x, by))

@@ -16,20 +16,14 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, flat, narrowed, quiet
 from oracle.differences.inner_rounding import COARSEST, FINEST
 from oracle.differences.roundoff import NoisyFunction, output_noise
+from oracle.effort import SAMPLES
 from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 from oracle.subject import Subject
 
-__all__ = ["SIXTEEN_BIT_NOISE", "inner_noise", "keeps_digits"]
+__all__ = ["inner_noise", "keeps_digits"]
 
 Array = NDArray[Any]
-
-SUMS = 8
-"""Sums of two cotangents that are compared with their parts: in every other one the roundings of a single number cancel."""
-
-SIXTEEN_BIT_NOISE = 2.0**-16
-"""The noise, as a share of the largest entry, from which on a computation counts as one in 16 bits: between a rounding to
-float32, 2^-25, and one to float16, 2^-12."""
 
 
 def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: int) -> list[float]:
@@ -74,7 +68,7 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
     """By how much the gradient of a sum of cotangents differs from the sum of theirs, where that can only be rounding.
 
     A rounding does not change with a power of 2 in the cotangent, and most functions that are not linear do. What no dtype
-    explains is none, either.
+    explains is none, either. In every other sum the roundings of a single number cancel, so that several sums are taken.
     """
     generator = np.random.default_rng(Stream.NOISE)
     apart, largest_part = np.zeros(entries), 0.0
@@ -83,7 +77,7 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
             base = gradient(dy)
             if not keeps_digits(gradient, dy, base, 2.0):
                 return np.zeros(entries)
-            for _ in range(SUMS):
+            for _ in range(2 * SAMPLES):
                 one = optree.tree_map(lambda a: a * generator.uniform(-1, 1, np.shape(a)), dy)
                 other = optree.tree_map(lambda a, b: a - b, dy, one)
                 parts = gradient(one), gradient(other)

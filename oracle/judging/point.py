@@ -12,9 +12,10 @@ import optree
 
 from oracle.arrays import RAISED, Leaf, flat, leaves_of, narrowed, narrowest, quiet, widened
 from oracle.differences.evaluation import Evaluator
+from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.conditioning import conditions
 from oracle.judging.evidence import Array
-from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE, inner_noise, keeps_digits
+from oracle.judging.inner_rounding import inner_noise, keeps_digits
 from oracle.measures import largest
 from oracle.subject import Subject
 
@@ -87,9 +88,9 @@ class Point:
         if self.narrow is not None:
             return self.narrow.inner_noise
         found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
-        limits = [SIXTEEN_BIT_NOISE * largest(g) for g in self.gradients]
+        limits = [SIXTEEN_BITS * largest(g) for g in self.gradients]
         small = [noise <= limit for noise, limit in zip(found, limits, strict=True)]
-        if all(small) or self.evaluator.inner_eps > SIXTEEN_BIT_NOISE or self._floats:
+        if all(small) or self.evaluator.inner_eps > SIXTEEN_BITS or self._floats:
             return found
         return [noise if is_small else 0.0 for noise, is_small in zip(found, small, strict=True)]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from oracle import adapters
-from oracle.arrays import RAISED
-from oracle.judging.point import Trouble
+from oracle.arrays import RAISED, flat
+from oracle.judging.evidence import Array
+from oracle.judging.point import Point, Trouble
 from oracle.pullback import Pullback, StructureError
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "ReferenceAt"]
 
 
 class Reference:
@@ -63,3 +65,41 @@ class Reference:
         found = differentiable(primals, dy)
         self._differentiable = differentiable
         return found
+
+
+class ReferenceAt:
+    """The reference at one point, if there is one; each pullback is computed once, when it is first needed."""
+
+    def __init__(self, reference: Reference | None, point: Point, narrow: ReferenceAt | None = None) -> None:
+        self._reference = reference
+        self._point = point
+        self._narrow = narrow
+        """The same at the arguments in their own dtype, if `point` has their copies in float64."""
+
+    @cached_property
+    def pullback(self) -> Pullback | None:
+        """The reference in float64: the truth."""
+        if self._narrow is not None:
+            return self._narrow.pullback
+        return None if self._reference is None else self._reference.pullback(self._point.wide, self._point.wide_dy)
+
+    @cached_property
+    def in_its_dtype(self) -> Pullback | None:
+        """The reference in the dtype of the primals: what rounding does to it there. None in float64."""
+        if self._reference is None or self._point.dtype.name == "float64":
+            return None
+        return self._reference.pullback(self._point.primals, self._point.dy)
+
+    def gradient(self, i: int) -> Array | None:
+        """Its gradient by argument `i` in float64, flat; None without a reference."""
+        return None if self.pullback is None else flat(self.pullback.cotangents)[i]
+
+    def gradients_at(self, primals: Any, dy: Any) -> list[Array]:
+        """Its gradients at other arguments in float64, flat."""
+        return [] if self._reference is None else flat(self._reference.pullback(primals, dy).cotangents)
+
+    @property
+    def note(self) -> str:
+        """What is to be known about the reference; empty for an ordinary one, and for none."""
+        pullbacks = (self.pullback, self.in_its_dtype)
+        return "; ".join(dict.fromkeys(p.note for p in pullbacks if p is not None and p.note))

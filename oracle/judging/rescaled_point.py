@@ -15,6 +15,8 @@ import numpy as np
 import optree
 
 from oracle.arrays import quiet, size_of
+from oracle.differences.thresholds import SHARP
+from oracle.effort import REPEATS
 from oracle.judging.comparison import best_known
 from oracle.judging.conditioning import TOWARDS_ORIGIN
 from oracle.judging.error_budget import REFERENCE_TERMS, roundoff, truncation_and_noise
@@ -28,13 +30,6 @@ from oracle.row import Verdict
 from oracle.streams import Stream
 
 __all__ = ["seek"]
-
-MOST_ENTRIES = (
-    16  # that are tested, those of the largest relative error: twice as many cost twice the evaluations at each point
-)
-VISIBLE = 2.0**-10
-"""Share of the roundoff scale above which an entry that agrees counts as tested; and share of an entry to which the differences
-must know it to contradict it. With 2**-6 entries of a usual softmax would never be large enough."""
 
 
 def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tuple[OtherPoint, Measurements]:
@@ -76,19 +71,19 @@ def _grossest(e: Evidence, below_roundoff: Array) -> Array:
     ours, truth = e.analytic[below_roundoff], best_known(e)[below_roundoff]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = distance(ours, truth) / np.maximum(np.abs(ours), np.abs(truth))
-    return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:MOST_ENTRIES]])
+    return np.sort(below_roundoff[np.argsort(-np.nan_to_num(share), kind="stable")[:REPEATS]])
 
 
 def _visible(e: Evidence, index: Array) -> Array:
     """Those of the entries of a right gradient that could not be wrong unnoticed."""
     truth = best_known(e)
     close = distance(e.analytic, truth) <= roundoff(np.abs(truth), REFERENCE_TERMS)
-    return np.asarray(index[((np.abs(truth) >= VISIBLE * e.budget.scale) | (close & (truth != 0)))[index]])
+    return np.asarray(index[((np.abs(truth) >= SHARP * e.budget.scale) | (close & (truth != 0)))[index]])
 
 
 def _contradicted(e: Evidence, index: Array) -> Array:
     """Which of the entries are quite other numbers by differences that know them well."""
     at = np.minimum(np.searchsorted(e.estimate.index, index), e.estimate.index.size - 1)
     value, allowed = e.estimate.value[at], truncation_and_noise(e.estimate.uncertainty[at])
-    known = (e.estimate.index[at] == index) & ~e.estimate.kink[at] & (value != 0) & (allowed <= VISIBLE * np.abs(value))
+    known = (e.estimate.index[at] == index) & ~e.estimate.kink[at] & (value != 0) & (allowed <= SHARP * np.abs(value))
     return np.asarray(known & (np.abs(e.analytic[index] - value) > 0.5 * np.abs(value)))

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.comparison import reported_scale
-from oracle.judging.error_budget import truncation_and_noise
+from oracle.judging.error_budget import SAFETY, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
-from oracle.judging.inner_rounding import SIXTEEN_BIT_NOISE
 
 __all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
 
@@ -57,8 +57,8 @@ def inner_dtype(e: Evidence) -> str:
     """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty."""
     if not e.budget.narrower_inside or e.parameter.dtype.name != "float64":
         return ""
-    eps = max(e.budget.eps, e.budget.inside / e.budget.scale / 16 if e.budget.scale else 0.0)
-    return "16 bits" if eps > SIXTEEN_BIT_NOISE else "float32"
+    eps = max(e.budget.eps, e.budget.inside / e.budget.scale / (2 * SAFETY) if e.budget.scale else 0.0)
+    return "16 bits" if eps > SIXTEEN_BITS else "float32"
 
 
 def _allowed_of_each(e: Evidence) -> Array:

@@ -13,8 +13,9 @@ import numpy as np
 from oracle.arrays import size_of
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
-from oracle.differences.fitted import MOST_FITTED, fitted_along
 from oracle.differences.fitted import fitted as fit_entries
+from oracle.differences.fitted import fitted_along
+from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
 from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
@@ -28,9 +29,6 @@ from oracle.streams import Stream
 from oracle.text import count
 
 __all__ = ["settled", "swept_fully"]
-
-FITTED_DIRECTIONS = 4  # of all entries: along one alone, an error of many entries is overlooked if it happens to be orthogonal
-FIRST_SWEPT = 4  # doubtful entries in the first batch: with more, a wrong gradient costs sweeps that change nothing
 
 
 def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
@@ -51,8 +49,8 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
     x = evaluator.origin[i].reshape(-1)
     sizes = np.where(x == 0, size_of(x), np.abs(x))
-    signs = generator.choice([-1.0, 1.0], (FITTED_DIRECTIONS if size > 1 else 0, size))
-    estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= MOST_FITTED else e.estimate
+    signs = generator.choice([-1.0, 1.0], (SAMPLES if size > 1 else 0, size))
+    estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= ONE_BY_ONE else e.estimate
     all_smooth = estimate.index.size == size and not estimate.kink.any()
     slopes = fitted_along(evaluator, i, estimate, signs * sizes) if all_smooth else []
     return e.after(
@@ -75,7 +73,7 @@ def _forgiving(m: Measurements, i: int, e: Evidence) -> Evidence:
     wide = m if m.in_float64 is None else m.in_float64
     if wide.point.dtype.name != "float64" or e.budget.inside:
         return e
-    lost = wide.lost_inside(i)
+    lost = wide.rounding.lost_inside(i)
     name = m.point.dtype.name
     own = 0.0 if name == "float64" else lost_inside(EPSILON[name] * e.budget.scale, e.budget.scale)
     if not lost > own:  # of its own dtype a gradient may lose the digits anyway
@@ -91,7 +89,7 @@ def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
 def swept_fully(e: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
     """Sweeps doubtful entries in batches of 4, 8, 16, ..., worst first, until an entry of a batch stays contradicted."""
     swept = np.zeros(0, dtype=np.intp)
-    few = FIRST_SWEPT
+    few = SAMPLES  # with more, a wrong gradient costs sweeps that change nothing
     while (todo := (doubt := doubted(e))[~np.isin(doubt, swept)][:few]).size:
         e = replace(e, estimate=partials.confirm(evaluator, leaf, e.estimate, todo))
         swept, few = np.union1d(swept, todo), 2 * few
@@ -105,7 +103,7 @@ def conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """A contradicted gradient may be off by as much as the rounding of its arguments moves it; at kinks that means nothing."""
     if m.point.dtype.name != "float64" or e.estimate.kink.any() or not judge(e).contradicted.size:
         return e
-    forgiven = float(conditioning(largest(m.gradient_spread(i)), e.budget.scale))
+    forgiven = float(conditioning(largest(m.rounding.spread(i)), e.budget.scale))
     return e.after("the conditioning of the gradient", budget=replace(e.budget, conditioning=forgiven))
 
 
@@ -113,7 +111,7 @@ def reference_conditioned(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Where the reference alone contradicts, how far its own gradient moves when the arguments are rounded."""
     if m.point.dtype.name != "float64" or judge(e).reason is not Reason.ANOTHER_FUNCTION:
         return e
-    moved = SAMPLED_SAFETY * largest(m.gradient_spread(i))
+    moved = SAMPLED_SAFETY * largest(m.rounding.spread(i))
     return e.after("the conditioning of the reference", budget=replace(e.budget, reference_conditioning=moved))
 
 

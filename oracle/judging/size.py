@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from oracle.judging.comparison import Comparison, best_known, reported_scale
+from oracle.judging.error_budget import TERMS
 from oracle.judging.evidence import Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import DirectionalComparison, Judgement
@@ -14,10 +15,10 @@ from oracle.measures import EPSILON, distance, relative
 
 __all__ = ["error_size", "in_words"]
 
-ROUNDINGS = 8.0
-"""Roundings of the row's dtype, or of float32 if that is wider: up to this many an error is like rounding. A kernel that
-computes in float32 loses 1 to 8; with 64, an eps of 1e-6 would be called rounding, with 1 half of the float32 kernels would
-not."""
+ROUNDINGS = TERMS / 2
+"""Roundings of the row's dtype, or of float32 if that is wider: up to half of what a gradient in that dtype is forgiven an
+error is like rounding. A kernel that computes in float32 loses 1 to 8; with 64, an eps of 1e-6 would be called rounding, with 1
+half of the float32 kernels would not."""
 SMALL_CONSTANT = 1e-2
 """Of the largest entry: up to this an error is of the size that a small constant makes, such as an eps of 1e-12 to 1e-3 that
 one of two formulas has. A mean over n - 1 numbers instead of n is off by more up to n = 100, and so is a lost term or factor;

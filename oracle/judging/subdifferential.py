@@ -16,7 +16,9 @@ import numpy as np
 import optree
 
 from oracle.arrays import RAISED, flat, narrowed, quiet, size_of, unvector, vector
-from oracle.differences.acceptance import SHARP
+from oracle.differences.thresholds import SHARP
+from oracle.effort import REPEATS, SAMPLES
+from oracle.judging.conditioning import STEP
 from oracle.judging.error_budget import SAFETY, roundoff
 from oracle.judging.evidence import Array
 from oracle.streams import Stream
@@ -24,19 +26,11 @@ from oracle.subject import Subject
 
 __all__ = ["excess"]
 
-DIRECTIONS = (
-    12  # at random, for each group: with 6 a gradient outside by a quarter is missed now and then, 24 cost twice as much
-)
-GROUPS = 6  # of each kind: half as many miss kinks of few elements, twice as many cost twice the evaluations
-ELEMENTS = 4  # of a group: kinks join two elements or all; with 2 those of three are missed, with 8 few directions are outside
-STEP = 2.0**-20  # of the argument's size: shorter, rounding hides kinks; longer, smooth functions bend as sharply
-SLACK = 2.0**-12  # of the slopes: less than a smooth function bends over the step fails right gradients, more hides errors
-
 
 def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks: Array, seed: int = 0) -> float:
     """How far the gradient lies outside the slopes of both sides, along directions around elements of argument `leaf` at kinks.
 
-    As a share of these slopes; 0 if it lies between them along all. There are three kinds of groups of elements that are moved:
+    As a share of these slopes; 0 if it lies between them along all. Groups of elements are moved, a few of each of three kinds:
     the same place in all arguments of equal shape; elements equal to the kink; random kinks. Only outputs take part that bend
     to the same side along every direction, and their cotangents get the sign that makes all of them convex: an output that
     bends both ways has other gradients, too.
@@ -57,20 +51,20 @@ def excess(subject: Subject, primals: tuple[Any, ...], dy: Any, leaf: int, kinks
 
 
 def _groups(origin: list[Array], leaf: int, kinks: Array, generator: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
-    """Some elements each, as numbers of an argument and of an element of it."""
+    """Some elements each, as numbers of an argument and of an element of it: kinks join two elements, or a few, or all."""
     flat_arrays = [x.reshape(-1) for x in origin]
-    for place in map(int, generator.choice(kinks, min(GROUPS, kinks.size), replace=False)):
+    for place in map(int, generator.choice(kinks, min(2 * SAMPLES, kinks.size), replace=False)):
         yield [(i, place) for i, x in enumerate(origin) if x.shape == origin[leaf].shape]
         equal = [(i, int(j)) for i, x in enumerate(flat_arrays) for j in np.flatnonzero(x == flat_arrays[leaf][place])]
         others = [element for element in equal if element != (leaf, place)]
-        some = generator.permutation(len(others))[: ELEMENTS - 1]
+        some = generator.permutation(len(others))[: SAMPLES - 1]
         yield [(leaf, place), *(others[k] for k in some)]
-        yield [(leaf, int(j)) for j in np.union1d(generator.choice(kinks, min(ELEMENTS - 1, kinks.size), replace=False), place)]
+        yield [(leaf, int(j)) for j in np.union1d(generator.choice(kinks, min(SAMPLES - 1, kinks.size), replace=False), place)]
 
 
 def _directions(origin: list[Array], elements: list[tuple[int, int]], generator: np.random.Generator) -> list[list[Array]]:
     """Random ones in which these elements move, and those in which one of them does."""
-    moves = [*generator.normal(size=(DIRECTIONS, len(elements))), *np.eye(len(elements))]
+    moves = [*generator.normal(size=(REPEATS, len(elements))), *np.eye(len(elements))]
     directions = []
     for move in moves:
         direction = [np.zeros(x.size) for x in origin]
@@ -105,7 +99,7 @@ class _Point:
         rises = np.array([[g @ d.reshape(-1) for g, d in zip(gradient, direction, strict=True)] for direction in directions])
         low, high = behind[:, used] @ weights[used], ahead[:, used] @ weights[used]
         slopes = np.abs(rises).sum(axis=1) + np.abs(low) + np.abs(high)
-        slack = SLACK * slopes + float(noise[used] @ np.abs(weights[used]))
+        slack = SHARP * slopes + float(noise[used] @ np.abs(weights[used]))
         beyond = np.maximum(low - rises.sum(axis=1), rises.sum(axis=1) - high) - slack
         return float(np.max(np.nan_to_num(beyond / slopes), initial=0.0))
 
@@ -119,5 +113,5 @@ def _one_sided(ahead: Array, behind: Array, noise: Array) -> Array:
     gap = ahead - behind
     bends = np.abs(gap) > SHARP * np.maximum(np.abs(ahead), np.abs(behind)) + SAFETY * noise
     sign = np.where(bends, np.sign(gap), 0.0)
-    always = sign[:DIRECTIONS].mean(axis=0)
+    always = sign[:REPEATS].mean(axis=0)
     return np.where((np.abs(always) == 1) & (sign * always >= 0).all(axis=0), always, 0.0)

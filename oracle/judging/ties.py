@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from oracle.differences.acceptance import SHARP
 from oracle.differences.directional import slope_along
 from oracle.differences.evaluation import Evaluator
+from oracle.differences.thresholds import SHARP
+from oracle.effort import ENTRIES
 from oracle.judging.comparison import ratio
 from oracle.judging.error_budget import truncation_and_noise
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.verdict import judge
 
 __all__ = ["tied", "tied_slope"]
-
-MOST_TIES = 64  # groups of equal elements that are tested, of one argument: each costs about ten evaluations
 
 
 def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
@@ -24,7 +23,7 @@ def tied(evaluator: Evaluator, leaf: int, e: Evidence) -> Array:
     _, which, counts = np.unique(x[kinks], return_inverse=True, return_counts=True)
     found = [kinks[counts[which] > 1]]
     wrong = np.setdiff1d(judge(e).contradicted, kinks)
-    for value in np.unique(x[wrong])[:MOST_TIES]:
+    for value in np.unique(x[wrong])[:ENTRIES]:
         equal = np.flatnonzero(x == value)
         slope = slope_along(evaluator, leaf, equal) if 1 < equal.size < x.size else None
         measured = np.isin(e.estimate.index, equal)
@@ -40,7 +39,7 @@ def tied_slope(evaluator: Evaluator, leaf: int, e: Evidence) -> float:
     """The worst sum of tied entries against the slope along all of them, as a fraction of what is allowed."""
     x = evaluator.origin[leaf].reshape(-1)
     worst = 0.0
-    for value in np.unique(x[e.kinks.tied])[:MOST_TIES]:
+    for value in np.unique(x[e.kinks.tied])[:ENTRIES]:
         equal = e.kinks.tied[x[e.kinks.tied] == value]
         slope = slope_along(evaluator, leaf, equal)
         if slope is not None:

@@ -85,7 +85,7 @@ MECHANISMS = (
     Mechanism(
         "conditioning in a narrow dtype",
         "A gradient in a narrow dtype may be off by what the rounding of its arguments moves it.",
-        {"oracle.judging.measurements:Measurements._moved_in_dtype": "lambda self, i: None"},
+        {"oracle.judging.rounding:RoundingAt._moved_in_dtype": "lambda self, i: None"},
     ),
     Mechanism(
         "roundings inside the gradient",
@@ -203,7 +203,7 @@ MECHANISMS = (
     Mechanism(
         "long steps for tiny arguments",
         "Elements of an argument that is tiny as a whole are measured again with steps of order 1.",
-        {"oracle.differences.partials:TINY": 0.0},
+        {"oracle.differences.partials:COARSE": 0.0},
     ),
     # Contract.
     Mechanism(

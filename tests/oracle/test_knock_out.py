@@ -71,7 +71,7 @@ def test_an_error_restores_the_engine_too() -> None:
     [
         ({"oracle.judging.nowhere:settled": "lambda w: w"}, "the engine has no oracle.judging.nowhere:settled"),
         ({"oracle.judging.settling:unsettled": 0}, "the engine has no oracle.judging.settling:unsettled"),
-        ({"oracle.judging.settling:FIRST_SWEPT": "lambda: 0"}, "oracle.judging.settling:FIRST_SWEPT is no function but int"),
+        ({"oracle.effort:SAMPLES": "lambda: 0"}, "oracle.effort:SAMPLES is no function but int"),
         ({"oracle.judging.verdict:judge": "lambda evidence: None"}, r"judge takes \('e',\), what stands for it takes"),
     ],
 )

@@ -15,7 +15,8 @@ from oracle import Verdict
 from oracle.adapters import of_jax
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
-from oracle.differences.points import LEAST_PAIRS, PAIRS, Points
+from oracle.differences.points import LEAST_PAIRS, Points
+from oracle.effort import BATCH
 from oracle.judging.compiled import compiled
 from oracle.subject import Subject
 
@@ -86,10 +87,10 @@ def test_a_point_that_a_batch_refuses_is_evaluated_alone() -> None:
 
 
 def test_large_arguments_are_evaluated_point_by_point() -> None:
-    x = np.ones(2**22 // (2 * PAIRS) + 1)
+    x = np.ones(2**22 // (2 * BATCH) + 1)
     points = Points(lambda leaf, primals: primals[0], [x], optree.tree_structure((0,)))
     assert points.value(0, x) is None
-    assert LEAST_PAIRS < PAIRS
+    assert LEAST_PAIRS < BATCH
 
 
 # ------------------------------------------------------------------------------------------ compiled functions of JAX

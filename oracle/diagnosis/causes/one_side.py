@@ -10,11 +10,9 @@ from oracle.diagnosis.causes.regions import RIGHT, mistake
 from oracle.diagnosis.sides import SELDOM, side_of
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array, at
+from oracle.effort import AGREEING
 
 __all__ = ["another_mask", "factor_on_one_side", "wrong_on_one_side"]
-
-FEWEST = 3
-"""The fewest entries by which another mask is recognized. With fewer, two single mistakes look like one."""
 
 
 def factor_on_one_side(v: View) -> Iterator[str]:
@@ -53,7 +51,7 @@ def another_mask(v: View) -> Iterator[str]:
     none, flows = (v.ours == 0) & v.wrong, should_be_zero & v.wrong
     rest = ~(none | flows)
     live = np.count_nonzero(rest & ~should_be_zero)
-    if not none.any() or not flows.any() or min(np.count_nonzero(~rest), live) < FEWEST:
+    if not none.any() or not flows.any() or min(np.count_nonzero(~rest), live) < AGREEING:
         return
     elsewhere = RIGHT if not v.wrong[rest].any() else mistake(v, rest)
     if elsewhere:

@@ -9,12 +9,11 @@ import numpy as np
 from oracle.diagnosis.sizes import sizes_along
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import at, counted
+from oracle.effort import AGREEING
 from oracle.measures import EPSILON, largest
 
 __all__ = ["from_an_index", "only_at_smaller_sizes", "periodic"]
 
-FEWEST = 3
-"""The smallest number of right entries, and of wrong ones, that make a range. With fewer, a range is chance."""
 MOSTLY = 0.5
 """The share of the entries of each wrong index that must be wrong. Smaller, and scattered errors make a range."""
 LUCK = 1e-2
@@ -39,7 +38,7 @@ def from_an_index(v: View) -> Iterator[str]:
         lives, bad = live.sum(axis=others), v.wrong.reshape(v.shape).sum(axis=others)
         right, wrong = np.flatnonzero((lives > 0) & (bad == 0)), np.flatnonzero(bad)
         chance = 2 * n * (1 - bad.sum() / lives.sum()) ** int(lives[right].sum())  # that scattered errors leave these out
-        enough = min(lives[right].sum(), bad.sum()) >= FEWEST and wrong.size > 1 and right.size and chance <= LUCK
+        enough = min(lives[right].sum(), bad.sum()) >= AGREEING and wrong.size > 1 and right.size and chance <= LUCK
         if not enough or (bad[wrong] <= MOSTLY * lives[wrong]).any():
             continue
         if wrong.max() < right.min():

@@ -11,6 +11,7 @@ from oracle.diagnosis.call import tensors_of_shape
 from oracle.diagnosis.matching import LEFT, matches
 from oracle.diagnosis.view import View, tensors
 from oracle.diagnosis.words import Array
+from oracle.effort import AGREEING
 from oracle.measures import fit_scale
 
 __all__ = ["factor_along_an_axis", "one_product", "only_one_term", "term_along_axes", "two_products"]
@@ -21,8 +22,6 @@ probability that a pair fits by chance."""
 SAME = 1e-9
 """A fitted factor this close to 1 counts as 1. Smaller, and rounding looks like a factor; larger, and small factors are not
 listed."""
-SPARE = 3
-"""The number of entries that each fitted number needs. With fewer, a fit succeeds by chance."""
 PATHS = {1: " (a path through a mean or a sum?)", 2: " (the paths through a mean and a standard deviation?)"}
 ORTHOGONAL = 0.01
 """If the true gradient has less than this share of our gradient's part along a term, it has no such part: something has
@@ -34,7 +33,7 @@ def factor_along_an_axis(v: View) -> Iterator[str]:
     if not v.whole:
         return
     for axis, n in enumerate(v.shape):
-        if n < 2 or v.index.size < SPARE * n:
+        if n < 2 or v.index.size < AGREEING * n:
             continue
         ours, truth = (np.moveaxis(t, axis, 0) for t in tensors(v))
         fits = [fit_scale(a, b) for a, b in zip(ours, truth, strict=True)]
@@ -59,7 +58,7 @@ def two_products(v: View) -> Iterator[str]:
 
 
 def _products_in_error(v: View, count: int) -> Iterator[str]:
-    if not v.whole or v.index.size < SPARE * count:
+    if not v.whole or v.index.size < AGREEING * count:
         return
     terms = {k: t.ravel() for k, t in _products({"1": np.ones(v.shape)} | _known(v)).items()}
     if count > 1 and len(terms) > MANY:
@@ -81,7 +80,7 @@ def _products_in_error(v: View, count: int) -> Iterator[str]:
 def only_one_term(v: View) -> Iterator[str]:
     """The gradient is a single product of the arguments, the value and the cotangent, summed to the shape of the argument."""
     forward = v.context.forward
-    if forward is None or not v.whole or v.index.size < SPARE + 1:
+    if forward is None or not v.whole or v.index.size < AGREEING + 1:
         return
     for shape in dict.fromkeys((v.shape, forward.call.outputs)):
         axes = _summed(shape, v.shape)
@@ -173,7 +172,7 @@ def term_along_axes(v: View) -> Iterator[str]:
 
 def _determined(v: View, along: int, count: int) -> bool:
     """Whether `count` numbers fitted to each run of `along` entries are few enough that the fit is not chance."""
-    return along >= count + 2 and v.index.size // along * (along - count) >= (SPARE - 1) * count
+    return along >= count + 2 and v.index.size // along * (along - count) >= (AGREEING - 1) * count
 
 
 def _rows(tensor: Array, axes: Sequence[int]) -> Array:
