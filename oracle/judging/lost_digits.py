@@ -57,7 +57,7 @@ class _Errors:
 
     def __init__(self, found: list[Sample]) -> None:
         self.points = len(found)
-        errors = np.array([s.narrow - s.wide for s in found]).reshape(len(found), -1)
+        errors = np.stack([s.narrow - s.wide for s in found]) if found else np.zeros((0, 0))
         known = self.points > 1
         self.mean: Array = errors.mean(axis=0) if known else np.zeros(errors.shape[1])
         self.spread: Array = errors.std(axis=0, ddof=1) if known else np.zeros(errors.shape[1])

@@ -91,6 +91,16 @@ def test_a_mistake_beside_it_is_none_of_its_roundings(dtype: np.dtype[Any], fact
     assert of_w(cancelling(lambda d: np.asarray(d * factor, d.dtype)), dtype, seed).verdict is Verdict.FAIL
 
 
+def test_a_gradient_that_is_zero_in_float64_and_not_in_16_bits_fails() -> None:
+    """At no point nearby has it an entry to measure errors by."""
+
+    def bwd(x: Array, dy: Array) -> tuple[Array]:
+        return (np.full_like(x, 0.5) if x.dtype.itemsize == 2 else np.zeros_like(x),)
+
+    (row,) = verify((lambda x: (np.ones_like(x), x), bwd), np.array([1.5, 2.5], FLOAT16)).rows
+    assert row.verdict is Verdict.FAIL
+
+
 def gelu(x: Array) -> tuple[Array, Array]:
     half = 0.5 * (1 + np.tanh(0.797884560802865 * (x + 0.044715 * x**3)))
     return (x * half).astype(x.dtype), x
