@@ -172,7 +172,12 @@ def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
 
 
 def _is_hidden(e: Evidence) -> bool:
-    """Whether not even a factor of 2 would have been noticed, here or where it would show."""
+    """Whether not even a factor of 2 would have been noticed, here or where it would show.
+
+    A float64 gradient is asked about nearer the origin where its entries are below the roundoff floor (`below_roundoff`).
+    """
+    if e.parameter.dtype.name == "float64" and not e.budget.narrower_inside:
+        return False
     if (e.other_point is not None and e.other_point.right) or (e.exact is not None and e.exact.by_own_size):
         return False
     noticed = resolution(e).of_factor
