@@ -28,6 +28,8 @@ class Stream(IntEnum):
     """The directions along which the noise of a function is measured."""
     BIAS = 0x62696173
     """The points nearby at which the mean factor of a gradient in 16 bits is measured."""
+    LOST_DIGITS = 0x6C6F7374
+    """The points nearby at which it is measured how many digits a gradient in a narrow dtype loses."""
     FITTED = 0x666974
     """The directions of all elements along which slopes are fitted."""
     NEARBY = 0x6E656172

@@ -19,6 +19,7 @@ from oracle.arrays import cast
 from oracle.contract.process_state import preserved
 from oracle.counterexamples import program
 from oracle.counterexamples.program import Files, Words
+from oracle.judging.reasons import Reason
 from oracle.row import Verdict
 from oracle.running import campaign, workers
 from oracle.spec import Draw, Spec
@@ -30,7 +31,8 @@ __all__ = ["WRONG", "Example", "Outcome", "can", "draw_example", "fuzz", "run", 
 DRAWING = 60.0  # seconds for a strategy to repeat a use; if that takes longer, the program runs the whole command instead
 
 WRONG = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
-"""Verdicts that no correct op may get. VACUOUS is not among them: a strategy may draw a point where the gradient is zero."""
+"""Verdicts that no correct op may get. VACUOUS is not among them: a strategy may draw a point where the gradient is zero. One
+where rounding in a narrow dtype hides the gradient counts as such, too: there nothing can be checked."""
 
 
 WORST_FIRST = (*WRONG, Verdict.VACUOUS, Verdict.ACCEPTED, Verdict.KINK, Verdict.PASS)
@@ -246,5 +248,5 @@ def _checked(spec: Spec, example: Example) -> tuple[Verdict, str]:
         )
     except (TypeError, ValueError) as error:
         return Verdict.ERROR, f"{spec.name}: {type(error).__name__}: {error}"
-    verdicts = {row.verdict for row in result.rows}
+    verdicts = {Verdict.VACUOUS if row.reason == Reason.UNRESOLVED.value else row.verdict for row in result.rows}
     return min(verdicts, key=WORST_FIRST.index), str(result)

@@ -16,6 +16,7 @@ from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import BiasKind, Evidence
 from oracle.judging.reasons import Reason
+from oracle.judging.resolution import inner_dtype, resolution
 from oracle.judging.verdict import Judgement
 from oracle.measures import distance, fit_scale, largest
 from oracle.pullback import Pullback
@@ -194,6 +195,14 @@ def _below_roundoff(e: Evidence, j: Judgement) -> str:
     )
 
 
+def _unresolved(e: Evidence, j: Judgement) -> str:
+    dtype, missed = inner_dtype(e) or e.parameter.dtype.name, resolution(e).of_factor or 0.0
+    return (
+        f"rounding in {dtype} hides this gradient: an error of {missed:.0%} would not have been noticed "
+        "(verify it in a wider dtype, or at arguments where it is larger)"
+    )
+
+
 def _too_many_kinks(e: Evidence, j: Judgement) -> str:
     blocks = [
         block for block in (e.directions.along.blocks if e.directions.along is not None else ()) if block.blind and block.usual
@@ -272,6 +281,7 @@ BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {
     Reason.NO_REFERENCE: _no_reference,
     Reason.STEP_BELOW_ULP: _step_below_ulp,
     Reason.UNCERTAIN: _uncertain,
+    Reason.UNRESOLVED: _unresolved,
     Reason.ZERO: _zero,
     Reason.ROUNDING_ONLY: _rounding_only,
     Reason.INFINITE: _infinite,

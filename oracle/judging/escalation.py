@@ -18,11 +18,13 @@ import numpy as np
 
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
-from oracle.judging.comparison import accepting, below_roundoff, best_known
+from oracle.judging.comparison import accepting, below_roundoff, best_known, reported_scale
 from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff
 from oracle.judging.evidence import Array, Bias, Evidence, deciding
+from oracle.judging.lost_digits import Lost, lost_digits
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
+from oracle.judging.samples import Truth
 from oracle.judging.settling import settled
 from oracle.judging.size import error_size
 from oracle.judging.unrounded import Formula
@@ -33,7 +35,7 @@ from oracle.spec import Flag
 
 __all__ = ["Known", "acceptable", "escalated", "formula_first"]
 
-OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT)
+OPEN = (Reason.ROUNDING_ONLY, Reason.DIFFERENCES_CONTRADICT, Reason.UNRESOLVED)
 """Reasons that another point may settle."""
 
 
@@ -87,6 +89,7 @@ class _Escalation:
         m = self.measurements
         known = Known(i, exact.asked(m, i, settled(m, i), m), m)
         steps: tuple[Callable[[Known], Known], ...] = (
+            self.try_lost_digits,
             self.try_rescaled_point,
             self.try_subdifferential,
             self.try_generic_point,
@@ -97,6 +100,29 @@ class _Escalation:
             if known.evidence.other_point is None:
                 known = step(known)
         return known._replace(evidence=exact.asked(m, i, known.evidence, known.measurements))
+
+    def try_lost_digits(self, known: Known) -> Known:
+        """A gradient in a narrow dtype may be off by what its roundings lose at random, which is measured.
+
+        That is asked where it is wrong entry by entry, and where the tolerance is larger than the gradient.
+        """
+        i, e, m, _ = known
+        if m.point.dtype.name == "float64" or m.plan.large or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
+            return known
+        judgement, size = judge(e), reported_scale(e)
+        hidden = judgement.reason is Reason.UNRESOLVED
+        if not (hidden or judgement.contradicted.size) or not size or not np.isfinite(e.analytic).all():
+            return known
+        lost = self._lost_digits[i]
+        if lost is None or not lost.is_known:
+            return known
+        measured = replace(e.budget, dtype=SAFETY * lost.at_random * size)
+        if hidden:
+            if not judge(replace(e, budget=measured)).verdict.passes:
+                return known
+        elif measured.dtype < e.budget.dtype or lost.is_mistake(e.budget.dtype / size):
+            return known
+        return known._replace(evidence=e.after("what roundings lose at points nearby", budget=measured))
 
     def try_rescaled_point(self, known: Known) -> Known:
         """Entries below the roundoff floor are tested where an error would show."""
@@ -161,9 +187,22 @@ class _Escalation:
     @cached_property
     def _biases(self) -> list[Bias | None]:
         m = self.measurements
-        if m.in_float64 is None and m.plan.reference is None:
-            return [None for _ in m.point.leaves]
-        return biases(m.point, m.plan.seed, None if m.in_float64 is not None else m.reference.gradients_at)
+        return biases(m.point, m.plan.seed, self._truth) if self._has_truth else [None for _ in m.point.leaves]
+
+    @cached_property
+    def _lost_digits(self) -> list[Lost | None]:
+        m = self.measurements
+        return [*lost_digits(m.point, m.plan.seed, self._truth)] if self._has_truth else [None for _ in m.point.leaves]
+
+    @property
+    def _has_truth(self) -> bool:
+        """Whether the gradients at other points are known in float64."""
+        return self.measurements.in_float64 is not None or self.measurements.plan.reference is not None
+
+    @property
+    def _truth(self) -> Truth | None:
+        """These gradients, if they are the reference's: if they are None, the op itself takes float64."""
+        return None if self.measurements.in_float64 is not None else self.measurements.reference.gradients_at
 
     @cached_property
     def generic(self) -> Measurements | None:

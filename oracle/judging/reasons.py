@@ -188,6 +188,12 @@ class Reason(Enum):
         "The error estimate of the differences is too large to decide about an entry.",
     )
 
+    UNRESOLVED = (
+        "rounding hides the gradient",
+        Verdict.INCONCLUSIVE,
+        "Rounding is larger than the gradient here: even twice the true gradient would not have been noticed.",
+    )
+
     TOO_MANY_KINKS = (
         "too many kinks",
         Verdict.INCONCLUSIVE,

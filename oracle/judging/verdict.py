@@ -32,6 +32,7 @@ from oracle.judging.comparison import Comparison, best_known, ratio
 from oracle.judging.error_budget import GROSS, GROSSLY_CONTRADICTED, REFERENCE_TERMS, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, BiasKind, Evidence
 from oracle.judging.reasons import Reason
+from oracle.judging.resolution import resolution
 from oracle.measures import distance, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
@@ -167,7 +168,20 @@ def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
         return Judgement(Reason.TOO_MANY_KINKS, *used)
     if e.other_point is not None and e.other_point.contradicted:
         return Judgement(Reason.BELOW_ROUNDOFF, int(e.other_point.index[0]), None, e.other_point.index)
-    return None
+    return Judgement(Reason.UNRESOLVED, *used) if not declared and _is_hidden(e) else None
+
+
+def _is_hidden(e: Evidence) -> bool:
+    """Whether not even a factor of 2 would have been noticed, here or where it would show.
+
+    A float64 gradient is asked about nearer the origin where its entries are below the roundoff floor (`below_roundoff`).
+    """
+    if e.parameter.dtype.name == "float64" and not e.budget.narrower_inside:
+        return False
+    if (e.other_point is not None and e.other_point.right) or (e.exact is not None and e.exact.by_own_size):
+        return False
+    noticed = resolution(e).of_factor
+    return noticed is not None and noticed > 1
 
 
 def _agreeing(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgement:

@@ -102,6 +102,11 @@ MECHANISMS = (
         "Errors in one direction, each within rounding, are found in the mean over points nearby.",
         {f"{ESCALATION}.try_mean": "lambda self, known: known"},
     ),
+    Mechanism(
+        "digits lost at random",
+        "A gradient in a narrow dtype may be off by what its roundings lose, measured at points nearby.",
+        {f"{ESCALATION}.try_lost_digits": "lambda self, known: known"},
+    ),
     # Differences: noise, steps and extrapolation.
     Mechanism(
         "rounding inside the function",
