@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, size_of, vector
 from oracle.differences.points import LEAST_PAIRS, PAIRS, Points
+from oracle.differences.richardson import NOISE_SAFETY
 from oracle.differences.roundoff import TABLES, NoisyFunction, output_noise
 from oracle.measures import EPSILON
 
@@ -258,10 +259,15 @@ class Evaluator:
             shift=shift if one_each else zeros,
         )
 
-    def touched(self, leaf: int, where: Any, displacement: Any) -> Array:
-        """Which outputs change at all."""
+    def touched(self, leaf: int, where: Any, displacement: Any, *, beyond_noise: bool = False) -> Array:
+        """Which outputs change at all; or by more than their rounding noise."""
         displaced = self._displaced(leaf, where, displacement, exact=False)
-        return np.zeros(self.value.shape, bool) if displaced is None else (displaced[0] != 0) | (displaced[1] != 0)
+        if displaced is None:
+            return np.zeros(self.value.shape, bool)
+        change, half, *_ = displaced
+        if beyond_noise:
+            return np.asarray(np.abs(self.cotangent) * _larger(change, half) > NOISE_SAFETY * self.noise)
+        return np.asarray((change != 0) | (half != 0))
 
     def _displaced(
         self, leaf: int, where: Any, displacement: Any, *, exact: bool = True
