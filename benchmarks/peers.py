@@ -47,7 +47,7 @@ def with_reference(problem: Problem) -> None:
         raise Noticed(str(result))
 
 
-def by_torch(problem: Problem) -> None:
+def by_torch(problem: Problem, **options: Any) -> None:
     """`torch.autograd.gradcheck` of a `torch.autograd.Function`."""
     import torch
 
@@ -67,7 +67,7 @@ def by_torch(problem: Problem) -> None:
             return tuple(tensor(g) for g in gradients)
 
     tensors = [tensor(leaf, wanted=True) for leaf in problem.leaves]
-    torch.autograd.gradcheck(Rule.apply, tensors)
+    torch.autograd.gradcheck(Rule.apply, tensors, **options)
 
 
 def by_jax(problem: Problem) -> None:

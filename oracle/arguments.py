@@ -9,7 +9,7 @@ import numpy as np
 import optree
 
 from oracle.adapters import Pair, Places, adapted, bound, like_reference, name_of, placed, reference_for, tensors_of
-from oracle.settings import check_accept, check_convention, check_exact, check_text
+from oracle.settings import check_accept, check_convention, check_effort, check_exact, check_text
 from oracle.spec import Allows, Flag
 from oracle.tensors import host, is_tensor
 from purenet import Op
@@ -28,6 +28,7 @@ def check_settings(
     accept: Any,
     convention: Any,
     exact: Any,
+    effort: Any,
 ) -> None:
     """Raise unless each setting of `verify` has a value that it can have."""
     if reference is not None and not callable(reference):
@@ -48,6 +49,7 @@ def check_settings(
     check_accept(accept, "verify")
     check_convention(convention, "verify")
     check_exact(exact, "verify")
+    check_effort(effort, "verify", exact=exact)
 
 
 def given(

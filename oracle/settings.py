@@ -7,10 +7,24 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CONVENTIONS", "check_accept", "check_convention", "check_exact", "check_order", "check_text"]
+__all__ = [
+    "CONVENTIONS",
+    "EFFORTS",
+    "QUICK",
+    "check_accept",
+    "check_convention",
+    "check_effort",
+    "check_exact",
+    "check_order",
+    "check_text",
+]
 
 CONVENTIONS = {"jax": "JAX", "torch": "torch"}
 """The conventions for gradients by complex numbers, see `oracle.complex_numbers`."""
+
+QUICK = "quick"
+EFFORTS = ("full", QUICK)
+"""How many forward passes a verification may take: as many as it needs, or the same number for every size."""
 
 
 def check_order(order: Any, op: Any, name: str, who: str) -> None:
@@ -51,3 +65,11 @@ def check_exact(exact: Any, who: str) -> None:
         raise TypeError(f"{who}: exact must be True or False, got {exact!r}")
     if exact and find_spec("flint") is None:
         raise ValueError(f'{who}: exact=True needs python-flint: pip install "purenet[exact]"')
+
+
+def check_effort(effort: Any, who: str, *, exact: bool) -> None:
+    """Raise unless `effort` is one, and leaves time for what else is asked."""
+    if not isinstance(effort, str) or effort not in EFFORTS:
+        raise ValueError(f"{who}: effort must be 'full' or 'quick', got {effort!r}")
+    if effort == QUICK and exact:
+        raise ValueError(f"{who}: exact=True takes effort='full', got 'quick'")

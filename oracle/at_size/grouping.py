@@ -12,7 +12,7 @@ the value the outputs have the same index as the entry has along some axes of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, product
 from math import prod
@@ -26,13 +26,17 @@ from oracle.differences.evaluation import Evaluator
 from oracle.differences.richardson import FIRST_STEP
 from oracle.effort import AGREEING
 
-__all__ = ["GROUPS", "Reading", "reading_of", "rounds"]
+__all__ = ["ATTEMPTS", "FEW_GROUPS", "GROUPS", "Reading", "reading_of", "rounds"]
 
 Array = NDArray[np.float64]
 
 # The groups of outputs, and of sampled entries, at most. With fewer, the sum over a group hides the error of one entry; with
 # more, the tables of a displacement take more memory and find little more.
 GROUPS = 4096
+
+# The same where evaluations are saved at every size. With four times as many, the tables of a cheap function of 10^4 entries
+# take longer than its evaluations; with a quarter, an error of one entry must be twice as large.
+FEW_GROUPS = 256
 
 # Attempts, at most: displacements in search of entries that change an output, random draws of an entry with a gradient, and
 # displacements of entries that change the same outputs. With fewer, sparse gradients such as those of an embedding are sampled
@@ -56,6 +60,8 @@ class Reading:
     """The shapes of the value's arrays."""
     at: tuple[tuple[int, ...], ...]
     """For each of these arrays, the axes that correspond to the kept ones."""
+    most: int = GROUPS
+    """The groups, at most; and the keys of which an entry is sampled."""
 
     @cached_property
     def _sizes(self) -> tuple[int, ...]:
@@ -68,8 +74,8 @@ class Reading:
 
     @cached_property
     def _width(self) -> int:
-        """The neighbouring keys of one group, so that there are at most `GROUPS` groups."""
-        return max(1, -(-self.keys // GROUPS))
+        """The neighbouring keys of one group, so that there are at most `most` groups."""
+        return max(1, -(-self.keys // self.most))
 
     @cached_property
     def groups(self) -> int:
@@ -103,6 +109,15 @@ class Reading:
         per_key = np.repeat(per_group, self._width)[: self.keys].reshape(self._sizes)
         return per_key.reshape([n if a in self.kept else 1 for a, n in enumerate(self.shape)])
 
+    def without_keys(self) -> Reading:
+        """The same where the index of an entry says nothing about the outputs that it changes."""
+        return replace(self, kept=(), at=tuple(() for _ in self.at))
+
+    def of_keys(self, per_key: NDArray[Any], shape: tuple[int, ...], axes: tuple[int, ...]) -> NDArray[Any]:
+        """A number for each key, as an array that broadcasts to one of this shape whose `axes` are the kept ones."""
+        order = np.argsort(axes)
+        return per_key.reshape(self._sizes).transpose(order).reshape([n if a in axes else 1 for a, n in enumerate(shape)])
+
     def keys_of(self, index: NDArray[np.intp]) -> NDArray[np.intp]:
         """The keys of entries, given by their flat indices."""
         if not self.kept:
@@ -122,7 +137,9 @@ class Reading:
         return np.asarray(np.ravel_multi_index(place, self.shape) if place else np.zeros(keys.size), np.intp)
 
 
-def reading_of(evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp]) -> Reading:
+def reading_of(
+    evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidates: NDArray[np.intp], most: int = GROUPS
+) -> Reading:
     """Which outputs entries change, by displacing a few of `candidates`; no axis is kept where the index does not show it."""
     x = evaluator.origin[leaf].reshape(-1)
     size = size_of(x[candidates]) if candidates.size else 1.0
@@ -146,7 +163,25 @@ def reading_of(evaluator: Evaluator, leaf: int, shape: tuple[int, ...], candidat
     at = tuple(
         tuple({a: b for b, a in pairs[k].items()}[a] for a in kept) if k in pairs else () for k in range(len(evaluator.shapes))
     )
-    return Reading(shape, kept, evaluator.shapes, at)
+    reading = Reading(shape, kept, evaluator.shapes, at, most)
+    if reading.keys > 1 and not _separates(evaluator, leaf, reading, size):  # where axes are short, entries agree by chance
+        return reading.without_keys()
+    return reading
+
+
+def _separates(evaluator: Evaluator, leaf: int, reading: Reading, size: float) -> bool:
+    """Whether all entries of half of the keys change outputs of these keys alone, and those of the other half of the others."""
+    x = evaluator.origin[leaf].reshape(-1)
+    steps = FIRST_STEP * np.maximum(np.abs(x), size)
+    half = np.arange(reading.keys) < (reading.keys + 1) // 2
+    half = np.random.default_rng([leaf, reading.keys]).permutation(half)
+    for keys in (half, ~half):
+        some = np.broadcast_to(reading.of_keys(keys, reading.shape, reading.kept), reading.shape).reshape(-1)
+        touched = _by_array(evaluator, evaluator.touched(leaf, slice(None), np.where(some, steps, 0.0), beyond_noise=True))
+        for part, axes in zip(touched, reading.at, strict=True):
+            if (part & ~reading.of_keys(keys, part.shape, axes) if axes else part).any():
+                return False
+    return True
 
 
 def _by_array(evaluator: Evaluator, touched: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:

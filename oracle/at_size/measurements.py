@@ -9,6 +9,8 @@ The differences cost evaluations for each argument, not for each of its elements
   that is read off for each set of outputs (`sweep`); and those that disagree most.
 - Where a direction contradicts the gradient, its entries are halved until one is left, which is named.
 
+With `effort="quick"` arguments of every size are measured like this, with one displacement of single entries for each.
+
 Entries are judged by the rounding of the largest entry of their gradient, and at these arguments alone: the small cases of an
 op are there for other points.
 """
@@ -25,9 +27,10 @@ import optree
 
 from oracle.arrays import flat, size_of, vector
 from oracle.at_size import stages, sweep
-from oracle.at_size.grouping import Reading, reading_of
+from oracle.at_size.grouping import ATTEMPTS, FEW_GROUPS, GROUPS, Reading, reading_of
 from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entries
 from oracle.at_size.stages import Stage
+from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.partials import Estimate, chosen, replaced
 from oracle.differences.richardson import LEVELS
@@ -134,7 +137,7 @@ class AtSize:
                     found[i].append((sweep.joined([]), ()))
                 continue
             moving = moving_entries(contribution, self._plan.seed)
-            reading = reading_of(evaluator, k, shape, moving)
+            reading = reading_of(evaluator, k, shape, moving, FEW_GROUPS if self._plan.quick else GROUPS)
             if i is None and stage is not None:
                 some = largest_entries(np.abs(contribution), 1)
                 if self._plan.reference is None:  # else every gradient that is made of it is known entry by entry
@@ -142,7 +145,8 @@ class AtSize:
                 self._links.append((stage, self._link(stage, evaluator, k, reading, contribution, some)))
             elif i is not None:
                 if i not in index:
-                    index[i] = chosen_entries(reading, contribution, leading[i], self._plan.seed)
+                    some = chosen_entries(reading, contribution, leading[i], self._plan.seed)
+                    index[i] = np.concatenate([leading[i], np.setdiff1d(some, leading[i])])  # those come first
                 found[i].append(self._differences(evaluator, k, reading, contribution, index[i], zeros=True))
         return [_added(several) for several in found]
 
@@ -153,9 +157,25 @@ class AtSize:
 
         With `zeros`, entries at 0, where kinks are mostly, have a direction of their own; without, they are left out.
         """
+        estimate, swept = self._differences_by_key(evaluator, k, reading, contribution, index, zeros=zeros)
+        used = Comparison.of(self._alone("", evaluator, k, contribution, estimate)).differences_used
+        wrong = np.argsort(-np.nan_to_num(used, nan=np.inf), kind="stable")[: min(np.count_nonzero(used > 1), ATTEMPTS)]
+        if not wrong.size:
+            return estimate, swept
+        alone = partials.differentiate(evaluator, k, estimate.index[wrong])
+        if (Comparison.of(self._alone("", evaluator, k, contribution, alone)).differences_used > 1).any():
+            return estimate, swept
+        if reading.kept:  # displaced alone, the entries are right: they change other outputs, too
+            return self._differences(evaluator, k, reading.without_keys(), contribution, index, zeros=zeros)
+        return replaced(estimate, alone, wrong, np.arange(wrong.size)), swept
+
+    def _differences_by_key(
+        self, evaluator: Evaluator, k: int, reading: Reading, contribution: Array, index: Array, *, zeros: bool
+    ) -> tuple[Estimate, tuple[Swept, ...]]:
+        """The same, if entries change the outputs that the reading says."""
         x = evaluator.origin[k].reshape(-1)
         size = size_of(x)
-        estimate = sweep.entries(evaluator, k, reading, index, size)
+        estimate = sweep.entries(evaluator, k, reading, index, size, 1 if self._plan.quick else ATTEMPTS)
         estimate = self._resolved(evaluator, k, reading, contribution, estimate, size)
         if estimate.index.size == x.size:
             return estimate, ()
@@ -177,7 +197,7 @@ class AtSize:
                 more = np.setdiff1d(sweep.located(evaluator, k, reading, contribution, some, worst), estimate.index)
                 if more.size:
                     estimate = sweep.joined([estimate, sweep.entries(evaluator, k, reading, more, size)])
-        return estimate, tuple(swept)
+        return estimate, tuple(swept) if estimate.index.size < x.size else ()
 
     def _link(self, stage: Stage, evaluator: Evaluator, k: int, reading: Reading, ours: Array, index: Array) -> Evidence:
         """The evidence about the cotangent that a stage hands back to the one before."""

@@ -28,9 +28,9 @@ def moving_entries(contribution: Array, seed: int) -> Array:
 def chosen_entries(reading: Reading, contribution: Array, leading: Array, seed: int) -> Array:
     """`leading`, and a random entry for each of some keys; with a nonzero gradient where one of several draws has one."""
     generator = np.random.default_rng([seed, contribution.size, 1])
-    if contribution.size <= GROUPS and reading.keys == contribution.size:
+    if contribution.size <= reading.most and reading.keys == contribution.size:
         return np.arange(contribution.size)
-    keys = np.sort(generator.choice(reading.keys, min(reading.keys, GROUPS), replace=False))
+    keys = np.sort(generator.choice(reading.keys, min(reading.keys, reading.most), replace=False))
     keys = np.setdiff1d(keys, reading.keys_of(leading))  # two entries of one key cost one more displacement
     chosen = reading.entry(keys, generator)
     for _ in range(ATTEMPTS):  # most rows of an embedding have a gradient of 0

@@ -62,12 +62,12 @@ def _table_along(evaluator: Evaluator, leaf: int, reading: Reading, direction: A
     return DifferenceTable(sample, FIRST_STEP * lengths(leaf, np.arange(reading.groups)), np.ones(reading.groups))
 
 
-def entries(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float) -> Estimate:
+def entries(evaluator: Evaluator, leaf: int, reading: Reading, index: Array, size: float, attempts: int = ATTEMPTS) -> Estimate:
     """The derivatives with respect to these elements in a limited number of displacements; the others are left out."""
     x = evaluator.origin[leaf].reshape(-1)
     parts = []
     for number, some in enumerate(rounds(reading, index)):
-        if number == ATTEMPTS:
+        if number == attempts:
             break
         sizes = np.abs(x[some])
         steps = rounded(FIRST_STEP * np.maximum(sizes, size) * lengths(leaf, some))

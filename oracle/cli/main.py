@@ -20,7 +20,7 @@ from oracle.cli.fuzz import fuzz
 from oracle.cli.grade import grade
 from oracle.cli.listing import list_catalogue, show_op
 from oracle.cli.locate import locate
-from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, check_reports, chosen, jobs_of, write
+from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, add_effort, check_reports, chosen, jobs_of, write
 from oracle.cli.verify import verify
 from oracle.report.diff import FACTOR
 from oracle.running.campaign import DTYPES
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare small gradients that pass once more without their rounding, with exact derivatives: an error of 1e-14 in "
         "one entry is noticed (float64; needs python-flint)",
     )
+    add_effort(verifying)
     verifying.add_argument(
         "--resume",
         action="store_true",

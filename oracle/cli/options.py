@@ -14,11 +14,13 @@ from oracle.report import colour, document
 from oracle.running import making
 from oracle.running.campaign import DTYPES
 from oracle.running.selection import Exit, Stop, cannot_write, catalogued, foreign, is_module
+from oracle.settings import EFFORTS, QUICK
 
 __all__ = [
     "TIMEOUT",
     "TIMEOUT_AT_SIZE",
     "UNCHANGED",
+    "add_effort",
     "check_reports",
     "chosen",
     "dtypes_of",
@@ -69,10 +71,25 @@ def dtypes_of(options: argparse.Namespace) -> tuple[str, ...]:
     return DTYPES if options.dtype == "all" else (options.dtype,)
 
 
+def add_effort(command: argparse.ArgumentParser) -> None:
+    """Add the options that say how many forward passes a verification may take."""
+    either = command.add_mutually_exclusive_group()
+    either.add_argument(
+        "--quick",
+        dest="effort",
+        action="store_const",
+        const=QUICK,
+        default=EFFORTS[0],
+        help="some 40 forward passes for one argument of any size, 25 more for each other; rows say which errors they notice",
+    )
+    either.add_argument("--effort", choices=EFFORTS, default=EFFORTS[0], metavar="E", help="full (default) or quick")
+
+
 def selection_of(options: argparse.Namespace) -> str:
     """The options that select cases, as on the command line. Two reports with the same selection have the same cases."""
     parts = [
         *options.names,
+        *(["--quick"] if getattr(options, "effort", "") == QUICK else []),
         *(f"--{k} {v}" for k in ("family", "case", "dtype", "data", "init", "accept") if (v := getattr(options, k, None))),
     ]
     return " ".join(parts)

@@ -33,6 +33,7 @@ from oracle.row import Row, worst_first
 from oracle.running import campaign
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
+from oracle.settings import QUICK
 from oracle.spec import Spec
 from oracle.text import count
 
@@ -49,8 +50,11 @@ def verify(options: argparse.Namespace) -> Exit:
     tasks = []
     for module, record in records:
         tasks += campaign.tasks_of(record, dtypes_of(options), options.seed, module, exact=options.exact)
+    if options.exact and options.effort == QUICK:
+        raise Stop(Exit.USAGE, "--exact is not for --quick: it compares gradients that full effort has verified")
     more = {"made": made_of(options), "accept": options.accept}
     tasks = [replace(task, **more) if task.module else task for task in tasks if options.case in (None, task.case)]
+    tasks = [replace(task, effort=options.effort) for task in tasks]
     if options.accept and not all(task.module for task in tasks):
         raise Stop(Exit.USAGE, "--accept is for functions of your own, such as package.module:op")
     if not tasks:
@@ -66,6 +70,7 @@ def verify(options: argparse.Namespace) -> Exit:
     services.check(options)
     env = {**document.environment(options.command, options.seed), "selection": selection_of(options), "cases": len(tasks)}
     everything = not (options.names or options.family or options.case) and "float64" in dtypes_of(options)
+    everything &= options.effort != QUICK  # a quick report replaces none that was made with full effort
     kept = "" if options.reports or everything else document.larger(folder, len(tasks), env["selection"])
     sources = {record.name: str(record.source) for _, record in records if isinstance(record, Spec) and record.source}
     # Nets at their real size run one after the other, each on all cores, because two may not fit into memory.

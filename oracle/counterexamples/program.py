@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import purenet
 from oracle.running.campaign import Task, spec_of
+from oracle.settings import QUICK
 from oracle.sources import file_of, folder_of, own_modules
 from oracle.spec import Flag
 from oracle.subject import Subject
@@ -126,6 +127,7 @@ def holding(
     special = ", ".join(f"oracle.Flag.{flag.name}" for flag in sorted(flags, key=list(Flag).index))
     more = [f"case={task.case!a}," if task.case else "", f"flags=frozenset({{{special}}})," if flags else ""]
     more += ["exact=True,"] if task.exact else []
+    more += [f"effort={task.effort!a},"] if task.effort == QUICK else []
     body = HOLDING.format(
         file=INPUTS,
         arguments=given,
@@ -140,7 +142,7 @@ def holding(
 
 def drawing(task: Task, words: Words) -> Files:
     """A program that draws the arguments of a case as `oracle verify` does: for those that cannot be written as source code."""
-    exact = ", exact=True" if task.exact else ""
+    exact = ", exact=True" if task.exact else f", effort={task.effort!a}" if task.effort == QUICK else ""
     body = DRAWING.format(case=ascii(task.case), dtype=ascii(task.dtype), seed=task.seed, clock=_clock(words), exact=exact)
     return {PROGRAM: _program(task, body, words, set()), **_copy(task.module)}
 

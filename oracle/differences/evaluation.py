@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, size_of, vector
 from oracle.differences.points import LEAST_PAIRS, Points
-from oracle.differences.richardson import FIRST_STEP
+from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
 from oracle.differences.roundoff import NoisyFunction, output_noise
 from oracle.differences.thresholds import CONTRADICTION
 from oracle.effort import AGREEING, BATCH
@@ -22,6 +22,10 @@ __all__ = ["Difference", "Evaluator", "Function"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
+
+# Numbers that the outputs at the points of some elements have, for which differences are contracted together. With much less,
+# each of them has the cost of a dozen operations of NumPy; with much more, they are no longer in the processor's cache.
+TOGETHER = 2**15
 
 # Displacements that change every output of an element, whatever is rounded, in units of the argument's size: the first one that
 # is in the function's domain.
@@ -120,11 +124,41 @@ class Evaluator:
         taken: list[Difference] = []
         for some in np.array_split(np.arange(len(index)), range(BATCH, len(index), BATCH)):
             batch = self._batch(leaf, index[some], displacements[some]) if len(some) >= LEAST_PAIRS else None
-            pairs = zip(index[some].tolist(), displacements[some].tolist(), strict=True)
-            taken += batch or [self.difference(leaf, i, h) for i, h in pairs]
-        return Difference(*np.array(taken).T)
+            taken += [batch] if batch else self._one_by_one(leaf, index[some], displacements[some])
+        return Difference(*map(np.concatenate, zip(*taken, strict=True)))
 
-    def _batch(self, leaf: int, index: Array, displacements: Array) -> list[Difference] | None:
+    def _one_by_one(self, leaf: int, index: Array, displacements: Array) -> list[Difference]:
+        """The same from two evaluations for each element. What follows them is computed for some elements at a time."""
+        together = min(BATCH, max(TOGETHER // max(self.value.size, 1), 1))
+        return [
+            self._evaluated(leaf, index[k : k + together], displacements[k : k + together])
+            for k in range(0, len(index), together)
+        ]
+
+    def _evaluated(self, leaf: int, index: Array, displacements: Array) -> Difference:
+        origin, plus, minus = self.origin[leaf].reshape(-1), self._plus[leaf], self._minus[leaf]
+        here = origin[index]
+        ahead, behind = here + displacements.astype(origin.dtype), here - displacements.astype(origin.dtype)
+        above, below = np.zeros((2, len(index), self.value.size))
+        has_value = np.zeros(len(index), bool)
+        for k, i in enumerate(index.tolist()):
+            plus[i], minus[i] = ahead[k], behind[k]
+            try:
+                one, two = vector(self.function(*self._plus_tree)), vector(self.function(*self._minus_tree))
+                if one.shape == two.shape == self.value.shape:
+                    above[k], below[k], has_value[k] = one, two, True
+                else:
+                    self.varies = True
+            except RAISED:  # a function that refuses arguments outside its domain counts like one that returns NaN there
+                pass
+            finally:
+                plus[i] = minus[i] = here[k]
+        taken = self._contracted_each(leaf, index, displacements, (above, below, self.value), (ahead, behind, here))
+        if has_value.all():
+            return taken
+        return Difference(*(np.where(has_value, a, b) for a, b in zip(taken, NO_DIFFERENCE, strict=True)))
+
+    def _batch(self, leaf: int, index: Array, displacements: Array) -> Difference | None:
         """The differences of a few elements from one evaluation of all points; None if the function cannot do that."""
         value = None if self.points is None else self.points.value(leaf, self.value)
         if self.points is None or value is None:
@@ -135,15 +169,38 @@ class Evaluator:
         if both is None:
             return None
         above, below = both[: len(index)], both[len(index) : 2 * len(index)]
-        shifts = [fsum((a / 2, b / 2, -x)) for a, b, x in zip(ahead.tolist(), behind.tolist(), here.tolist(), strict=True)]
-        widths = np.asarray(ahead - behind, np.float64)
-        changes, halves = (
-            [_minus(a, b) for a, b in zip(above, others, strict=True)] for others in (below, [value] * len(index))
+        return self._contracted_each(leaf, index, displacements, (above, below, value), (ahead, behind, here))
+
+    def _contracted_each(
+        self,
+        leaf: int,
+        index: Array,
+        displacements: Array,
+        values: tuple[Array, Array, Array],
+        places: tuple[Array, Array, Array],
+    ) -> Difference:
+        """The changes of the outputs for each of several elements, contracted with the cotangent, and their noise.
+
+        `values` are those at x + h, at x - h and at x, `places` the element there.
+        """
+        above, below, value = values
+        ahead, behind, here = places
+        change, half = _minus(above, below), _minus(above, value)
+        touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
+        if self.inner_eps > 0:
+            touched |= np.stack([self._moved_far(leaf, i) for i in index.tolist()])
+        moving = touched.any(axis=0)  # of many outputs, few elements mostly change few
+        some: Any = moving if 2 * np.count_nonzero(moving) < moving.size else slice(None)
+        change, half, touched, v = change[:, some], half[:, some], touched[:, some], self.cotangent[some]
+        return Difference(
+            both=np.vecdot(change, v),
+            ahead=np.vecdot(half, v),
+            noise=np.where(touched.any(axis=1), _summed(self.noise[some], touched), self._unmoved.sum()),
+            growth=self.eps * np.vecdot(_larger(change, half), np.abs(v)),
+            bend=np.zeros(len(index)),
+            distance=np.asarray(ahead - behind, np.float64) / displacements / 2,
+            shift=np.array([fsum((a / 2, b / 2, -x)) for a, b, x in np.stack([ahead, behind, here], axis=1).tolist()]),
         )
-        return [
-            self._contracted(leaf, i, h, changes[k], halves[k], np.asarray(widths[k]), shifts[k])
-            for k, (i, h) in enumerate(zip(index.tolist(), displacements.tolist(), strict=True))
-        ]
 
     def _contracted(
         self, leaf: int, where: Any, displacement: Any, change: Array, half: Array, width: Array, shift: Any
@@ -200,10 +257,15 @@ class Evaluator:
             shift=shift if one_each else zeros,
         )
 
-    def touched(self, leaf: int, where: Any, displacement: Any) -> Array:
-        """Which outputs change at all."""
+    def touched(self, leaf: int, where: Any, displacement: Any, *, beyond_noise: bool = False) -> Array:
+        """Which outputs change at all; or by more than their rounding noise."""
         displaced = self._displaced(leaf, where, displacement, exact=False)
-        return np.zeros(self.value.shape, bool) if displaced is None else (displaced[0] != 0) | (displaced[1] != 0)
+        if displaced is None:
+            return np.zeros(self.value.shape, bool)
+        change, half, *_ = displaced
+        if beyond_noise:
+            return np.asarray(np.abs(self.cotangent) * _larger(change, half) > NOISE_SAFETY * self.noise)
+        return np.asarray((change != 0) | (half != 0))
 
     def _displaced(
         self, leaf: int, where: Any, displacement: Any, *, exact: bool = True
@@ -243,8 +305,18 @@ def _minus(a: Array, b: Array) -> Array:
     """The difference; 0 where both are the same infinity, as in a masked logarithm: an output that stays has slope 0."""
     change = a - b
     if np.isnan(change).any():
-        change[a == b] = 0.0
+        change[np.equal(a, b)] = 0.0
     return change
+
+
+def _summed(noise: Array, which: Array) -> Array:
+    """The noise of a sum of some outputs, for each row of `which`: of sums of independent errors, the smaller bound."""
+    taken, size = which.astype(np.float64), noise.max(initial=0.0) or 1.0
+    sums = taken @ noise
+    norms = size * np.sqrt(taken @ np.square(noise / size))
+    # The squares of much smaller numbers underflow: a norm is never less than that of equal numbers with this sum.
+    norms = np.fmax(norms, sums / np.sqrt(np.fmax(taken.sum(axis=1), 1.0)))
+    return np.asarray(np.fmin(sums, CONTRADICTION * norms))
 
 
 def _norm(a: Array) -> float:

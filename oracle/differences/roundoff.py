@@ -45,6 +45,10 @@ SHORT_SPACING = float(np.sqrt(EPSILON["float64"] * UNRESOLVED))
 # of a function is taken for noise.
 MUCH_NOISE = 2.0**12
 
+# The share of the finest rounding to a narrower dtype that a table shows at least, where its jumps are rare. With 1, those of
+# a few outputs are missed; with much less, functions of 10^6 outputs, some of which are near 0, pay for a ladder of spacings.
+UNSEEN = 2.0**-4
+
 NARROW = (("float16", np.dtype(np.float16)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)), ("float32", np.dtype(np.float32)))
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
@@ -105,14 +109,17 @@ def output_noise(noisy: NoisyFunction) -> Noise:
     with quiet():
         # Neighbouring points are distinct float32 numbers.
         noise, _ = _table_noise(noisy, 2 * EPSILON["float32"])
-        much = bool((noise > MUCH_NOISE * one_ulp).any())
+        largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
+        # Beside larger numbers one rounding of float64 is many roundings of an output near 0, and none to a narrower dtype.
+        narrowest = UNSEEN * FINEST * largest
+        much = bool((noise > np.fmax(MUCH_NOISE * one_ulp, narrowest)).any())
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
         for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in noisy.origin) else (1.0,):
             if (noise > MUCH_NOISE * one_ulp).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
-        half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, one_ulp)
+        half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, np.fmax(one_ulp, narrowest / MUCH_NOISE))
         inner = np.where(narrow, half_step, 0.0)
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
         rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())

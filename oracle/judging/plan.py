@@ -31,3 +31,5 @@ class Plan:
     """The share of the gradient's largest entry up to which an error is accepted."""
     exact: bool = False
     """Whether gradients that pass are compared with exact derivatives, too."""
+    quick: bool = False
+    """Whether evaluations are saved although no argument is large: of each argument one part of the entries is displaced."""

@@ -24,6 +24,7 @@ from oracle.contract.process_state import apart, preserved
 from oracle.row import Row, Verdict
 from oracle.running import making, workers
 from oracle.running.workers import Died, Lost, TimedOut, described, interrupts_blocked
+from oracle.settings import EFFORTS, QUICK
 from oracle.sources import written
 from oracle.spec import Case, Spec
 from oracle.text import command_line, plain
@@ -83,6 +84,8 @@ class Task:
     """How the record is made of a class of a net, see `making`; empty for a record that is in the module."""
     accept: float = 0.0
     """An error below this share of the largest entry is accepted, beside what the record accepts."""
+    effort: str = EFFORTS[0]
+    """How many forward passes it may take, see `oracle.verify`."""
 
     def __str__(self) -> str:
         return plain(" / ".join(part for part in (self.op, self.case, self.dtype) if part))
@@ -104,6 +107,8 @@ class Task:
             parts += ["--seed", str(self.seed)]
         if self.exact:
             parts += ["--exact"]
+        if self.effort == QUICK:
+            parts += ["--quick"]
         if self.made:
             source, _, init = self.made.partition("(")
             parts += ["--data", source, *(["--init", init[:-1]] if init else [])]
@@ -241,7 +246,9 @@ def perform(task: Task) -> tuple[Row, ...]:
             return record.verified().rows
         with apart(whole_process=multiprocessing.parent_process() is not None) as conduct:
             case = record.case(task.case)
-            rows = verification.verify_case(record, case, dtype=task.dtype, seed=task.seed, exact=task.exact).rows
+            rows = verification.verify_case(
+                record, case, dtype=task.dtype, seed=task.seed, exact=task.exact, effort=task.effort
+            ).rows
     return (*(_failed(task, what, rows[0]) for what in conduct.side_effects()), *rows)
 
 

@@ -106,7 +106,7 @@ class Journal:
 
 def _task(values: Mapping[str, Any]) -> Task:
     task = Task(**values)
-    texts = (task.module, task.op, task.case, task.dtype, task.made)
+    texts = (task.module, task.op, task.case, task.dtype, task.made, task.effort)
     if not all(isinstance(text, str) for text in texts) or type(task.seed) is not int or type(task.exact) is not bool:
         raise TypeError(f"a task must have four texts and an integer seed, got {dict(values)}")
     return task
