@@ -499,6 +499,17 @@ BAD: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]
         ValueError,
         r"dy must have the shape of the value, \[\(4, 6\)\], got \[\(3,\)\]",
     ),
+    "one allowed name": ([pn.tanh], (X,), {"allows": "0"}, TypeError, "allows must be names of stages.*got '0'"),
+    "an unknown name": ([pn.tanh], (X,), {"allows": ["tan"]}, ValueError, "allows names tan, but the stages are 0"),
+    "a name that is a number": ([pn.tanh], (X,), {"allows": [0]}, TypeError, "allows must name stages by their names.*got 0"),
+    "no function": ([pn.tanh], (X,), {"allows": {"0": 3}}, TypeError, r"allows\['0'\] must be a function .* or None, got 3"),
+    "another shape": (
+        [pn.tanh],
+        (X,),
+        {"allows": {"0": np.sum}},
+        ValueError,
+        r"what the stage 0 does, \[\(4, 6\)\], got \[\(\)\]",
+    ),
     "a label for an op": ([pn.tanh], (X, T), {}, TypeError, "give what else it takes by options"),
     "NaN": (pn.chain(tanh=pn.tanh), ({}, np.full(3, np.nan)), {}, ValueError, "holds NaN"),
 }
@@ -518,6 +529,74 @@ def test_a_layer_that_cannot_be_copied_is_named() -> None:
 
     with pytest.raises(TypeError, match=r"the layer '0' \(Locked\) cannot be copied: RuntimeError: a lock"):
         oracle.locate([Locked(normal(6, 5), normal(5))], X)
+
+
+# ------------------------------------------------------------------------------------------------------ what is allowed
+
+
+def rounding(factor: float = 1.0) -> Any:
+    """A straight-through estimator: the value is rounded, and the gradient is that of the identity."""
+    return lambda x: (np.round(4 * x) / 4, None), lambda _, dy: (factor * dy,)
+
+
+def reversal(factor: float = -1.0) -> Any:
+    return lambda x: (x.copy(), None), lambda _, dy: (factor * dy,)
+
+
+def clipping(_: float = 1.0) -> Any:
+    return lambda x: (x.copy(), None), lambda _, dy: (np.clip(dy, -0.1, 0.1),)
+
+
+MEANT: dict[str, tuple[Callable[..., Any], Any]] = {
+    "a straight-through estimator": (rounding, lambda x: x),
+    "a reversed gradient": (reversal, lambda x: -x),
+    "a clipped gradient": (clipping, None),
+}
+
+
+@pytest.mark.parametrize("what", MEANT)
+def test_a_stage_that_is_meant_to_be_no_derivative_is_allowed_by_its_name(what: str) -> None:
+    make, function = MEANT[what]
+    net = pn.chain(affine=pn.affine, special=op_of(make()), tanh=pn.tanh)
+    given = {"affine": PARAMS}, normal(5, 4)
+    assert doubtful(oracle.locate(net, *given)) == ["special"]
+    found = oracle.locate(net, *given, allows=["special"])
+    assert found.passed, str(found)
+    assert found.rows[1].verdict is Verdict.ACCEPTED
+    assert "its gradient is no derivative, as allowed" in str(found)
+    assert found.between is None
+    assert "the whole net" not in str(found)
+    if function is not None:
+        judged = oracle.locate(net, *given, allows={"special": function})
+        assert judged.rows[1].verdict is Verdict.PASS, str(judged)
+        wrong = pn.chain(affine=pn.affine, special=op_of(make(3.0)), tanh=pn.tanh)
+        assert doubtful(oracle.locate(wrong, *given, allows={"special": function})) == ["special"]
+
+
+def op_of(pair: Any) -> Op:
+    made = Op(pair[0])
+    made.pullback(pair[1])
+    return made
+
+
+def test_what_is_allowed_excuses_no_other_stage_and_no_wrong_shape() -> None:
+    wrong = times(pn.tanh, 0, lambda dx: 3 * dx)
+    found = oracle.locate({"round": rounding(), "tanh": wrong}, X, allows=["round"])
+    assert doubtful(found) == ["tanh"]
+    flat = (lambda x: (x.copy(), None), lambda _, dy: (dy.ravel(),))
+    found = oracle.locate({"flat": flat, "tanh": pn.tanh}, X, allows=["flat"])
+    assert doubtful(found) == ["flat"]
+    assert "(24,)" in found.wrong[0].cause
+
+
+def test_parts_without_an_allowed_stage_are_still_compared() -> None:
+    lost = with_backward(BRANCH, lambda residuals, dy: BRANCH.op.bwd(residuals.saved, dy))
+    params = {name: {"affine": PARAMS} for name in ("one", "two")}
+    right = oracle.locate(pn.chain(one=BRANCH, special=op_of(reversal()), two=BRANCH), params, normal(5, 4), allows=["special"])
+    assert right.passed, str(right)
+    found = oracle.locate(pn.chain(one=BRANCH, special=op_of(reversal()), two=lost), params, normal(5, 4), allows=["special"])
+    assert found.first_wrong is not None
+    assert found.first_wrong.stage == "two"
 
 
 # ------------------------------------------------------------------------------------------------------ torch
@@ -597,6 +676,7 @@ def test_the_command_names_the_wrong_stage(run: Run, module: Module) -> None:
     code, out, _ = run("locate", "mynet:right_net")
     assert code == Exit.PASS
     assert "2 stages, all right, and so is the whole net." in out
+    assert run("locate", "mynet:wrong_net", "--allows", "bent")[0] == Exit.PASS
     code, out, _ = run("locate", "mynet:wrong_net", "--seed", 3)
     assert code == Exit.FAIL
     assert "The first wrong stage in the order of the backward pass is bent (bent)." in out
