@@ -233,6 +233,26 @@ def test_slopes_tell_what_is_wrong_decided_and_hidden() -> None:
     assert other.along([0]).wrong
 
 
+def test_a_part_without_any_effect_is_told_from_one_with_a_small_gradient() -> None:
+    """A shift of all logits has no effect on a softmax. The differences along it are 0, and its gradient is rounding."""
+
+    def softmax(x: Any, shift: Any) -> Any:
+        e = np.exp(x + shift - (x + shift).max())
+        return e / e.sum()
+
+    def saturated(x: Any, shift: Any) -> Any:
+        return x + np.maximum(shift, 0)
+
+    x, shift, rounding = normal(7), np.array(-0.5), np.array([1e-20])
+    for value, right in ((softmax, True), (saturated, False)):
+        lines = directions.Lines(value, (x, shift), 1e-3 * normal(7), [np.zeros(7), rounding], 0)
+        slope = lines.along([1])
+        assert slope.vanishes
+        assert lines.without_effect(1) is right
+        assert not lines.without_effect(0)
+    assert not directions.Lines(softmax, (x, shift), normal(7), [np.zeros(7), np.array([1e-3])], 0).along([1]).vanishes
+
+
 # ------------------------------------------------------------------------------------------------------ lists of layers
 
 
