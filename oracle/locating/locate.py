@@ -10,6 +10,7 @@ import numpy as np
 import optree
 
 from oracle.adapters import adapted, bound
+from oracle.adapters.classes import is_layer
 from oracle.arrays import random_cotangent, widened
 from oracle.locating import chains, layers, modules, nets
 from oracle.locating.allowed import judged_as_meant, names_of, without_allowed
@@ -103,7 +104,7 @@ def _recorded(net: Any, primals: tuple[Any, ...], options: dict[str, Any], upstr
         return "the list of layers", layers.record(net, primals, options, upstream, seed)
     if nets.layers_of(net) is not None:
         return type(net).__name__, nets.record(net, primals, options, upstream, seed)
-    if layers.is_layer(net) and not isinstance(net, Op):
+    if is_layer(net) and not isinstance(net, Op):
         return type(net).__name__, layers.record([net], primals, options, upstream, seed)
     if isinstance(net, Op) and hasattr(net, "stages"):
         check_primals(Subject.of(net, options), primals)

@@ -458,6 +458,61 @@ class Net:
         return found
 
 
+def test_layers_in_float32_are_judged_in_float64_and_views_stay_views() -> None:
+    """Buffers of float32 would round the gradients that are written into them."""
+
+    class Flat(ListAffine):
+        """Its weight and bias are views of one array, and so are their gradients."""
+
+        def __init__(self) -> None:
+            self.all, self.slopes = normal(35).astype(np.float32), np.zeros(35, np.float32)
+            self.params, self.grads = ([a[:30].reshape(6, 5), a[30:]] for a in (self.all, self.slopes))
+
+        def backward(self, dout: Any) -> Any:
+            self.slopes[:] = np.concatenate([(self.x.T @ dout).ravel(), dout.sum(axis=0)])
+            return dout @ self.params[0].T
+
+    found = oracle.locate({"flat": Flat(), "affine": AddingAffine(normal(5, 3).astype(np.float32), np.zeros(3, np.float32))}, X)
+    assert found.passed, str(found)
+    assert all(row.verification is None for row in found.rows)
+
+
+def test_an_array_without_a_gradient_is_a_constant_and_a_note_names_it() -> None:
+    class Scaled(Affine):
+        def __init__(self, w: Any, b: Any) -> None:
+            super().__init__(w, b)
+            self.scale = np.full(5, 2.0)
+
+        def forward(self, x: Any) -> Any:
+            return self.scale * super().forward(x)
+
+        def backward(self, dout: Any) -> Any:
+            return super().backward(self.scale * dout)
+
+    found = oracle.locate([Scaled(normal(6, 5), normal(5))], X)
+    assert found.passed, str(found)
+    assert found.rows[0].note == "no gradient found for scale: taken for constants"
+
+
+def test_a_gradient_of_another_loss_is_not_compared() -> None:
+    class TwoModes(Net):
+        def loss(self, x: Any, t: Any, train: bool = False) -> Any:
+            return super().loss(x, t) * (2 if train else 1)
+
+        def gradient(self, x: Any, t: Any) -> dict[str, Any]:
+            self.loss(x, t, train=True)
+            return {name: 2 * g for name, g in self._gradient(x, t).items()}
+
+        def _gradient(self, x: Any, t: Any) -> dict[str, Any]:
+            Net.loss(self, x, t)
+            return {name: np.zeros_like(p) for name, p in self.params.items()}
+
+    found = oracle.locate(TwoModes(), X, T)
+    assert found.between is None
+    assert "the gradient of the whole is not compared" in found.note
+    assert "it calls loss(train=True)" in found.note
+
+
 def test_an_object_that_holds_its_layers_is_judged_with_its_own_gradient() -> None:
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
     found = oracle.locate(Net(), X, T)
@@ -547,7 +602,7 @@ def test_a_layer_that_cannot_be_copied_is_named() -> None:
         def __deepcopy__(self, memo: Any) -> Any:
             raise RuntimeError("a lock")
 
-    with pytest.raises(TypeError, match=r"the layer '0' \(Locked\) cannot be copied: RuntimeError: a lock"):
+    with pytest.raises(TypeError, match=r"the layer '0': Locked \(Locked\) cannot be copied: RuntimeError: a lock"):
         oracle.locate([Locked(normal(6, 5), normal(5))], X)
 
 
