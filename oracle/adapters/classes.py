@@ -65,16 +65,14 @@ def of_layer(
     return _layer(original, parameters_of(original.object, "of_layer", params, grads), inputs, options or {}, seed, "of_layer")
 
 
-def layer_in_float64(
-    layer: Any, *inputs: Any, options: Mapping[str, Any], seed: int, who: str
-) -> tuple[Bound, tuple[str, ...]]:
+def layer_in_float64(layer: Any, *, options: Mapping[str, Any], seed: int, who: str) -> tuple[Bound, tuple[str, ...]]:
     """The same for a layer of a net, all of whose arrays are in float64; and the arrays that count as constants.
 
     These may be parameters, but no gradient was found for them.
     """
     original, constants = _original(layer, who).in_float64(), list[str]()
     parameters = parameters_of(original.object, who, None, None, constants=constants)
-    return _layer(original, parameters, inputs, options, seed, who), tuple(constants)
+    return _layer(original, parameters, (), options, seed, who), tuple(constants)
 
 
 def _original(layer: Any, who: str) -> Original:
