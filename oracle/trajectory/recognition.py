@@ -120,7 +120,7 @@ def _rules(found: Mapping[str, list[float]], *, defaults: bool) -> Iterator[Rule
 
 
 def _relatives_of_adam(found: Mapping[str, list[float]], numbers: Callable[..., Iterator[Numbers]]) -> Iterator[Iterator[Rule]]:
-    """AMSGrad, AdaMax, Lion, and torch's NAdam, whose b1 grows."""
+    """AMSGrad, AdaMax, Lion, and a NAdam whose b1 grows."""
     of_amsgrad = product(numbers("b1", "b2", "eps", "eps_root"), ("outside", "hat", "inside"), ("corrected", "raw"))
     yield (Rule("adam", own, eps=eps, largest=largest) for own, eps, largest in of_amsgrad)
     yield (Rule("adamax", own, eps=eps) for own, eps in product(numbers("b1", "b2", "eps"), ("inside", "outside", "none")))

@@ -984,7 +984,6 @@ def test_torch_is_recognized_and_its_mistakes_are_named() -> None:
     assert "the weight decay is coupled" in coupled.diagnosis
     assert coupled.first == (1, "state.exp_avg.b1")
     for optimizer, told in (
-        (torch.optim.NAdam, "momentum_decay 0.004, nesterov"),
         (torch.optim.Adamax, "adamax"),
         (lambda params: torch.optim.Adam(params, amsgrad=True), "amsgrad"),
     ):
