@@ -10,6 +10,7 @@ import inspect
 import os
 import shlex
 from collections.abc import Callable, Generator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from oracle.spec import Case, Spec
     from oracle.verification import Verification
 
-__all__ = ["GradientCheck", "VerifyGradient"]
+__all__ = ["GradientCheck", "StepsCheck", "VerifyGradient"]
 
 MARKER = "oracle_checks"
 ADAPTERS = {
@@ -122,7 +123,33 @@ def verify_gradient(request: pytest.FixtureRequest) -> VerifyGradient:
 # ------------------------------------------------------------------------------------------------- the marker
 
 
-class GradientCheck(pytest.Item):
+class _Check(pytest.Item):
+    """A test of the module that is marked, whose failure is its table."""
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, AssertionError):  # the table; the op's own exceptions are rows of it
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+class StepsCheck(_Check):
+    """One OptimizerCheck or ScheduleCheck as a test."""
+
+    def __init__(self, *, check: Any, **node: Any) -> None:
+        super().__init__(**node)
+        self.check = check
+
+    def runtest(self) -> None:
+        from oracle.report.places import place_of
+
+        mine = self.check.mine
+        _assert(self.check.verified(), self.stash.setdefault(FOUND, []), place_of, getattr(mine, "update", mine))
+
+
+class GradientCheck(_Check):
     """One case of a Spec as a test."""
 
     def __init__(self, *, spec: Spec, case: Case, **node: Any) -> None:
@@ -137,14 +164,6 @@ class GradientCheck(pytest.Item):
         result = verify_case(self.spec, self.case)
         _assert(result, self.stash.setdefault(FOUND, []), place_of_pullback, self.spec.op)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, AssertionError):  # the table; the op's own exceptions are rows of it
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        return self.path, None, self.name
-
 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytest.Item] | None:
     """The checks of a test module with the marker, which stands in the variable `pytestmark`."""
@@ -157,7 +176,7 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytes
         raise collector.CollectError(f"{MARKER} marks a module: write `pytestmark = pytest.mark.{MARKER}(...)` outside a class")
     if message := extra.missing():
         raise collector.CollectError(f"{MARKER}: {message}")
-    from oracle.running.campaign import specs_in
+    from oracle.running.campaign import checks_in, specs_in
     from oracle.text import plain
 
     named = [module for mark in marks for module in mark.args]
@@ -165,15 +184,20 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytes
         raise collector.CollectError(f'{MARKER} takes names of modules, such as "package.module", got {wrong[0]!r}')
     items: dict[str, pytest.Item] = {}
     for module in [import_module(name) for name in named] or [collector.obj]:
-        specs = specs_in(module)
-        if not specs:
-            raise collector.CollectError(f"{MARKER}: {module.__name__} has no Spec; add one, such as check = oracle.Spec(...)")
-        for spec in specs:
-            for case in spec.cases:
-                test = plain(f"{spec.name}[{case.name}]")
-                if test in items:
-                    raise collector.CollectError(f"{MARKER}: two cases are named {test}: rename one, or mark two test modules")
-                items[test] = GradientCheck.from_parent(collector, name=test, spec=spec, case=case)
+        cases = [(spec, case) for spec in specs_in(module) for case in spec.cases]
+        made: list[tuple[str, Callable[[str], pytest.Item]]] = [
+            (f"{spec.name}[{case.name}]", partial(GradientCheck.from_parent, collector, spec=spec, case=case))
+            for spec, case in cases
+        ]
+        made += [(one.name, partial(StepsCheck.from_parent, collector, check=one)) for one in checks_in(module)]
+        if not made:
+            what = "no Spec, OptimizerCheck or ScheduleCheck; add one, such as check = oracle.Spec(...)"
+            raise collector.CollectError(f"{MARKER}: {module.__name__} has {what}")
+        for name, make in made:
+            test = plain(name)
+            if test in items:
+                raise collector.CollectError(f"{MARKER}: two cases are named {test}: rename one, or mark two test modules")
+            items[test] = make(name=test)  # type: ignore[call-arg]
     return list(items.values())
 
 
@@ -206,7 +230,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"{MARKER}(*modules): pytestmark of a test module; every case of every oracle.Spec in these modules, or in the test "
-        "module itself, is a test",
+        "module itself, is a test, and so is every OptimizerCheck and ScheduleCheck",
     )
     if hasattr(config, "workerinput"):  # workers of xdist send their rows to the main process
         return

@@ -15,10 +15,10 @@ import numpy as np
 from oracle.adapters.calling import accepted, inputs_of, labelled, seeded
 from oracle.adapters.copying import Original
 from oracle.adapters.evaluations import BACKWARD, Held, Run, bits, copied, loss_of
-from oracle.adapters.finding import parameters_of
+from oracle.adapters.finding import Parameter, parameters_of
 from oracle.adapters.pairs import Bound
 
-__all__ = ["is_layer", "is_net", "of_layer", "of_net"]
+__all__ = ["is_layer", "is_net", "layer_in_float64", "net_in_float64", "of_layer", "of_net"]
 
 FORWARD = ("forward", "__call__", "call")
 LOSS = ("loss", "forward", "__call__")
@@ -60,15 +60,42 @@ def of_layer(
         TypeError: if the object cannot be copied, or a method, a parameter or a gradient is not found.
 
     """
-    who = "of_layer"
-    _check(layer, options, who)
+    _check(layer, options, "of_layer")
+    original = _original(layer, "of_layer")
+    return _layer(original, parameters_of(original.object, "of_layer", params, grads), inputs, options or {}, seed, "of_layer")
+
+
+def layer_in_float64(layer: Any, *, options: Mapping[str, Any], seed: int, who: str) -> tuple[Bound, tuple[str, ...]]:
+    """The same for a layer of a net, all of whose arrays are in float64; and the arrays that count as constants.
+
+    These may be parameters, but no gradient was found for them.
+    """
+    original, constants = _original(layer, who).in_float64(), list[str]()
+    parameters = parameters_of(original.object, who, None, None, constants=constants)
+    return _layer(original, parameters, (), options, seed, who), tuple(constants)
+
+
+def _original(layer: Any, who: str) -> Original:
+    """A layer with both methods, copied."""
+    for names in (FORWARD, BACKWARD):
+        _required(layer, names, who)
+    return Original(layer, who)
+
+
+def _layer(
+    original: Original,
+    parameters: list[Parameter],
+    inputs: Sequence[Any],
+    options: Mapping[str, Any],
+    seed: int | None,
+    who: str,
+) -> Bound:
+    layer = original.object
     forward, backward = _required(layer, FORWARD, who), _required(layer, BACKWARD, who)
-    subject = Held(Original(layer, who), [], seed)
-    subject.parameters = parameters_of(subject.original.object, who, params, grads)
+    subject = Held(original, parameters, seed)
     subject.prepare(who)
     names = inputs_of(getattr(layer, forward))
-    held = dict(options or {})
-    held |= {name: given for name, given in zip(names, inputs, strict=False) if not _is_float(given)}
+    held = {**options, **{name: given for name, given in zip(names, inputs, strict=False) if not _is_float(given)}}
     given = [value for value in inputs if _is_float(value)]
 
     def fwd(*primals: Any, **more: Any) -> tuple[Any, Any]:
@@ -83,6 +110,11 @@ def of_layer(
     labelled(bwd, f"{type(layer).__name__}.{backward}", getattr(layer, backward), ())
     fwd.note = lambda: "; ".join(subject.notes)  # type: ignore[attr-defined]
     return Bound((fwd, bwd), *subject.primals, *given, complete=bool(inputs))
+
+
+def net_in_float64(net: Any, *inputs: Any, seed: int, who: str) -> Bound:
+    """A net as `of_net` takes it, all of whose arrays are in float64."""
+    return of_net(Original(net, who).in_float64().object, *inputs, seed=seed)
 
 
 def of_net(

@@ -78,6 +78,17 @@ class Original:
         packed = self._packed[names]
         return copy.deepcopy(self.object, memo) if packed is None else _Unpacked(io.BytesIO(packed), memo).load()
 
+    def in_float64(self) -> Original:
+        """The same object with every array of narrower floats in float64, views of one memory as such."""
+        memo: dict[int, Any] = {}
+        for root, members in self._shared:
+            if _is_narrow(root):
+                memo.update(_views(root, members, {id(members[0]): members[0].astype(np.float64)}, self._who))
+        for _, part in parts_of(self.object):
+            if isinstance(part, np.ndarray) and _is_narrow(part):
+                memo.setdefault(id(part), part.astype(np.float64))
+        return Original(copy.deepcopy(self.object, memo), self._who) if memo else self
+
     def _copied(self, given: Any, arrays: Mapping[int, Array]) -> Any:
         memo: dict[int, Any] = {}
         for root, members in _groups(given):
@@ -106,6 +117,10 @@ class Original:
                         f"{self._who}: {text_of(given, path)} is a function that holds {text_of(given, parts[id(held)])}; a "
                         "copy of the object would use the original's: make it a method"
                     )
+
+
+def _is_narrow(array: Array) -> bool:
+    return array.dtype.itemsize < np.dtype(np.float64).itemsize and (array.dtype.kind == "f" or array.dtype.name == "bfloat16")
 
 
 def _packed(given: Any, names: frozenset[int]) -> bytes | None:

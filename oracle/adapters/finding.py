@@ -97,17 +97,21 @@ def put(value: Any, path: Path, new: Any) -> None:
 
 
 def parameters_of(
-    given: Any, who: str, params: Any, grads: Any, *, returned: bool = False, by_layer: bool = False
-) -> list[Parameter]:
+    given: Any, who: str, params: Any, grads: Any,
+    *, returned: bool = False, by_layer: bool = False, constants: list[str] | None = None,
+) -> list[Parameter]:  # fmt: skip
     """The parameters of an object. `params` and `grads` name them, and their gradients, if they are not None.
 
+    An array that may be a parameter, but has no gradient, is an error; with a list of `constants`, its name is added there.
     `returned` says that the backward pass itself returns the gradients, so that the object need not hold them. With `by_layer`
     the parameters in a list are named after the layers that hold them, too.
     """
     if params is not None:
         places = _named(given, who, params)
     else:
-        places = _in_container(given, ()) or [place for path, part in _objects(given) for place in _own(part, path, who, grads)]
+        places = _in_container(given, ()) or [
+            place for path, part in _objects(given) for place in _own(part, path, who, grads, constants)
+        ]
     several: dict[Any, list[tuple[str, Path]]] = {}
     for name, path in places:
         value = at(given, path)
@@ -120,9 +124,16 @@ def parameters_of(
         name, paths = same[0][0], tuple(path for _, path in same)
         candidates = (explicit[name],) if name in explicit else tuple(tuple(_candidates(path)) for path in paths)
         made.append(Parameter(name, paths, candidates))
-    if not returned:
-        _check_gradients(given, made, explicit, who)
-    return made
+    without = [] if returned else _without_gradient(given, made, explicit)
+    if without and constants is None:
+        names = [parameter.name for parameter in without]
+        raise TypeError(
+            f"{who}: no gradient of {listed(names)} found in {type(given).__name__} (looked for d{names[0]}, "
+            f"grads['{names[0]}'], ...){_attributes(given)}; name it: grads={{'{names[0]}': ...}}"
+        )
+    if constants is not None:
+        constants += [parameter.name for parameter in without]
+    return [parameter for parameter in made if parameter not in without]
 
 
 def _named(given: Any, who: str, params: Any) -> list[tuple[str, Path]]:
@@ -203,7 +214,7 @@ def _objects(given: Any) -> Iterator[tuple[Path, Any]]:
         waiting += reversed([((*path, key), part) for key, part in children(value)])
 
 
-def _own(part: Any, path: Path, who: str, grads: Any) -> list[tuple[str, Path]]:
+def _own(part: Any, path: Path, who: str, grads: Any, constants: list[str] | None) -> list[tuple[str, Path]]:
     """The parameters of one object: those in its container, or the attributes for which there is a gradient."""
     prefix = "".join(f"{key}." for key in path)
     if held := _in_container(part, ()):
@@ -224,7 +235,9 @@ def _own(part: Any, path: Path, who: str, grads: Any) -> list[tuple[str, Path]]:
             without.append(name)
     of_found = [numbers[inner[-1]] for _, inner in found]
     without = [n for n in without if not any(np.may_share_memory(numbers[n], array) for array in of_found)]
-    if without and hasattr(part, "backward"):
+    if without and constants is not None:
+        constants += [prefix + name for name in without]
+    elif without and hasattr(part, "backward"):
         looked = ", ".join(_patterns(without[0])[:4])
         raise TypeError(
             f"{who}: no gradient of {listed(without)} found in {type(part).__name__} (looked for {looked}, "
@@ -258,19 +271,14 @@ def _candidates(path: Path) -> Iterator[Path]:
         yield from ((*path[:-1], name, pattern) for pattern in _patterns(str(last)))
 
 
-def _check_gradients(given: Any, found: Sequence[Parameter], explicit: Mapping[str, Any], who: str) -> None:
-    """An error if neither the object nor its code knows any place where the gradient of a parameter may be."""
-    without = [
-        parameter.name
+def _without_gradient(given: Any, found: Sequence[Parameter], explicit: Mapping[str, Any]) -> list[Parameter]:
+    """Those parameters for which neither the object nor its code knows any place where the gradient may be."""
+    return [
+        parameter
         for parameter in found
         if parameter.name not in explicit
         and not any(_is_known(given, p) for places in parameter.gradients for p in places if not isinstance(p, int))
     ]
-    if without:
-        raise TypeError(
-            f"{who}: no gradient of {listed(without)} found in {type(given).__name__} (looked for d{without[0]}, "
-            f"grads['{without[0]}'], ...){_attributes(given)}; name it: grads={{'{without[0]}': ...}}"
-        )
 
 
 def _is_known(given: Any, path: Path) -> bool:

@@ -25,7 +25,7 @@ def locate(options: argparse.Namespace) -> Exit:
     for spec, case in _cases(records, options.case):
         arguments, keywords = case.draw(spec.name, options.seed)
         try:
-            found = stages.locate(spec.op, *arguments, options=keywords, seed=options.seed)
+            found = stages.locate(spec.op, *arguments, options=keywords, seed=options.seed, allows=options.allows)
         except (TypeError, ValueError) as error:
             raise Stop(Exit.USAGE, f"{spec.name} / {case.name}: {error}") from None
         show(f"{plain(spec.name)} / {plain(case.name)}\n{found}\n")

@@ -151,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     locating.add_argument("names", nargs="+", metavar="NAME", help="net of the catalogue, or package.module:net")
     locating.add_argument("--case", metavar="C", action=_Once, help="the case with this name (default: the first)")
     locating.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
+    locating.add_argument(
+        "--allows", action="append", default=[], metavar="STAGE", help="a stage whose gradient is no derivative on purpose"
+    )
     locating.set_defaults(run=locate, family=None)
 
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")

@@ -48,6 +48,8 @@ class Point:
     cotangents: tuple[Any, ...]
     narrow: Point | None = None
     """The same point in the dtype of the user's arguments, if this one is its copy in float64. Both have the same evaluator."""
+    noise_of: Point | None = None
+    """The point that this one has been moved away from, if a gradient without roundings inside there counts as one here."""
 
     @cached_property
     def leaves(self) -> list[Leaf]:
@@ -82,11 +84,18 @@ class Point:
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
 
+    @property
+    def borrows_noise(self) -> bool:
+        """Whether no noise of roundings inside is measured here, because there is none at the point that this one is from."""
+        return self.noise_of is not None and not any(self.noise_of.inner_noise)
+
     @cached_property
     def inner_noise(self) -> list[float]:
         """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
         if self.narrow is not None:
             return self.narrow.inner_noise
+        if self.borrows_noise:
+            return [0.0] * len(self.leaves)
         found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
         limits = [SIXTEEN_BITS * largest(g) for g in self.gradients]
         small = [noise <= limit for noise, limit in zip(found, limits, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,14 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
     unknown = _grossest(here, below_roundoff)
     for where, primals in _points(m):
         with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
-            there = m.at(point_at(m.point, primals))
-            evidence = settled(there, i, unknown)
-            judgement = judge(evidence)
+            point = point_at(m.point, primals)
+            # To measure the noise of roundings inside takes more evaluations than all the rest. It can only forgive.
+            for noise_of in (m.point, None):
+                there = m.at(replace(point, noise_of=noise_of))
+                evidence = settled(there, i, unknown)
+                judgement = judge(evidence)
+                if judgement.verdict.passes or not there.point.borrows_noise:
+                    break
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:
                 return OtherPoint(wrong, right=False, where=f"at {where}, where rounding hides less", evidence=evidence), there

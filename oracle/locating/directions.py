@@ -48,6 +48,11 @@ ZERO = 2.0**10
 verification; with 2^20, a small gradient of the wrong size passes for zero."""
 
 
+FAR = (0.25, 1.0, 3.0)
+"""Of the size of each entry: how far a part moves that is to have no effect. One displacement alone may lead to the same value
+by chance; much longer ones round more than the value itself does."""
+
+
 LARGE = 2**16
 """Elements of the arguments above which the noise of the outputs is not measured, which takes up to 500 evaluations, but set to
 ROUNDINGS of their typical size. With 2^20, stages of a GPT of 124 million parameters cost minutes."""
@@ -92,6 +97,11 @@ class Slope(NamedTuple):
         scale = max(self.size, abs(self.value))
         zero = scale <= max(self.floor, min(self.allowed, ZERO * self.floor))
         return zero or self.allowed <= RESOLVED * scale
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether neither the backward pass nor the differences see more than the rounding of the outputs."""
+        return max(self.size, abs(self.value), abs(self.ours)) <= self.floor
 
     @property
     def scale(self) -> float:
@@ -181,6 +191,16 @@ class Lines:
         ours = float(sum(self._ours[i] for i in parts))
         allowed = SAFETY * uncertainty + float(rounded)
         return Slope(ours, value, uncertainty, allowed, float(size), self._floor, blind)
+
+    def without_effect(self, part: int) -> bool:
+        """Whether the value stays what it is, up to rounding, also if this part moves far: its true gradient is zero.
+
+        So it is with the bias of the keys of an attention, whatever its size. A part that has an effect elsewhere may have a
+        small gradient here.
+        """
+        far = float(np.sqrt(self._parts[part][1].size))  # times a direction: each entry moves by about its own size
+        taken = [self._evaluator.difference(0, np.array([part]), np.full(1, far * share)) for share in FAR]
+        return all(abs(change) <= self._floor for one in taken for change in (one.both, one.ahead, one.bend))
 
     def contraction(self, gradients: Sequence[Array]) -> float:
         """Gradients contracted with the direction of everything."""

@@ -168,6 +168,8 @@ def _slopes(lines: Lines) -> Iterator[Slope]:
         slope_of_part = lines.along([i])
         if not slope_of_part.decided and not slope_of_part.wrong:
             slope_of_part = lines.along([i], sweep=True)
+        if slope_of_part.wrong and slope_of_part.vanishes and lines.without_effect(i):
+            continue
         if slope_of_part.wrong or not slope_of_part.decided:
             yield slope_of_part
             return

@@ -1,43 +1,30 @@
 """One run of a list of layers: objects with `forward(x)` and `backward(dout)`, Ops and pairs of functions, one after the other.
 
-A layer keeps what its backward pass needs in attributes, and so are its parameters and their gradients. So each evaluation has
-a deep copy of the layer of its own, in float64, with the parameters that are asked for; the user's object never changes.
+A layer of a class is adapted as `verify` adapts it (`adapters.classes`): each evaluation has a copy of its own. Its arrays are
+in float64 here.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optree
-from numpy.typing import NDArray
 
-from oracle.adapters import adapted, seeded
-from oracle.arrays import RAISED, random_cotangent, widened
+from oracle.adapters import adapted
+from oracle.adapters.calling import inputs_of
+from oracle.adapters.classes import is_layer, layer_in_float64
+from oracle.arrays import widened
 from oracle.locating.calls import Call, Record, called_back, signed
 from oracle.subject import Subject
 from purenet import Op
 
-__all__ = ["SEEDS", "is_layer", "record"]
+__all__ = ["SEEDS", "record"]
 
-Array = NDArray[Any]
-
-GRADIENTS = ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "grad{}", "g{}")
-"""How attributes are called that hold the gradient of an attribute."""
-TABLES = ("grads", "grad", "gradients")
-"""How dicts and lists are called that hold gradients, beside one of parameters."""
 SEEDS = 2**32
 """How many seeds the global generator of NumPy takes."""
-
-
-def is_layer(stage: Any) -> bool:
-    """Whether this is an object with a forward and a backward pass."""
-    return callable(getattr(stage, "forward", None)) and callable(getattr(stage, "backward", None))
 
 
 @dataclass
@@ -50,7 +37,10 @@ class _Link:
     params: Any
     """None for a stage without parameters."""
     options: Mapping[str, Any]
-    fixed: bool = False
+    is_loss: bool = False
+    """Whether it is the last one and of a class, so that it gets no other upstream gradient than 1 if its value is a number."""
+    has_x: bool = False
+    """Whether it holds an x that is no array of floats itself, such as the numbers of words."""
     unseen: tuple[str, ...] = ()
 
 
@@ -80,9 +70,10 @@ def record(
         link = _link(name, stage, x, tuple(extra) if last and not alone else (), options.get(name, {}), seed, last=last)
         if not alone:
             given = (() if link.params is None else (link.params,)) + ((widened(x),) if _floats(x) else ())
-        op, taken = (link.op, link.options) if alone or _floats(x) else _with_constant(link, x)
-        call = Call(name, op, taken, given, None, link.name, fixed=link.fixed, unseen=link.unseen)
-        y, residuals = call.subject.fwd(*given) if given else _constant(link, x)
+        op, taken = (link.op, link.options) if alone or link.has_x or _floats(x) else _with_constant(link, x)
+        call = Call(name, op, taken, given, None, link.name, unseen=link.unseen)
+        y, residuals = call.subject.fwd(*given) if given or link.has_x else _constant(link, x)
+        call.fixed = link.is_loss and np.ndim(y) == 0
         call.y = x = y
         calls.append((call, residuals))
     return _back([pair for pair in calls if pair[0].primals], dy(x), seed)
@@ -139,106 +130,17 @@ def _link(path: str, stage: Any, x: Any, extra: tuple[Any, ...], options: Mappin
     return _of_object(path, op, x, extra, options, seed, last=last)
 
 
-# ------------------------------------------------------------------------------------------------ layers of a class
-
-
 def _of_object(
     path: str, layer: Any, x: Any, extra: tuple[Any, ...], options: Mapping[str, Any], seed: int, *, last: bool
 ) -> _Link:
-    name = type(layer).__name__
-    arrays = dict(_arrays(layer))
-    narrow = {id(a): a.astype(np.float64) for a in arrays.values() if a.dtype.kind == "f"}
-
-    def anew(params: Mapping[str, Any]) -> Any:
-        memo: dict[int, Any] = {place: a.copy() for place, a in narrow.items()}
-        memo |= {id(arrays[n]): np.array(a) for n, a in params.items()}
-        try:
-            return copy.deepcopy(layer, memo)  # every name of an array becomes a name of its replacement
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise TypeError(f"locate: the layer {path!r} ({name}) cannot be copied: {what}") from error
-
-    def run(params: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
-        own = anew(params)
-        with seeded(seed % SEEDS):
-            value = own.forward(np.array(x), *extra, **options)
-        return (np.asarray(value, np.float64) if np.ndim(value) == 0 else value), own
-
-    value, tried = run({}, widened(x) if _floats(x) else x)
-    fixed = last and np.ndim(value) == 0
-    dy = np.ones(()) if fixed else random_cotangent(np.asarray(value, np.float64), seed)
-    with suppress(*RAISED):  # one that raises is a row
-        _backward(tried, dy)
-    places = {n: place for n in arrays if (place := _place(tried, n)) is not None}
-    narrow |= {id(a): np.zeros(a.shape) for n, a in arrays.items() if n in _held(places)}  # those that are added to begin at 0
-    params = {n: np.asarray(arrays[n], np.float64) for n in places}
-    beside = {n for n in arrays if arrays[n].dtype.kind == "f"} - set(places) - _held(places)
-    unseen = tuple(sorted(n for n in beside if places and "running" not in n))
-
-    def bwd(kept: Any, dy: Any) -> Any:
-        own = copy.deepcopy(kept)  # one that adds to its gradients, or writes over what it kept, can run again
-        dx = _backward(own, dy)
-        found = {n: _read(own, place) for n, place in places.items()}
-        return (found, dx) if params else (dx,)
-
-    def forward(params: Any, x: Any) -> Any:
-        return run(params, x)
-
-    def without_params(x: Any) -> Any:
-        return run({}, x)
-
-    fwd = forward if params else without_params
-    fwd.__module__ = type(layer).__module__
-    signed(fwd, name, ["params", "x"] if params else ["x"])
-    return _Link(path, name, (fwd, bwd), params or None, {}, fixed, unseen)
-
-
-def _backward(layer: Any, dy: Any) -> Any:
-    """The gradient by x. A loss is often given no upstream gradient at all."""
-    try:
-        takes = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-                    for p in inspect.signature(layer.backward).parameters.values())  # fmt: skip
-    except (TypeError, ValueError):
-        takes = True
-    return layer.backward(np.array(dy)) if takes else layer.backward()
-
-
-def _arrays(layer: Any) -> Iterator[tuple[str, Array]]:
-    """The arrays that a layer holds: in attributes, and in dicts and lists that are attributes."""
-    for name, value in vars(layer).items():
-        if isinstance(value, np.ndarray):
-            yield name, value
-        elif isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", own) for key, own in value.items() if isinstance(own, np.ndarray))
-        elif isinstance(value, list | tuple):
-            yield from ((f"{name}.{i}", own) for i, own in enumerate(value) if isinstance(own, np.ndarray))
-
-
-def _place(layer: Any, name: str) -> str | None:
-    """Where the gradient of this array is, once the backward pass has run; None if it is nowhere."""
-    table, _, key = name.rpartition(".")
-    held = dict(_arrays(layer)) | {n: a for n, a in vars(layer).items() if isinstance(a, np.generic | float)}
-    if table:
-        candidates = [f"{other}.{own}" for other in TABLES for own in (key, f"d{key}")]
-        if table in TABLES or table.startswith(("d", "grad")):
-            return None
-    else:
-        candidates = [form.format(name) for form in GRADIENTS] + [
-            f"{other}.{own}" for other in TABLES for own in (name, f"d{name}")
-        ]
-    return next((place for place in candidates if place in held and place != name), None)
-
-
-def _held(places: Mapping[str, str]) -> set[str]:
-    return set(places.values())
-
-
-def _read(layer: Any, place: str) -> Any:
-    table, _, key = place.rpartition(".")
-    if not table:
-        return np.asarray(getattr(layer, place))
-    held = getattr(layer, table)
-    return np.asarray(held[int(key) if isinstance(held, list | tuple) else key])
+    """A layer of a class. What its forward pass takes beside an x of floats is constant."""
+    names = inputs_of(layer.forward)
+    constants = dict(zip(names[1:], extra, strict=False)) if _floats(x) else dict(zip(names, (x, *extra), strict=False))
+    made, unseen = layer_in_float64(
+        layer, options={**options, **constants}, seed=seed % SEEDS, who=f"locate: the layer {path!r}"
+    )
+    params = made.primals[0] if made.primals else None
+    return _Link(path, type(layer).__name__, made.pair, params, {}, last, not _floats(x), unseen)
 
 
 def _floats(x: Any) -> bool:

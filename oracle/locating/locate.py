@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 import optree
 
 from oracle.adapters import adapted, bound
+from oracle.adapters.classes import is_layer
 from oracle.arrays import random_cotangent, widened
 from oracle.locating import chains, layers, modules, nets
-from oracle.locating.calls import Record
-from oracle.locating.judging import judged, judged_composition
+from oracle.locating.allowed import judged_as_meant, names_of, without_allowed
+from oracle.locating.calls import WHOLE, Record
+from oracle.locating.judging import judged_composition
 from oracle.locating.located import Located, StageRow
 from oracle.settings import check_accept
 from oracle.subject import Subject, check_primals
@@ -34,6 +36,7 @@ def locate(
     dy: Any = None,
     seed: int = 0,
     accept: float = 0.0,
+    allows: Collection[str] | Mapping[str, Callable[..., Any] | None] = (),
 ) -> Located:
     """Which stage of a net has a wrong backward pass.
 
@@ -51,6 +54,10 @@ def locate(
         dy: the upstream gradient of the whole; 1 for a loss, otherwise random.
         seed: of random numbers.
         accept: a stage whose error is below this share of its gradient is ACCEPTED, which passes: a known deviation.
+        allows: stages whose gradient is no derivative on purpose, by their names in the table (that of a part allows all stages
+            inside it). They are ACCEPTED if their gradients have the right form. A dict gives for each the function whose
+            derivative its gradient is meant to be, which is then checked: `{"round": lambda x: x}` for a straight-through
+            estimator. The gradient of a part with such a stage inside is not compared.
 
     Raises:
         TypeError, ValueError: for a net or arguments at which nothing can be judged.
@@ -67,6 +74,7 @@ def locate(
         raise TypeError(f"locate: options must be a dict, got {type(options).__name__}")
 
     check_accept(accept, "locate")
+    allowed = names_of(allows)
 
     def upstream(y: Any) -> Any:
         if dy is not None:
@@ -81,7 +89,8 @@ def locate(
     name, record = _recorded(net, primals, dict(options or {}), upstream, seed)
     if not record.calls:
         raise ValueError(f"locate: no stage of {name} has an argument to differentiate")
-    rows = tuple(judged(call, seed, float(accept)) for call in reversed(record.calls))
+    record = without_allowed(record, allowed)
+    rows = tuple(judged_as_meant(call, allowed, seed, float(accept)) for call in reversed(record.calls))
     between = None if any(row.wrong for row in rows) or record.note else _between(record, seed, float(accept))
     return Located(name, rows, between, record.note)
 
@@ -95,7 +104,7 @@ def _recorded(net: Any, primals: tuple[Any, ...], options: dict[str, Any], upstr
         return "the list of layers", layers.record(net, primals, options, upstream, seed)
     if nets.layers_of(net) is not None:
         return type(net).__name__, nets.record(net, primals, options, upstream, seed)
-    if layers.is_layer(net) and not isinstance(net, Op):
+    if is_layer(net) and not isinstance(net, Op):
         return type(net).__name__, layers.record([net], primals, options, upstream, seed)
     if isinstance(net, Op) and hasattr(net, "stages"):
         check_primals(Subject.of(net, options), primals)
@@ -110,14 +119,13 @@ def _recorded(net: Any, primals: tuple[Any, ...], options: dict[str, Any], upstr
 
 
 def _between(record: Record, seed: int, accept: float) -> StageRow | None:
-    """The whole net; or, if that is wrong, the innermost part of it that is."""
+    """The whole net; or, if that is wrong or not compared, the innermost part of it that is wrong."""
     if not record.compositions:
         return None
-    whole = judged_composition(record.compositions[-1], seed, accept)
-    if not whole.wrong:
+    *parts, last = record.compositions
+    compared = last.path == WHOLE
+    whole = judged_composition(last, seed, accept)
+    if compared and not whole.wrong:
         return whole
-    for call in record.compositions:  # a part comes before what contains it
-        row = whole if call is record.compositions[-1] else judged_composition(call, seed, accept)
-        if row.wrong:
-            return row
-    return whole
+    rows = (judged_composition(call, seed, accept) for call in parts)  # a part comes before what contains it
+    return next((row for row in (*rows, whole) if row.wrong), whole if compared else None)

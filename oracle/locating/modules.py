@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from oracle.adapters import of_torch
 from oracle.locating.calls import WHOLE, Call, Record, signed
 from oracle.tensors import array_of, tensor
 
@@ -106,36 +107,20 @@ def _pair(module: Any, args: Any, kwargs: Any, seed: int) -> tuple[Any, tuple[An
     moving = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
     inputs = tuple(array_of(leaves[i]) for i in moving)
 
-    def fwd(*primals: Any) -> Any:
-        params, xs = (primals[0], primals[1:]) if own else ({}, primals)
-        weights = {name: tensor(a, wanted=True) for name, a in params.items()}
-        points = [tensor(a, wanted=True) for a in xs]
+    def called(*given: Any) -> Any:
+        params, xs = (given[0], given[1:]) if own else ({}, given)
         filled = list(kept)
-        for i, point in zip(moving, points, strict=True):
-            filled[i] = point.clone()  # torch forbids in-place operations on the leaves that get gradients
+        for i, x in zip(moving, xs, strict=True):
+            filled[i] = x
         arguments, named = structure.unflatten(filled)
-        state = {**weights, **{name: b.clone() for name, b in buffers.items()}}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            value = torch.func.functional_call(module, state, arguments, named)
-        return optree.tree_map(array_of, _values(value)), (value, weights, points)
-
-    def bwd(residuals: Any, dy: Any) -> Any:
-        value, weights, points = residuals
-        outputs = [t for t in optree.tree_leaves(value) if _is_floating(t)]
-        pairs = [(o, tensor(d)) for o, d in zip(outputs, optree.tree_leaves(dy), strict=True) if o.requires_grad]
-        wanted = [*weights.values(), *points]
-        if pairs:
-            found = torch.autograd.grad([o for o, _ in pairs], wanted, [d for _, d in pairs], allow_unused=True)
-        else:
-            found = [None] * len(wanted)
-        arrays = [np.zeros(w.shape) if g is None else array_of(g) for w, g in zip(wanted, found, strict=True)]
-        params = dict(zip(weights, arrays, strict=False))
-        return (*((params,) if own else ()), *arrays[len(weights) :])
+            state = {**params, **{name: b.clone() for name, b in buffers.items()}}
+            return _values(torch.func.functional_call(module, state, arguments, named))
 
     names = ["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))]
-    signed(fwd, type(module).__name__, [*(["params"] if own else []), *names])
-    return (fwd, bwd), ((own, *inputs) if own else inputs)
+    signed(called, type(module).__name__, [*(["params"] if own else []), *names])
+    return of_torch(called), ((own, *inputs) if own else inputs)
 
 
 def _values(value: Any) -> Any:

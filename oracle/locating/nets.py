@@ -5,16 +5,16 @@ The layers are judged as a list of them is. What combines them is the object's o
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from oracle.adapters import seeded
+from oracle.adapters.classes import is_layer, is_net, net_in_float64
 from oracle.locating import layers
-from oracle.locating.calls import WHOLE, Call, Record, signed
-from oracle.locating.layers import SEEDS, is_layer
+from oracle.locating.calls import WHOLE, Call, Record
+from oracle.locating.layers import SEEDS
 
 __all__ = ["layers_of", "record"]
 
@@ -37,26 +37,11 @@ def layers_of(net: Any) -> dict[str, Any] | None:
 def record(net: Any, primals: tuple[Any, ...], options: Mapping[str, Any], dy: Callable[[Any], Any], seed: int) -> Record:
     """The calls of a run of its layers, and the object itself if it has a loss and a gradient."""
     found = layers.record(layers_of(net) or {}, primals, options, dy, seed)
-    params = getattr(net, "params", None)
-    if callable(getattr(net, "loss", None)) and callable(getattr(net, "gradient", None)) and isinstance(params, Mapping):
-        found.compositions.append(_composed(net, params, primals, seed))
+    if is_net(net):
+        try:
+            whole = net_in_float64(net, *primals, seed=seed % SEEDS, who="locate")
+        except TypeError as error:
+            return replace(found, note=f"the gradient of the whole is not compared: {error}")
+        value, _ = whole.pair[0](*whole.primals)
+        found.compositions.append(Call(WHOLE, whole.pair, {}, whole.primals, value, dy=np.ones(()), fixed=True))
     return found
-
-
-def _composed(net: Any, params: Mapping[str, Any], data: tuple[Any, ...], seed: int) -> Call:
-    """The loss as a function of the parameters, and its gradient."""
-    arrays = {name: a for name, a in params.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-
-    def fwd(params: Mapping[str, Any]) -> Any:
-        own = copy.deepcopy(net, {id(arrays[name]): np.array(a) for name, a in params.items()})
-        with seeded(seed % SEEDS):
-            return np.asarray(own.loss(*copy.deepcopy(data)), np.float64), own
-
-    def bwd(own: Any, by: Any) -> Any:
-        with seeded(seed % SEEDS):
-            found = copy.deepcopy(own).gradient(*copy.deepcopy(data))
-        return ({name: np.asarray(found[name] * by, np.float64) for name in arrays},)
-
-    signed(fwd, type(net).__name__, ["params"])
-    wide = {name: a.astype(np.float64) for name, a in arrays.items()}
-    return Call(WHOLE, (fwd, bwd), {}, (wide,), fwd(wide)[0], dy=np.ones(()), fixed=True)

@@ -28,6 +28,7 @@ NAMES = {
     "eps_root": ("eps_root",),
     "weight_decay": ("weight_decay", "wd", "lambda_", "lam", "l2", "reg", "decay_rate", "value"),
     "start": ("initial_accumulator_value", "initial_scale", "start", "nu", "sum_of_squares"),
+    "momentum_decay": ("momentum_decay", "schedule_decay", "psi", "d"),
 }
 DEFAULTS = {
     "b1": (0.9, 0.0),
@@ -36,6 +37,7 @@ DEFAULTS = {
     "eps_root": (0.0,),
     "weight_decay": (0.0,),
     "start": (0.0,),
+    "momentum_decay": (0.0,),
 }
 """Beside what is found: hyperparameters may be constants of the code."""
 

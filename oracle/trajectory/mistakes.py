@@ -57,6 +57,20 @@ SECONDS = {
     "of gradients": "the second moment is made of the gradients, not of their squares",
     "no root": "the root of the second moment is missing",
 }
+OF_ADAMAX = {
+    "inside": "eps is added to the size of the gradient",
+    "outside": "eps is added to the largest gradient",
+    "none": "eps is missing",
+}
+OF_LION = {
+    "stale": "the sign is that of the first moment alone, without this gradient",
+    "updated": "the sign is taken of the first moment after this gradient, blended with it once more",
+}
+LARGEST = {
+    "": "the second moment is the present one, as Adam's, not the largest so far",
+    "corrected": "the second moment is the largest so far, taken after the bias correction",
+    "raw": "the second moment is the largest so far, taken before the bias correction",
+}
 DECAYS = {
     "coupled": "the weight decay is coupled: it is added to the gradient, and goes through the moments",
     "decoupled": "the weight decay is decoupled: it is subtracted beside the step, and does not go through the moments",
@@ -64,7 +78,13 @@ DECAYS = {
     "moved": "the weight decay is that of the parameter after the step, not before it",
 }
 BORROWED = {"both": "slots", "first": "first moment", "second": "second moment"}
-WORDS = {"b1": "b1 (the momentum)", "b2": "b2", "weight_decay": "the weight decay", "start": "the second moment at the start"}
+WORDS = {
+    "b1": "b1 (the momentum)",
+    "b2": "b2",
+    "weight_decay": "the weight decay",
+    "start": "the second moment at the start",
+    "momentum_decay": "the decay of the momentum",
+}
 
 
 class Mistake(NamedTuple):
@@ -134,7 +154,9 @@ def _mistakes(rule: Rule, flat: Flat) -> Iterator[Mistake]:
     """The rule with one choice changed."""
     numbers = rule.numbers
     yield from _of_decay(rule)
-    if rule.family != "descent":
+    if rule.family in ("adamax", "lion"):
+        yield from _of_relatives(rule)
+    elif rule.family != "descent":
         yield from _of_correction(rule)
         places = [name for name in EPS if name != rule.eps and (name != "hat" or rule.correction == "both")]
         yield from (Mistake(EPS[name], replace(rule, eps=name)) for name in places)
@@ -149,9 +171,24 @@ def _mistakes(rule: Rule, flat: Flat) -> Iterator[Mistake]:
     if rule.family in ("adam", "descent") and numbers.b1:
         yield from _of_momentum(rule)
     if rule.family == "adam":
+        yield from (Mistake(words, replace(rule, largest=name)) for name, words in LARGEST.items() if name != rule.largest)
+        if numbers.momentum_decay:
+            constant_b1 = replace(rule, numbers=numbers._replace(momentum_decay=0.0))
+            yield Mistake("b1 stays the same at all steps: the decay of the momentum is missing", constant_b1)
+    if rule.family in ("adam", "adamax", "lion"):
         swapped = numbers._replace(b1=numbers.b2, b2=numbers.b1)
         yield Mistake("b1 and b2 are exchanged", replace(rule, numbers=swapped))
     yield from _of_memory(rule, flat)
+
+
+def _of_relatives(rule: Rule) -> Iterator[Mistake]:
+    """Of AdaMax and Lion."""
+    if rule.family == "adamax":
+        yield from _of_correction(rule)
+        yield from (Mistake(words, replace(rule, eps=name)) for name, words in OF_ADAMAX.items() if name != rule.eps)
+    else:
+        yield from (Mistake(words, replace(rule, average=name)) for name, words in OF_LION.items())
+        yield Mistake("the sign is missing", replace(rule, second="no sign"))
 
 
 def _of_memory(rule: Rule, flat: Flat) -> Iterator[Mistake]:
@@ -161,7 +198,7 @@ def _of_memory(rule: Rule, flat: Flat) -> Iterator[Mistake]:
     for name, shape, _ in flat.places:
         for other, other_shape, _ in flat.places:
             if other != name and other_shape == shape:
-                for which in BORROWED if rule.family == "adam" else ("both",):
+                for which in BORROWED if rule.family in ("adam", "adamax") else ("both",):
                     words = f"{name} uses the {BORROWED[which]} of {other}"
                     yield Mistake(words, replace(rule, memory=(name, other, which)))
 
@@ -208,11 +245,7 @@ def _of_momentum(rule: Rule) -> Iterator[Mistake]:
 def _with_other_numbers(rule: Rule, found: Mapping[str, list[float]], flat: Flat) -> Iterator[Mistake]:
     """The rule with the hyperparameters of the wrong optimizer, alone and with one choice changed."""
     own = rule.numbers
-    used = [
-        name
-        for name in ("b1", "b2", "eps", "eps_root", "weight_decay", "start")
-        if getattr(own, name) or name == "weight_decay"
-    ]
+    used = [name for name in Numbers._fields if getattr(own, name) or name == "weight_decay"]
     others = []
     for values in product(*(dict.fromkeys([getattr(own, name), *values_of(found, name)]) for name in used)):
         changed = {name: value for name, value in zip(used, values, strict=True) if value != getattr(own, name)}

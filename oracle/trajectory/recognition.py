@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, product
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.trajectory.hyperparameters import proposals
+from oracle.trajectory.hyperparameters import proposals, values_of
 from oracle.trajectory.rule import Flat, Numbers, Rule, follow_rule
 
 __all__ = ["Recognized", "agree", "constant", "fitted_rates", "recognized"]
@@ -36,8 +36,8 @@ class Recognized(NamedTuple):
     def __str__(self) -> str:
         numbers = [f"{name} {value:g}" for name, value in zip(Numbers._fields, self.rule.numbers, strict=True) if value]
         rate = f"rate {self.rates[0]:g}" if constant(self.rates) else f"rates {self.rates[0]:g}, {self.rates[1]:g}, ..."
-        nesterov = ["nesterov"] if self.rule.nesterov else []
-        return ", ".join([self.rule.family, rate, *numbers, *nesterov])
+        choices = ["nesterov"] if self.rule.nesterov else ["amsgrad"] if self.rule.largest else []
+        return ", ".join([self.rule.family, rate, *numbers, *choices])
 
 
 def agree(one: Array, other: Array, tolerance: Array) -> bool:
@@ -112,10 +112,21 @@ def _rules(found: Mapping[str, list[float]], *, defaults: bool) -> Iterator[Rule
         (Rule("adagrad", own, correction="none", eps=eps) for own, eps in of_adagrad),
         (Rule("adam", own, nesterov, eps=eps) for own, nesterov, eps in of_adam),
         _roots(numbers(*with_velocity, "b2", "eps", "start")),
+        *_relatives_of_adam(found, numbers),
     ):
         yield rule
         if rule.numbers.weight_decay:
             yield replace(rule, decay="decoupled")
+
+
+def _relatives_of_adam(found: Mapping[str, list[float]], numbers: Callable[..., Iterator[Numbers]]) -> Iterator[Iterator[Rule]]:
+    """AMSGrad, AdaMax, Lion, and a NAdam whose b1 grows."""
+    of_amsgrad = product(numbers("b1", "b2", "eps", "eps_root"), ("outside", "hat", "inside"), ("corrected", "raw"))
+    yield (Rule("adam", own, eps=eps, largest=largest) for own, eps, largest in of_amsgrad)
+    yield (Rule("adamax", own, eps=eps) for own, eps in product(numbers("b1", "b2", "eps"), ("inside", "outside", "none")))
+    yield (Rule("lion", own) for own in numbers("b1", "b2"))
+    if any(values_of(found, "momentum_decay")):
+        yield (Rule("adam", own, nesterov=True) for own in numbers("b1", "b2", "eps", "eps_root", "momentum_decay"))
 
 
 def _descents(numbers: Iterable[Numbers]) -> Iterator[Rule]:

@@ -1,4 +1,4 @@
-"""One formula with choices: the update rules of descent, Adam, RMSProp and AdaGrad, right and wrong, in NumPy.
+"""One formula with choices: the rules of descent, Adam and its relatives, RMSProp, AdaGrad and Lion, right and wrong, in NumPy.
 
 It is no reference. A reference is recognized as one of these rules if the rule reproduces its run; then a rule with one choice
 changed is a hypothesis about a wrong optimizer, which holds if that rule reproduces the wrong run.
@@ -31,6 +31,8 @@ class Numbers(NamedTuple):
     weight_decay: float = 0.0
     start: float = 0.0
     """The second moment before the first step."""
+    momentum_decay: float = 0.0
+    """By how much torch's NAdam lets b1 grow from step to step; 0 for a constant b1."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,26 @@ class Rule:
     """A rule of update by its choices. Each comment has the right values first, then those of mistakes."""
 
     family: str = "descent"
-    """descent, adam, rms, adagrad"""
+    """descent, adam, rms, adagrad, adamax, lion"""
     numbers: Numbers = field(default_factory=Numbers)
     nesterov: bool = False
     centered: bool = False
+    largest: str = ""
+    """Empty: Adam's. AMSGrad has the largest second moment so far: corrected (after the correction), raw (before it)"""
     decay: str = "coupled"
     """coupled, decoupled; unscaled (by the rate), moved (of the parameter after the step)"""
     correction: str = "both"
     """both, none; first, second, twice, exchanged, written (into both moments)"""
     eps: str = "outside"
-    """outside, inside (the root), hat (before the correction); inside before, squared inside, none"""
+    """outside, inside (the root), hat (before the correction); inside before, squared inside, none. Of
+    AdaMax: inside (added to the gradient's size), outside (to the largest)"""
     average: str = "plain"
     """The first moment. plain (m = b1 m + g in descent, with the weight 1 - b1 in Adam), damped (with that weight in descent),
     later (damped, but for the first step), rate (m = b1 m + rate g); sum (m = b1 m + g in Adam), exchanged (the weights), stale
-    (that before the step), rate twice, without rate"""
+    (that before the step), rate twice, without rate; updated (Lion's sign is that of the moment after the step)"""
     second: str = "plain"
-    """The second moment. plain; sum (v = b2 v + g^2), exchanged (the weights), stale, of gradients (not squared), no root"""
+    """The second moment. plain; sum (v = b2 v + g^2), exchanged (the weights), stale, of gradients (not squared), no root. Of
+    Lion: no sign"""
     counted: str = "1"
     """The count at the first step; or stuck (always 1), parameters (one more for each parameter)"""
     memory: tuple[str, ...] = ()
@@ -134,6 +140,7 @@ class _Moments:
         self.rule = rule
         size = flat.start.size
         self.first, self.second, self.third = np.zeros(size), np.full(size, rule.numbers.start), np.zeros(size)
+        self.most = np.zeros(size)
         self.places = flat.places
 
     def direction(self, g: Array, step: int, rate: float) -> Array:
@@ -167,11 +174,18 @@ class _Moments:
         m = first if rule.average == "stale" else self.first[place if which == "second" else used]
         if rule.family == "descent":
             return _along_velocity(rule, g, m, rate)
+        if rule.family == "lion":
+            return _sign(rule, g, first, m)
         c1, c2 = _corrections(rule, t)
+        if rule.family == "adamax":
+            return m / c1 / (v + rule.numbers.eps if rule.eps == "outside" else v)
         if rule.correction == "written":
             m, v, c1, c2 = m / c1, v / c2, 1.0, 1.0
             self.first[kept], self.second[kept] = m, v
         n = v / c2 - np.square(self.third[used] / c2) if rule.centered else v / c2
+        if rule.largest:
+            self.most[kept] = np.maximum(self.most[kept], n if rule.largest == "corrected" else v)
+            n = self.most[kept] if rule.largest == "corrected" else self.most[kept] / c2
         root = _root(rule, v, n, c2)
         if rule.family == "adam":
             return _average(rule, g, m, t, c1) / root
@@ -186,7 +200,9 @@ def _first(rule: Rule, m: Array, g: Array, rate: float, step: int) -> Array:
     b1 = rule.numbers.b1
     if rule.average == "exchanged":
         return (1 - b1) * m + b1 * g
-    in_adam = rule.family == "adam" and rule.average != "sum"
+    if rule.family == "lion":
+        return rule.numbers.b2 * m + (1 - rule.numbers.b2) * g
+    in_adam = rule.family in ("adam", "adamax") and rule.average != "sum"
     if in_adam or rule.average == "damped" or (rule.average == "later" and step > 0):
         return b1 * m + (1 - b1) * g
     return b1 * m + (rate * g if rule.average in ("rate", "rate twice") else g)
@@ -196,9 +212,19 @@ def _second(rule: Rule, v: Array, g: Array) -> Array:
     b2, new = rule.numbers.b2, g if rule.second == "of gradients" else g * g
     if rule.family == "adagrad":
         return v + new
+    if rule.family == "adamax":
+        size = np.abs(g) + (rule.numbers.eps if rule.eps == "inside" else 0.0)
+        return np.maximum(b2 * v, size)
     if rule.second == "exchanged":
         return (1 - b2) * v + b2 * new
     return b2 * v + (new if rule.second == "sum" else (1 - b2) * new)
+
+
+def _sign(rule: Rule, g: Array, before: Array, after: Array) -> Array:
+    """Lion's direction: the sign of the gradient blended with its average before this step."""
+    b1 = rule.numbers.b1
+    blended = {"stale": before, "updated": b1 * after + (1 - b1) * g}.get(rule.average, b1 * before + (1 - b1) * g)
+    return blended if rule.second == "no sign" else np.sign(blended)
 
 
 def _along_velocity(rule: Rule, g: Array, m: Array, rate: float) -> Array:
@@ -221,9 +247,18 @@ def _average(rule: Rule, g: Array, m: Array, t: int, c1: float) -> Array:
     b1 = rule.numbers.b1
     if not rule.nesterov:
         return m / c1
+    if rule.numbers.momentum_decay:
+        share, ahead = (_growing(rule.numbers, count) for count in (t, t + 1))
+        return np.asarray(ahead[-1] * m / (1 - ahead.prod()) + (1 - share[-1]) * g / (1 - share.prod()))
     if rule.correction in ("none", "second"):
         return b1 * m + (1 - b1) * g
     return b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / c1
+
+
+def _growing(numbers: Numbers, t: int) -> Array:
+    """The b1 of each step up to step t, as torch's NAdam lets it grow. A count below 1 is that of a mistake."""
+    counts = np.arange(min(t, 1), t + 1)
+    return np.asarray(numbers.b1 * (1 - 0.5 * 0.96 ** (numbers.momentum_decay * counts)))
 
 
 def _root(rule: Rule, v: Array, n: Array, c2: float) -> Array:

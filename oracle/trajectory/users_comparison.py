@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oracle.measures import eps_of, fit_scale
 from oracle.trajectory.slots import COUNTS
-from oracle.trajectory.tolerance import Distance, Gap, factor
+from oracle.trajectory.tolerance import Distance, Gap, Record, factor
 from oracle.trajectory.users_runs import Runs
 
 __all__ = ["Compared"]
@@ -37,7 +37,8 @@ class Compared(NamedTuple):
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, runs: Runs, tolerances: Mapping[str, Array]) -> Compared:
+    def of(cls, runs: Runs, tolerances: Mapping[str, Array], rate: float | None = None) -> Compared:
+        """`rate` is that of the reference's first step, if it is known."""
         hand, reference = runs.hand, runs.reference
         gaps = {slot: Gap.between(slot, hand, reference, tolerances[slot]) for slot in runs.slots}
         right = not any(gap.first for slot, gap in gaps.items() if slot.startswith("params."))
@@ -45,7 +46,7 @@ class Compared(NamedTuple):
         for name in runs.names:
             own = [slot for slot in gaps if slot.split(".")[:2] == ["state", name]]
             if any(gaps[slot].first for slot in own):
-                note = _convention(runs, name, own, right=right)
+                note = _convention(runs, name, own, rate, right=right)
                 if note:
                     notes.append(note)
                     gaps = {slot: gap for slot, gap in gaps.items() if slot not in own}
@@ -88,20 +89,56 @@ class Compared(NamedTuple):
         return (None, None, None) if entry is None else (entry, float(ours[entry]), float(theirs[entry]))
 
 
-def _convention(runs: Runs, name: str, slots: Sequence[str], *, right: bool) -> str:
-    """Why a slot is not the same as the reference's although nothing is wrong; empty if there is no such reason."""
-    ours, theirs = (
-        np.concatenate([np.ravel(record[slot]).astype(np.float64) for record in run[: len(runs.hand)] for slot in slots])
-        for run in (runs.hand, runs.reference)
-    )
+def _convention(runs: Runs, name: str, slots: Sequence[str], rate: float | None, *, right: bool) -> str:
+    """Why a slot is not the same as the reference's although it is not wrong itself; empty if there is no such reason."""
+    steps = len(runs.hand)
+    ours, theirs = (_joined(run[:steps], slots) for run in (runs.hand, runs.reference))
     other = f"the reference's {runs.names[name]}"
     decide = "so the parameters alone decide"
-    fit = fit_scale(ours, theirs)
     is_count = name.lower() in COUNTS
     if is_count and np.ptp(ours - theirs) == 0:
         return f"{name} is always {ours[0] - theirs[0]:+g} from {other}, {decide}"
-    eps = eps_of(runs.probe.gradients[0][next(iter(runs.probe.params))].dtype)
-    if fit is not None and not is_count and np.abs(ours - fit.scale * theirs).max() <= (SAME + LOST * eps) * np.abs(ours).max():
-        return f"{name} is always {fit.scale:.6g} times {other}, {decide}"
+    if is_count:
+        return _another(name, other, ours, theirs) if right else ""
+    known_to = SAME + LOST * eps_of(runs.probe.gradients[0][next(iter(runs.probe.params))].dtype)
+    times = _multiple(ours, theirs, known_to)
+    if times is not None:
+        return f"{name} is always {times:.6g} times {other}{_meaning(times, rate, known_to)}, {decide}"
+    first = _multiple(_joined(runs.hand[:1], slots), _joined(runs.reference[:1], slots), known_to)
+    meaning = "" if first is None else _meaning(first, rate, known_to)
+    if meaning:
+        return f"{name} begins as {first:.6g} times {other}{meaning}, {decide}"
+    return _another(name, other, ours, theirs) if right else ""
+
+
+def _another(name: str, other: str, ours: Array, theirs: Array) -> str:
+    """Says so if a slot is another quantity than the reference's; empty if it is near that, and so wrong itself."""
     near = np.abs(ours - theirs).max() <= NEAR * np.abs(theirs).max()
-    return f"{name} is another quantity than {other}, {decide}" if right and not near else ""
+    return "" if near else f"{name} is another quantity than {other}, so the parameters alone decide"
+
+
+def _joined(run: Sequence[Record], slots: Sequence[str]) -> Array:
+    return np.concatenate([np.ravel(record[slot]).astype(np.float64) for record in run for slot in slots])
+
+
+def _multiple(ours: Array, theirs: Array, known_to: float) -> float | None:
+    """The factor if ours is a multiple of theirs; None if it is not."""
+    fit = fit_scale(ours, theirs)
+    if fit is None or not np.abs(ours - fit.scale * theirs).max() <= known_to * np.abs(ours).max():
+        return None
+    return fit.scale
+
+
+def _meaning(times: float, rate: float | None, known_to: float) -> str:
+    """What a multiple of a velocity means: v = mu v + g in one, and v = mu v - rate g in the other, or another sign."""
+
+    def is_about(other: float) -> bool:
+        return abs(abs(times) - other) <= known_to * other
+
+    if times < 0 and is_about(1.0):
+        return " (it has the other sign)"
+    if rate is None or not rate or is_about(1.0):
+        return ""
+    if is_about(abs(rate)):
+        return " (it holds the learning rate)"
+    return " (that holds the learning rate)" if is_about(1 / abs(rate)) else ""

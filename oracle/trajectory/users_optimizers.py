@@ -161,7 +161,12 @@ class _Judge:
         self.found = numbers_in(mine.origin)
         self.known = recognize(like, self.wide)
         self.source = Source("given", f"{like.source.what} ({self.known})" if self.known else like.source.what)
-        self.in_float64 = Compared.of(self.wide, allowed(self.wide, self.known))
+        self.in_float64 = Compared.of(self.wide, allowed(self.wide, self.known), self._rate)
+
+    @property
+    def _rate(self) -> float | None:
+        """The learning rate of the reference's first step, if it is known."""
+        return None if self.known is None else float(self.known.rates[0])
 
     def _runs(self, dtype: str) -> Runs:
         check, probe = self.check, self.probe.cast(dtype)
@@ -181,7 +186,7 @@ class _Judge:
         compared = self.in_float64
         if dtype != "float64":
             runs = self._runs(dtype)
-            compared = Compared.of(runs, allowed(runs, self.known))
+            compared = Compared.of(runs, allowed(runs, self.known), self._rate)
         accepted = self.accepted if compared.first else ""
         diagnosis = f"{self.cause}; {compared.place}" if compared.first and not accepted else ""
         note = "; ".join(filter(None, (accepted, *compared.notes)))

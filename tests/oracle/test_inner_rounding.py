@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from oracle import Flag, Verdict, verify
 from oracle.differences.evaluation import Evaluator
+from oracle.judging import point
 from oracle.judging.inner_rounding import inner_noise
 from oracle.subject import Subject
 from tests.oracle.planted import Array, normal, signed
@@ -116,3 +118,44 @@ def test_a_gradient_that_is_rounded_at_ties_is_found() -> None:
 
 def test_a_gradient_in_float64_has_no_such_noise() -> None:
     assert noise(lambda x, dy: (dy * np.cos(x),), normal(12), signed(12)) == [0.0]
+
+
+# ------------------------------------------------------------------------------------------------- rescaled points
+
+
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of points at which the noise of a gradient is measured, as a list that grows."""
+    calls: list[int] = []
+
+    def watched(*given: Any) -> list[float]:
+        calls.append(len(calls))
+        return inner_noise(*given)
+
+    monkeypatch.setattr(point, "inner_noise", watched)
+    return calls
+
+
+def test_noise_is_measured_once_where_no_rescaled_point_contradicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shift of all logits has no effect on a softmax, so its gradient is rounding at every point."""
+
+    def fwd(x: Array, shift: Array) -> Any:
+        e = np.exp(x + shift - (x + shift).max())
+        return e / e.sum(), e / e.sum()
+
+    def bwd(p: Array, dy: Array) -> Any:
+        d = p * (dy - p @ dy)
+        return d, np.asarray(d.sum())
+
+    calls = measured(monkeypatch)
+    found = verify((fwd, bwd), normal(7), np.array(0.5), flags=frozenset({Flag.ZERO_GRADIENT}))
+    assert found.passed
+    assert len(calls) == 1
+
+
+def test_noise_is_measured_at_a_rescaled_point_that_contradicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = measured(monkeypatch)
+    wrong = (lambda x: (np.tanh(x), np.tanh(x)), lambda y, dy: (1.01 * dy * (1 - y * y),))
+    (row,) = verify(wrong, 15 * signed(4)).rows
+    assert row.verdict is Verdict.FAIL
+    assert "where rounding hides less" in row.diagnosis
+    assert len(calls) > 1

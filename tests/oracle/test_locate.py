@@ -233,6 +233,26 @@ def test_slopes_tell_what_is_wrong_decided_and_hidden() -> None:
     assert other.along([0]).wrong
 
 
+def test_a_part_without_any_effect_is_told_from_one_with_a_small_gradient() -> None:
+    """A shift of all logits has no effect on a softmax. The differences along it are 0, and its gradient is rounding."""
+
+    def softmax(x: Any, shift: Any) -> Any:
+        e = np.exp(x + shift - (x + shift).max())
+        return e / e.sum()
+
+    def saturated(x: Any, shift: Any) -> Any:
+        return x + np.maximum(shift, 0)
+
+    x, shift, rounding = normal(7), np.array(-0.5), np.array([1e-20])
+    for value, right in ((softmax, True), (saturated, False)):
+        lines = directions.Lines(value, (x, shift), 1e-3 * normal(7), [np.zeros(7), rounding], 0)
+        slope = lines.along([1])
+        assert slope.vanishes
+        assert lines.without_effect(1) is right
+        assert not lines.without_effect(0)
+    assert not directions.Lines(softmax, (x, shift), normal(7), [np.zeros(7), np.array([1e-3])], 0).along([1]).vanishes
+
+
 # ------------------------------------------------------------------------------------------------------ lists of layers
 
 
@@ -438,6 +458,61 @@ class Net:
         return found
 
 
+def test_layers_in_float32_are_judged_in_float64_and_views_stay_views() -> None:
+    """Buffers of float32 would round the gradients that are written into them."""
+
+    class Flat(ListAffine):
+        """Its weight and bias are views of one array, and so are their gradients."""
+
+        def __init__(self) -> None:
+            self.all, self.slopes = normal(35).astype(np.float32), np.zeros(35, np.float32)
+            self.params, self.grads = ([a[:30].reshape(6, 5), a[30:]] for a in (self.all, self.slopes))
+
+        def backward(self, dout: Any) -> Any:
+            self.slopes[:] = np.concatenate([(self.x.T @ dout).ravel(), dout.sum(axis=0)])
+            return dout @ self.params[0].T
+
+    found = oracle.locate({"flat": Flat(), "affine": AddingAffine(normal(5, 3).astype(np.float32), np.zeros(3, np.float32))}, X)
+    assert found.passed, str(found)
+    assert all(row.verification is None for row in found.rows)
+
+
+def test_an_array_without_a_gradient_is_a_constant_and_a_note_names_it() -> None:
+    class Scaled(Affine):
+        def __init__(self, w: Any, b: Any) -> None:
+            super().__init__(w, b)
+            self.scale = np.full(5, 2.0)
+
+        def forward(self, x: Any) -> Any:
+            return self.scale * super().forward(x)
+
+        def backward(self, dout: Any) -> Any:
+            return super().backward(self.scale * dout)
+
+    found = oracle.locate([Scaled(normal(6, 5), normal(5))], X)
+    assert found.passed, str(found)
+    assert found.rows[0].note == "no gradient found for scale: taken for constants"
+
+
+def test_a_gradient_of_another_loss_is_not_compared() -> None:
+    class TwoModes(Net):
+        def loss(self, x: Any, t: Any, train: bool = False) -> Any:
+            return super().loss(x, t) * (2 if train else 1)
+
+        def gradient(self, x: Any, t: Any) -> dict[str, Any]:
+            self.loss(x, t, train=True)
+            return {name: 2 * g for name, g in self._gradient(x, t).items()}
+
+        def _gradient(self, x: Any, t: Any) -> dict[str, Any]:
+            Net.loss(self, x, t)
+            return {name: np.zeros_like(p) for name, p in self.params.items()}
+
+    found = oracle.locate(TwoModes(), X, T)
+    assert found.between is None
+    assert "the gradient of the whole is not compared" in found.note
+    assert "it calls loss(train=True)" in found.note
+
+
 def test_an_object_that_holds_its_layers_is_judged_with_its_own_gradient() -> None:
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
     found = oracle.locate(Net(), X, T)
@@ -499,6 +574,17 @@ BAD: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]
         ValueError,
         r"dy must have the shape of the value, \[\(4, 6\)\], got \[\(3,\)\]",
     ),
+    "one allowed name": ([pn.tanh], (X,), {"allows": "0"}, TypeError, "allows must be names of stages.*got '0'"),
+    "an unknown name": ([pn.tanh], (X,), {"allows": ["tan"]}, ValueError, "allows names tan, but the stages are 0"),
+    "a name that is a number": ([pn.tanh], (X,), {"allows": [0]}, TypeError, "allows must name stages by their names.*got 0"),
+    "no function": ([pn.tanh], (X,), {"allows": {"0": 3}}, TypeError, r"allows\['0'\] must be a function .* or None, got 3"),
+    "another shape": (
+        [pn.tanh],
+        (X,),
+        {"allows": {"0": np.sum}},
+        ValueError,
+        r"what the stage 0 does, \[\(4, 6\)\], got \[\(\)\]",
+    ),
     "a label for an op": ([pn.tanh], (X, T), {}, TypeError, "give what else it takes by options"),
     "NaN": (pn.chain(tanh=pn.tanh), ({}, np.full(3, np.nan)), {}, ValueError, "holds NaN"),
 }
@@ -516,8 +602,76 @@ def test_a_layer_that_cannot_be_copied_is_named() -> None:
         def __deepcopy__(self, memo: Any) -> Any:
             raise RuntimeError("a lock")
 
-    with pytest.raises(TypeError, match=r"the layer '0' \(Locked\) cannot be copied: RuntimeError: a lock"):
+    with pytest.raises(TypeError, match=r"the layer '0': Locked \(Locked\) cannot be copied: RuntimeError: a lock"):
         oracle.locate([Locked(normal(6, 5), normal(5))], X)
+
+
+# ------------------------------------------------------------------------------------------------------ what is allowed
+
+
+def rounding(factor: float = 1.0) -> Any:
+    """A straight-through estimator: the value is rounded, and the gradient is that of the identity."""
+    return lambda x: (np.round(4 * x) / 4, None), lambda _, dy: (factor * dy,)
+
+
+def reversal(factor: float = -1.0) -> Any:
+    return lambda x: (x.copy(), None), lambda _, dy: (factor * dy,)
+
+
+def clipping(_: float = 1.0) -> Any:
+    return lambda x: (x.copy(), None), lambda _, dy: (np.clip(dy, -0.1, 0.1),)
+
+
+MEANT: dict[str, tuple[Callable[..., Any], Any]] = {
+    "a straight-through estimator": (rounding, lambda x: x),
+    "a reversed gradient": (reversal, lambda x: -x),
+    "a clipped gradient": (clipping, None),
+}
+
+
+@pytest.mark.parametrize("what", MEANT)
+def test_a_stage_that_is_meant_to_be_no_derivative_is_allowed_by_its_name(what: str) -> None:
+    make, function = MEANT[what]
+    net = pn.chain(affine=pn.affine, special=op_of(make()), tanh=pn.tanh)
+    given = {"affine": PARAMS}, normal(5, 4)
+    assert doubtful(oracle.locate(net, *given)) == ["special"]
+    found = oracle.locate(net, *given, allows=["special"])
+    assert found.passed, str(found)
+    assert found.rows[1].verdict is Verdict.ACCEPTED
+    assert "its gradient is no derivative, as allowed" in str(found)
+    assert found.between is None
+    assert "the whole net" not in str(found)
+    if function is not None:
+        judged = oracle.locate(net, *given, allows={"special": function})
+        assert judged.rows[1].verdict is Verdict.PASS, str(judged)
+        wrong = pn.chain(affine=pn.affine, special=op_of(make(3.0)), tanh=pn.tanh)
+        assert doubtful(oracle.locate(wrong, *given, allows={"special": function})) == ["special"]
+
+
+def op_of(pair: Any) -> Op:
+    made = Op(pair[0])
+    made.pullback(pair[1])
+    return made
+
+
+def test_what_is_allowed_excuses_no_other_stage_and_no_wrong_shape() -> None:
+    wrong = times(pn.tanh, 0, lambda dx: 3 * dx)
+    found = oracle.locate({"round": rounding(), "tanh": wrong}, X, allows=["round"])
+    assert doubtful(found) == ["tanh"]
+    flat = (lambda x: (x.copy(), None), lambda _, dy: (dy.ravel(),))
+    found = oracle.locate({"flat": flat, "tanh": pn.tanh}, X, allows=["flat"])
+    assert doubtful(found) == ["flat"]
+    assert "(24,)" in found.wrong[0].cause
+
+
+def test_parts_without_an_allowed_stage_are_still_compared() -> None:
+    lost = with_backward(BRANCH, lambda residuals, dy: BRANCH.op.bwd(residuals.saved, dy))
+    params = {name: {"affine": PARAMS} for name in ("one", "two")}
+    right = oracle.locate(pn.chain(one=BRANCH, special=op_of(reversal()), two=BRANCH), params, normal(5, 4), allows=["special"])
+    assert right.passed, str(right)
+    found = oracle.locate(pn.chain(one=BRANCH, special=op_of(reversal()), two=lost), params, normal(5, 4), allows=["special"])
+    assert found.first_wrong is not None
+    assert found.first_wrong.stage == "two"
 
 
 # ------------------------------------------------------------------------------------------------------ torch
@@ -597,6 +751,7 @@ def test_the_command_names_the_wrong_stage(run: Run, module: Module) -> None:
     code, out, _ = run("locate", "mynet:right_net")
     assert code == Exit.PASS
     assert "2 stages, all right, and so is the whole net." in out
+    assert run("locate", "mynet:wrong_net", "--allows", "bent")[0] == Exit.PASS
     code, out, _ = run("locate", "mynet:wrong_net", "--seed", 3)
     assert code == Exit.FAIL
     assert "The first wrong stage in the order of the backward pass is bent (bent)." in out

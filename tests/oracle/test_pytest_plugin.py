@@ -255,10 +255,37 @@ def test_a_marker_without_a_name_means_the_test_module_itself(tmp_path: Path) ->
     assert "1 passed" in out  # without the marker a Spec is no test
 
 
+STEPS = """
+import oracle
+from tests.oracle.test_pytest_plugin import DESCENT, Scale
+
+descent = oracle.OptimizerCheck(Scale(1.0), like=DESCENT, name="descent")
+halves = [
+    oracle.ScheduleCheck(lambda count: 0.5**count, like=lambda count: 0.5**count, steps=5, name="right halves"),
+    oracle.ScheduleCheck(lambda count: 0.5 ** (count + 1), like=lambda count: 0.5**count, steps=5, name="shifted halves"),
+    oracle.OptimizerCheck(Scale(1.5), like=DESCENT, name="too far"),
+]
+"""
+
+
+def test_optimizers_and_schedules_of_a_marked_module_are_tests(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(STEPS)
+    options = ("-v", "-p", "no:randomly", "--gradient-report", "found", "-o", "pythonpath=.")
+    code, out = pytest_of(tmp_path, MARKED, *options)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    results = {"descent": "PASSED", "right halves": "PASSED", "shifted halves": "FAILED", "too far": "FAILED"}
+    for name, result in results.items():
+        assert f"test_mine.py::{name} {result}" in out, name
+    assert "2 failed, 3 passed" in out
+    assert "the learning rate is multiplied by 1.5" in out
+    rows = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
+    assert {row["op"] for row in rows if row["verdict"] != Verdict.PASS} == {"shifted halves", "too far"}
+
+
 MISTAKES = {
     "pytestmark = pytest.mark.oracle_checks('not_there')": "No module named 'not_there'",
-    "pytestmark = pytest.mark.oracle_checks('json')": "oracle_checks: json has no Spec; add one",
-    "pytestmark = pytest.mark.oracle_checks": "oracle_checks: test_2 has no Spec; add one",
+    "pytestmark = pytest.mark.oracle_checks('json')": "oracle_checks: json has no Spec, OptimizerCheck or ScheduleCheck",
+    "pytestmark = pytest.mark.oracle_checks": "oracle_checks: test_2 has no Spec, OptimizerCheck or ScheduleCheck; add one",
     "pytestmark = pytest.mark.oracle_checks(3)": 'oracle_checks takes names of modules, such as "package.module", got 3',
     "pytestmark = pytest.mark.oracle_checks('layers', 'again')": "two cases are named double[typical]: rename one",
     "@pytest.mark.oracle_checks('layers')\nclass TestIt:\n    def test(self): pass": "marks a module: write `pytestmark = ",

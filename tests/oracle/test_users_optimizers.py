@@ -259,6 +259,39 @@ class TooFast(Adam):
         p -= 2e-3 * step
 
 
+class AdaMax:
+    """As in the paper, with the eps of optax; `kind` is a mistake."""
+
+    def __init__(self, kind: str = "") -> None:
+        self.kind, self.t = kind, 0
+        self.mu: Any = {}
+        self.nu: Any = {}
+
+    def update(self, params: Any, grads: Any) -> None:
+        self.t += 1
+        for key, g in grads.items():
+            self.mu[key] = 0.9 * self.mu.get(key, 0.0) + 0.1 * g
+            before = 0.999 * self.nu.get(key, np.zeros_like(g))
+            self.nu[key] = np.maximum(before, np.abs(g) + (0.0 if self.kind == "outside" else 1e-8))
+            corrected = self.mu[key] / (1.0 if self.kind == "uncorrected" else 1 - 0.9**self.t)
+            params[key] -= 0.01 * corrected / (self.nu[key] + (1e-8 if self.kind == "outside" else 0.0))
+
+
+class Lion:
+    """As in the paper, without decay; `kind` is a mistake."""
+
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+        self.mu: Any = {}
+
+    def update(self, params: Any, grads: Any) -> None:
+        for key, g in grads.items():
+            before = self.mu.get(key, np.zeros_like(g))
+            self.mu[key] = 0.99 * before + 0.01 * g
+            blended = {"stale": before, "updated": 0.9 * self.mu[key] + 0.1 * g}.get(self.kind, 0.9 * before + 0.1 * g)
+            params[key] -= 0.01 * (blended if self.kind == "no sign" else np.sign(blended))
+
+
 class Decoupled(Adam):
     def move(self, p: Any, step: Any) -> None:
         p -= 1e-3 * (step + 0.01 * p)
@@ -325,7 +358,11 @@ def failing(result: Trajectory) -> set[str]:
 # --------------------------------------------------------------------------------------------- right ones
 
 
+LION = optimizers.lion(0.01, weight_decay=0.0)
+
 RIGHT = [
+    ("adamax", AdaMax(), optax.adamax(0.01)),
+    ("lion", Lion(), LION),
     ("the book's SGD", SGD(0.1), optax.sgd(0.1)),
     ("lists", InLists(0.1), optax.sgd(0.1)),
     ("remembers its parameters", Remembering(0.1), optax.sgd(0.1)),
@@ -382,6 +419,27 @@ WRONG = [
     ("unscaled", Unscaled, ADAMW, (1, "params.b1"), "the weight decay is not multiplied by the learning rate"),
     ("no decay", Adam, ADAMW, (1, "params.b1"), "the weight decay is missing"),
     ("negative decay", NegativeDecay, ADAMW, (1, "params.b1"), "the weight decay has the wrong sign"),
+    ("no largest", optax.adam(0.01), optax.amsgrad(0.01), (2, "params.b1"), "the second moment is the present one, as Adam's"),
+    (
+        "the raw largest",
+        optimizers.adam(0.01, amsgrad="raw"),
+        optax.amsgrad(0.01),
+        (1, "state.nu_max.b1"),
+        "the second moment is the largest so far, taken before the bias correction",
+    ),
+    ("adamax", AdaMax("uncorrected"), optax.adamax(0.01), (1, "params.b1"), "the bias correction is missing"),
+    ("adamax's eps", AdaMax("outside"), optax.adamax(0.01), (2, "params.b1"), "eps is added to the largest gradient"),
+    ("lion", Lion("stale"), LION, (1, "params.b1"), "the sign is that of the first moment alone"),
+    ("lion, late", Lion("updated"), LION, (10, "params.w2"), "the sign is taken of the first moment after this gradient"),
+    ("lion, no sign", Lion("no sign"), LION, (1, "params.b1"), "the sign is missing"),
+    ("lion's b", optimizers.lion(0.01, 0.99, 0.9, 0.0), LION, (1, "state.mu.b1"), "b1 and b2 are exchanged"),
+    (
+        "nadam",
+        optimizers.nadam(0.01),
+        optimizers.nadam(0.01, momentum_decay=0.004),
+        (1, "params.b1"),
+        "b1 stays the same at all steps",
+    ),
     ("no nesterov", Momentum(0.1), NESTEROV, (1, "params.b1"), "nesterov's look ahead is missing"),
     ("no momentum", SGD(0.1), MOMENTUM, (2, "params.b1"), "the momentum is missing"),
     (
@@ -433,15 +491,15 @@ WRONG = [
     ),
     (
         "sign, unknown rule",
-        optimizers.adamax(0.01),
-        optax.chain(optax.adamax(0.01), optax.scale(-1.0)),
+        optimizers.radam(0.01),
+        optax.chain(optax.radam(0.01), optax.scale(-1.0)),
         (1, "params.b1"),
         "wrong sign",
     ),
     (
         "factor, unknown rule",
-        optax.adamax(0.02),
-        optax.adamax(0.01),
+        optax.radam(0.02),
+        optax.radam(0.01),
         (1, "params.b1"),
         "the learning rate is multiplied by 2; the reference with this change",
     ),
@@ -541,16 +599,52 @@ def test_a_parameter_that_never_moves_is_a_row() -> None:
 @pytest.mark.parametrize(
     ("mine", "like", "note"),
     [
-        (Momentum(0.1), MOMENTUM, "v is always -0.1 times the reference's trace, so the parameters alone decide"),
+        (
+            Momentum(0.1),
+            MOMENTUM,
+            "v is always -0.1 times the reference's trace (it holds the learning rate), so the parameters alone decide",
+        ),
+        (
+            MOMENTUM,
+            optimizers.momentum(0.1, rate_in_velocity=True),
+            "trace is always -10 times the reference's velocity (that holds the learning rate), so the parameters alone decide",
+        ),
         (Adam, ADAM, ""),
     ],
-    ids=["rate and sign in the velocity", "the same convention"],
+    ids=["rate and sign in the velocity", "in the reference's", "the same convention"],
 )
 def test_a_slot_in_another_convention_is_a_note(mine: Any, like: Any, note: str) -> None:
     result = verify_optimizer(mine, like=like)
     assert result.passed
     assert {row.note for row in result.rows} == {note}
     assert any(row.parameter.startswith("state.") for row in result.rows) is not bool(note)
+
+
+def test_a_velocity_that_holds_the_rate_is_not_called_wrong_where_the_steps_are() -> None:
+    result = verify_optimizer(Momentum(0.1, momentum=0.8), like=MOMENTUM, dtypes=("float64",))
+    assert failing(result) == {f"params.{p}" for p in ("w1", "b1", "w2", "b2", "gain")}
+    assert result.diagnosis.startswith("b1 (the momentum) is 0.8, not 0.9")
+    assert "first at step 2 in params.b1" in result.diagnosis
+    note = "v begins as -0.1 times the reference's trace (it holds the learning rate), so the parameters alone decide"
+    assert {row.note for row in result.rows} == {note}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        (optax.amsgrad(0.01), "adam, rate 0.01, b1 0.9, b2 0.999, eps 1e-08, amsgrad"),
+        (optimizers.adam(0.01, amsgrad="raw"), "adam, rate 0.01, b1 0.9, b2 0.999, eps 1e-08, amsgrad"),
+        (optax.adamax(0.01), "adamax, rate 0.01, b1 0.9, b2 0.999, eps 1e-08"),
+        (optax.lion(0.01), "lion, rate 0.01, b1 0.9, b2 0.99, weight_decay 0.001"),
+        (optax.nadam(0.01), "adam, rate 0.01, b1 0.9, b2 0.999, eps 1e-08, nesterov"),
+        (optimizers.nadam(0.01, momentum_decay=0.004), "eps 1e-08, momentum_decay 0.004, nesterov"),
+    ],
+    ids=["amsgrad", "raw amsgrad", "adamax", "lion", "nadam", "torch's nadam"],
+)
+def test_the_reference_is_recognized(optimizer: Any, told: str) -> None:
+    result = verify_optimizer(optimizer, like=optimizer, dtypes=("float64",))
+    assert result.passed
+    assert all(told in row.reference for row in result.rows)
 
 
 def test_a_count_that_begins_elsewhere_is_a_note() -> None:
@@ -889,6 +983,13 @@ def test_torch_is_recognized_and_its_mistakes_are_named() -> None:
     coupled = verify_optimizer(lambda params: torch.optim.Adam(params, weight_decay=0.01), like=ADAMW, dtypes=("float64",))
     assert "the weight decay is coupled" in coupled.diagnosis
     assert coupled.first == (1, "state.exp_avg.b1")
+    for optimizer, told in (
+        (torch.optim.Adamax, "adamax"),
+        (lambda params: torch.optim.Adam(params, amsgrad=True), "amsgrad"),
+    ):
+        itself = verify_optimizer(optimizer, like=optimizer, dtypes=("float64",))
+        assert itself.passed
+        assert told in itself.rows[0].reference
 
     class Uphill(torch.optim.Optimizer):  # type: ignore[misc, name-defined]
         def __init__(self, params: Any) -> None:
