@@ -382,7 +382,7 @@ def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) ->
             lambda x, static, mask=True: (branching(x, static, mask), mask),
             lambda mask, dy, factor=factor: (jnp.where(mask, 2 * factor * dy, 0), None, None),
         )
-        assert oracle.verify(rule, np.abs(X), options=options).passed is passes
+        assert oracle.verify(rule, np.abs(X[:1]), options=options).passed is passes
 
 
 def test_a_rule_of_jax_that_draws_in_python() -> None:

@@ -174,6 +174,7 @@ def test_what_exact_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
         verify(tanh(1.0), normal(5), exact=True)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_command_asks(run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run("verify", "tanh", "--case", "scalar", "--exact", "--json")
     assert code == 0
