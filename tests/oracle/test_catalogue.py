@@ -200,7 +200,7 @@ def of_one_leaf(op: Op, leaf: int, arguments: Any) -> tuple[Any, Callable[..., A
 @pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("spec", [of(spec) for spec in SPECS.values() if smooth(spec)])
 def test_a_tenth_of_that_in_the_largest_entry_is_never_a_pass(spec: Spec) -> None:
-    case = small(spec)[0]
+    case = smooth(spec)[0]
     found = gradients(spec, case)
     leaf = Draw("one parameter", spec.name).between(0, len(found) - 1)
     index = tuple(map(int, np.unravel_index(np.abs(found[leaf]).argmax(), found[leaf].shape)))

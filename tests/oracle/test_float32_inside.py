@@ -42,7 +42,7 @@ def of(name: str, planted: float, dtype: str, *, referenced: bool) -> Verificati
 
 
 def in_turn(*ways: tuple[str, bool]) -> list[tuple[str, str, bool]]:
-    """Every kernel with a dtype, with and without a reference: one kernel in the first of these ways, the next in the second."""
+    """Every kernel with a dtype, with and without a reference: one in the first of these ways, the next in the second."""
     return [(name, *ways[i % len(ways)]) for i, name in enumerate(EVERY)]
 
 
