@@ -128,10 +128,7 @@ def weighted(x: Any) -> Any:
     return jax.nn.softmax(x.astype(jnp.float32), axis=-1).astype(x.dtype)
 
 
-@pytest.mark.parametrize(
-    ("function", "dtype", "referenced"),
-    [(normalized, "float64", False), (normalized, "float32", True), (weighted, "float64", True), (weighted, "float32", False)],
-)
+@pytest.mark.parametrize(("function", "dtype", "referenced"), [(normalized, "float64", True), (weighted, "float32", False)])
 def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str, referenced: bool) -> None:
     result = verify(of_jax(function), FEW.astype(dtype), reference=function if referenced else None)
     assert result.passed, str(result)

@@ -48,6 +48,7 @@ def planted(subject: Subject, leaf: int, index: int, factor: float) -> Pair:
     return subject.fwd, bwd
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("name", SMOOTH)
 def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
     spec: Spec = catalogue.find(name)
