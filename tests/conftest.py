@@ -12,7 +12,7 @@ from hypothesis import settings
 CACHE = Path(__file__).parent.parent / ".cache"
 
 # The same examples in every run, so that a red test is red again; and no deadline, because a first call compiles.
-settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("reproducible")
 
 

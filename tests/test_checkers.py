@@ -22,6 +22,8 @@ WRONG = problems.Problem(dense(dx=lambda w, dy: 1.1 * dy @ w.T), (W, X))
 CHOICE = narrow.Choice(1, 3)
 EVERY = pytest.mark.parametrize("name", peers.CHECKERS)
 
+pytestmark = pytest.mark.xdist_group("checkers")  # one worker samples mutants, and compiles for JAX's checker
+
 
 @pytest.fixture(scope="module")
 def sampled() -> list[problems.Sampled]:

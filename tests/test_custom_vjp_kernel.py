@@ -18,6 +18,8 @@ from examples import custom_vjp_kernel as example
 X, _, GAMMA = example.points()
 OPTIONS = {"eps": 1e-6}
 
+pytestmark = pytest.mark.xdist_group("the example of a kernel")  # one worker runs it once
+
 
 class Shown(NamedTuple):
     """What the example prints in a terminal of 80 columns, and the verifications that it prints, by kernel and case."""

@@ -6,7 +6,9 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import optree
@@ -19,20 +21,44 @@ __all__ = [
     "inputs_of",
     "labelled",
     "one_for_each",
+    "parameters_of",
     "seeded",
 ]
 
 EXTRA = 8  # names for what `*xs` takes; an input beyond these has only a number
 
 
+Parameters = Mapping[str, inspect.Parameter]
+_KNOWN: WeakKeyDictionary[FunctionType, dict[type, Parameters]] = WeakKeyDictionary()
+"""The parameters of functions, and of the methods that they are. Every evaluation calls methods of another copy of the same
+object, and to read a signature takes longer than most of these calls."""
+
+
+def parameters_of(function: Callable[..., Any]) -> Parameters | None:
+    """The parameters of a function or method by their names; None if Python does not know them."""
+    written = function.__func__ if isinstance(function, MethodType) else function
+    if not isinstance(written, FunctionType):
+        return _signature(function)
+    known = _KNOWN.setdefault(written, {})
+    if type(function) not in known:
+        found = _signature(function)
+        if found is None:
+            return None
+        known[type(function)] = found
+    return known[type(function)]
+
+
+def _signature(function: Callable[..., Any]) -> Parameters | None:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+
+
 def inputs_of(function: Callable[..., Any]) -> list[str]:
     """The names of the parameters that can be passed by position; `*xs` gives several."""
     names: list[str] = []
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return names
-    for p in parameters:
+    for p in (parameters_of(function) or {}).values():
         if p.kind is p.VAR_POSITIONAL:
             names += [f"{p.name}{i}" for i in range(EXTRA)]
         elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
@@ -44,24 +70,19 @@ def called(function: Callable[..., Any], primals: Sequence[Any], options: Mappin
     """The result, with the primals for the parameters that no option names, in their order."""
     free = [name for name in inputs_of(function) if name not in options]
     given = dict(zip(free, primals, strict=False))
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        parameters = ()  # type: ignore[assignment]
-    if len(free) < len(primals) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters):
+    parameters = parameters_of(function) or {}
+    if len(free) < len(primals) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters.values()):
         return function(*primals, **options)
     return function(**given, **options)
 
 
 def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the function has parameters for."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    parameters = parameters_of(function)
+    if parameters is None:
         return dict(options)
-    names = {p.name for p in parameters}
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return {name: value for name, value in options.items() if anything or name in names}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {name: value for name, value in options.items() if anything or name in parameters}
 
 
 def as_value(value: Any, like: Sequence[Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.adapters.calling import accepted, as_gradient, as_value, called, inputs_of, one_for_each, seeded
+from oracle.adapters.calling import accepted, as_gradient, as_value, called, inputs_of, one_for_each, parameters_of, seeded
 from oracle.adapters.copying import Original
 from oracle.adapters.finding import MISSING, Parameter, at, put
 
@@ -137,10 +137,9 @@ class Run:
 
     def _needed(self, made: Any, forward: str) -> list[str]:
         """The names of the inputs that `forward` needs: those without a default."""
-        parameters = inspect.signature(getattr(made, forward)).parameters
-        return [
-            n for n in inputs_of(getattr(made, forward)) if n in parameters and parameters[n].default is inspect.Parameter.empty
-        ]
+        method = getattr(made, forward)
+        parameters = parameters_of(method) or {}
+        return [n for n in inputs_of(method) if n in parameters and parameters[n].default is inspect.Parameter.empty]
 
     def _returns_gradients(self) -> bool:
         return any(isinstance(path, int) for p in self.subject.parameters for places in p.gradients for path in places)
@@ -235,11 +234,13 @@ def _upstream(dy: Any, method: Callable[..., Any]) -> tuple[Any, ...]:
 def _optional(method: Callable[..., Any]) -> bool:
     """Whether a backward pass can be called without an upstream gradient."""
     names = inputs_of(method)
-    return not names or inspect.signature(method).parameters[names[0]].default is not inspect.Parameter.empty
+    parameters = parameters_of(method) or {}
+    return not names or parameters[names[0]].default is not inspect.Parameter.empty
 
 
 def _needs_nothing(method: Callable[..., Any]) -> bool:
-    return all(p.default is not p.empty for p in inspect.signature(method).parameters.values())
+    parameters = parameters_of(method)
+    return parameters is not None and all(p.default is not p.empty for p in parameters.values())
 
 
 def loss_of(value: Any, name: str, run: Run) -> Any:

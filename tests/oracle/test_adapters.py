@@ -92,6 +92,7 @@ def test_a_wrong_rule_is_found_and_explained(library: Any) -> None:
     assert row(result, "x").diagnosis.startswith("constant factor: x is 2 times the true gradient everywhere")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @LIBRARIES
 def test_a_billionth_too_much_is_found(library: Any) -> None:
     assert row(oracle.verify(library(1 + 1e-9), X, X + 0.25), "x").verdict is Verdict.FAIL
@@ -358,6 +359,7 @@ class State:
     count: Any
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_trees_that_jax_knows() -> None:
     wrong = by_jax(2.0)
 
@@ -369,6 +371,7 @@ def test_trees_that_jax_knows() -> None:
     assert {r.parameter: r.passed for r in result.rows} == {"state.pair.w": False, "state.pair.b": True, "x": False}
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("options", [{"static": 2}, {"static": 2, "mask": np.array([True, False, True])}])
 def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) -> None:
     """Its Python code depends on values, so that it can neither be compiled nor be evaluated at many points at once."""
@@ -382,7 +385,7 @@ def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) ->
             lambda x, static, mask=True: (branching(x, static, mask), mask),
             lambda mask, dy, factor=factor: (jnp.where(mask, 2 * factor * dy, 0), None, None),
         )
-        assert oracle.verify(rule, np.abs(X), options=options).passed is passes
+        assert oracle.verify(rule, np.abs(X[:1]), options=options).passed is passes
 
 
 def test_a_rule_of_jax_that_draws_in_python() -> None:

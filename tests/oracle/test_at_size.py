@@ -122,6 +122,7 @@ def test_a_single_entry_is_found_wherever_it_is(reference: Any, at: tuple[int, i
     assert rows["argument 0.b"].verdict is rows["argument 1"].verdict is Verdict.PASS
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_an_entry_is_found_where_all_move_one_output() -> None:
     op = Op(lambda x: (np.asarray(np.sum(np.sin(x))), x), name="total")
     op.pullback(lambda x, dy: (np.cos(x) * dy,))
@@ -132,6 +133,7 @@ def test_an_entry_is_found_where_all_move_one_output() -> None:
     assert wrong.worst_index == (1321,)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_what_is_said_to_be_noticed_is_noticed() -> None:
     x = GENERATOR.normal(size=(55, 55))
     right = rows_of(pn.softmax, x)["x"]
@@ -148,6 +150,7 @@ def test_what_is_said_to_be_noticed_is_noticed() -> None:
         assert row.verdict is Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_float32_is_judged_by_its_formula_and_by_its_rounding() -> None:
     params: Any = optree.tree_map(lambda a: a.astype(np.float32), MATRIX)
     x = ROWS.astype(np.float32)
@@ -238,6 +241,7 @@ def test_a_stage_that_hands_back_a_wrong_cotangent_is_named(reference: Any) -> N
     assert rows["params.net.c.w"].verdict is rows["params.net.c.b"].verdict is Verdict.PASS
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("reference", [None, goal_by_jax])
 def test_a_wrong_parameter_of_one_stage_is_named_alone(reference: Any) -> None:
     bad = Op(pn.affine.forward, name="affine")
@@ -253,6 +257,7 @@ def test_a_wrong_parameter_of_one_stage_is_named_alone(reference: Any) -> None:
     assert rows["params.net.b.w"].worst_index == WRONG
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_pullback_may_be_another_than_the_chains_own() -> None:
     whole = goal()
 
@@ -266,6 +271,7 @@ def test_the_pullback_may_be_another_than_the_chains_own() -> None:
     assert rows["argument 0.net.a.w"].worst_index == (50, WRONG[0])
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_branches_do_not_accuse_each_other() -> None:
     wide = {"w": GENERATOR.normal(size=(60, 60)) / 8, "b": GENERATOR.normal(size=60)}
     bad = of_tanh(lambda dx: dx * 1.5)
@@ -279,6 +285,7 @@ def test_branches_do_not_accuse_each_other() -> None:
     assert failing == {"the input of sides.left.tanh", "params.sides.left.affine.w", "params.sides.left.affine.b", "x"}
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_kinks_that_hardly_count_are_no_errors() -> None:
     """The cotangents of a relu under a pool are of all sizes; an entry beside 0 bends the slope of its group by a billionth."""
     sizes = 10.0 ** -np.arange(0, 12, 12 / 96)

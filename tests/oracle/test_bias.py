@@ -46,6 +46,7 @@ def one(bwd: Any, x: Array, *, referenced: bool = False) -> Row:
     return row
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @REFERENCED
 @pytest.mark.parametrize(("dtype", "factor"), [(BFLOAT16, 1.01), (BFLOAT16, 0.99), (FLOAT16, 1.002), (BFLOAT16, 1.15)])
 @pytest.mark.parametrize("shape", [(10, 10), (400,)])
@@ -63,6 +64,7 @@ def test_a_kernel_that_rounds_once_passes(dtype: np.dtype[Any], referenced: bool
         assert row.verdict is Verdict.PASS, row
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @NARROW
 def test_small_entries_that_are_lost_fail(dtype: np.dtype[Any]) -> None:
     row = one(in_16_bits(lambda d: np.where(np.abs(d) < 0.04 * np.abs(d).max(), 0, d)), normal(20, 10, dtype=dtype))

@@ -153,6 +153,7 @@ STYLES: dict[str, tuple[Callable[..., Any], Any, Any, set[str]]] = {
 }
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("style", STYLES)
 def test_right_code_passes_and_a_mistake_is_called_out_at_its_parameter(style: str) -> None:
     make, right, mistaken, where = STYLES[style]
@@ -164,6 +165,7 @@ def test_right_code_passes_and_a_mistake_is_called_out_at_its_parameter(style: s
         assert wrong(result) == expected, result
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_language_model_of_layers_with_lists() -> None:
     xs, ts = np.array([[0, 3, 1], [4, 2, 2]]), np.array([[3, 1, 0], [2, 2, 4]])
     net = seeded(lambda: book_recurrent.SimpleRnnlm(5, 2, 3))
@@ -637,6 +639,7 @@ def test_a_line_in_the_module_and_the_file_of_it(net: str, run: Run, module: Mod
     assert "Task('book_net', 'Doubled', 'one', 'float64', accept=1e-05)" in program
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_class_of_a_net_and_digits(net: str, run: Run) -> None:
     code, out, err = run("verify", f"{net}:Doubled", "--data", "mnist", "--accept", "1e-5", "--init", "784, 3, output_size=10")
     assert code == Exit.FAIL, out + err

@@ -103,9 +103,10 @@ def other_convention(rule: Any) -> Any:
     return lambda *given: conjugate(rule(*given[:-1], conjugate(given[-1])))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("convention", ["jax", "torch"])
-@pytest.mark.parametrize("with_reference", [False, True])
+@pytest.mark.parametrize(
+    ("with_reference", "convention", "dtype"),
+    [(False, "jax", "float64"), (False, "torch", "float32"), (True, "jax", "float32"), (True, "torch", "float64")],
+)  # any two of them meet
 @pytest.mark.parametrize("name", RULES)
 def test_right_rules(name: str, with_reference: bool, convention: str, dtype: str) -> None:
     forward, rule, _, _, reference = RULES[name]
@@ -124,8 +125,7 @@ WRONG = [(name, i) for name, rule in RULES.items() for i in range(len(rule[2]))]
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("with_reference", [False, True])
+@pytest.mark.parametrize(("with_reference", "dtype"), [(False, "float64"), (True, "float32")])
 @pytest.mark.parametrize(("name", "which"), WRONG)
 def test_wrong_rules(name: str, which: int, with_reference: bool, dtype: str) -> None:
     forward, _, wrong, _, reference = RULES[name]

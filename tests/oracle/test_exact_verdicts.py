@@ -119,6 +119,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("name", CASES)
 def test_what_the_differences_leave_open_is_decided(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
@@ -134,11 +135,13 @@ def seen(pair: Pair, *primals: Any, **options: Any) -> tuple[Row, str]:
     return one, " ".join(explained(one, 120).split())
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_reference_contradicts_and_the_differences_cannot_tell() -> None:
     shifted = elementwise(lambda x: x + 1e10, lambda x: 1 + 1e-9 + 0 * x)
     assert row(verify(shifted, np.array([1.0, 2.0]), reference=lambda x: x + 1e10)).verdict is Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_an_error_that_the_reference_hides_beside_a_large_entry() -> None:
     """The reference agrees within the rounding of 1e4; the differences contradict, and the exact derivative knows."""
     x = 10.0 ** np.random.default_rng(1).uniform(-8, 0, 12)
@@ -211,6 +214,7 @@ def test_other_values_on_balls_are_not_believed() -> None:
     assert "exact" not in one.evidence
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_another_slope_on_balls_is_not_believed() -> None:
     """(b) The values agree at the point alone, so the differences are right where they contradict."""
     x = np.array([0.5, 1.25])
@@ -220,12 +224,14 @@ def test_another_slope_on_balls_is_not_believed() -> None:
     assert "no exact derivative: the differences contradict it" in text
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_step_functions_keep_the_slope_of_their_steps() -> None:
     one, text = seen(elementwise(lambda x: np.round(2.0**20 * x) / 2.0**20, lambda x: 1.5 + 0 * x), normal(4))
     assert one.verdict is Verdict.FAIL
     assert "no exact derivative: a step function" in text
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_float32_arguments_or_computations_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ExactPoint, "along", lambda *_: pytest.fail("asked"))
     wrong = elementwise(np.sin, lambda x: 2 * np.cos(x))
@@ -250,6 +256,7 @@ def test_a_function_of_jax_is_traced() -> None:
     assert (one.verdict, one.evidence) == (Verdict.PASS, "numerical 2/2, exact 2/2")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_wrong_rule_of_jax_fails_by_the_trace_of_its_forward_pass() -> None:
     def wrong(factor: float) -> Any:
         rule = jax.custom_vjp(log_of_one_more(jnp))
@@ -263,6 +270,7 @@ def test_a_wrong_rule_of_jax_fails_by_the_trace_of_its_forward_pass() -> None:
     assert row(verify(wrong(1.0), x, exact=True)).verdict is Verdict.PASS
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_function_of_jax_that_cannot_be_traced_is_left_to_the_differences() -> None:
     def branching(x: Any) -> Any:
         return jnp.log(1 + x * x) if x.sum() > 0 else x

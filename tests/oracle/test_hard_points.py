@@ -35,6 +35,7 @@ def test_what_is_right_is_not_accused(name: str, witnesses: str) -> None:
     assert only.diagnosis or only.passed
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @WITNESSES
 @pytest.mark.parametrize(("name", "number"), [(name, i) for name, hard in HARD.items() for i in range(len(hard.wrong))])
 def test_what_is_wrong_fails(name: str, number: int, witnesses: str) -> None:
@@ -68,6 +69,7 @@ def normalized_by_jax(x: Any) -> Any:
     return (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, keepdims=True)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @WITNESSES
 @pytest.mark.parametrize("offset", [30.0, 1e3, 1e5])
 def test_a_normalization_of_numbers_far_from_zero(offset: float, witnesses: str) -> None:
@@ -88,6 +90,7 @@ def test_a_reference_that_loses_digits_accuses_nobody(without_exact: None) -> No
     assert "it loses these digits itself" in only.diagnosis
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @WITNESSES
 def test_a_normalization_in_float32_far_from_zero(witnesses: str) -> None:
     x = (normal(3, 5) + 100).astype(np.float32)
@@ -156,6 +159,7 @@ def test_an_entropy_whose_terms_round_to_nothing_is_not_accused() -> None:
         assert row(verify((loss_fwd, loss_bwd), points(40, -35, 0.3), reference=reference)).verdict is Verdict.PASS
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @WITNESSES
 @pytest.mark.parametrize("slope", [lambda x: np.array([-1, 1]) * 3 * x**2, lambda x: np.array([1, 3]) * 3 * x**2])
 def test_entries_of_a_narrow_dtype_that_are_small_beside_others(slope: Callable[[Array], Any], witnesses: str) -> None:
@@ -237,6 +241,7 @@ def test_sorted_ties(witnesses: str, without_exact: None) -> None:
     assert only.verdict is (Verdict.KINK if witnesses == "JAX" else Verdict.INCONCLUSIVE), only.diagnosis
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_one_kink_among_many_elements_hides_no_other() -> None:
     x = normal(60, 60)
     x[3, 4] = 0.0
@@ -258,6 +263,7 @@ def test_kinks_everywhere_are_no_pass() -> None:
     assert only.diagnosis.startswith("too many kinks: 3000 of 3000 elements could not be tested one by one")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("size", [1e160, 1e-160])
 def test_many_elements_and_huge_or_tiny_values(size: float) -> None:
     x = normal(3000)
@@ -265,6 +271,7 @@ def test_many_elements_and_huge_or_tiny_values(size: float) -> None:
     assert row(verify(elementwise(lambda x: x * size, lambda x: 1.01 * size + 0 * x), x)).verdict is Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_tiny_element_among_many() -> None:
     x = np.abs(signed(3000))
     x[7] = 1e-12
@@ -272,6 +279,7 @@ def test_a_tiny_element_among_many() -> None:
     assert row(verify(elementwise(np.sqrt, lambda x: 0.5001 / np.sqrt(x)), x)).verdict is Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1.00001), (np.float16, 1.1), (ml_dtypes.bfloat16, 1.5)])
 def test_a_narrow_dtype_hides_little_without_a_reference(dtype: Any, factor: float) -> None:
     x = signed(5).astype(dtype)

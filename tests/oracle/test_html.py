@@ -10,7 +10,9 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -78,17 +80,35 @@ class Parsed(HTMLParser):
         return [text for tag, text in self.texts if tag in tags]
 
 
-FULL = page(*MANY, failing(details=DETAILS), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN, TRAINED)
+EVERYTHING = (*MANY, failing(details=DETAILS), row(verdict=Verdict.KINK, diagnosis="a kink at x[0]"), RUN, TRAINED)
+
+
+ON_ONE_WORKER = pytest.mark.xdist_group("the whole page")
+
+
+@cache
+def full() -> str:
+    """The page with everything that a page can have. It is drawn once for all tests, and not when the tests are collected."""
+    return page(*EVERYTHING)
+
 
 # ---------------------------------------------------------------------------------------------- a whole page
 
 
 @pytest.mark.parametrize(
-    "text",
-    [FULL, page(row()), page(failing()), page(failing(details=DETAILS)), page(*MANY), page(failing(verdict=Verdict.ERROR))],
+    "rows",
+    [
+        pytest.param(EVERYTHING, marks=ON_ONE_WORKER),
+        [row()],
+        [failing()],
+        [failing(details=DETAILS)],
+        MANY,
+        [failing(verdict=Verdict.ERROR)],
+    ],
     ids=["everything", "a pass", "a failure without pictures", "a failure", "many passes", "an error"],
 )
-def test_every_element_is_closed_and_every_identifier_unique(text: str) -> None:
+def test_every_element_is_closed_and_every_identifier_unique(rows: Sequence[Row]) -> None:
+    text = full() if rows is EVERYTHING else page(*rows)
     parsed = Parsed(text)
     assert text.lstrip().startswith("<!DOCTYPE html>")
     assert [tag for tag, _ in parsed.elements[:2]] == ["html", "head"]
@@ -99,21 +119,25 @@ def test_every_element_is_closed_and_every_identifier_unique(text: str) -> None:
     assert {target for target in (*targets, *references) if target.startswith("#")} == {f"#{name}" for name in identifiers}
 
 
+@ON_ONE_WORKER
 def test_nothing_is_loaded_and_one_script_runs() -> None:
-    parsed = Parsed(FULL)
+    text = full()
+    parsed = Parsed(text)
     loaded = [value for _, attributes in parsed.elements for key, value in attributes.items() if key in LOADING]
     assert loaded
     assert all(value and value.startswith(("#", "data:image/png;base64,")) for value in loaded)
-    assert not re.search(r"https?:|@import|url\((?!#)", FULL)
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
     assert parsed.all("script") == [{}]
     assert not any(key.startswith("on") for _, attributes in parsed.elements for key in attributes)
     policy = next(a["content"] for a in parsed.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    script = FULL.partition("<script>")[2].partition("</script>")[0]
+    script = text.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
 
 
-def test_names_from_a_users_module_break_out_of_nothing() -> None:
+def test_names_from_a_users_module_break_out_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "NARROWEST", 2)  # names stand in the captions of pictures; two pictures show that as well as many
+
     def rows(name: str) -> list[Row]:
         kink = row(family=name, op=name, case=name, parameter=name, verdict=Verdict.KINK, diagnosis=name, evidence=name)
         run = replace(RUN, family=name, op=name, case=name, reference=name)
@@ -130,13 +154,14 @@ def test_names_from_a_users_module_break_out_of_nothing() -> None:
         assert visible.count(" ".join(name.split())) >= 5
 
 
+@ON_ONE_WORKER
 def test_the_same_rows_give_the_same_bytes_in_another_process() -> None:
-    program = "import sys\nfrom tests.oracle.test_html import FULL, found_here\nsys.stdout.write(FULL + found_here())"
+    program = "import sys\nfrom tests.oracle.test_html import full, found_here\nsys.stdout.write(full() + found_here())"
     other = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": other}
     command = [sys.executable, "-W", "error", "-c", program]
     there = subprocess.run(command, capture_output=True, check=True, env=environment, cwd=ROOT, timeout=120).stdout
-    assert there == (FULL + found_here()).encode()
+    assert there == (full() + found_here()).encode()
     assert not re.search(rb"\b20\d\d-\d\d-\d\d", there)
 
 
@@ -210,11 +235,13 @@ def test_every_row_is_a_line_of_the_table_of_its_op() -> None:
     assert {"3\N{MULTIPLICATION SIGN}5", "scalar", "-", "targets"} <= set(parsed.texts_of("td"))
 
 
+@ON_ONE_WORKER
 def test_every_column_and_every_verdict_is_explained() -> None:
-    parsed = Parsed(FULL)
+    text = full()
+    parsed = Parsed(text)
     explained = set(parsed.texts_of("dt"))
     assert set(map(str, Verdict)) <= explained
-    table = FULL[FULL.rindex("<thead>") : FULL.rindex("</thead>")]
+    table = text[text.rindex("<thead>") : text.rindex("</thead>")]
     columns = set(Parsed(table + "</thead>").texts_of("button"))
     assert columns - explained == {"case", "dtype", "parameter", "shape", "verdict"}  # these need no explanation
 
@@ -308,7 +335,7 @@ NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, math.inf, math.nan, 1e-30
 
 
 @given(data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_whatever_the_numbers_there_is_a_picture(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 6))
     several = st.lists(NUMBERS, min_size=count, max_size=count).map(tuple)

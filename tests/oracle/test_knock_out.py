@@ -91,6 +91,7 @@ def test_the_hard_corpora_have_right_and_wrong_gradients() -> None:
     assert sum(not item.right for item in items) > 80
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("name", NARROW)
 def test_narrow_dtypes_are_judged_as_they_should_be(name: str) -> None:
     several = NARROW[name]

@@ -41,6 +41,7 @@ GUARDED = {
 }
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-8, 1e-12])
 @pytest.mark.parametrize("name", GUARDED)
 def test_a_tiny_number_beside_an_element_at_zero(name: str, epsilon: float) -> None:
@@ -83,6 +84,7 @@ def test_the_slope_of_a_staircase_is_not_that_of_its_ramp(step: float) -> None:
     assert row(verify(pair, np.array([0.333, 1.07]))).verdict not in RIGHT
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_rounding_to_float32_is_no_staircase() -> None:
     pair = elementwise(lambda x: np.sin(x.astype(np.float32)).astype(np.float64), np.cos)
     assert row(verify(pair, normal(4))).verdict is not Verdict.FAIL
@@ -106,6 +108,7 @@ def gate(wrong: float = 1.0) -> Pair:
     return gate_fwd, gate_bwd
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("size", [1.0, 4.0, 8.0, 12.0])
 def test_what_intermediate_numbers_lose_in_float32_is_no_error(size: float) -> None:
     generator = np.random.default_rng(int(size))
@@ -159,6 +162,7 @@ def of_kernel(nugget: float) -> Any:
     return np.exp(-0.5 * ((t[:, None] - t) / 0.5) ** 2) + nugget * np.eye(8)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("nugget", [1e-4, 1e-6, 1e-8])
 def test_nearly_singular_matrices_are_right_or_inconclusive(nugget: float) -> None:
     pair = (lambda k: (np.linalg.slogdet(k)[1], k), lambda k, dy: (dy * np.linalg.inv(k).T,))
@@ -211,6 +215,7 @@ def test_a_sine_of_a_large_number() -> None:
         assert row(verify(elementwise(np.sin, np.cos), x)).verdict is not Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_an_epsilon_far_below_all_steps() -> None:
     x = np.array([1.0, 2.0, 0.0])
     assert row(verify(elementwise(lambda x: 1 / (x + 1e-9), lambda x: -1 / (x + 1e-9) ** 2), x)).verdict is not Verdict.FAIL
@@ -256,6 +261,7 @@ def test_in_float32_too_large_arguments_are_judged_in_float64() -> None:
     assert f"x[{ordinary}]" in only.diagnosis
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("tiny", [1e-290, 1e-300, 5e-324])
 def test_a_full_sweep_of_a_tiny_element_ends(tiny: float) -> None:
     wrong = elementwise(lambda x: 2 * x, lambda x: 3 * np.ones_like(x))

@@ -1,22 +1,28 @@
-"""The plugin inside a pytest of its own, as a user's test suite runs it."""
+"""The plugin inside a pytest of its own, as a user's test suite runs it.
+
+A run on several processes, or one that must find nothing imported, is a process. All others run in this process, because a
+new one imports for a second before its first test.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
 import purenet as pn
-from oracle import Verdict
+from oracle import Verdict, pytest_plugin
 from oracle.pytest_plugin import FOUND, VerifyGradient
 from oracle.report.places import Place
-from tests.oracle.conftest import environment
+from tests.oracle.conftest import ON_GITHUB, environment
 
 SUITE = """
 import sys
@@ -47,12 +53,19 @@ def test_of_parts(verify_gradient, n):
 NOTHING = "def test_nothing(verify_gradient): pass\n"
 
 
-def pytest_of(folder: Path, suite: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """The exit code and the output of a run on this suite, with these variables of the environment."""
+NO_OTHER_JAX = '    assert "jax" not in sys.modules\n'
+"""True in a new process alone."""
+OPTIONS = ("-p", "no:cacheprovider", "-W", "error")
+
+Pytest: TypeAlias = Callable[..., tuple[int, str]]
+"""Takes a suite, arguments of pytest and variables of the environment; gives the exit code and the output."""
+
+
+def in_a_process(folder: Path, suite: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """A run in a new process, as the user's."""
     (folder / "test_mine.py").write_text(suite)
-    command = [sys.executable, "-m", "pytest", "-p", "oracle.pytest_plugin", "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(
-        [*command, *arguments],
+        [sys.executable, "-m", "pytest", "-p", "oracle.pytest_plugin", *OPTIONS, *arguments],
         cwd=folder,
         env={**environment(), **variables},
         capture_output=True,
@@ -63,9 +76,43 @@ def pytest_of(folder: Path, suite: str, *arguments: str, **variables: str) -> tu
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, processes: str) -> None:
-    code, out = pytest_of(tmp_path, SUITE, "-n", processes, "--gradient-report", "found/gradients")
+@pytest.fixture
+def pytest_of(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Pytest:
+    """A run inside this process. It leaves no module of the suite, and the variables of the environment as they were."""
+
+    def run(suite: str, *arguments: str, **variables: str) -> tuple[int, str]:
+        (tmp_path / "test_mine.py").write_text(suite.replace(NO_OTHER_JAX, "\n"))
+        loaded, outer = set(sys.modules), dict(os.environ)
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "path", [*sys.path])
+            patch.setattr(sys, "dont_write_bytecode", True)  # a suite that is written twice in a second is compiled twice
+            for name in ON_GITHUB:
+                patch.delenv(name, raising=False)
+            for name, value in {"COLUMNS": "100", **variables}.items():
+                patch.setenv(name, value)
+            code = pytest.main([*OPTIONS, "-p", "no:xdist", "-p", "no:faulthandler", *arguments], plugins=[pytest_plugin])
+        for name in set(sys.modules) - loaded:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(str(tmp_path)):
+                del sys.modules[name]
+        os.environ.update(outer)  # this test's own name among them, which the inner run has removed
+        return int(code), "".join(capfd.readouterr())
+
+    return run
+
+
+def of(processes: int, folder: Path, here: Pytest) -> Pytest:
+    """Runs on so many processes beside the main one; 0 is a run in this process."""
+    if processes == 0:
+        return here
+    return lambda suite, *arguments, **variables: in_a_process(folder, suite, "-n", str(processes), *arguments, **variables)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
+    code, out = of(processes, tmp_path, pytest_of)(SUITE, "--gradient-report", "found/gradients")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "2 failed, 2 passed" in out
     assert "constant factor: x is 2 times the true gradient everywhere" in out
@@ -87,24 +134,24 @@ def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, pr
     assert pictures.count("<svg") == 2  # the error and the steps of the one that fails
 
 
-def test_without_the_option_nothing_is_written(tmp_path: Path) -> None:
-    code, out = pytest_of(tmp_path, SUITE, "-k", "right")
+def test_without_the_option_nothing_is_written(tmp_path: Path, pytest_of: Pytest) -> None:
+    code, out = pytest_of(SUITE, "-k", "right")
     assert code == pytest.ExitCode.OK
     assert "gradients" not in out
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
 
 
-def test_an_earlier_report_stays_if_no_gradient_was_verified(tmp_path: Path) -> None:
+def test_an_earlier_report_stays_if_no_gradient_was_verified(tmp_path: Path, pytest_of: Pytest) -> None:
     (tmp_path / "verification.md").write_text("old")
-    code, out = pytest_of(tmp_path, NOTHING, "--gradient-report", ".")
+    code, out = pytest_of(NOTHING, "--gradient-report", ".")
     assert code == pytest.ExitCode.OK
     assert "no test used verify_gradient, so no report was written" in out
     assert (tmp_path / "verification.md").read_text() == "old"
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_any_test(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_found_before_any_test(tmp_path: Path, pytest_of: Pytest) -> None:
     (tmp_path / "file").write_text("")
-    code, out = pytest_of(tmp_path, SUITE, "--gradient-report", "file/reports")
+    code, out = pytest_of(SUITE, "--gradient-report", "file/reports")
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "--gradient-report: cannot write to file/reports" in out
     assert "passed" not in out
@@ -150,9 +197,9 @@ def on_github(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, processes: str) -> None:
-    code, out = pytest_of(tmp_path, ON_GITHUB_SUITE, "-n", processes, **on_github(tmp_path))
+@pytest.mark.parametrize("processes", [0, 1])
+def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
+    code, out = of(processes, tmp_path, pytest_of)(ON_GITHUB_SUITE, **on_github(tmp_path))
     assert code == pytest.ExitCode.TESTS_FAILED
     found = [line for line in out.splitlines() if line.startswith("::error")]
     lines = ON_GITHUB_SUITE.splitlines()
@@ -169,8 +216,8 @@ def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, pr
     assert "    pytest test_mine.py::test_named\n" in summary
 
 
-def test_on_github_a_run_without_gradients_prints_nothing_more(tmp_path: Path) -> None:
-    code, out = pytest_of(tmp_path, f"{NOTHING}def test_wrong(): assert False\n", **on_github(tmp_path))
+def test_on_github_a_run_without_gradients_prints_nothing_more(tmp_path: Path, pytest_of: Pytest) -> None:
+    code, out = pytest_of(f"{NOTHING}def test_wrong(): assert False\n", **on_github(tmp_path))
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "::error" not in out
     assert not (tmp_path / "summary.md").exists()
@@ -213,11 +260,11 @@ def test_beside():
 """
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, processes: str) -> None:
+@pytest.mark.parametrize("processes", [0, 1])
+def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
-    options = ("-n", processes, "-v", "--strict-markers", "-p", "no:randomly", "--gradient-report", "found")
-    code, out = pytest_of(tmp_path, MARKED, *options, "-o", "pythonpath=.")
+    options = ("-v", "--strict-markers", "-p", "no:randomly", "--gradient-report", "found")
+    code, out = of(processes, tmp_path, pytest_of)(MARKED, *options, "-o", "pythonpath=.")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "1 failed, 4 passed" in out
     for name, result in {
@@ -235,22 +282,22 @@ def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, process
     assert len(rows) == 4
 
 
-def test_a_check_is_run_alone_by_its_name(tmp_path: Path) -> None:
+def test_a_check_is_run_alone_by_its_name(tmp_path: Path, pytest_of: Pytest) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
-    code, out = pytest_of(tmp_path, MARKED, "-o", "pythonpath=.", "test_mine.py::double[a scalar]")
+    code, out = pytest_of(MARKED, "-o", "pythonpath=.", "test_mine.py::double[a scalar]")
     assert code == pytest.ExitCode.OK
     assert "1 passed" in out
-    code, out = pytest_of(tmp_path, MARKED, "-o", "pythonpath=.", "-m", "oracle_checks", "-k", "double")
+    code, out = pytest_of(MARKED, "-o", "pythonpath=.", "-m", "oracle_checks", "-k", "double")
     assert code == pytest.ExitCode.OK
     assert "2 passed, 3 deselected" in out
 
 
-def test_a_marker_without_a_name_means_the_test_module_itself(tmp_path: Path) -> None:
+def test_a_marker_without_a_name_means_the_test_module_itself(tmp_path: Path, pytest_of: Pytest) -> None:
     marked = "import pytest\npytestmark = [pytest.mark.oracle_checks, pytest.mark.filterwarnings('error')]\n"
-    code, out = pytest_of(tmp_path, f"{marked}{LAYERS}")
+    code, out = pytest_of(f"{marked}{LAYERS}")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "1 failed, 3 passed" in out
-    code, out = pytest_of(tmp_path, f"{LAYERS}def test_beside(): pass\n")
+    code, out = pytest_of(f"{LAYERS}def test_beside(): pass\n")
     assert code == pytest.ExitCode.OK
     assert "1 passed" in out  # without the marker a Spec is no test
 
@@ -292,20 +339,20 @@ MISTAKES = {
 }
 
 
-def test_a_marker_that_collects_nothing_is_an_error(tmp_path: Path) -> None:
+def test_a_marker_that_collects_nothing_is_an_error(tmp_path: Path, pytest_of: Pytest) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "again.py").write_text(LAYERS)
     for number, suite in enumerate(MISTAKES):
         (tmp_path / f"test_{number}.py").write_text(f"import pytest\n{suite}\n")
-    code, out = pytest_of(tmp_path, NOTHING, "-o", "pythonpath=.")
+    code, out = pytest_of(NOTHING, "-o", "pythonpath=.")
     assert code == pytest.ExitCode.INTERRUPTED
     assert f"{len(MISTAKES)} errors" in out
     for said in MISTAKES.values():
         assert said in out
 
 
-def test_a_marked_function_is_an_error(tmp_path: Path) -> None:
-    code, out = pytest_of(tmp_path, "import pytest\n@pytest.mark.oracle_checks('layers')\ndef test_it(): pass\n")
+def test_a_marked_function_is_an_error(tmp_path: Path, pytest_of: Pytest) -> None:
+    code, out = pytest_of("import pytest\n@pytest.mark.oracle_checks('layers')\ndef test_it(): pass\n")
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "test_it: oracle_checks marks a module, not a function: write `pytestmark = pytest.mark.oracle_checks(...)`" in out
     assert "INTERNALERROR" not in out
@@ -368,14 +415,14 @@ def test_the_other_attributes_assert_what_their_adapter_makes(
     kept.clear()  # this run's own reports are not about them
 
 
-def test_rows_of_optimizers_reach_the_reports(tmp_path: Path) -> None:
+def test_rows_of_optimizers_reach_the_reports(tmp_path: Path, pytest_of: Pytest) -> None:
     suite = """
 from tests.oracle.test_pytest_plugin import DESCENT, Scale
 
 def test_mine(verify_gradient):
     verify_gradient.optimizer(Scale(1.5), like=DESCENT)
 """
-    code, out = pytest_of(tmp_path, suite, "--gradient-report", "found", **on_github(tmp_path))
+    code, out = pytest_of(suite, "--gradient-report", "found", **on_github(tmp_path))
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "1.5" in out
     found = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
@@ -385,7 +432,7 @@ def test_mine(verify_gradient):
     assert f"written in {__file__}:{Scale.update.__code__.co_firstlineno}".replace("%", "%25") in out
 
 
-def test_torch_functions_and_modules(tmp_path: Path) -> None:
+def test_torch_functions_and_modules(tmp_path: Path, pytest_of: Pytest) -> None:
     pytest.importorskip("torch")
     suite = """
 import pytest, torch
@@ -415,7 +462,7 @@ def test_wrong(verify_gradient):
     Cube.factor = 6
     verify_gradient.torch(Cube, X)
 """
-    code, out = pytest_of(tmp_path, suite, "--gradient-report", "found")
+    code, out = pytest_of(suite, "--gradient-report", "found")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "1 failed, 1 passed" in out
     assert "constant factor: x is 2 times the true gradient everywhere" in out

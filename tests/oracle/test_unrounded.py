@@ -48,6 +48,7 @@ def planted(subject: Subject, leaf: int, index: int, factor: float) -> Pair:
     return subject.fwd, bwd
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("name", SMOOTH)
 def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed(name: str) -> None:
     spec: Spec = catalogue.find(name)
@@ -174,6 +175,7 @@ def test_what_exact_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
         verify(tanh(1.0), normal(5), exact=True)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_command_asks(run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run("verify", "tanh", "--case", "scalar", "--exact", "--json")
     assert code == 0

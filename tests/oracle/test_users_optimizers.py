@@ -1049,12 +1049,18 @@ def warmed(count: int) -> float:
     ids=["early", "late", "no warm-up", "factor", "progress", "from the first", "too long", "NaN", "a single rate"],
 )
 def test_a_wrong_schedule_is_explained(schedule: Callable[[int], float], first: int, says: str) -> None:
-    result = verify_schedule(schedule, like=COSINE)
+    result = verify_schedule(schedule, like=warmed)
     assert result.first == (first, "rate")
     assert says in result.diagnosis
     assert f"at count {first}, not " in result.diagnosis
     (row,) = result.rows
     assert (row.verdict, row.first_autodiff, row.diagnosis) == (Verdict.FAIL, first, result.diagnosis)
+
+
+def test_a_schedule_of_optax_explains_a_wrong_one_too() -> None:
+    result = verify_schedule(lambda count: warmed(count + 1), like=COSINE)
+    assert result.first == (0, "rate")
+    assert "the schedule is shifted by 1: count c has the value of count c + 1" in result.diagnosis
 
 
 def test_a_right_schedule_passes_to_its_end() -> None:

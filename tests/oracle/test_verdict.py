@@ -219,6 +219,7 @@ def test_no_convention_allows_a_value_beyond_both_slopes(at_zero: float, referen
     assert row(result).worst_index == (0,)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_kink_hides_no_error_elsewhere() -> None:
     wrong = elementwise(lambda x: np.maximum(x, 0), lambda x: np.where(x > 1.5, 1 + 1e-9, x > 0))
     for reference in (None, jax.nn.relu):
@@ -244,6 +245,7 @@ def test_beside_a_kink_right_code_never_fails(distance: float) -> None:
 # ------------------------------------------------------------------------------------------------- FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reference", REFERENCES, ids=["alone", "JAX"])
 def test_fail_of_the_pullback(dtype: Any, reference: Any) -> None:
@@ -265,6 +267,7 @@ SINGULAR: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("name", SINGULAR)
 @pytest.mark.parametrize("error", [1e-7, 1e-9])
 def test_a_singularity_at_the_origin_hides_no_error_elsewhere(name: str, error: float) -> None:
@@ -323,11 +326,13 @@ def test_fail_of_values_that_differ_by_a_constant(dtype: Any) -> None:
     assert dtype is not np.float64 or diagnosis.endswith("ours is larger by the constant -1")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("offset", [1e-3, 1e-6, 1e-9])
 def test_a_constant_however_small(offset: float) -> None:
     assert of_values(cube(), X, reference=lambda x: x**3 + offset)[0] is Verdict.FAIL
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_singularity_hides_no_constant() -> None:
     pair = elementwise(lambda x: x**-3.0, lambda x: -3 * x**-4.0)
     assert of_values(pair, X, reference=lambda x: x**-3.0 + 1e-9)[0] is Verdict.FAIL
@@ -407,6 +412,7 @@ def test_inconclusive_for_noise() -> None:
         assert "noise, a bend sharper than any step, or a slope that has no limit" in diagnosis
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_noise_hides_no_gross_error() -> None:
     noisy = elementwise(lambda x: np.sin(x.astype(np.float32)).astype(np.float64), lambda x: 1.01 * np.cos(x))
     assert found(noisy, X)[0] is Verdict.FAIL
@@ -715,6 +721,7 @@ def test_conditioning_forgives_little_and_no_discontinuity() -> None:
 ENTRIES = np.array([0.1, 1.0, 0.3, -0.7, 0.11, -0.9])  # of the gradient: a tenth of the largest, and more
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("entry", range(6))
 @pytest.mark.parametrize("reference", [None, lambda x: jnp.sin(x) * ENTRIES], ids=["alone", "JAX"])
 def test_an_error_of_1e_9_of_any_entry_of_a_tenth_of_the_largest_is_noticed(entry: int, reference: Any) -> None:
@@ -730,6 +737,7 @@ def test_an_error_of_1e_9_of_any_entry_of_a_tenth_of_the_largest_is_noticed(entr
     assert only.worst_index == (entry,)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("size", 10.0 ** -np.arange(1, 10))
 @pytest.mark.parametrize("reference", [None, lambda w, x: jnp.tanh(x @ w)], ids=["alone", "JAX"])
 def test_errors_of_every_size_of_a_layer(size: float, reference: Any) -> None:
@@ -760,6 +768,7 @@ def test_only_pass_kink_and_accepted_pass() -> None:
     assert not Verification(()).passed
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(("dtype", "error"), [(np.float32, 1e-5), (np.float16, 0.05), (ml_dtypes.bfloat16, 0.4)])
 def test_with_jax_a_narrow_dtype_hides_little(dtype: Any, error: float) -> None:
     """As accurate as JAX, not as a guessed tolerance."""

@@ -170,6 +170,7 @@ def test_a_chain_is_an_op() -> None:
     assert {r.parameter for r in result.rows} == {"params.affine1.w", "params.affine1.b", "params.affine2.w", "x"}
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_tree_of_parameters_and_a_named_tuple_of_values() -> None:
     class Output(NamedTuple):
         y: Any
@@ -420,6 +421,7 @@ def test_a_case_of_the_catalogue() -> None:
 # ------------------------------------------------------------------------------------------------- second looks
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("sharpness", [1e2, 1e3, 1e4])
 @pytest.mark.parametrize("with_jax", [False, True])
 def test_a_bump_between_the_steps_condemns_no_right_gradient(sharpness: float, with_jax: bool) -> None:
@@ -574,6 +576,7 @@ def test_what_cancels_is_judged_by_the_rounding_of_what_it_is_made_of(
     assert {row.parameter: row.passed for row in rows}[first] is (factor == 1)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_an_error_at_a_jump_of_the_gradient_is_not_taken_for_rounding() -> None:
     def steep_fwd(x: Any) -> Any:
         return np.abs(x - 1.0), x
