@@ -158,7 +158,8 @@ def label_accuracy(residuals: Residuals) -> float | None:
     if (found := _right(residuals)) is None:
         return None
     right, counted = found
-    return float(right[counted].mean()) if counted.any() else None
+    number = np.count_nonzero(counted) if isinstance(counted, np.ndarray) else right.size
+    return float(np.count_nonzero(right & counted) / number) if number else None
 
 
 def answer_accuracy(residuals: Residuals) -> float | None:
@@ -169,11 +170,11 @@ def answer_accuracy(residuals: Residuals) -> float | None:
     if (found := _right(residuals)) is None:
         return None
     right, counted = found
-    return float((right | ~counted).all(axis=-1).mean()) if right.size else None
+    return float((right | np.logical_not(counted)).all(axis=-1).mean()) if right.size else None
 
 
-def _right(residuals: Residuals) -> tuple[Array, Array] | None:
-    """Masks of the labels that got the highest score, and of the labels that count."""
+def _right(residuals: Residuals) -> tuple[Array, Any] | None:
+    """Masks of the labels that got the highest score, and of the labels that count: True if all do."""
     try:
         saved = _residuals_at(residuals, ("loss",)).saved
     except (LookupError, TypeError):  # the goal has no such stage
@@ -181,7 +182,7 @@ def _right(residuals: Residuals) -> tuple[Array, Array] | None:
     if not isinstance(saved, AtLabels):
         return None
     right = saved.probabilities.argmax(axis=-1) == saved.labels
-    return right, np.broadcast_to(True if saved.by.factor is None else saved.by.factor != 0, right.shape)
+    return right, True if saved.by.factor is None else np.broadcast_to(saved.by.factor != 0, right.shape)
 
 
 MEASURES: Mapping[str, Measure] = {"accuracy": label_accuracy}
