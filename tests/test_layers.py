@@ -63,6 +63,12 @@ assert oracle.verify(pn.tanh, np.array([0.5, -1.0])).passed"""
     assert not loaded(code) & {"jax", "jaxlib", "optax", "equinox"}
 
 
+def test_an_op_of_the_catalogue_is_found_without_all_modules() -> None:
+    names = loaded("from oracle import catalogue\nassert catalogue.find('relu').name == 'relu'")
+    assert "jax" in names
+    assert not names & {"optax", "equinox"}
+
+
 def test_dir_has_what_is_meant_to_be_used_alone() -> None:
     for module in (oracle, purenet):
         names = [name for name in dir(module) if not name.startswith("__")]
