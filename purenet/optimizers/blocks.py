@@ -28,6 +28,9 @@ JOINED = 2048
 entries to a block and back take about as long."""
 
 
+FEW = 4
+"""Fewer arrays than this are not joined: for three arrays the copies take as long as the calls of a short rule."""
+
 _ALL = slice(None)
 
 
@@ -96,15 +99,19 @@ def _together(gradients: Sequence[Array], dtypes: Sequence[np.dtype[Any]]) -> It
     small: dict[np.dtype[Any], list[int]] = {}
     sizes: dict[np.dtype[Any], int] = {}
     for i, (g, dtype) in enumerate(zip(gradients, dtypes, strict=True)):
-        if g.size >= JOINED:
+        size = g.size
+        if size >= JOINED:
             yield [i]
             continue
-        sizes[dtype] = sizes.get(dtype, 0) + g.size
-        if sizes[dtype] * dtype.itemsize > BLOCK:
-            yield small.pop(dtype)
-            sizes[dtype] = g.size
-        small.setdefault(dtype, []).append(i)
-    yield from small.values()
+        if dtype not in small:
+            small[dtype], sizes[dtype] = [], 0
+        elif (sizes[dtype] + size) * dtype.itemsize > BLOCK:
+            yield small[dtype]
+            small[dtype], sizes[dtype] = [], 0
+        small[dtype].append(i)
+        sizes[dtype] += size
+    for leaves in small.values():
+        yield from [leaves] if len(leaves) >= FEW else [[i] for i in leaves]
 
 
 def _joined(

@@ -238,7 +238,7 @@ def update_each(
                 path, path_of_slot = _paths("grads", grads)[i], _paths(f"state.{name}", tree)[i]
                 raise TypeError(f"{who}: {path} is {gradients[i].dtype}, but {path_of_slot} is {slot.dtype}")
         columns.append(Column(arrays))
-    at_once = move and all(p.dtype == g.dtype == dtype for p, g, dtype in zip(weights, gradients, dtypes, strict=True))
+    at_once = move and [p.dtype for p in weights] == dtypes == [g.dtype for g in gradients]
     if at_once:
         columns.append(Column(weights))
         rule = _moving(rule)
