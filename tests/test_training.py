@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 import optree
 import pytest
@@ -15,6 +17,14 @@ NETS = {name: problem for name, problem in PROBLEMS.items() if not isinstance(pr
 MANY = [name for name in PROBLEMS if "100 arrays" in name]
 SAME = {"float32": 2e-5, "float64": 1e-10}
 """The greatest distance of two parameters near 1 or below, after two steps."""
+
+
+@pytest.fixture(autouse=True)
+def width_of_jax() -> Iterator[None]:
+    """JAX has float64 only in the process that needs it; here it is one process for all tests."""
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def after_two_steps(peer: str, problem: Any) -> list[Any] | None:
