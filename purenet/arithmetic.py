@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from purenet.op import Array
+from purenet.scipy_parts import error_function
 
 __all__ = ["erf", "erfinv", "multiply_add", "rounded", "working"]
 
@@ -119,4 +119,4 @@ def erf(x: Array, dtype: np.dtype[Any]) -> Array:
     """The error function at x / sqrt(2), rounded to `dtype` at each step."""
     wide = working(dtype)
     scaled = rounded(x.astype(wide) / rounded(np.asarray(math.sqrt(2.0), wide), dtype), dtype)
-    return np.asarray(special.erf(scaled)).astype(dtype)
+    return np.asarray(error_function(scaled)).astype(dtype)

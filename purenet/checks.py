@@ -33,24 +33,37 @@ MOST = 2**31 - 1
 """The largest that `integers` takes, sizes and steps of windows: NumPy's integers hold what is computed from a few of them."""
 
 
+_NUMBERS = (float, int, np.floating, np.integer)
+_INTEGERS = (int, np.integer)
+
+
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
     """The parameters by name, None for an absent optional one."""
-    if isinstance(params, Mapping):
-        names = (*required, *optional)
-        if all(name in names for name in params) and all(name in params for name in required):
-            values = [params.get(name) for name in names]
-            for name, value in zip(names, values, strict=True):
-                if not (hasattr(value, "shape") or (value is None and name in optional)):
-                    raise TypeError(f"{op}: params.{name} must be an array, got {type(value).__name__}")
+    names = (*required, *optional)
+    if type(params) is dict and tuple(params) == names:  # the usual call: all arrays, in the usual order
+        values = list(params.values())
+        if all(map(_is_array, values)):
             return values
+    if isinstance(params, Mapping) and all(name in names for name in params) and all(name in params for name in required):
+        values = [params.get(name) for name in names]
+        for name, value in zip(names, values, strict=True):
+            if not (hasattr(value, "shape") or (value is None and name in optional)):
+                raise TypeError(f"{op}: params.{name} must be an array, got {type(value).__name__}")
+        return values
     expected = ", ".join((*required, *(f"{name} (optional)" for name in optional)))
     if not isinstance(params, Mapping):
         raise TypeError(f"{op}: params must be a dict with {expected}, got {type(params).__name__}")
     raise ValueError(f"{op}: params must hold {expected}, got {', '.join(map(str, params)) or 'nothing'}")
 
 
+def _is_array(value: Any) -> bool:
+    return type(value) is np.ndarray
+
+
 def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise unless `value` is one of `choices`, of its type: 1 is not True."""
+    if type(value) is str and value in choices:
+        return
     value = bool(value) if isinstance(value, np.bool_) else value
     if not any(isinstance(value, type(one)) and value == one for one in choices):
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
@@ -69,7 +82,7 @@ def number(
 
     With `above` it must be greater than that.
     """
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, _NUMBERS)):
         raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
     try:
         finite = float(value)
@@ -90,7 +103,7 @@ def booleans(op: str, **values: Any) -> None:
 
 def integer(op: str, name: str, value: Any, low: float = -math.inf) -> int:
     """`value` as a Python integer that is at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, _INTEGERS)):
         raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
     if value < low:
         raise ValueError(f"{op}: {name} must be at least {low}, got {value}")
@@ -101,7 +114,7 @@ def integers(op: str, name: str, value: Any, n: int, low: int = 1) -> tuple[int,
     """`value`, an integer or one for each of n axes, as a tuple of integers that are at least `low`."""
     given = tuple(value) if isinstance(value, tuple | list) else (value,) * n
     for v in given:
-        if isinstance(v, bool) or not isinstance(v, int | np.integer):
+        if type(v) is not int and (isinstance(v, bool) or not isinstance(v, _INTEGERS)):
             raise TypeError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
     if len(given) != n:
         raise ValueError(f"{op}: {name} must be an integer or a tuple of {n}, got {value!r}")
@@ -114,7 +127,9 @@ def integers(op: str, name: str, value: Any, n: int, low: int = 1) -> tuple[int,
 
 def array_of(op: str, name: str, value: Any) -> Array:
     """`value` as an array: a number, an array, or lists of numbers that are as long as each other."""
-    if isinstance(value, np.ma.MaskedArray | Mapping | str | bytes):
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, (np.ma.MaskedArray, Mapping, str, bytes)):
         raise TypeError(f"{op}: {name} must be an array, got {type(value).__name__}")
     try:
         array = np.asarray(value)
@@ -127,7 +142,7 @@ def axes(op: str, axis: Any, x: Array, name: str = "axis") -> tuple[int, ...]:
     """`axis` (an integer, a tuple of them, None for all) as a tuple of axes 0..x.ndim-1."""
     given = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for a in given:
-        if isinstance(a, bool) or not isinstance(a, int | np.integer):
+        if type(a) is not int and (isinstance(a, bool) or not isinstance(a, _INTEGERS)):
             raise TypeError(f"{op}: {name} must be an integer, a tuple of integers or None, got {axis!r}")
         if not -x.ndim <= a < x.ndim:
             raise ValueError(f"{op}: {name} must be one of the {x.ndim} axes of x {x.shape}, got {axis}")

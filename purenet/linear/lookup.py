@@ -10,10 +10,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from purenet.checks import array_of, choice, fields, indices
 from purenet.op import Array, Op
+from purenet.scipy_parts import csr_array
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -170,7 +170,7 @@ def embedding_bag(
     factor = np.ones(len(ids), w.dtype)
     if mode == "mean":
         factor /= np.bincount(bags, minlength=count)[bags]
-    y = sparse.csr_array((factor, (bags, ids)), shape=(count, len(w))) @ w
+    y = csr_array((factor, (bags, ids)), shape=(count, len(w))) @ w
     return np.asarray(y), (w.shape, ids, bags, factor[:, None])
 
 
@@ -217,7 +217,7 @@ def _gathered(rows: Array, ids: Array, shape: tuple[int, ...]) -> Array:
     """The adjoint of indexing an array of this shape: the sum of the rows with each id, 0 where there is none."""
     count = ids.size
     ones = np.ones(count, rows.dtype)
-    matrix = sparse.csr_array((ones, ids.reshape(-1), np.arange(count + 1)), shape=(count, shape[0]))
+    matrix = csr_array((ones, ids.reshape(-1), np.arange(count + 1)), shape=(count, shape[0]))
     return np.asarray(matrix.T @ rows.reshape(count, math.prod(shape[1:])))
 
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from purenet.checks import factors, number
 from purenet.losses.reductions import Mask, Weight, paired, product
 from purenet.op import Array, Op
+from purenet.scipy_parts import expit
 
 __all__ = ["binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"]
 

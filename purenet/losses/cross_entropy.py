@@ -6,13 +6,14 @@ exponentials), about 1e-18 and not 0, and its slope at the label is expm1(log p)
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purenet.activations.normalized import log_softmax, log_softmax_bwd, shifted, sum_of_others
 from purenet.checks import array_of, choice, factors, number, same_shape
-from purenet.losses.labels import class_labels
+from purenet.losses.labels import at_labels, class_labels
 from purenet.losses.reductions import REDUCTIONS, Reduction, product
 from purenet.op import Array, Op, is_floating
 
@@ -86,18 +87,17 @@ def softmax_cross_entropy(
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
     t, kept = class_labels(name, labels, ignore_index, logits=logits)
-    w_t = factor[t] * kept
-    by = Reduction(reduction, w_t, w_t.sum())
-    x = logits if kept.all() else np.where(kept[..., None], logits, 0)  # an ignored row may hold anything
+    by = _weighted(reduction, None if weight is None else factor[t], kept, logits.dtype, t.shape)
+    x = logits if kept is None or kept.all() else np.where(kept[..., None], logits, 0)  # an ignored row may hold anything
     if smoothing:
         one_hot = (t[..., None] == np.arange(x.shape[-1])).astype(x.dtype)
-        return _over_classes(x, one_hot, factor * kept[..., None], smoothing, reduction, by.total)
+        return _over_classes(x, one_hot, factor if kept is None else factor * kept[..., None], smoothing, reduction, by.total)
 
     z = shifted(x, (-1,))  # x less its largest entry
     e = np.exp(z)
     others = sum_of_others(e, (-1,))  # of e, without the 1 of the largest entry
     p = np.divide(e, 1 + others, out=e)
-    log_p_t = (np.take_along_axis(z, t[..., None], axis=-1) - np.log1p(others))[..., 0]
+    log_p_t = z[at_labels(t)] - np.log1p(others)[..., 0]
     return by.value(-log_p_t), AtLabels(p, log_p_t, t, by)
 
 
@@ -108,7 +108,7 @@ def softmax_cross_entropy_bwd(residuals: AtLabels | OverClasses, dy: Array) -> t
     p, log_p_t, t, by = residuals
     dl = by.cotangent(dy, (-1,))  # times w_t
     dx = dl * p
-    np.put_along_axis(dx, t[..., None], dl * np.expm1(log_p_t)[..., None], axis=-1)  # p_t - 1, with all its digits
+    dx[at_labels(t)] = (dl * np.expm1(log_p_t)[..., None])[..., 0]  # p_t - 1, with all its digits
     return (dx,)
 
 
@@ -186,9 +186,8 @@ def nll_loss(
     name = "nll_loss"
     factor, _ = _options(name, log_probabilities, weight, 0, reduction, "log_probabilities")
     labels, kept = class_labels(name, labels, ignore_index, log_probabilities=log_probabilities)
-    weights = factor[labels] * kept
-    by = Reduction(reduction, weights, weights.sum())
-    terms = -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    by = _weighted(reduction, None if weight is None else factor[labels], kept, log_probabilities.dtype, labels.shape)
+    terms = np.asarray(-log_probabilities[at_labels(labels)])
     return by.value(terms), (labels, log_probabilities.shape, by)
 
 
@@ -196,7 +195,7 @@ def nll_loss(
 def nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     labels, shape, by = residuals
     dx = np.zeros(shape, dy.dtype)
-    np.put_along_axis(dx, labels[..., None], -by.cotangent(dy, (-1,)), axis=-1)
+    dx[at_labels(labels)] = -by.cotangent(dy)
     return (dx,)
 
 
@@ -209,6 +208,17 @@ def _over_classes(
     losses = -product(targets, log_probabilities).sum(axis=-1)
     by = Reduction(reduction, None, losses.size if total is None else total)
     return by.value(losses), OverClasses(saved, targets, factor * (1 - smoothing), by)
+
+
+def _weighted(
+    reduction: str, weights: Array | None, kept: Array | None, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> Reduction:
+    """The reduction of rows of these weights, None for 1 each, of which only some are kept."""
+    if kept is not None:
+        weights = kept.astype(dtype) if weights is None else weights * kept
+    if weights is None:
+        return Reduction(reduction, None, math.prod(shape))
+    return Reduction(reduction, weights, weights.sum())
 
 
 def _options(

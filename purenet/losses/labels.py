@@ -9,11 +9,14 @@ import numpy as np
 from purenet.checks import array_of, integer
 from purenet.op import Array
 
-__all__ = ["class_labels"]
+__all__ = ["at_labels", "class_labels"]
 
 
-def class_labels(op: str, labels: Any, ignore_index: Any = None, **scores: Array) -> tuple[Array, Array]:
-    """Labels as indices of the classes, the last axis of the scores (0 where they are ignored); and which are not ignored."""
+def class_labels(op: str, labels: Any, ignore_index: Any = None, **scores: Array) -> tuple[Array, Array | None]:
+    """Labels as indices of the classes, the last axis of the scores (0 where they are ignored).
+
+    The second value says which are not ignored; it is None without an `ignore_index`.
+    """
     ((name, array),) = scores.items()
     labels = array_of(op, "labels", labels)
     if array.ndim < 1:
@@ -23,10 +26,21 @@ def class_labels(op: str, labels: Any, ignore_index: Any = None, **scores: Array
     rows, classes = array.shape[:-1], array.shape[-1]
     if labels.shape != rows:
         raise ValueError(f"{op}: integer labels must have shape {rows} to match {name} {array.shape}, got {labels.shape}")
+    kept = None
     if ignore_index is not None:
         integer(op, "ignore_index", ignore_index)
-    kept = np.ones(rows, np.bool_) if ignore_index is None else np.asarray(labels != ignore_index)
-    wrong = kept & ((labels < 0) | (labels >= classes))
+        kept = np.asarray(labels != ignore_index)
+    chosen = labels.astype(np.intp) if kept is None else np.where(kept, labels, 0).astype(np.intp)
+    wrong = chosen.view(np.uintp) >= classes  # as an unsigned number a negative label is too large
+    if kept is not None:
+        wrong &= kept
     if wrong.any():
         raise ValueError(f"{op}: labels must be in 0..{classes - 1}, got {labels[wrong][0]}")
-    return np.where(kept, labels, 0).astype(np.intp), kept
+    return chosen, kept
+
+
+def at_labels(labels: Array) -> tuple[Array, ...]:
+    """The index of the entries at these labels in an array with one axis more, of the classes."""
+    if labels.ndim == 1:
+        return np.arange(labels.size), labels
+    return *np.indices(labels.shape, sparse=True), labels

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from purenet.activations.normalized import logsumexp, logsumexp_bwd
 from purenet.checks import array_of, number
 from purenet.losses.reductions import Axis, Mask, Weight, reduction_of, rows_of
 from purenet.op import Array, Op
+from purenet.scipy_parts import expit
 
 __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "ntxent", "triplet_margin_loss"]
 

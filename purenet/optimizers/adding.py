@@ -16,13 +16,13 @@ from purenet.optimizers.transformation import (
     EmptyState,
     GradientTransformation,
     Rule,
+    Scaled,
     decay_rate,
     init_slots,
     leaves_of,
     state_of,
     step_count,
     update_each,
-    working_dtype,
 )
 from purenet.random import check_key
 from purenet.schedules import ScalarOrSchedule, as_schedule
@@ -213,24 +213,17 @@ def add_noise(eta: float, gamma: float, key: Array) -> GradientTransformation:
 # ------------------------------------------------------------------------------------- for those who write an optimizer
 
 
-def decayed_weights(who: str, weight_decay: ScalarOrSchedule, mask: Mask) -> Callable[[Tree, int], Sequence[Tree]]:
+def decayed_weights(who: str, weight_decay: ScalarOrSchedule, mask: Mask) -> Callable[[Tree, int], Sequence[Scaled]]:
     """`read` of `by_rule`: the weights times the factor, 0 where the mask is false; no tree at all where it is always 0."""
     factor_at = as_schedule(who, weight_decay, "weight_decay")
     if not callable(weight_decay) and weight_decay == 0:
         return lambda params, count: ()
 
-    def read(params: Tree, count: int) -> Sequence[Tree]:
+    def read(params: Tree, count: int) -> Sequence[Scaled]:
         if params is None:
             raise ValueError(f"{who}: params are needed, for the decay of weights: update(grads, state, params)")
-        arrays, structure = leaves_of(who, "params", params)
-        kept, factor = mask_of(who, mask, params), factor_at(count)
-        dtypes = [working_dtype(p.dtype) for p in arrays]
-        return (
-            structure.unflatten(
-                factor * p.astype(dtype) if keep else np.zeros(p.shape, dtype)
-                for p, dtype, keep in zip(arrays, dtypes, kept, strict=True)
-            ),
-        )
+        factor = factor_at(count)
+        return (Scaled(params, [factor if keep else None for keep in mask_of(who, mask, params)]),)
 
     return read
 

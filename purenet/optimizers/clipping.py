@@ -81,7 +81,7 @@ def clip_by_block_rms(threshold: float) -> GradientTransformation:
         rms = norm_of(g) / math.sqrt(max(g.size, 1))
         return (times(g, 1.0 if rms <= limit else limit / rms),)
 
-    return stateless("clip_by_block_rms", lambda grads: rule)
+    return stateless("clip_by_block_rms", lambda grads: rule, entrywise=False)
 
 
 def adaptive_grad_clip(clipping: float, eps: float = 1e-3, axis: int | tuple[int, ...] | None = None) -> GradientTransformation:
@@ -118,4 +118,4 @@ def adaptive_grad_clip(clipping: float, eps: float = 1e-3, axis: int | tuple[int
         norms, limits = norms_along(g, along(g)), clipping * np.maximum(norms_along(p, along(p)), eps)
         return (times(g, np.divide(limits, norms, out=np.ones_like(norms), where=~(norms <= limits))),)
 
-    return stateless(who, lambda grads: rule, read_params=True)
+    return stateless(who, lambda grads: rule, read_params=True, entrywise=False)

@@ -18,11 +18,14 @@ from purenet.optimizers.masks import Mask, labels_of, mask_of
 from purenet.optimizers.transformation import (
     GradientTransformation,
     Update,
+    apply_updates,
     init_slots,
     leaves_of,
+    moved_of,
     state_of,
     step_count,
     update_each,
+    with_moved,
 )
 
 __all__ = [
@@ -90,21 +93,35 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
         raise ValueError("chain: at least one transformation is needed")
     updates_of = [update_of("chain", f"transforms[{i}]", transform) for i, transform in enumerate(transforms)]
 
+    move_by_last = moved_by("chain", f"transforms[{len(transforms) - 1}]", transforms[-1])
+
     def init(params: Tree) -> tuple[Any, ...]:
         return tuple(transform.init(params) for transform in transforms)
 
-    def update(grads: Tree, state: tuple[Any, ...], params: Tree = None, **extra: Any) -> tuple[Tree, tuple[Any, ...]]:
+    def check(state: Any) -> None:
         # A NamedTuple is a tuple too: the state of a single optimizer must not pass for that of a chain.
         if type(state) is not tuple or len(state) != len(transforms):
             what = f"a tuple of {len(state)}" if type(state) is tuple else type(state).__name__
             raise ValueError(f"chain: state must be a tuple of {len(transforms)}, as init gives, got {what}")
+
+    def update(grads: Tree, state: tuple[Any, ...], params: Tree = None, **extra: Any) -> tuple[Tree, tuple[Any, ...]]:
+        check(state)
         states = []
         for update_one, own in zip(updates_of, state, strict=True):
             grads, own = update_one(grads, own, params, **extra)
             states.append(own)
         return grads, tuple(states)
 
-    return GradientTransformation(init, update)
+    def moved(grads: Tree, state: Any, params: Tree, **extra: Any) -> tuple[Tree, tuple[Any, ...]]:
+        check(state)
+        states = []
+        for update_one, own in zip(updates_of[:-1], state, strict=False):
+            grads, own = update_one(grads, own, params, **extra)
+            states.append(own)
+        params, own = move_by_last(grads, state[-1], params, **extra)
+        return params, (*states, own)
+
+    return GradientTransformation(init, with_moved(update, moved))
 
 
 def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformation:
@@ -276,7 +293,27 @@ def update_of(who: str, name: str, transform: Any) -> Update:
     """The update of `transform`, which gets only those extra arguments that it takes."""
     if not (hasattr(transform, "init") and hasattr(transform, "update")):
         raise TypeError(f"{who}: {name} must have init and update, got {type(transform).__name__}")
-    update: Update = transform.update
+    return _with_known_extras(transform.update)
+
+
+def moved_by(who: str, name: str, transform: Any) -> Update:
+    """The function of (grads, state, params) that gives the parameters after the update of `transform`, and its next state.
+
+    Optimizers of purenet do so in one walk over the arrays.
+    """
+    update, at_once = update_of(who, name, transform), moved_of(transform.update)
+    if at_once is not None:
+        return _with_known_extras(at_once)
+
+    def moved(grads: Tree, state: Any, params: Tree, **extra: Any) -> tuple[Tree, Any]:
+        updates, state = update(grads, state, params, **extra)
+        return apply_updates(params, updates), state
+
+    return moved
+
+
+def _with_known_extras(update: Update) -> Update:
+    """The same function, which gets only those extra arguments that it takes."""
     parameters = inspect.signature(update).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return update

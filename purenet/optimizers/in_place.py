@@ -32,7 +32,8 @@ def adam_in_place(
     elif amsgrad:
         nu_max = (np.maximum(nu_max[0], buffer),)
         buffer[...] = nu_max[0]
-    buffer += eps_root
+    if eps_root:
+        buffer += eps_root
     np.sqrt(buffer, out=buffer)
     buffer += eps  # what divides the step
     if nesterov:

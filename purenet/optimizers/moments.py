@@ -15,7 +15,7 @@ from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.in_place import adam_in_place
 from purenet.optimizers.masks import Mask
 from purenet.optimizers.norms import norm_of
-from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate, not_zero
+from purenet.optimizers.transformation import GradientTransformation, Rule, Scaled, by_rule, decay_rate, not_zero
 from purenet.schedules import ScalarOrSchedule
 
 __all__ = ["AdamState", "adam", "adam_rule", "adamax", "adamw", "lamb", "radam"]
@@ -180,7 +180,7 @@ def lamb(
     rule_at = with_decay(adam_rule("lamb", b1, b2, eps, eps_root, False, False, False), 2)
     decayed = decayed_weights("lamb", weight_decay, mask)
 
-    def read(params: Tree, count: int) -> tuple[Tree, ...]:
+    def read(params: Tree, count: int) -> tuple[Tree | Scaled, ...]:
         if params is None:
             raise ValueError("lamb: params are needed: update(grads, state, params)")
         return params, *decayed(params, count)
@@ -195,7 +195,7 @@ def lamb(
 
         return scaled
 
-    return by_rule("lamb", AdamState, learning_rate, scaled_at, ("mu", "nu"), read=read)
+    return by_rule("lamb", AdamState, learning_rate, scaled_at, ("mu", "nu"), read=read, entrywise=False)
 
 
 def radam(

@@ -147,7 +147,7 @@ def centralize(axis: int = 0) -> GradientTransformation:
         others = tuple(a for a in range(g.ndim) if a != kept)
         return (g - g.mean(axis=others, keepdims=True) if g.size else g.copy(),)
 
-    return stateless("centralize", lambda grads: rule)
+    return stateless("centralize", lambda grads: rule, entrywise=False)
 
 
 def zero_nans() -> GradientTransformation:

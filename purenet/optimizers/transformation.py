@@ -13,6 +13,7 @@ are 0, and Adam would divide by zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,23 +21,27 @@ import optree
 
 from purenet.checks import number
 from purenet.op import Array, Tree, is_floating
+from purenet.optimizers.blocks import Column, array_by_array, by_blocks
 from purenet.schedules import ScalarOrSchedule, as_schedule
 
 __all__ = [
     "EmptyState",
     "GradientTransformation",
     "Rule",
+    "Scaled",
     "Update",
     "apply_updates",
     "by_rule",
     "decay_rate",
     "init_slots",
     "leaves_of",
+    "moved_of",
     "not_zero",
     "state_of",
     "stateless",
     "step_count",
     "update_each",
+    "with_moved",
     "working_dtype",
 ]
 
@@ -44,6 +49,7 @@ Rule: TypeAlias = Callable[..., Sequence[Array]]
 """`rule(g, *read, *slots)` gives the update of an array, then each slot anew."""
 
 
+_SINGLE = np.dtype(np.float32)
 _COMMON = frozenset(np.dtype(t) for t in (np.float64, np.float32, np.float16))
 
 _Flat: TypeAlias = tuple[str, Tree, list[Array], optree.PyTreeSpec]
@@ -76,6 +82,13 @@ class GradientTransformation(NamedTuple):
 
 class EmptyState(NamedTuple):
     """The state of a transformation that stores nothing."""
+
+
+class Scaled(NamedTuple):
+    """What a rule reads: the parameters, each array times its factor; zeros where the factor is None."""
+
+    params: Tree
+    factors: Sequence[float | None]
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
@@ -126,14 +139,16 @@ def by_rule(
     slots: Sequence[str] = (),
     *,
     start: Mapping[str, float] | None = None,
-    read: Callable[[Tree, int], Sequence[Tree]] = lambda params, count: (),
+    read: Callable[[Tree, int], Sequence[Tree | Scaled]] = lambda params, count: (),
     name: str = "learning_rate",
     low: float = 0.0,
+    entrywise: bool = True,
 ) -> GradientTransformation:
     """The optimizer with `rule_at(t, rate)` at the t-th update, t = 1, 2, ..., for which a schedule gets the count t - 1.
 
     Its state is a `kind`, a NamedTuple of count and, among others, these slots, of zeros unless `start` says otherwise.
-    `read(params, t - 1)` are further trees of which the rule gets the leaves. A rate below `low` is an error.
+    `read(params, t - 1)` are further trees of which the rule gets the leaves. A rate below `low` is an error. `entrywise`: the
+    rule treats every entry alike, see `update_each`.
     """
     rate_at = as_schedule(who, learning_rate, name, low)
 
@@ -141,17 +156,34 @@ def by_rule(
         leaves_of(who, "params", params)
         return kind(step_count(), **{slot: init_slots(who, params, (start or {}).get(slot, 0.0)) for slot in slots})
 
-    def update(grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:
+    def step(move: bool, grads: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
         count = int(state_of(who, kind, state).count)
         rule = rule_at(count + 1, rate_at(count))
         old = {slot: getattr(state, slot) for slot in slots}
-        updates, *new = update_each(who, rule, grads, params, read(params, count), **old)
-        return updates, kind(step_count(count + 1), **dict(zip(slots, new, strict=True)))
+        first, *new = update_each(who, rule, grads, params, read(params, count), entrywise=entrywise, move=move, **old)
+        return first, kind(step_count(count + 1), **dict(zip(slots, new, strict=True)))
 
-    return GradientTransformation(init, update)
+    def update(grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:
+        return step(False, grads, state, params)
+
+    return GradientTransformation(init, with_moved(update, partial(step, True)))
 
 
-def stateless(who: str, rule_for: Callable[[Tree], Rule], *, read_params: bool = False) -> GradientTransformation:
+def with_moved(update: Update, moved: Update) -> Update:
+    """`update`, which carries `moved`: that gives, of the same arguments, the parameters after the update in its place."""
+    update.moved = (update, moved)  # type: ignore[attr-defined]
+    return update
+
+
+def moved_of(update: Update) -> Update | None:
+    """The function that `update` carries. One that only has its attributes, as after functools.wraps, carries none."""
+    owner, moved = getattr(update, "moved", (None, None))
+    return moved if owner is update else None
+
+
+def stateless(
+    who: str, rule_for: Callable[[Tree], Rule], *, read_params: bool = False, entrywise: bool = True
+) -> GradientTransformation:
     """The transformation that stores nothing. `rule_for(grads)` may use all gradients together."""
 
     def init(params: Tree) -> EmptyState:
@@ -162,40 +194,73 @@ def stateless(who: str, rule_for: Callable[[Tree], Rule], *, read_params: bool =
         state_of(who, EmptyState, state)
         if read_params and params is None:
             raise ValueError(f"{who}: params are needed: update(grads, state, params)")
-        (updates,) = update_each(who, rule_for(grads), grads, params, (params,) if read_params else ())
+        read = (params,) if read_params else ()
+        (updates,) = update_each(who, rule_for(grads), grads, params, read, entrywise=entrywise)
         return updates, EmptyState()
 
     return GradientTransformation(init, update)
 
 
 def update_each(
-    who: str, rule: Rule, grads: Tree, params: Tree = None, read: Sequence[Tree] = (), **slots: Tree
+    who: str,
+    rule: Rule,
+    grads: Tree,
+    params: Tree = None,
+    read: Sequence[Tree | Scaled] = (),
+    *,
+    entrywise: bool = True,
+    move: bool = False,
+    **slots: Tree,
 ) -> tuple[Tree, ...]:
     """The tree of updates and the tree of each new slot: what `rule(g, *read, *slots)` returns, leaf by leaf.
 
     The rule gets the gradient of a leaf, what it is to read (trees like the parameters) and the slots as arrays of at least
-    one axis, and returns new ones: the update, then each slot.
+    one axis, and returns new ones: the update, then each slot. An `entrywise` rule computes every entry from the entries at
+    the same place alone; it gets parts of large arrays, and small arrays joined, as one axis. With `move` the first tree has
+    the parameters after the update instead, as from `apply_updates`.
     """
     gradients, structure = leaves_of(who, "grads", grads)
     given = ("grads", grads, gradients, structure)
+    weights: list[Array] = []
     if params is not None:
-        _check_match(who, given, ("params", params, *leaves_of(who, "params", params)))
-    columns = [leaves_of(who, "params", tree)[0] for tree in read]
+        weights, other = leaves_of(who, "params", params)
+        _check_match(who, given, ("params", params, weights, other))
+    dtypes = [working_dtype(g.dtype) for g in gradients]
+    columns = [Column(gradients)]
+    for tree in read:
+        of, factors = (tree.params, tree.factors) if isinstance(tree, Scaled) else (tree, None)
+        columns.append(Column(weights if of is params else leaves_of(who, "params", of)[0], factors))
     for name, tree in slots.items():
         arrays, other = leaves_of(who, f"state.{name}", tree)
         _check_match(who, given, (f"state.{name}", tree, arrays, other))
-        for i, (g, slot) in enumerate(zip(gradients, arrays, strict=True)):
-            if working_dtype(g.dtype) != slot.dtype:
+        for i, (dtype, slot) in enumerate(zip(dtypes, arrays, strict=True)):
+            if dtype is not slot.dtype and dtype != slot.dtype:
                 path, path_of_slot = _paths("grads", grads)[i], _paths(f"state.{name}", tree)[i]
-                raise TypeError(f"{who}: {path} is {g.dtype}, but {path_of_slot} is {slot.dtype}")
-        columns.append(arrays)
-    results: list[list[Array]] = [[] for _ in range(1 + len(slots))]
-    for g, *own in zip(gradients, *columns, strict=True):
-        dtype, shape = working_dtype(g.dtype), g.shape or (1,)
-        step, *new = rule(*(array.astype(dtype, copy=False).reshape(shape) for array in (g, *own)))
-        for column, result in zip(results, (_rounded(step, g.dtype), *new), strict=True):
-            column.append(result.reshape(g.shape))
-    return tuple(structure.unflatten(column) for column in results)
+                raise TypeError(f"{who}: {path} is {gradients[i].dtype}, but {path_of_slot} is {slot.dtype}")
+        columns.append(Column(arrays))
+    at_once = move and [p.dtype for p in weights] == dtypes == [g.dtype for g in gradients]
+    if at_once:
+        columns.append(Column(weights))
+        rule = _moving(rule)
+    apply = by_blocks if entrywise else array_by_array
+    first, *new = apply(rule, columns, dtypes, len(slots))
+    for i, g in enumerate(gradients):
+        if first[i].dtype is not g.dtype:
+            first[i] = _rounded(first[i], g.dtype)
+    found = tuple(structure.unflatten(column) for column in (first, *new))
+    return found if at_once or not move else (apply_updates(params, found[0]), *found[1:])
+
+
+def _moving(rule: Rule) -> Rule:
+    """The rule that reads the parameter last, and gives the parameter after the update in place of the update."""
+
+    def moving(g: Array, *others: Array) -> tuple[Array, ...]:
+        *own, p = others
+        step, *new = rule(g, *own)
+        step += p  # a new array, as a rule returns it
+        return step, *new
+
+    return moving
 
 
 def decay_rate(who: str, name: str, value: float) -> float:
@@ -216,7 +281,9 @@ def not_zero(who: str, **values: float) -> None:
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which to compute with arrays of this dtype."""
-    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype.newbyteorder("=")
+    if dtype.itemsize == 2:
+        return _SINGLE
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def _rounded(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -229,7 +296,7 @@ def leaves_of(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTr
     leaves: list[Any]
     leaves, structure = optree.tree_flatten(tree)
     for i, leaf in enumerate(leaves):
-        if type(leaf) is np.ndarray and leaf.dtype in _COMMON:  # by far the most common case, and every update calls this often
+        if type(leaf) is np.ndarray and (leaf.dtype is _SINGLE or leaf.dtype in _COMMON):  # nearly always
             continue
         if isinstance(leaf, np.ma.MaskedArray) or not (isinstance(leaf, float) or hasattr(leaf, "__array__")):
             raise TypeError(f"{who}: {_paths(name, tree)[i]} must be a floating-point array, got {type(leaf).__name__}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit
 
 from purenet.op import Array
 from purenet.recurrent.arguments import State, Weights
 from purenet.recurrent.unrolled import Cell, blocks
+from purenet.scipy_parts import expit
 
 __all__ = ["FusedGRU", "FusedLSTM"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from purenet.op import Array, Op
 from purenet.recurrent.arguments import Weights, step_of
 from purenet.recurrent.fused import FusedGRU
 from purenet.recurrent.unrolled import Unrolled, unroll, unroll_bwd
+from purenet.scipy_parts import expit
 
 __all__ = ["gru", "gru_cell"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from purenet.op import Array, Op
 from purenet.recurrent.arguments import Weights, as_given, step_of
 from purenet.recurrent.fused import FusedLSTM
 from purenet.recurrent.unrolled import Unrolled, unroll, unroll_bwd
+from purenet.scipy_parts import expit
 
 __all__ = ["LSTMCarry", "lstm", "lstm_cell"]
 

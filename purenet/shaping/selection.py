@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from purenet.op import Array
+from purenet.scipy_parts import csr_array
 
 __all__ = ["along", "choosing", "weighing"]
 
@@ -33,4 +33,4 @@ def weighing(entries: Array, weights: Array, size: int) -> Any:
     """The matrix that takes a vector of this size to sums of a few of its entries with weights, a row for each sum."""
     rows, few = entries.shape
     starts = few * np.arange(rows + 1)
-    return sparse.csr_array((weights.ravel(), entries.ravel(), starts), shape=(rows, size))
+    return csr_array((weights.ravel(), entries.ravel(), starts), shape=(rows, size))

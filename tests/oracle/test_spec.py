@@ -228,3 +228,8 @@ def test_the_arguments_that_an_op_holds_come_before_those_of_the_cases() -> None
     assert len(spec.strategy(Draw("spec"))[0]) == 2
     assert len(cases[0].draw(spec.name)[0]) == 1  # the user's own cases stay as they are
     assert replace(spec, accept=1e-5).cases is spec.cases  # and nothing is put before them a second time
+
+
+def test_a_name_is_found_whether_its_module_or_all_modules_are_imported() -> None:
+    every = (*catalogue.specs(), *catalogue.on_request(), *catalogue.trajectories())
+    assert [record.name for record in every if catalogue.find(record.name) is not record] == []
