@@ -1,12 +1,15 @@
-"""Images resampled on another grid. The map is separable: one sparse matrix for each axis."""
+"""Images resampled on another grid. The map is separable: one matrix for each axis, with few entries that are not 0."""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from purenet.axis_products import DENSE, multiplied
 from purenet.checks import choice, integers, number
 from purenet.op import Array, Op
 from purenet.shaping.selection import along, weighing
@@ -58,17 +61,23 @@ def interpolate(
         _matrix(n, m, step, mode, align_corners, x.dtype)
         for n, (m, step) in zip(sizes, _grids(sizes, size, scale_factor), strict=True)
     ]
-    y = x
-    for axis, matrix in enumerate(matrices, start=2):
-        y = along(matrix, y, axis)
-    return y, matrices
+    return _resampled(x, matrices), matrices
 
 
 @interpolate.pullback
 def interpolate_bwd(matrices: list[Any], dy: Array) -> tuple[Array]:
+    return (_resampled(dy, [matrix.T for matrix in matrices]),)
+
+
+def _resampled(x: Array, matrices: list[Any]) -> Array:
+    """The product of each axis of the images with its matrix."""
+    if all(isinstance(matrix, np.ndarray) for matrix in matrices):
+        y = multiplied(x, matrices)
+        if y is not None:
+            return y
     for axis, matrix in enumerate(matrices, start=2):
-        dy = along(matrix.T, dy, axis)
-    return (dy,)
+        x = along(csr_array(matrix), x, axis)
+    return x
 
 
 def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
@@ -88,8 +97,19 @@ def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[i
     return [(math.floor(n * f), 1 / f) for n, f in zip(sizes, factors, strict=True)]
 
 
+@lru_cache(maxsize=256)
 def _matrix(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
-    """The matrix that takes an axis of n entries to one of m."""
+    """The matrix that takes an axis of n entries to one of m: an array up to `DENSE` entries, a sparse matrix beyond."""
+    matrix = _few_weights(n, m, step, mode, align_corners, dtype)
+    if max(n, m) > DENSE:
+        return matrix
+    array = matrix.toarray()
+    array.flags.writeable = False  # it is kept for the next call
+    return array
+
+
+def _few_weights(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
+    """The same as a sparse matrix."""
     i = np.arange(m)
     if MODES[mode] is None:
         place = i if mode == "nearest" else i + 0.5
