@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -227,13 +227,24 @@ def avg_pool_bwd(residuals: Averaged, dy: Array) -> tuple[Array]:
 
 def _counts(op: str, x: Array, axes: tuple[Axis, ...], count_include_pad: bool, window: Any, padding: Any) -> Array:
     """The number of entries that each window counts, which must be at least one."""
+    counts = _counts_of(axes, bool(count_include_pad), x.dtype)
+    if counts is None:
+        raise ValueError(f"{op}: a window holds nothing but padding: x {x.shape}, window {window!r}, padding {padding!r}")
+    return counts
+
+
+@lru_cache(maxsize=256)
+def _counts_of(axes: tuple[Axis, ...], count_include_pad: bool, dtype: np.dtype[Any]) -> Array | None:
+    """The number of entries that each window counts; None if one counts none."""
     counts = []
     for a in axes:
         before, after = (a.low, a.high) if count_include_pad else (0, 0)
         counts.append(((a.entries >= -before) & (a.entries < a.size + after)).sum(axis=1))
         if not counts[-1].all():
-            raise ValueError(f"{op}: a window holds nothing but padding: x {x.shape}, window {window!r}, padding {padding!r}")
-    return counted(counts, x.dtype)
+            return None
+    number = counted(counts, dtype)
+    number.flags.writeable = False  # it is kept for the next call
+    return number
 
 
 def counted(counts: Sequence[Array], dtype: np.dtype[Any]) -> Array:
