@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from purenet.axis_products import DENSE, multiplied
 from purenet.checks import choice, integers, number
@@ -18,6 +17,18 @@ from purenet.windows import check_image
 __all__ = ["interpolate"]
 
 MODES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+
+
+class Grid(NamedTuple):
+    """How an axis is resampled: what `_matrix` needs."""
+
+    n: int
+    m: int
+    """Its new size."""
+    step: float
+    mode: str
+    align_corners: bool
+    dtype: Any
 
 
 @Op
@@ -57,26 +68,28 @@ def interpolate(
         raise ValueError(f"interpolate: align_corners is for linear, bilinear and trilinear, got mode {mode!r}")
     if min(sizes) < 1:
         raise ValueError(f"interpolate: x must have entries to interpolate between, got {x.shape}")
-    matrices = [
-        _matrix(n, m, step, mode, align_corners, x.dtype)
+    grids = tuple(
+        Grid(n, m, step, mode, align_corners, x.dtype)
         for n, (m, step) in zip(sizes, _grids(sizes, size, scale_factor), strict=True)
-    ]
-    return _resampled(x, matrices), matrices
+    )
+    return _resampled(x, grids), grids
 
 
 @interpolate.pullback
-def interpolate_bwd(matrices: list[Any], dy: Array) -> tuple[Array]:
-    return (_resampled(dy, [matrix.T for matrix in matrices]),)
+def interpolate_bwd(grids: tuple[Grid, ...], dy: Array) -> tuple[Array]:
+    return (_resampled(dy, grids, adjoint=True),)
 
 
-def _resampled(x: Array, matrices: list[Any]) -> Array:
-    """The product of each axis of the images with its matrix."""
-    if all(isinstance(matrix, np.ndarray) for matrix in matrices):
-        y = multiplied(x, matrices)
+def _resampled(x: Array, grids: tuple[Grid, ...], *, adjoint: bool = False) -> Array:
+    """The product of each axis of the images with the matrix of its grid, or with the transposed one."""
+    if all(max(grid.n, grid.m) <= DENSE for grid in grids):
+        whole = (_whole_matrix(grid) for grid in grids)
+        y = multiplied(x, [matrix.T if adjoint else matrix for matrix in whole])
         if y is not None:
             return y
-    for axis, matrix in enumerate(matrices, start=2):
-        x = along(csr_array(matrix), x, axis)
+    for axis, grid in enumerate(grids, start=2):
+        matrix = _matrix(grid)
+        x = along(matrix.T if adjoint else matrix, x, axis)
     return x
 
 
@@ -98,18 +111,17 @@ def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[i
 
 
 @lru_cache(maxsize=256)
-def _matrix(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
-    """The matrix that takes an axis of n entries to one of m: an array up to `DENSE` entries, a sparse matrix beyond."""
-    matrix = _few_weights(n, m, step, mode, align_corners, dtype)
-    if max(n, m) > DENSE:
-        return matrix
-    array = matrix.toarray()
-    array.flags.writeable = False  # it is kept for the next call
-    return array
+def _whole_matrix(grid: Grid) -> Array:
+    """The matrix that takes an axis of n entries to one of m, with its zeros."""
+    matrix: Array = _matrix(grid).toarray()
+    matrix.flags.writeable = False  # it is kept for the next call
+    return matrix
 
 
-def _few_weights(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
+@lru_cache(maxsize=256)
+def _matrix(grid: Grid) -> Any:
     """The same as a sparse matrix."""
+    n, m, step, mode, align_corners, dtype = grid
     i = np.arange(m)
     if MODES[mode] is None:
         place = i if mode == "nearest" else i + 0.5
