@@ -26,6 +26,7 @@ MODULES = {
     "avg_pool2d": "purenet.pooling.means",
     "softmax": "purenet.activations.normalized",
     "log_softmax": "purenet.activations.normalized",
+    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), "purenet.normalization.features"),
 }
 """Where the bound `PLAIN` stands up to which an op takes its plain body."""
 FAST = {
@@ -34,6 +35,7 @@ FAST = {
     "avg_pool2d": ("box_sums",),
     "softmax": ("softmax_rows", "softmax_rows_bwd"),
     "log_softmax": ("log_softmax_rows", "log_softmax_rows_bwd"),
+    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), ("normalize_rows", "normalize_rows_bwd")),
 }
 """What the fast body of each op is made of."""
 
