@@ -32,6 +32,14 @@ BLOCK = 2**22
 """Bytes that are computed at a time: what a processor's share of the last cache holds. With a quarter of them a depthwise
 convolution of 16 images takes a third longer, because of the calls of NumPy."""
 
+NEAR = 2**21
+"""Bytes of sums that are added up at a time: of a large image some windows after the other. With the whole image, 4.7 MB, a
+convolution of 32 volumes of 32^3 entries takes 1.8 times as long, because the sums do not stay in the cache."""
+
+FEWEST = 4096
+"""Windows for which a product of matrices is worth its call. With half as many a convolution of 64 channels takes 1.3 times as
+long."""
+
 FEW = 48
 """Rows of a matrix that is summed over: a tap with fewer channels is put below others. With half as many a convolution of 16
 channels takes a tenth longer, because more products are added up; twice as many change nothing."""
@@ -124,14 +132,23 @@ def _add_up(matrices: Array, views: Sequence[Array], y: Array) -> None:
     if not views:  # no tap touches these entries
         y[...] = 0
         return
-    product = None
-    for begin, end in pairwise(_ends(len(views), matrices.shape[3], FEW)):
-        matrix = matrices[:, :, begin:end].reshape(*matrices.shape[:2], (end - begin) * matrices.shape[3])
-        if begin == 0:
-            np.matmul(matrix, _below(views[:end]), out=y)
-        else:
-            product = np.matmul(matrix, _below(views[begin:end]), out=product)
-            y += product
+    ends = _ends(len(views), matrices.shape[3], FEW)
+    terms = [
+        (matrices[:, :, begin:end].reshape(*matrices.shape[:2], (end - begin) * matrices.shape[3]), views[begin:end])
+        for begin, end in pairwise(ends)
+    ]
+    bytes_each = math.prod(y.shape[:2]) * (2 * y.shape[2] + terms[0][0].shape[2]) * y.itemsize
+    windows = max(NEAR // bytes_each, FEWEST)
+    for start in range(0, y.shape[3], windows):
+        part = y[..., start : start + windows]
+        product = None
+        for i, (matrix, taps) in enumerate(terms):
+            below = _below([tap[..., start : start + windows] for tap in taps])
+            if i == 0:
+                np.matmul(matrix, below, out=part)
+            else:
+                product = np.matmul(matrix, below, out=product)
+                part += product
 
 
 def _below(views: Sequence[Array]) -> Array:

@@ -139,7 +139,7 @@ def test_products_of_one_tap_or_of_all_give_the_same(data: st.DataObject) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE, "PLAIN", 0)
         for bound in (1, 10**9):
-            for name in ("FEW", "NARROW", "BLOCK"):
+            for name in ("FEW", "NARROW", "BLOCK", "NEAR", "FEWEST"):
                 patch.setattr(matrix_products, name, bound)
             y, residuals = op.fwd(params, x, stride=stride, dilation=dilation, padding=padding, groups=groups)
             dparams, dx = op.bwd(residuals, numbers(*y.shape, seed=2))
