@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from purenet.activations.rows import log_softmax_rows, log_softmax_rows_bwd, softmax_rows, softmax_rows_bwd
 from purenet.checks import axes, mask
 from purenet.op import Array, Op
 
 __all__ = ["log_softmax", "logsumexp", "softmax", "softmin"]
+
+PLAIN = 400
+"""Up to this many entries softmax and log_softmax are computed as their formulas stand. The measured time of log_softmax, in
+units of that of `rows`: 0.7 for 32 entries, 1.9 from 65,000 on. The bound is low so that the catalogue checks both ways."""
 
 DOMINANT = 0.75  # a probability that at most one entry can have, also after rounding
 
@@ -42,6 +47,8 @@ def softmax(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Array |
 @softmax.pullback
 def softmax_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     y, along = residuals
+    if _by_rows(y, along):
+        return (softmax_rows_bwd(y, dy),)
     # A shift of dy changes nothing but rounding. With 0 at the likeliest entry, the sum runs over the others alone.
     likeliest = y == y.max(axis=along, keepdims=True, initial=0)
     dy = dy - np.max(dy, axis=along, keepdims=True, initial=-np.inf, where=likeliest)
@@ -91,6 +98,9 @@ def log_softmax(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Arr
     """
     along = axes("log_softmax", axis, x)
     kept = None if where is None else mask("log_softmax", "where", where, x.shape)
+    if kept is None and _by_rows(x, along):
+        y, p = log_softmax_rows(x)
+        return y, (y, p, along, kept)
     y = shifted(x, along, kept)
     e = np.exp(y)
     others = sum_of_others(e, along)
@@ -101,6 +111,8 @@ def log_softmax(x: Array, *, axis: int | tuple[int, ...] | None = -1, where: Arr
 @log_softmax.pullback
 def log_softmax_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     y, p, along, kept = residuals
+    if kept is None and _by_rows(y, along):
+        return (log_softmax_rows_bwd(y, p, dy, DOMINANT),)
     if kept is not None:
         dy = np.where(kept, dy, 0)
     dominant = p > DOMINANT
@@ -155,10 +167,18 @@ def logsumexp_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 def probabilities(op: str, x: Array, axis: Any, where: Any) -> tuple[Array, Any]:
     """The softmax of x, and what its pullback needs."""
     along = axes(op, axis, x)
+    if where is None and _by_rows(x, along):
+        y = softmax_rows(x)
+        return y, (y, along)
     y = np.exp(shifted(x, along, None if where is None else mask(op, "where", where, x.shape)))
     # The largest entry counts 1, so the sum is below 1 only where no entry counts.
     y /= np.maximum(y.sum(axis=along, keepdims=True), 1)
     return y, (y, along)
+
+
+def _by_rows(x: Array, along: tuple[int, ...]) -> bool:
+    """Whether there are many rows, of entries that lie side by side."""
+    return x.size > max(PLAIN, 0) and along == (x.ndim - 1,)
 
 
 def shifted(x: Array, along: tuple[int, ...], kept: Array | None = None) -> Array:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from purenet.checks import integer, number
-from purenet.normalization.core import affine, affine_bwd, named_axes, standardize, standardize_bwd
+from purenet.normalization.core import affine, affine_bwd, named_axes, scale_and_offset, standardize, standardize_bwd
+from purenet.normalization.rows import Rows, normalize_rows, normalize_rows_bwd
 from purenet.op import Array, Op
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
 Axes = int | tuple[int, ...] | None
+
+PLAIN = 400
+"""Up to this many entries the norms are computed as their formulas stand, on whole arrays. The measured time, in units of that
+of `rows`: 0.6 up to 400 entries, 0.9 to 1.1 for 65,000 and 260,000, 1.3 to 2.1 from 2 million on. The bound is low so that the
+catalogue checks both ways."""
 
 
 @Op
@@ -37,6 +44,8 @@ def layer_norm(params: dict[str, Array], x: Array, *, axes: Axes = -1, eps: floa
 
 @layer_norm.pullback
 def layer_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
+    if isinstance(residuals, Rows):
+        return normalize_rows_bwd(residuals, dy)
     standardized, saved = residuals
     dparams, dnormalized = affine_bwd(saved, standardized.normalized, dy)
     return dparams, standardize_bwd(standardized, dnormalized)
@@ -70,9 +79,15 @@ def rms_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
 def _over_features(op: str, params: Any, x: Array, axes: Axes, eps: float, *, centered: bool) -> tuple[Array, Any]:
     eps = number(op, "eps", eps, low=0)
     own = named_axes(op, axes, x)
+    if x.size > max(PLAIN, 0) and own == tuple(range(own[0], x.ndim)):
+        shape = x.shape[own[0] :]
+        features = math.prod(shape)
+        parameters = scale_and_offset(op, params, x, shape, (features, 1))
+        y, saved = normalize_rows(x.reshape(-1, features, 1), 1, parameters, shape, eps, centered)
+        return y.reshape(x.shape), saved
     standardized, _, _ = standardize(x, own, eps, centered=centered)
-    y, saved = affine(op, params, standardized.normalized, own)
-    return y, (standardized, saved)
+    y, affinity = affine(op, params, standardized.normalized, own)
+    return y, (standardized, affinity)
 
 
 @Op
@@ -102,6 +117,8 @@ def group_norm(params: dict[str, Array], x: Array, *, groups: int, eps: float = 
 
 @group_norm.pullback
 def group_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
+    if isinstance(residuals, Rows):
+        return normalize_rows_bwd(residuals, dy)
     standardized, saved, normalized = residuals
     dparams, dnormalized = affine_bwd(saved, normalized, dy)
     dx = standardize_bwd(standardized, dnormalized.reshape(standardized.normalized.shape))
@@ -135,6 +152,11 @@ def instance_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Arra
 
 def _over_channels(op: str, params: Any, x: Array, groups: int, eps: float) -> tuple[Array, Any]:
     eps = number(op, "eps", eps, low=0)
+    if x.size > max(PLAIN, 0):
+        channels = x.shape[1]
+        parameters = scale_and_offset(op, params, x, (channels,), (channels, 1))
+        y, rows = normalize_rows(x.reshape(len(x), channels, -1), groups, parameters, (channels,), eps, centered=True)
+        return y.reshape(x.shape), rows
     grouped = x.reshape(x.shape[0], groups, x.shape[1] // max(groups, 1), *x.shape[2:])
     standardized, _, _ = standardize(grouped, tuple(range(2, grouped.ndim)), eps)
     normalized = standardized.normalized.reshape(x.shape)

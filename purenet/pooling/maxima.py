@@ -7,6 +7,7 @@ every window; larger calls and other dimensions pool an axis at a time (see `axi
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,7 +243,7 @@ def max_pool(
 
 
 def _by_axis(x: Array, axes: tuple[Axis, ...], touched: list[Array]) -> tuple[Array, Pooled]:
-    y, indices = largest(x, [(entries[:, 0], a.taps()) for entries, a in zip(touched, axes, strict=True)])
+    y, indices = largest(x, [(entries[:, 0], _taps(a)) for entries, a in zip(touched, axes, strict=True)])
     return y, Pooled(indices, x.shape[2:])
 
 
@@ -250,12 +251,29 @@ def _touched(op: str, x: Array, axes: tuple[Axis, ...], window: Any, padding: An
     """For each axis the entry of each window and tap; a tap on padding repeats the window's first, which changes no maximum."""
     touched = []
     for a in axes:
-        inside = (a.entries >= 0) & (a.entries < a.size)
-        if not inside.any(axis=1).all():
+        entries = _touched_along(a)
+        if entries is None:
             raise ValueError(f"{op}: a window holds nothing but padding: x {x.shape}, window {window!r}, padding {padding!r}")
-        first = np.take_along_axis(a.entries, inside.argmax(axis=1)[:, None], axis=1)
-        touched.append(np.where(inside, a.entries, first))
+        touched.append(entries)
     return touched
+
+
+@lru_cache(maxsize=256)
+def _touched_along(a: Axis) -> Array | None:
+    """The entry of each window and tap along an axis; None if a window has none."""
+    entries = a.entries
+    inside = (entries >= 0) & (entries < a.size)
+    if not inside.any(axis=1).all():
+        return None
+    first = np.take_along_axis(entries, inside.argmax(axis=1)[:, None], axis=1)
+    touched = np.where(inside, entries, first)
+    touched.flags.writeable = False  # it is kept for the next call
+    return touched
+
+
+@lru_cache(maxsize=256)
+def _taps(a: Axis) -> tuple[tuple[slice, slice], ...]:
+    return tuple(a.taps())
 
 
 def scattered(pooled: Pooled, dy: Array) -> Array:

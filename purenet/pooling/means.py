@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.axis_products import multiplied
 from purenet.op import Array, Op
 from purenet.pooling.axis_by_axis import box_sums, interval_sums
-from purenet.pooling.parts import check_entries, parts
+from purenet.pooling.parts import check_entries, members, parts
 from purenet.windows import Axis, check_image, slide
 
 __all__ = ["adaptive_avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "global_avg_pool"]
@@ -179,16 +180,22 @@ def adaptive_avg_pool(x: Array, *, size: Any) -> tuple[Array, tuple[list[tuple[A
     array([[[2.3333, 2.    ]]])
     """
     cut = parts("adaptive_avg_pool", x, size)
-    for axis, (starts, ends) in zip(range(-len(cut), 0), cut, strict=True):
-        x = interval_sums(x, starts, ends, axis)
+    sums = multiplied(x, [members(n, len(starts), x.dtype) for n, (starts, _) in zip(x.shape[2:], cut, strict=True)])
+    if sums is None:
+        sums = x
+        for axis, (starts, ends) in zip(range(-len(cut), 0), cut, strict=True):
+            sums = interval_sums(sums, starts, ends, axis)
     counts = counted([ends - starts for starts, ends in cut], x.dtype)
-    return x / counts, (cut, counts)
+    return sums / counts, (cut, counts)
 
 
 @adaptive_avg_pool.pullback
 def adaptive_avg_pool_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     cut, counts = residuals
     dx = dy / counts
+    product = multiplied(dx, [members(int(ends[-1]), len(ends), dy.dtype).T for _, ends in cut])
+    if product is not None:
+        return (product,)
     for axis, (starts, ends) in zip(range(-len(cut), 0), cut, strict=True):
         entries = np.arange(ends[-1])  # each is in the parts from the first that ends behind it to the last that has started
         dx = interval_sums(dx, np.searchsorted(ends, entries, "right"), np.searchsorted(starts, entries, "right"), axis)
@@ -220,13 +227,24 @@ def avg_pool_bwd(residuals: Averaged, dy: Array) -> tuple[Array]:
 
 def _counts(op: str, x: Array, axes: tuple[Axis, ...], count_include_pad: bool, window: Any, padding: Any) -> Array:
     """The number of entries that each window counts, which must be at least one."""
+    counts = _counts_of(axes, bool(count_include_pad), x.dtype)
+    if counts is None:
+        raise ValueError(f"{op}: a window holds nothing but padding: x {x.shape}, window {window!r}, padding {padding!r}")
+    return counts
+
+
+@lru_cache(maxsize=256)
+def _counts_of(axes: tuple[Axis, ...], count_include_pad: bool, dtype: np.dtype[Any]) -> Array | None:
+    """The number of entries that each window counts; None if one counts none."""
     counts = []
     for a in axes:
         before, after = (a.low, a.high) if count_include_pad else (0, 0)
         counts.append(((a.entries >= -before) & (a.entries < a.size + after)).sum(axis=1))
         if not counts[-1].all():
-            raise ValueError(f"{op}: a window holds nothing but padding: x {x.shape}, window {window!r}, padding {padding!r}")
-    return counted(counts, x.dtype)
+            return None
+    number = counted(counts, dtype)
+    number.flags.writeable = False  # it is kept for the next call
+    return number
 
 
 def counted(counts: Sequence[Array], dtype: np.dtype[Any]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,28 @@ __all__ = ["check_entries", "parts"]
 def parts(op: str, x: Array, size: Any) -> list[tuple[Array, Array]]:
     """For each axis behind the channels, where its parts start and end."""
     sizes = check_entries(op, x)
-    cut = []
-    for entries, number in zip(sizes, integers(op, "size", size, len(sizes)), strict=True):
-        i = np.arange(number)
-        cut.append((i * entries // number, -((i + 1) * -entries // number)))
-    return cut
+    return [_cut(entries, number) for entries, number in zip(sizes, integers(op, "size", size, len(sizes)), strict=True)]
+
+
+@lru_cache(maxsize=256)
+def members(entries: int, number: int, dtype: np.dtype[Any]) -> Array:
+    """Which of so many entries are in each of so many parts: 1 or 0, (parts, entries)."""
+    starts, ends = _cut(entries, number)
+    at = np.arange(entries)
+    return _kept(np.asarray((starts[:, None] <= at) & (at < ends[:, None]), dtype))
+
+
+@lru_cache(maxsize=256)
+def _cut(entries: int, number: int) -> tuple[Array, Array]:
+    """Where the parts of an axis start and end."""
+    i = np.arange(number)
+    return _kept(i * entries // number), _kept(-((i + 1) * -entries // number))
+
+
+def _kept(a: Array) -> Array:
+    """The array, which nobody may change because the next call gets it too."""
+    a.flags.writeable = False
+    return a
 
 
 def check_entries(op: str, x: Array) -> tuple[int, ...]:

@@ -191,7 +191,7 @@ def cumsum_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 
 def _accumulated(x: Array, along: int) -> Array:
     # One sum after the other loses digits that JAX's tree of sums keeps; float64 has them to spare.
-    return np.cumsum(x, along, np.float64).astype(x.dtype, copy=False)
+    return np.cumsum(x.astype(np.float64, copy=False), along).astype(x.dtype, copy=False)
 
 
 def _deviations(op: str, x: Array, axis: Any, ddof: Any) -> tuple[tuple[int, ...], float, Array]:

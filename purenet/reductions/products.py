@@ -21,7 +21,7 @@ def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array,
     Shapes: x (A, n, B) -> y (A, B), or (A, 1, B), with the axis of n entries between any axes A and B
     Math:
         y    = prod_i x_i
-        dx_i = dy prod_{j != i} x_j, from the products of those before and of those behind it
+        dx_i = dy prod_{j != i} x_j, from products of two, of four, ... of the others
     Errors: TypeError for another `axis`; ValueError where x has no such axis, or one is named twice.
     Source: jax.numpy.prod. Conventions: torch takes one axis. An empty product is 1. What is too large for its dtype is
         infinite.
@@ -45,8 +45,8 @@ def prod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     last = x.transpose(order)
     rows = last.reshape(*last.shape[: x.ndim - len(along)], math.prod(x.shape[i] for i in along))
     with np.errstate(over="ignore"):
-        others = _before(rows) * np.flip(_before(np.flip(rows, -1)), -1)
-        return (spread(dy, x.shape, along) * others.reshape(last.shape).transpose(np.argsort(order)),)
+        others = _others(rows).reshape(last.shape).transpose(np.argsort(order))
+        return (spread(dy, x.shape, along) * others,)
 
 
 @Op
@@ -67,12 +67,13 @@ def cumprod(x: Array, *, axis: int | None = None) -> tuple[Array, Any]:
     """
     row, along = in_a_row("cumprod", x, axis)
     with np.errstate(over="ignore"):
-        return np.cumprod(row, along), (row, along, x.shape)
+        y = np.cumprod(row, along)
+    return y, (row, y, along, x.shape)
 
 
 @cumprod.pullback
 def cumprod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    row, along, shape = residuals
+    row, y, along, shape = residuals
     x, r = np.moveaxis(row, along, -1), np.moveaxis(dy, along, -1).copy()
     factors = x[..., 1:]
     step = 1
@@ -82,12 +83,20 @@ def cumprod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
             r[..., :-step] += factors * r[..., step:]
             factors = factors[..., :-step] * factors[..., step:]
             step *= 2
-        dx = _before(x) * r
-    return (np.moveaxis(dx, -1, along).reshape(shape),)
+        r[..., 1:] *= np.moveaxis(y, along, -1)[..., :-1]  # the product of those before
+    return (np.moveaxis(r, -1, along).reshape(shape),)
 
 
-def _before(rows: Array) -> Array:
-    """For each entry of the last axis the product of those before it."""
-    products = np.ones_like(rows)
-    np.cumprod(rows[..., :-1], axis=-1, out=products[..., 1:])
-    return products
+def _others(rows: Array) -> Array:
+    """For each entry of the last axis the product of all others, from the products of pairs, of pairs of pairs, and so on."""
+    products = [rows]
+    while products[-1].shape[-1] > 1:
+        if products[-1].shape[-1] % 2:
+            products[-1] = np.concatenate([products[-1], np.ones_like(rows[..., :1])], axis=-1)
+        products.append(products[-1][..., ::2] * products[-1][..., 1::2])
+    others = np.ones_like(products[-1])
+    for pairs in reversed(products[:-1]):  # what is not in a pair, times its other half
+        outside, others = others[..., : pairs.shape[-1] // 2], np.empty_like(pairs)
+        np.multiply(outside, pairs[..., 1::2], out=others[..., ::2])
+        np.multiply(outside, pairs[..., ::2], out=others[..., 1::2])
+    return others[..., : rows.shape[-1]]

@@ -1,12 +1,14 @@
-"""Images resampled on another grid. The map is separable: one sparse matrix for each axis."""
+"""Images resampled on another grid. The map is separable: one matrix for each axis, with few entries that are not 0."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.axis_products import DENSE, multiplied
 from purenet.checks import choice, integers, number
 from purenet.op import Array, Op
 from purenet.shaping.selection import along, weighing
@@ -15,6 +17,18 @@ from purenet.windows import check_image
 __all__ = ["interpolate"]
 
 MODES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+
+
+class Grid(NamedTuple):
+    """How an axis is resampled: what `_matrix` needs."""
+
+    n: int
+    m: int
+    """Its new size."""
+    step: float
+    mode: str
+    align_corners: bool
+    dtype: Any
 
 
 @Op
@@ -54,21 +68,29 @@ def interpolate(
         raise ValueError(f"interpolate: align_corners is for linear, bilinear and trilinear, got mode {mode!r}")
     if min(sizes) < 1:
         raise ValueError(f"interpolate: x must have entries to interpolate between, got {x.shape}")
-    matrices = [
-        _matrix(n, m, step, mode, align_corners, x.dtype)
+    grids = tuple(
+        Grid(n, m, step, mode, align_corners, x.dtype)
         for n, (m, step) in zip(sizes, _grids(sizes, size, scale_factor), strict=True)
-    ]
-    y = x
-    for axis, matrix in enumerate(matrices, start=2):
-        y = along(matrix, y, axis)
-    return y, matrices
+    )
+    return _resampled(x, grids), grids
 
 
 @interpolate.pullback
-def interpolate_bwd(matrices: list[Any], dy: Array) -> tuple[Array]:
-    for axis, matrix in enumerate(matrices, start=2):
-        dy = along(matrix.T, dy, axis)
-    return (dy,)
+def interpolate_bwd(grids: tuple[Grid, ...], dy: Array) -> tuple[Array]:
+    return (_resampled(dy, grids, adjoint=True),)
+
+
+def _resampled(x: Array, grids: tuple[Grid, ...], *, adjoint: bool = False) -> Array:
+    """The product of each axis of the images with the matrix of its grid, or with the transposed one."""
+    if all(max(grid.n, grid.m) <= DENSE for grid in grids):
+        whole = (_whole_matrix(grid) for grid in grids)
+        y = multiplied(x, [matrix.T if adjoint else matrix for matrix in whole])
+        if y is not None:
+            return y
+    for axis, grid in enumerate(grids, start=2):
+        matrix = _matrix(grid)
+        x = along(matrix.T if adjoint else matrix, x, axis)
+    return x
 
 
 def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float]]:
@@ -88,8 +110,18 @@ def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[i
     return [(math.floor(n * f), 1 / f) for n, f in zip(sizes, factors, strict=True)]
 
 
-def _matrix(n: int, m: int, step: float, mode: str, align_corners: bool, dtype: Any) -> Any:
-    """The matrix that takes an axis of n entries to one of m."""
+@lru_cache(maxsize=256)
+def _whole_matrix(grid: Grid) -> Array:
+    """The matrix that takes an axis of n entries to one of m, with its zeros."""
+    matrix: Array = _matrix(grid).toarray()
+    matrix.flags.writeable = False  # it is kept for the next call
+    return matrix
+
+
+@lru_cache(maxsize=256)
+def _matrix(grid: Grid) -> Any:
+    """The same as a sparse matrix."""
+    n, m, step, mode, align_corners, dtype = grid
     i = np.arange(m)
     if MODES[mode] is None:
         place = i if mode == "nearest" else i + 0.5

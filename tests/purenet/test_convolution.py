@@ -1,4 +1,4 @@
-"""Convolutions: published values, both layouts of the columns, adjoints, and what options mean."""
+"""Convolutions: published values, products of matrices of any size, adjoints, and what options mean."""
 
 from __future__ import annotations
 
@@ -119,12 +119,12 @@ def test_conv_transpose2d_dilated_as_published_for_onnx() -> None:
     np.testing.assert_array_equal(conv_transpose2d({"w": w}, x, dilation=2)[0, 0], expected)
 
 
-# --------------------------------------------------------------------------------------------- both layouts, any options
+# ------------------------------------------------------------------------------- products of any size, with any options
 
 
 @given(st.data())
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_both_layouts_of_columns_give_the_same(data: st.DataObject) -> None:
+def test_products_of_one_tap_or_of_all_give_the_same(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 3))
     op = (conv1d, conv2d, conv3d)[n - 1]
 
@@ -133,17 +133,36 @@ def test_both_layouts_of_columns_give_the_same(data: st.DataObject) -> None:
 
     window, stride, dilation, padding, groups = each(1, 3), each(1, 4), each(1, 3), each(0, 2), data.draw(st.integers(1, 2))
     size = tuple(d * (k - 1) + 1 + more for d, k, more in zip(dilation, window, each(0, 3), strict=True))
-    params, x = {"w": numbers(2 * groups, 2, *window), "b": numbers(2 * groups)}, numbers(2, 2 * groups, *size, seed=1)
+    filters = data.draw(st.sampled_from([1, 3])) * groups  # fewer than there are channels, or more
+    params, x = {"w": numbers(filters, 2, *window), "b": numbers(filters)}, numbers(2, 2 * groups, *size, seed=1)
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE, "PLAIN", 0)
-        for few in (0, 10**9):
-            patch.setattr(matrix_products, "FEW", few)
+        for bound in (1, 10**9):
+            for name in ("FEW", "NARROW", "BLOCK", "NEAR", "FEWEST"):
+                patch.setattr(matrix_products, name, bound)
             y, residuals = op.fwd(params, x, stride=stride, dilation=dilation, padding=padding, groups=groups)
             dparams, dx = op.bwd(residuals, numbers(*y.shape, seed=2))
             found.append((y, dparams["w"], dparams["b"], dx))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_what_is_not_finite_stays_with_the_windows_that_have_it(bad: float, padding: int) -> None:
+    """It has no effect on windows that would begin so late in a row that they leave the image: there are none."""
+    params, x = {"w": numbers(3, 2, 3, 3)}, numbers(2, 2, 5, 6, seed=1)
+    x[0, 0, 2, 0] = bad  # under the first tap of a row if there is no padding, under the first two if there is
+    y, residuals = conv2d.fwd(params, x, padding=padding)
+    dparams, dx = conv2d.bwd(residuals, numbers(*y.shape, seed=2))
+    assert np.isfinite(y[0, :, :, 1 + padding :]).all()
+    assert not np.isfinite(y[0, :, 1, 0]).any()
+    assert np.isfinite(dparams["w"][..., 1 + padding :]).all()
+    assert np.isfinite(dx).all()
+    params["w"][0, 0, 0, 0] = bad  # the last row and column of the image are not under the first tap
+    _, residuals = conv2d.fwd(params, numbers(*x.shape, seed=3))
+    assert np.isfinite(conv2d.bwd(residuals, np.ones((2, 3, 3, 4)))[1][:, :, -1, -1]).all()
 
 
 @given(st.data())
@@ -221,7 +240,7 @@ def test_without_images_the_gradients_of_the_parameters_are_zero(op: Op) -> None
     assert not dparams["b"].any()
 
 
-@pytest.mark.parametrize("few", [0, 10**9])
+@pytest.mark.parametrize("few", [1, 10**9])
 @pytest.mark.parametrize(("op", "plain"), [(conv2d, 0), (conv2d, 10**9), (conv_transpose2d, 0)], ids=str)
 def test_the_layout_of_memory_changes_no_bit(op: Op, plain: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "PLAIN", plain)

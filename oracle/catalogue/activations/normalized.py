@@ -46,6 +46,7 @@ def ends(draw: Draw) -> tuple[Any]:
 HOLES = np.array([[True, True, False, True], [False, False, True, True], [True, True, True, True]])
 
 CASES = (
+    Case("many rows", lambda draw: (draw.normal(20, 21, scale=2.0),)),
     Case("two dimensions", lambda draw: (draw.normal(3, 5, scale=2.0),)),
     Case("the first axis", lambda draw: (draw.normal(4, 2, 3),), {"axis": 0}),
     Case("a middle axis", lambda draw: (draw.normal(2, 5, 3),), {"axis": -2}),

@@ -82,6 +82,7 @@ def gradient_of_beta_alone(draw: Draw) -> tuple[Any, ...]:
 OVER_FEATURES = (
     Case("a batch of vectors", scaled((5,), 3, 5)),
     Case("more features than a few", scaled((FEW + 1,), 2, FEW + 1)),
+    Case("many vectors", scaled((21,), 20, 21)),
     Case("two axes", scaled((3, 2), 2, 3, 2), {"axes": (-2, -1), "eps": 1e-3}),
     Case("the first axis", scaled((4,), 4, 2), {"axes": 0}),
     Case("no beta, far from 0", lambda draw: ({"gamma": draw.normal(4)}, draw.normal(2, 4) + 30)),
@@ -147,6 +148,7 @@ SPECS = (
             Case("vectors of two groups", scaled((6,), 2, 6), {"groups": 2}),
             Case("images", scaled((4,), 2, 4, 3, 2), {"groups": 2, "eps": 1e-3}),
             Case("one group", scaled((3,), 2, 3, 2), {"groups": 1}),
+            Case("many positions", scaled((6,), 4, 6, 18), {"groups": 2}),
             Case(
                 "no gamma, as many groups as channels",
                 lambda draw: ({"beta": draw.normal(2)}, draw.normal(3, 2, 4)),
@@ -185,6 +187,7 @@ SPECS = (
         source=library("equinox.nn.GroupNorm"),
         cases=(
             Case("sequences", scaled((3,), 2, 3, 4)),
+            Case("many positions", scaled((4,), 3, 4, 36)),
             Case("images", scaled((2,), 2, 2, 3, 2), {"eps": 1e-3}),
             Case("no parameters", lambda draw: ({}, draw.normal(2, 2, 3))),
             Case("one position", scaled((3,), 2, 3, 1), flags=frozenset({Flag.ZERO_GRADIENT})),
