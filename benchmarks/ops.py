@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,10 @@ LEAST = 2e-3
 """Seconds of the processor of one measurement at least: what takes less is repeated. The clock counts in microseconds."""
 TURNS = 5
 """How often each library has its turn at a row. With 3 the smallest times of two runs differ by a tenth on a busy machine."""
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Settings of glibc for every library's process, in bytes: it keeps the memory that is freed. Otherwise it gives large arrays
+back to the system, which clears every page anew, or not, by what else the process has freed before: up to ten times the time
+of an op, for NumPy and torch alike, and by chance."""
 FAR = 3.0
 """A ratio above this is counted in the summary: the bound that single rows should stay below."""
 
@@ -101,6 +106,7 @@ def measured(twins: Sequence[Twin], sizes: Sequence[str], dtypes: Sequence[str],
     rows = []
     wanted = [(t.name, size, dtype) for t in twins for size in sizes for dtype in dtypes]
     with campaign.few_threads(), ExitStack() as stack:
+        stack.enter_context(environment(KEEP))
         pools = {peer: stack.enter_context(campaign.executor(1)) for peer in peers}
         advance = stack.enter_context(campaign.progress(len(wanted), "ops", "row"))
         for name, size, dtype in wanted:
@@ -112,6 +118,21 @@ def measured(twins: Sequence[Twin], sizes: Sequence[str], dtypes: Sequence[str],
             rows.append(Row(name, size, dtype, least))
             advance()
     return rows
+
+
+@contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set these variables for the processes that are started inside this block."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def geometric_mean(ratios: Sequence[float]) -> str:
@@ -166,7 +187,7 @@ LEGEND = """\
 Microseconds of the processor for one forward and one backward pass with one thread, the smallest of {turns} turns; each library
 in a process of its own, and they take turns at every row. torch runs eagerly, JAX what it has compiled beforehand: the op's
 reference in the catalogue. autograd has only some of the functions. *ours / torch*: our time as a multiple of torch's, so that
-less than 1 is faster. A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that."""
+less than 1 is faster. All processes keep the memory that is freed (glibc's `MALLOC_TRIM_THRESHOLD_`). A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that."""
 
 
 def page(rows: Sequence[Row], peers: Sequence[str], missing: Sequence[str], kernels: str, turns: int, command: str) -> str:

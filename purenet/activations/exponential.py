@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from purenet.blocks import blockwise
 from purenet.checks import number
+from purenet.entrywise import where
 from purenet.op import Array, Op
 
 __all__ = ["celu", "elu", "selu"]
@@ -21,6 +23,7 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 
 @Op
+@blockwise
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
     """The exponential linear unit: x above 0, and below it an exponential that tends to -alpha.
 
@@ -41,12 +44,14 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
 
 
 @elu.pullback
+@blockwise
 def elu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, alpha = residuals
     return (dy * bent_slope(x, alpha),)
 
 
 @Op
+@blockwise
 def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
     """The continuously differentiable exponential linear unit: its slope at 0 is 1 whatever alpha is.
 
@@ -66,12 +71,14 @@ def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
 
 
 @celu.pullback
+@blockwise
 def celu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, alpha = residuals
     return (dy * bent_slope(x, alpha, alpha),)
 
 
 @Op
+@blockwise
 def selu(x: Array) -> tuple[Array, Array]:
     """The scaled exponential linear unit, whose layers tend to mean 0 and variance 1.
 
@@ -90,6 +97,7 @@ def selu(x: Array) -> tuple[Array, Array]:
 
 
 @selu.pullback
+@blockwise
 def selu_bwd(x: Array, dy: Array) -> tuple[Array]:
     return (dy * (SELU_SCALE * bent_slope(x, SELU_ALPHA)),)
 
@@ -101,4 +109,4 @@ def bent(x: Array, alpha: float, width: float = 1.0) -> Array:
 
 def bent_slope(x: Array, alpha: float, width: float = 1.0) -> Array:
     """The derivative of that function; at 0 the one from below."""
-    return np.where(x > 0, 1, alpha / width * np.exp(np.minimum(x, 0) / width))
+    return where(x > 0, 1, alpha / width * np.exp(np.minimum(x, 0) / width))

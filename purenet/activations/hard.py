@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from purenet.blocks import blockwise
+from purenet.entrywise import where
 from purenet.op import Array, Op
 
 __all__ = ["hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "relu6", "step"]
@@ -37,6 +39,7 @@ def step_bwd(_: None, dy: Array) -> tuple[Array]:
 
 
 @Op
+@blockwise
 def relu6(x: Array) -> tuple[Array, Array]:
     """The rectifier that stops at 6.
 
@@ -55,11 +58,13 @@ def relu6(x: Array) -> tuple[Array, Array]:
 
 
 @relu6.pullback
+@blockwise
 def relu6_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy, 0),)
+    return (where(inside, dy, 0),)
 
 
 @Op
+@blockwise
 def hard_tanh(x: Array) -> tuple[Array, Array]:
     """The identity, cut off at -1 and 1.
 
@@ -78,11 +83,13 @@ def hard_tanh(x: Array) -> tuple[Array, Array]:
 
 
 @hard_tanh.pullback
+@blockwise
 def hard_tanh_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy, 0),)
+    return (where(inside, dy, 0),)
 
 
 @Op
+@blockwise
 def hard_sigmoid(x: Array) -> tuple[Array, Array]:
     """The line through 1/2 with slope 1/6, cut off at 0 and 1.
 
@@ -102,11 +109,13 @@ def hard_sigmoid(x: Array) -> tuple[Array, Array]:
 
 
 @hard_sigmoid.pullback
+@blockwise
 def hard_sigmoid_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy / 6, 0),)
+    return (where(inside, dy / 6, 0),)
 
 
 @Op
+@blockwise
 def hard_swish(x: Array) -> tuple[Array, Array]:
     """The product of x and its hard sigmoid; also called hard_silu.
 
@@ -125,8 +134,9 @@ def hard_swish(x: Array) -> tuple[Array, Array]:
 
 
 @hard_swish.pullback
+@blockwise
 def hard_swish_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * np.where(np.abs(x) < 3, (2 * np.clip(x, -3, 3) + 3) / 6, x > 0),)
+    return (dy * where(np.abs(x) < 3, (2 * np.clip(x, -3, 3) + 3) / 6, x > 0),)
 
 
 hard_silu = hard_swish

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from purenet.blocks import blockwise
 from purenet.checks import fields, integer, number, one_axis
+from purenet.entrywise import where
 from purenet.op import Array, Op
 
 __all__ = ["leaky_relu", "prelu", "relu", "threshold"]
 
 
 @Op
+@blockwise
 def relu(x: Array) -> tuple[Array, Array]:
     """The rectifier y = max(x, 0).
 
@@ -31,11 +34,13 @@ def relu(x: Array) -> tuple[Array, Array]:
 
 
 @relu.pullback
+@blockwise
 def relu_bwd(positive: Array, dy: Array) -> tuple[Array]:
-    return (np.where(positive, dy, 0),)
+    return (where(positive, dy, 0),)
 
 
 @Op
+@blockwise
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
     """The rectifier that lets a little through: x above 0, negative_slope x below.
 
@@ -56,9 +61,10 @@ def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
 
 
 @leaky_relu.pullback
+@blockwise
 def leaky_relu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     above, a = residuals
-    return (np.where(above, dy, a * dy),)
+    return (where(above, dy, a * dy),)
 
 
 @Op
@@ -96,10 +102,11 @@ def prelu(params: dict[str, Array], x: Array, *, axis: int = 1) -> tuple[Array, 
 def prelu_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
     x, spread, others, shape = residuals
     da = np.sum(dy * np.minimum(x, 0), axis=others).reshape(shape)
-    return {"a": da}, np.where(x >= 0, dy, spread * dy)
+    return {"a": da}, where(x >= 0, dy, spread * dy)
 
 
 @Op
+@blockwise
 def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array]:
     """The rectifier with any threshold: x above `threshold`, else `value`.
 
@@ -116,12 +123,13 @@ def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array
     array([-3., -3.,  2.])
     """
     theta, value = number("threshold", "threshold", threshold), number("threshold", "value", value)
-    return np.where(x <= theta, value, x), x > theta
+    return where(x <= theta, value, x), x > theta
 
 
 @threshold.pullback
+@blockwise
 def threshold_bwd(above: Array, dy: Array) -> tuple[Array]:
-    return (np.where(above, dy, 0),)
+    return (where(above, dy, 0),)
 
 
 def leak(x: Array, slope: Any) -> Array:

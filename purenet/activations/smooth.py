@@ -1,7 +1,11 @@
 """Smooth activations, entry by entry.
 
-Their residual is x alone. A derivative written with the value, such as s(1 - s) or 1 - t^2, loses its digits where the
-function saturates; written with x it keeps them.
+A derivative written with the value, such as s(1 - s) or 1 - t^2, loses its digits where the function saturates; written with
+e = exp(-|x|) it keeps them, and with the logistic function s:
+
+    s(x) = 1 / (1 + e) where x >= 0, else e / (1 + e),  s'(x) = s(x) s(-x) = e / (1 + e)^2
+
+So value and derivative need one exponential, which is among the residuals.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, ndtr
 
+from purenet.blocks import blockwise
+from purenet.entrywise import falling, normal, sigmoid_of, where
 from purenet.op import Array, Op
 
 __all__ = [
@@ -53,6 +58,7 @@ def identity_bwd(_: None, dy: Array) -> tuple[Array]:
 
 
 @Op
+@blockwise
 def sigmoid(x: Array) -> tuple[Array, Array]:
     """The logistic function y = 1 / (1 + exp(-x)).
 
@@ -67,16 +73,18 @@ def sigmoid(x: Array) -> tuple[Array, Array]:
     >>> pn.sigmoid(np.array([0.0, np.log(3.0), -1e4])).round(12)
     array([0.5 , 0.75, 0.  ])
     """
-    return expit(x), x
+    e = falling(x)
+    return sigmoid_of(x, e), e
 
 
 @sigmoid.pullback
-def sigmoid_bwd(x: Array, dy: Array) -> tuple[Array]:
-    e = np.exp(-np.abs(x))
-    return (dy * (e / np.square(1 + e)),)
+@blockwise
+def sigmoid_bwd(e: Array, dy: Array) -> tuple[Array]:
+    return (dy * slope_of(e),)
 
 
 @Op
+@blockwise
 def tanh(x: Array) -> tuple[Array, Array]:
     """The hyperbolic tangent.
 
@@ -95,13 +103,15 @@ def tanh(x: Array) -> tuple[Array, Array]:
 
 
 @tanh.pullback
+@blockwise
 def tanh_bwd(x: Array, dy: Array) -> tuple[Array]:
     e = np.exp(-np.abs(x))
     return (dy * np.square(2 * e / (1 + np.square(e))),)
 
 
 @Op
-def log_sigmoid(x: Array) -> tuple[Array, Array]:
+@blockwise
+def log_sigmoid(x: Array) -> tuple[Array, Any]:
     """The logarithm of the sigmoid.
 
     Shapes: x (...) -> y (...)
@@ -115,16 +125,20 @@ def log_sigmoid(x: Array) -> tuple[Array, Array]:
     >>> np.exp(pn.log_sigmoid(np.array([0.0, np.log(3.0), -1e4]))).round(12)
     array([0.5 , 0.75, 0.  ])
     """
-    return -_log_one_plus_exp(-x), x
+    e = falling(x)
+    return np.minimum(x, 0) - np.log1p(e), (x, e)
 
 
 @log_sigmoid.pullback
-def log_sigmoid_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * expit(-x),)
+@blockwise
+def log_sigmoid_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e = residuals
+    return (dy * sigmoid_of(-x, e),)
 
 
 @Op
-def softplus(x: Array) -> tuple[Array, Array]:
+@blockwise
+def softplus(x: Array) -> tuple[Array, Any]:
     """The smooth rectifier log(1 + exp(x)).
 
     Shapes: x (...) -> y (...)
@@ -139,15 +153,19 @@ def softplus(x: Array) -> tuple[Array, Array]:
     >>> np.exp(pn.softplus(np.log([1e-300, 1.0, 3.0]))).round(12)
     array([1., 2., 4.])
     """
-    return _log_one_plus_exp(x), x
+    e = falling(x)
+    return np.maximum(x, 0) + np.log1p(e), (x, e)
 
 
 @softplus.pullback
-def softplus_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * expit(x),)
+@blockwise
+def softplus_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e = residuals
+    return (dy * sigmoid_of(x, e),)
 
 
 @Op
+@blockwise
 def softsign(x: Array) -> tuple[Array, Array]:
     """The fraction x / (1 + |x|), which tends to -1 and 1 slowly; also called soft_sign.
 
@@ -166,18 +184,20 @@ def softsign(x: Array) -> tuple[Array, Array]:
 
 
 @softsign.pullback
+@blockwise
 def softsign_bwd(x: Array, dy: Array) -> tuple[Array]:
     return (dy * np.square(1 / (1 + np.abs(x))),)
 
 
 @Op
-def silu(x: Array) -> tuple[Array, Array]:
+@blockwise
+def silu(x: Array) -> tuple[Array, Any]:
     """The sigmoid linear unit, the product of x and its sigmoid; also called swish.
 
     Shapes: x (...) -> y (...)
     Math, with the sigmoid s:
         y  = x s(x)
-        dx = dy s(x) (1 + x s(-x))
+        dx = dy (s(x) + x s'(x))
     Errors: TypeError unless x is a floating-point array.
     Source: Elfwing, Uchibe, Doya (2017); Ramachandran, Zoph, Le (2017). Conventions: none differ; the swish of the last paper
         has a factor inside the sigmoid, here 1.
@@ -186,16 +206,21 @@ def silu(x: Array) -> tuple[Array, Array]:
     >>> (pn.silu(np.array([-1e4, 0.0, np.log(3.0)])) / np.log(3.0)).round(12) + 0.0
     array([0.  , 0.  , 0.75])
     """
-    return x * expit(x), x
+    e = falling(x)
+    s = sigmoid_of(x, e)
+    return x * s, (x, s, e)
 
 
 @silu.pullback
-def silu_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * (expit(x) * (1 + x * expit(-x))),)
+@blockwise
+def silu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, s, e = residuals
+    return (dy * (s + x * slope_of(e)),)
 
 
 @Op
-def mish(x: Array) -> tuple[Array, Array]:
+@blockwise
+def mish(x: Array) -> tuple[Array, Any]:
     """The product of x and the hyperbolic tangent of its softplus.
 
     Shapes: x (...) -> y (...)
@@ -209,18 +234,22 @@ def mish(x: Array) -> tuple[Array, Array]:
     >>> (pn.mish(np.array([-1e4, 0.0, np.log(2.0)])) / np.log(2.0)).round(12) + 0.0
     array([0. , 0. , 0.8])
     """
-    n, denominator, _ = _mish_fraction(x)
-    return x * (n / denominator), x
+    e = falling(x)
+    n, denominator = _mish_fraction(x, e)
+    y = n / denominator
+    return x * y, (x, e, y, denominator)
 
 
 @mish.pullback
-def mish_bwd(x: Array, dy: Array) -> tuple[Array]:
-    n, denominator, e = _mish_fraction(x)
-    bend = e * (1 + e) * np.where(x > 0, e, 1) / np.square(denominator)
-    return (dy * (n / denominator + 4 * x * bend),)
+@blockwise
+def mish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e, y, denominator = residuals
+    bend = e * (1 + e) * where(x > 0, e, 1) / np.square(denominator)
+    return (dy * (y + 4 * x * bend),)
 
 
 @Op
+@blockwise
 def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     """The Gaussian error linear unit y = x P(N <= x), N standard normal, or its approximation by tanh.
 
@@ -230,7 +259,7 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
         dx = dy (P(x) + x p(x))
     Math, approximate, with u = sqrt(2 / pi) (x + 0.044715 x^3) and the sigmoid s:
         y  = x (1 + tanh(u)) / 2 = x s(2u)
-        dx = dy s(2u) (1 + 2 x u' s(-2u))
+        dx = dy (s(2u) + 2 x u' s'(2u))
     Errors: TypeError unless x is a floating-point array, ValueError unless `approximate` is True or False.
     Source: Hendrycks and Gimpel (2016). Conventions: approximate=True is the default of jax.nn; torch's is the exact one.
 
@@ -238,19 +267,21 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     >>> pn.gelu(np.array([-1e4, 0.0, 1.0]), approximate=False).round(4) + 0.0
     array([0.    , 0.    , 0.8413])
     """
-    p = expit(_twice_u(x)) if approximate else ndtr(x)
-    return x * p, (x, approximate)
+    if approximate:
+        z = _twice_u(x)
+        e = falling(z)
+        p = sigmoid_of(z, e)
+        return x * p, (x, p, e, approximate)
+    p, density = normal(x)
+    return x * p, (x, p, density, approximate)
 
 
 @gelu.pullback
+@blockwise
 def gelu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    x, approximate = residuals
-    if approximate:
-        z = _twice_u(x)
-        slope = expit(z) * (1 + x * _twice_u_slope(x) * expit(-z))
-    else:
-        slope = ndtr(x) + x * np.exp(-0.5 * np.square(x)) * (1 / math.sqrt(2 * math.pi))
-    return (dy * slope,)
+    x, p, e, approximate = residuals
+    density = _twice_u_slope(x) * slope_of(e) if approximate else e
+    return (dy * (p + x * density),)
 
 
 def _twice_u(x: Array) -> Array:
@@ -261,16 +292,16 @@ def _twice_u_slope(x: Array) -> Array:
     return math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * np.square(x))
 
 
-def _log_one_plus_exp(x: Array) -> Array:
-    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+def slope_of(e: Array) -> Array:
+    """The derivative of the logistic function at x, given e = exp(-|x|)."""
+    return np.asarray(e / np.square(1 + e))
 
 
-def _mish_fraction(x: Array) -> tuple[Array, Array, Array]:
-    """n, n + 2 and e where x <= 0, with e = exp(x) and n = e^2 + 2 e; else n / e^2, (n + 2) / e^2 and 1 / e."""
-    e = np.exp(-np.abs(x))
+def _mish_fraction(x: Array, e: Array) -> tuple[Array, Array]:
+    """Both n and n + 2, with e = exp(-|x|): where x <= 0 as above, else reduced by exp(2x)."""
     positive, squared = x > 0, np.square(e)
-    n = np.where(positive, 1, squared) + 2 * e
-    return n, n + 2 * np.where(positive, squared, 1), e
+    n = where(positive, 1, squared) + 2 * e
+    return n, n + 2 * where(positive, squared, 1)
 
 
 soft_sign = softsign

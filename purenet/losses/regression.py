@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import number, same_shape
 from purenet.losses.reductions import Mask, Weight, paired
 from purenet.op import Array, Op
@@ -207,7 +208,7 @@ def log_cosh(
     size = np.abs(error)
     # Near 0 the first form is a small difference of large numbers.
     near = np.log1p(2 * np.square(np.sinh(np.minimum(size, 1) / 2)))
-    return by.value(np.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - math.log(2))), (error, by)
+    return by.value(entrywise.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - math.log(2))), (error, by)
 
 
 @log_cosh.pullback

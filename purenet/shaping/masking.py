@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import array_of, integers, mask
+from purenet.entrywise import where as choose
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
@@ -38,13 +39,13 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     except ValueError:
         raise ValueError(f"where: x {x.shape}, y {y.shape} and condition {own.shape} must broadcast") from None
     kept = mask("where", "condition", own, shape)
-    return np.where(kept, x, y), (kept, x.shape, y.shape)
+    return choose(kept, x, y), (kept, x.shape, y.shape)
 
 
 @where.pullback
 def where_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
     kept, x_shape, y_shape = residuals
-    return unbroadcast(np.where(kept, dz, 0), x_shape), unbroadcast(np.where(kept, 0, dz), y_shape)
+    return unbroadcast(choose(kept, dz, 0), x_shape), unbroadcast(choose(kept, 0, dz), y_shape)
 
 
 @Op
