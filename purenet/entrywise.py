@@ -15,7 +15,7 @@ from scipy.special import expit, ndtr
 
 from purenet.op import Array
 
-__all__ = ["PLAIN", "falling", "normal", "sigmoid_of", "where"]
+__all__ = ["PLAIN", "at_least", "at_most", "falling", "normal", "sigmoid_of", "sigmoids_of", "slope_of", "step", "where"]
 
 PLAIN = 1000
 """Entries up to which the plain formulas take: below, the calls take longer than the entries (equal at 500 to 2,000)."""
@@ -31,7 +31,7 @@ def where(mask: Array, x: Any, y: Any) -> Array:
     """
     if mask.size <= PLAIN:
         return np.where(mask, x, y)
-    dtype = x.dtype if isinstance(x, np.ndarray) else getattr(y, "dtype", None)
+    dtype = getattr(x, "dtype", getattr(y, "dtype", None))
     if dtype not in BITS or not (_fits(x, dtype) and _fits(y, dtype)):
         return np.where(mask, x, y)
     first, second = (np.asarray(a, dtype).view(BITS[dtype]) for a in (x, y))
@@ -44,7 +44,37 @@ def where(mask: Array, x: Any, y: Any) -> Array:
 
 def _fits(a: Any, dtype: Any) -> bool:
     """Whether it is of this dtype, or becomes so beside an array of it."""
-    return type(a) in (int, float) or (isinstance(a, np.ndarray) and a.dtype in (dtype, np.bool_))
+    return type(a) in (int, float) or (isinstance(a, np.ndarray | np.generic) and a.dtype in (dtype, np.bool_))
+
+
+def at_least(x: Array, bound: float) -> Array:
+    """The larger of both, and 0.0 for a -0.0 beside 0, as `np.maximum`, which takes three times as long for one number."""
+    if x.size <= PLAIN:
+        return np.asarray(np.maximum(x, bound))
+    y = np.clip(x, bound, np.inf)
+    if bound == 0:
+        y += 0.0
+    return np.asarray(y)
+
+
+def at_most(x: Array, bound: float) -> Array:
+    """The smaller of both, as `at_least`."""
+    if x.size <= PLAIN:
+        return np.asarray(np.minimum(x, bound))
+    y = np.clip(x, -np.inf, bound)
+    if bound == 0:
+        y += 0.0
+    return np.asarray(y)
+
+
+def step(x: Array) -> Array:
+    """1 above 0, 1/2 at 0 and 0 below: `np.heaviside(x, 0.5)`, which takes a branch at each entry."""
+    if x.size <= PLAIN:
+        return np.asarray(np.heaviside(x, 0.5))
+    s = np.sign(x)
+    s += 1
+    s *= 0.5
+    return np.asarray(s)
 
 
 def falling(x: Array) -> Array:
@@ -66,6 +96,27 @@ def sigmoid_of(x: Array, e: Array) -> Array:
     return np.asarray(np.abs(s, out=s))
 
 
+def sigmoids_of(x: Array, e: Array) -> tuple[Array, Array]:
+    """Both s(x) and s(-x), given e = exp(-|x|), each with all its digits, which 1 - s(x) has not where s(x) is nearly 1."""
+    if x.size <= PLAIN:
+        return np.asarray(expit(x)), np.asarray(expit(-x))
+    above = x >= 0
+    s = 1 + e
+    np.divide(e, s, out=s)
+    opposite = s - ~above
+    s -= above
+    return np.abs(s, out=s), np.abs(opposite, out=opposite)
+
+
+def slope_of(e: Array) -> Array:
+    """The derivative of the logistic function at x, given e = exp(-|x|)."""
+    if e.size <= PLAIN:
+        return np.asarray(e / np.square(1 + e))
+    d = 1 + e
+    d *= d
+    return np.asarray(np.divide(e, d, out=d))
+
+
 def normal(x: Array) -> tuple[Array, Array]:
     """The standard normal distribution P(x), and its density.
 
@@ -74,10 +125,24 @@ def normal(x: Array) -> tuple[Array, Array]:
     """
     if x.size <= PLAIN or x.dtype != np.float32:
         return ndtr(x), np.exp(-0.5 * np.square(x)) * (1 / math.sqrt(2 * math.pi))
+    p, density, entries = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype), x.reshape(-1)
+    for start in range(0, x.size, BLOCK):
+        rows = slice(start, start + BLOCK)
+        p.reshape(-1)[rows], density.reshape(-1)[rows] = _normal(entries[rows])
+    return p, density
+
+
+BLOCK = 2**16
+"""Entries that are computed at once, so that the arrays in between stay in the cache."""
+
+
+def _normal(x: Array) -> tuple[Array, Array]:
+    """The fast body of `normal`, for one row of entries."""
     exponent = np.square(x, dtype=np.float64)
     exponent *= -0.5
     e = np.exp(exponent, out=np.empty_like(x), dtype=np.float64, casting="same_kind")
-    t = np.clip(np.abs(x), 0, FARTHEST)
+    t = np.abs(x)
+    np.clip(t, 0, FARTHEST, out=t)
     p = _polynomial(MILLS_ABOVE, t)
     p /= _polynomial(MILLS_BELOW, t)
     p *= e

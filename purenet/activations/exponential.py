@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from purenet.blocks import blockwise
 from purenet.checks import number
-from purenet.entrywise import where
+from purenet.entrywise import at_least, at_most, where
 from purenet.op import Array, Op
 
 __all__ = ["celu", "elu", "selu"]
@@ -23,7 +22,6 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 
 @Op
-@blockwise
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
     """The exponential linear unit: x above 0, and below it an exponential that tends to -alpha.
 
@@ -44,14 +42,12 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
 
 
 @elu.pullback
-@blockwise
 def elu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, alpha = residuals
     return (dy * bent_slope(x, alpha),)
 
 
 @Op
-@blockwise
 def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
     """The continuously differentiable exponential linear unit: its slope at 0 is 1 whatever alpha is.
 
@@ -71,14 +67,12 @@ def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Any]:
 
 
 @celu.pullback
-@blockwise
 def celu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, alpha = residuals
     return (dy * bent_slope(x, alpha, alpha),)
 
 
 @Op
-@blockwise
 def selu(x: Array) -> tuple[Array, Array]:
     """The scaled exponential linear unit, whose layers tend to mean 0 and variance 1.
 
@@ -97,16 +91,16 @@ def selu(x: Array) -> tuple[Array, Array]:
 
 
 @selu.pullback
-@blockwise
 def selu_bwd(x: Array, dy: Array) -> tuple[Array]:
     return (dy * (SELU_SCALE * bent_slope(x, SELU_ALPHA)),)
 
 
 def bent(x: Array, alpha: float, width: float = 1.0) -> Array:
     """The function in the docstring of this module."""
-    return np.asarray(np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / width))
+    return np.asarray(at_least(x, 0) + alpha * np.expm1(at_most(x, 0) / width))
 
 
 def bent_slope(x: Array, alpha: float, width: float = 1.0) -> Array:
     """The derivative of that function; at 0 the one from below."""
-    return where(x > 0, 1, alpha / width * np.exp(np.minimum(x, 0) / width))
+    slope = np.exp(at_most(x, 0) / width)
+    return np.asarray(slope) if alpha == width else where(x > 0, 1, alpha / width * slope)

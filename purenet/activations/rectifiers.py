@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from purenet.blocks import blockwise
 from purenet.checks import fields, integer, number, one_axis
-from purenet.entrywise import where
+from purenet.entrywise import at_least, at_most, where
 from purenet.op import Array, Op
 
 __all__ = ["leaky_relu", "prelu", "relu", "threshold"]
 
 
 @Op
-@blockwise
 def relu(x: Array) -> tuple[Array, Array]:
     """The rectifier y = max(x, 0).
 
@@ -30,17 +28,15 @@ def relu(x: Array) -> tuple[Array, Array]:
     >>> pn.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return np.maximum(x, 0), x > 0
+    return at_least(x, 0), x > 0
 
 
 @relu.pullback
-@blockwise
 def relu_bwd(positive: Array, dy: Array) -> tuple[Array]:
     return (where(positive, dy, 0),)
 
 
 @Op
-@blockwise
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
     """The rectifier that lets a little through: x above 0, negative_slope x below.
 
@@ -57,14 +53,13 @@ def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
     array([-1.,  0.,  2.])
     """
     a = number("leaky_relu", "negative_slope", negative_slope)
-    return leak(x, a), (x >= 0, a)
+    return (np.maximum(x, a * x) if 0 < a <= 1 else leak(x, a)), (x >= 0, a)
 
 
 @leaky_relu.pullback
-@blockwise
 def leaky_relu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     above, a = residuals
-    return (where(above, dy, a * dy),)
+    return (dy * where(above, dy.dtype.type(1), a),)
 
 
 @Op
@@ -101,12 +96,11 @@ def prelu(params: dict[str, Array], x: Array, *, axis: int = 1) -> tuple[Array, 
 @prelu.pullback
 def prelu_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
     x, spread, others, shape = residuals
-    da = np.sum(dy * np.minimum(x, 0), axis=others).reshape(shape)
+    da = np.sum(dy * at_most(x, 0), axis=others).reshape(shape)
     return {"a": da}, where(x >= 0, dy, spread * dy)
 
 
 @Op
-@blockwise
 def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array]:
     """The rectifier with any threshold: x above `threshold`, else `value`.
 
@@ -127,11 +121,10 @@ def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array
 
 
 @threshold.pullback
-@blockwise
 def threshold_bwd(above: Array, dy: Array) -> tuple[Array]:
     return (where(above, dy, 0),)
 
 
 def leak(x: Array, slope: Any) -> Array:
     """The sum of two branches, each of which is 0 where the other is used, so that an infinite x makes no NaN there."""
-    return np.asarray(np.maximum(x, 0) + slope * np.minimum(x, 0))
+    return np.asarray(at_least(x, 0) + slope * at_most(x, 0))

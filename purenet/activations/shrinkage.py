@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from purenet.blocks import blockwise
 from purenet.checks import number
 from purenet.entrywise import where
 from purenet.op import Array, Op
@@ -13,7 +12,6 @@ __all__ = ["hardshrink", "softshrink", "tanhshrink"]
 
 
 @Op
-@blockwise
 def softshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
     """The shrinkage of x towards 0 by `lambd`; what is nearer than that becomes 0.
 
@@ -34,13 +32,11 @@ def softshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
 
 
 @softshrink.pullback
-@blockwise
 def softshrink_bwd(kept: Array, dy: Array) -> tuple[Array]:
     return (where(kept, dy, 0),)
 
 
 @Op
-@blockwise
 def hardshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
     """The identity, but 0 where x is no further than `lambd` from 0.
 
@@ -61,13 +57,11 @@ def hardshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
 
 
 @hardshrink.pullback
-@blockwise
 def hardshrink_bwd(kept: Array, dy: Array) -> tuple[Array]:
     return (where(kept, dy, 0),)
 
 
 @Op
-@blockwise
 def tanhshrink(x: Array) -> tuple[Array, Array]:
     """The difference of x and its hyperbolic tangent.
 
@@ -86,7 +80,6 @@ def tanhshrink(x: Array) -> tuple[Array, Array]:
 
 
 @tanhshrink.pullback
-@blockwise
 def tanhshrink_bwd(x: Array, dy: Array) -> tuple[Array]:
     return (dy * np.square(np.tanh(x)),)
 

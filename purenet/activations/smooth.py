@@ -5,7 +5,7 @@ e = exp(-|x|) it keeps them, and with the logistic function s:
 
     s(x) = 1 / (1 + e) where x >= 0, else e / (1 + e),  s'(x) = s(x) s(-x) = e / (1 + e)^2
 
-So value and derivative need one exponential, which is among the residuals.
+So value and derivative need one exponential; what is made of it is among the residuals.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.blocks import blockwise
-from purenet.entrywise import falling, normal, sigmoid_of, where
+from purenet.entrywise import at_least, at_most, falling, normal, sigmoid_of, sigmoids_of, slope_of, where
 from purenet.op import Array, Op
 
 __all__ = [
@@ -58,7 +57,6 @@ def identity_bwd(_: None, dy: Array) -> tuple[Array]:
 
 
 @Op
-@blockwise
 def sigmoid(x: Array) -> tuple[Array, Array]:
     """The logistic function y = 1 / (1 + exp(-x)).
 
@@ -78,13 +76,11 @@ def sigmoid(x: Array) -> tuple[Array, Array]:
 
 
 @sigmoid.pullback
-@blockwise
 def sigmoid_bwd(e: Array, dy: Array) -> tuple[Array]:
     return (dy * slope_of(e),)
 
 
 @Op
-@blockwise
 def tanh(x: Array) -> tuple[Array, Array]:
     """The hyperbolic tangent.
 
@@ -103,14 +99,12 @@ def tanh(x: Array) -> tuple[Array, Array]:
 
 
 @tanh.pullback
-@blockwise
 def tanh_bwd(x: Array, dy: Array) -> tuple[Array]:
     e = np.exp(-np.abs(x))
     return (dy * np.square(2 * e / (1 + np.square(e))),)
 
 
 @Op
-@blockwise
 def log_sigmoid(x: Array) -> tuple[Array, Any]:
     """The logarithm of the sigmoid.
 
@@ -126,18 +120,16 @@ def log_sigmoid(x: Array) -> tuple[Array, Any]:
     array([0.5 , 0.75, 0.  ])
     """
     e = falling(x)
-    return np.minimum(x, 0) - np.log1p(e), (x, e)
+    return at_most(x, 0) - np.log1p(e), (x, e)
 
 
 @log_sigmoid.pullback
-@blockwise
 def log_sigmoid_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, e = residuals
     return (dy * sigmoid_of(-x, e),)
 
 
 @Op
-@blockwise
 def softplus(x: Array) -> tuple[Array, Any]:
     """The smooth rectifier log(1 + exp(x)).
 
@@ -154,18 +146,16 @@ def softplus(x: Array) -> tuple[Array, Any]:
     array([1., 2., 4.])
     """
     e = falling(x)
-    return np.maximum(x, 0) + np.log1p(e), (x, e)
+    return at_least(x, 0) + np.log1p(e), (x, e)
 
 
 @softplus.pullback
-@blockwise
 def softplus_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, e = residuals
     return (dy * sigmoid_of(x, e),)
 
 
 @Op
-@blockwise
 def softsign(x: Array) -> tuple[Array, Array]:
     """The fraction x / (1 + |x|), which tends to -1 and 1 slowly; also called soft_sign.
 
@@ -184,20 +174,18 @@ def softsign(x: Array) -> tuple[Array, Array]:
 
 
 @softsign.pullback
-@blockwise
 def softsign_bwd(x: Array, dy: Array) -> tuple[Array]:
     return (dy * np.square(1 / (1 + np.abs(x))),)
 
 
 @Op
-@blockwise
 def silu(x: Array) -> tuple[Array, Any]:
     """The sigmoid linear unit, the product of x and its sigmoid; also called swish.
 
     Shapes: x (...) -> y (...)
     Math, with the sigmoid s:
         y  = x s(x)
-        dx = dy (s(x) + x s'(x))
+        dx = dy s(x) (1 + x s(-x))
     Errors: TypeError unless x is a floating-point array.
     Source: Elfwing, Uchibe, Doya (2017); Ramachandran, Zoph, Le (2017). Conventions: none differ; the swish of the last paper
         has a factor inside the sigmoid, here 1.
@@ -206,20 +194,17 @@ def silu(x: Array) -> tuple[Array, Any]:
     >>> (pn.silu(np.array([-1e4, 0.0, np.log(3.0)])) / np.log(3.0)).round(12) + 0.0
     array([0.  , 0.  , 0.75])
     """
-    e = falling(x)
-    s = sigmoid_of(x, e)
-    return x * s, (x, s, e)
+    s, opposite = sigmoids_of(x, falling(x))
+    return x * s, (x, s, opposite)
 
 
 @silu.pullback
-@blockwise
 def silu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    x, s, e = residuals
-    return (dy * (s + x * slope_of(e)),)
+    x, s, opposite = residuals
+    return (dy * (s * (1 + x * opposite)),)
 
 
 @Op
-@blockwise
 def mish(x: Array) -> tuple[Array, Any]:
     """The product of x and the hyperbolic tangent of its softplus.
 
@@ -241,7 +226,6 @@ def mish(x: Array) -> tuple[Array, Any]:
 
 
 @mish.pullback
-@blockwise
 def mish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, e, y, denominator = residuals
     bend = e * (1 + e) * where(x > 0, e, 1) / np.square(denominator)
@@ -249,7 +233,6 @@ def mish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 
 
 @Op
-@blockwise
 def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     """The Gaussian error linear unit y = x P(N <= x), N standard normal, or its approximation by tanh.
 
@@ -259,7 +242,7 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
         dx = dy (P(x) + x p(x))
     Math, approximate, with u = sqrt(2 / pi) (x + 0.044715 x^3) and the sigmoid s:
         y  = x (1 + tanh(u)) / 2 = x s(2u)
-        dx = dy (s(2u) + 2 x u' s'(2u))
+        dx = dy s(2u) (1 + 2 x u' s(-2u))
     Errors: TypeError unless x is a floating-point array, ValueError unless `approximate` is True or False.
     Source: Hendrycks and Gimpel (2016). Conventions: approximate=True is the default of jax.nn; torch's is the exact one.
 
@@ -269,19 +252,17 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     """
     if approximate:
         z = _twice_u(x)
-        e = falling(z)
-        p = sigmoid_of(z, e)
-        return x * p, (x, p, e, approximate)
+        p, opposite = sigmoids_of(z, falling(z))
+        return x * p, (x, p, opposite, approximate)
     p, density = normal(x)
     return x * p, (x, p, density, approximate)
 
 
 @gelu.pullback
-@blockwise
 def gelu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    x, p, e, approximate = residuals
-    density = _twice_u_slope(x) * slope_of(e) if approximate else e
-    return (dy * (p + x * density),)
+    x, p, other, approximate = residuals
+    slope = p * (1 + x * _twice_u_slope(x) * other) if approximate else p + x * other
+    return (dy * slope,)
 
 
 def _twice_u(x: Array) -> Array:
@@ -290,11 +271,6 @@ def _twice_u(x: Array) -> Array:
 
 def _twice_u_slope(x: Array) -> Array:
     return math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * np.square(x))
-
-
-def slope_of(e: Array) -> Array:
-    """The derivative of the logistic function at x, given e = exp(-|x|)."""
-    return np.asarray(e / np.square(1 + e))
 
 
 def _mish_fraction(x: Array, e: Array) -> tuple[Array, Array]:

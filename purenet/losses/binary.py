@@ -52,14 +52,14 @@ def sigmoid_binary_cross_entropy(
     e = entrywise.falling(x)
     tail = np.log1p(e)
     yes = t if w is None else w * t
-    terms = product(yes, np.maximum(-x, 0) + tail) + product(1 - t, np.maximum(x, 0) + tail)
+    terms = product(yes, entrywise.at_least(-x, 0) + tail) + product(1 - t, entrywise.at_least(x, 0) + tail)
     return by.value(terms), (x, t, w, e, by)
 
 
 @sigmoid_binary_cross_entropy.pullback
 def sigmoid_binary_cross_entropy_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
     x, t, w, e, by = residuals
-    dl, s, opposite = by.cotangent(dy), entrywise.sigmoid_of(x, e), entrywise.sigmoid_of(-x, e)
+    dl, (s, opposite) = by.cotangent(dy), entrywise.sigmoids_of(x, e)
     if w is None:
         return dl * ((1 - t) * s - t * opposite), -dl * x
     # The terms of -x + (w - 1)(-log s(-x) - x) that can cancel, taken together.
@@ -160,7 +160,7 @@ def sigmoid_focal_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
     safe = entrywise.where(certain, 1, q)
     steepness = entrywise.where(certain, 1, e / (1 + e) / safe) / (1 + e)
     per_error = entrywise.where(certain, 1, c / safe)
-    s, opposite = entrywise.sigmoid_of(x, e), entrywise.sigmoid_of(-x, e)
+    s, opposite = entrywise.sigmoids_of(x, e)
     dx = a * power * ((1 - t) * s - t * opposite + gamma * c * (1 - 2 * t) * steepness)
     dt = -a * power * (x + gamma * per_error * np.tanh(x / 2))
     return dx, dt if alpha is None else dt + (2 * alpha - 1) * c * power

@@ -163,7 +163,7 @@ def gaussian_nll_loss(
     by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=var)
     if (v < 0).any():
         raise ValueError(f"{name}: var must be at least 0, got {v[v < 0][0]}")
-    above = np.heaviside(v - eps, 0.5)
+    above = entrywise.step(v - eps)
     v, error = by.counted(np.maximum(v, eps), 1), p - t
     return by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi))), (error, v, above, by)
 

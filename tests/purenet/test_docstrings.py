@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import inspect
 import pkgutil
 import re
 import types
@@ -101,20 +100,17 @@ def test_the_docs_name_every_public_function(module: types.ModuleType) -> None:
     assert [name for name in exported if name not in words] == []
 
 
-def first_line(function: Any) -> int:
-    return int(inspect.unwrap(function).__code__.co_firstlineno)
-
-
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 def test_an_op_has_its_pullback_directly_below(op: Op) -> None:
     assert op.backward is not None
     assert op.backward.__name__ == f"{op.name}_bwd"
     assert op.backward.__module__ == op.forward.__module__ == op.__module__
-    assert first_line(op.forward) < first_line(op.backward)
+    assert op.forward.__code__.co_firstlineno < op.backward.__code__.co_firstlineno
     between = [
         other.name
         for other in OPS.values()
-        if other.__module__ == op.__module__ and first_line(op.forward) < first_line(other.forward) < first_line(op.backward)
+        if other.__module__ == op.__module__
+        and op.forward.__code__.co_firstlineno < other.forward.__code__.co_firstlineno < op.backward.__code__.co_firstlineno
     ]
     assert between == []
 
