@@ -30,16 +30,16 @@ def where(mask: Array, x: Any, y: Any) -> Array:
     The fast body multiplies bits, read as integers, by 1 or 0: an infinite number or a NaN that is not chosen leaves no trace.
     """
     if mask.size <= PLAIN:
-        return np.where(mask, x, y)
+        return np.asarray(np.where(mask, x, y))
     dtype = getattr(x, "dtype", getattr(y, "dtype", None))
     if dtype not in BITS or not (_fits(x, dtype) and _fits(y, dtype)):
-        return np.where(mask, x, y)
+        return np.asarray(np.where(mask, x, y))
     first, second = (np.asarray(a, dtype).view(BITS[dtype]) for a in (x, y))
     if isinstance(y, int) and y == 0:
-        return np.asarray(first * mask).view(dtype)
+        return np.asarray((first * mask).view(dtype))
     chosen = (first ^ second) * mask
     chosen ^= second
-    return np.asarray(chosen).view(dtype)
+    return np.asarray(chosen.view(dtype))
 
 
 def _fits(a: Any, dtype: Any) -> bool:
@@ -47,9 +47,9 @@ def _fits(a: Any, dtype: Any) -> bool:
     return type(a) in (int, float) or (isinstance(a, np.ndarray | np.generic) and a.dtype in (dtype, np.bool_))
 
 
-def at_least(x: Array, bound: float) -> Array:
+def at_least(x: Array, bound: Any) -> Array:
     """The larger of both, and 0.0 for a -0.0 beside 0, as `np.maximum`, which takes three times as long for one number."""
-    if x.size <= PLAIN:
+    if x.size <= PLAIN or np.ndim(bound):
         return np.asarray(np.maximum(x, bound))
     y = np.clip(x, bound, np.inf)
     if bound == 0:
@@ -57,9 +57,9 @@ def at_least(x: Array, bound: float) -> Array:
     return np.asarray(y)
 
 
-def at_most(x: Array, bound: float) -> Array:
+def at_most(x: Array, bound: Any) -> Array:
     """The smaller of both, as `at_least`."""
-    if x.size <= PLAIN:
+    if x.size <= PLAIN or np.ndim(bound):
         return np.asarray(np.minimum(x, bound))
     y = np.clip(x, -np.inf, bound)
     if bound == 0:
