@@ -187,7 +187,8 @@ LEGEND = """\
 Microseconds of the processor for one forward and one backward pass with one thread, the smallest of {turns} turns; each library
 in a process of its own, and they take turns at every row. torch runs eagerly, JAX what it has compiled beforehand: the op's
 reference in the catalogue. autograd has only some of the functions. *ours / torch*: our time as a multiple of torch's, so that
-less than 1 is faster. All processes keep the memory that is freed (glibc's `MALLOC_TRIM_THRESHOLD_`). A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that."""
+less than 1 is faster. A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that.
+All processes keep the memory that is freed (glibc's `MALLOC_TRIM_THRESHOLD_`)."""
 
 
 def page(rows: Sequence[Row], peers: Sequence[str], missing: Sequence[str], kernels: str, turns: int, command: str) -> str:
