@@ -15,6 +15,7 @@ import numpy as np
 from purenet import random
 from purenet.checks import choice, number
 from purenet.checks import mask as checked_mask
+from purenet.entrywise import where
 from purenet.linear.products import affine, affine_bwd, affine_params
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
@@ -287,4 +288,4 @@ def _scaled(x: Array, scale: float, kept: Array | None) -> Array:
     """`x * scale` where `x` is kept, and 0 elsewhere, even if `x` is NaN there."""
     if scale == 0:
         return np.zeros_like(x)
-    return (x if kept is None else np.where(kept, x, 0)) * scale
+    return (x if kept is None else where(kept, x, 0)) * scale

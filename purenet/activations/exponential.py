@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import number
+from purenet.entrywise import at_least, at_most, where
 from purenet.op import Array, Op
 
 __all__ = ["celu", "elu", "selu"]
@@ -96,9 +97,10 @@ def selu_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 def bent(x: Array, alpha: float, width: float = 1.0) -> Array:
     """The function in the docstring of this module."""
-    return np.asarray(np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / width))
+    return np.asarray(at_least(x, 0) + alpha * np.expm1(at_most(x, 0) / width))
 
 
 def bent_slope(x: Array, alpha: float, width: float = 1.0) -> Array:
     """The derivative of that function; at 0 the one from below."""
-    return np.where(x > 0, 1, alpha / width * np.exp(np.minimum(x, 0) / width))
+    slope = np.exp(at_most(x, 0) / width)
+    return np.asarray(slope) if alpha == width else where(x > 0, 1, alpha / width * slope)

@@ -5,8 +5,11 @@ Where the value does not depend on x near a point, its gradient is 0; what is sa
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from purenet.entrywise import where
 from purenet.op import Array, Op
 
 __all__ = ["hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "relu6", "step"]
@@ -56,7 +59,7 @@ def relu6(x: Array) -> tuple[Array, Array]:
 
 @relu6.pullback
 def relu6_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy, 0),)
+    return (where(inside, dy, 0),)
 
 
 @Op
@@ -79,7 +82,7 @@ def hard_tanh(x: Array) -> tuple[Array, Array]:
 
 @hard_tanh.pullback
 def hard_tanh_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy, 0),)
+    return (where(inside, dy, 0),)
 
 
 @Op
@@ -103,17 +106,17 @@ def hard_sigmoid(x: Array) -> tuple[Array, Array]:
 
 @hard_sigmoid.pullback
 def hard_sigmoid_bwd(inside: Array, dy: Array) -> tuple[Array]:
-    return (np.where(inside, dy / 6, 0),)
+    return (where(inside, dy / 6, 0),)
 
 
 @Op
-def hard_swish(x: Array) -> tuple[Array, Array]:
+def hard_swish(x: Array) -> tuple[Array, Any]:
     """The product of x and its hard sigmoid; also called hard_silu.
 
     Shapes: x (...) -> y (...)
     Math:
         y  = x min(max(x + 3, 0), 6) / 6
-        dx = dy where x >= 3, dy (2 x + 3) / 6 where -3 < x < 3, else 0
+        dx = dy (h(x) + x / 6) where -3 < x < 3, else dy h(x), with the hard sigmoid h
     Errors: TypeError unless x is a floating-point array.
     Source: Howard et al., MobileNetV3 (2019). Conventions: as in jax.nn and torch, the slope at -3 is 0 and at 3 it is 1.
 
@@ -121,12 +124,17 @@ def hard_swish(x: Array) -> tuple[Array, Array]:
     >>> pn.hard_swish(np.array([-1.5, 0.0, 1.5, 3.0]))
     array([-0.375,  0.   ,  1.125,  3.   ])
     """
-    return x * (np.clip(x + 3, 0, 6) / 6), x
+    h = np.clip(x + 3, 0, 6) / 6
+    return x * h, (x, h)
 
 
 @hard_swish.pullback
-def hard_swish_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * np.where(np.abs(x) < 3, (2 * np.clip(x, -3, 3) + 3) / 6, x > 0),)
+def hard_swish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, h = residuals
+    slope = where(np.abs(x) < 3, x, 0)
+    slope /= 6
+    slope += h
+    return (slope * dy,)
 
 
 hard_silu = hard_swish

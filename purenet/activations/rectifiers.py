@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import fields, integer, number, one_axis
+from purenet.entrywise import at_least, at_most, where
 from purenet.op import Array, Op
 
 __all__ = ["leaky_relu", "prelu", "relu", "threshold"]
@@ -27,12 +28,12 @@ def relu(x: Array) -> tuple[Array, Array]:
     >>> pn.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return np.maximum(x, 0), x > 0
+    return at_least(x, 0), x > 0
 
 
 @relu.pullback
 def relu_bwd(positive: Array, dy: Array) -> tuple[Array]:
-    return (np.where(positive, dy, 0),)
+    return (where(positive, dy, 0),)
 
 
 @Op
@@ -52,13 +53,13 @@ def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Any]:
     array([-1.,  0.,  2.])
     """
     a = number("leaky_relu", "negative_slope", negative_slope)
-    return leak(x, a), (x >= 0, a)
+    return (np.maximum(x, a * x) if 0 < a <= 1 else leak(x, a)), (x >= 0, a)
 
 
 @leaky_relu.pullback
 def leaky_relu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     above, a = residuals
-    return (np.where(above, dy, a * dy),)
+    return (dy * where(above, dy.dtype.type(1), a),)
 
 
 @Op
@@ -95,8 +96,8 @@ def prelu(params: dict[str, Array], x: Array, *, axis: int = 1) -> tuple[Array, 
 @prelu.pullback
 def prelu_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
     x, spread, others, shape = residuals
-    da = np.sum(dy * np.minimum(x, 0), axis=others).reshape(shape)
-    return {"a": da}, np.where(x >= 0, dy, spread * dy)
+    da = np.sum(dy * at_most(x, 0), axis=others).reshape(shape)
+    return {"a": da}, where(x >= 0, dy, spread * dy)
 
 
 @Op
@@ -116,14 +117,14 @@ def threshold(x: Array, *, threshold: float, value: float) -> tuple[Array, Array
     array([-3., -3.,  2.])
     """
     theta, value = number("threshold", "threshold", threshold), number("threshold", "value", value)
-    return np.where(x <= theta, value, x), x > theta
+    return where(x <= theta, value, x), x > theta
 
 
 @threshold.pullback
 def threshold_bwd(above: Array, dy: Array) -> tuple[Array]:
-    return (np.where(above, dy, 0),)
+    return (where(above, dy, 0),)
 
 
 def leak(x: Array, slope: Any) -> Array:
     """The sum of two branches, each of which is 0 where the other is used, so that an infinite x makes no NaN there."""
-    return np.asarray(np.maximum(x, 0) + slope * np.minimum(x, 0))
+    return np.asarray(at_least(x, 0) + slope * at_most(x, 0))

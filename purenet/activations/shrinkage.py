@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from purenet.checks import number
+from purenet.entrywise import where
 from purenet.op import Array, Op
 
 __all__ = ["hardshrink", "softshrink", "tanhshrink"]
@@ -32,7 +33,7 @@ def softshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
 
 @softshrink.pullback
 def softshrink_bwd(kept: Array, dy: Array) -> tuple[Array]:
-    return (np.where(kept, dy, 0),)
+    return (where(kept, dy, 0),)
 
 
 @Op
@@ -52,12 +53,12 @@ def hardshrink(x: Array, *, lambd: float = 0.5) -> tuple[Array, Array]:
     array([-2.,  0.,  0.,  1.])
     """
     kept = outside(x, number("hardshrink", "lambd", lambd, 0))
-    return np.where(kept, x, 0), kept
+    return where(kept, x, 0), kept
 
 
 @hardshrink.pullback
 def hardshrink_bwd(kept: Array, dy: Array) -> tuple[Array]:
-    return (np.where(kept, dy, 0),)
+    return (where(kept, dy, 0),)
 
 
 @Op

@@ -1,7 +1,11 @@
 """Smooth activations, entry by entry.
 
-Their residual is x alone. A derivative written with the value, such as s(1 - s) or 1 - t^2, loses its digits where the
-function saturates; written with x it keeps them.
+A derivative written with the value, such as s(1 - s) or 1 - t^2, loses its digits where the function saturates; written with
+e = exp(-|x|) it keeps them, and with the logistic function s:
+
+    s(x) = 1 / (1 + e) where x >= 0, else e / (1 + e),  s'(x) = s(x) s(-x) = e / (1 + e)^2
+
+So value and derivative need one exponential; what is made of it is among the residuals.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from purenet.entrywise import at_least, at_most, falling, normal, sigmoid_of, sigmoids_of, slope_of, where
 from purenet.op import Array, Op
-from purenet.scipy_parts import expit, ndtr
 
 __all__ = [
     "gelu",
@@ -67,13 +71,13 @@ def sigmoid(x: Array) -> tuple[Array, Array]:
     >>> pn.sigmoid(np.array([0.0, np.log(3.0), -1e4])).round(12)
     array([0.5 , 0.75, 0.  ])
     """
-    return expit(x), x
+    e = falling(x)
+    return sigmoid_of(x, e), e
 
 
 @sigmoid.pullback
-def sigmoid_bwd(x: Array, dy: Array) -> tuple[Array]:
-    e = np.exp(-np.abs(x))
-    return (dy * (e / np.square(1 + e)),)
+def sigmoid_bwd(e: Array, dy: Array) -> tuple[Array]:
+    return (dy * slope_of(e),)
 
 
 @Op
@@ -101,7 +105,7 @@ def tanh_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 @Op
-def log_sigmoid(x: Array) -> tuple[Array, Array]:
+def log_sigmoid(x: Array) -> tuple[Array, Any]:
     """The logarithm of the sigmoid.
 
     Shapes: x (...) -> y (...)
@@ -115,16 +119,18 @@ def log_sigmoid(x: Array) -> tuple[Array, Array]:
     >>> np.exp(pn.log_sigmoid(np.array([0.0, np.log(3.0), -1e4]))).round(12)
     array([0.5 , 0.75, 0.  ])
     """
-    return -_log_one_plus_exp(-x), x
+    e = falling(x)
+    return at_most(x, 0) - np.log1p(e), (x, e)
 
 
 @log_sigmoid.pullback
-def log_sigmoid_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * expit(-x),)
+def log_sigmoid_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e = residuals
+    return (dy * sigmoid_of(-x, e),)
 
 
 @Op
-def softplus(x: Array) -> tuple[Array, Array]:
+def softplus(x: Array) -> tuple[Array, Any]:
     """The smooth rectifier log(1 + exp(x)).
 
     Shapes: x (...) -> y (...)
@@ -139,12 +145,14 @@ def softplus(x: Array) -> tuple[Array, Array]:
     >>> np.exp(pn.softplus(np.log([1e-300, 1.0, 3.0]))).round(12)
     array([1., 2., 4.])
     """
-    return _log_one_plus_exp(x), x
+    e = falling(x)
+    return at_least(x, 0) + np.log1p(e), (x, e)
 
 
 @softplus.pullback
-def softplus_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * expit(x),)
+def softplus_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e = residuals
+    return (dy * sigmoid_of(x, e),)
 
 
 @Op
@@ -171,7 +179,7 @@ def softsign_bwd(x: Array, dy: Array) -> tuple[Array]:
 
 
 @Op
-def silu(x: Array) -> tuple[Array, Array]:
+def silu(x: Array) -> tuple[Array, Any]:
     """The sigmoid linear unit, the product of x and its sigmoid; also called swish.
 
     Shapes: x (...) -> y (...)
@@ -186,16 +194,18 @@ def silu(x: Array) -> tuple[Array, Array]:
     >>> (pn.silu(np.array([-1e4, 0.0, np.log(3.0)])) / np.log(3.0)).round(12) + 0.0
     array([0.  , 0.  , 0.75])
     """
-    return x * expit(x), x
+    s, opposite = sigmoids_of(x, falling(x))
+    return x * s, (x, s, opposite)
 
 
 @silu.pullback
-def silu_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * (expit(x) * (1 + x * expit(-x))),)
+def silu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, s, opposite = residuals
+    return (dy * (s * (1 + x * opposite)),)
 
 
 @Op
-def mish(x: Array) -> tuple[Array, Array]:
+def mish(x: Array) -> tuple[Array, Any]:
     """The product of x and the hyperbolic tangent of its softplus.
 
     Shapes: x (...) -> y (...)
@@ -209,15 +219,17 @@ def mish(x: Array) -> tuple[Array, Array]:
     >>> (pn.mish(np.array([-1e4, 0.0, np.log(2.0)])) / np.log(2.0)).round(12) + 0.0
     array([0. , 0. , 0.8])
     """
-    n, denominator, _ = _mish_fraction(x)
-    return x * (n / denominator), x
+    e = falling(x)
+    n, denominator = _mish_fraction(x, e)
+    y = n / denominator
+    return x * y, (x, e, y, denominator)
 
 
 @mish.pullback
-def mish_bwd(x: Array, dy: Array) -> tuple[Array]:
-    n, denominator, e = _mish_fraction(x)
-    bend = e * (1 + e) * np.where(x > 0, e, 1) / np.square(denominator)
-    return (dy * (n / denominator + 4 * x * bend),)
+def mish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    x, e, y, denominator = residuals
+    bend = e * (1 + e) * where(x > 0, e, 1) / np.square(denominator)
+    return (dy * (y + 4 * x * bend),)
 
 
 @Op
@@ -238,18 +250,18 @@ def gelu(x: Array, *, approximate: bool = True) -> tuple[Array, Any]:
     >>> pn.gelu(np.array([-1e4, 0.0, 1.0]), approximate=False).round(4) + 0.0
     array([0.    , 0.    , 0.8413])
     """
-    p = expit(_twice_u(x)) if approximate else ndtr(x)
-    return x * p, (x, approximate)
+    if approximate:
+        z = _twice_u(x)
+        p, opposite = sigmoids_of(z, falling(z))
+        return x * p, (x, p, opposite, approximate)
+    p, density = normal(x)
+    return x * p, (x, p, density, approximate)
 
 
 @gelu.pullback
 def gelu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    x, approximate = residuals
-    if approximate:
-        z = _twice_u(x)
-        slope = expit(z) * (1 + x * _twice_u_slope(x) * expit(-z))
-    else:
-        slope = ndtr(x) + x * np.exp(-0.5 * np.square(x)) * (1 / math.sqrt(2 * math.pi))
+    x, p, other, approximate = residuals
+    slope = p * (1 + x * _twice_u_slope(x) * other) if approximate else p + x * other
     return (dy * slope,)
 
 
@@ -261,16 +273,11 @@ def _twice_u_slope(x: Array) -> Array:
     return math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * np.square(x))
 
 
-def _log_one_plus_exp(x: Array) -> Array:
-    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
-
-
-def _mish_fraction(x: Array) -> tuple[Array, Array, Array]:
-    """n, n + 2 and e where x <= 0, with e = exp(x) and n = e^2 + 2 e; else n / e^2, (n + 2) / e^2 and 1 / e."""
-    e = np.exp(-np.abs(x))
+def _mish_fraction(x: Array, e: Array) -> tuple[Array, Array]:
+    """Both n and n + 2, with e = exp(-|x|): where x <= 0 as above, else reduced by exp(2x)."""
     positive, squared = x > 0, np.square(e)
-    n = np.where(positive, 1, squared) + 2 * e
-    return n, n + 2 * np.where(positive, squared, 1), e
+    n = where(positive, 1, squared) + 2 * e
+    return n, n + 2 * where(positive, squared, 1)
 
 
 soft_sign = softsign

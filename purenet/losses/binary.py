@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import factors, number
 from purenet.losses.reductions import Mask, Weight, paired, product
 from purenet.op import Array, Op
-from purenet.scipy_parts import expit
 
 __all__ = ["binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"]
 
@@ -49,21 +49,22 @@ def sigmoid_binary_cross_entropy(
     name = "sigmoid_binary_cross_entropy"
     by, (x, t) = paired(name, reduction, weight, where, logits=logits, labels=labels)
     w = None if pos_weight is None else factors(name, "pos_weight", pos_weight, x.shape, x.dtype)
-    tail = np.log1p(np.exp(-np.abs(x)))
+    e = entrywise.falling(x)
+    tail = np.log1p(e)
     yes = t if w is None else w * t
-    terms = product(yes, np.maximum(-x, 0) + tail) + product(1 - t, np.maximum(x, 0) + tail)
-    return by.value(terms), (x, t, w, by)
+    terms = product(yes, entrywise.at_least(-x, 0) + tail) + product(1 - t, entrywise.at_least(x, 0) + tail)
+    return by.value(terms), (x, t, w, e, by)
 
 
 @sigmoid_binary_cross_entropy.pullback
 def sigmoid_binary_cross_entropy_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
-    x, t, w, by = residuals
-    dl = by.cotangent(dy)
+    x, t, w, e, by = residuals
+    dl, (s, opposite) = by.cotangent(dy), entrywise.sigmoids_of(x, e)
     if w is None:
-        return dl * ((1 - t) * expit(x) - t * expit(-x)), -dl * x
+        return dl * ((1 - t) * s - t * opposite), -dl * x
     # The terms of -x + (w - 1)(-log s(-x) - x) that can cancel, taken together.
-    slope = w * np.maximum(-x, 0) - np.maximum(x, 0) + (w - 1) * np.log1p(np.exp(-np.abs(x)))
-    return dl * ((1 - t) * expit(x) - w * t * expit(-x)), dl * slope
+    slope = w * np.maximum(-x, 0) - np.maximum(x, 0) + (w - 1) * np.log1p(e)
+    return dl * ((1 - t) * s - w * t * opposite), dl * slope
 
 
 @Op
@@ -104,8 +105,8 @@ def binary_cross_entropy_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
     p, t, dt, by = residuals
     dl = by.cotangent(dy)
     never, always = p <= math.exp(LEAST_LOG), p == 1
-    slope = (p - t) / np.where(never | always, 1, p * (1 - p))
-    return dl * np.where(never, 1 - t, np.where(always, -t, slope)), dl * dt
+    slope = (p - t) / entrywise.where(never | always, 1, p * (1 - p))
+    return dl * entrywise.where(never, 1 - t, entrywise.where(always, -t, slope)), dl * dt
 
 
 @Op
@@ -156,16 +157,17 @@ def sigmoid_focal_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
         power = by.cotangent(dy) * np.power(q, gamma)
     # Where q is 0, x is certain and right. Both quotients have limits there: for t = 1 those of e / q and log(1 + e) / q.
     certain = q == 0
-    safe = np.where(certain, 1, q)
-    steepness = np.where(certain, 1, e / (1 + e) / safe) / (1 + e)
-    per_error = np.where(certain, 1, c / safe)
-    dx = a * power * ((1 - t) * expit(x) - t * expit(-x) + gamma * c * (1 - 2 * t) * steepness)
+    safe = entrywise.where(certain, 1, q)
+    steepness = entrywise.where(certain, 1, e / (1 + e) / safe) / (1 + e)
+    per_error = entrywise.where(certain, 1, c / safe)
+    s, opposite = entrywise.sigmoids_of(x, e)
+    dx = a * power * ((1 - t) * s - t * opposite + gamma * c * (1 - 2 * t) * steepness)
     dt = -a * power * (x + gamma * per_error * np.tanh(x / 2))
     return dx, dt if alpha is None else dt + (2 * alpha - 1) * c * power
 
 
 def _errors(x: Array, t: Array) -> tuple[Array, Array, Array]:
     """The cross entropy, the probability of error, and exp(-|x|), of which both are made without a loss of digits."""
-    e = np.exp(-np.abs(x))
-    agrees, differs = np.where(x < 0, 1 - t, t), np.where(x < 0, t, 1 - t)
+    e = entrywise.falling(x)
+    agrees, differs = entrywise.where(x < 0, 1 - t, t), entrywise.where(x < 0, t, 1 - t)
     return differs * np.abs(x) + np.log1p(e), (differs + agrees * e) / (1 + e), e

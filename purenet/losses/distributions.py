@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import number
 from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
 from purenet.op import Array, Op
@@ -51,11 +52,11 @@ def kl_divergence(
     name = "kl_divergence"
     by, along, (x, t) = rows_of(name, reduction, weight, where, axis, log_predictions=log_predictions, targets=targets)
     if log_targets:
-        log_t, t = t, np.exp(t) if where is None else np.where(where, np.exp(t), 0)
+        log_t, t = t, np.exp(t) if where is None else entrywise.where(where, np.exp(t), 0)
     elif (t < 0).any():
         raise ValueError(f"{name}: targets must be at least 0, got {t[t < 0][0]} (are they logarithms? see log_targets)")
     else:
-        log_t = np.log(np.where(t == 0, 1, t))
+        log_t = np.log(entrywise.where(t == 0, 1, t))
     return by.value(product(t, log_t - x).sum(axis=along)), (t, log_t - x, along, log_targets, by)
 
 
@@ -114,9 +115,9 @@ def poisson_nll_loss(
     terms = mean - product(t, log_mean)
     dt = -log_mean
     if full:
-        above = np.where(t > 1, t, 1)
-        terms += np.where(t > 1, above * np.log(above) - above + 0.5 * np.log(2 * math.pi * above), 0)
-        dt = dt + np.where(t > 1, np.log(above) + 0.5 / above, 0)
+        above = entrywise.where(t > 1, t, 1)
+        terms += entrywise.where(t > 1, above * np.log(above) - above + 0.5 * np.log(2 * math.pi * above), 0)
+        dt = dt + entrywise.where(t > 1, np.log(above) + 0.5 / above, 0)
     return by.value(terms), (slope, dt, by)
 
 
@@ -162,7 +163,7 @@ def gaussian_nll_loss(
     by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=var)
     if (v < 0).any():
         raise ValueError(f"{name}: var must be at least 0, got {v[v < 0][0]}")
-    above = np.heaviside(v - eps, 0.5)
+    above = entrywise.step(v - eps)
     v, error = by.counted(np.maximum(v, eps), 1), p - t
     return by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi))), (error, v, above, by)
 
@@ -177,4 +178,4 @@ def gaussian_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Arra
 
 def _quotient(a: Array, b: Array) -> Array:
     """The quotient a / b, where 0 / 0 is 0: nothing was predicted and nothing happened."""
-    return np.where(a == 0, 0, a / np.where((a == 0) & (b == 0), 1, b))
+    return entrywise.where(a == 0, 0, a / entrywise.where((a == 0) & (b == 0), 1, b))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import number
 from purenet.losses.labels import class_labels
 from purenet.losses.reductions import Mask, Reduction, Weight, paired, reduction_of
@@ -41,7 +42,7 @@ def hinge_loss(
     """
     o, t, by = _decided("hinge_loss", predictor_outputs, targets, weight, where, reduction)
     missing = 1 - o * t
-    return by.value(np.maximum(missing, 0)), (o, t, np.heaviside(missing, 0.5), by)
+    return by.value(entrywise.at_least(missing, 0)), (o, t, entrywise.step(missing), by)
 
 
 @hinge_loss.pullback
@@ -70,7 +71,7 @@ def squared_hinge_loss(
     array([0.  , 0.25, 4.  ])
     """
     o, t, by = _decided("squared_hinge_loss", predictor_outputs, targets, weight, where, reduction)
-    missing = np.maximum(1 - o * t, 0)
+    missing = entrywise.at_least(1 - o * t, 0)
     return by.value(np.square(missing)), (o, t, missing, by)
 
 
@@ -102,7 +103,7 @@ def perceptron_loss(
     """
     o, t, by = _decided("perceptron_loss", predictor_outputs, targets, weight, where, reduction)
     wrong = -o * t
-    return by.value(np.maximum(wrong, 0)), (o, t, np.heaviside(wrong, 0.5), by)
+    return by.value(entrywise.at_least(wrong, 0)), (o, t, entrywise.step(wrong), by)
 
 
 @perceptron_loss.pullback
@@ -182,7 +183,7 @@ def margin_ranking_loss(
     by, (x1, x2, t) = paired(name, reduction, weight, where, input1=input1, input2=input2, targets=targets)
     lead = x1 - x2
     missing = margin - t * lead
-    return by.value(np.maximum(missing, 0)), (lead, t, np.heaviside(missing, 0.5), by)
+    return by.value(entrywise.at_least(missing, 0)), (lead, t, entrywise.step(missing), by)
 
 
 @margin_ranking_loss.pullback

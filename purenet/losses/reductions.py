@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import axes, choice, factors, mask, same_shape
 from purenet.op import Array
 
@@ -62,7 +63,7 @@ class Reduction(NamedTuple):
 
     def counted(self, x: Array, fill: float = 0) -> Array:
         """`x`, with `fill` in place of entries that do not count, which may be NaN."""
-        return x if self.factor is None else np.where(self.factor != 0, x, fill)
+        return x if self.factor is None else entrywise.where(self.factor != 0, x, fill)
 
 
 def reduction_of(op: str, shape: tuple[int, ...], dtype: Any, how: str, weight: Any = None, where: Any = None) -> Reduction:
@@ -99,7 +100,7 @@ def rows_of(
         return reduction_of(op, rows, dtype, how, weight), along, list(arrays.values())
     kept = mask(op, "where", where, shape)
     by = reduction_of(op, rows, dtype, how, weight, kept.any(axis=along))
-    return by, along, [np.where(kept, array, 0) for array in arrays.values()]
+    return by, along, [entrywise.where(kept, array, 0) for array in arrays.values()]
 
 
 def reduce(terms: Array, reduction: str, total: Any) -> Array:
@@ -121,9 +122,7 @@ def spread(dy: Array, reduction: str, total: Any) -> Array:
 
 def product(weights: Array, x: Array) -> Array:
     """The product weights * x, with 0 where a weight is 0, even if x is infinite or NaN there."""
-    out = np.zeros(np.broadcast_shapes(weights.shape, x.shape), x.dtype)
-    np.multiply(weights, x, where=weights != 0, out=out)
-    return out
+    return np.asarray(weights * entrywise.where(weights != 0, x, 0))
 
 
 def _common(op: str, arrays: dict[str, Array]) -> tuple[tuple[int, ...], Any]:

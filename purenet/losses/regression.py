@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.checks import number, same_shape
 from purenet.losses.reductions import Mask, Weight, paired
 from purenet.op import Array, Op
@@ -206,8 +207,8 @@ def log_cosh(
     error = p - t
     size = np.abs(error)
     # Near 0 the first form is a small difference of large numbers.
-    near = np.log1p(2 * np.square(np.sinh(np.minimum(size, 1) / 2)))
-    return by.value(np.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - math.log(2))), (error, by)
+    near = np.log1p(2 * np.square(np.sinh(entrywise.at_most(size, 1) / 2)))
+    return by.value(entrywise.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - math.log(2))), (error, by)
 
 
 @log_cosh.pullback
@@ -245,7 +246,11 @@ def quantile_loss(
     q = number("quantile_loss", "quantile", quantile, low=0, high=1)
     by, (p, t) = paired("quantile_loss", reduction, weight, where, predictions=predictions, targets=targets)
     error = p - t
-    return by.value((1 - q) * np.maximum(error, 0) + q * np.maximum(-error, 0)), (np.heaviside(error, 0.5), q, by)
+    return by.value((1 - q) * entrywise.at_least(error, 0) + q * entrywise.at_least(-error, 0)), (
+        np.heaviside(error, 0.5),
+        q,
+        by,
+    )
 
 
 @quantile_loss.pullback
@@ -257,7 +262,7 @@ def quantile_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
 def _core_and_tail(error: Array, bound: float) -> tuple[Array, Array]:
     """|error| in two parts: what lies below the bound, and what exceeds it."""
     size = np.abs(error)
-    core = np.minimum(size, bound)
+    core = entrywise.at_most(size, bound)
     return core, size - core
 
 

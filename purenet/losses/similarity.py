@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet import entrywise
 from purenet.activations.normalized import logsumexp, logsumexp_bwd
 from purenet.checks import array_of, number
 from purenet.losses.reductions import Axis, Mask, Weight, reduction_of, rows_of
@@ -131,7 +132,7 @@ def triplet_margin_loss(
     near, dnear = _distance(p - a, along, degree, eps)
     far, dfar = _distance(n - a, along, degree, eps)
     missing = near - far + margin
-    return by.value(np.maximum(missing, 0)), (np.heaviside(missing, 0.5), dnear, dfar, along, by)
+    return by.value(entrywise.at_least(missing, 0)), (entrywise.step(missing), dnear, dfar, along, by)
 
 
 @triplet_margin_loss.pullback
@@ -260,7 +261,7 @@ class Directions:
         square = np.square(x).sum(axis=along, keepdims=True)
         length = np.sqrt(np.maximum(square, epsilon))
         inverse = np.where(length == 0, 0, 1 / np.where(length == 0, 1, length))
-        return cls(x * inverse, along, inverse, np.heaviside(square - epsilon, 0.5))
+        return cls(x * inverse, along, inverse, entrywise.step(square - epsilon))
 
     def pull(self, dunit: Array) -> Array:
         """The cotangent of the vectors, given that of the unit vectors: what is across them, where the length is their own."""

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import array_of, integers, mask
+from purenet.entrywise import at_least, at_most
+from purenet.entrywise import where as choose
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.random.checks import checked_parameter
@@ -38,13 +40,13 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     except ValueError:
         raise ValueError(f"where: x {x.shape}, y {y.shape} and condition {own.shape} must broadcast") from None
     kept = mask("where", "condition", own, shape)
-    return np.where(kept, x, y), (kept, x.shape, y.shape)
+    return choose(kept, x, y), (kept, x.shape, y.shape)
 
 
 @where.pullback
 def where_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
     kept, x_shape, y_shape = residuals
-    return unbroadcast(np.where(kept, dz, 0), x_shape), unbroadcast(np.where(kept, 0, dz), y_shape)
+    return unbroadcast(choose(kept, dz, 0), x_shape), unbroadcast(choose(kept, 0, dz), y_shape)
 
 
 @Op
@@ -66,16 +68,17 @@ def clip(x: Array, *, min: Any = None, max: Any = None) -> tuple[Array, Array]: 
     >>> y, pullback(np.ones(4))[0]
     (array([-1. ,  0.5,  1. ,  1. ]), array([0. , 1. , 0.5, 0. ]))
     """
-    y, slope = x, np.ones_like(x)
+    y, above_low, below_high = x, np.asarray(2, np.int8), np.asarray(2, np.int8)
     if min is not None:
         low = _bound("min", min, x)
-        y, slope = np.maximum(y, low), slope * _above(x, low)
+        y, above_low = at_least(y, low), _above(x, low)
     if max is not None:
         high = _bound("max", max, x)
-        y, slope = np.minimum(y, high), slope * _above(high, x)
+        y, below_high = at_most(y, high), _above(high, x)
+    quarters = np.asarray(above_low * below_high)
     if min is not None and max is not None:
-        slope = slope * (low < high)
-    return y.copy() if y is x else y, slope
+        quarters = quarters * (low < high)
+    return y.copy() if y is x else y, np.multiply(np.broadcast_to(quarters, x.shape), 0.25, dtype=x.dtype)
 
 
 @clip.pullback
@@ -148,5 +151,5 @@ def _bound(name: str, value: Any, x: Array) -> Array:
 
 
 def _above(a: Array, b: Array) -> Array:
-    """1 where a is above b, 1/2 where they are equal, 0 where it is below or one is NaN."""
-    return np.asarray((np.add(a > b, a >= b, dtype=a.dtype)) / 2)
+    """2 where a is above b, 1 where they are equal, 0 where it is below or one is NaN: twice the slope, in one byte."""
+    return np.add(a > b, a >= b, dtype=np.int8)
