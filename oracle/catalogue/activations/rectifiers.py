@@ -26,6 +26,7 @@ def cases(*kinks: float, **options: Any) -> tuple[Case, ...]:
             options,
             frozenset({Flag.SATURATED}),
         ),
+        Case("many entries", lambda draw: (draw.away_from(kinks, 21, 20, scale=3.0),), options),
         Case("one row", lambda draw: (draw.away_from(kinks, 1, 6, scale=3.0),), options, frozenset({Flag.BATCH_OF_ONE})),
         Case("no rows", lambda draw: (draw.normal(0, 4),), options, frozenset({Flag.EMPTY_BATCH})),
     )

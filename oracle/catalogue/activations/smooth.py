@@ -29,11 +29,17 @@ def saturated(draw: Draw) -> tuple[Array]:
     return (np.concatenate([draw.normal(5), FLAT]),)
 
 
+def many_entries(options: dict[str, Any]) -> Case:
+    """More entries than the plain bodies take (`purenet.entrywise.PLAIN`)."""
+    return Case("many entries", lambda draw: (draw.normal(21, 20, scale=2.0),), options)
+
+
 def cases(**options: Any) -> tuple[Case, ...]:
     """The cases that every function of single entries has."""
     return (
         Case("two dimensions", lambda draw: (draw.normal(3, 5, scale=2.0),), options),
         Case("three dimensions", lambda draw: (draw.normal(2, 3, 4),), options),
+        many_entries(options),
         Case("scalar", lambda draw: (np.array(-0.75),), options),
         Case("zeros", lambda draw: (np.array([[0.0, -0.0], [0.0, 0.5]]),), options, frozenset({Flag.REPEATED})),
         Case("flat ends", saturated, options, frozenset({Flag.SATURATED})),
