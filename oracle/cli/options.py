@@ -80,7 +80,7 @@ def add_effort(command: argparse.ArgumentParser) -> None:
         action="store_const",
         const=QUICK,
         default=EFFORTS[0],
-        help="some 40 forward passes for one argument of any size, 25 more for each other; rows say which errors they notice",
+        help="some 60 forward passes for one argument of any size, 35 more for each other; rows say which errors they notice",
     )
     either.add_argument("--effort", choices=EFFORTS, default=EFFORTS[0], metavar="E", help="full (default) or quick")
 
