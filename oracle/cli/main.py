@@ -320,9 +320,6 @@ def _seeds(options: argparse.Namespace) -> Exit:
     return Exit.PASS if found.passed else Exit.FAIL
 
 
-# ----------------------------------------------------------------------------------------------------- values
-
-
 def _share(text: str) -> float:
     try:
         value = float(text)

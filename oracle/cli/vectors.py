@@ -22,8 +22,12 @@ TIMEOUT = 300  # seconds for each op: a right op becomes an error on a slow mach
 
 def add(commands: Any, number: Callable[[str], int]) -> None:
     """The command and its options; `number` reads an integer from 1."""
-    command = commands.add_parser("vectors", help="write golden gradients for implementations in other languages, or check them")
-    command.add_argument("action", choices=("write", "check"), metavar="write|check", help="write files to DIR, or check those there")
+    command = commands.add_parser(
+        "vectors", help="write golden gradients for implementations in other languages, or check them"
+    )
+    command.add_argument(
+        "action", choices=("write", "check"), metavar="write|check", help="write files to DIR, or check those there"
+    )
     command.add_argument("folder", type=Path, metavar="DIR", help="folder of the files, two for each op")
     command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     command.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
@@ -78,7 +82,9 @@ def _check(records: list[tuple[str, Spec]], options: argparse.Namespace) -> Exit
     alone = {p.stem for p in present if p.suffix == ".safetensors"} - {p.stem for p in present if p.suffix == ".json"}
     wrong += [f"{name}: there is no {name}.json beside {name}.safetensors" for name in sorted(alone & wanted)]
     if not paths and not wrong:
-        raise Stop(Exit.NOTHING, f"no golden gradients in {options.folder}; `oracle vectors write {options.folder}` writes them")
+        raise Stop(
+            Exit.NOTHING, f"no golden gradients in {options.folder}; `oracle vectors write {options.folder}` writes them"
+        )
     found = campaign.each(_checked, paths, jobs_of(options), "vectors", "op", timeout=TIMEOUT)
     checked = [one for one in found if isinstance(one, Checked)]
     wrong += [mistake for one in checked for mistake in one.mistakes]

@@ -14,6 +14,7 @@ from oracle.golden import cases, schema
 from oracle.golden.encoding import decoded, encoded
 from oracle.golden.files import changed_entry, checksum, from_json, unpack
 from oracle.spec import Case, Spec
+from oracle.subject import Subject
 
 __all__ = ["Checked", "check"]
 
@@ -78,12 +79,10 @@ def _changed(about: Mapping[str, Any], array: Array) -> str:
     return f"{about['name']}{_at(index)} has changed since it was written: it is {array[index]!s}"
 
 
-def _of_case(
-    spec: Spec, case: Case, about: Mapping[str, Any], tensors: Mapping[str, Array], prefix: str
-) -> Iterator[str]:
+def _of_case(spec: Spec, case: Case, about: Mapping[str, Any], tensors: Mapping[str, Array], prefix: str) -> Iterator[str]:
     """The op at the arguments of the file gives the value and the gradients of the file."""
     drawn, options = cases.drawn(spec, case)
-    names = cases.Subject.of(spec.op, options).names(len(drawn))
+    names = Subject.of(spec.op, options).names(len(drawn))
     own: dict[str, Array] = {}
     arguments = {name: encoded(tree, f"{prefix}/argument/{name}", own) for name, tree in zip(names, drawn, strict=True)}
     written = {name: encoded(value, f"{prefix}/option/{name}", own) for name, value in options.items()}

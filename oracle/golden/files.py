@@ -20,7 +20,17 @@ __all__ = ["changed_entry", "checksum", "from_json", "pack", "to_json", "unpack"
 
 Array = NDArray[Any]
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U64": "<u8", "I32": "<i4", "U32": "<u4", "I16": "<i2", "U8": "u1", "BOOL": "?"}
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "I64": "<i8",
+    "U64": "<u8",
+    "I32": "<i4",
+    "U32": "<u4",
+    "I16": "<i2",
+    "U8": "u1",
+    "BOOL": "?",
+}
 """The names of the dtypes in safetensors, and in NumPy, in the byte order of the format."""
 PRIME = 2**61 - 1
 """Checksums are modulo this prime (a Mersenne prime), so that a change can be divided by another to give an index."""

@@ -37,7 +37,7 @@ def mistakes(document: Any) -> list[str]:
 
 def _mistakes(value: Any, by: Mapping[str, Any], place: str) -> Iterator[str]:
     if unknown := set(by) - KEYWORDS - WORDS:
-        raise ValueError(f"schema: the keyword {sorted(unknown)[0]!r} is not known here")
+        raise ValueError(f"schema: the keyword {min(unknown)!r} is not known here")
     if "$ref" in by:
         yield from _mistakes(value, schema()["$defs"][by["$ref"].removeprefix("#/$defs/")], place)
         return

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle import exact, verification
+from oracle.arrays import leaves_of
 from oracle.golden import cases, history
 from oracle.golden.encoding import encoded
 from oracle.golden.files import checksum, pack, to_json
@@ -67,10 +68,8 @@ def _case(spec: Spec, case: Case, prefix: str, tensors: dict[str, Array]) -> dic
     primals, options = cases.drawn(spec, case)
     one = cases.evaluated(spec, primals, options)
     own: dict[str, Array] = {}
-    arguments = {
-        name: encoded(tree, f"{prefix}/argument/{name}", own) for name, tree in zip(one.names, primals, strict=True)
-    }
-    about = {name: {"role": "argument"} for name in own}
+    arguments = {name: encoded(tree, f"{prefix}/argument/{name}", own) for name, tree in zip(one.names, primals, strict=True)}
+    about: dict[str, dict[str, Any]] = {name: {"role": "argument"} for name in own}
     written = {name: encoded(tree, f"{prefix}/option/{name}", own) for name, tree in cases.drawn(spec, case)[1].items()}
     about |= {name: {"role": "option"} for name in own if name not in about}
     for role, leaves in one.leaves().items():
@@ -80,7 +79,7 @@ def _case(spec: Spec, case: Case, prefix: str, tensors: dict[str, Array]) -> dic
             about[name] = {"role": role, **_judged(role, one, found, case.flags, leaf.path, i)}
     exactly, why = _exact(one)
     for name, array in exactly.items():
-        role, _, path = name.partition("/")
+        role = name.partition("/")[0]
         own[f"{prefix}/exact/{name}"] = array
         about[f"{prefix}/exact/{name}"] = {"role": f"exact {role.partition('.')[0]}"}
         judged = about[f"{prefix}/{name}"]
@@ -118,7 +117,7 @@ def _judged(
         return {"tolerance": tolerance.tolerance, "scale": tolerance.scale}
     if role == "cotangent":
         return {}
-    row, argument = found[path], cases.leaves_of(one.names, one.primals)[i].array
+    row, argument = found[path], leaves_of(one.names, one.primals)[i].array
     tolerance = cases.tolerance_of_gradient(row, flags, one, argument)
     return {
         "tolerance": tolerance.tolerance,

@@ -15,7 +15,7 @@ from oracle.golden.cases import drawn, evaluated
 from oracle.spec import Case, Spec
 from tests.zoo.record import Bug, Pair
 
-RENAMED = {"window": "size", "ids": "indices", "index": "indices", "padding_idx": "padding", "mask": "allowed", "where": "allowed"}
+RENAMED = {"window": "size", "ids": "indices", "index": "indices", "padding_idx": "padding", "where": "allowed"}
 MOST = 4  # arrays of a case whose orders are tried: 24 calls
 
 
@@ -66,6 +66,8 @@ def _keywords(pair: Pair, bug: Bug, options: dict[str, Any]) -> Iterator[dict[st
         renamed.setdefault("stride", renamed["size"])
     yield renamed
     yield {**bug.options, **renamed}
+    if len(options) == len(bug.options) == 1:
+        yield dict(zip(bug.options, options.values(), strict=True))
 
 
 def with_bias(pair: Pair) -> Pair:
