@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from oracle.golden.checking import Checked, check
 from oracle.golden.writing import files_of, stem
 from oracle.running import campaign, workers
 from oracle.running.selection import Exit, Stop
+from oracle.sources import written
 from oracle.spec import Spec
 from oracle.text import count, plain
 
@@ -85,7 +87,8 @@ def _check(records: list[tuple[str, Spec]], options: argparse.Namespace) -> Exit
         raise Stop(
             Exit.NOTHING, f"no golden gradients in {options.folder}; `oracle vectors write {options.folder}` writes them"
         )
-    found = campaign.each(_checked, paths, jobs_of(options), "vectors", "op", timeout=TIMEOUT)
+    modules = frozenset({"", *(module for module, _ in records)})
+    found = campaign.each(_checked, [(path, modules) for path in paths], jobs_of(options), "vectors", "op", timeout=TIMEOUT)
     checked = [one for one in found if isinstance(one, Checked)]
     wrong += [mistake for one in checked for mistake in one.mistakes]
     wrong += [f"{p.stem}: {workers.described(r)}" for p, r in zip(paths, found, strict=True) if isinstance(r, BaseException)]
@@ -96,23 +99,21 @@ def _check(records: list[tuple[str, Spec]], options: argparse.Namespace) -> Exit
     return Exit.FAIL if wrong else Exit.PASS
 
 
-def _checked(path: Path) -> Checked:
+def _checked(item: tuple[Path, frozenset[str]]) -> Checked:
     """The files of one op, in whichever process."""
     workers.alive()
-    return check(path, _found)
+    path, modules = item
+    return check(path, partial(_found, modules))
 
 
-def _found(module: str, op: str) -> Spec:
-    """The Spec of an op; a KeyError if it is not there."""
-    if module:
-        try:
-            record = campaign.spec_of(campaign.Task(module, op, "", "float64"))
-        except (ImportError, StopIteration):
-            raise KeyError(f"{op}: there is no Spec of it in the module {module}") from None
-    else:
-        from oracle import catalogue
-
-        record = catalogue.find(op)
+def _found(modules: frozenset[str], module: str, op: str) -> Spec:
+    """The Spec of an op; a KeyError if it is not there. A file must not choose what is imported: the command line does."""
+    if module not in modules:
+        raise KeyError(f"{op}: its Spec is in the module {module}; name it, as {written(module)}:{op}")
+    try:
+        record = campaign.spec_of(campaign.Task(module, op, "", "float64"))
+    except StopIteration:
+        raise KeyError(f"{op}: there is no Spec of it in the module {module}") from None
     if not isinstance(record, Spec) or record.name != op:
         raise KeyError(f"{op} is no op of the catalogue")
     return record

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oracle.arrays import RAISED
 from oracle.golden import cases, schema
 from oracle.golden.encoding import decoded, encoded
 from oracle.golden.files import changed_entry, checksum, from_json, unpack
@@ -64,7 +65,13 @@ def _mistakes(document: Mapping[str, Any], tensors: Mapping[str, Array], spec: S
         yield f"{document['op']}: its cases are no longer these; write the files again"
         return
     for k, (about, case) in enumerate(zip(document["cases"], spec.cases, strict=True)):
-        yield from (f"{document['op']} / {case.name}: {text}" for text in _of_case(spec, case, about, tensors, f"{k}"))
+        try:
+            found = list(_of_case(spec, case, about, tensors, f"{k}"))
+        except KeyError as error:
+            found = [f"{error.args[0]} is missing"]
+        except RAISED as error:
+            found = [f"the op raises {type(error).__name__} at these tensors: {error}"]
+        yield from (f"{document['op']} / {case.name}: {text}" for text in found)
 
 
 def _changed(about: Mapping[str, Any], array: Array) -> str:

@@ -248,6 +248,25 @@ def test_what_is_wrong_with_a_document_is_said(folder: Path, tmp_path: Path, cha
     assert message in mistakes(tmp_path, "norm")[0]
 
 
+def test_tensors_that_are_missing_in_both_files_are_named(folder: Path, tmp_path: Path) -> None:
+    tensors = unpack((folder / "norm.safetensors").read_bytes())
+    for name in ("0/argument/x", "0/cotangent", "0/value", "0/gradient/x"):
+        about = document(folder, "norm")
+        about["cases"][0]["tensors"] = [one for one in about["cases"][0]["tensors"] if one["name"] != name]
+        kept = {key: array for key, array in tensors.items() if key != name}
+        put(tmp_path, {"norm.json": to_json(about).encode(), "norm.safetensors": pack(kept)})
+        assert mistakes(tmp_path, "norm") == (f"norm / everything: {name} is missing",)
+
+
+def test_a_cotangent_of_another_shape_is_a_mistake(folder: Path, tmp_path: Path) -> None:
+    tensors = unpack((folder / "norm.safetensors").read_bytes()) | {"0/cotangent": np.ones((7, 7))}
+    about = document(folder, "norm")
+    one = next(one for one in about["cases"][0]["tensors"] if one["name"] == "0/cotangent")
+    one.update(shape=[7, 7], checksum=checksum(tensors["0/cotangent"]))
+    put(tmp_path, {"norm.json": to_json(about).encode(), "norm.safetensors": pack(tensors)})
+    assert mistakes(tmp_path, "norm")
+
+
 def test_a_document_is_read_only_as_it_was_written() -> None:
     text = to_json({"a": 1})
     assert from_json(text)["a"] == 1
@@ -271,13 +290,20 @@ def test_the_cases_of_a_bug_have_a_flag_of_its_name(bug: history.Bug) -> None:
 
 
 BY_RECORD = {
-    "abs at zero", "attention without its scale", "batch_norm evaluated as in training", "broadcast averaged",
-    "broadcast not summed", "deviation of a constant", "divergence of the wrong sign", "divisor of the last window",
-    "eps outside the root", "gather overwrites", "gather_nd overwrites", "grouped weights", "huber_loss ignores its upstream",
-    "ignored label writes to its neighbour", "last cell ignored", "logsumexp masked too late", "logsumexp of nothing",
-    "nothing comes from later steps", "one window for each maximum", "rms_norm spreads its row term over columns",
-    "stride forgotten", "threshold without absolute value", "unit length without eps", "unpooling pays the overwritten",
-}  # fmt: skip
+    "broadcast averaged",
+    "broadcast not summed",
+    "deviation of a constant",
+    "divergence of the wrong sign",
+    "divisor of the last window",
+    "eps outside the root",
+    "grouped weights",
+    "ignored label writes to its neighbour",
+    "last cell ignored",
+    "logsumexp of nothing",
+    "nothing comes from later steps",
+    "rms_norm spreads its row term over columns",
+    "unit length without eps",
+}
 """Bugs whose function in the zoo takes other arguments than the op, so that only the record says that a case catches them."""
 PLANTED = [(bug, one) for bug, one in zip(BUGS, history.bugs(), strict=True) if one.cases and bug.name not in BY_RECORD]
 
@@ -340,6 +366,14 @@ def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
     assert "tanh: there is no tanh.json beside tanh.safetensors" in capsys.readouterr().out
     assert main(["vectors", "check", str(tmp_path), "elu", "--jobs", "1"]) == 1
     assert f"elu: {tmp_path / 'elu.json'} is missing" in capsys.readouterr().out
+
+
+def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, folder = "tests.zoo.golden", str(tmp_path)
+    assert main(["vectors", "write", folder, f"{module}:reused_node_overwritten", "--jobs", "1"]) == 0
+    assert main(["vectors", "check", folder, "--jobs", "1"]) == 1
+    assert f"its Spec is in the module {module}; name it, as {module}:reused_node_overwritten" in capsys.readouterr().out
+    assert main(["vectors", "check", folder, f"{module}:reused_node_overwritten", "--jobs", "1"]) == 0
 
 
 @pytest.mark.parametrize(
