@@ -117,7 +117,7 @@ def test_the_page_of_commands_has_every_option_of_every_command(capsys: pytest.C
     }
     taken: dict[str, set[str]] = {}
     commands = re.findall(r"^    ([a-z]+)  ", _help_of("", capsys) or "", re.MULTILINE)
-    assert commands == ["verify", "locate", "diff", "list", "show", "fuzz", "power", "accuracy", "seeds", "grade"]
+    assert commands == ["verify", "locate", "diff", "list", "show", "fuzz", "power", "accuracy", "seeds", "grade", "vectors"]
     for command in commands:
         text = " ".join(_help_of(command, capsys).split())
         for option in set(re.findall(r"--[a-z-]+(?=[ \],])", text.partition("show this help")[2] or text)) - {"--help"}:

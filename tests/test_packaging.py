@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("purenet", "oracle", "tests", "docs", "examples", "benchmarks", ".ci")
+SOURCES = ("purenet", "oracle", "tests", "docs", "examples", "runners", "benchmarks", ".ci")
 FILES = ("Makefile", "pyproject.toml", "MANIFEST.in", "PACKAGE.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
 NEEDS = 'oracle needs its extra: pip install "purenet[oracle]" (missing: '
 

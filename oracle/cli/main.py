@@ -21,6 +21,7 @@ from oracle.cli.grade import grade
 from oracle.cli.listing import list_catalogue, show_op
 from oracle.cli.locate import locate
 from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, add_effort, check_reports, chosen, jobs_of, write
+from oracle.cli.vectors import add as add_vectors
 from oracle.cli.verify import verify
 from oracle.report.diff import FACTOR
 from oracle.running.campaign import DTYPES
@@ -229,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     for option, reader in {"json": "programs", "junit": "CI (JUnit XML)", "gradescope": "Gradescope (results.json)"}.items():
         grading.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"also write the result for {reader}")
     grading.set_defaults(run=grade)
+    add_vectors(commands, _positive)
     return parser
 
 
@@ -316,9 +318,6 @@ def _seeds(options: argparse.Namespace) -> Exit:
         write(folder, {f"{stem}.md": found.page})
         print(f"written: {folder / stem}.md")
     return Exit.PASS if found.passed else Exit.FAIL
-
-
-# ----------------------------------------------------------------------------------------------------- values
 
 
 def _share(text: str) -> float:
