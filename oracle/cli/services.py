@@ -14,6 +14,8 @@ from oracle.report.places import Place, place_of, place_of_pullback
 from oracle.row import Row
 from oracle.running.selection import Exit, Stop
 from oracle.spec import Spec
+from oracle.trajectory.users_optimizers import OptimizerCheck
+from oracle.trajectory.users_schedules import ScheduleCheck
 
 __all__ = ["check", "places_of", "tell"]
 
@@ -43,6 +45,14 @@ def tell(
         github.write_summary(rows, reproduce, env.get("unfinished", ""))
 
 
+def _written(record: Any) -> Any:
+    """The function or object that a record of an optimizer, a schedule or a training is about: the user's own, or a rule."""
+    if isinstance(record, OptimizerCheck | ScheduleCheck):
+        mine = record.mine[1] if isinstance(record.mine, tuple) else record.mine
+        return getattr(mine, "update", mine)
+    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
+
+
 def places_of(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place | None]:
     """Where the backward pass of each op is written. A row has the family of its record, but the module if it is an ERROR."""
     found: dict[tuple[str, str], Place | None] = {}
@@ -50,6 +60,6 @@ def places_of(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place
         if isinstance(record, Spec):
             place = place_of_pullback(record.op)
         else:
-            place = place_of(record.schedule if hasattr(record, "schedule") else record.optimizer.update)
+            place = place_of(_written(record))
         found.update(dict.fromkeys([(module, record.name), (record.family, record.name)], place))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import optree
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def samples(point: Point, seed: list[int], truth: Truth | None, share: float, po
     `truth` is by default the op itself, whose formula is verified in float64.
     """
     generator, eps = np.random.default_rng(seed), EPSILON[point.dtype.name]
+    normal = float(ml_dtypes.finfo(point.dtype).smallest_normal)  # below it no entry has all its digits
     truth = truth or point.subject.gradients
 
     def moved(a: Any, share: float) -> Any:
@@ -59,6 +61,6 @@ def samples(point: Point, seed: list[int], truth: Truth | None, share: float, po
                 continue
         for of_argument, arrays in zip(found, zip(narrow, wide, jittered, strict=True), strict=True):
             size = largest(arrays[1])
-            if size > 0 and all(np.isfinite(a).all() for a in arrays):
+            if size >= normal and all(np.isfinite(a).all() for a in arrays):
                 of_argument.append(Sample(*(a / size for a in arrays)))
     return found

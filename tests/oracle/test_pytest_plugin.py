@@ -131,7 +131,7 @@ def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, py
     assert "--gradient-report found/gradients" in page
     pictures = (tmp_path / "found/gradients/index.html").read_text()
     assert "pytest test_mine.py::test_wrong</pre>" in pictures
-    assert pictures.count("<svg") == 2  # the error and the steps of the one that fails
+    assert pictures.count("<svg") == 3  # the error, the quotients and the steps of the one that fails
 
 
 def test_without_the_option_nothing_is_written(tmp_path: Path, pytest_of: Pytest) -> None:
