@@ -11,11 +11,22 @@ shapes, axes, indices and masks are keywords and are not.
 from purenet.shaping.indexing import gather, slice, take_along_axis
 from purenet.shaping.interpolation import interpolate
 from purenet.shaping.joining import concat, split, stack, tile
-from purenet.shaping.layout import ensure_shape, expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.layout import (
+    broadcast_to,
+    ensure_shape,
+    expand_dims,
+    flatten,
+    flip,
+    pixel_shuffle,
+    reshape,
+    squeeze,
+    transpose,
+)
 from purenet.shaping.masking import clip, tril, triu, where
 from purenet.shaping.padding import pad
 
 __all__ = [
+    "broadcast_to",
     "clip",
     "concat",
     "ensure_shape",
@@ -29,6 +40,7 @@ __all__ = [
     "reshape",
     "slice",
     "split",
+    "squeeze",
     "stack",
     "take_along_axis",
     "tile",
