@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from purenet.op import Array, Op
+from purenet.scipy_parts import error_function
 
 __all__ = ["abs", "absolute", "cos", "erf", "exp", "log", "sin", "sqrt", "square"]
 
@@ -114,7 +114,8 @@ def square(x: Array) -> tuple[Array, Array]:
 
 @square.pullback
 def square_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (2 * x * dy,)
+    with np.errstate(all="ignore"):
+        return (2 * x * dy,)
 
 
 @Op
@@ -138,7 +139,8 @@ def absolute(x: Array) -> tuple[Array, Array]:
 
 @absolute.pullback
 def absolute_bwd(sign: Array, dy: Array) -> tuple[Array]:
-    return (dy * sign,)
+    with np.errstate(invalid="ignore"):
+        return (dy * sign,)
 
 
 abs = absolute  # noqa: A001 - NumPy's name
@@ -159,12 +161,14 @@ def sin(x: Array) -> tuple[Array, Array]:
     >>> pn.sin(np.pi * np.array([0.0, 1 / 6, 1 / 2])).round(12)
     array([0. , 0.5, 1. ])
     """
-    return np.sin(x), x
+    with np.errstate(invalid="ignore"):
+        return np.sin(x), x
 
 
 @sin.pullback
 def sin_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (dy * np.cos(x),)
+    with np.errstate(invalid="ignore"):
+        return (dy * np.cos(x),)
 
 
 @Op
@@ -182,12 +186,14 @@ def cos(x: Array) -> tuple[Array, Array]:
     >>> pn.cos(np.pi * np.array([0.0, 1 / 3, 1.0])).round(12)
     array([ 1. ,  0.5, -1. ])
     """
-    return np.cos(x), x
+    with np.errstate(invalid="ignore"):
+        return np.cos(x), x
 
 
 @cos.pullback
 def cos_bwd(x: Array, dy: Array) -> tuple[Array]:
-    return (-dy * np.sin(x),)
+    with np.errstate(invalid="ignore"):
+        return (-dy * np.sin(x),)
 
 
 @Op
@@ -205,7 +211,7 @@ def erf(x: Array) -> tuple[Array, Array]:
     >>> pn.erf(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.8427,  0.    ,  0.8427])
     """
-    return special.erf(x), x
+    return error_function(x), x
 
 
 @erf.pullback

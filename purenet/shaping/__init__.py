@@ -1,25 +1,24 @@
 """Arrays given another shape, order or extent, and parts of them.
 
-`layout` moves entries, `joining` puts arrays together and cuts them, `padding` adds margins, `indexing` chooses entries by
-their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are positional and differentiated;
-shapes, axes, indices and masks are keywords and are not.
+`layout` moves entries, `broadcasting` repeats them, `joining` puts arrays together and cuts them, `padding` adds margins,
+`indexing` chooses entries by their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are
+positional and differentiated; shapes, axes, indices and masks are keywords and are not.
 
 `slice` is JAX's name for it, so it is ours, although Python has a type of that name.
 """
 # ruff: noqa: A004 - see the last line above
 
+from purenet.shaping.broadcasting import broadcast_to, squeeze
 from purenet.shaping.indexing import gather, slice, take_along_axis
 from purenet.shaping.interpolation import interpolate
 from purenet.shaping.joining import concat, split, stack, tile
 from purenet.shaping.layout import (
-    broadcast_to,
     ensure_shape,
     expand_dims,
     flatten,
     flip,
     pixel_shuffle,
     reshape,
-    squeeze,
     transpose,
 )
 from purenet.shaping.masking import clip, tril, triu, where
