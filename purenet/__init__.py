@@ -8,7 +8,7 @@
     grads, dx = goal.bwd(residuals, 1.0)
 
 The protocol is explained in `purenet.op`; read it first. Every public op of every family is `pn.<name>`; so, as in NumPy,
-`pn.sum`, `pn.max`, `pn.min` and `pn.slice` are not Python's.
+`pn.abs`, `pn.sum`, `pn.max`, `pn.min` and `pn.slice` are not Python's.
 """
 
 # The `__all__` of each family lists its public names; a second list of 150 names here could differ from them.
@@ -20,6 +20,7 @@ from purenet import (
     checkpoints,
     convolution,
     data,
+    elementwise,
     initializers,
     linear,
     losses,
@@ -41,6 +42,7 @@ from purenet.activations import *
 from purenet.attention import *
 from purenet.combinators import chain, parallel, residual, tied
 from purenet.convolution import *
+from purenet.elementwise import *
 from purenet.linear import *
 from purenet.losses import *
 from purenet.metrics import accuracy
@@ -81,6 +83,7 @@ __all__ = [
 __all__ += activations.__all__
 __all__ += attention.__all__
 __all__ += convolution.__all__
+__all__ += elementwise.__all__
 __all__ += linear.__all__
 __all__ += losses.__all__
 __all__ += normalization.__all__

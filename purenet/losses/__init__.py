@@ -1,8 +1,8 @@
 """Losses, by what they compare.
 
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the right
-one, `margins` a score with a bound, `distributions` two distributions or a number and a distribution, `similarity` vectors,
-`segmentation` sets, `sampling` one row of a table with a few drawn ones.
+one, `margins` and `further_margins` a score with a bound, `distributions` two distributions or a number and a distribution,
+`similarity` vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
@@ -12,6 +12,7 @@ mean over nothing, or over zero total weight, is 0.
 from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
 from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
 from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
+from purenet.losses.further_margins import hinge_embedding_loss, multi_margin_loss, soft_margin_loss
 from purenet.losses.margins import (
     hinge_loss,
     margin_ranking_loss,
@@ -40,6 +41,7 @@ __all__ = [
     "cosine_similarity",
     "dice_loss",
     "gaussian_nll_loss",
+    "hinge_embedding_loss",
     "hinge_loss",
     "huber_loss",
     "kl_divergence",
@@ -47,6 +49,7 @@ __all__ = [
     "log_cosh",
     "margin_ranking_loss",
     "mse",
+    "multi_margin_loss",
     "multiclass_hinge_loss",
     "negative_sampling_loss",
     "nll_loss",
@@ -57,6 +60,7 @@ __all__ = [
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_probabilities",
     "squared_error",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import number
+from purenet.checks import number, same_shape
+from purenet.linear.products import unbroadcast
 from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
 from purenet.op import Array, Op
 
@@ -144,15 +145,17 @@ def gaussian_nll_loss(
 
     Variances below `eps` count as eps. `full` adds the constant log(2 pi)/2.
 
-    Shapes: predictions (...), targets (...), var (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (..., K), targets the same, var the same, with axes of size 1 for one variance of several entries, (...)
+        for one of each row, or () for one of all; weight and where broadcast to them -> y (), or (..., K) without reduction
     Math, of each of N entries, with v = max(var, eps) and the error e = p - t:
         l    = (log v + e^2 / v) / 2
         dp   = dl e / v,  dt = -dp,  dvar = dl (v - e^2) / (2 v^2), 0 below eps and half of it at eps,  dl = dy / N
-        reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative variance, eps or weight, or for another
-        reduction; TypeError unless `where` is boolean.
+        dvar is summed over the entries of one variance;  reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes of predictions and targets differ or that of var does not fit, for a negative variance,
+        eps or weight, or for another reduction; TypeError unless `where` is boolean.
     Source: Nix and Weigend (1994). Conventions: torch's, except that a variance below eps has the slope of what is computed, 0,
-        and at eps half of it; torch has all of that at eps in both. torch broadcasts var.
+        and at eps half of it; torch has all of that at eps in both. As there, variances without the last axis are those of
+        the rows, also where NumPy would make columns of them. torch broadcasts targets, too.
 
     >>> import numpy as np, purenet as pn
     >>> pn.gaussian_nll_loss(np.array([3.0, 1.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]), reduction="none")
@@ -160,20 +163,38 @@ def gaussian_nll_loss(
     """
     name = "gaussian_nll_loss"
     eps = number(name, "eps", eps, low=0)
-    by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=var)
+    same_shape(name, predictions=predictions, targets=targets)
+    one_each = _one_each(name, var, predictions)
+    spread = np.broadcast_to(one_each, predictions.shape)
+    by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=spread)
     if (v < 0).any():
         raise ValueError(f"{name}: var must be at least 0, got {v[v < 0][0]}")
     above = entrywise.step(v - eps)
     v, error = by.counted(np.maximum(v, eps), 1), p - t
-    return by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi))), (error, v, above, by)
+    value = by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi)))
+    return value, (error, v, above, one_each.shape, var.shape, by)
 
 
 @gaussian_nll_loss.pullback
 def gaussian_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array]:
-    error, v, above, by = residuals
+    error, v, above, one_each, shape, by = residuals
     dl = by.cotangent(dy)
     dpredictions = dl * (error / v)
-    return dpredictions, -dpredictions, 0.5 * dl * above * ((1 - error * (error / v)) / v)
+    dvar = 0.5 * dl * above * ((1 - error * (error / v)) / v)
+    return dpredictions, -dpredictions, unbroadcast(dvar, one_each).reshape(shape)
+
+
+def _one_each(op: str, var: Array, predictions: Array) -> Array:
+    """The variances with every axis of the predictions, of size 1 where one variance belongs to several entries."""
+    shape = predictions.shape
+    given = var[..., None] if var.ndim and var.shape == shape[:-1] else var
+    fits = len(given.shape) == len(shape) and all(n in (1, m) for n, m in zip(given.shape, shape, strict=True))
+    if var.ndim and not fits:
+        raise ValueError(
+            f"{op}: var must have the shape of predictions {shape}, with or without its last axis, with sizes of 1, or (), "
+            f"got {var.shape}"
+        )
+    return given
 
 
 def _quotient(a: Array, b: Array) -> Array:

@@ -1,21 +1,31 @@
 """Arrays given another shape, order or extent, and parts of them.
 
-`layout` moves entries, `joining` puts arrays together and cuts them, `padding` adds margins, `indexing` chooses entries by
-their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are positional and differentiated;
-shapes, axes, indices and masks are keywords and are not.
+`layout` moves entries, `broadcasting` repeats them, `joining` puts arrays together and cuts them, `padding` adds margins,
+`indexing` chooses entries by their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are
+positional and differentiated; shapes, axes, indices and masks are keywords and are not.
 
 `slice` is JAX's name for it, so it is ours, although Python has a type of that name.
 """
 # ruff: noqa: A004 - see the last line above
 
+from purenet.shaping.broadcasting import broadcast_to, squeeze
 from purenet.shaping.indexing import gather, slice, take_along_axis
 from purenet.shaping.interpolation import interpolate
 from purenet.shaping.joining import concat, split, stack, tile
-from purenet.shaping.layout import ensure_shape, expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.layout import (
+    ensure_shape,
+    expand_dims,
+    flatten,
+    flip,
+    pixel_shuffle,
+    reshape,
+    transpose,
+)
 from purenet.shaping.masking import clip, tril, triu, where
 from purenet.shaping.padding import pad
 
 __all__ = [
+    "broadcast_to",
     "clip",
     "concat",
     "ensure_shape",
@@ -29,6 +39,7 @@ __all__ = [
     "reshape",
     "slice",
     "split",
+    "squeeze",
     "stack",
     "take_along_axis",
     "tile",

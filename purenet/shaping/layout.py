@@ -11,7 +11,16 @@ from purenet.checks import axes as checked_axes
 from purenet.checks import integers, one_axis
 from purenet.op import Array, Op
 
-__all__ = ["ensure_shape", "expand_dims", "flatten", "flip", "new_axes", "pixel_shuffle", "reshape", "transpose"]
+__all__ = [
+    "ensure_shape",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "new_axes",
+    "pixel_shuffle",
+    "reshape",
+    "transpose",
+]
 
 
 @Op

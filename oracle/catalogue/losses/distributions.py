@@ -41,7 +41,8 @@ def poisson_by_optax(predictions: Any, targets: Any, *, log_input: bool = True, 
 
 
 def gaussian_by_logpdf(predictions: Any, targets: Any, var: Any, *, full: bool = False, eps: float = 1e-6) -> Any:
-    scale = jnp.sqrt(jnp.maximum(var, eps))
+    per_row = var.ndim == predictions.ndim - 1
+    scale = jnp.sqrt(jnp.maximum(jnp.expand_dims(var, -1) if per_row else var, eps))
     return -jax.scipy.stats.norm.logpdf(targets, predictions, scale) - (0 if full else math.log(2 * math.pi) / 2)
 
 
@@ -80,6 +81,22 @@ def normal(*shape: int, **_: Any) -> Any:
 
     def arguments(draw: Draw) -> tuple[Array, Array, Array]:
         return draw.normal(*shape), draw.normal(*shape), draw.uniform(*shape, low=0.5, high=3.0)
+
+    return arguments
+
+
+def with_variances(shape: tuple[int, ...], *variances: int) -> Any:
+    """Draws predictions and targets of this shape, and variances of that one."""
+    return lambda draw: (draw.normal(*shape), draw.normal(*shape), draw.uniform(*variances, low=0.25, high=2.0))
+
+
+def shared_variances(*shape: int, **_: Any) -> Any:
+    """Draws variances of entries, of rows or of all."""
+
+    def arguments(draw: Draw) -> tuple[Array, Array, Array]:
+        sizes = tuple(draw.choice([n, 1]) for n in shape)
+        p, t, var = with_variances(shape, *draw.choice([shape, shape[:-1], sizes, ()]))(draw)
+        return p, t, np.asarray(var)
 
     return arguments
 
@@ -180,6 +197,16 @@ SPECS = (
         cases=(
             *cases_of_entries(normal),
             Case("all of the likelihood", normal(3, 4), {"full": True, "reduction": "none"}),
+            Case("a variance of each row", with_variances((3, 4), 3, 1), {"full": True}),
+            Case("rows without the last axis", with_variances((3, 3), 3), {"reduction": "sum"}),
+            Case("a variance of each column", with_variances((2, 3, 4), 1, 1, 4), {"reduction": "none"}),
+            Case(
+                "a variance of all, holes",
+                with_variances((2, 3)),
+                {"where": np.array([[True, False, True], [True, True, False]])},
+                frozenset({Flag.MASKED}),
+            ),
+            Case("rows without any row", with_variances((0, 4), 0), flags=frozenset({Flag.EMPTY_BATCH})),
             Case(
                 "some variances below the least",
                 lambda draw: (np.array([0.5, 1.0, -2.0]), np.array([0.25, 1.5, -1.0]), np.array([0.125, 1.0, 2.0])),
@@ -192,14 +219,14 @@ SPECS = (
                 SATURATED,
             ),
         ),
-        strategy=fuzzed(normal, lambda draw: {"full": draw.choice([False, True])}),
+        strategy=fuzzed(shared_variances, lambda draw: {"full": draw.choice([False, True])}),
         errors=(
             *errors_of("gaussian_nll_loss", normal, ("predictions", "targets")),
             Error(
-                "a variance for all",
-                lambda draw: (draw.normal(3), draw.normal(3), np.ones(1)),
+                "variances of another number",
+                lambda draw: (draw.normal(3, 4), draw.normal(3, 4), np.ones(4)),
                 ValueError,
-                "gaussian_nll_loss: var must have the shape of predictions (3,), got (1,)",
+                "gaussian_nll_loss: var must have the shape of predictions (3, 4), with or without its last axis",
             ),
             Error(
                 "a negative variance",

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed, library
-from purenet.shaping.layout import ensure_shape, expand_dims, flatten, flip, pixel_shuffle, reshape, transpose
+from purenet.shaping.layout import (
+    ensure_shape,
+    expand_dims,
+    flatten,
+    flip,
+    pixel_shuffle,
+    reshape,
+    transpose,
+)
 
 NO_ROWS = frozenset({Flag.EMPTY_BATCH})
 ONE_ROW = frozenset({Flag.BATCH_OF_ONE})
