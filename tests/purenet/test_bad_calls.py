@@ -221,7 +221,7 @@ def test_a_mask_is_an_array(name: str, value: Any) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- numbers
 
-ATTENTION = ("dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
+ATTENTION = ("cached_attention", "dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
 OVER_EPS = ("adadelta", "adam", "adamax", "adamw", "lamb", "nadam", "radam", "rmsprop")
 """Optimizers that would divide zero by zero without it."""
 RANGES = {
