@@ -14,10 +14,12 @@ from purenet.op import Array, Op
 __all__ = [
     "alibi_bias",
     "alibi_slopes",
+    "frequencies_of",
     "learned_positions",
     "rotary_embedding",
     "rotate",
     "rotate_back",
+    "rotated",
     "sinusoidal_positions",
 ]
 
@@ -89,7 +91,7 @@ def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, i
     if x.ndim < 3 or x.shape[-1] % 2:
         raise ValueError(f"{op}: x must have shape (..., T, N, H) with an even H, got {x.shape}")
     boolean(op, "interleaved", interleaved)
-    frequencies = _frequencies(op, x.shape[-1], base)
+    frequencies = frequencies_of(op, x.shape[-1], base)
     places = np.arange(x.shape[-3]) if positions is None else array_of(op, "positions", positions)
     if places.dtype.kind not in "iuf":
         raise TypeError(f"{op}: positions must be real numbers, got {places.dtype}")
@@ -101,16 +103,17 @@ def rotate(op: str, x: Array, *, positions: Any = None, base: float = 10000.0, i
         raise ValueError(f"{op}: positions must have a shape that broadcasts to {x.shape[:-2]}, got {places.shape}") from None
     angles = places.astype(np.float64)[..., None, None] * frequencies
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-    return _rotated(x, cos, sin, interleaved), (cos, sin, interleaved)
+    return rotated(x, cos, sin, interleaved), (cos, sin, interleaved)
 
 
 def rotate_back(residuals: Any, dy: Array) -> Array:
     """The cotangent of the x of `rotate`."""
     cos, sin, interleaved = residuals
-    return _rotated(dy, cos, -sin, interleaved)
+    return rotated(dy, cos, -sin, interleaved)
 
 
-def _rotated(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+def rotated(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+    """`x` with its pairs rotated by angles of these cosines and sines."""
     y = np.empty(x.shape, x.dtype)
     one, two = _pairs(x, interleaved)
     first, second = _pairs(y, interleaved)
@@ -143,7 +146,7 @@ def sinusoidal_positions(
     if columns % 2:
         raise ValueError(f"{op}: width must be even, got {width}")
     boolean(op, "interleaved", interleaved)
-    angles = np.arange(rows)[:, None] * _frequencies(op, columns, base)
+    angles = np.arange(rows)[:, None] * frequencies_of(op, columns, base)
     y = np.empty((rows, columns), dtype)
     first, second = _pairs(y, interleaved)
     first[...], second[...] = np.sin(angles), np.cos(angles)
@@ -185,7 +188,7 @@ def alibi_bias(heads: int, queries: int, keys: int | None = None, *, offset: int
     return np.asarray((slopes[:, None, None] * -np.abs(ahead)).astype(dtype))
 
 
-def _frequencies(op: str, width: int, base: Any) -> Array:
+def frequencies_of(op: str, width: int, base: Any) -> Array:
     """The angle between neighbouring positions in radians, for each of width / 2 pairs."""
     value = number(op, "base", base, above=0)
     return np.asarray(value ** (-np.arange(0, width, 2) / max(width, 1)))

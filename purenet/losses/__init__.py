@@ -3,13 +3,18 @@
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the right
 one, `margins` and `further_margins` a score with a bound, `distributions` two distributions or a number and a distribution,
 `similarity` vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones.
+one (`chunked` with few logits at a time), `margins` a score with a bound, `distributions` two distributions or a number and a
+distribution, `similarity` vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment`
+sequences of other lengths.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
 mean over nothing, or over zero total weight, is 0.
 """
 
+from purenet.losses.alignment import ctc_loss
 from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
+from purenet.losses.chunked import linear_cross_entropy
 from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
 from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
 from purenet.losses.further_margins import hinge_embedding_loss, multi_margin_loss, soft_margin_loss
@@ -39,6 +44,7 @@ __all__ = [
     "contrastive_loss",
     "cosine_distance",
     "cosine_similarity",
+    "ctc_loss",
     "dice_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
@@ -46,6 +52,7 @@ __all__ = [
     "huber_loss",
     "kl_divergence",
     "l1_loss",
+    "linear_cross_entropy",
     "log_cosh",
     "margin_ranking_loss",
     "mse",

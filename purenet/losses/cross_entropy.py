@@ -17,7 +17,7 @@ from purenet.losses.labels import at_labels, class_labels
 from purenet.losses.reductions import REDUCTIONS, Reduction, product
 from purenet.op import Array, Op, is_floating
 
-__all__ = ["nll_loss", "softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
+__all__ = ["checked_options", "nll_loss", "softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
 
 
 class AtLabels(NamedTuple):
@@ -80,7 +80,7 @@ def softmax_cross_entropy(
     """
     name = "softmax_cross_entropy"
     labels = array_of(name, "labels", labels)
-    factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
+    factor, smoothing = checked_options(name, logits, weight, label_smoothing, reduction)
     if is_floating(labels.dtype):
         _check_probabilities(name, labels, logits, ignore_index)
         return _over_classes(logits, labels.astype(logits.dtype), factor, smoothing, reduction)
@@ -143,7 +143,7 @@ def softmax_cross_entropy_with_probabilities(
     4.0
     """
     name = "softmax_cross_entropy_with_probabilities"
-    factor, smoothing = _options(name, logits, weight, label_smoothing, reduction)
+    factor, smoothing = checked_options(name, logits, weight, label_smoothing, reduction)
     same_shape(name, logits=logits, labels=labels)
     return _over_classes(logits, labels, factor, smoothing, reduction)
 
@@ -184,7 +184,7 @@ def nll_loss(
     array([0.5  , 0.125])
     """
     name = "nll_loss"
-    factor, _ = _options(name, log_probabilities, weight, 0, reduction, "log_probabilities")
+    factor, _ = checked_options(name, log_probabilities, weight, 0, reduction, "log_probabilities")
     labels, kept = class_labels(name, labels, ignore_index, log_probabilities=log_probabilities)
     by = _weighted(reduction, None if weight is None else factor[labels], kept, log_probabilities.dtype, labels.shape)
     terms = np.asarray(-log_probabilities[at_labels(labels)])
@@ -222,6 +222,7 @@ def _weighted(
 
 
 def _options(
+def checked_options(
     name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str, scores: str = "logits"
 ) -> tuple[Array, float]:
     """The factor of each class and the smoothing, after checks of the options and of the logits, which are called `scores`."""

@@ -221,7 +221,7 @@ def test_a_mask_is_an_array(name: str, value: Any) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- numbers
 
-ATTENTION = ("dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
+ATTENTION = ("cached_attention", "dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
 OVER_EPS = ("adadelta", "adam", "adamax", "adamw", "lamb", "nadam", "radam", "rmsprop")
 """Optimizers that would divide zero by zero without it."""
 RANGES = {
@@ -231,6 +231,8 @@ RANGES = {
     "b2": "[0, 1)",
     "base": "(0, inf)",
     "beta": "[0, inf)",
+    "beta_fast": "(0, inf)",
+    "beta_slow": "(0, inf)",
     "clipping": "(0, inf)",
     "constant_values": "numbers",
     "d_model": "(0, inf)",
@@ -245,9 +247,10 @@ RANGES = {
     "epsilon": "[0, inf)",
     "eta": "[0, inf)",
     "exponent": "(0, inf)",
-    "factor": {"reduce_on_plateau": "(0, 1)", "": "[0, inf)"},
+    "factor": {"reduce_on_plateau": "(0, 1)", "rotary_frequencies": "[1, inf)", "": "[0, inf)"},
     "final_div_factor": "(0, inf)",
     "gamma": {"cyclic_schedule": "[0, 1]", "": "[0, inf)"},
+    "high_freq_factor": "(0, inf)",
     "init_value": "any",
     "initial_accumulator_value": "[0, inf)",
     "initial_scale": "[0, inf)",
@@ -256,6 +259,7 @@ RANGES = {
     "label_smoothing": "[0, 1]",
     "lambd": "[0, inf)",
     "learning_rate": "[0, inf)",
+    "low_freq_factor": "(0, inf)",
     "lower": "numbers",
     "margin": "[0, inf)",
     "max_delta": "(0, inf)",
