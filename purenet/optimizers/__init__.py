@@ -20,6 +20,7 @@ from purenet.optimizers.adding import (
     ema,
     trace,
 )
+from purenet.optimizers.belief import adabelief, yogi
 from purenet.optimizers.clipping import adaptive_grad_clip, clip, clip_by_block_rms, clip_by_global_norm
 from purenet.optimizers.combining import (
     ApplyIfFiniteState,
@@ -34,8 +35,12 @@ from purenet.optimizers.combining import (
     partition,
 )
 from purenet.optimizers.descent import LionState, MomentumState, SgdState, lion, momentum, sgd
+from purenet.optimizers.factored import AdafactorState, adafactor
+from purenet.optimizers.layerwise import LarsState, lars
 from purenet.optimizers.moments import AdamState, adam, adamax, adamw, lamb, radam
 from purenet.optimizers.nesterov import NadamState, nadam
+from purenet.optimizers.orthogonal import MuonState, muon
+from purenet.optimizers.resilient import RpropState, rprop
 from purenet.optimizers.scaling import (
     ReduceLROnPlateauState,
     ScaleByScheduleState,
@@ -51,6 +56,7 @@ from purenet.optimizers.transformation import EmptyState, GradientTransformation
 
 __all__ = [
     "AdadeltaState",
+    "AdafactorState",
     "AdagradState",
     "AdamState",
     "AddNoiseState",
@@ -58,21 +64,26 @@ __all__ = [
     "EmaState",
     "EmptyState",
     "GradientTransformation",
+    "LarsState",
     "LionState",
     "MaskedNode",
     "MaskedState",
     "MomentumState",
     "MultiStepsState",
+    "MuonState",
     "NadamState",
     "PartitionState",
     "ReduceLROnPlateauState",
     "RmspropState",
+    "RpropState",
     "ScaleByScheduleState",
     "SgdState",
     "TraceState",
     "WeightDecaySchedule",
     "ZeroNansState",
+    "adabelief",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -89,19 +100,23 @@ __all__ = [
     "clip_by_global_norm",
     "ema",
     "lamb",
+    "lars",
     "lion",
     "masked",
     "momentum",
     "multi_steps",
+    "muon",
     "nadam",
     "partition",
     "radam",
     "reduce_on_plateau",
     "rmsprop",
+    "rprop",
     "scale",
     "scale_by_learning_rate",
     "scale_by_schedule",
     "sgd",
     "trace",
+    "yogi",
     "zero_nans",
 ]

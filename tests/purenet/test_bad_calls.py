@@ -222,16 +222,23 @@ def test_a_mask_is_an_array(name: str, value: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- numbers
 
 ATTENTION = ("dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
-OVER_EPS = ("adadelta", "adam", "adamax", "adamw", "lamb", "nadam", "radam", "rmsprop")
+OVER_EPS = ("adadelta", "adafactor", "adam", "adamax", "adamw", "lamb", "muon", "nadam", "radam", "rmsprop", "yogi")
 """Optimizers that would divide zero by zero without it."""
 RANGES = {
+    "adam_b1": "[0, 1)",
+    "adam_b2": "[0, 1)",
+    "adam_eps_root": "[0, inf)",
+    "adam_learning_rate": "[0, inf)",
+    "adam_weight_decay": "[0, inf)",
     "alpha": {"elu": "any", "celu": "(0, inf)", "sigmoid_focal_loss": "[0, 1]", "cosine_decay_schedule": "any", "": "[0, inf)"},
     "atol": "[0, inf)",
     "b1": "[0, 1)",
     "b2": "[0, 1)",
     "base": "(0, inf)",
-    "beta": "[0, inf)",
+    "beta": {"muon": "[0, 1)", "": "[0, inf)"},
     "clipping": "(0, inf)",
+    "clipping_threshold": "(0, inf)",
+    "consistent_rms": "[0, inf)",
     "constant_values": "numbers",
     "d_model": "(0, inf)",
     "decay": "[0, 1)",
@@ -244,6 +251,8 @@ RANGES = {
     "eps_root": "[0, inf)",
     "epsilon": "[0, inf)",
     "eta": "[0, inf)",
+    "eta_minus": "(0, 1)",
+    "eta_plus": "(1, inf)",
     "exponent": "(0, inf)",
     "factor": {"reduce_on_plateau": "(0, 1)", "": "[0, inf)"},
     "final_div_factor": "(0, inf)",
@@ -260,7 +269,9 @@ RANGES = {
     "margin": "[0, inf)",
     "max_delta": "(0, inf)",
     "max_norm": "(0, inf)",
+    "max_step_size": "[1e-6, inf)",
     "min_scale": "[0, inf)",
+    "min_step_size": "[0, 50]",
     "momentum": {"update_running_statistics": "[0, 1]", "": "[0, 1)"},
     "momentum_decay": "[0, inf)",
     "negative_slope": "any",
@@ -287,10 +298,12 @@ RANGES = {
     "threshold": {"threshold": "any", "radam": "(4, inf)", "": "(0, inf)"},
     "transition_begin": "[0, inf)",
     "transition_steps": "(0, inf)",
+    "trust_coefficient": "[0, inf)",
     "upper": "numbers",
     "value": "any",
     "warmup_steps": {"noam_schedule": "(0, inf)", "": "[0, 5)"},
     "weight_decay": "[0, inf)",
+    "weight_decay_rate": "[0, inf)",
 }
 """The range of each numeric option: of all functions that have it, or of each function, with "" for the others."""
 

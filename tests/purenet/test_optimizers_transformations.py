@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,9 @@ from purenet import random
 from purenet.optimizers import (
     GradientTransformation,
     MaskedNode,
+    adabelief,
     adadelta,
+    adafactor,
     adagrad,
     adam,
     adamax,
@@ -34,19 +37,23 @@ from purenet.optimizers import (
     clip_by_global_norm,
     ema,
     lamb,
+    lars,
     lion,
     masked,
     multi_steps,
+    muon,
     nadam,
     partition,
     radam,
     reduce_on_plateau,
     rmsprop,
+    rprop,
     scale,
     scale_by_learning_rate,
     scale_by_schedule,
     sgd,
     trace,
+    yogi,
     zero_nans,
 )
 
@@ -76,6 +83,13 @@ TRANSFORMS: dict[str, Callable[[], GradientTransformation]] = {
     "adamw": lambda: adamw(0.1),
     "lamb": lambda: lamb(0.1, weight_decay=0.1),
     "lion": lambda: lion(0.1),
+    "adabelief": lambda: adabelief(0.1),
+    "yogi": lambda: yogi(0.1),
+    "rprop": lambda: rprop(0.1),
+    "lars": lambda: lars(0.1, weight_decay=0.1),
+    "adafactor": lambda: adafactor(0.1, 2, momentum=0.5),
+    "adafactor, not factored": lambda: adafactor(0.1),
+    "muon": lambda: muon(0.1, weight_decay=0.1),
 }
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 
@@ -163,7 +177,7 @@ def test_state_of_another_transformation(make: Any) -> None:
         transform.update(tree(0), other.init(tree(0)), tree(0))
 
 
-@pytest.mark.parametrize("name", ["adaptive_grad_clip", "add_decayed_weights", "adamw", "lamb", "lion"])
+@pytest.mark.parametrize("name", ["adafactor", "adaptive_grad_clip", "add_decayed_weights", "adamw", "lamb", "lars", "lion"])
 def test_params_that_are_needed(name: str) -> None:
     transform = TRANSFORMS[name]()
     with pytest.raises(ValueError, match=rf"{name}: params are needed.*update\(grads, state, params\)"):
@@ -317,7 +331,10 @@ def test_accumulated_gradients_of_a_batch_in_parts() -> None:
 def test_epsilon_does_not_underflow(dtype: Any) -> None:
     """Squares of these are 0 in float16, and so is every default epsilon."""
     grads = np.array([1e-4, -1e-4, 0.0]).astype(dtype)
-    for make in (adamw, lamb, nadam, adamax, radam, rmsprop, adadelta, adagrad):
+    yogi_from_zero = partial(yogi, initial_accumulator_value=0.0)
+    for make in (
+        adamw, lamb, nadam, adamax, radam, rmsprop, adadelta, adagrad, adabelief, adafactor, muon, yogi_from_zero,
+    ):  # fmt: skip
         opt = make(0.1)
         updates, state = opt.update(grads, opt.init(grads), grads)
         for leaf in optree.tree_leaves((updates, state)):
