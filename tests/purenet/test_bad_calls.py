@@ -124,6 +124,8 @@ def test_the_op_that_was_called_is_named_first() -> None:
 # ---------------------------------------------------------------------------------------------------------- options
 
 REQUIRED = {
+    "adv_optimizer": optimizers.scale(1.0),
+    "base_optimizer": optimizers.sgd(1.0),
     "boundaries_and_scales": {1: 0.5},
     "clipping": 0.5,
     "d_model": 4,
@@ -134,6 +136,7 @@ REQUIRED = {
     "end_value": 0.5,
     "eta": 1.0,
     "every_k_schedule": 2,
+    "fast_optimizer": optimizers.sgd(1.0),
     "gamma": 0.5,
     "init_value": 1.0,
     "interpolate_type": "linear",
@@ -144,15 +147,20 @@ REQUIRED = {
     "max_delta": 1.0,
     "max_norm": 1.0,
     "mode": "fan_in",
+    "new_tensors": np.zeros(3),
+    "old_tensors": np.zeros(3),
     "opt": optimizers.scale(1.0),
+    "optimizer": optimizers.sgd(1.0),
     "peak_value": 2.0,
     "power": 2.0,
     "scale": 1.0,
     "shape": (3,),
     "size": 2,
+    "slow_step_size": 0.5,
     "statistics": (np.zeros(3), np.ones(3)),
     "step_size": 1.0,
     "step_size_up": 2.0,
+    "sync_period": 2,
     "threshold": 5.0,
     "transition_steps": 10,
     "value": 1.0,
@@ -222,7 +230,10 @@ def test_a_mask_is_an_array(name: str, value: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- numbers
 
 ATTENTION = ("dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
-OVER_EPS = ("adadelta", "adafactor", "adam", "adamax", "adamw", "lamb", "muon", "nadam", "radam", "rmsprop", "yogi")
+OVER_EPS = (
+    *("adadelta", "adafactor", "adam", "adamax", "adamw", "lamb", "muon", "nadam", "prodigy", "radam", "rmsprop"),
+    *("schedule_free_adamw", "yogi"),
+)
 """Optimizers that would divide zero by zero without it."""
 RANGES = {
     "adam_b1": "[0, 1)",
@@ -232,9 +243,10 @@ RANGES = {
     "adam_weight_decay": "[0, inf)",
     "alpha": {"elu": "any", "celu": "(0, inf)", "sigmoid_focal_loss": "[0, 1]", "cosine_decay_schedule": "any", "": "[0, inf)"},
     "atol": "[0, inf)",
-    "b1": "[0, 1)",
+    "b1": {"schedule_free": "(0, 1]", "schedule_free_sgd": "(0, 1]", "schedule_free_adamw": "(0, 1]", "": "[0, 1)"},
     "b2": "[0, 1)",
     "base": "(0, inf)",
+    "beta3": "[0, 1)",
     "beta": {"muon": "[0, 1)", "": "[0, inf)"},
     "clipping": "(0, inf)",
     "clipping_threshold": "(0, inf)",
@@ -250,6 +262,8 @@ RANGES = {
     "eps": dict.fromkeys(OVER_EPS, "(0, inf)") | {"": "[0, inf)"},
     "eps_root": "[0, inf)",
     "epsilon": "[0, inf)",
+    "estim_lr0": "(0, inf)",
+    "estim_lr_coef": "[0, inf)",
     "eta": "[0, inf)",
     "eta_minus": "(0, 1)",
     "eta_plus": "(1, inf)",
@@ -287,10 +301,11 @@ RANGES = {
     "rho": "[0, 1)",
     "rtol": "(0, 1]",
     "scale": {"variance_scaling": "(0, inf)", **dict.fromkeys(ATTENTION, "any"), "": "[0, inf)"},
+    "slow_step_size": "[0, 1]",
     "smooth": "[0, inf)",
     "softcap": "(0, inf)",
     "stddev": "[0, inf)",
-    "step_size": "any",
+    "step_size": {"incremental_update": "[0, 1]", "": "any"},
     "step_size_down": "(0, inf)",
     "step_size_up": "(0, inf)",
     "strength": "[0, inf)",
@@ -304,6 +319,7 @@ RANGES = {
     "warmup_steps": {"noam_schedule": "(0, inf)", "": "[0, 5)"},
     "weight_decay": "[0, inf)",
     "weight_decay_rate": "[0, inf)",
+    "weight_lr_power": "[0, inf)",
 }
 """The range of each numeric option: of all functions that have it, or of each function, with "" for the others."""
 
