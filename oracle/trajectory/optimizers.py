@@ -226,7 +226,8 @@ def _row(spec: TrajectorySpec, runs: _Runs, slot: str, gaps: _Gaps, diagnosis: s
     verdict = Verdict.FAIL if gaps.first else Verdict.PASS
     if not gaps.first:
         still = all(np.array_equal(record[slot], runs.origin[slot]) for record in runs.hand)
-        verdict, diagnosis = (Verdict.VACUOUS, "it never changes: nothing was checked") if still else (Verdict.PASS, "")
+        vacuous = still and not any(f"{slot}.".startswith(f"state.{name}.") for name in spec.constant)
+        verdict, diagnosis = (Verdict.VACUOUS, "it never changes: nothing was checked") if vacuous else (Verdict.PASS, "")
     worst = max(gaps.numerical, gaps.reference, key=lambda gap: gap.used)
 
     def value(run: list[Record]) -> float | None:

@@ -72,6 +72,8 @@ class TrajectorySpec:
     """For each slot of our state (`mu`; `1.mu` in a chain), a function that finds its equal in the state of the reference."""
     problem: Problem
     tier: int = 1
+    constant: frozenset[str] = frozenset()
+    """The slots of our state that never change by right, such as the first parameters: they are not vacuous."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,17 @@ from purenet.optimizers.adding import (
     ema,
     trace,
 )
+from purenet.optimizers.averaging import (
+    LookaheadState,
+    ScheduleFreeState,
+    incremental_update,
+    lookahead,
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_eval_params,
+    schedule_free_sgd,
+)
+from purenet.optimizers.belief import adabelief, yogi
 from purenet.optimizers.clipping import adaptive_grad_clip, clip, clip_by_block_rms, clip_by_global_norm
 from purenet.optimizers.combining import (
     ApplyIfFiniteState,
@@ -33,9 +44,17 @@ from purenet.optimizers.combining import (
     multi_steps,
     partition,
 )
+from purenet.optimizers.curvature import LbfgsState, lbfgs
 from purenet.optimizers.descent import LionState, MomentumState, SgdState, lion, momentum, sgd
+from purenet.optimizers.distance import ProdigyState, prodigy
+from purenet.optimizers.factored import AdafactorState, adafactor
+from purenet.optimizers.hyperparameters import InjectHyperparamsState, inject_hyperparams
+from purenet.optimizers.layerwise import LarsState, lars
 from purenet.optimizers.moments import AdamState, adam, adamax, adamw, lamb, radam
 from purenet.optimizers.nesterov import NadamState, nadam
+from purenet.optimizers.norms import global_norm
+from purenet.optimizers.orthogonal import MuonState, muon
+from purenet.optimizers.resilient import RpropState, rprop
 from purenet.optimizers.scaling import (
     ReduceLROnPlateauState,
     ScaleByScheduleState,
@@ -47,10 +66,12 @@ from purenet.optimizers.scaling import (
     scale_by_schedule,
     zero_nans,
 )
+from purenet.optimizers.sharpness import SAMState, normalize, sam
 from purenet.optimizers.transformation import EmptyState, GradientTransformation, apply_updates
 
 __all__ = [
     "AdadeltaState",
+    "AdafactorState",
     "AdagradState",
     "AdamState",
     "AddNoiseState",
@@ -58,21 +79,32 @@ __all__ = [
     "EmaState",
     "EmptyState",
     "GradientTransformation",
+    "InjectHyperparamsState",
+    "LarsState",
+    "LbfgsState",
     "LionState",
+    "LookaheadState",
     "MaskedNode",
     "MaskedState",
     "MomentumState",
     "MultiStepsState",
+    "MuonState",
     "NadamState",
     "PartitionState",
+    "ProdigyState",
     "ReduceLROnPlateauState",
     "RmspropState",
+    "RpropState",
+    "SAMState",
     "ScaleByScheduleState",
+    "ScheduleFreeState",
     "SgdState",
     "TraceState",
     "WeightDecaySchedule",
     "ZeroNansState",
+    "adabelief",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -88,20 +120,36 @@ __all__ = [
     "clip_by_block_rms",
     "clip_by_global_norm",
     "ema",
+    "global_norm",
+    "incremental_update",
+    "inject_hyperparams",
     "lamb",
+    "lars",
+    "lbfgs",
     "lion",
+    "lookahead",
     "masked",
     "momentum",
     "multi_steps",
+    "muon",
     "nadam",
+    "normalize",
     "partition",
+    "prodigy",
     "radam",
     "reduce_on_plateau",
     "rmsprop",
+    "rprop",
+    "sam",
     "scale",
     "scale_by_learning_rate",
     "scale_by_schedule",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_sgd",
     "sgd",
     "trace",
+    "yogi",
     "zero_nans",
 ]

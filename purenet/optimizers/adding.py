@@ -214,8 +214,11 @@ def add_noise(eta: float, gamma: float, key: Array) -> GradientTransformation:
 
 
 def decayed_weights(who: str, weight_decay: ScalarOrSchedule, mask: Mask) -> Callable[[Tree, int], Sequence[Scaled]]:
+def decayed_weights(
+    who: str, weight_decay: ScalarOrSchedule, mask: Mask, name: str = "weight_decay"
+) -> Callable[[Tree, int], Sequence[Tree]]:
     """`read` of `by_rule`: the weights times the factor, 0 where the mask is false; no tree at all where it is always 0."""
-    factor_at = as_schedule(who, weight_decay, "weight_decay")
+    factor_at = as_schedule(who, weight_decay, name)
     if not callable(weight_decay) and weight_decay == 0:
         return lambda params, count: ()
 

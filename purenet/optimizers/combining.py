@@ -243,7 +243,7 @@ def multi_steps(
 
         updates, acc = update_each(who, rule, grads, params, acc_grads=state.acc_grads)
         if j < k:
-            return updates, MultiStepsState(step_count(j), step_count(made), _copies(state.inner_opt_state), acc)
+            return updates, MultiStepsState(step_count(j), step_count(made), copies(state.inner_opt_state), acc)
         updates, inner = update_inner(acc, state.inner_opt_state, params, **extra)
         (updates,) = update_each(who, lambda g, u: (u.copy(),), grads, None, (updates,))
         return updates, MultiStepsState(step_count(), step_count(made + 1), inner, init_slots(who, acc))
@@ -280,7 +280,7 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: int) 
             updates, own = update_inner(grads, state.inner_state, params, **extra)
         else:
             (updates,) = update_each(who, lambda g: (np.zeros_like(g),), grads, params)
-            own = _copies(state.inner_state)
+            own = copies(state.inner_state)
         return updates, ApplyIfFiniteState(step_count(in_a_row), np.asarray(finite), step_count(total), own)
 
     return GradientTransformation(init, update)
@@ -342,6 +342,6 @@ def _update_part(
     return structure.unflatten(merged), MaskedState(own)
 
 
-def _copies(state: Any) -> Any:
+def copies(state: Any) -> Any:
     """The state in arrays of its own: a result shares no memory with an argument."""
     return optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, state)

@@ -8,9 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from purenet.op import Array
+from purenet.op import Array, Tree
+from purenet.optimizers.transformation import leaves_of, working_dtype
 
-__all__ = ["norm_of", "norm_of_all", "norms_along", "times"]
+__all__ = ["global_norm", "norm_of", "norm_of_all", "norms_along", "times"]
+
+
+def global_norm(tree: Tree) -> float:
+    """The Euclidean norm of all entries of all arrays of a tree.
+
+    Math:
+        sqrt(sum of the squares of all entries)
+    Errors: TypeError for leaves that are not floating-point arrays.
+    Source: optax.global_norm, torch.nn.utils.get_total_norm. Conventions: the result is a number. Squares are of entries over
+        the largest, so that they do not overflow; 16-bit arrays are taken in float32.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.optimizers.global_norm({"w": np.array([3.0]), "b": np.array([4.0])})
+    5.0
+    """
+    leaves = leaves_of("global_norm", "tree", tree)[0]
+    return norm_of_all(leaf.astype(working_dtype(leaf.dtype), copy=False) for leaf in leaves)
 
 
 def norms_along(array: Array, axes: tuple[int, ...]) -> Array:

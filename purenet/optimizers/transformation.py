@@ -36,12 +36,14 @@ __all__ = [
     "init_slots",
     "leaves_of",
     "moved_of",
+    "matching",
     "not_zero",
     "state_of",
     "stateless",
     "step_count",
     "update_each",
     "with_moved",
+    "working_copies",
     "working_dtype",
 ]
 
@@ -103,14 +105,28 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     {'w': array([0.5, 2. ])}
     """
     who = "apply_updates"
-    old, structure = leaves_of(who, "params", params)
-    steps, other = leaves_of(who, "updates", updates)
-    _check_match(who, ("updates", updates, steps, other), ("params", params, old, structure))
+    steps, old, structure = matching(who, ("updates", updates), ("params", params))
     sums = [np.add(p.astype(working_dtype(p.dtype), copy=False), u) for p, u in zip(old, steps, strict=True)]
     return structure.unflatten([_rounded(total, p.dtype) for total, p in zip(sums, old, strict=True)])
 
 
 # --------------------------------------------------------------------------------- for those who write an optimizer
+
+
+def matching(
+    who: str, given: tuple[str, Tree], expected: tuple[str, Tree]
+) -> tuple[list[Array], list[Array], optree.PyTreeSpec]:
+    """The leaves of both trees, which must have the same structure and shapes, and the structure; each tree with its name."""
+    arrays, structure = leaves_of(who, *given)
+    others, other_structure = leaves_of(who, *expected)
+    _check_match(who, (*given, arrays, structure), (*expected, others, other_structure))
+    return arrays, others, structure
+
+
+def working_copies(who: str, name: str, tree: Tree) -> Tree:
+    """The tree in new arrays of the dtype of a state: float32 for 16-bit parameters."""
+    arrays, structure = leaves_of(who, name, tree)
+    return structure.unflatten([array.astype(working_dtype(array.dtype)) for array in arrays])
 
 
 def step_count(count: int = 0) -> Array:

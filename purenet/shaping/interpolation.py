@@ -16,7 +16,10 @@ from purenet.windows import check_image
 
 __all__ = ["interpolate"]
 
-MODES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+MODES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+
+CUBIC = -0.75
+"""The slope of the cubic kernel at distance 1, as in torch, OpenCV and ONNX; jax.image and Pillow have -0.5."""
 
 
 class Grid(NamedTuple):
@@ -37,18 +40,21 @@ def interpolate(
 ) -> tuple[Array, Any]:
     """Images resampled to `size`, or to `scale_factor` times their size (rounded down): numbers, or one for each axis.
 
-    `mode` is "nearest" or "nearest-exact" for images of any number of axes, "linear" for one, "bilinear" for two, "trilinear"
-    for three. Where several samples of x count, each counts the more the nearer it is.
+    `mode` is "nearest", "nearest-exact" or "area" for images of any number of axes, "linear" for one, "bilinear" or "bicubic"
+    for two, "trilinear" for three. Where several samples of x count, each counts the more the nearer it is.
 
     Shapes: x (N, C, n, ...), size (m, ...) -> y (N, C, m, ...)
     Math, along each axis, with the step r = n / m, or 1 / scale_factor if that is given:
         y_i  = x_k, k = floor(r i) for nearest, floor(r (i + 1/2)) for nearest-exact
-        y_i  = (1 - t) x_k + t x_{k+1}, k = floor(u), t = u - k, for the others, where
+        y_i  = the mean of x_k for floor(n i / m) <= k < ceil(n (i + 1) / m) for area
+        y_i  = (1 - t) x_k + t x_{k+1}, k = floor(u), t = u - k, for the linear ones, where
         u    = r (i + 1/2) - 1/2, kept within 0 and n - 1; with align_corners u = i (n - 1) / (m - 1), or 0 for m = 1
+        y_i  = sum of c(|u - k|) x_k over the four nearest k for bicubic, with u not kept, beyond an end the last x_k, and
+        c(d) = (a + 2) d^3 - (a + 3) d^2 + 1 for d <= 1, a (d^3 - 5 d^2 + 8 d - 4) for 1 < d <= 2, with a = -3/4
         dx_k = the sum of the dy_i that x_k is part of, with the same weights
     Errors: TypeError unless `size` is integers, `scale_factor` numbers; ValueError unless one of both is given, for an x
         without an image, an unknown mode or one for another number of axes, a result without entries, or align_corners with
-        nearest.
+        nearest or area.
     Source: torch.nn.functional.interpolate. Conventions: pixels are areas, whose centers lie at i + 1/2; with align_corners
         they are points, and the outermost ones stay where they are. jax.image.resize's nearest is nearest-exact here, its
         linear smooths before it shrinks unless antialias=False, which is this. ONNX's Resize: asymmetric with floor for
@@ -65,7 +71,7 @@ def interpolate(
     if MODES[mode] not in (None, len(sizes)):
         raise ValueError(f"interpolate: mode {mode!r} is for images of {MODES[mode]} axes, x {x.shape} has {len(sizes)}")
     if align_corners and MODES[mode] is None:
-        raise ValueError(f"interpolate: align_corners is for linear, bilinear and trilinear, got mode {mode!r}")
+        raise ValueError(f"interpolate: align_corners is for linear, bilinear, trilinear and bicubic, got mode {mode!r}")
     if min(sizes) < 1:
         raise ValueError(f"interpolate: x must have entries to interpolate between, got {x.shape}")
     grids = tuple(
@@ -123,6 +129,15 @@ def _matrix(grid: Grid) -> Any:
     """The same as a sparse matrix."""
     n, m, step, mode, align_corners, dtype = grid
     i = np.arange(m)
+    if mode == "area":
+        first, count = i * n // m, -(-(i + 1) * n // m) - i * n // m
+        place = np.arange(count.max())
+        shares = np.where(place < count[:, None], 1 / count[:, None], 0).astype(dtype)
+        return weighing(np.minimum(first[:, None] + place, n - 1), shares, n)
+    if mode == "bicubic":
+        source = i * ((n - 1) / max(m - 1, 1)) if align_corners else (i + 0.5) * step - 0.5
+        entries = np.floor(source).astype(np.intp)[:, None] + np.arange(-1, 3)
+        return weighing(np.clip(entries, 0, n - 1), _cubic(np.abs(source[:, None] - entries)).astype(dtype), n)
     if MODES[mode] is None:
         place = i if mode == "nearest" else i + 0.5
         # Products before quotients: n i / m is exact where it is an integer, and must not be rounded to below it.
@@ -134,3 +149,9 @@ def _matrix(grid: Grid) -> Any:
     part = source - entries
     weights = np.stack([1 - part, part], axis=1).astype(dtype)
     return weighing(np.stack([entries, np.minimum(entries + 1, n - 1)], axis=1), weights, n)
+
+
+def _cubic(d: Array) -> Array:
+    """The weight of an entry at distance d."""
+    near = ((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1
+    return np.where(d <= 1, near, CUBIC * (((d - 5) * d + 8) * d - 4))

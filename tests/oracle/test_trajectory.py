@@ -384,3 +384,19 @@ def test_a_wrong_schedule_is_found(schedule: Callable[[int], float], first: int)
     assert result.first == (first, "rate")
     assert not result.passed
     assert f"another schedule than optax.exponential_decay: {schedule(first)} at count {first}" in result.diagnosis
+
+
+def test_a_slot_that_is_constant_by_right_is_no_vacuous_one() -> None:
+    found = catalogue.find("prodigy")
+    assert isinstance(found, TrajectorySpec)
+    spec = replace(found, constant=frozenset())
+    verdicts = {row.parameter: row.verdict for row in run(spec, 10).rows}
+    assert {name for name, verdict in verdicts.items() if verdict is Verdict.VACUOUS} == {
+        f"state.params0.{layer}.{array}" for layer in ("affine1", "affine2") for array in "wb"
+    }
+    assert run(replace(spec, constant=frozenset({"params0"})), 10).passed
+    elsewhere = {**spec.slots, "params0": lambda s: optree.tree_map(lambda leaf: leaf + 1e-6, s.params0)}
+    wrong = run(replace(spec, constant=frozenset({"params0"}), slots=elsewhere), 10)
+    assert {row.parameter for row in wrong.rows if row.verdict is Verdict.FAIL} == {
+        f"state.params0.{layer}.{array}" for layer in ("affine1", "affine2") for array in "wb"
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -58,8 +58,9 @@ def follows(
     slots: Mapping[str, Select],
     source: Source | str,
     problem: Problem = LAYER,
+    constant: Iterable[str] = (),
 ) -> TrajectorySpec:
     """The record of our optimizer and of theirs; a source that is a name is that of a function of optax."""
     source = library(f"optax.{source}") if isinstance(source, str) else source
     tier = 1 if name.split(",", maxsplit=1)[0] in FIRST_TIER else 2
-    return TrajectorySpec(name, ours, by_optax(source, theirs), slots, problem, tier)
+    return TrajectorySpec(name, ours, by_optax(source, theirs), slots, problem, tier, frozenset(constant))

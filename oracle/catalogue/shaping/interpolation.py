@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from oracle.catalogue.shaping.layout import NO_ROWS, ONE_ROW, bad, numbers
 from oracle.spec import Case, Draw, Error, Spec, library
@@ -15,15 +16,55 @@ from purenet.shaping.interpolation import interpolate
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
+def cubic_pieces() -> Any:
+    """The pieces of the cubic kernel on 0..1 and 1..2, from values of 1, 0, 0 and slopes of 0, -3/4, 0 at 0, 1 and 2."""
+
+    def conditions(at: float, other: float) -> Any:
+        value, slope = (lambda d: [d**3, d**2, d, 1.0]), (lambda d: [3 * d**2, 2 * d, 1.0, 0.0])
+        return np.array([value(at), value(other), slope(at), slope(other)])
+
+    near = np.linalg.solve(conditions(0.0, 1.0), [1.0, 0.0, 0.0, -0.75])
+    far = np.linalg.solve(conditions(1.0, 2.0), [0.0, 0.0, -0.75, 0.0])
+    return near, far
+
+
+NEAR, FAR = cubic_pieces()
+
+
+def cubic(x: Any, new: Any, steps: Any, align_corners: bool) -> Any:
+    """A dense matrix for each axis of the image, whose ends are repeated."""
+    for axis, (m, step) in enumerate(zip(new, steps, strict=True), start=2):
+        n = x.shape[axis]
+        places = np.linspace(0, n - 1, m) if align_corners else (np.arange(m) + 0.5) * step - 0.5
+        padded = jnp.pad(x, [(3, 3) if a == axis else (0, 0) for a in range(x.ndim)], mode="edge")
+        away = np.abs(places[:, None] - np.arange(-3, n + 3))
+        kernel = np.where(away < 1, np.polyval(NEAR, away), np.where(away < 2, np.polyval(FAR, away), 0))
+        x = jnp.moveaxis(jnp.tensordot(padded, jnp.asarray(kernel, x.dtype), (axis, 1)), -1, axis)
+    return x
+
+
+def means(x: Any, new: Any) -> Any:
+    for axis, m in enumerate(new, start=2):
+        n = x.shape[axis]
+        ends = [(int(np.floor(i * n / m + 1e-9)), int(np.ceil((i + 1) * n / m - 1e-9))) for i in range(m)]
+        x = jnp.stack([jax.lax.slice_in_dim(x, low, high, axis=axis).mean(axis) for low, high in ends], axis)
+    return x
+
+
 def resized(x: Any, *, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False) -> Any:
     sizes = x.shape[2:]
     factors: tuple[Any, ...] = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * len(sizes)
     new: Any = size if isinstance(size, tuple) else (size,) * len(sizes)
     if size is None:
         new = tuple(math.floor(n * f) for n, f in zip(sizes, factors, strict=True))
-    elif mode == "nearest-exact":
+    if mode == "area":
+        return means(x, new)
+    if mode == "bicubic":
+        steps = [n / m if f is None else 1 / f for n, m, f in zip(sizes, new, factors, strict=True)]
+        return cubic(x, new, steps, align_corners)
+    if size is not None and mode == "nearest-exact":
         return jax.image.resize(x, (*x.shape[:2], *new), "nearest")
-    elif mode != "nearest" and not align_corners:
+    if size is not None and mode != "nearest" and not align_corners:
         return jax.image.resize(x, (*x.shape[:2], *new), "linear", antialias=False)
     if mode in LINEAR.values():
         if align_corners:
@@ -42,7 +83,7 @@ def resized(x: Any, *, size: Any = None, scale_factor: Any = None, mode: str = "
 
 def resamplings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     sizes = tuple(draw.between(1, 5) for _ in range(draw.choice([2, 1, 3])))
-    mode = draw.choice(["nearest", "nearest-exact", LINEAR[len(sizes)]])
+    mode = draw.choice(["nearest", "nearest-exact", LINEAR[len(sizes)], "area", *(["bicubic"] if len(sizes) == 2 else [])])
     factor = draw.choice([2, 1.5, 3.0, 1.25])
     options: dict[str, Any] = draw.choice(
         [
@@ -52,7 +93,7 @@ def resamplings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
             {"scale_factor": tuple(draw.choice([factor, 2, 1]) for _ in sizes)},
         ]
     )
-    if mode in LINEAR.values():
+    if mode in LINEAR.values() or mode == "bicubic":
         options["align_corners"] = draw.choice([False, True])
     return (draw.normal(draw.between(1, 2), draw.between(1, 2), *sizes),), {"mode": mode, **options}
 
@@ -73,6 +114,11 @@ SPECS = (
             Case("other factors, nearest", numbers(1, 1, 4, 5), {"scale_factor": (1.5, 0.7)}, ONE_ROW),
             Case("linear", numbers(2, 1, 4), {"scale_factor": 0.6, "mode": "linear"}),
             Case("trilinear", numbers(1, 1, 2, 3, 2), {"size": (3, 2, 3), "mode": "trilinear"}, ONE_ROW),
+            Case("area", numbers(2, 1, 5, 3), {"size": (3, 4), "mode": "area"}),
+            Case("area, by factors, of one axis", numbers(2, 2, 7), {"scale_factor": 0.6, "mode": "area"}),
+            Case("bicubic", numbers(2, 1, 3, 4), {"size": (5, 7), "mode": "bicubic"}),
+            Case("bicubic, smaller, by factors", numbers(1, 1, 6, 5), {"scale_factor": (0.6, 0.7), "mode": "bicubic"}, ONE_ROW),
+            Case("bicubic, corners", numbers(2, 1, 4, 1), {"size": (6, 3), "mode": "bicubic", "align_corners": True}),
             Case("no rows", numbers(0, 2, 3, 4), {"size": 2, "mode": "bilinear"}, NO_ROWS),
         ),
         strategy=resamplings,
