@@ -57,9 +57,6 @@ def places_of(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place
     """Where the backward pass of each op is written. A row has the family of its record, but the module if it is an ERROR."""
     found: dict[tuple[str, str], Place | None] = {}
     for module, record in records:
-        if isinstance(record, Spec):
-            place = place_of_pullback(record.op)
-        else:
-            place = place_of(_written(record))
+        place = place_of_pullback(record.op) if isinstance(record, Spec) else place_of(_written(record))
         found.update(dict.fromkeys([(module, record.name), (record.family, record.name)], place))
     return found

@@ -41,7 +41,8 @@ def samples(point: Point, seed: list[int], truth: Truth | None, share: float, po
     `truth` is by default the op itself, whose formula is verified in float64.
     """
     generator, eps = np.random.default_rng(seed), EPSILON[point.dtype.name]
-    normal = float(ml_dtypes.finfo(point.dtype).smallest_normal)  # below it no entry has all its digits
+    # A gradient whose largest entry is below the smallest normal number has lost digits to underflow, not to rounding.
+    normal = float(ml_dtypes.finfo(point.dtype).smallest_normal)  # type: ignore[no-untyped-call]
     truth = truth or point.subject.gradients
 
     def moved(a: Any, share: float) -> Any:

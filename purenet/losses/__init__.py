@@ -1,11 +1,9 @@
 """Losses, by what they compare.
 
-`regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the right
-one, `margins` and `further_margins` a score with a bound, `distributions` two distributions or a number and a distribution,
-`similarity` vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones.
-one (`chunked` with few logits at a time), `margins` a score with a bound, `distributions` two distributions or a number and a
-distribution, `similarity` vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment`
-sequences of other lengths.
+`regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the
+right one (`chunked` with few logits at a time), `margins` and `further_margins` a score with a bound, `distributions` two
+distributions or a number and a distribution, `similarity` vectors, `segmentation` sets, `sampling` one row of a table with a
+few drawn ones, `alignment` sequences of other lengths.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a

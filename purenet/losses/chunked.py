@@ -92,6 +92,7 @@ def linear_cross_entropy(
     logits = np.broadcast_to(np.zeros((), x.dtype), (*leading, w.shape[1]))  # of all rows: a shape only
     factor, smoothing = checked_options(op, logits, weight, label_smoothing, reduction)
     t, kept = class_labels(op, labels, ignore_index, logits=logits)
+    kept = np.ones(t.shape, bool) if kept is None else kept
     count = math.prod(leading)
     flat, counts = t.reshape(count), kept.reshape(count)
     own = (factor[flat] * counts).reshape(leading)

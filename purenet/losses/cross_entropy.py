@@ -221,7 +221,6 @@ def _weighted(
     return Reduction(reduction, weights, weights.sum())
 
 
-def _options(
 def checked_options(
     name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str, scores: str = "logits"
 ) -> tuple[Array, float]:

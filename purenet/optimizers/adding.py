@@ -213,10 +213,9 @@ def add_noise(eta: float, gamma: float, key: Array) -> GradientTransformation:
 # ------------------------------------------------------------------------------------- for those who write an optimizer
 
 
-def decayed_weights(who: str, weight_decay: ScalarOrSchedule, mask: Mask) -> Callable[[Tree, int], Sequence[Scaled]]:
 def decayed_weights(
     who: str, weight_decay: ScalarOrSchedule, mask: Mask, name: str = "weight_decay"
-) -> Callable[[Tree, int], Sequence[Tree]]:
+) -> Callable[[Tree, int], Sequence[Scaled]]:
     """`read` of `by_rule`: the weights times the factor, 0 where the mask is false; no tree at all where it is always 0."""
     factor_at = as_schedule(who, weight_decay, name)
     if not callable(weight_decay) and weight_decay == 0:

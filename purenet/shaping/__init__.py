@@ -1,12 +1,9 @@
 """Arrays given another shape, order or extent, and parts of them.
 
 `layout` moves entries, `broadcasting` repeats them, `joining` puts arrays together and cuts them, `padding` adds margins,
-`indexing` chooses entries by their place, `masking` keeps or replaces them, `interpolation` resamples images. Arrays are
-positional and differentiated; shapes, axes, indices and masks are keywords and are not.
-`layout` moves entries, `joining` puts arrays together and cuts them, `padding` adds margins, `indexing` chooses entries by
-their place, `masking` keeps or replaces them, `interpolation` and
-`sampling` resample images, `channels` moves pixels to channels. Arrays are positional and differentiated;
-shapes, axes, indices and masks are keywords and are not.
+`indexing` chooses entries by their place, `masking` keeps or replaces them, `interpolation` and `sampling` resample images,
+`channels` moves pixels to channels. Arrays are positional and differentiated; shapes, axes, indices and masks are keywords
+and are not.
 
 `slice` is JAX's name for it, so it is ours, although Python has a type of that name.
 """
@@ -31,8 +28,8 @@ from purenet.shaping.padding import pad
 from purenet.shaping.sampling import affine_grid, grid_sample
 
 __all__ = [
-    "broadcast_to",
     "affine_grid",
+    "broadcast_to",
     "channel_shuffle",
     "clip",
     "concat",

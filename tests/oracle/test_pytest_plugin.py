@@ -315,10 +315,10 @@ halves = [
 """
 
 
-def test_optimizers_and_schedules_of_a_marked_module_are_tests(tmp_path: Path) -> None:
+def test_optimizers_and_schedules_of_a_marked_module_are_tests(tmp_path: Path, pytest_of: Pytest) -> None:
     (tmp_path / "layers.py").write_text(STEPS)
     options = ("-v", "-p", "no:randomly", "--gradient-report", "found", "-o", "pythonpath=.")
-    code, out = pytest_of(tmp_path, MARKED, *options)
+    code, out = pytest_of(MARKED, *options)
     assert code == pytest.ExitCode.TESTS_FAILED
     results = {"descent": "PASSED", "right halves": "PASSED", "shifted halves": "FAILED", "too far": "FAILED"}
     for name, result in results.items():

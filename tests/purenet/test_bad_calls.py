@@ -230,8 +230,6 @@ def test_a_mask_is_an_array(name: str, value: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- numbers
 
 ATTENTION = ("cached_attention", "dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
-OVER_EPS = ("adadelta", "adam", "adamax", "adamw", "lamb", "nadam", "radam", "rmsprop")
-ATTENTION = ("dot_product_attention", "dot_product_attention_with_bias", "multi_head_attention")
 OVER_EPS = (
     *("adadelta", "adafactor", "adam", "adamax", "adamw", "lamb", "muon", "nadam", "prodigy", "radam", "rmsprop"),
     *("schedule_free_adamw", "yogi"),
@@ -248,7 +246,6 @@ RANGES = {
     "b1": {"schedule_free": "(0, 1]", "schedule_free_sgd": "(0, 1]", "schedule_free_adamw": "(0, 1]", "": "[0, 1)"},
     "b2": "[0, 1)",
     "base": "(0, inf)",
-    "beta": "[0, inf)",
     "beta_fast": "(0, inf)",
     "beta_slow": "(0, inf)",
     "beta3": "[0, 1)",

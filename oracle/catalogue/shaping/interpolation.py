@@ -19,8 +19,13 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 def cubic_pieces() -> Any:
     """The pieces of the cubic kernel on 0..1 and 1..2, from values of 1, 0, 0 and slopes of 0, -3/4, 0 at 0, 1 and 2."""
 
+    def value(d: float) -> list[float]:
+        return [d**3, d**2, d, 1.0]
+
+    def slope(d: float) -> list[float]:
+        return [3 * d**2, 2 * d, 1.0, 0.0]
+
     def conditions(at: float, other: float) -> Any:
-        value, slope = (lambda d: [d**3, d**2, d, 1.0]), (lambda d: [3 * d**2, 2 * d, 1.0, 0.0])
         return np.array([value(at), value(other), slope(at), slope(other)])
 
     near = np.linalg.solve(conditions(0.0, 1.0), [1.0, 0.0, 0.0, -0.75])
