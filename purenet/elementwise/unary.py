@@ -130,7 +130,7 @@ def absolute(x: Array) -> tuple[Array, Array]:
     Source: numpy.absolute. Conventions: the slope at 0 is 0, the middle of [-1, 1], as in torch. JAX has 1.
 
     >>> import numpy as np, purenet as pn
-    >>> y, pullback = pn.vjp(pn.abs, np.array([-2.0, 0.0, 3.0]))
+    >>> y, pullback = pn.vjp(pn.absolute, np.array([-2.0, 0.0, 3.0]))
     >>> y, pullback(np.ones(3))[0]
     (array([2., 0., 3.]), array([-1.,  0.,  1.]))
     """

@@ -131,7 +131,7 @@ def adafactor(
             return -sum(decay, step), *([step] if keep is not None else ())
 
         read, ema = (params, *decayed(params, t - 1)), {} if keep is None else {"ema": state.ema}
-        updates, *velocity = update_each(who, rule, grads, params, read, **ema)
+        updates, *velocity = update_each(who, rule, grads, params, read, entrywise=False, **ema)
         v_row, v_col, v = map(structure.unflatten, new)
         return updates, AdafactorState(step_count(t), v_row, v_col, v, *velocity)
 

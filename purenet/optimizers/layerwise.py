@@ -80,4 +80,4 @@ def lars(
 
         return rule
 
-    return by_rule(who, LarsState, learning_rate, rule_at, ("trace",), read=read)
+    return by_rule(who, LarsState, learning_rate, rule_at, ("trace",), read=read, entrywise=False)

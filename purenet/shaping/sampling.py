@@ -112,21 +112,21 @@ def _row(image: Array, j: Array, i: Array, n: int, h: int, w: int) -> Array:
 def affine_grid(theta: Array, *, size: Any, align_corners: bool = False) -> tuple[Array, tuple[Array, Array]]:
     """The grid of places to which affine maps take the pixels of an image, for `grid_sample`.
 
-    Shapes: theta (N, 2, 3), size (N, C, H, W) -> grid (N, H, W, 2)
+    Shapes: theta (N, 2, 3), size (N, C, H, W) -> y (N, H, W, 2), the grid
     Math, with the pixels' own places a_i = (2 i + 1) / W - 1 and b_j = (2 j + 1) / H - 1, or with align_corners
     a_i = 2 i / (W - 1) - 1 and b_j = 2 j / (H - 1) - 1, which are 0 for an axis of one pixel:
-        grid[n, j, i] = theta[n] (a_i, b_j, 1)
-        dtheta[n]     = sum over j and i of dgrid[n, j, i] (a_i, b_j, 1)^T
+        y[n, j, i] = theta[n] (a_i, b_j, 1)
+        dtheta[n]  = sum over j and i of dy[n, j, i] (a_i, b_j, 1)^T
     Errors: ValueError unless theta has this shape, and size is four integers above 0, the first that of theta (which may be
         0); TypeError unless they are integers.
     Source: Jaderberg et al., Spatial transformer networks (2015); torch.nn.functional.affine_grid. Conventions: the map takes
         places of the result to places of the image, so its inverse is what the image seems to undergo.
 
     >>> import numpy as np, purenet as pn
-    >>> theta = np.array([[[1.0, 0.0, 0.5], [0.0, -1.0, 0.0]]])
+    >>> theta = np.array([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.25]]])
     >>> pn.affine_grid(theta, size=(1, 1, 1, 2), align_corners=True)
-    array([[[[-0.5, -0. ],
-             [ 1.5, -0. ]]]])
+    array([[[[-0.5 ,  0.25],
+             [ 1.5 ,  0.25]]]])
     """
     who = "affine_grid"
     n, _, h, w = integers(who, "size", size, 4, 0)

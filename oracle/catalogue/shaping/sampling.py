@@ -144,6 +144,12 @@ SPECS = (
                 ValueError,
                 "grid_sample: grid must be finite, got nan",
             ),
+            Error(
+                "whole numbers",
+                lambda draw: (draw.labels(9, 1, 1, 2, 2), draw.normal(1, 1, 1, 2)),
+                TypeError,
+                "grid_sample: x must be a floating-point array",
+            ),
         ),
         tier=2,
     ),
