@@ -134,9 +134,10 @@ def inner_rounding(
     """
     largest = sizes.here
     ladder: list[Differences | None] = []
+    # Two tables: each direction more is one more chance that a steep bend, as of sigmoids of raw pixels, looks like a jump.
     for k in range(SPACINGS):
         try:
-            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(AGREEING)]))
+            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(2)]))
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
     found = np.zeros(one_ulp.shape)
