@@ -93,7 +93,8 @@ def optimizer_names() -> tuple[str, ...]:
 
 
 def _by_rate(value: Any) -> bool:
-    if not inspect.isfunction(value) or value is optimizers.scale_by_learning_rate:  # a part of optimizers
+    # The one is a part of optimizers, and the other begins with a rate that no schedule can change.
+    if not inspect.isfunction(value) or value in (optimizers.scale_by_learning_rate, optimizers.rprop):
         return False
     first, *others = inspect.signature(value).parameters.values() or (None,)
     return first is not None and first.name == "learning_rate" and all(p.default is not p.empty for p in others)

@@ -62,7 +62,7 @@ def _folded(name: str, width: int) -> str:
         if len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _families(records: Sequence[Any]) -> str:

@@ -81,6 +81,8 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
         subject = Subject.of(spec.op, options)
         y, dy, _ = first_call(subject, primals, 0, strict=False)
         formula = Formula(point := point_at(Point(subject, tuple(primals), y, dy, ()), primals), 0)
+        if formula._refused:  # a pass that cannot run on exact numbers forgives nothing
+            continue
         for i, gradient in enumerate(point.gradients):
             order = np.argsort(np.abs(gradient))
             order = order[gradient[order] != 0]

@@ -13,7 +13,6 @@ from purenet.elementwise.binary import add, divide, maximum, minimum, multiply, 
 
 Pairs = Callable[[Draw, tuple[int, ...], tuple[int, ...]], tuple[Array, Array]]
 KINK, ONE, EMPTY = frozenset({Flag.AT_KINK, Flag.REPEATED}), frozenset({Flag.BATCH_OF_ONE}), frozenset({Flag.EMPTY_BATCH})
-SATURATED = frozenset({Flag.SATURATED})
 
 
 def any_numbers(draw: Draw, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[Array, Array]:
@@ -128,7 +127,7 @@ SPECS = (
         jnp.divide,
         divisible,
         Case("0 by numbers", lambda draw: (np.array([0.0, 1.0, 0.0]), np.array([2.0, -4.0, -0.5]))),
-        Case("small divisors", lambda draw: (draw.normal(3), np.array([1e-3, -2e-3, 4.0])), flags=SATURATED),
+        Case("small divisors", lambda draw: (draw.normal(3), np.array([1e-3, -2e-3, 4.0]))),
     ),
     spec(
         power,

@@ -76,7 +76,7 @@ SPECS = (
             bad("other weights", "w must have shape (2, 3) to match params.down and params.up, got (3, 2)", w=np.ones((3, 2))),
             bad("other biases", "b must have shape (3,) to match", b=np.ones(2)),
             bad("weights of words", "w must be an array of real numbers, got <U1", TypeError, w=["a"]),
-            bad("negative scale", "scale must be finite and at least 0.0, got -1.0", scale=-1.0),
+            bad("negative scale", "scale must be finite and at least 0, got -1.0", scale=-1.0),
             Error("no weights", update(4, 2), TypeError, "lora_affine: missing the keyword argument 'w'"),
         ),
     ),

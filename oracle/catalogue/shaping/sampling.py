@@ -79,7 +79,7 @@ def samplings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def maps(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    n = draw.between(1, 3)
+    n = draw.between(1, 6)
     return (draw.normal(n, 2, 3),), {
         "size": (n, *(draw.between(1, 4) for _ in range(3))),
         "align_corners": draw.choice([False, True]),
