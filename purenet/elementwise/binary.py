@@ -185,8 +185,7 @@ def maximum(x: Array, y: Array) -> tuple[Array, Any]:
 @maximum.pullback
 def maximum_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
     of_x, of_y, x_shape, y_shape = residuals
-    with np.errstate(invalid="ignore"):
-        return unbroadcast(dz * of_x, x_shape), unbroadcast(dz * of_y, y_shape)
+    return unbroadcast(dz * of_x, x_shape), unbroadcast(dz * of_y, y_shape)
 
 
 @Op

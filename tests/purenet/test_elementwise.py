@@ -53,24 +53,28 @@ def test_a_negative_base_has_a_slope_and_no_slope_of_its_exponent() -> None:
     assert np.isnan(dy).all()
     _, pullback = pn.vjp(pn.power, x, y=np.array(3.0))
     np.testing.assert_array_equal(pullback(np.ones(3)), [[12.0, 12.0, 12.0]])
+    _, pullback = pn.vjp(pn.power, np.array([3.0]), x=np.array(2.0))
+    np.testing.assert_allclose(pullback(np.ones(1)), [[8 * np.log(2)]])
 
 
 def test_powers_of_zero_have_finite_slopes_where_there_are_some() -> None:
-    z, pullback = pn.vjp(pn.power, np.zeros(4), np.array([0.0, 1.0, 2.0, 0.5]))
-    dx, dy = pullback(np.ones(4))
-    np.testing.assert_array_equal(z, [1.0, 0.0, 0.0, 0.0])
-    np.testing.assert_array_equal(dx, [0.0, 1.0, 0.0, np.inf])
-    np.testing.assert_array_equal(dy, np.zeros(4))
+    z, pullback = pn.vjp(pn.power, np.zeros(5), np.array([0.0, 1.0, 2.0, 0.5, -1.0]))
+    dx, dy = pullback(np.ones(5))
+    np.testing.assert_array_equal(z, [1.0, 0.0, 0.0, 0.0, np.inf])
+    np.testing.assert_array_equal(dx, [0.0, 1.0, 0.0, np.inf, -np.inf])
+    np.testing.assert_array_equal(dy, [0.0, 0.0, 0.0, 0.0, -np.inf])
 
 
-def test_no_end_warns() -> None:  # the tests make errors of warnings
+def test_nothing_warns_at_the_ends() -> None:  # the tests make errors of warnings
     x = np.array([-np.inf, -1e4, -1.0, 0.0, 1.0, 1e4, np.inf])
     for op in UNARY:
         y, pullback = pn.vjp(op, x)
-        pullback(np.zeros_like(y))
+        for dy in (0.0, 1e308):
+            pullback(np.full_like(y, dy))
     for op in BINARY:
-        z, pullback = pn.vjp(op, x[:, None], x)
-        pullback(np.ones_like(z))
+        z, pullback = pn.vjp(op, *np.meshgrid(x, x))  # nothing is broadcast: sums of 1e308 would overflow
+        for dz in (0.0, 1e308):
+            pullback(np.full_like(z, dz))
     np.testing.assert_array_equal(pn.log(np.array([0.0, -1.0])), [-np.inf, np.nan])
 
 
