@@ -149,7 +149,7 @@ def verify(
         exact: whether a gradient that passes is compared once more without its rounding, with exact derivatives: an error of
             1e-14 in one entry is noticed. For small functions in float64 that can be evaluated or traced; needs python-flint.
         effort: "quick" measures an argument of any size as "full" measures one of 10^6 entries: in some 25 forward passes and
-            25 for each argument. The rows say which errors they notice: somewhat larger ones.
+            35 for each argument. The rows say which errors they notice: somewhat larger ones.
         label: where the rows belong, instead of the names of the op and the case.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oracle.report.places import place_of
+from oracle.report.places import place_of, step_of
 from oracle.running import campaign
 from oracle.running.campaign import DTYPES
 from oracle.running.selection import Exit, at_size, catalogued, foreign
@@ -187,7 +187,7 @@ def _written(record: Any) -> list[tuple[str, str]]:
     maker = _maker(record)
     made = [] if maker is None else [("made by", _place(maker))]
     if not isinstance(record, Spec):
-        return [*made, ("update", _place(_callable_of(record))), ("reference", str(_source(record)))]
+        return [*made, ("update", _place(step_of(record))), ("reference", str(_source(record)))]
     backward = "those of the stages, the last one first" if hasattr(record.op, "stages") else _place(record.backward)
     return [
         *made,
@@ -203,13 +203,6 @@ def _source(record: Any) -> Any:
     if hasattr(record, "like"):
         return "the optimizer or schedule given as like"
     return record.source if hasattr(record, "source") else record.reference.source
-
-
-def _callable_of(record: Any) -> Any:
-    """What makes a step, or gives a rate. Of a user's it is the function, or the method update."""
-    if hasattr(record, "mine"):
-        return getattr(record.mine, "update", record.mine)
-    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
 
 
 def _notes(case: Case) -> str:

@@ -10,12 +10,10 @@ from typing import Any
 from oracle.cli.options import check_reports, write
 from oracle.report import github
 from oracle.report.junit import junit
-from oracle.report.places import Place, place_of, place_of_pullback
+from oracle.report.places import Place, place_of, place_of_pullback, step_of
 from oracle.row import Row
 from oracle.running.selection import Exit, Stop
 from oracle.spec import Spec
-from oracle.trajectory.users_optimizers import OptimizerCheck
-from oracle.trajectory.users_schedules import ScheduleCheck
 
 __all__ = ["check", "places_of", "tell"]
 
@@ -45,18 +43,10 @@ def tell(
         github.write_summary(rows, reproduce, env.get("unfinished", ""))
 
 
-def _written(record: Any) -> Any:
-    """The function or object that a record of an optimizer, a schedule or a training is about: the user's own, or a rule."""
-    if isinstance(record, OptimizerCheck | ScheduleCheck):
-        mine = record.mine[1] if isinstance(record.mine, tuple) else record.mine
-        return getattr(mine, "update", mine)
-    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
-
-
 def places_of(records: Sequence[tuple[str, Any]]) -> dict[tuple[str, str], Place | None]:
     """Where the backward pass of each op is written. A row has the family of its record, but the module if it is an ERROR."""
     found: dict[tuple[str, str], Place | None] = {}
     for module, record in records:
-        place = place_of_pullback(record.op) if isinstance(record, Spec) else place_of(_written(record))
+        place = place_of_pullback(record.op) if isinstance(record, Spec) else place_of(step_of(record))
         found.update(dict.fromkeys([(module, record.name), (record.family, record.name)], place))
     return found

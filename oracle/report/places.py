@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from oracle import adapters
 from purenet import Op
 
-__all__ = ["Place", "place_of", "place_of_pullback"]
+__all__ = ["Place", "place_of", "place_of_pullback", "step_of"]
 
 RULES = ("backward", "bwd", "gradient")
 """Where an object of another library, or a class, keeps its backward pass."""
@@ -42,6 +42,14 @@ def place_of(function: Any) -> Place | None:
     if code is None or code.co_filename.startswith("<"):  # such as `<string>`, which is no file
         return None
     return Place(Path(code.co_filename).absolute(), code.co_firstlineno)
+
+
+def step_of(record: Any) -> Any:
+    """What makes a step, or gives a rate, of a record of an optimizer, a schedule or a training; of a user's it is theirs."""
+    if hasattr(record, "mine"):
+        mine = record.mine[1] if isinstance(record.mine, tuple) else record.mine
+        return getattr(mine, "update", mine)
+    return record.schedule if hasattr(record, "schedule") else record.optimizer.update
 
 
 def place_of_pullback(op: Any) -> Place | None:

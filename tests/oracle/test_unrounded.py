@@ -70,7 +70,7 @@ def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed
 
 
 def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> None:
-    compared = 0
+    compared, refused = 0, []
     for spec in catalogue.specs():
         case = next((case for case in spec.cases if not case.flags), None)
         if case is None:
@@ -82,6 +82,7 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
         y, dy, _ = first_call(subject, primals, 0, strict=False)
         formula = Formula(point := point_at(Point(subject, tuple(primals), y, dy, ()), primals), 0)
         if formula._refused:  # a pass that cannot run on exact numbers forgives nothing
+            refused.append(spec.name)
             continue
         for i, gradient in enumerate(point.gradients):
             order = np.argsort(np.abs(gradient))
@@ -91,6 +92,7 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
                 assert formula.allowed(i, j) <= 1e-14 * max(abs(gradient[j]), condition / EPS), spec.name
         compared += 1
     assert compared > 140
+    assert refused == ["ctc_loss"]  # its logarithms of 0 are infinite
 
 
 def tanh(factor: float) -> Pair:

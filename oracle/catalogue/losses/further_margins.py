@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from oracle.catalogue.losses.margins import FAR, UNMOVED, decided, errors_of_decisions, scored
+from oracle.catalogue.losses.margins import (
+    FAR,
+    UNMOVED,
+    decided,
+    errors_of_decisions,
+    errors_of_labels,
+    labelled_scores,
+    scored,
+)
 from oracle.catalogue.losses.reductions import (
     EMPTY,
     KINK,
@@ -79,11 +87,8 @@ def pairs(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def rows(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    shape, classes = draw.shape(0, 2), draw.between(2, 5)
-    labels = draw.labels(classes, *shape)
-    (scores,) = scored(*shape, classes)(draw)
-    labels.reshape(-1)[:1] = scores.reshape(-1, classes)[0].argmin()  # some row must cost something
-    return (scores,), {"labels": labels, "p": draw.choice([1, 2]), **weighting(draw, shape)}
+    scores, options = labelled_scores(draw)
+    return (scores,), {**options, "p": draw.choice([1, 2])}
 
 
 HOLES = {"where": np.array([True, False, True]), "weight": np.array([0.5, 2.0, 1.25]), "reduction": "none"}
@@ -164,31 +169,19 @@ SPECS = (
             Case("no rows", lambda draw: (np.zeros((0, 4)),), {"labels": np.zeros(0, np.int64)}, EMPTY),
         ),
         strategy=rows,
-        errors=bad_options(
-            "multi_margin_loss",
-            scored(2, 3),
-            ("label too large", "labels must be in 0..2, got 3", ValueError, {"labels": np.array([0, 3])}),
-            ("labels of float type", "labels must be integers, got float64", TypeError, {"labels": np.array([0.0, 1.0])}),
-            ("cubes", "p must be one of 1, 2, got 3", ValueError, {"labels": np.array([0, 1]), "p": 3}),
-            (
-                "a negative margin",
-                "margin must be finite and at least 0, got -1.0",
-                ValueError,
-                {"labels": np.array([0, 1]), "margin": -1.0},
+        errors=(
+            *errors_of_labels("multi_margin_loss"),
+            *bad_options(
+                "multi_margin_loss",
+                scored(2, 3),
+                ("cubes", "p must be one of 1, 2, got 3", ValueError, {"labels": np.array([0, 1]), "p": 3}),
+                (
+                    "a negative margin",
+                    "margin must be finite and at least 0, got -1.0",
+                    ValueError,
+                    {"labels": np.array([0, 1]), "margin": -1.0},
+                ),
             ),
-            (
-                "labels of another shape",
-                "integer labels must have shape (2,) to match scores (2, 3), got (3,)",
-                ValueError,
-                {"labels": np.array([0, 1, 2])},
-            ),
-            (
-                "weights of classes",
-                "weight must have a shape that broadcasts to (2,), got (3,)",
-                ValueError,
-                {"labels": np.array([0, 1]), "weight": np.ones(3)},
-            ),
-            ("no labels", "missing the keyword argument 'labels'", TypeError, {}),
         ),
         tier=2,
     ),

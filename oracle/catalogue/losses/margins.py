@@ -84,13 +84,42 @@ def scored(*shape: int) -> Any:
     return arguments
 
 
-def scored_rows(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def errors_of_labels(op: str) -> tuple[Error, ...]:
+    """The errors that every loss of scores and labels has."""
+    return bad_options(
+        op,
+        scored(2, 3),
+        ("label too large", "labels must be in 0..2, got 3", ValueError, {"labels": np.array([0, 3])}),
+        ("labels of float type", "labels must be integers, got float64", TypeError, {"labels": np.array([0.0, 1.0])}),
+        (
+            "labels of another shape",
+            "integer labels must have shape (2,) to match scores (2, 3), got (3,)",
+            ValueError,
+            {"labels": np.array([0, 1, 2])},
+        ),
+        (
+            "weights of classes",
+            "weight must have a shape that broadcasts to (2,), got (3,)",
+            ValueError,
+            {"labels": np.array([0, 1]), "weight": np.ones(3)},
+        ),
+        ("no labels", "missing the keyword argument 'labels'", TypeError, {}),
+    )
+
+
+def labelled_scores(draw: Draw) -> tuple[Array, dict[str, Any]]:
+    """Scores, their labels and weights. The first row has the label of its lowest score: some row must cost something."""
     rows, classes = draw.shape(0, 2), draw.between(2, 5)
     options = {"labels": draw.labels(classes, *rows), **weighting(draw, rows)}
     (scores,) = scored(*rows, classes)(draw)
-    options["labels"].reshape(-1)[:1] = scores.reshape(-1, classes)[0].argmin()  # some row must cost something
+    options["labels"].reshape(-1)[:1] = scores.reshape(-1, classes)[0].argmin()
+    return scores, options
+
+
+def scored_rows(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    scores, options = labelled_scores(draw)
     if draw.choice([False, True]):
-        options["where"] = kept = np.asarray(draw.mask(*rows))
+        options["where"] = kept = np.asarray(draw.mask(*scores.shape[:-1]))
         kept.reshape(-1)[:1] = True
     return (scores,), options
 
@@ -194,25 +223,7 @@ SPECS = (
                 "multiclass_hinge_loss: scores must have shape (..., classes), got ()",
                 {"labels": np.int64(0)},
             ),
-            *bad_options(
-                "multiclass_hinge_loss",
-                scored(2, 3),
-                ("label too large", "labels must be in 0..2, got 3", ValueError, {"labels": np.array([0, 3])}),
-                ("labels of float type", "labels must be integers, got float64", TypeError, {"labels": np.array([0.0, 1.0])}),
-                (
-                    "labels of another shape",
-                    "integer labels must have shape (2,) to match scores (2, 3), got (3,)",
-                    ValueError,
-                    {"labels": np.array([0, 1, 2])},
-                ),
-                (
-                    "weights of classes",
-                    "weight must have a shape that broadcasts to (2,), got (3,)",
-                    ValueError,
-                    {"labels": np.array([0, 1]), "weight": np.ones(3)},
-                ),
-                ("no labels", "missing the keyword argument 'labels'", TypeError, {}),
-            ),
+            *errors_of_labels("multiclass_hinge_loss"),
         ),
         tier=2,
     ),
