@@ -31,8 +31,8 @@ __all__ = ["displayed", "page"]
 PICTURED = 50  # failures that are open and have pictures; the two pictures of a failure add about 20 kB to the page
 FEW = 10  # rows from which on pictures of all rows are drawn; with fewer points these show nothing
 MULTIPLES = (
-    "White entries are right: 1. One colour everywhere is a factor; 0 means that nothing flows back; blue below it is a "
-    "wrong sign. Grey entries were not tested, or the true gradient is nearly zero there."
+    "White entries are right: 1. One colour everywhere is a constant factor. At 0 nothing flows back; below 0 the sign is "
+    "wrong. Grey entries were not tested, or the true gradient is nearly zero there."
 )
 NAMED = 5  # failures that the head of the page names; more would push the first card off the first screen
 NEXT = {
