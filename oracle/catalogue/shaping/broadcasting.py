@@ -66,7 +66,8 @@ SPECS = (
             Case("the same shape", numbers(2, 3), {"shape": (2, 3)}),
             Case("a point", numbers(), {"shape": 3}),
             Case("one row", numbers(1, 3), {"shape": (1, 3)}, ONE_ROW),
-            Case("no rows", numbers(3), {"shape": (0, 3)}, frozenset({Flag.ZERO_GRADIENT})),
+            Case("no rows", numbers(0, 3), {"shape": (2, 0, 3)}, NO_ROWS),
+            Case("repeated zero times", numbers(3), {"shape": (0, 3)}, frozenset({Flag.ZERO_GRADIENT})),
         ),
         strategy=broadcasts,
         errors=(
