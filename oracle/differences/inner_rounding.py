@@ -2,15 +2,18 @@
 
 Such a rounding is constant between two neighbouring numbers of the narrower dtype, and jumps there. So a table over spacings
 that are shorter than that distance shows a smooth function, whose slope is that of another one. Tables over a ladder of
-spacings, each four times the one before, tell roundings from what looks like them:
+spacings, each four times the one before, show roundings as noise that is absent over the shortest spacings and then stays:
 
-- The noise of a rounding appears at once, by a factor of 2^11 or more, and stays.
 - The differences of order 4 of a smooth function, even of a fast oscillation, grow by 4^4 from spacing to spacing.
-- Those of a kink appear at once, too, but then they grow by 4 from spacing to spacing.
-- A single jump appears at once and stays, but shows in at most 5 of the 8 differences of order 4.
+- Those of a kink grow by 4 from spacing to spacing.
+- A single jump stays, but shows in at most 5 of the 8 differences of order 4.
+- The rounding of float64, where terms cancel, is there over the shortest spacings, too.
+
+What looks like a rounding all the same, as the bends of saturated sigmoids may, has no jumps. So noise is believed only if a
+function jumps between neighbouring float64 numbers (`jumps`), at several places where the noise shows.
 
 A rounding to 16 bits is shorter than few spacings, so that growth does not tell it, least of all beside a finer rounding. There
-a jump between two neighbouring numbers does (`jumps`).
+the jumps decide alone.
 """
 
 from __future__ import annotations
@@ -54,9 +57,9 @@ SPACINGS = 1 + round(np.log(LONGEST / np.ldexp(EPSILON["float64"], STEP_DIGITS))
 # The rounding of an element at 0 that is displaced grows by 4^3.
 SMOOTH_GROWTH = RATIO**ORDER
 
-# The least growth, from one spacing to the next, of what appears at once: more than that of the differences of any smooth
-# function, and less than the 2^11 between the rounding of a product in float32 and that of a larger number inside it.
-AT_ONCE = RATIO * SMOOTH_GROWTH
+# The least noise of a rounding, in units of what there is over the shortest spacings: far above what chance makes of those
+# of float64 there, and far below the 2^29 between these and one of float32.
+APPEARS = RATIO * SMOOTH_GROWTH
 
 # The growth, from one spacing to the next, from which on noise is the bending of the function: as far above that of dense
 # roundings, whose noise changes by chance alone, as below that of a smooth function. What is smaller than the noise of a
@@ -121,56 +124,33 @@ def higher_differences(values: Array) -> Differences:
 
 def inner_rounding(
     values_at: Callable[[float, int], Array],
-    line: Callable[[float], Array] | None,
+    line: Callable[[float], Array],
     one_ulp: Array,
     sizes: Sizes,
     least: Array,
+    *,
+    continuous: bool,
 ) -> Array:
     """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
-    of the table alone. `line(t)` has them at a point of the first table's direction; it is None if jumps prove nothing. `least`
-    is the noise of each output that is none of a rounding.
+    of the table alone. `line(t)` has them at a point of the first table's direction. `least` is the noise of each output that
+    is none of a rounding. `continuous`: the function has no jumps but those of roundings. A gradient jumps where its function
+    has kinks.
     """
-    largest = sizes.here
     ladder: list[Differences | None] = []
-    # Two tables: each direction more is one more chance that a steep bend, as of sigmoids of raw pixels, looks like a jump.
     for k in range(SPACINGS):
         try:
-            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(2)]))
+            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(AGREEING)]))
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
-    found = np.zeros(one_ulp.shape)
-    rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
-    for k in range(AGREEING, SPACINGS - 1):
-        at_once = np.zeros(one_ulp.shape, dtype=bool)
-        # A first jump may happen to be small, so that it takes two spacings. So may those of kinks, over the longest spacings.
-        for spacings in (1, 2) if UNTIL_DENSE <= k < SPACINGS - 2 else (1,):
-            before = rms[k + spacings :]
-            rises = rms[k] > AT_ONCE * SMOOTH_GROWTH ** (spacings - 1) * np.fmax(before.max(axis=0), one_ulp)
-            at_once |= rises & (before[0] <= SMOOTH_GROWTH * np.fmax(before[AGREEING:].max(axis=0, initial=0.0), one_ulp))
-        # Over two spacings a rounding jumps at 4^2 times as many points: its differences grow by the root of that, and by
-        # chance. Those of many kinks that come within reach one after the other grow like those of one over three spacings.
-        at_once &= np.isfinite(rms[k]) & (rms[k - 2] <= _kink_growth(AGREEING) / 2 * rms[k])
-        if not at_once.any():
-            continue
-        first = np.fmax(rms[k], rms[k - 1])
-        for last in range(AGREEING, k + 1):  # the first jump may be much rarer than the others
-            longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
-            if len(longer) < AGREEING:
-                continue
-            full = np.max([level.noise for level in longer], axis=0)
-            stays = full <= min(MOST_GROWTH, _kink_growth(len(longer)) / 2) * first
-            changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
-            dense = np.median(changed, axis=0) >= DENSE
-            narrow = (full > np.fmax(FINEST * largest, least)) & (full <= COARSEST * largest)
-            found = np.where(at_once & stays & dense & narrow, np.fmax(found, full), found)
+    found = _fine_rounding(ladder, values_at, line, one_ulp, sizes, least)
     lasting = _lasting(ladder, sizes)
-    coarse = np.where(lasting > np.fmax(np.fmax(AT_ONCE * one_ulp, BENDING * found), least), lasting, 0.0)
+    coarse = np.where(lasting > np.fmax(np.fmax(APPEARS * one_ulp, BENDING * found), least), lasting, 0.0)
     longest = LONGEST if ladder[0] is not None else LONGEST / RATIO
     proven = np.zeros(found.shape)
-    if line is not None and coarse.any():
-        proven = _proven(values_at, line, longest, coarse, steps=bool(least.any()))
+    if continuous and coarse.any():
+        proven = _coarse_rounding(values_at, line, longest, coarse, steps=bool(least.any()))
     found = np.fmax(found, proven)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
@@ -180,10 +160,71 @@ def inner_rounding(
         steady = _steady(ladder[1:], one_ulp)
         if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
             steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
-        coarsest = COARSEST * (max(sizes) if proven.any() else largest)
+        coarsest = COARSEST * (max(sizes) if proven.any() else sizes.here)
         steady = np.where((steady > least) & (steady <= np.fmin(most, coarsest)), steady, 0.0)
         found = np.fmax(found, steady)
     return found
+
+
+def _fine_rounding(
+    ladder: Sequence[Differences | None],
+    values_at: Callable[[float, int], Array],
+    line: Callable[[float], Array],
+    one_ulp: Array,
+    sizes: Sizes,
+    least: Array,
+) -> Array:
+    """The noise of each output that the shortest spacings do not show and that then stays, if some output jumps where it shows.
+
+    Jumps of other outputs count as well: each output of a product with rounded weights jumps at places of its own, and in a few
+    of them none may be within reach.
+    """
+    rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
+    # Where a sum inside lies halfway between two float32 numbers, it jumps at once, to either side: that is one jump alone.
+    quiet = np.fmax(rms[-AGREEING:].min(axis=0), one_ulp)
+    found, first = np.zeros(one_ulp.shape), np.zeros(one_ulp.shape)
+    shown = np.zeros(one_ulp.shape, dtype=int)
+    for last in range(SPACINGS - AGREEING - 1, AGREEING - 1, -1):
+        # What a pole shows at long spacings is no noise of what shows at short ones.
+        first = np.where(shown, first, np.fmax(rms[last], rms[last - 1]))
+        longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
+        if len(longer) < AGREEING:
+            continue
+        full = np.max([level.noise for level in longer], axis=0)
+        stays = full <= min(MOST_GROWTH, _kink_growth(len(longer)) / 2) * first
+        changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
+        dense = np.median(changed, axis=0) >= DENSE
+        narrow = (full > np.fmax(FINEST * sizes.here, least)) & (full <= COARSEST * sizes.here)
+        plain = np.isfinite(first) & (first > APPEARS * quiet) & stays & dense & narrow
+        shown = np.where(plain & (shown == 0), last - 1, shown)
+        found = np.where(plain, np.fmax(found, full), found)
+    return found if _jumps_where_it_shows(values_at, line, found, shown) else np.zeros(found.shape)
+
+
+def _jumps_where_it_shows(
+    values_at: Callable[[float, int], Array], line: Callable[[float], Array], noise: Array, shown: Array
+) -> bool:
+    """Whether some output jumps at several places; `shown`: the shortest level of the ladder at which the noise of each shows.
+
+    The first interval of a table begins at the point itself, where a gradient jumps if its function has a kink there.
+    """
+    order = np.flatnonzero(noise)[np.argsort(-noise[noise > 0])]
+    for output in order[np.unique(np.linspace(0, len(order) - 1, SAMPLES).astype(int))] if len(order) else ():
+        jumping, least = 0, SHARE_OF_NOISE * noise[output]
+        for level in range(int(shown[output]), max(int(shown[output]) - UNTIL_DENSE, 0), -1):  # at first, jumps are rare
+            spacing, longer = LONGEST / RATIO**level, LONGEST / RATIO ** max(level - 2, 0)
+            try:
+                slope = np.median(np.diff(values_at(longer, 0), axis=0), axis=0) / longer
+                off = np.abs(np.diff(values_at(spacing, 0), axis=0) - slope * spacing)[1:, output]
+                for place in np.argsort(-np.nan_to_num(off, posinf=0.0))[:AGREEING].tolist():
+                    if off[place] > least:
+                        jumps = jump_between(line, (place + 1) * spacing, (place + 2) * spacing, output, slope)
+                        jumping += bool(jumps[output] > least)
+            except RAISED:  # a point on the way may leave the function's domain
+                continue
+            if jumping >= AGREEING:
+                return True
+    return False
 
 
 def _kink_growth(spacings: int) -> float:
@@ -205,7 +246,7 @@ def _lasting(ladder: Sequence[Differences | None], sizes: Sizes) -> Array:
     return np.where(narrow & (longer.noise <= BENDING * shorter.noise), shorter.noise, 0.0)
 
 
-def _proven(
+def _coarse_rounding(
     values_at: Callable[[float, int], Array], line: Callable[[float], Array], longest: float, noise: Array, *, steps: bool
 ) -> Array:
     """The noise of those outputs that jump by enough to explain it, at several places; 0 for the others.
@@ -244,7 +285,7 @@ def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:
     for level in ladder[::-1]:
         if level is not None:
             steady &= (shown <= UNTIL_DENSE) | (level.noise <= BENDING * noise)
-            shows = level.noise > AT_ONCE * one_ulp
+            shows = level.noise > APPEARS * one_ulp
             shown += shows | (shown > 0)
             noise = np.where(steady & shows, np.fmax(noise, level.noise), noise)
     return noise

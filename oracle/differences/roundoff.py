@@ -129,10 +129,11 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             least = np.where(staircase, NOISE_SAFETY * half_step, 0.0)
             found = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
-                _line(noisy, np.random.default_rng([Stream.NOISE, 0])) if noisy.continuous else None,
+                _line(noisy, np.random.default_rng([Stream.NOISE, 0])),
                 one_ulp,
                 Sizes(largest, _towards_origin(noisy)),
                 least,
+                continuous=noisy.continuous,
             )
             staircase &= found == 0
             rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())

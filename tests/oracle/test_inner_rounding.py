@@ -7,15 +7,18 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import optree
 import pytest
 from scipy import special
 
 from oracle import Flag, Verdict, verify
+from oracle.adapters import of_net
 from oracle.differences.evaluation import Evaluator
 from oracle.judging import point
 from oracle.judging.inner_rounding import inner_noise
 from oracle.subject import Subject
 from tests.oracle.planted import Array, normal, signed
+from tests.oracle.students.book_recurrent import SimpleRnnlm, TimeLSTM
 
 SEEDS = range(5)
 FLOAT32, BFLOAT16 = 2.0**-23, 2.0**-7
@@ -91,6 +94,42 @@ SMOOTH: dict[str, tuple[Callable[[Array], Any], Array]] = {
 def test_what_does_not_round_inside_is_not_taken_for_it(name: str) -> None:
     function, x = SMOOTH[name]
     assert inner_eps(function, x) == 0.0
+
+
+def saturated(scale: float, seed: int) -> tuple[Callable[[Array], Any], Array]:
+    """A net of sigmoids on raw pixels: most of them are saturated, and bend steeply where they are not."""
+    generator = np.random.default_rng(seed)
+    first, second = generator.normal(size=(40, 20)) / 6, generator.normal(size=(20, 5)) / 4
+    pixels = generator.integers(0, 256, size=40).astype(float)
+    return lambda x: special.log_softmax(special.expit(special.expit(scale * x @ first) @ second)), pixels
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("scale", [1.0, 2.0**-4, 2.0**-8])
+def test_saturated_sigmoids_do_not_round(scale: float, seed: int) -> None:
+    assert inner_eps(*saturated(scale, seed)) == 0.0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rounding_behind_saturated_sigmoids_is_found(seed: int) -> None:
+    function, pixels = saturated(2.0**-8, seed)
+    assert FLOAT32 / 64 < inner_eps(lambda x: function(single(x)), pixels) < 64 * FLOAT32
+
+
+@pytest.mark.parametrize("seed", [2, 6, 11, 13, 15, 16])
+def test_a_rounding_whose_first_jumps_are_small_is_found(seed: int) -> None:
+    """A loss over layers in float32, with one value: a weight that matters little jumps first, so the noise comes in steps.
+
+    With the first of these seeds, a sum inside lies halfway between two float32 numbers.
+    """
+    np.random.seed(seed)  # noqa: NPY002 - the net takes its weights from there
+    generator = np.random.default_rng(seed)
+    words, targets = generator.integers(0, 5, size=(2, 3)), generator.integers(0, 5, size=(2, 3))
+    forward, _ = pair = of_net(SimpleRnnlm(5, 3, 4, cell=TimeLSTM), words, targets)  # type: ignore[no-untyped-call]
+    (weights,) = pair.primals
+    weights = optree.tree_map(lambda w: np.asarray(w, np.float64), weights)
+    found = Evaluator(lambda weights: np.asarray(forward(weights)[0], np.float64), (weights,), np.ones(())).inner_eps
+    assert FLOAT32 / 256 < found < 64 * FLOAT32
 
 
 # ---------------------------------------------------------------------------------------------- gradients
