@@ -180,8 +180,8 @@ def _fine_rounding(
     of them none may be within reach.
     """
     rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
-    # Where a sum inside lies halfway between two float32 numbers, it jumps at once, to either side: that is one jump alone.
-    quiet = np.fmax(rms[-AGREEING:].min(axis=0), one_ulp)
+    # A sum inside that lies halfway between two float32 numbers jumps at once, to either side. That is no full noise.
+    quiet, few = np.fmax(rms[-AGREEING:].min(axis=0), one_ulp), rms[-AGREEING:].max(axis=0)
     found, first = np.zeros(one_ulp.shape), np.zeros(one_ulp.shape)
     shown = np.zeros(one_ulp.shape, dtype=int)
     for last in range(SPACINGS - AGREEING - 1, AGREEING - 1, -1):
@@ -195,7 +195,7 @@ def _fine_rounding(
         changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
         dense = np.median(changed, axis=0) >= DENSE
         narrow = (full > np.fmax(FINEST * sizes.here, least)) & (full <= COARSEST * sizes.here)
-        plain = np.isfinite(first) & (first > APPEARS * quiet) & stays & dense & narrow
+        plain = np.isfinite(first) & (first > APPEARS * quiet) & (full > BENDING * few) & stays & dense & narrow
         shown = np.where(plain & (shown == 0), last - 1, shown)
         found = np.where(plain, np.fmax(found, full), found)
     return found if _jumps_where_it_shows(values_at, line, found, shown) else np.zeros(found.shape)

@@ -111,7 +111,7 @@ MECHANISMS = (
     Mechanism(
         "rounding inside the function",
         "Roundings to a narrower dtype inside the function count as its noise.",
-        {f"{INNER}:inner_rounding": "lambda values_at, line, one_ulp, *rest, continuous: np.zeros(one_ulp.shape)"},
+        {f"{INNER}:inner_rounding": "lambda values_at, line, one_ulp, sizes, least, *, continuous: np.zeros(one_ulp.shape)"},
     ),
     Mechanism(
         "fitted slopes",
