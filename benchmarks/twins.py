@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.twin import (
+    CLASSES,
     HEADS,
     IMAGES,
     LINES,
@@ -176,6 +177,13 @@ TWINS = (
         lambda t, x, y, s: t.margin_ranking_loss(x, y, s),
     ),
     Twin("triplet_margin_loss", of(ROWS, count=3), lambda t, x, y, z: t.triplet_margin_loss(x, y, z)),
+    Twin("multilabel_soft_margin_loss", paired("normal", "unit"), lambda t, x, y: t.multilabel_soft_margin_loss(x, y)),
+    Twin(
+        "multilabel_margin_loss",
+        lambda i: (normal(*CLASSES[i]), Leaf("labels", (CLASSES[i][0], 3), CLASSES[i][1])),
+        lambda t, x, y: t.multilabel_margin_loss(x, t.pad(y, (0, x.shape[1] - 3), value=-1)),
+        arrange=keyword("labels"),
+    ),
     Twin("cosine_similarity", of(ROWS, count=2), lambda t, x, y: t.cosine_similarity(x, y, -1).mean()),
     Twin("softmax_cross_entropy", scored, lambda t, x, y: t.cross_entropy(x, y), arrange=keyword("labels")),
     Twin("nll_loss", scored, lambda t, x, y: t.nll_loss(x, y), arrange=keyword("labels")),

@@ -1,9 +1,9 @@
 """Losses, by what they compare.
 
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the
-right one (`chunked` with few logits at a time), `margins` and `further_margins` a score with a bound, `distributions` two
-distributions or a number and a distribution, `similarity` vectors, `segmentation` sets, `sampling` one row of a table with a
-few drawn ones, `alignment` sequences of other lengths.
+right one (`chunked` with few logits at a time), `margins` and `further_margins` a score with a bound, `multilabel` scores with
+several right classes, `distributions` two distributions or a number and a distribution, `similarity` and `distances` vectors,
+`segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment` sequences of other lengths.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
@@ -23,6 +23,7 @@ from purenet.losses.margins import (
     perceptron_loss,
     squared_hinge_loss,
 )
+from purenet.losses.multilabel import multilabel_margin_loss, multilabel_soft_margin_loss
 from purenet.losses.regression import (
     huber_loss,
     l1_loss,
@@ -56,6 +57,8 @@ __all__ = [
     "mse",
     "multi_margin_loss",
     "multiclass_hinge_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "negative_sampling_loss",
     "nll_loss",
     "ntxent",
