@@ -185,6 +185,14 @@ TWINS = (
         arrange=keyword("labels"),
     ),
     Twin("cosine_similarity", of(ROWS, count=2), lambda t, x, y: t.cosine_similarity(x, y, -1).mean()),
+    Twin("pairwise_distance", of(ROWS, count=2), lambda t, x, y: t.pairwise_distance(x, y)),
+    Twin("cdist", of(((4, 8), (64, 32), (256, 64)), count=2), lambda t, x, y: t.cdist(x, y)),
+    Twin(
+        "cosine_embedding_loss",
+        lambda i: (*X(i) * 2, Leaf("labels", ROWS[i][:1], 2)),
+        lambda t, x, y, s: t.cosine_embedding_loss(x, y, 2 * s - 1),
+        arrange=lambda x, y, s: ((x, y), {"labels": 2 * s - 1}),
+    ),
     Twin("softmax_cross_entropy", scored, lambda t, x, y: t.cross_entropy(x, y), arrange=keyword("labels")),
     Twin("nll_loss", scored, lambda t, x, y: t.nll_loss(x, y), arrange=keyword("labels")),
     # ------------------------------------------------------------------------------------------ reductions

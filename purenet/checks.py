@@ -17,6 +17,7 @@ __all__ = [
     "boolean",
     "booleans",
     "choice",
+    "degree",
     "factors",
     "fields",
     "indices",
@@ -93,6 +94,15 @@ def number(
         bounds = f"in {'[' if above is None else '('}{low if above is None else above}, {high}]"
         raise ValueError(f"{op}: {name} must be {bounds if math.isfinite(high) else f'finite and {least}'}, got {value}")
     return finite
+
+
+def degree(op: str, name: str, value: Any) -> float:
+    """`value` as the degree of a norm: a number from 1 to infinity."""
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    if not value >= 1:
+        raise ValueError(f"{op}: {name} must be at least 1, got {value}")
+    return float(value)
 
 
 def booleans(op: str, **values: Any) -> None:

@@ -2,8 +2,8 @@
 
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the
 right one (`chunked` with few logits at a time), `margins` and `further_margins` a score with a bound, `multilabel` scores with
-several right classes, `distributions` two distributions or a number and a distribution, `similarity` and `distances` vectors,
-`segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment` sequences of other lengths.
+several right classes, `distributions` two distributions or a number and a distribution, `similarity` and `distances`
+vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment` sequences of other lengths.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
@@ -14,6 +14,7 @@ from purenet.losses.alignment import ctc_loss
 from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_focal_loss
 from purenet.losses.chunked import linear_cross_entropy
 from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
+from purenet.losses.distances import cdist, cosine_embedding_loss, pairwise_distance
 from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
 from purenet.losses.further_margins import hinge_embedding_loss, multi_margin_loss, soft_margin_loss
 from purenet.losses.margins import (
@@ -40,8 +41,10 @@ from purenet.losses.similarity import contrastive_loss, cosine_distance, cosine_
 
 __all__ = [
     "binary_cross_entropy",
+    "cdist",
     "contrastive_loss",
     "cosine_distance",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "ctc_loss",
     "dice_loss",
@@ -62,6 +65,7 @@ __all__ = [
     "negative_sampling_loss",
     "nll_loss",
     "ntxent",
+    "pairwise_distance",
     "perceptron_loss",
     "poisson_nll_loss",
     "quantile_loss",

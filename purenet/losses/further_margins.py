@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import array_of, choice, number
-from purenet.losses.labels import class_labels
+from purenet.checks import choice, number
+from purenet.losses.labels import class_labels, signs
 from purenet.losses.margins import hinge_loss_bwd, multiclass_hinge_loss_bwd
 from purenet.losses.reductions import Mask, Weight, paired, reduction_of
 from purenet.op import Array, Op
@@ -75,13 +75,9 @@ def hinge_embedding_loss(
     array([3.  , 0.75, 0.  ])
     """
     name = "hinge_embedding_loss"
-    margin, labels = number(name, "margin", margin, low=0), array_of(name, "labels", labels)
-    if labels.dtype.kind != "i":
-        raise TypeError(f"{name}: labels must be integers with a sign, got {labels.dtype}")
+    margin, labels = number(name, "margin", margin, low=0), signs(name, labels)
     if labels.shape != distances.shape:
         raise ValueError(f"{name}: labels must have the shape of distances {distances.shape}, got {labels.shape}")
-    if (wrong := np.abs(labels) != 1).any():
-        raise ValueError(f"{name}: labels must be 1 or -1, got {labels[wrong][0]}")
     by, (d,) = paired(name, reduction, weight, where, distances=distances)
     together, missing = labels == 1, margin - d
     slope = np.where(together, 1, -entrywise.step(missing))

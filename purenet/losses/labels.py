@@ -9,7 +9,7 @@ import numpy as np
 from purenet.checks import array_of, integer
 from purenet.op import Array
 
-__all__ = ["at_labels", "class_labels"]
+__all__ = ["at_labels", "class_labels", "signs"]
 
 
 def class_labels(op: str, labels: Any, ignore_index: Any = None, **scores: Array) -> tuple[Array, Array | None]:
@@ -44,3 +44,13 @@ def at_labels(labels: Array) -> tuple[Array, ...]:
     if labels.ndim == 1:
         return np.arange(labels.size), labels
     return *np.indices(labels.shape, sparse=True), labels
+
+
+def signs(op: str, labels: Any) -> Array:
+    """Labels of pairs: 1 for those that belong together, -1 for the others."""
+    given = array_of(op, "labels", labels)
+    if given.dtype.kind != "i":
+        raise TypeError(f"{op}: labels must be integers with a sign, got {given.dtype}")
+    if (wrong := np.abs(given) != 1).any():
+        raise ValueError(f"{op}: labels must be 1 or -1, got {given[wrong][0]}")
+    return given

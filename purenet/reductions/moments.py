@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import axes, number
+from purenet.checks import axes, degree, number
 from purenet.op import Array, Op
 from purenet.reductions.over import Axis, count_over, in_a_row, reduced, spread
 
@@ -149,11 +149,7 @@ def norm(x: Array, *, ord: float = 2, axis: Axis = None, keepdims: bool = False)
            [ 0. ,  0. ]]))
     """
     along = axes("norm", axis, x)
-    if isinstance(ord, bool) or not isinstance(ord, int | float | np.integer | np.floating):
-        raise TypeError(f"norm: ord must be a number, got {ord!r}")
-    if not ord >= 1:
-        raise ValueError(f"norm: ord must be at least 1, got {ord}")
-    y, slope = _norm(x, float(ord), along)
+    y, slope = _norm(x, degree("norm", "ord", ord), along)
     return reduced(y, along, keepdims), (slope, along)
 
 
