@@ -193,6 +193,18 @@ TWINS = (
         lambda t, x, y, s: t.cosine_embedding_loss(x, y, 2 * s - 1),
         arrange=lambda x, y, s: ((x, y), {"labels": 2 * s - 1}),
     ),
+    Twin(
+        "dpo_loss",
+        of(ROWS, count=4),
+        lambda t, c, r, ref_c, ref_r: -t.logsigmoid(0.1 * (c - r - ref_c + ref_r)).mean(),
+        lambda a, c, r, ref_c, ref_r: a.mean(softened(a, -0.1 * (c - r - ref_c + ref_r))),
+    ),
+    Twin(
+        "clipped_surrogate_pg_loss",
+        paired("positive", "normal"),
+        lambda t, r, a: -t.minimum(r * a, t.clamp(r, 0.8, 1.2) * a).mean(),
+        lambda a, r, adv: -a.mean(a.minimum(r * adv, a.clip(r, 0.8, 1.2) * adv)),
+    ),
     Twin("softmax_cross_entropy", scored, lambda t, x, y: t.cross_entropy(x, y), arrange=keyword("labels")),
     Twin("nll_loss", scored, lambda t, x, y: t.nll_loss(x, y), arrange=keyword("labels")),
     # ------------------------------------------------------------------------------------------ reductions

@@ -3,7 +3,8 @@
 `regression` compares numbers, `binary` a probability with yes or no, `cross_entropy` a distribution over classes with the
 right one (`chunked` with few logits at a time), `margins` and `further_margins` a score with a bound, `multilabel` scores with
 several right classes, `distributions` two distributions or a number and a distribution, `similarity` and `distances`
-vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment` sequences of other lengths.
+vectors, `segmentation` sets, `sampling` one row of a table with a few drawn ones, `alignment` sequences of other lengths,
+`policies` what a policy prefers with what was preferred or rewarded.
 
 A loss takes predictions and real-valued targets positionally, and both are differentiated; integer labels, weights and masks
 are keywords. `reduction` is "mean", "sum" or "none"; a mean divides by the sum of the weights of the terms that count, and a
@@ -25,6 +26,7 @@ from purenet.losses.margins import (
     squared_hinge_loss,
 )
 from purenet.losses.multilabel import multilabel_margin_loss, multilabel_soft_margin_loss
+from purenet.losses.policies import clipped_surrogate_pg_loss, dpo_loss
 from purenet.losses.regression import (
     huber_loss,
     l1_loss,
@@ -42,12 +44,14 @@ from purenet.losses.similarity import contrastive_loss, cosine_distance, cosine_
 __all__ = [
     "binary_cross_entropy",
     "cdist",
+    "clipped_surrogate_pg_loss",
     "contrastive_loss",
     "cosine_distance",
     "cosine_embedding_loss",
     "cosine_similarity",
     "ctc_loss",
     "dice_loss",
+    "dpo_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "hinge_loss",
