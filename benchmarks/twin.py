@@ -56,7 +56,8 @@ class Leaf:
     """One array of a call."""
 
     kind: str
-    """"normal", "positive" or "unit" (between 0 and 1), which are differentiated; "labels" (below `classes`) or "mask"."""
+    """"normal", "positive" or "unit" (between 0 and 1), which are differentiated; "labels" (below `classes`), "mask" or, of
+    normal numbers that are not differentiated, "noise"."""
     shape: tuple[int, ...]
     classes: int = 0
     swapped: bool = False
@@ -64,7 +65,7 @@ class Leaf:
 
     @property
     def differentiated(self) -> bool:
-        return self.kind not in ("labels", "mask")
+        return self.kind not in ("labels", "mask", "noise")
 
     def draw(self, generator: np.random.Generator, dtype: str) -> Any:
         """Its numbers."""
@@ -72,7 +73,7 @@ class Leaf:
             return generator.integers(0, self.classes, self.shape)
         if self.kind == "mask":
             return generator.random(self.shape) < 0.5
-        if self.kind == "normal":
+        if self.kind in ("normal", "noise"):
             return generator.normal(size=self.shape).astype(dtype)
         return generator.uniform(0.05, 0.95 if self.kind == "unit" else 2.0, self.shape).astype(dtype)
 

@@ -126,13 +126,28 @@ TWINS = (
     Twin("log_softmax", X, lambda t, x: t.log_softmax(x, -1), lambda a, x: x - a.logsumexp(x, axis=-1, keepdims=True)),
     Twin("softmin", X, lambda t, x: t.softmin(x, -1)),
     Twin("logsumexp", X, lambda t, x: t.logsumexp(x, -1), lambda a, x: a.logsumexp(x, axis=-1), {"axis": -1}),
-    # ------------------------------------------------------------------------------------------ masks
+    # ------------------------------------------------------------------------------------------ masks, draws
     Twin(
         "dropout",
         lambda i: (normal(*ROWS[i]), Leaf("mask", ROWS[i])),
         lambda t, x, m: x * m * 2,
         lambda a, x, m: x * m * 2,
         arrange=keyword("mask"),
+    ),
+    Twin(
+        "reparametrize",
+        lambda i: (*X(i) * 2, Leaf("noise", ROWS[i])),
+        lambda t, m, v, z: m + t.exp(v / 2) * z,
+        lambda a, m, v, z: m + a.exp(v / 2) * z,
+        arrange=keyword("noise"),
+    ),
+    Twin(
+        "gumbel_softmax",
+        lambda i: (*X(i), Leaf("noise", ROWS[i])),
+        lambda t, x, g: t.softmax((x + g) / 0.5, -1),
+        None,
+        {"tau": 0.5},
+        keyword("noise"),
     ),
     Twin("clip", X, lambda t, x: t.clamp(x, -0.5, 1.0), lambda a, x: a.clip(x, -0.5, 1.0), {"min": -0.5, "max": 1.0}),
     Twin(
@@ -166,6 +181,12 @@ TWINS = (
         paired("normal", "unit"),
         lambda t, x, y: t.kl_div(x, y, reduction="batchmean"),
         lambda a, x, y: a.sum(y * (a.log(y) - x)) / len(x),
+    ),
+    Twin(
+        "vae_kl",
+        of(ROWS, count=2),
+        lambda t, m, v: (m * m + t.expm1(v) - v).sum(-1).mean() / 2,
+        lambda a, m, v: a.sum(m * m + a.expm1(v) - v) / (2 * len(m)),
     ),
     Twin("poisson_nll_loss", paired("normal", "positive"), lambda t, x, y: t.poisson_nll_loss(x, y)),
     Twin(

@@ -20,6 +20,7 @@ from purenet import (
     checkpoints,
     convolution,
     data,
+    draws,
     elementwise,
     initializers,
     linear,
@@ -42,6 +43,7 @@ from purenet.activations import *
 from purenet.attention import *
 from purenet.combinators import chain, parallel, residual, tied
 from purenet.convolution import *
+from purenet.draws import *
 from purenet.elementwise import *
 from purenet.linear import *
 from purenet.losses import *
@@ -83,6 +85,7 @@ __all__ = [
 __all__ += activations.__all__
 __all__ += attention.__all__
 __all__ += convolution.__all__
+__all__ += draws.__all__
 __all__ += elementwise.__all__
 __all__ += linear.__all__
 __all__ += losses.__all__

@@ -8,6 +8,7 @@ random: the value is what inference needs, the argument itself. The same key dro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -205,7 +206,7 @@ def gaussian_dropout(x: Array, *, rate: float = 0.5, key: Array | None = None, n
     rate = number("gaussian_dropout", "rate", rate, 0, 1)
     if rate == 1:
         raise ValueError("gaussian_dropout: rate must be less than 1, where the variance is infinite, got 1")
-    z = _noise("gaussian_dropout", key, noise, x)
+    z = noise_of("gaussian_dropout", key, noise, x)
     factor = 1 + z * math.sqrt(rate / (1 - rate))
     return x * factor, factor
 
@@ -231,7 +232,7 @@ def gaussian_noise(x: Array, *, stddev: float, key: Array | None = None, noise: 
     array([1.05, 9.8 ])
     """
     stddev = number("gaussian_noise", "stddev", stddev, low=0)
-    return x + stddev * _noise("gaussian_noise", key, noise, x), None
+    return x + stddev * noise_of("gaussian_noise", key, noise, x), None
 
 
 @gaussian_noise.pullback
@@ -250,12 +251,12 @@ def _kept(op: str, rate: float, key: Any, mask: Any, shape: tuple[int, ...]) -> 
     return random.bernoulli(key, 1 - rate, shape)
 
 
-def _noise(op: str, key: Any, noise: Any, x: Array) -> Array:
-    """Standard normal numbers of the dtype of x: by the key, or those given, or zeros."""
+def noise_of(op: str, key: Any, noise: Any, x: Array, draw: Callable[[Array, tuple[int, ...]], Array] = random.normal) -> Array:
+    """Random numbers of the dtype of x, as `draw` gives them: by the key, or those given, or zeros."""
     _check_one(op, key, "noise", noise)
     if key is not None:
         random.check_key(op, key)
-        return random.normal(key, x.shape).astype(x.dtype)
+        return draw(key, x.shape).astype(x.dtype)
     if noise is None:
         return np.zeros((), x.dtype)
     z = checked_parameter(op, "noise", noise, x.shape, x.dtype)

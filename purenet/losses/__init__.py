@@ -16,7 +16,7 @@ from purenet.losses.binary import binary_cross_entropy, sigmoid_binary_cross_ent
 from purenet.losses.chunked import linear_cross_entropy
 from purenet.losses.cross_entropy import nll_loss, softmax_cross_entropy, softmax_cross_entropy_with_probabilities
 from purenet.losses.distances import cdist, cosine_embedding_loss, pairwise_distance
-from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
+from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss, vae_kl
 from purenet.losses.further_margins import hinge_embedding_loss, multi_margin_loss, soft_margin_loss
 from purenet.losses.margins import (
     hinge_loss,
@@ -83,4 +83,5 @@ __all__ = [
     "squared_hinge_loss",
     "sum_squared_error",
     "triplet_margin_loss",
+    "vae_kl",
 ]

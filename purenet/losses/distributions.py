@@ -13,7 +13,7 @@ from purenet.linear.products import unbroadcast
 from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
 from purenet.op import Array, Op
 
-__all__ = ["gaussian_nll_loss", "kl_divergence", "poisson_nll_loss"]
+__all__ = ["gaussian_nll_loss", "kl_divergence", "poisson_nll_loss", "vae_kl"]
 
 
 @Op
@@ -68,6 +68,49 @@ def kl_divergence_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
     if log_targets:
         return -dl * t, dl * product(t, excess + 1)
     return -dl * t, dl * (excess + (t != 0))
+
+
+@Op
+def vae_kl(
+    mean: Array,
+    log_var: Array,
+    *,
+    axis: Axis = -1,
+    where: Mask = None,
+    weight: Weight = None,
+    reduction: str = "mean",
+) -> tuple[Array, Any]:
+    """The divergence of normal distributions from the standard normal one: what the code of a variational autoencoder costs.
+
+    `reparametrize` draws from the distributions of the same arguments.
+
+    Shapes: mean (..., K, ...), log_var the same, where broadcasts to them, weight to the rows -> y (), or (..., ...) without
+        reduction
+    Math, of each of N rows of means m and logarithms v of variances:
+        l  = sum_k (m_k^2 + exp(v_k) - 1 - v_k) / 2
+        dm = dl m,  dv = dl (exp(v) - 1) / 2,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
+    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, an `axis` that there is not, or
+        another reduction; TypeError unless `where` is boolean.
+    Source: Kingma and Welling, Auto-encoding variational Bayes (2014). Conventions: a sum over the axis of the code, as in the
+        paper, and the mean over the rows; a mean over both makes the code cheaper. A row without entries `where` does not
+        count.
+
+    >>> import numpy as np, purenet as pn
+    >>> pn.vae_kl(np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros((2, 2)), reduction="none")
+    array([12.5,  0. ])
+    """
+    by, along, (m, v) = rows_of("vae_kl", reduction, weight, where, axis, mean=mean, log_var=log_var)
+    with np.errstate(over="ignore"):  # the loss is infinite then
+        excess = np.expm1(v)
+        terms = 0.5 * (np.square(m) + (excess - v))
+    return by.value(terms.sum(axis=along)), (m, excess, along, by)
+
+
+@vae_kl.pullback
+def vae_kl_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    m, excess, along, by = residuals
+    dl = by.cotangent(dy, along)
+    return dl * m, 0.5 * dl * excess
 
 
 @Op

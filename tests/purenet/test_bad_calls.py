@@ -313,6 +313,7 @@ RANGES = {
     "step_size_down": "(0, inf)",
     "step_size_up": "(0, inf)",
     "strength": "[0, inf)",
+    "tau": "(0, inf)",
     "temperature": "(0, inf)",
     "threshold": {"threshold": "any", "radam": "(4, inf)", "": "(0, inf)"},
     "transition_begin": "[0, inf)",

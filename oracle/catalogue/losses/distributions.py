@@ -22,7 +22,7 @@ from oracle.catalogue.losses.reductions import (
     fuzzed_rows,
 )
 from oracle.spec import Array, Case, Deviation, Draw, Error, Flag, Spec, library
-from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss
+from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss, vae_kl
 from purenet.op import vjp
 
 
@@ -44,6 +44,13 @@ def gaussian_by_logpdf(predictions: Any, targets: Any, var: Any, *, full: bool =
     per_row = var.ndim == predictions.ndim - 1
     scale = jnp.sqrt(jnp.maximum(jnp.expand_dims(var, -1) if per_row else var, eps))
     return -jax.scipy.stats.norm.logpdf(targets, predictions, scale) - (0 if full else math.log(2 * math.pi) / 2)
+
+
+def vae_by_logpdf(mean: Any, log_var: Any, *, axis: Any, where: Any = True) -> Any:
+    """The mean difference of the log-densities at one deviation above and below: exact, for they are parabolas."""
+    deviation, logpdf = jnp.exp(log_var / 2), jax.scipy.stats.norm.logpdf
+    above, below = (logpdf(z * deviation, 0.0, deviation) - logpdf(mean + z * deviation) for z in (1.0, -1.0))
+    return jnp.where(where, (above + below) / 2, 0).sum(axis=axis)
 
 
 def distributions(*shape: int, log_targets: bool = False, **_: Any) -> Any:
@@ -74,6 +81,11 @@ def counts(*shape: int, log_input: bool = True, **_: Any) -> Any:
         return means, np.where(draw.mask(*shape), draw.uniform(*shape, low=1.5, high=6.0), draw.uniform(*shape, high=0.6))
 
     return arguments
+
+
+def codes(*shape: int, **_: Any) -> Any:
+    """Draws means, and logarithms of variances."""
+    return lambda draw: (draw.normal(*shape), draw.normal(*shape))
 
 
 def normal(*shape: int, **_: Any) -> Any:
@@ -152,6 +164,27 @@ SPECS = (
                 why="0 log 0 is 0; the other term has a slope",
                 measure=slopes_at_target_zero,
             ),
+        ),
+        tier=2,
+    ),
+    Spec(
+        vae_kl,
+        reference=by_rows(vae_by_logpdf),
+        source=library("jax.scipy.stats.norm.logpdf"),
+        cases=(
+            *cases_of_rows(codes),
+            Case("near the standard normal", lambda draw: (draw.normal(2, 3, scale=0.05), draw.normal(2, 3, scale=0.05))),
+            Case(
+                "far from it",
+                lambda draw: (np.array([[1e4, 0.5], [-1.0, 2.0]]), np.array([[-60.0, 1.0], [30.0, -600.0]])),
+                {"reduction": "none"},
+                SATURATED,
+            ),
+        ),
+        strategy=fuzzed_rows(codes),
+        errors=(
+            *errors_of("vae_kl", codes, ("mean", "log_var")),
+            *bad_options("vae_kl", codes(2, 3), ("no such axis", "axis must be one of the 2 axes", ValueError, {"axis": 2})),
         ),
         tier=2,
     ),
