@@ -51,6 +51,8 @@ LOSSES = (
     "quantile_loss",
     "hinge_loss",
     "kl_divergence",
+    "dpo_loss",
+    "clipped_surrogate_pg_loss",
 )
 
 
@@ -187,8 +189,10 @@ def test_a_loss_gives_the_same_with_both_bodies(name: str, options: dict[str, An
     if "weight" in given:
         given["weight"] = given["weight"].astype(np.float64)
 
+    others = [numbers(np.float64, 30, 36, seed=seed) for seed in range(3, len(op.arguments) + 1)]
+
     def passes() -> Any:
-        y, residuals = op.fwd(x, t, **given)
+        y, residuals = op.fwd(x, t, *others, **given)
         return y, *op.bwd(residuals, 1.0)
 
     for a, b in zip(*plain(passes), strict=True):

@@ -33,6 +33,8 @@ OPS: dict[str, tuple[Op, dict[str, Any]]] = {
     "sigmoid_focal_loss": (losses.sigmoid_focal_loss, {"alpha": 0.25}),
     "poisson_nll_loss": (losses.poisson_nll_loss, {"full": True}),
     "gaussian_nll_loss": (losses.gaussian_nll_loss, {"full": True}),
+    "dpo_loss": (losses.dpo_loss, {"beta": 2.0, "label_smoothing": 0.25}),
+    "clipped_surrogate_pg_loss": (losses.clipped_surrogate_pg_loss, {"epsilon": 0.25}),
 }
 every_op = pytest.mark.parametrize(("op", "options"), OPS.values(), ids=OPS)
 

@@ -21,6 +21,7 @@ ALONG_AXIS: dict[str, tuple[Op, dict[str, Any]]] = {
     "cosine_similarity": (losses.cosine_similarity, {}),
     "cosine_distance": (losses.cosine_distance, {"epsilon": 0.5}),
     "triplet_margin_loss": (losses.triplet_margin_loss, {"norm_degree": 3}),
+    "vae_kl": (losses.vae_kl, {}),
 }
 along_axis = pytest.mark.parametrize(("op", "options"), ALONG_AXIS.values(), ids=ALONG_AXIS)
 
