@@ -74,7 +74,7 @@ TIES = np.array([[0.5, 2.0, 2.0], [3.0, -1.0, 3.0]])
 
 
 def far_codes(draw: Draw) -> tuple[Array, Array]:
-    return np.array([1e4, -0.5, 2.0]), np.array([-60.0, 1e4 / 400, -1e4])
+    return np.array([1e4, -0.5, 2.0]), np.array([-60.0, 10.0, -80.0])
 
 
 SPECS = (
