@@ -85,7 +85,7 @@ def rows_of_both(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def angles(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     rows = draw.shape(0, 2)
     shape = (*rows, draw.between(2, 4))
-    labels = 1 - 2 * draw.labels(2, *rows)
+    labels = np.asarray(1 - 2 * draw.labels(2, *rows))
     labels.reshape(-1)[:1] = 1
     options = {"labels": labels, "margin": draw.choice([0.0, 0.5, -0.25]), "epsilon": draw.choice([0.0, 1e-6])}
     if draw.choice([False, True]):
