@@ -113,7 +113,8 @@ def no_slope(op: Op, point: str, loss: Callable[..., Any], *arguments: Any, **op
     def measure() -> tuple[float, float]:
         with jax.enable_x64(True):
             theirs = float(jnp.sum(jax.grad(loss)(*map(jnp.asarray, arguments))))
-        return float(vjp(op, *arguments, **options)[1](1.0)[0].sum()), theirs
+        y, pullback = vjp(op, *arguments, **options)
+        return float(pullback(np.ones_like(y))[0].sum()), theirs
 
     return Deviation(point, 0.0, float("nan"), "the symmetric subgradient of a length: no direction is preferred", measure)
 
