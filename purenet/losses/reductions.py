@@ -91,16 +91,18 @@ def rows_of(
 ) -> tuple[Reduction, tuple[int, ...], list[Array]]:
     """The reduction of a loss with a term for each row of arrays of one shape, the axes of a row, and these arrays.
 
-    `where` says which entries of the rows count, the others become 0; a row without any does not count.
+    `where` says which entries of the rows count; a row without any does not count, nor does one of weight 0. What does not
+    count becomes 0.
     """
     shape, dtype = _common(op, arrays)
     along = axes(op, axis, next(iter(arrays.values())))
     rows = tuple(n for i, n in enumerate(shape) if i not in along)
-    if where is None:
-        return reduction_of(op, rows, dtype, how, weight), along, list(arrays.values())
-    kept = mask(op, "where", where, shape)
-    by = reduction_of(op, rows, dtype, how, weight, kept.any(axis=along))
-    return by, along, [entrywise.where(kept, array, 0) for array in arrays.values()]
+    kept = None if where is None else mask(op, "where", where, shape)
+    by = reduction_of(op, rows, dtype, how, weight, None if kept is None else kept.any(axis=along))
+    if by.factor is not None:
+        of_rows = np.expand_dims(by.factor != 0, along)
+        kept = of_rows if kept is None else kept & of_rows
+    return by, along, [array if kept is None else entrywise.where(kept, array, 0) for array in arrays.values()]
 
 
 def reduce(terms: Array, reduction: str, total: Any) -> Array:
