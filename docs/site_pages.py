@@ -125,7 +125,10 @@ def _part(name: str, body: str) -> Iterator[str]:
         said = head.strip().lstrip(",").rstrip(":").strip()
         yield "## Mathematics"
         if said:
-            yield f"With {said}:" if formulas else said
+            if formulas:  # the words before them lead to them: "of each of N rows", "with p the probabilities", "s the sigmoid"
+                leads = said.split()[0] in ("with", "of", "for", "over")
+                said = f"{said[0].upper()}{said[1:]}:" if leads else f"With {said}:"
+            yield said
         if formulas:
             lines = inspect.cleandoc("\n" + formulas).splitlines()
             yield '<div class="formulas">\n' + "\n".join(map(_formula, lines)) + "\n</div>"
