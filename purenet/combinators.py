@@ -2,130 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from functools import reduce
-from typing import Any, Self, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import optree
 
-from purenet.op import Op, Residuals, Tree, sign
+from purenet.op import Op, Residuals, Tree
+from purenet.stages import Staged, Wrapped, added, described, takes_data
 
 __all__ = ["chain", "parallel", "residual", "tied"]
 
 SomeOp = TypeVar("SomeOp", bound=Op)
-SomeStaged = TypeVar("SomeStaged", bound="Staged")
-
-
-class Staged(Op):
-    """Ops by name: parameters, keywords and residuals of each go by its name."""
-
-    kind = ""
-    """The name of the function that makes it, and what its parts are called."""
-    part = ""
-
-    def __init__(self, stages: dict[str, Op], doc: str) -> None:
-        def forward(params: Tree, x: Tree) -> tuple[Any, Any]:  # the signature that users and tools see
-            raise NotImplementedError
-
-        def source(params: Tree) -> tuple[Any, Any]:
-            raise NotImplementedError
-
-        if not stages:
-            raise ValueError(f"{self.kind}: at least one {self.part} is needed")
-        for name, op in stages.items():
-            if not isinstance(op, Op):
-                raise TypeError(f"{self.kind}: the {self.part} {name!r} must be an Op, got {type(op).__name__}")
-            if name in ("params", "x"):
-                raise ValueError(f"{self.kind}: no {self.part} may be named {name!r}, which is the name of an argument")
-        if takes_data(next(iter(stages.values()))):
-            shown: Callable[..., tuple[Any, Any]] = forward
-        else:
-            shown = source
-        shown.__doc__ = doc.format(", ".join(f"{n}: {op.name}" for n, op in stages.items()))
-        super().__init__(shown, name=f"{self.kind}({', '.join(stages)})")
-        self.stages = stages
-        self.keywords = tuple(stages)
-        self.ties: dict[str, str] = {}
-        self.parameterized = tuple(n for n, op in stages.items() if _has_parameters(op))
-        self.owners = self.parameterized
-        """The parts that `params` holds the parameters of: those with parameters of their own."""
-
-    def tie(self, ties: dict[str, str]) -> Self:
-        """The same Op, in which the first of each pair of parts has the parameters of the second."""
-        tied = copy(self)
-        tied.ties = ties
-        tied.owners = tuple(n for n in self.parameterized if n not in ties)
-        return tied
-
-    def _open(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, tuple[int, ...], Callable[..., Any]]:
-        """Checks the arguments and returns x, what is differentiated, and the function that runs a stage."""
-        given = {name: options.pop(name) for name in self.arguments if name in options}
-        if options or self.bound:
-            self._check_keywords(options)
-            options = self._merge(options)
-        (params, *data), differentiated = self._arrange(primals, given)
-        self._check_params(params)
-
-        def run(name: str, x: tuple[Any, ...], x_varies: bool) -> tuple[Any, Residuals]:
-            """The value and the residuals of a stage; what does not vary goes in by keyword, as a constant."""
-            op, keywords = self.stages[name], dict(options[name]) if name in options else {}
-            free = op.arguments
-            if keywords or op.bound:
-                free = tuple([argument for argument in free if argument not in keywords and argument not in op.bound])
-            positional: list[Any] = []
-            if op.takes_params:
-                own = params.get(self.ties.get(name, name), {})
-                _put(own, free[:1], 0 in differentiated, positional, keywords)
-            for value in x:
-                _put(value, free[-1:], x_varies, positional, keywords)
-            try:
-                return op.fwd(*positional, **keywords)
-            except (TypeError, ValueError) as error:
-                error.add_note(f"in the {self.part} {name!r} of {self.name}")
-                sign(error, self.name, _made_up(op))
-                raise
-
-        return tuple(data), differentiated, run
-
-    def _cotangents(self, name: str, residuals: Residuals, dy: Any, grads: dict[str, Any]) -> Any:
-        """Adds the cotangents of a stage's parameters to `grads`, and gives that of its x; None where x is a constant."""
-        op, own = self.stages[name], residuals.saved[name]
-        if not own.differentiated:
-            return None
-        cotangents: Sequence[Any] = op.bwd(own, dy)
-        if op.takes_params and own.differentiated[0] == 0:
-            found, *cotangents = cotangents
-            if name in self.parameterized:
-                owner = self.ties.get(name, name)
-                grads[owner] = _sum(grads[owner], found) if owner in grads else found
-        return cotangents[-1] if cotangents else None
-
-    def _merge(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        merged = dict(self.bound)
-        for name, given in options.items():
-            if not isinstance(given, Mapping):
-                what = f"a dict of the keywords of that {self.part}"
-                raise TypeError(f"{self.name}: {name} must be {what}, got {type(given).__name__}")
-            merged[name] = {**merged.get(name, {}), **given}
-        return merged
-
-    def _check_keywords(self, options: Mapping[str, Any]) -> None:
-        for name in options:
-            if name not in self.stages:
-                known = f"{_plural(self.part)}: {', '.join(self.stages)}"
-                raise TypeError(f"{self.name}: no {self.part} is named {name!r} ({known})")
-
-    def _check_params(self, params: Tree) -> None:
-        expected = ", ".join(self.owners) or "none"
-        if type(params) is dict and tuple(params) == self.owners:  # the order in which `init` makes them
-            return
-        if not isinstance(params, Mapping):
-            raise TypeError(f"{self.name}: params must be a dict by {self.part} name ({expected}), got {type(params).__name__}")
-        if set(params) != set(self.owners):
-            got = ", ".join(map(str, params)) or "none"
-            raise ValueError(f"{self.name}: params must hold the {_plural(self.part)} {expected}, got {got}")
+SomeStaged = TypeVar("SomeStaged", bound=Staged)
 
 
 class Chain(Staged):
@@ -180,9 +69,9 @@ class Parallel(Staged):
             if own.structure is not None or own.shapes != saved[first].shapes or own.dtype != saved[first].dtype:
                 raise ValueError(
                     f"{self.name}: the values of all branches must be arrays of one shape and dtype, but {first} gives "
-                    f"{_told(saved[first])} and {name} {_told(own)}"
+                    f"{described(saved[first])} and {name} {described(own)}"
                 )
-        y = _sum(*(value for value, _ in found.values()))
+        y = added(*(value for value, _ in found.values()))
         return y, Residuals(self.name, saved, saved[first].dtype, None, saved[first].shapes, differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
@@ -190,38 +79,7 @@ class Parallel(Staged):
         grads: dict[str, Any] = {}
         to_x = [self._cotangents(name, residuals, dy, grads) for name in self.stages]
         dparams = {name: grads[name] for name in self.owners if name in grads}
-        return tuple(_sum(*to_x) if i else dparams for i in residuals.differentiated)
-
-
-class Wrapped(Op):
-    """An Op around another, with the arguments, parameters and keywords of that one, whose residuals read like its own."""
-
-    def __init__(self, op: Op, name: str, doc: str) -> None:
-        super().__init__(op.forward, name=name)
-        self.__module__ = type(self).__module__
-        self.__doc__ = doc
-        self.arguments, self.keywords, self.required, self.bound = op.arguments, op.keywords, op.required, op.bound
-        self.takes_params, self.every = op.takes_params, op.every
-        self.op = op
-
-    @property
-    def stages(self) -> dict[str, Op]:
-        return {"op": self.op}
-
-    def bind(self, **options: Any) -> Self:
-        bound = object.__new__(type(self))
-        bound.__dict__.update(self.__dict__)
-        bound.op = self.op.bind(**options)
-        bound.bound = bound.op.bound
-        return bound
-
-    def _run(self, primals: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, Residuals]:
-        """The value of the Op and its residuals; an error of it begins with the name of the whole."""
-        try:
-            return self.op.fwd(*primals, **options)
-        except (TypeError, ValueError) as error:
-            sign(error, self.name, _made_up(self.op))
-            raise
+        return tuple(added(*to_x) if i else dparams for i in residuals.differentiated)
 
 
 class Residual(Wrapped):
@@ -239,8 +97,8 @@ class Residual(Wrapped):
         shape = np.shape(x) if isinstance(x, float) or hasattr(x, "shape") else None
         if inner.structure is not None or shape != inner.shapes[0]:
             got = "a tree" if shape is None else shape
-            raise ValueError(f"{self.name}: the value must have the shape of {last}, but {last} has {got}, {_told(inner)}")
-        y = _sum(np.asarray(x), value)
+            raise ValueError(f"{self.name}: the value must have the shape of {last}, but {last} has {got}, {described(inner)}")
+        y = added(np.asarray(x), value)
         return y, Residuals(self.name, inner, inner.dtype, None, inner.shapes, inner.differentiated)
 
     def bwd(self, residuals: Residuals, dy: Any) -> tuple[Any, ...]:
@@ -249,45 +107,7 @@ class Residual(Wrapped):
         if len(self.arguments) - 1 not in residuals.differentiated:
             return cotangents
         *others, dx = cotangents
-        return (*others, _sum(dx, np.asarray(dy, dx.dtype)))
-
-
-def takes_data(op: Op) -> bool:
-    """Whether an Op has an argument beside its parameters: an embedding has none, its ids are not differentiated."""
-    return len(op.arguments) > op.takes_params
-
-
-def _put(value: Any, names: Sequence[str], varies: bool, positional: list[Any], keywords: dict[str, Any]) -> None:
-    """An argument of a stage that varies is positional; a constant goes in by keyword, so that it is not differentiated."""
-    if varies or not names:
-        positional.append(value)
-    else:
-        keywords[names[0]] = value
-
-
-def _made_up(op: Op) -> str:
-    """The name of an Op if it only lists its parts, so that error messages leave it out; else empty."""
-    return op.name if "(" in op.name else ""
-
-
-def _has_parameters(op: Op) -> bool:
-    if isinstance(op, Wrapped):
-        return _has_parameters(op.op)
-    return bool(op.parameterized) if isinstance(op, Staged) else op.takes_params
-
-
-def _sum(*trees: Tree) -> Tree:
-    with np.errstate(over="ignore"):  # what a dtype cannot hold is inf
-        return optree.tree_map(lambda *leaves: np.asarray(reduce(np.add, leaves)), *trees)
-
-
-def _told(residuals: Residuals) -> str:
-    """The description of the value that these residuals belong to."""
-    return "a tree" if residuals.structure is not None else f"{residuals.dtype} {residuals.shapes[0]}"
-
-
-def _plural(word: str) -> str:
-    return f"{word}es" if word.endswith("ch") else f"{word}s"
+        return (*others, added(dx, np.asarray(dy, dx.dtype)))
 
 
 def chain(**stages: Op) -> Chain:

@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from purenet import random
+from purenet.arrays import Array, is_floating
 from purenet.checks import boolean
-from purenet.op import Array, is_floating
 
 __all__ = [
     "FIRST_TRAINING_DIGITS",

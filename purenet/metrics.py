@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from purenet.arrays import Array, is_floating
 from purenet.checks import choice, mask, number, same_shape
-from purenet.op import Array, is_floating
 
 __all__ = [
     "accuracy",

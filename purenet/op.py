@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 import optree
-from numpy.typing import NDArray
+
+from purenet.arrays import Array, Tree, cast, common_dtype, is_floating, is_single, native
 
 if TYPE_CHECKING:  # only type checkers need the defaults, which Python has from 3.13 on: `Op` alone is `Op[..., Any]`
     from typing_extensions import ParamSpec, TypeVar
@@ -42,10 +43,8 @@ else:
 
 __all__ = ["ALL", "Array", "Op", "Residuals", "Tree", "vjp"]
 
-Array: TypeAlias = NDArray[Any]
 Backward = TypeVar("Backward", bound=Callable[..., tuple[Any, ...]])
-Tree: TypeAlias = Any
-"""An array, or a dict, tuple, list or NamedTuple of trees."""
+_ONE_ARRAY = (np.ndarray, np.generic)
 
 ALL = range(64)
 """The default of `wanted`, which a pullback may take: the numbers of the arguments whose cotangents the caller needs."""
@@ -111,7 +110,7 @@ class Op(Generic[P, Y]):
         self.name = name or forward.__name__
         self.bound: dict[str, Any] = {}
         self.arguments = tuple(n for n, p in signature.parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY)
-        self.arrays = tuple(signature.parameters[n].annotation in _ARRAY for n in self.arguments)
+        self.arrays = tuple(is_single(signature.parameters[n].annotation) for n in self.arguments)
         """Which of the arguments are single arrays, as their annotation says: the others may be trees."""
         self.takes_params = self.arguments[:1] == ("params",)
         """Whether the first argument is a tree of parameters."""
@@ -169,7 +168,7 @@ class Op(Generic[P, Y]):
         narrow = dtype.itemsize == 2
         forward: Callable[..., Any] = self.forward
         if narrow:
-            arrays = [_cast(a, np.dtype(np.float32)) for a in arrays]
+            arrays = [cast(a, np.dtype(np.float32)) for a in arrays]
         try:
             result: Any = forward(*arrays, **merged)
         except (TypeError, ValueError) as error:
@@ -181,7 +180,7 @@ class Op(Generic[P, Y]):
             raise TypeError(f"{self.name}: the forward function must return the value and what it saves, (y, saved)")
         y, saved = result
         if narrow:
-            y = _cast(y, dtype)
+            y = cast(y, dtype)
         if isinstance(y, _ONE_ARRAY):
             structure, shapes = None, (y.shape,)
         else:
@@ -201,7 +200,7 @@ class Op(Generic[P, Y]):
         if not fits:
             dy = self._cotangent(residuals, dy)
         if dtype.itemsize == 2:
-            dy = _cast(dy, np.dtype(np.float32))
+            dy = cast(dy, np.dtype(np.float32))
         if self.selective:
             cotangents = self.backward(residuals.saved, dy, wanted=residuals.differentiated)
         else:
@@ -211,7 +210,7 @@ class Op(Generic[P, Y]):
                 f"{self.name}: the pullback must return a tuple with one cotangent for each of {', '.join(self.arguments)}"
             )
         if dtype.itemsize == 2:
-            cotangents = tuple(_cast(c, dtype) for c in cotangents)
+            cotangents = tuple(cast(c, dtype) for c in cotangents)
         if residuals.differentiated is self.every and type(cotangents) is tuple:
             return cotangents
         return tuple([cotangents[i] for i in residuals.differentiated])
@@ -244,7 +243,7 @@ class Op(Generic[P, Y]):
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""
-        dtype = _plain_dtype(values, self.arrays)
+        dtype = common_dtype(values, self.arrays)
         if dtype is not None:
             return values, dtype
         first: tuple[str, np.dtype[Any]] | None = None
@@ -272,7 +271,7 @@ class Op(Generic[P, Y]):
             raise TypeError(
                 f"{self.name}: {path} must be a floating-point array (float64, float32, float16 or bfloat16), got {array.dtype}"
             )
-        return _native(array)
+        return native(array)
 
     def _check_residuals(self, residuals: Any) -> None:
         if not isinstance(residuals, Residuals) or residuals.op != self.name:
@@ -297,56 +296,13 @@ class Op(Generic[P, Y]):
             elif isinstance(leaf, np.ma.MaskedArray) or not hasattr(leaf, "__array__"):
                 raise TypeError(f"{self.name}: the cotangent dy must be an array, got {type(leaf).__name__}")
             else:
-                array = _native(np.asarray(leaf))
+                array = native(np.asarray(leaf))
             if array.shape != shape:
                 raise ValueError(f"{self.name}: the cotangent dy has shape {array.shape}, the value it belongs to has {shape}")
             if array.dtype != residuals.dtype:
                 raise TypeError(f"{self.name}: the cotangent dy is {array.dtype}, the value it belongs to is {residuals.dtype}")
             leaves[i] = array
         return leaves[0] if residuals.structure is None else optree.tree_unflatten(residuals.structure, leaves)
-
-
-_ARRAY = ("Array", "np.ndarray", Array, np.ndarray)
-"""The annotations of a single array: a string where annotations are not evaluated."""
-
-_ONE_ARRAY = (np.ndarray, np.generic)
-_DOUBLE, _SINGLE, _HALF = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16)
-
-
-def _plain_dtype(values: list[Any], arrays: tuple[bool, ...]) -> np.dtype[Any] | None:
-    """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
-    dtype = None
-    for value, single in zip(values, arrays, strict=True):
-        if type(value) is np.ndarray:
-            if value.dtype is not dtype:
-                if dtype is not None:
-                    return None
-                dtype = value.dtype
-        elif type(value) is dict and not single:
-            for leaf in value.values():
-                if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
-                    return None
-                dtype = leaf.dtype
-        else:
-            return None
-    return dtype if dtype is _DOUBLE or dtype is _SINGLE or dtype is _HALF else None
-
-
-def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Whether ops compute in this dtype: bfloat16, which NumPy does not know, is recognised by its name."""
-    return (dtype.kind == "f" and dtype.itemsize <= 8) or (dtype.kind == "V" and dtype.name == "bfloat16")
-
-
-def _native(array: Array) -> Array:
-    """The array in the byte order of this machine: a dtype of the other order is another dtype."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def _cast(tree: Tree, dtype: np.dtype[Any]) -> Tree:
-    with np.errstate(over="ignore", under="ignore"):  # what float16 cannot hold is inf or 0, as in any float16 sum
-        if isinstance(tree, np.ndarray):
-            return tree.astype(dtype)
-        return optree.tree_map(lambda leaf: np.asarray(leaf).astype(dtype), tree)
 
 
 def boolean(op: str, name: str, value: Any) -> bool:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import optree
 
+from purenet.arrays import is_floating
 from purenet.checks import axes, number
-from purenet.combinators import Wrapped
-from purenet.op import Array, Op, Residuals, Tree, is_floating
+from purenet.op import Array, Op, Residuals, Tree
 from purenet.optimizers.masks import Mask, mask_of
+from purenet.stages import Wrapped
 
 __all__ = [
     "elastic_net_penalty",

@@ -26,13 +26,13 @@ import numpy as np
 import optree
 
 from purenet import random
-from purenet.combinators import Staged, Wrapped
 from purenet.data import batches as batches_of_an_epoch
 from purenet.losses.cross_entropy import AtLabels
 from purenet.normalization import Statistics, update_running_statistics
 from purenet.op import Array, Op, Residuals, Tree
 from purenet.optimizers.combining import moved_by
 from purenet.optimizers.transformation import GradientTransformation
+from purenet.stages import Staged, Wrapped
 
 __all__ = [
     "MEASURES",

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import optree
 
-from purenet.combinators import Wrapped, takes_data
 from purenet.op import Array, Op, Residuals, Tree
+from purenet.stages import Wrapped, takes_data
 
 __all__ = ["first"]
 

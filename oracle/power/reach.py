@@ -21,7 +21,7 @@ from purenet import Op
 
 __all__ = ["Reached", "compiled", "function_named", "pullback_of", "reached", "source_of", "with_backward", "with_code"]
 
-PLUMBING = ("purenet.op", "purenet.checks")  # the protocol and its error messages; other tests cover these
+PLUMBING = ("purenet.op", "purenet.arrays", "purenet.checks")  # the protocol and its error messages; other tests cover these
 
 Kinds = Mapping[str, tuple[Any, ...]]
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet.activations.normalized import log_softmax, log_softmax_bwd, shifted, sum_of_others
+from purenet.arrays import is_floating
 from purenet.checks import array_of, choice, factors, number, same_shape
 from purenet.losses.labels import at_labels, class_labels
 from purenet.losses.reductions import REDUCTIONS, Reduction, product
-from purenet.op import Array, Op, is_floating
+from purenet.op import Array, Op
 
 __all__ = ["checked_options", "nll_loss", "softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
 

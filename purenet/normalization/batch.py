@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.arrays import is_floating
 from purenet.checks import array_of, boolean, number
 from purenet.normalization.core import FEW, Axes, average, divisor, named_axes, rounding_left, scale_and_offset, size_over
-from purenet.op import Array, Op, Residuals, is_floating
+from purenet.op import Array, Op, Residuals
 
 __all__ = ["Statistics", "batch_norm", "update_running_statistics"]
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import optree
 
+from purenet.arrays import Array, Tree, is_floating
 from purenet.checks import number
-from purenet.op import Array, Tree, is_floating
 from purenet.optimizers.blocks import Column, array_by_array, by_blocks
 from purenet.schedules import ScalarOrSchedule, as_schedule
 

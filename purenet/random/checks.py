@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from purenet.arrays import Array, is_floating
 from purenet.checks import array_of
-from purenet.op import Array, is_floating
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

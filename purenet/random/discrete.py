@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from purenet.arrays import Array, is_floating
 from purenet.checks import array_of, boolean, one_axis
-from purenet.op import Array, is_floating
 from purenet.random.checks import (
     Shape,
     any_dtype,
