@@ -19,6 +19,7 @@ from oracle.arrays import random_cotangent
 from oracle.judging.exact_point import ExactPoint, Refused
 from oracle.judging.point import Point, point_at
 from oracle.running import campaign, workers
+from oracle.running.tasks import Task, spec_of
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count
@@ -57,17 +58,17 @@ class Accuracy:
 
 def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> list[Accuracy]:
     """One line for each op, the worst first; `timeout` is for one op, in seconds."""
-    tasks = [campaign.Task(module, spec.name, "", "float64") for module, spec in records]
+    tasks = [Task(module, spec.name, "", "float64") for module, spec in records]
     results = campaign.each(perform, tasks, jobs, "accuracy", "op", timeout=timeout)
     pairs = zip(tasks, results, strict=True)
     found = [r if isinstance(r, Accuracy) else Accuracy(task.op, why=workers.described(r)) for task, r in pairs]
     return sorted(found, key=lambda one: (bool(one.why), -one.beyond, one.op))
 
 
-def perform(task: campaign.Task) -> Accuracy:
+def perform(task: Task) -> Accuracy:
     """The accuracy of one op, in whichever process."""
     workers.alive()
-    spec = campaign.spec_of(task)
+    spec = spec_of(task)
     worst, largest, entries, why = Accuracy(spec.name), 0.0, 0, "no smooth case"
     for case in spec.cases:
         if case.flags & SPECIAL:
@@ -99,7 +100,7 @@ def _of_case(spec: Spec, case: Case) -> Iterator[Accuracy]:
                 continue
             ulp, ours = float(np.spacing(abs(answer.value))), float(gradient[j])
             error = abs(ours - answer.value) / ulp
-            condition = float(point.conditions[i][j]) / ulp if error > 0 else 0.0
+            condition = float(point.wide.conditions[i][j]) / ulp if error > 0 else 0.0
             index = ", ".join(str(n) for n in np.unravel_index(j, np.shape(leaf.array)))
             yield Accuracy(spec.name, f"{case.name}: {leaf.path}[{index}]", error, condition)
 

@@ -176,7 +176,7 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> list[pytes
         raise collector.CollectError(f"{MARKER} marks a module: write `pytestmark = pytest.mark.{MARKER}(...)` outside a class")
     if message := extra.missing():
         raise collector.CollectError(f"{MARKER}: {message}")
-    from oracle.running.campaign import checks_in, specs_in
+    from oracle.running.tasks import checks_in, specs_in
     from oracle.text import plain
 
     named = [module for mark in marks for module in mark.args]

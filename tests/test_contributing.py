@@ -18,7 +18,7 @@ import oracle.catalogue.models
 import purenet as pn
 from oracle import catalogue
 from oracle import spec as records
-from oracle.running.campaign import DTYPES
+from oracle.running.tasks import DTYPES
 from purenet.op import Array, Op
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"

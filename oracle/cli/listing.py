@@ -15,9 +15,8 @@ from typing import Any
 from tabulate import tabulate
 
 from oracle.report.places import place_of, step_of
-from oracle.running import campaign
-from oracle.running.campaign import DTYPES
 from oracle.running.selection import Exit, at_size, catalogued, foreign
+from oracle.running.tasks import DTYPES, dtypes_of
 from oracle.spec import Case, Flag, Spec
 from oracle.subject import Subject
 from oracle.text import count
@@ -42,7 +41,7 @@ def list_catalogue(options: argparse.Namespace) -> Exit:
     for record in records:
         source = _source(record)
         cases = str(len(record.cases)) if isinstance(record, Spec) else "steps"
-        dtypes = campaign.dtypes_of(record)
+        dtypes = dtypes_of(record)
         dtype_text = "all four" if dtypes == DTYPES else " ".join(dtypes)
         name = _folded(record.name, 40 if wide else 24)
         rows.append((record.family, name, f"T{record.tier}", str(source) if wide else source.kind, dtype_text, cases))

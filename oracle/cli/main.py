@@ -24,9 +24,9 @@ from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, add_effort, 
 from oracle.cli.vectors import add as add_vectors
 from oracle.cli.verify import verify
 from oracle.report.diff import FACTOR
-from oracle.running.campaign import DTYPES
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
+from oracle.running.tasks import DTYPES
 from oracle.spec import Spec
 from oracle.text import command_line, plain
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from oracle.report import colour, document
 from oracle.running import making
-from oracle.running.campaign import DTYPES
 from oracle.running.selection import Exit, Stop, cannot_write, catalogued, foreign, is_module
+from oracle.running.tasks import DTYPES
 from oracle.settings import EFFORTS, QUICK
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Any, Self
 from oracle.counterexamples import folder, shrink
 from oracle.row import Row
 from oracle.running import campaign
-from oracle.running.campaign import Task
 from oracle.running.journal import Journal, key
 from oracle.running.selection import cannot_write
+from oracle.running.tasks import Task
 from oracle.running.workers import Lost
 from oracle.text import count
 

@@ -13,6 +13,7 @@ from oracle.golden.checking import Checked, check
 from oracle.golden.writing import files_of, stem
 from oracle.running import campaign, workers
 from oracle.running.selection import Exit, Stop
+from oracle.running.tasks import Task, spec_of
 from oracle.sources import written
 from oracle.spec import Spec
 from oracle.text import count, plain
@@ -53,7 +54,7 @@ def _write(records: list[tuple[str, Spec]], options: argparse.Namespace) -> Exit
     if twice := next((name for name in stems if stems.count(name) > 1), None):
         raise Stop(Exit.USAGE, f"two ops would have the files {twice}.json; write them to folders of their own")
     check_reports(options.folder)
-    tasks = [campaign.Task(module, spec.name, "", "float64") for module, spec in records]
+    tasks = [Task(module, spec.name, "", "float64") for module, spec in records]
     found = campaign.each(_files, tasks, jobs_of(options), "vectors", "op", timeout=TIMEOUT)
     size, wrong = 0, 0
     for task, result in zip(tasks, found, strict=True):
@@ -67,9 +68,9 @@ def _write(records: list[tuple[str, Spec]], options: argparse.Namespace) -> Exit
     return Exit.FAIL if wrong else Exit.PASS
 
 
-def _files(task: campaign.Task) -> dict[str, str | bytes]:
+def _files(task: Task) -> dict[str, str | bytes]:
     """The files of one op, in whichever process."""
-    spec = campaign.spec_of(task)
+    spec = spec_of(task)
     workers.alive()
     return dict(files_of(spec, task.module))
 
@@ -111,7 +112,7 @@ def _found(modules: frozenset[str], module: str, op: str) -> Spec:
     if module not in modules:
         raise KeyError(f"{op}: its Spec is in the module {module}; name it, as {written(module)}:{op}")
     try:
-        record = campaign.spec_of(campaign.Task(module, op, "", "float64"))
+        record = spec_of(Task(module, op, "", "float64"))
     except StopIteration:
         raise KeyError(f"{op}: there is no Spec of it in the module {module}") from None
     if not isinstance(record, Spec) or record.name != op:

@@ -30,9 +30,10 @@ from oracle.cli.run import Run
 from oracle.report import document, html, markdown, table
 from oracle.report.explanation import explained
 from oracle.row import Row, worst_first
-from oracle.running import ahead, campaign
+from oracle.running import ahead
 from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
+from oracle.running.tasks import Task, tasks_of
 from oracle.settings import QUICK
 from oracle.spec import Spec
 from oracle.text import count
@@ -55,7 +56,7 @@ def _verify(options: argparse.Namespace) -> Exit:
         raise Stop(Exit.USAGE, '--exact needs python-flint: pip install "purenet[exact]"')
     tasks = []
     for module, record in records:
-        tasks += campaign.tasks_of(record, dtypes_of(options), options.seed, module, exact=options.exact)
+        tasks += tasks_of(record, dtypes_of(options), options.seed, module, exact=options.exact)
     if options.exact and options.effort == QUICK:
         raise Stop(Exit.USAGE, "--exact is not for --quick: it compares gradients that full effort has verified")
     more = {"made": made_of(options), "accept": options.accept}
@@ -115,7 +116,7 @@ def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
 
     def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task for each dtype, without a case
         task = tasks.get((row.op, row.case, row.dtype)) or tasks.get((row.op, "", row.dtype))
-        return (task or campaign.Task("", row.op, "", "float64", seed)).command
+        return (task or Task("", row.op, "", "float64", seed)).command
 
     return reproduce
 

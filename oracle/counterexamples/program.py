@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purenet
-from oracle.running.campaign import Task, spec_of
+from oracle.running.tasks import Task, spec_of
 from oracle.settings import QUICK
 from oracle.sources import file_of, folder_of, own_modules
 from oracle.spec import Flag
@@ -38,7 +38,7 @@ TEMPLATE = """# {title}
 import sys
 {find}{imports}
 import oracle
-from oracle.running.campaign import Task, spec_of
+from oracle.running.tasks import Task, spec_of
 {guard}
 spec = spec_of({task})
 {body}print(result)

@@ -22,6 +22,7 @@ from oracle.counterexamples.program import Files, Words
 from oracle.judging.reasons import Reason
 from oracle.row import Verdict
 from oracle.running import campaign, workers
+from oracle.running.tasks import Task, spec_of
 from oracle.spec import Draw, Spec
 from oracle.text import command_line, plain
 from oracle.verification import verify
@@ -80,13 +81,13 @@ def can(record: Any) -> bool:
     return isinstance(record, Spec) and record.strategy is not None
 
 
-def task_of(record: Spec, seed: int, module: str = "") -> campaign.Task:
+def task_of(record: Spec, seed: int, module: str = "") -> Task:
     """The task of all random uses of one op. It has no case and no dtype, because both are drawn."""
-    return campaign.Task(module, record.name, "", "", seed)
+    return Task(module, record.name, "", "", seed)
 
 
 def run(
-    tasks: Sequence[campaign.Task],
+    tasks: Sequence[Task],
     examples: int,
     dtypes: Sequence[str],
     jobs: int,
@@ -99,9 +100,9 @@ def run(
     `arrived` gets each outcome as soon as it is there.
     """
     work = partial(_one_of_many, examples=examples, dtypes=dtypes)
-    outcomes: dict[campaign.Task, Outcome] = {}
+    outcomes: dict[Task, Outcome] = {}
 
-    def finished(task: campaign.Task, result: Outcome | BaseException) -> None:
+    def finished(task: Task, result: Outcome | BaseException) -> None:
         outcomes[task] = _lost(task, result, dtypes) if isinstance(result, BaseException) else result
         arrived(outcomes[task])
 
@@ -109,8 +110,8 @@ def run(
     return [outcomes[task] for task in tasks]
 
 
-def _one_of_many(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
-    spec = campaign.spec_of(task)
+def _one_of_many(task: Task, examples: int, dtypes: Sequence[str]) -> Outcome:
+    spec = spec_of(task)
     if spec.reference is None:
         return fuzz(task, examples, dtypes)
     from oracle import autodiff  # imported here, so that ops without a reference need no JAX
@@ -121,7 +122,7 @@ def _one_of_many(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> O
         autodiff.forget()
 
 
-def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> Outcome:
+def _lost(task: Task, error: BaseException, dtypes: Sequence[str]) -> Outcome:
     """The outcome of an op whose strategy raised, that took too long, or whose process died."""
     report = f"ERROR  {task.op}: {plain(workers.described(error))}"
     picks = getattr(error, "note", None)
@@ -140,22 +141,22 @@ def _lost(task: campaign.Task, error: BaseException, dtypes: Sequence[str]) -> O
     return Outcome(task.op, 1, ((Verdict.ERROR, 1),), report, files, command_line(command))
 
 
-def _program_of(picks: Sequence[int], task: campaign.Task, dtypes: Sequence[str], words: Words) -> Files:
+def _program_of(picks: Sequence[int], task: Task, dtypes: Sequence[str], words: Words) -> Files:
     """The program of the use that these choices give."""
     choices = iter(picks)
-    return _program(task, draw_example(campaign.spec_of(task), dtypes, lambda low, high: next(choices)), words)
+    return _program(task, draw_example(spec_of(task), dtypes, lambda low, high: next(choices)), words)
 
 
-def _command(task: campaign.Task) -> list[str]:
+def _command(task: Task) -> list[str]:
     return ["oracle", "fuzz", task.name, "--seed", str(task.seed)]
 
 
-def _program(task: campaign.Task, example: Example, words: Words) -> Files:
+def _program(task: Task, example: Example, words: Words) -> Files:
     files = program.holding(task, example.arguments, example.options, words, seed=example.seed)
     return files or program.running(_command(task), task.module)
 
 
-def fuzz(task: campaign.Task, examples: int, dtypes: Sequence[str]) -> Outcome:
+def fuzz(task: Task, examples: int, dtypes: Sequence[str]) -> Outcome:
     """Check `examples` random uses of one op, the same ones for the same seed. Stop at the first failure and shrink it."""
     counts: Counter[Verdict] = Counter()
     found = search(task, examples, dtypes, WRONG, counts)
@@ -175,7 +176,7 @@ class Found(NamedTuple):
 
 
 def search(
-    task: campaign.Task,
+    task: Task,
     examples: int,
     dtypes: Sequence[str],
     wrong: Sequence[Verdict],
@@ -186,7 +187,7 @@ def search(
     import hypothesis
     from hypothesis import strategies as st
 
-    spec = campaign.spec_of(task)
+    spec = spec_of(task)
     smallest: list[Found] = []
     end = None if seconds is None else time.monotonic() + seconds
 

@@ -18,7 +18,7 @@ from oracle.counterexamples import program, search
 from oracle.counterexamples.program import Files, Words
 from oracle.row import Row, Verdict, worst_first
 from oracle.running import campaign, workers
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task, spec_of
 from oracle.running.workers import Died, Lost, TimedOut
 from oracle.spec import Spec
 
@@ -72,7 +72,7 @@ def programs(cases: Sequence[Failing], jobs: int, *, quiet: bool, timeout: float
 
 def program_of(case: Failing) -> Files:
     """The program of one case. Runs in a worker process, or in the process of the command."""
-    spec = campaign.spec_of(case.task)
+    spec = spec_of(case.task)
     if not isinstance(spec, Spec):  # a run of an optimizer has no arguments to hold or to shrink
         return program.running(shlex.split(case.task.command), case.task.module)
     if spec.reference is not None:

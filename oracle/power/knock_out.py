@@ -17,6 +17,7 @@ from oracle.power.switching import Mechanism, in_use, switched_off
 from oracle.report.markdown import escape
 from oracle.row import Verdict
 from oracle.running import campaign, workers
+from oracle.running.tasks import Task, spec_of
 from oracle.spec import Spec
 
 __all__ = [
@@ -45,7 +46,7 @@ class Work:
     """One corpus for one process: that of an op, or one of the hard corpora."""
 
     mechanisms: tuple[Mechanism, ...]
-    task: campaign.Task | None = None
+    task: Task | None = None
     corpus: str = ""
 
     def __str__(self) -> str:
@@ -102,7 +103,7 @@ def measure(records: Sequence[tuple[str, Spec]], mechanisms: Sequence[Mechanism]
         with switched_off(mechanism):
             pass
     works = [Work(chosen, corpus=corpus) for corpus in HARD_CORPORA]
-    works += [Work(chosen, campaign.Task(module, spec.name, "", "float64")) for module, spec in records]
+    works += [Work(chosen, Task(module, spec.name, "", "float64")) for module, spec in records]
     results = campaign.each(perform, works, jobs, "knock-out", "corpus", timeout=timeout)
     pairs = list(zip(works, results, strict=True))
     lost = [f"{work}: {workers.described(result)}" for work, result in pairs if isinstance(result, BaseException)]
@@ -113,7 +114,7 @@ def perform(work: Work) -> Found:
     """One corpus, in whichever process. What JAX has compiled for a gradient serves all mechanisms."""
     import_module("oracle.autodiff")
     workers.alive()
-    items = items_of(campaign.spec_of(work.task)) if work.task else HARD_CORPORA[work.corpus]()
+    items = items_of(spec_of(work.task)) if work.task else HARD_CORPORA[work.corpus]()
     counts, changes, left_out = {True: 0, False: 0}, [], []
     total, costs = 0.0, dict.fromkeys((mechanism.name for mechanism in work.mechanisms), 0.0)
     with switched_off(DIAGNOSIS):

@@ -16,6 +16,7 @@ from oracle.power.performing import Findings, Work, perform, written
 from oracle.power.reach import pullback_of, reached
 from oracle.power.smallest import Smallest
 from oracle.running import campaign
+from oracle.running.tasks import DTYPES, Task
 from oracle.spec import Spec
 
 __all__ = ["Alarms", "Measured", "alarms", "measure"]
@@ -52,7 +53,7 @@ def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> M
     whole catalogue.
     """
     known = {spec.name: (module, spec) for module, spec in (*_beside(records), *records)}
-    tasks = {name: campaign.Task(module, name, "", "float64") for name, (module, _) in known.items()}
+    tasks = {name: Task(module, name, "", "float64") for name, (module, _) in known.items()}
     todo = plan(
         {name: reached(spec) for name, (_, spec) in known.items()}, {n: pullback_of(spec) for n, (_, spec) in known.items()}
     )
@@ -153,7 +154,7 @@ def alarms(measured: Measured, records: Sequence[tuple[str, Spec]], uses: int, j
     tasks = [search.task_of(spec, seed, module) for module, spec in records if search.can(spec)]
     if not tasks or not uses:
         return measured
-    outcomes = search.run(tasks, -(-uses // len(tasks)), campaign.DTYPES, jobs, lambda outcome: None)
+    outcomes = search.run(tasks, -(-uses // len(tasks)), DTYPES, jobs, lambda outcome: None)
     counts: dict[Verdict, int] = defaultdict(int)
     for outcome in outcomes:
         for verdict, count in outcome.verdicts:

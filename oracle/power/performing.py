@@ -28,9 +28,9 @@ from oracle.power.mutants import Fate, Mutant, Outcome
 from oracle.power.reach import backward, compiled, forward, function_named, with_code
 from oracle.power.smallest import Smallest, smallest
 from oracle.row import Verdict, worst_first
-from oracle.running import campaign
+from oracle.running.tasks import Task, spec_of
 from oracle.spec import Case, Spec
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 from oracle.verification import Verification, verify
 
 __all__ = ["Findings", "Work", "perform", "written"]
@@ -45,7 +45,7 @@ PLAIN = 1e-9
 class Work:
     """The work of one process: these mutants, tested by the cases of one op."""
 
-    task: campaign.Task
+    task: Task
     mutants: tuple[Mutant, ...]
     timeout: float
     planted: bool = True
@@ -66,7 +66,7 @@ class Findings:
 
 def perform(work: Work, diary: Path) -> Findings:
     """Tests the mutants of one op, then determines the smallest errors. Each fate is written to the diary at once."""
-    spec: Spec = campaign.spec_of(work.task)
+    spec: Spec = spec_of(work.task)
     baselines = [Baseline(spec, case) for case in spec.cases]
     if baselines and not any(baseline.passes for baseline in baselines):
         return Findings((), wrong=True)
@@ -138,14 +138,14 @@ class Baseline:
         """The breaches of the contract. For an op with right gradients `verify` can report nothing else."""
         arguments, options = self.drawn
         subject = Subject.of(op, options)
-        y, _ = subject.on_copies().fwd(*arguments)
+        y, _ = on_copies(subject).fwd(*arguments)
         setting = Setting(Point(subject, arguments, y, random_cotangent(y), self._tree), self.spec.views)
         return "; ".join(b.what for b in check_contract(setting) if allowance_for(b) not in self.spec.allows)
 
     @cached_property
     def _tree(self) -> Any:
         arguments, options = self.drawn
-        subject = Subject.of(self.spec.op, options).on_copies()
+        subject = on_copies(Subject.of(self.spec.op, options))
         y, residuals = subject.fwd(*arguments)
         return subject.bwd(residuals, random_cotangent(y))
 

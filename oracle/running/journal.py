@@ -18,7 +18,7 @@ from typing import Any
 
 from oracle.report import document
 from oracle.row import Row
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from oracle.sources import own_modules
 from oracle.trajectory.spec import SlotRow
 

@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from oracle.double_backward import pair_of_pairs
-from oracle.running import campaign, making
+from oracle.running import making
+from oracle.running.tasks import checks_in, specs_in
 from oracle.spec import Spec
 from purenet import Op
 
@@ -106,7 +107,7 @@ def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
         except Exception as error:
             raise Stop(Exit.USAGE, f"{name}: {error}") from None
         return module_name, [replace(spec, op=_named_as(spec.op, attribute))]
-    specs = campaign.specs_in(module)
+    specs = specs_in(module)
     chosen = [spec for spec in specs if spec.name == attribute]  # reports name an op so, whatever its variable is called
     if not chosen and not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, _names_of_ops(module, specs), n=2)
@@ -158,8 +159,8 @@ def is_module(name: str) -> bool:
 
 def _everything(module_name: str, module: ModuleType) -> list[Any]:
     """All records of a module."""
-    checks = campaign.checks_in(module)
-    records = [*campaign.specs_in(module), *checks]
+    checks = checks_in(module)
+    records = [*specs_in(module), *checks]
     if not records:
         raise Stop(Exit.USAGE, f"{module_name} has nothing to verify: it has no Spec, OptimizerCheck or ScheduleCheck")
     _check_names(module_name, checks, checks)
@@ -168,7 +169,7 @@ def _everything(module_name: str, module: ModuleType) -> list[Any]:
 
 def _checks(module_name: str, module: ModuleType, attribute: str) -> list[Any]:
     """The checks of optimizers and schedules that the attribute names: by its variable, or by the name of the check."""
-    checks = campaign.checks_in(module)
+    checks = checks_in(module)
     target = getattr(module, attribute, None)
     several = target if isinstance(target, tuple | list) else (target,)
     chosen = [check for check in checks if any(t is check for t in several)]

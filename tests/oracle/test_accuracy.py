@@ -17,8 +17,8 @@ from oracle.exact.witness import directional
 from oracle.judging.conditioning import conditions
 from oracle.judging.exact_point import ExactPoint
 from oracle.judging.point import Point, point_at
-from oracle.running.campaign import Task
 from oracle.running.selection import Exit
+from oracle.running.tasks import Task
 from oracle.spec import Case, Spec
 from oracle.subject import Subject
 from purenet import Op
@@ -29,7 +29,7 @@ EPS = 2.0**-52
 
 def measured(op: Any, monkeypatch: pytest.MonkeyPatch) -> accuracy.Accuracy:
     spec = Spec(op, reference=np.sin, source="", cases=(Case("five", lambda draw: (normal(5),)),))
-    monkeypatch.setattr(accuracy.campaign, "spec_of", lambda task: spec)
+    monkeypatch.setattr(accuracy, "spec_of", lambda task: spec)
     return accuracy.perform(Task("", op.name, "five", "float64"))
 
 
@@ -148,8 +148,8 @@ def moved_by_roundings(point: Point, i: int, j: int) -> float:
     generator = np.random.default_rng(0)
     tangents = [np.zeros(np.shape(leaf.array)) for leaf in point.leaves]
     tangents[i].reshape(-1)[j] = 1.0
-    tree: Any = (point.wide, point.wide_dy)
-    along: Any = optree.tree_structure(point.wide).unflatten(tangents)
+    tree: Any = (point.wide.primals, point.wide.dy)
+    along: Any = optree.tree_structure(point.wide.primals).unflatten(tangents)
 
     def derivative(eps: float) -> float:
         primals, dy = optree.tree_map(lambda a: a * (1 + eps * generator.choice([-1.0, 1.0], np.shape(a))), tree)

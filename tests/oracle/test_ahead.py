@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oracle.running import ahead, campaign, workers
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 
 
 def where(item: Any) -> tuple[int, str]:

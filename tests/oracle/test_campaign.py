@@ -18,7 +18,8 @@ import pytest
 import purenet as pn
 from oracle import Case, Spec, Verdict, catalogue
 from oracle.running import campaign
-from oracle.running.campaign import DTYPES, Task, executor, few_threads, progress, run, specs_in, tasks_of
+from oracle.running.campaign import executor, few_threads, progress, run
+from oracle.running.tasks import DTYPES, Task, specs_in, tasks_of
 
 RELU = catalogue.find("relu")
 SCHEDULE = catalogue.find("exponential_decay")

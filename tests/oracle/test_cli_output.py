@@ -18,6 +18,7 @@ import purenet as pn
 from oracle import Verdict
 from oracle.cli.main import Exit, main
 from oracle.running import campaign
+from oracle.running.tasks import Task
 from tests.oracle.conftest import OWN, Module, Run, command, environment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -153,7 +154,7 @@ def test_a_wrong_op_is_placed_diagnosed_and_reproduced(run: Run, own: str, tmp_p
 @pytest.mark.parametrize("name", ["sgd, nesterov", "exponential_decay, floor"])
 def test_a_wrong_optimizer_or_schedule_is_reproduced(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     perform = campaign.perform
-    wrong = [replace(row, verdict=Verdict.FAIL) for row in perform(campaign.Task("", name, "", "float64", 2))]
+    wrong = [replace(row, verdict=Verdict.FAIL) for row in perform(Task("", name, "", "float64", 2))]
     monkeypatch.setattr(campaign, "perform", lambda _: tuple(wrong))
     code, out, _ = run("verify", name, "--seed", 2, "--timeout", 0, "--jobs", 1)  # in this process
     assert code == Exit.FAIL

@@ -11,8 +11,8 @@ import pytest
 
 from oracle.report import document
 from oracle.row import Descent, Details, ErrorMap, Row, StepCurve
-from oracle.running.campaign import Task
 from oracle.running.journal import NAME, Journal, key
+from oracle.running.tasks import Task
 from oracle.trajectory import SlotRow
 from tests.oracle.rows import failing, row
 

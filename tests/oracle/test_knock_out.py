@@ -31,7 +31,7 @@ from oracle.power.knock_out import (
 from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS
 from oracle.power.switching import Mechanism, MissingTargetError, _found, _function, in_use, switched_off
 from oracle.report import document
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from oracle.verification import verify
 from tests.oracle.conftest import Module, Run
 from tests.oracle.planted import cube, signed

@@ -25,7 +25,7 @@ from oracle.power.reach import compiled, function_named, pullback_of, reached, s
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
 from oracle.report import document
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from tests.oracle.conftest import Module, Run
 
 # ----------------------------------------------------------------------------------------------------- edits

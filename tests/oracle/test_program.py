@@ -25,7 +25,7 @@ from oracle.counterexamples import program as repro
 from oracle.counterexamples import shrink
 from oracle.counterexamples.folder import write
 from oracle.counterexamples.program import Words
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from tests.oracle.conftest import Module, Run, environment
 
 TASK = Task("", "affine", "one row", "float64")

@@ -14,7 +14,7 @@ from oracle import catalogue
 from oracle.arrays import cast, random_cotangent
 from oracle.cli.main import main
 from oracle.row import Row, Verdict
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from oracle.verification import verify_case
 from purenet import Op
 from tests.oracle.planted import cube

@@ -15,8 +15,7 @@ import purenet as pn
 from oracle import Case, Draw, Spec, Verdict
 from oracle.cli.main import Exit
 from oracle.counterexamples import search
-from oracle.running import campaign
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from tests.oracle.conftest import Module, Run, environment
 
 WRONG_FOR_ROWS = """
@@ -110,7 +109,7 @@ def test_a_strategy_that_draws_what_the_op_refuses_is_an_error(
     strategy: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=strategy)
-    monkeypatch.setattr(campaign, "spec_of", lambda task: spec)
+    monkeypatch.setattr(search, "spec_of", lambda task: spec)
     outcome = search.fuzz(Task("", "relu", "", ""), 5, ("float64",))
     assert dict(outcome.verdicts) == {Verdict.ERROR: 1}
     assert message in outcome.report
@@ -122,7 +121,7 @@ def test_a_strategy_that_raises_ends_that_op_alone(monkeypatch: pytest.MonkeyPat
 
     good = Spec(pn.relu, cases=(Case("one", (np.ones(2),)),), strategy=lambda draw: ((draw.normal(2),), {}))
     bad = Spec(pn.tanh, cases=(Case("one", (np.ones(2),)),), strategy=broken)
-    monkeypatch.setattr(campaign, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
+    monkeypatch.setattr(search, "spec_of", lambda task: {"relu": good, "tanh": bad}[task.op])
     arrived: list[search.Outcome] = []
     lost, kept = search.run([Task("", "tanh", "", ""), Task("", "relu", "", "")], 3, ("float64",), 1, arrived.append)
     assert arrived == [lost, kept]

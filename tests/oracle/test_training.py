@@ -24,7 +24,7 @@ from oracle.compiling import quick_to_compile
 from oracle.report import html, markdown
 from oracle.report.document import packed, row_of
 from oracle.row import Details, Parting, Row, Verdict
-from oracle.running.campaign import DTYPES, Task, tasks_of
+from oracle.running.tasks import DTYPES, Task, tasks_of
 from oracle.spec import Draw
 from oracle.trajectory import SlotRow, Trajectory
 from oracle.trajectory.spec import TrainingSpec

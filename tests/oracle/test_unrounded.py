@@ -18,7 +18,7 @@ from oracle.judging.reasons import Reason
 from oracle.judging.unrounded import Formula
 from oracle.report.explanation import explained
 from oracle.row import Verdict
-from oracle.running.campaign import Task
+from oracle.running.tasks import Task
 from oracle.spec import Spec
 from oracle.subject import Subject
 from oracle.verification import verify
@@ -88,7 +88,7 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
             order = np.argsort(np.abs(gradient))
             order = order[gradient[order] != 0]
             for j in {int(order[k]) for k in (0, order.size // 2, -1) if order.size}:
-                condition = point.conditions[i][j]
+                condition = point.wide.conditions[i][j]
                 assert formula.allowed(i, j) <= 1e-14 * max(abs(gradient[j]), condition / EPS), spec.name
         compared += 1
     assert compared > 140
