@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from benchmarks import torch_nets
 from purenet import models, optimizers, random, training
 from purenet.op import Array
 from purenet.optimizers.combining import moved_by
@@ -245,9 +246,7 @@ def by_torch(problem: Net | Arrays, **options: Any) -> Step | None:
         for leaf, g in zip(leaves, data, strict=True):
             leaf.grad = torch.tensor(g)
         return Step(optimizer.step, parameters)
-    logits = {models.two_layer_net: _two_layer_of_torch, models.lenet: _lenet_of_torch, models.gpt: _gpt_of_torch}[
-        problem.model
-    ]
+    logits = torch_nets.LOGITS[problem.model]
     given = torch.tensor(data["x"] if "x" in data else data["net"]["embedding"]["ids"])
     labels = torch.tensor(data["loss"]["labels"]).reshape(-1)
 
@@ -263,40 +262,6 @@ def by_torch(problem: Net | Arrays, **options: Any) -> Step | None:
 def by_fused_torch(problem: Net | Arrays) -> Step | None:
     """torch, eager, with the fused implementation of the optimizer."""
     return None if isinstance(problem, Net) or problem.optimizer == "rmsprop" else by_torch(problem, fused=True)
-
-
-def _two_layer_of_torch(p: Any, x: Any) -> Any:
-    return (x @ p["affine1"]["w"] + p["affine1"]["b"]).relu() @ p["affine2"]["w"] + p["affine2"]["b"]
-
-
-def _lenet_of_torch(p: Any, x: Any) -> Any:
-    from torch.nn.functional import avg_pool2d, conv2d
-
-    h = avg_pool2d(conv2d(x, p["conv1"]["w"], p["conv1"]["b"], padding=2).tanh(), 2)
-    h = avg_pool2d(conv2d(h, p["conv2"]["w"], p["conv2"]["b"]).tanh(), 2).flatten(1)
-    for name in ("affine1", "affine2"):
-        h = (h @ p[name]["w"] + p[name]["b"]).tanh()
-    return h @ p["affine3"]["w"] + p["affine3"]["b"]
-
-
-def _gpt_of_torch(p: Any, ids: Any) -> Any:
-    from torch.nn.functional import embedding, gelu, layer_norm, linear, scaled_dot_product_attention
-
-    def normed(own: Any, x: Any) -> Any:
-        return layer_norm(x, x.shape[-1:], own["gamma"], own["beta"])
-
-    def heads(own: Any, which: str, x: Any) -> Any:
-        w = own[f"w{which}"]
-        return (x @ w.flatten(1) + own[f"b{which}"].flatten()).unflatten(-1, w.shape[1:]).transpose(1, 2)
-
-    h = embedding(ids, p["embedding"]["w"]) + p["positions"]["w"][: ids.shape[1]]
-    for name in sorted(name for name in p if name.startswith("block")):
-        own, x = p[name]["attention"]["attention"], normed(p[name]["attention"]["norm"], h)
-        seen = scaled_dot_product_attention(*(heads(own, which, x) for which in "qkv"), is_causal=True)
-        h = h + seen.transpose(1, 2).flatten(2) @ own["wo"].flatten(0, 1) + own["bo"]
-        own, x = p[name]["net"]["net"], normed(p[name]["net"]["norm"], h)
-        h = h + gelu(x @ own["up"]["w"] + own["up"]["b"], approximate="tanh") @ own["down"]["w"] + own["down"]["b"]
-    return linear(normed(p["norm"], h), p["embedding"]["w"])
 
 
 # ----------------------------------------------------------------------------------------------------- JAX
