@@ -64,7 +64,7 @@ def _meant(call: Call, allowed: Allowed) -> str | None:
 def judged_as_meant(call: Call, allowed: Allowed, seed: int, accept: float) -> StageRow:
     """The row of a stage. One that is allowed is judged as the derivative of what it is meant to be, or by its form alone."""
     name = _meant(call, allowed)
-    if name is None or call.trouble:
+    if name is None or call.backward.trouble:
         return judged(call, seed, accept)
     function = allowed[name]
     if function is None:

@@ -15,11 +15,22 @@ from oracle.arrays import RAISED, random_cotangent
 from oracle.contract.form import is_tuple_of, well_formed
 from oracle.subject import Subject
 
-__all__ = ["WHOLE", "Call", "Record", "called_back", "signed", "usable"]
+__all__ = ["WHOLE", "Backward", "Call", "Record", "called_back", "signed", "usable"]
 
 Array = NDArray[Any]
 
 WHOLE = "the whole net"
+
+
+@dataclass
+class Backward:
+    """What the backward pass of the net did at one stage."""
+
+    dy: Any = None
+    """The upstream gradient that it delivered; None if it delivered none."""
+    cotangents: Any = None
+    trouble: str = ""
+    """What the stage did instead of returning gradients."""
 
 
 @dataclass
@@ -34,11 +45,7 @@ class Call:
     y: Any
     name: str = ""
     """What the op is called in a table; the name of its function unless given."""
-    dy: Any = None
-    """The upstream gradient that the backward pass of the net delivered; None if it delivered none."""
-    cotangents: Any = None
-    trouble: str = ""
-    """What the backward pass did instead of returning gradients."""
+    backward: Backward = field(default_factory=Backward)
     fixed: bool = False
     """Whether this upstream gradient is the only one that the stage ever gets, as the layer of a loss does."""
     unseen: tuple[str, ...] = ()
@@ -79,15 +86,15 @@ def called_back(call: Call, backward: Any, residuals: Any, dy: Any, seed: int) -
     them is judged at any upstream gradient.
     """
     tree: Any = dy
-    call.dy = optree.tree_map(np.array, tree)  # the backward pass may write into it
+    call.backward.dy = optree.tree_map(np.array, tree)  # the backward pass may write into it
     try:
-        call.cotangents = backward(residuals, dy)
+        call.backward.cotangents = backward(residuals, dy)
     except RAISED as error:
-        call.trouble = f"the backward pass raised {type(error).__name__}: {error}"
+        call.backward.trouble = f"the backward pass raised {type(error).__name__}: {error}"
     else:
-        breaches = well_formed(call.cotangents, call.names, call.primals, None)
-        call.trouble = "; ".join(f"{b.parameter}: {b.what}" if b.parameter else b.what for b in breaches)
-    return usable(call.cotangents, call.primals, seed)
+        breaches = well_formed(call.backward.cotangents, call.names, call.primals, None)
+        call.backward.trouble = "; ".join(f"{b.parameter}: {b.what}" if b.parameter else b.what for b in breaches)
+    return usable(call.backward.cotangents, call.primals, seed)
 
 
 def usable(cotangents: Any, primals: tuple[Any, ...], seed: int) -> tuple[Any, ...]:

@@ -74,5 +74,5 @@ class _Observed(Op):
         call = self.run.by_residuals[id(residuals)][1]
         if self.inner is None:
             return called_back(call, self.observed.bwd, residuals, dy, self.run.seed)
-        call.dy, call.cotangents = dy, self.inner.bwd(residuals, dy)
-        return tuple(call.cotangents)
+        call.backward.dy, call.backward.cotangents = dy, self.inner.bwd(residuals, dy)
+        return tuple(call.backward.cotangents)

@@ -49,10 +49,10 @@ are lost or counted twice. With 2^-20, nets of many rectifiers stay undecided; w
 def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     """The row of one stage."""
     row = StageRow(call.path, call.name, call.shape, Verdict.PASS, note=_unseen(call))
-    if not _has_entries(call) and not call.trouble:
+    if not _has_entries(call) and not call.backward.trouble:
         return replace(row, note="its arguments have no entries")
-    if call.trouble:
-        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=call.trouble), None, seed, accept)
+    if call.backward.trouble:
+        return _verified(call, replace(row, verdict=Verdict.FAIL, cause=call.backward.trouble), None, seed, accept)
     try:
         with quiet():
             dy, gradients, note = _upstream(call, seed)
@@ -75,12 +75,12 @@ def judged(call: Call, seed: int, accept: float = 0.0) -> StageRow:
 def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
     """The row of what composes stages that are right: only its own mistakes are left."""
     row = StageRow(call.path, call.name, call.shape, Verdict.PASS)
-    if call.dy is None or not _has_entries(call):
+    if call.backward.dy is None or not _has_entries(call):
         return row
     try:
         with quiet():
             _, residuals = call.subject.fwd(*call.primals)
-            cotangents = call.subject.bwd(residuals, call.dy)
+            cotangents = call.subject.bwd(residuals, call.backward.dy)
     except RAISED as error:
         return replace(row, verdict=Verdict.ERROR, cause=f"the backward pass raised {type(error).__name__}: {error}")
     breaches = well_formed(cotangents, call.names, call.primals, None)
@@ -88,7 +88,7 @@ def judged_composition(call: Call, seed: int, accept: float = 0.0) -> StageRow:
         return replace(row, verdict=Verdict.FAIL, cause=f"{breaches[0].parameter}: {breaches[0].what}")
     try:
         with quiet():
-            lines = Lines(call.subject.value, call.primals, call.dy, flat(cotangents), seed)
+            lines = Lines(call.subject.value, call.primals, call.backward.dy, flat(cotangents), seed)
             slope = lines.along(lines.everything)
             if not _tells(slope) and any(lines.at_zero):
                 slope = lines.along([i for i in lines.everything if not lines.at_zero[i]])
@@ -107,7 +107,7 @@ def _conditioning(call: Call, lines: Lines, slope: Slope, seed: int) -> float:
 
     def contracted(given: Any) -> list[Array]:
         _, residuals = call.subject.fwd(*given)
-        return [np.asarray(lines.contraction(flat(call.subject.bwd(residuals, call.dy))))]
+        return [np.asarray(lines.contraction(flat(call.subject.bwd(residuals, call.backward.dy))))]
 
     return float(conditioning(spreads(contracted, call.primals, seed)[0], slope.scale))
 
@@ -186,11 +186,11 @@ class _NoGradient(Exception):
 def _upstream(call: Call, seed: int) -> tuple[Any, list[Array], str]:
     """The upstream gradient to judge at, the gradients for it, and a remark where it is not the net's own."""
     random = random_cotangent(call.y, seed)
-    note = _unusable(call.dy)
+    note = _unusable(call.backward.dy)
     if not note and call.fixed:
-        return call.dy, flat(call.cotangents), ""
+        return call.backward.dy, flat(call.backward.cotangents), ""
     if not note:
-        random = optree.tree_map(_as_large_as, random, call.dy)
+        random = optree.tree_map(_as_large_as, random, call.backward.dy)
     _, residuals = call.subject.fwd(*_copies(call.primals))
     try:
         found = call.subject.bwd(residuals, optree.tree_map(np.array, random))
@@ -201,8 +201,8 @@ def _upstream(call: Call, seed: int) -> tuple[Any, list[Array], str]:
         raise _NoGradient(f"{breaches[0].parameter}: {breaches[0].what}")
     if note:
         return random, flat(found), note
-    dy = optree.tree_map(lambda a, b: np.asarray(a + b), call.dy, random)
-    return dy, [a + b for a, b in zip(flat(call.cotangents), flat(found), strict=True)], ""
+    dy = optree.tree_map(lambda a, b: np.asarray(a + b), call.backward.dy, random)
+    return dy, [a + b for a, b in zip(flat(call.backward.cotangents), flat(found), strict=True)], ""
 
 
 def _copies(primals: Any) -> Any:
@@ -256,12 +256,12 @@ def _verified(call: Call, row: StageRow, slope: Slope | None, seed: int, accept:
     row = replace(row, verdict=next((one.verdict for one in found.rows if one.verdict is not Verdict.PASS), Verdict.PASS))
     if not slope.wrong or call.fixed:
         return replace(row, error=_first(worst.numerical_error, row.error), uncertainty=worst.numerical_uncertainty)
-    own = _by_verify(call, _at_own(call), seed, accept) if not _unusable(call.dy) else found
+    own = _by_verify(call, _at_own(call), seed, accept) if not _unusable(call.backward.dy) else found
     if isinstance(own, Verification) and not own.passed:
         worst = worst_first(own.rows)[0]
         cause = f"right for a random upstream gradient, wrong for the one that arrives here: {worst.diagnosis}"
         return replace(row, verdict=worst.verdict, cause=cause, verification=own)
-    if not _unusable(call.dy) and (apart := _differs(call)):
+    if not _unusable(call.backward.dy) and (apart := _differs(call)):
         return replace(row, verdict=Verdict.FAIL, cause=apart)
     note = "; ".join(part for part in (row.note, "a direction was off, and every entry is right") if part)
     return replace(row, note=note)
@@ -294,7 +294,7 @@ def _by_verify(call: Call, op: Any, seed: int, accept: float, *, sampled: bool =
 
 def _at_own(call: Call) -> Any:
     """The stage contracted with the upstream gradient that it got, as a pair."""
-    subject, dy = call.subject, call.dy
+    subject, dy = call.subject, call.backward.dy
 
     def fwd(*primals: Any) -> Any:
         y, residuals = subject.fwd(*primals)
@@ -313,8 +313,8 @@ def _differs(call: Call) -> str:
     """How the gradients in the net differ from those of the same call by itself; empty if they do not."""
     with quiet():
         _, residuals = call.subject.fwd(*_copies(call.primals))
-        alone = flat(call.subject.bwd(residuals, optree.tree_map(np.array, call.dy)))
-    for a, b in zip(flat(call.cotangents), alone, strict=True):
+        alone = flat(call.subject.bwd(residuals, optree.tree_map(np.array, call.backward.dy)))
+    for a, b in zip(flat(call.backward.cotangents), alone, strict=True):
         if largest(distance(a, b)) > roundoff(largest(a, b), REFERENCE_TERMS):
             return "in the net it returns another gradient than in the same call by itself: does it keep state?"
     return ""

@@ -76,23 +76,23 @@ def record(net: Any, primals: tuple[Any, ...], options: Mapping[str, Any], dy: C
 
 def _arrived(call: Call, i: int, gradient: Any) -> None:
     """The gradient that reached an output of a call."""
-    arrived = call.dy if isinstance(call.dy, dict) else {}
+    arrived = call.backward.dy if isinstance(call.backward.dy, dict) else {}
     arrived[i] = arrived[i] + array_of(gradient) if i in arrived else array_of(gradient)
-    call.dy = arrived
+    call.backward.dy = arrived
 
 
 def _complete(call: Call) -> None:
     """The upstream gradient in the form of the value, and the gradients of the call by itself for it."""
     leaves, structure = optree.tree_flatten(call.y)
-    arrived = call.dy if isinstance(call.dy, dict) else None
-    call.dy = None
+    arrived = call.backward.dy if isinstance(call.backward.dy, dict) else None
+    call.backward.dy = None
     if arrived is None:
         return
-    call.dy = structure.unflatten([np.asarray(arrived.get(i, np.zeros(np.shape(y)))) for i, y in enumerate(leaves)])
+    call.backward.dy = structure.unflatten([np.asarray(arrived.get(i, np.zeros(np.shape(y)))) for i, y in enumerate(leaves)])
     try:
-        call.cotangents = call.subject.bwd(call.subject.fwd(*call.primals)[1], call.dy)
+        call.backward.cotangents = call.subject.bwd(call.subject.fwd(*call.primals)[1], call.backward.dy)
     except Exception as error:
-        call.trouble = f"the backward pass raised {type(error).__name__}: {error}"
+        call.backward.trouble = f"the backward pass raised {type(error).__name__}: {error}"
 
 
 def _pair(module: Any, args: Any, kwargs: Any, seed: int) -> tuple[Any, tuple[Any, ...]]:

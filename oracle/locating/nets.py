@@ -13,7 +13,7 @@ import numpy as np
 
 from oracle.adapters.classes import is_layer, is_net, net_in_float64
 from oracle.locating import layers
-from oracle.locating.calls import WHOLE, Call, Record
+from oracle.locating.calls import WHOLE, Backward, Call, Record
 from oracle.locating.layers import SEEDS
 
 __all__ = ["layers_of", "record"]
@@ -43,5 +43,5 @@ def record(net: Any, primals: tuple[Any, ...], options: Mapping[str, Any], dy: C
         except TypeError as error:
             return replace(found, note=f"the gradient of the whole is not compared: {error}")
         value, _ = whole.pair[0](*whole.primals)
-        found.compositions.append(Call(WHOLE, whole.pair, {}, whole.primals, value, dy=np.ones(()), fixed=True))
+        found.compositions.append(Call(WHOLE, whole.pair, {}, whole.primals, value, backward=Backward(np.ones(())), fixed=True))
     return found
