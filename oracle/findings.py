@@ -25,6 +25,7 @@ from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
 from oracle.report.explanation import explanation_of_values
 from oracle.row import VALUES, Details, Row, Verdict
+from oracle.subject import note_of
 from oracle.text import count, digits
 
 __all__ = ["Findings", "Label", "batch_of", "of_another_function", "of_none"]
@@ -80,7 +81,7 @@ class Findings:
 
         It does not if it raises, computes another function, or computes in float32.
         """
-        own = measurements.point.subject.note
+        own = note_of(measurements.point.subject)
 
         def noted(*notes: str) -> Findings:
             return replace(self, note="; ".join(note for note in (own, *notes) if note))

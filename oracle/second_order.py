@@ -24,6 +24,7 @@ from oracle.double_backward import gradients_of
 from oracle.judging.reference import Reference
 from oracle.row import VALUES, Row, Verdict
 from oracle.spec import Flag
+from oracle.subject import on_copies
 
 __all__ = ["judged"]
 
@@ -44,7 +45,7 @@ def judged(run: Any, first: Sequence[Row], rows_of: Callable[[Any], list[Row]]) 
         why = "order 2 was not verified: mend what is reported about order 1 first"
         return [_about_the_op(first[0], Verdict.INCONCLUSIVE, why)]
     with preserved(), quiet():
-        dy = random_dy(run.subject.on_copies().value(*run.primals), run.plan.seed)
+        dy = random_dy(on_copies(run.subject).value(*run.primals), run.plan.seed)
         apart = _apart(run, dy)
     if any(np.asarray(leaf).dtype.kind in "biu" for leaf in optree.tree_leaves(dy)):
         why = "order 2 was not verified: its value has integers, and these have no dy"
@@ -81,13 +82,13 @@ def _about_the_op(like: Row, verdict: Verdict, diagnosis: str, evidence: str = "
 
 def _apart(run: Any, dy: Any) -> str:
     """How the value of the second pair differs from the gradients that bwd returns; empty if it does not."""
-    subject = run.subject.on_copies()
+    subject = on_copies(run.subject)
     names = subject.names(len(run.primals))
     y, residuals = subject.fwd(*run.primals)
     tree: Any = subject.bwd(residuals, dy)
     ours: Any = tuple(optree.tree_map(np.array, tree))
     try:
-        theirs: Any = replace(subject, forward=run.subject.second[0]).on_copies().value(*run.primals, dy)
+        theirs: Any = on_copies(replace(subject, forward=run.subject.second[0])).value(*run.primals, dy)
     except RAISED:
         return ""  # it is called again, and then reported
     if optree.tree_structure(theirs) != optree.tree_structure(ours):

@@ -22,6 +22,9 @@ __all__ = [
     "Subject",
     "check_primals",
     "defaults_of",
+    "many_of",
+    "note_of",
+    "on_copies",
     "sheltered",
 ]
 
@@ -64,44 +67,14 @@ class Subject:
         return cls(name, module, arguments, forward, backward, options, getattr(op, "second", None))
 
     def fwd(self, *primals: Any) -> tuple[Any, Any]:
-        return self._pair(self.forward(*primals, **self.options))
-
-    def _pair(self, result: Any) -> tuple[Any, Any]:
-        if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
-            got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-            raise TypeError(f"{self.name}: the forward function must return a tuple (value, residuals), got {got}")
-        return result
+        return _pair(self.name, self.forward(*primals, **self.options))
 
     def value(self, *primals: Any) -> Any:
         return self.fwd(*primals)[0]
 
-    @property
-    def many(self) -> Callable[..., Any] | None:
-        """The values at many points at once: `many(i, primals)`, where leaf `i` of the primals has the points along axis 0."""
-        many = getattr(self.forward, "many", None)
-        return None if many is None else partial(many, **self.options)
-
-    @property
-    def note(self) -> str:
-        """What the adapter of another library has to say about it; empty for most."""
-        return str(getattr(self.forward, "note", str)())
-
     def gradients(self, primals: Sequence[Any], dy: Any) -> list[NDArray[Any]]:
         """The cotangents at these arguments, flat and in float64."""
         return flat(self.bwd(self.fwd(*primals)[1], dy))
-
-    def on_copies(self) -> Subject:
-        """The same subject with copies of all arrays that go in or come out, so that it can change no others."""
-
-        def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
-            copies: Any = optree.tree_map(partial(np.array, subok=True), primals)  # type: ignore[arg-type]
-            y, residuals = self._pair(self.forward(*copies, **copied_arrays(options)))
-            return optree.tree_map(np.array, y), residuals
-
-        def bwd(residuals: Any, dy: Any) -> Any:
-            return self.bwd(residuals, optree.tree_map(np.array, dy))
-
-        return replace(self, forward=forward, bwd=bwd)
 
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` positional arguments."""
@@ -123,6 +96,31 @@ def defaults_of(subject: Subject, count: int) -> dict[str, Any]:
     } | bound
 
 
+def many_of(subject: Subject) -> Callable[..., Any] | None:
+    """The values at many points at once: `many(i, primals)`, where leaf `i` of the primals has the points along axis 0."""
+    many = getattr(subject.forward, "many", None)
+    return None if many is None else partial(many, **subject.options)
+
+
+def note_of(subject: Subject) -> str:
+    """What the adapter of another library has to say about it; empty for most."""
+    return str(getattr(subject.forward, "note", str)())
+
+
+def on_copies(subject: Subject) -> Subject:
+    """The same subject with copies of all arrays that go in or come out, so that it can change no others."""
+
+    def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
+        copies: Any = optree.tree_map(partial(np.array, subok=True), primals)  # type: ignore[arg-type]
+        y, residuals = _pair(subject.name, subject.forward(*copies, **copied_arrays(options)))
+        return optree.tree_map(np.array, y), residuals
+
+    def bwd(residuals: Any, dy: Any) -> Any:
+        return subject.bwd(residuals, optree.tree_map(np.array, dy))
+
+    return replace(subject, forward=forward, bwd=bwd)
+
+
 def sheltered(subject: Subject) -> Subject:
     """The same subject, but `np.seterr` inside a call has no effect after the call."""
 
@@ -135,6 +133,13 @@ def sheltered(subject: Subject) -> Subject:
             return subject.bwd(residuals, dy)
 
     return replace(subject, forward=forward, bwd=bwd)
+
+
+def _pair(name: str, result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
+        got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"{name}: the forward function must return a tuple (value, residuals), got {got}")
+    return result
 
 
 def _positional(function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from oracle.differences.evaluation import Evaluator
 from oracle.differences.richardson import FIRST_STEP
 from oracle.effort import AGREEING
 
-__all__ = ["ATTEMPTS", "FEW_GROUPS", "GROUPS", "Reading", "reading_of", "rounds"]
+__all__ = ["ATTEMPTS", "FEW_GROUPS", "GROUPS", "Reading", "reading_of", "rounds", "without_keys"]
 
 Array = NDArray[np.float64]
 
@@ -109,10 +109,6 @@ class Reading:
         per_key = np.repeat(per_group, self._width)[: self.keys].reshape(self._sizes)
         return per_key.reshape([n if a in self.kept else 1 for a, n in enumerate(self.shape)])
 
-    def without_keys(self) -> Reading:
-        """The same where the index of an entry says nothing about the outputs that it changes."""
-        return replace(self, kept=(), at=tuple(() for _ in self.at))
-
     def of_keys(self, per_key: NDArray[Any], shape: tuple[int, ...], axes: tuple[int, ...]) -> NDArray[Any]:
         """A number for each key, as an array that broadcasts to one of this shape whose `axes` are the kept ones."""
         order = np.argsort(axes)
@@ -135,6 +131,11 @@ class Reading:
         at = dict(zip(self.kept, np.unravel_index(keys, self._sizes), strict=True)) if self.kept else {}
         place = [at[a] if a in at else generator.integers(0, n, keys.size) for a, n in enumerate(self.shape)]
         return np.asarray(np.ravel_multi_index(place, self.shape) if place else np.zeros(keys.size), np.intp)
+
+
+def without_keys(reading: Reading) -> Reading:
+    """The same where the index of an entry says nothing about the outputs that it changes."""
+    return replace(reading, kept=(), at=tuple(() for _ in reading.at))
 
 
 def reading_of(
@@ -165,7 +166,7 @@ def reading_of(
     )
     reading = Reading(shape, kept, evaluator.shapes, at, most)
     if reading.keys > 1 and not _separates(evaluator, leaf, reading, size):  # where axes are short, entries agree by chance
-        return reading.without_keys()
+        return without_keys(reading)
     return reading
 
 

@@ -27,7 +27,7 @@ import optree
 
 from oracle.arrays import flat, size_of, vector
 from oracle.at_size import stages, sweep
-from oracle.at_size.grouping import ATTEMPTS, FEW_GROUPS, GROUPS, Reading, reading_of
+from oracle.at_size.grouping import ATTEMPTS, FEW_GROUPS, GROUPS, Reading, reading_of, without_keys
 from oracle.at_size.sampling import chosen_entries, largest_entries, moving_entries
 from oracle.at_size.stages import Stage
 from oracle.differences import partials
@@ -91,13 +91,13 @@ class AtSize:
         chain: Any = getattr(self._point.subject.forward, "__self__", None)
         if not stages.has_stages(chain):
             return [], []
-        calls, cotangents = stages.run(chain, self._point.wide, self._point.subject.options, self._point.wide_dy)
+        calls, cotangents = stages.run(chain, self._point.wide.primals, self._point.subject.options, self._point.wide.dy)
         return calls, flat(cotangents)
 
     @cached_property
     def _uses(self) -> list[list[tuple[Stage, int]]]:
         """The stages that use each argument, and which of their own it is; none where something else does, too."""
-        wide = {id(leaf): i for i, leaf in enumerate(optree.tree_leaves(self._point.wide))}
+        wide = {id(leaf): i for i, leaf in enumerate(optree.tree_leaves(self._point.wide.primals))}
         uses: list[list[tuple[Stage, int]]] = [[] for _ in self._point.leaves]
         calls, own = self._run
         for stage in calls:
@@ -117,11 +117,11 @@ class AtSize:
             evaluator = Evaluator(stage.value, stage.primals, stage.dy, noise_tables=1)
             for k in range(len(stage.leaves)):
                 i = arguments.get((id(stage), k))
-                if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self._point.wide)):
+                if i is not None or not any(stage.leaves[k] is leaf for leaf in optree.tree_leaves(self._point.wide.primals)):
                     yield stage, evaluator, k, i, stage.contributions[k]
         left = [i for i, several in enumerate(self._uses) if not several]
         if left:
-            evaluator = Evaluator(self._point.subject.value, self._point.wide, self._point.wide_dy, noise_tables=1)
+            evaluator = Evaluator(self._point.subject.value, self._point.wide.primals, self._point.wide.dy, noise_tables=1)
             for i in left:
                 yield None, evaluator, i, i, self._point.gradients[i]
 
@@ -166,7 +166,7 @@ class AtSize:
         if (Comparison.of(self._alone("", evaluator, k, contribution, alone)).differences_used > 1).any():
             return estimate, swept
         if reading.kept:  # displaced alone, the entries are right: they change other outputs, too
-            return self._differences(evaluator, k, reading.without_keys(), contribution, index, zeros=zeros)
+            return self._differences(evaluator, k, without_keys(reading), contribution, index, zeros=zeros)
         return replaced(estimate, alone, wrong, np.arange(wrong.size)), swept
 
     def _differences_by_key(
@@ -222,7 +222,7 @@ class AtSize:
             analytic=ours,
             autodiff=None,
             estimate=estimate,
-            budget=ErrorBudget(scale, secant, eps=evaluator.eps),
+            budget=ErrorBudget(scale, secant, eps=evaluator.rounding.eps),
             directions=Directions(swept=swept),
         )
 
@@ -270,7 +270,7 @@ class AtSize:
     def _with_differences(self, i: int, estimate: Estimate, swept: tuple[Swept, ...], wrong_stage: str) -> Evidence:
         """The evidence about argument `i` with these differences."""
         secant = largest(vector(self._point.y)) / (largest(np.asarray(self._point.leaves[i].array, np.float64)) or 1.0)
-        e = self._m.evidence(i, estimate, Directions(swept=swept), secant=secant, wrong_stage=wrong_stage)
+        e = self._m.evidence(i, estimate, Directions(swept=swept, wrong_stage=wrong_stage), secant=secant)
         if swept:
             e = e.after("slopes along directions of all entries")
         if estimate.differences.shape[1] > 2 * LEVELS:

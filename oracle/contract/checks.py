@@ -33,7 +33,7 @@ from oracle.contract.setting import (
     same_bits,
 )
 from oracle.streams import Stream
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 from oracle.text import listed
 
 __all__ = ["CHECKS", "NOT_TWICE", "STALE", "all_breaches", "check_contract", "is_still_the_same"]
@@ -55,7 +55,7 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
         np.random.seed(Stream.GLOBAL_STATE)  # noqa: NPY002 - an op may seed the global generators
         random.seed(Stream.GLOBAL_STATE)
         with preserved() as changed:
-            gradient(s.point.subject.on_copies(), s.point.primals, copied(s.point.dy))
+            gradient(on_copies(s.point.subject), s.point.primals, copied(s.point.dy))
             found = changed()
     if found:
         yield Breach("", f"{GLOBAL}: {', '.join(found)}")
@@ -96,7 +96,7 @@ def _changes_residuals(s: Setting) -> bool:
         opened = optree.tree_map(lambda part: dict(vars(part)) if hasattr(part, "__dict__") else part, residuals)
         return array_bits(opened)
 
-    _, residuals = s.point.subject.on_copies().fwd(*s.point.primals)
+    _, residuals = on_copies(s.point.subject).fwd(*s.point.primals)
     before = bits()
     s.point.subject.bwd(residuals, copied(s.point.dy))
     return bits() != before

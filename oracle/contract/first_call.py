@@ -13,7 +13,7 @@ import optree
 
 from oracle.arrays import RAISED, Leaf, leaves_of, random_cotangent
 from oracle.judging.point import ComplexValue, Trouble
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 
 __all__ = ["first_call"]
 
@@ -22,7 +22,7 @@ ENGINE = Path(__file__).parent.parent  # the package `oracle`
 
 def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict: bool) -> tuple[Any, Any, tuple[Any, ...]]:
     """The value, a random cotangent and the cotangents of the arguments for it. If `strict`, a warning is an error."""
-    subject = subject.on_copies()
+    subject = on_copies(subject)
     with warnings.catch_warnings():
         if strict:
             warnings.simplefilter("error")

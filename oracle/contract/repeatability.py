@@ -20,7 +20,7 @@ from oracle.contract.state import State
 from oracle.effort import REPEATS, SAMPLES
 from oracle.judging.error_budget import GROSS, REORDERED_TERMS, SHORT_SUM, roundoff
 from oracle.measures import EPSILON, largest
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 
 __all__ = ["call_elsewhere", "not_a_function"]
 
@@ -47,7 +47,7 @@ def call_elsewhere(subject: Subject, primals: Sequence[Any], seed: int) -> None:
     """Calls both passes with other arguments of the same shape, which an op that keeps its first call then keeps."""
     with quiet():
         try:
-            y, residuals = subject.on_copies().fwd(*copied(tuple(primals), elsewhere))
+            y, residuals = on_copies(subject).fwd(*copied(tuple(primals), elsewhere))
             subject.bwd(residuals, random_cotangent(y, seed + 1))
         except RAISED:  # these arguments may be outside its domain
             return
@@ -55,7 +55,7 @@ def call_elsewhere(subject: Subject, primals: Sequence[Any], seed: int) -> None:
 
 def not_a_function(s: Setting, state: State, seed: int, *, few: bool) -> list[Breach]:
     """One breach if a pass is no function of its arguments; none otherwise. `few` calls are made for very large arguments."""
-    subject = s.point.subject.on_copies()
+    subject = on_copies(s.point.subject)
 
     def call() -> _Result:
         y, residuals = subject.fwd(*s.point.primals)
@@ -158,7 +158,7 @@ def _of_memory(s: Setting, state: State, first: _Result) -> list[Breach]:
     twin = state.twin
     if twin is None:
         return []
-    call: Callable[..., Any] = twin.on_copies().fwd
+    call: Callable[..., Any] = on_copies(twin).fwd
     try:
         y, residuals = call(*s.point.primals)
         fresh = _Result(y, copied(tuple(twin.bwd(residuals, copied(s.point.dy)))))

@@ -262,7 +262,8 @@ def _piled_up(e: Evidence, j: Judgement) -> str:
 
 
 def _wrong_stage(e: Evidence, j: Judgement) -> str:
-    return f"made of a wrong cotangent: the stage {e.wrong_stage} hands one back that is not the derivative of that stage"
+    stage = e.directions.wrong_stage
+    return f"made of a wrong cotangent: the stage {stage} hands one back that is not the derivative of that stage"
 
 
 BY_REASON: dict[Reason, Callable[[Evidence, Judgement], str]] = {

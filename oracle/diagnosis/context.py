@@ -57,9 +57,9 @@ class Contexts:
         _, budget = self.budgets.setdefault(id(m), (m, Budget()))
         call = Call(
             lambda *primals, **options: m.point.subject.forward(*primals, **options)[0],
-            m.point.wide,
+            m.point.wide.primals,
             [leaf.path for leaf in m.point.leaves],
-            m.point.wide_dy,
+            m.point.wide.dy,
             m.point.subject.options,
             defaults_of(m.point.subject, len(m.point.primals)),
             value_by_rule=getattr(m.point.subject.forward, "value_by_rule", None),
@@ -69,7 +69,7 @@ class Contexts:
             i,
             lambda primals, dy: m.point.subject.gradients(primals, dy)[i],
             budget.share(len(m.point.leaves) - i - 1),
-            m.point.evaluator.eps,
+            m.point.evaluator.rounding.eps,
         )
         return Context(sizes | _sizes(m, i), numbers_of(call), ignores_cotangent, forward=forward)
 

@@ -15,7 +15,7 @@ from oracle.diagnosis.words import Array
 from oracle.judging.evidence import Evidence
 from oracle.measures import largest
 
-__all__ = ["Cause", "View", "along", "tensors", "view_of"]
+__all__ = ["Cause", "View", "along", "errors_stand_out", "tensors", "view_of"]
 
 FAR = 32
 """Times the tolerance that the median error of the wrong entries must be, unless they stand apart. With 8, the entries at which
@@ -63,17 +63,6 @@ class View:
         return np.abs(self.error) > self.tolerance
 
     @cached_property
-    def clear(self) -> bool:
-        """Whether the wrong entries stand out, so that what is said of the others holds: that they are right.
-
-        The errors of a wrong formula may lie on both sides of the tolerance. Which entries count as wrong is chance then.
-        """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.nan_to_num(np.abs(self.error) / self.tolerance, posinf=np.inf)
-        wrong, right = ratio[self.wrong], ratio[~self.wrong]
-        return bool(wrong.size and (np.median(wrong) > FAR or wrong.min() > APART * right.max(initial=0.0)))
-
-    @cached_property
     def sample(self) -> Sample | None:
         """The entries at which other gradients are evaluated; None if there are none."""
         if self.context.forward is None:
@@ -105,6 +94,17 @@ def view_of(e: Evidence, context: Context) -> View | None:
         with np.errstate(over="ignore"):
             tolerance = e.budget.against_reference + 4 * np.nan_to_num(spread, nan=np.inf)
     return View(e, context, index, e.analytic[index], truth, tolerance) if index.size else None
+
+
+def errors_stand_out(v: View) -> bool:
+    """Whether the wrong entries stand out, so that what is said of the others holds: that they are right.
+
+    The errors of a wrong formula may lie on both sides of the tolerance. Which entries count as wrong is chance then.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nan_to_num(np.abs(v.error) / v.tolerance, posinf=np.inf)
+    wrong, right = ratio[v.wrong], ratio[~v.wrong]
+    return bool(wrong.size and (np.median(wrong) > FAR or wrong.min() > APART * right.max(initial=0.0)))
 
 
 def tensors(v: View) -> tuple[Array, Array]:

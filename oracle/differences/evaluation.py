@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, size_of, vector
 from oracle.differences.points import LEAST_PAIRS, Points
 from oracle.differences.richardson import FIRST_STEP, NOISE_SAFETY
-from oracle.differences.roundoff import NoisyFunction, output_noise
+from oracle.differences.roundoff import NoisyFunction, ValueRounding, output_noise
 from oracle.differences.thresholds import CONTRADICTION
 from oracle.effort import AGREEING, BATCH
 from oracle.measures import EPSILON
@@ -72,30 +72,27 @@ class Evaluator:
         noise_tables: int = AGREEING,
         many: Function | None = None,
     ) -> None:
-        self.function = function
+        self._function = function
         tree: Any = tuple(primals)
         leaves, structure = optree.tree_flatten(tree)
         self.origin = [np.array(leaf, order="C") for leaf in leaves]
         self._plus, self._plus_tree = self._copy(structure)
         self._minus, self._minus_tree = self._copy(structure)
         value = function(*structure.unflatten([leaf.copy() for leaf in self.origin]))
-        self.points = None if many is None else Points(many, self.origin, structure)
+        self._points = None if many is None else Points(many, self.origin, structure)
         self.shapes = tuple(np.shape(leaf) for leaf in optree.tree_leaves(value))
         self.value = vector(value).copy()
         self.varies = False
         """Whether a value nearby had another number of elements: the shape depends on the data."""
         dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(value)]
-        self.eps = max((EPSILON.get(name, EPSILON["float64"]) for name in dtypes), default=EPSILON["float64"])
-        """The rounding of a value, as a share of it, in the narrowest dtype among the outputs."""
+        eps = max((EPSILON.get(name, EPSILON["float64"]) for name in dtypes), default=EPSILON["float64"])
         if cotangent is None:
             if self.value.size != 1:
                 raise ValueError(f"a cotangent is needed: the function has {self.value.size} outputs, not one")
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
-        noise = output_noise(NoisyFunction(function, self.origin, structure, self.value, self.eps, noise_tables))
-        self.quantized = noise.quantized
-        self.inner_eps = noise.inner_eps
-        self.eps = max(self.eps, noise.inner_eps)
+        noise = output_noise(NoisyFunction(function, self.origin, structure, self.value, eps, noise_tables))
+        self.rounding = ValueRounding(max(eps, noise.inner_eps), noise.inner_eps, noise.quantized)
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
         self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
@@ -144,7 +141,7 @@ class Evaluator:
         for k, i in enumerate(index.tolist()):
             plus[i], minus[i] = ahead[k], behind[k]
             try:
-                one, two = vector(self.function(*self._plus_tree)), vector(self.function(*self._minus_tree))
+                one, two = vector(self._function(*self._plus_tree)), vector(self._function(*self._minus_tree))
                 if one.shape == two.shape == self.value.shape:
                     above[k], below[k], has_value[k] = one, two, True
                 else:
@@ -160,12 +157,12 @@ class Evaluator:
 
     def _batch(self, leaf: int, index: Array, displacements: Array) -> Difference | None:
         """The differences of a few elements from one evaluation of all points; None if the function cannot do that."""
-        value = None if self.points is None else self.points.value(leaf, self.value)
-        if self.points is None or value is None:
+        value = None if self._points is None else self._points.value(leaf, self.value)
+        if self._points is None or value is None:
             return None
         here = self.origin[leaf].reshape(-1)[index]
         ahead, behind = here + displacements, here - displacements
-        both = self.points.at(leaf, np.concatenate([index, index]), np.concatenate([ahead, behind]))
+        both = self._points.at(leaf, np.concatenate([index, index]), np.concatenate([ahead, behind]))
         if both is None:
             return None
         above, below = both[: len(index)], both[len(index) : 2 * len(index)]
@@ -187,7 +184,7 @@ class Evaluator:
         ahead, behind, here = places
         change, half = _minus(above, below), _minus(above, value)
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
-        if self.inner_eps > 0:
+        if self.rounding.inner_eps > 0:
             touched |= np.stack([self._moved_far(leaf, i) for i in index.tolist()])
         moving = touched.any(axis=0)  # of many outputs, few elements mostly change few
         some: Any = moving if 2 * np.count_nonzero(moving) < moving.size else slice(None)
@@ -196,7 +193,7 @@ class Evaluator:
             both=np.vecdot(change, v),
             ahead=np.vecdot(half, v),
             noise=np.where(touched.any(axis=1), _summed(self.noise[some], touched), self._unmoved.sum()),
-            growth=self.eps * np.vecdot(_larger(change, half), np.abs(v)),
+            growth=self.rounding.eps * np.vecdot(_larger(change, half), np.abs(v)),
             bend=np.zeros(len(index)),
             distance=np.asarray(ahead - behind, np.float64) / displacements / 2,
             shift=np.array([fsum((a / 2, b / 2, -x)) for a, b, x in np.stack([ahead, behind, here], axis=1).tolist()]),
@@ -208,14 +205,14 @@ class Evaluator:
         """The change of the outputs, contracted with the cotangent, and its noise."""
         v = self.cotangent
         touched = (change != 0) | (half != 0)  # at the extremum of an even function both sides are equal
-        if self.inner_eps > 0 and np.ndim(where) == 0:
+        if self.rounding.inner_eps > 0 and np.ndim(where) == 0:
             touched |= self._moved_far(leaf, where)
         rounding = self.noise[touched] if touched.any() else self._unmoved
         return Difference(
             both=float(v @ change),
             ahead=float(v @ half),
             noise=min(float(rounding.sum()), CONTRADICTION * _norm(rounding)),
-            growth=self.eps * float(np.abs(v) @ _larger(change, half)),
+            growth=self.rounding.eps * float(np.abs(v) @ _larger(change, half)),
             bend=_norm(np.abs(v * (2 * half - change))) if width.ndim else 0.0,
             distance=float(np.ravel(width / displacement / 2)[0]) if width.size == 1 else 1.0,
             shift=float(shift) if width.ndim == 0 else 0.0,
@@ -251,7 +248,7 @@ class Evaluator:
             both=both,
             ahead=sum_by_part(v * half),
             noise=np.fmin(sum_by_part(rounding), CONTRADICTION * np.sqrt(sum_by_part(rounding**2))),
-            growth=self.eps * sum_by_part(np.abs(v) * _larger(change, half)),
+            growth=self.rounding.eps * sum_by_part(np.abs(v) * _larger(change, half)),
             bend=zeros if one_each else np.sqrt(sum_by_part((v * (2 * half - change)) ** 2)),
             distance=np.where(displacement == 0, 1.0, width / displacement / 2) if one_each else ones,
             shift=shift if one_each else zeros,
@@ -282,7 +279,7 @@ class Evaluator:
             middle = fsum((ahead / 2, behind / 2, -here)) if width.ndim == 0 else ((ahead - here) - (here - behind)) / 2
             shift = np.asarray(middle)
         try:
-            above, below = (vector(self.function(*tree)) for tree in (self._plus_tree, self._minus_tree))
+            above, below = (vector(self._function(*tree)) for tree in (self._plus_tree, self._minus_tree))
             self.varies |= not above.shape == below.shape == self.value.shape
             if not above.shape == below.shape == self.value.shape:
                 return None

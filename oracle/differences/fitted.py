@@ -95,7 +95,7 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
     sizes = np.maximum(np.abs(x[estimate.index]), size_of(x))
     value, uncertainty, kink = estimate.value.copy(), estimate.uncertainty.copy(), estimate.kink.copy()
     left, right, of_sides = estimate.left.copy(), estimate.right.copy(), estimate.slope_uncertainty.copy()
-    coarse = evaluator.inner_eps > SIXTEEN_BITS
+    coarse = evaluator.rounding.inner_eps > SIXTEEN_BITS
     for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
         difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
         slope, error = _fit(difference, float(sizes[k]), (*REACHES, *LONGER))

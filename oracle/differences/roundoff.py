@@ -71,7 +71,7 @@ class NoisyFunction(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """The noise of the outputs of a function at a noisy."""
+    """The noise of the outputs of a function."""
 
     of_output: Array
     quantized: bool
@@ -82,6 +82,17 @@ class Noise(NamedTuple):
     """The `eps` of these roundings, as a share of the largest value."""
     narrow: Array
     """Which outputs are numbers of a narrower dtype wherever they were looked at."""
+
+
+class ValueRounding(NamedTuple):
+    """How the values of a function are rounded."""
+
+    eps: float
+    """As a share of a value, in the narrowest dtype among the outputs or inside the function."""
+    inner_eps: float
+    """The same for roundings inside the function alone; 0 if there are none."""
+    quantized: bool
+    """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
 
 
 class Quantization(NamedTuple):

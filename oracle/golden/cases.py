@@ -10,11 +10,11 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import Leaf, cast, leaves_of, quiet, random_cotangent
-from oracle.judging.error_budget import REFERENCE_TERMS, ErrorBudget, roundoff
+from oracle.judging.error_budget import REFERENCE_TERMS, ErrorBudget, largest_zero, roundoff
 from oracle.measures import distance, largest
 from oracle.row import Row
 from oracle.spec import Case, Flag, Spec
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 
 __all__ = [
     "Evaluated",
@@ -81,7 +81,7 @@ def drawn(spec: Spec, case: Case) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def evaluated(spec: Spec, primals: tuple[Any, ...], options: dict[str, Any], cotangent: Any = None) -> Evaluated:
     """Both passes of the op at these arguments; with a random cotangent unless one is given."""
     subject = Subject.of(spec.op, options)
-    copies = subject.on_copies()
+    copies = on_copies(subject)
     with quiet():
         value, residuals = copies.fwd(*primals)
         dy = random_cotangent(value) if cotangent is None else cotangent
@@ -103,7 +103,7 @@ def tolerance_of_gradient(row: Row, flags: frozenset[Flag], case: Evaluated, lea
     scale, terms = explanation.scale, explanation.terms
     allowed = ErrorBudget(scale, 0.0, terms["c"], terms["t"]).against_reference
     if Flag.ZERO_GRADIENT in flags:
-        allowed = max(allowed, ErrorBudget(scale, _secant(case, leaf)).zero)
+        allowed = max(allowed, largest_zero(ErrorBudget(scale, _secant(case, leaf))))
     return Tolerance(rounded_up(allowed), scale)
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oracle.judging.error_budget import KNOWN, REFERENCE_TERMS, SAMPLED_SAFETY, roundoff, truncation_and_noise
+from oracle.judging.error_budget import (
+    KNOWN,
+    REFERENCE_TERMS,
+    SAMPLED_SAFETY,
+    coarsest_estimate,
+    computes_narrower,
+    roundoff,
+    truncation_and_noise,
+)
 from oracle.judging.evidence import Array, Evidence
 from oracle.measures import distance, largest
 from oracle.spec import Flag
@@ -43,7 +51,7 @@ class Comparison:
         excused = np.isin(measured.index, e.kinks.tied) & (e.autodiff is not None)
         error = np.where(excused, 0.0, error)
         estimate = np.where(measured.kink, measured.slope_uncertainty, uncertainty)
-        decisive = (uncertainty <= e.budget.resolution * e.budget.scale) | (uncertainty == 0)
+        decisive = (uncertainty <= coarsest_estimate(e.budget) * e.budget.scale) | (uncertainty == 0)
         decisive |= not (e.analytic.any() or measured.value.any())  # nothing moves, and nothing is said to
         by_differences = ratio(error, e.budget.against_differences(estimate))
         by_reference, apart = np.zeros(error.size), np.zeros(error.size)
@@ -82,7 +90,7 @@ def below_roundoff(e: Evidence, spread: Array | float = 0.0) -> Array:
     `spread` is how far each entry moves when the arguments are rounded. An entry does not count if the differences agree with
     it and know it to a fraction of that error.
     """
-    if e.parameter.dtype.name != "float64" or e.budget.narrower_inside or Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
+    if e.parameter.dtype.name != "float64" or computes_narrower(e.budget) or Flag.NOT_THE_DERIVATIVE in e.parameter.flags:
         return np.zeros(0, dtype=np.intp)
     measured = e.estimate
     own = SAMPLED_SAFETY * np.broadcast_to(spread, e.analytic.shape)  # not capped: an entry's own size is small anyway

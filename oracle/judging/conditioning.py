@@ -15,7 +15,7 @@ from oracle.differences.thresholds import UNRESOLVED
 from oracle.effort import SAMPLES
 from oracle.measures import EPSILON, distance, largest
 from oracle.streams import Stream
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 
 __all__ = ["STEP", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
 
@@ -105,7 +105,7 @@ def conditions(subject: Subject, primals: Any, dy: Any) -> list[Array]:
     the same ULP, and equal moves with random signs often cancel. Nor would the symmetry of second derivatives, which needs one
     displacement for each entry: what a tiny entry changes in the others is lost in their rounding.
     """
-    isolated = subject.on_copies()
+    isolated = on_copies(subject)
     given: Any = (primals, dy)
     leaves, structure = optree.tree_flatten(given)
 

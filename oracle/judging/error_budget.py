@@ -39,7 +39,10 @@ __all__ = [
     "SHORT_SUM",
     "TERMS",
     "ErrorBudget",
+    "coarsest_estimate",
+    "computes_narrower",
     "conditioning",
+    "largest_zero",
     "narrow_dtype",
     "rounded_inside",
     "roundoff",
@@ -181,18 +184,18 @@ class ErrorBudget:
         """`SAFETY u + R + c + t`, for the differences against the reference."""
         return np.asarray(truncation_and_noise(uncertainty) + self.against_reference)
 
-    @property
-    def narrower_inside(self) -> bool:
-        """Whether the forward or the backward pass computes in a narrower dtype than float64."""
-        return self.inside > 0 or self.eps > EPSILON["float64"]
 
-    @property
-    def resolution(self) -> float:
-        """The largest error estimate, in units of the scale, that still decides anything: about half the digits."""
-        half_the_digits = min(SAFETY * float(np.sqrt(self.eps)), MOST_UNRESOLVED)
-        return max(half_the_digits, RESOLVED_INSIDE if self.narrower_inside else 0.0)
+def computes_narrower(budget: ErrorBudget) -> bool:
+    """Whether the forward or the backward pass computes in a narrower dtype than float64."""
+    return budget.inside > 0 or budget.eps > EPSILON["float64"]
 
-    @property
-    def zero(self) -> float:
-        """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
-        return min(SHORT_SUM * self.eps, MOST_ZERO) * self.secant
+
+def coarsest_estimate(budget: ErrorBudget) -> float:
+    """The largest error estimate, in units of the scale, that still decides anything: about half the digits."""
+    half_the_digits = min(SAFETY * float(np.sqrt(budget.eps)), MOST_UNRESOLVED)
+    return max(half_the_digits, RESOLVED_INSIDE if computes_narrower(budget) else 0.0)
+
+
+def largest_zero(budget: ErrorBudget) -> float:
+    """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
+    return min(SHORT_SUM * budget.eps, MOST_ZERO) * budget.secant

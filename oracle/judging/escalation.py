@@ -19,7 +19,7 @@ import numpy as np
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known, reported_scale
-from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, largest_zero, roundoff
 from oracle.judging.evidence import Array, Bias, Evidence, deciding
 from oracle.judging.lost_digits import Lost, lost_digits
 from oracle.judging.measurements import Measurements
@@ -75,7 +75,7 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
 
 def _is_zero_in_dtype(wide: Evidence, gradient: Array, dtype: str) -> bool:
     """Whether a gradient that is zero but for rounding in float64 is so in its own dtype, too: a bias before batch norm."""
-    return largest(gradient) <= replace(wide.budget, eps=EPSILON[dtype]).zero
+    return largest(gradient) <= largest_zero(replace(wide.budget, eps=EPSILON[dtype]))
 
 
 class _Escalation:
@@ -139,10 +139,10 @@ class _Escalation:
     def try_subdifferential(self, known: Known) -> Known:
         """At kinks without a reference all entries are tested together."""
         i, e, m, _ = known
-        if e.autodiff is not None or judge(e).verdict is not Verdict.KINK or e.budget.narrower_inside:
+        if e.autodiff is not None or judge(e).verdict is not Verdict.KINK or computes_narrower(e.budget):
             return known  # in a narrower dtype rounding hides what the slopes over its short steps show
         kinks = e.estimate.index[e.estimate.kink]
-        excess = subdifferential.excess(m.point.subject, m.point.wide, m.point.wide_dy, i, kinks, m.plan.seed)
+        excess = subdifferential.excess(m.point.subject, m.point.wide.primals, m.point.wide.dy, i, kinks, m.plan.seed)
         together = replace(e.kinks, excess=excess)
         return known._replace(evidence=e.after("slopes of both sides in many directions at kinks", kinks=together))
 

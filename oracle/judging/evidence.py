@@ -86,7 +86,10 @@ class Bias(NamedTuple):
 
 @dataclass(frozen=True)
 class Directions:
-    """Slopes along directions of many entries, for an argument that is too large to be differentiated entry by entry."""
+    """What is measured of an argument that is too large to be differentiated entry by entry: slopes along directions of many.
+
+    Those of a chain are taken stage by stage.
+    """
 
     along: Directional | None = None
     """One direction in disjoint blocks of entries."""
@@ -98,6 +101,8 @@ class Directions:
     """The factor of a gradient in 16 bits that is wrong entry by entry, if nothing else is wrong about it."""
     fitted: tuple[Slope, ...] = ()
     """Directions of all entries, if the function computes in a narrower dtype inside: errors of many entries add up there."""
+    wrong_stage: str = ""
+    """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
 
     @property
     def any_usual_is_blind(self) -> bool:
@@ -201,8 +206,6 @@ class Evidence:
     other_point: OtherPoint | None = None
     exact: Exact | None = None
     """The answers of the exact witness, if it was asked."""
-    wrong_stage: str = ""
-    """The stage of a chain that hands back a wrong cotangent, of which this gradient is made; empty if none does."""
     measurements: tuple[str, ...] = ()
     """The further measurements that were made, in words and in order."""
 

@@ -25,7 +25,7 @@ from oracle.differences.richardson import RATIO
 from oracle.effort import BATCH, ENTRIES, SAMPLES
 from oracle.exact import Kink
 from oracle.judging.comparison import Comparison, doubted, ratio
-from oracle.judging.error_budget import SAFETY, SHORT_SUM, roundoff, truncation_and_noise
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, roundoff, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Exact, Swept
 from oracle.judging.exact_point import CONFIRMED, Answer, ExactPoint, Refused
 from oracle.judging.measurements import Measurements
@@ -102,7 +102,7 @@ def can_be_asked(m: Measurements, e: Evidence) -> bool:
     """
     if m.plan.large or m.lenient or m.point.narrow is not None or Flag.NOT_THE_DERIVATIVE in m.plan.flags:
         return False
-    if any(np.asarray(leaf.array).dtype != np.float64 for leaf in m.point.leaves) or e.budget.narrower_inside:
+    if any(np.asarray(leaf.array).dtype != np.float64 for leaf in m.point.leaves) or computes_narrower(e.budget):
         return False
     return exact.available()
 

@@ -21,6 +21,7 @@ from oracle.judging.evidence import Array
 from oracle.judging.point import Point
 from oracle.measures import EPSILON
 from oracle.streams import Stream
+from oracle.subject import on_copies
 
 __all__ = ["CONFIRMED", "Answer", "ExactPoint", "Refused", "unrounded"]
 
@@ -63,7 +64,7 @@ class ExactPoint:
         self.leaf = leaf
         self.kinks: dict[Kink, None] = {}
         """The kinks that were proved, where the slopes of both sides differ."""
-        self._subject = point.subject.on_copies()
+        self._subject = on_copies(point.subject)
         self._seed = seed
         self._fits = False
         self._left = WORK
@@ -94,8 +95,8 @@ class ExactPoint:
 
     def enclosure(self, directions: Sequence[Array]) -> Any:
         """The derivative along a direction of all arguments with all its digits, see `oracle.exact.witness.Enclosure`."""
-        enclosure = self._enclosed(directions, self.point.wide, self.point.wide_dy)
-        if not self._fits and not self._is_value(enclosure.distances, self.point.wide):
+        enclosure = self._enclosed(directions, self.point.wide.primals, self.point.wide.dy)
+        if not self._fits and not self._is_value(enclosure.distances, self.point.wide.primals):
             raise Refused("its values are not those of the function in float64")
         self._fits = True
         return enclosure
@@ -122,14 +123,14 @@ class ExactPoint:
 
     def condition(self, direction: Array) -> float:
         """How far the derivative moves at most when each number of the arguments and of the cotangent moves by one ULP."""
-        return float(np.abs(direction) @ self.point.conditions[self.leaf])
+        return float(np.abs(direction) @ self.point.wide.conditions[self.leaf])
 
     def is_the_function_at(self, index: int, steps: Sequence[float]) -> bool:
         """Whether the values are those of the function in float64 where the entry is displaced by these steps."""
         seen = False
         for there in self._displaced(index, steps):
             try:
-                enclosure = self._enclosed([np.zeros(np.size(leaf)) for leaf in self._leaves], there, self.point.wide_dy)
+                enclosure = self._enclosed([np.zeros(np.size(leaf)) for leaf in self._leaves], there, self.point.wide.dy)
             except Refused:
                 continue
             if not self._is_value(enclosure.distances, there):
@@ -141,9 +142,9 @@ class ExactPoint:
         """Whether the derivative by the entry is 0, also where the entry is displaced by these steps: a step function's is."""
         direction = np.zeros(np.size(self._leaves[self.leaf]))
         direction[index] = 1.0
-        for there in (self.point.wide, *self._displaced(index, steps)):
+        for there in (self.point.wide.primals, *self._displaced(index, steps)):
             try:
-                if self._enclosed(self._of_this(direction), there, self.point.wide_dy).nearest != 0:
+                if self._enclosed(self._of_this(direction), there, self.point.wide.dy).nearest != 0:
                     return False
             except Refused:
                 continue
@@ -152,7 +153,7 @@ class ExactPoint:
     def _rounded(self) -> Iterator[tuple[Any, Any]]:
         """Arguments and cotangents that rounding cannot tell from these."""
         generator, eps = np.random.default_rng([self._seed, Stream.EXACT]), EPSILON["float64"]
-        given: Any = (self.point.wide, self.point.wide_dy)
+        given: Any = (self.point.wide.primals, self.point.wide.dy)
         for _ in range(CONFIRMED):
             there: Any = optree.tree_map(lambda a: a * (1 + eps * generator.choice([-1.0, 1.0], np.shape(a))), given)
             yield there
@@ -169,16 +170,16 @@ class ExactPoint:
         library, function = _traceable(self.point)
         if function is None:
             return self._subject.value
-        return _traced(library, function, self.point.wide, self.point.subject.options)
+        return _traced(library, function, self.point.wide.primals, self.point.subject.options)
 
     @property
     def _leaves(self) -> list[Array]:
-        leaves: list[Any] = optree.tree_leaves(self.point.wide)
+        leaves: list[Any] = optree.tree_leaves(self.point.wide.primals)
         return leaves
 
     @property
     def _structure(self) -> Any:
-        return optree.tree_structure(self.point.wide)
+        return optree.tree_structure(self.point.wide.primals)
 
     def _of_this(self, direction: Array) -> list[Array]:
         """The direction, with zeros for the other arguments."""
@@ -204,7 +205,7 @@ class ExactPoint:
         from oracle.exact.witness import roundings
 
         try:
-            bounds = _quietly(lambda: roundings(self._forward, primals, {}, self.point.wide_dy))
+            bounds = _quietly(lambda: roundings(self._forward, primals, {}, self.point.wide.dy))
         except Refused:
             return False
         return bool((apart <= np.concatenate([b.reshape(-1) for b in bounds]) + SAMPLED_SAFETY * noise).all())
@@ -214,7 +215,7 @@ def unrounded(point: Point) -> tuple[list[Array], list[Array]]:
     """The gradients that the backward pass gives without rounding, in balls; and how far each entry in float64 is off."""
     from oracle.exact.witness import directional
 
-    subject, given = point.subject.on_copies(), (*point.wide, point.wide_dy)
+    subject, given = on_copies(point.subject), (*point.wide.primals, point.wide.dy)
     cotangents: Any = point.cotangents
     library, function = _traceable(point)
     if library == "jax" and function is not None:  # its backward pass is called with arrays of JAX

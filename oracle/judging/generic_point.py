@@ -107,11 +107,11 @@ def seek(there: Measurements, i: int) -> OtherPoint | None:
 
 def measurements(here: Measurements) -> Measurements | None:
     """The same measurements at a generic point near a special one; None if this is none, or nothing can be computed there."""
-    if here.point.dtype.name != "float64" or not is_special(here.point.wide):
+    if here.point.dtype.name != "float64" or not is_special(here.point.wide.primals):
         return None
     for away in AWAY:
         with quiet(), suppress(Exception):
-            there = here.at(point_at(here.point, generic(here.point.wide, here.plan.seed, away)))
+            there = here.at(point_at(here.point, generic(here.point.wide.primals, here.plan.seed, away)))
             if all(np.isfinite(a).all() for a in (vector(there.point.y), *there.point.gradients)):
                 return there
     return None

@@ -19,7 +19,7 @@ from oracle.differences.roundoff import NoisyFunction, output_noise
 from oracle.effort import SAMPLES
 from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 
 __all__ = ["inner_noise", "keeps_digits"]
 
@@ -31,7 +31,7 @@ def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: 
 
     `primals` and `dy` are in float64.
     """
-    subject = subject.on_copies()
+    subject = on_copies(subject)
     sizes: list[int] = []
 
     def gradient(primals: Any, dy: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -62,10 +62,10 @@ class Measurements:
             index = np.union1d(self._sample(ours, theirs), along.alone)
         estimate = self.estimates.get(i) if index is None else None
         estimate = estimate or partials.differentiate(evaluator, i, index, steps=self.plan.step)
-        return self.evidence(i, estimate, Directions(along), secant=evaluator.secant(i), eps=evaluator.eps)
+        return self.evidence(i, estimate, Directions(along), secant=evaluator.secant(i), eps=evaluator.rounding.eps)
 
     def evidence(
-        self, i: int, estimate: Estimate, directions: Directions, *, secant: float, eps: float = EPSILON["float64"], **more: Any
+        self, i: int, estimate: Estimate, directions: Directions, *, secant: float, eps: float = EPSILON["float64"]
     ) -> Evidence:
         """Both witnesses on argument `i`, when the differences are taken; `eps` is the rounding of the values.
 
@@ -83,7 +83,6 @@ class Measurements:
             budget=ErrorBudget(scale, secant, dtype=self.rounding.lost_in_dtype(i, scale), eps=eps),
             directions=directions,
             values=replace(self.values.record, varies=not self.plan.large and self.point.evaluator.varies),
-            **more,
         )
         return accepting(e, self.plan.accept) if self.lenient else e
 

@@ -17,7 +17,7 @@ from oracle.judging.conditioning import conditions
 from oracle.judging.evidence import Array
 from oracle.judging.inner_rounding import inner_noise, keeps_digits
 from oracle.measures import largest
-from oracle.subject import Subject
+from oracle.subject import Subject, many_of
 
 __all__ = ["ComplexValue", "Point", "Trouble", "in_float64", "point_at"]
 
@@ -35,11 +35,22 @@ class ComplexValue(Exception):
 
 
 @dataclass
-class Point:
-    """The gradient of `subject` at `primals` that its backward pass gave for `dy`.
+class InFloat64:
+    """The arguments and the cotangent of a point as they are, in float64, in which the witnesses compute."""
 
-    Witnesses compute in float64 whatever the dtype of the primals is: `wide` has these numbers as they are, in float64.
-    """
+    subject: Subject
+    primals: Any
+    dy: Any
+
+    @cached_property
+    def conditions(self) -> list[Array]:
+        """The condition of each entry of each gradient."""
+        return conditions(self.subject, self.primals, self.dy)
+
+
+@dataclass
+class Point:
+    """The gradient of `subject` at `primals` that its backward pass gave for `dy`."""
 
     subject: Subject
     primals: tuple[Any, ...]
@@ -67,12 +78,9 @@ class Point:
         return flat(self.cotangents)
 
     @cached_property
-    def wide(self) -> Any:
-        return tuple(widened(self.primals))
-
-    @cached_property
-    def wide_dy(self) -> Any:
-        return widened(self.dy)
+    def wide(self) -> InFloat64:
+        """The same numbers in float64, whatever the dtype of the primals is."""
+        return InFloat64(self.subject, tuple(widened(self.primals)), widened(self.dy))
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -80,46 +88,36 @@ class Point:
         if self.narrow is not None:
             return self.narrow.evaluator
         try:
-            return Evaluator(self.subject.value, self.wide, self.wide_dy, many=self.subject.many)
+            return Evaluator(self.subject.value, self.wide.primals, self.wide.dy, many=many_of(self.subject))
         except RAISED as error:
             raise Trouble(f"the forward pass, run again in float64, raised {type(error).__name__}: {error}") from error
-
-    @property
-    def borrows_noise(self) -> bool:
-        """Whether no noise of roundings inside is measured here, because there is none at the point that this one is from."""
-        return self.noise_of is not None and not any(self.noise_of.inner_noise)
 
     @cached_property
     def inner_noise(self) -> list[float]:
         """How noisy each gradient is because it is computed in a narrower dtype than float64 inside; 0 if it is not."""
         if self.narrow is not None:
             return self.narrow.inner_noise
-        if self.borrows_noise:
+        if self.noise_of is not None and not any(self.noise_of.inner_noise):
             return [0.0] * len(self.leaves)
-        found = inner_noise(self.subject, self.wide, self.wide_dy, len(self.leaves))
+        found = inner_noise(self.subject, self.wide.primals, self.wide.dy, len(self.leaves))
         limits = [SIXTEEN_BITS * largest(g) for g in self.gradients]
         small = [noise <= limit for noise, limit in zip(found, limits, strict=True)]
-        if all(small) or self.evaluator.inner_eps > SIXTEEN_BITS or self._floats:
+        if all(small) or self.evaluator.rounding.inner_eps > SIXTEEN_BITS or self._floats:
             return found
         return [noise if is_small else 0.0 for noise, is_small in zip(found, small, strict=True)]
-
-    @cached_property
-    def conditions(self) -> list[Array]:
-        """The condition of each entry of each gradient."""
-        return conditions(self.subject, self.wide, self.wide_dy)
 
     @property
     def _floats(self) -> bool:
         """Whether gradients have a floating point inside: a power of 2 in `dy` changes no digit. In whole numbers it does."""
 
         def gradient(dy: Any) -> Array:
-            return np.concatenate(self.subject.gradients(self.wide, dy))
+            return np.concatenate(self.subject.gradients(self.wide.primals, dy))
 
         with quiet():
-            base = gradient(widened(self.wide_dy))
+            base = gradient(widened(self.wide.dy))
             for factor in (8.0, 0.125):  # a number of 16 bits may overflow, or underflow
                 try:
-                    if keeps_digits(gradient, self.wide_dy, base, factor):
+                    if keeps_digits(gradient, self.wide.dy, base, factor):
                         return True
                 except RAISED:
                     continue
@@ -129,7 +127,7 @@ class Point:
 def point_at(point: Point, primals: Sequence[Any]) -> Point:
     """The same op and cotangent at other arguments."""
     value, residuals = point.subject.fwd(*primals)
-    dy = optree.tree_map(np.array, narrowed(point.wide_dy, value))  # a backward pass may write into it
+    dy = optree.tree_map(np.array, narrowed(point.wide.dy, value))  # a backward pass may write into it
     cotangents = point.subject.bwd(residuals, dy)
     return Point(point.subject, tuple(primals), value, point.dy, cotangents)
 
@@ -139,6 +137,6 @@ def in_float64(point: Point) -> Point | None:
     if point.dtype.name == "float64" or getattr(point.subject.forward, "of_one_dtype", False):
         return None
     try:
-        return replace(point_at(point, point.wide), narrow=point)
+        return replace(point_at(point, point.wide.primals), narrow=point)
     except RAISED:
         return None

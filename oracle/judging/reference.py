@@ -81,7 +81,7 @@ class ReferenceAt:
         """The reference in float64: the truth."""
         if self._narrow is not None:
             return self._narrow.pullback
-        return None if self._reference is None else self._reference.pullback(self._point.wide, self._point.wide_dy)
+        return None if self._reference is None else self._reference.pullback(self._point.wide.primals, self._point.wide.dy)
 
     @cached_property
     def in_its_dtype(self) -> Pullback | None:

@@ -43,11 +43,11 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
         with quiet(), suppress(Exception):  # arguments that raise are outside the op's domain
             point = point_at(m.point, primals)
             # To measure the noise of roundings inside takes more evaluations than all the rest. It can only forgive.
-            for noise_of in (m.point, None):
+            for noise_of in (m.point, None) if not any(m.point.inner_noise) else (None,):
                 there = m.at(replace(point, noise_of=noise_of))
                 evidence = settled(there, i, unknown)
                 judgement = judge(evidence)
-                if judgement.verdict.passes or not there.point.borrows_noise:
+                if judgement.verdict.passes:
                     break
             wrong = np.intersect1d(judgement.contradicted, unknown)
             if judgement.verdict is Verdict.FAIL and wrong.size:
@@ -62,7 +62,7 @@ def seek(m: Measurements, i: int, here: Evidence, below_roundoff: Array) -> tupl
 def _points(m: Measurements) -> Iterator[tuple[str, Any]]:
     """Nearer and nearer the origin; with the arguments as they are, and with all elements of one about as large."""
     generator = np.random.default_rng([m.plan.seed, Stream.RESCALED_POINT])
-    wide: Any = m.point.wide
+    wide: Any = m.point.wide.primals
     factors = optree.tree_map(lambda a: generator.uniform(0.5, 1.5, np.shape(a)), wide)
     level = optree.tree_map(lambda a, f: np.asarray(np.where(a < 0, -1.0, 1.0) * size_of(a) * f), wide, factors)
     for share in (1, *TOWARDS_ORIGIN):

@@ -12,7 +12,7 @@ import numpy as np
 
 from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.comparison import reported_scale
-from oracle.judging.error_budget import SAFETY, truncation_and_noise
+from oracle.judging.error_budget import SAFETY, computes_narrower, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
 
 __all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
@@ -55,7 +55,7 @@ def resolution(e: Evidence) -> Resolution:
 
 def inner_dtype(e: Evidence) -> str:
     """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty."""
-    if not e.budget.narrower_inside or e.parameter.dtype.name != "float64":
+    if not computes_narrower(e.budget) or e.parameter.dtype.name != "float64":
         return ""
     eps = max(e.budget.eps, e.budget.inside / e.budget.scale / (2 * SAFETY) if e.budget.scale else 0.0)
     return "16 bits" if eps > SIXTEEN_BITS else "float32"

@@ -56,7 +56,7 @@ class RoundingAt:
 
     def is_below(self, dtype: str) -> bool:
         """Whether the function computes in a dtype that is narrower than this one inside."""
-        return not self._plan.large and self._point.evaluator.inner_eps > 2 * EPSILON[dtype]
+        return not self._plan.large and self._point.evaluator.rounding.inner_eps > 2 * EPSILON[dtype]
 
     def lost_inside(self, i: int) -> float:
         """The term `t` of a float64 gradient that is computed in a narrower dtype inside; 0 if it is not."""
@@ -97,7 +97,7 @@ class RoundingAt:
             return [vector(value), *flat(rounded.bwd(residuals, dy))]
 
         floats = {name: a for name, a in subject.options.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-        given = (self._point.wide, self._point.wide_dy, floats)
+        given = (self._point.wide.primals, self._point.wide.dy, floats)
         return spreads(all_of, given, self._plan.seed, perturbations=self._perturbations)
 
     @cached_property
@@ -113,7 +113,7 @@ class RoundingAt:
     @cached_property
     def _all_moved_in_dtype(self) -> list[Array] | None:
         """How far each gradient moves when the arguments are rounded to their dtype; None if the op does not take float64."""
-        point, given = self._point, (self._point.wide, self._point.wide_dy)
+        point, given = self._point, (self._point.wide.primals, self._point.wide.dy)
         try:
             return spreads(
                 lambda both: point.subject.gradients(*both), given, self._plan.seed, point.dtype.name, self._perturbations
@@ -132,6 +132,6 @@ class RoundingAt:
             return [distance(a, b) for a, b in zip(narrow, point.subject.gradients(primals, dy), strict=True)]
 
         try:
-            return nearby(lost, (point.wide, point.wide_dy), self._plan.seed, point.dtype.name, self._perturbations)
+            return nearby(lost, (point.wide.primals, point.wide.dy), self._plan.seed, point.dtype.name, self._perturbations)
         except RAISED:
             return [np.zeros(1) for _ in point.leaves]

@@ -18,7 +18,7 @@ from oracle.differences.fitted import fitted_along
 from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
-from oracle.judging.error_budget import SAMPLED_SAFETY, conditioning
+from oracle.judging.error_budget import SAMPLED_SAFETY, computes_narrower, conditioning
 from oracle.judging.error_budget import rounded_inside as lost_inside
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.measurements import Measurements
@@ -44,7 +44,7 @@ def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
 def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Where the forward pass computes in a narrower dtype inside, slopes are fitted to many long steps."""
     evaluator, size = m.point.evaluator, e.analytic.size
-    if not e.budget.narrower_inside or m.in_float64 is not None or m.plan.step is not None or e.directions.along is not None:
+    if not computes_narrower(e.budget) or m.in_float64 is not None or m.plan.step is not None or e.directions.along is not None:
         return e  # in a narrow dtype the differences are those that were taken in float64
     generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
     x = evaluator.origin[i].reshape(-1)
@@ -64,7 +64,7 @@ def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:
     That is asked where the gradient is in doubt. It is also asked where the forward pass computes in a narrower dtype: the row
     then states which errors would have been in doubt and not forgiven.
     """
-    in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or e.budget.narrower_inside
+    in_doubt = doubted(e).size or DirectionalComparison.of(e).used > 1 or computes_narrower(e.budget)
     return _forgiving(m, i, e) if in_doubt else e
 
 

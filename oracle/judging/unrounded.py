@@ -74,7 +74,7 @@ class Formula:
     def allowed(self, i: int, j: int) -> float:
         """The largest error of entry `j` of gradient `i` that is forgiven."""
         roundings = roundoff(abs(self._point.gradients[i][j]), SAFETY) + SAFETY * float(self._rounding[i][j])
-        return float(roundings + SAFETY * self._point.conditions[i][j])
+        return float(roundings + SAFETY * self._point.wide.conditions[i][j])
 
     def _worst_entry(self, point: ExactPoint, where: Array) -> int:
         """The entry whose error is the largest beside its rounding."""

@@ -29,7 +29,15 @@ import numpy as np
 
 from oracle.differences.partials import chosen
 from oracle.judging.comparison import Comparison, best_known, ratio
-from oracle.judging.error_budget import GROSS, GROSSLY_CONTRADICTED, REFERENCE_TERMS, roundoff, truncation_and_noise
+from oracle.judging.error_budget import (
+    GROSS,
+    GROSSLY_CONTRADICTED,
+    REFERENCE_TERMS,
+    computes_narrower,
+    largest_zero,
+    roundoff,
+    truncation_and_noise,
+)
 from oracle.judging.evidence import Array, BiasKind, Evidence
 from oracle.judging.reasons import Reason
 from oracle.judging.resolution import resolution
@@ -84,7 +92,7 @@ def _wrong(e: Evidence, c: Comparison, along: DirectionalComparison) -> Judgemen
     if other is not None and other.evidence is not None:
         reason = Reason.WRONG_AT_GENERIC_POINT if other.generic else Reason.WRONG_AT_RESCALED_POINT
         return Judgement(reason, int(other.index[0]) if other.index.size else None, None, other.index)
-    if e.wrong_stage and e.analytic.size:
+    if e.directions.wrong_stage and e.analytic.size:
         apart = None if e.autodiff is None else distance(e.analytic, e.autodiff)
         if apart is None or not apart.max() <= e.budget.against_reference:  # the reference may show that it is right
             return Judgement(Reason.WRONG_STAGE, None if apart is None else int(apart.argmax()))
@@ -134,11 +142,11 @@ def _table(e: Evidence, c: Comparison) -> Iterator[tuple[Array, Array, Reason]]:
     rounds = 0 < largest(distance(e.analytic, best_known(e))) <= e.budget.reference_conditioning
     reason = Reason.REFERENCE_ROUNDS if rounds else unless_kinks(another, Reason.ANOTHER_FUNCTION, Reason.CONVENTION)
     yield another, c.reference_used, reason
-    if e.budget.narrower_inside and not e.values.differ:
+    if computes_narrower(e.budget) and not e.values.differ:
         yield by_reference, c.reference_used, Reason.BEYOND_ITS_DTYPE
     yield by_reference, c.reference_used, Reason.REFERENCE_CONTRADICTS
     gross = c.error > GROSS * e.budget.scale
-    if e.budget.narrower_inside:
+    if computes_narrower(e.budget):
         gross &= c.differences_used > GROSSLY_CONTRADICTED
     if e.exact is not None:  # an exact derivative has no error estimate that could be wrong
         gross |= np.isin(e.estimate.index, e.exact.entries)
@@ -176,7 +184,7 @@ def _is_hidden(e: Evidence) -> bool:
 
     A float64 gradient is asked about nearer the origin where its entries are below the roundoff floor (`below_roundoff`).
     """
-    if e.parameter.dtype.name == "float64" and not e.budget.narrower_inside:
+    if e.parameter.dtype.name == "float64" and not computes_narrower(e.budget):
         return False
     if (e.other_point is not None and e.other_point.right) or (e.exact is not None and e.exact.by_own_size):
         return False
@@ -214,7 +222,7 @@ def is_rounding(e: Evidence) -> bool:
     smooth = ~e.estimate.kink
     slopes, uncertainty = e.estimate.value[smooth], e.estimate.uncertainty[smooth]
     size = max(largest(e.analytic), largest(e.autodiff))
-    if e.parameter.dtype.name != "float64" or not size > 0 or size > e.budget.zero:
+    if e.parameter.dtype.name != "float64" or not size > 0 or size > largest_zero(e.budget):
         return False
     if e.exact is not None and e.exact.by_own_size:
         return False
@@ -222,7 +230,7 @@ def is_rounding(e: Evidence) -> bool:
         return False
     if e.autodiff is not None and not (distance(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
         return False
-    return bool((np.abs(slopes) <= e.budget.zero + truncation_and_noise(uncertainty)).all())
+    return bool((np.abs(slopes) <= largest_zero(e.budget) + truncation_and_noise(uncertainty)).all())
 
 
 def _is_declared_zero(e: Evidence) -> bool:
@@ -231,7 +239,7 @@ def _is_declared_zero(e: Evidence) -> bool:
     Where terms cancel, a narrow dtype leaves rounding of its own, which the differences need not resolve further.
     """
     declared = Flag.ZERO_GRADIENT in e.parameter.flags and e.parameter.dtype.name != "float64"
-    return declared and e.autodiff is not None and largest(e.autodiff) <= e.budget.zero
+    return declared and e.autodiff is not None and largest(e.autodiff) <= largest_zero(e.budget)
 
 
 def _is_truly_infinite(e: Evidence, infinite: Array) -> bool:

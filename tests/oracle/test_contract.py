@@ -17,7 +17,7 @@ from oracle.arrays import random_cotangent
 from oracle.contract.checks import CHECKS, check_contract
 from oracle.contract.setting import Breach, Setting
 from oracle.judging.point import Point
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies
 from tests.oracle.planted import Array, Pair, cube, dense, normal, row, signed
 
 X = signed(5)
@@ -29,7 +29,7 @@ STALE = (
 
 def breaches(op: Any, *primals: Any, views: bool = False, **options: Any) -> list[Breach]:
     subject = Subject.of(op, options)
-    y, residuals = subject.on_copies().fwd(*primals)
+    y, residuals = on_copies(subject).fwd(*primals)
     dy = random_cotangent(y)
     cotangents: Any = optree.tree_map(np.array, subject.bwd(residuals, dy))
     return check_contract(Setting(Point(subject, primals, y, dy, cotangents), views))

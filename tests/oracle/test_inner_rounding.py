@@ -30,7 +30,7 @@ def single(a: Any) -> Array:
 
 def inner_eps(function: Callable[[Array], Any], x: Array) -> float:
     value = np.asarray(function(x))
-    return Evaluator(function, (x,), np.ones(value.shape)).inner_eps
+    return Evaluator(function, (x,), np.ones(value.shape)).rounding.inner_eps
 
 
 def matrix(x: Array) -> Array:
@@ -128,7 +128,7 @@ def test_a_rounding_whose_first_jumps_are_small_is_found(seed: int) -> None:
     forward, _ = pair = of_net(SimpleRnnlm(5, 3, 4, cell=TimeLSTM), words, targets)  # type: ignore[no-untyped-call]
     (weights,) = pair.primals
     weights = optree.tree_map(lambda w: np.asarray(w, np.float64), weights)
-    found = Evaluator(lambda weights: np.asarray(forward(weights)[0], np.float64), (weights,), np.ones(())).inner_eps
+    found = Evaluator(lambda weights: np.asarray(forward(weights)[0], np.float64), (weights,), np.ones(())).rounding.inner_eps
     assert FLOAT32 / 256 < found < 64 * FLOAT32
 
 

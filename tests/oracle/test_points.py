@@ -18,7 +18,7 @@ from oracle.differences.evaluation import Evaluator
 from oracle.differences.points import LEAST_PAIRS, Points
 from oracle.effort import BATCH
 from oracle.judging.compiled import compiled
-from oracle.subject import Subject
+from oracle.subject import Subject, many_of
 
 X = np.random.default_rng(3).standard_normal((6, 5))
 
@@ -117,7 +117,7 @@ def test_a_function_of_jax_is_compiled_where_that_changes_nothing() -> None:
     assert len(traces) == before
     assert np.allclose(value, np.sin(X) * X, rtol=1e-14)
     assert np.allclose(gradient, np.sin(X) + np.cos(X) * X, rtol=1e-12)
-    assert (gradient.dtype, quick.many is None) == (np.float64, False)
+    assert (gradient.dtype, many_of(quick) is None) == (np.float64, False)
 
 
 def test_what_compiling_changes_is_called_as_it_is() -> None:

@@ -75,15 +75,15 @@ def test_a_loss_that_hardly_moves_is_not_accused(dtype: np.dtype[Any], seed: int
 def test_the_value_is_as_noisy_as_its_dtype(dtype: np.dtype[Any], seed: int) -> None:
     eps = float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
     x = signed(12, seed=seed)
-    found = Evaluator(lambda x: rounded(np.sin(x), dtype), (x,), np.ones(12)).inner_eps
+    found = Evaluator(lambda x: rounded(np.sin(x), dtype), (x,), np.ones(12)).rounding.inner_eps
     assert eps / 8 < found < 8 * eps
 
 
 def test_fixed_steps_are_no_rounding_to_a_dtype(dtype: np.dtype[Any]) -> None:
     steps = float(ml_dtypes.finfo(dtype).eps) * 2  # type: ignore[no-untyped-call]
     fixed = Evaluator(lambda x: np.round(x / steps) * steps, (signed(12),), np.ones(12))
-    assert fixed.quantized
-    assert fixed.inner_eps == 0.0
+    assert fixed.rounding.quantized
+    assert fixed.rounding.inner_eps == 0.0
 
 
 def noise(bwd: Any, dy: Array) -> float:

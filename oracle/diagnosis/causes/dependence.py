@@ -15,7 +15,7 @@ import optree
 from oracle.diagnosis.causes.cotangents import AXIS, NONZERO, contributions
 from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.sample import Sample, gradient_with
-from oracle.diagnosis.view import View
+from oracle.diagnosis.view import View, errors_stand_out
 from oracle.diagnosis.words import Array, indices_of_axis
 from oracle.measures import largest
 
@@ -48,7 +48,7 @@ def right_for_some_arrays(v: View) -> Iterator[str]:
 
 def right_for_some_outputs(v: View) -> Iterator[str]:
     """What flows back from some indices of the value is right, and what flows back from the others is wrong."""
-    if v.sample is None or not v.clear:
+    if v.sample is None or not errors_stand_out(v):
         return
     outputs = v.sample.forward.call.outputs
     for axis, n in enumerate(outputs):

@@ -8,7 +8,7 @@ import numpy as np
 
 from oracle.diagnosis.causes.regions import RIGHT, mistake
 from oracle.diagnosis.sides import SELDOM, side_of
-from oracle.diagnosis.view import View
+from oracle.diagnosis.view import View, errors_stand_out
 from oracle.diagnosis.words import Array, at
 from oracle.effort import AGREEING
 
@@ -38,7 +38,7 @@ def wrong_on_one_side(v: View) -> Iterator[str]:
 def _wrong_side(v: View, *odds: int) -> str:
     """The side of a number on which all wrong entries lie, as `x < 0`; empty if there is none."""
     # An entry at which both gradients are zero is no evidence that this side is right.
-    return "" if not v.clear else side_of(v, v.wrong, v.wrong | (np.abs(v.truth) > v.tolerance), *odds)
+    return "" if not errors_stand_out(v) else side_of(v, v.wrong, v.wrong | (np.abs(v.truth) > v.tolerance), *odds)
 
 
 def _share(v: View) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from oracle.diagnosis.sizes import sizes_along
-from oracle.diagnosis.view import View
+from oracle.diagnosis.view import View, errors_stand_out
 from oracle.diagnosis.words import at, counted
 from oracle.effort import AGREEING
 from oracle.measures import EPSILON, largest
@@ -28,7 +28,7 @@ LONGEST = 64
 
 def from_an_index(v: View) -> Iterator[str]:
     """The gradient is right from an index of an axis on, or up to it, and wrong at all others."""
-    if not v.whole or not v.clear:
+    if not v.whole or not errors_stand_out(v):
         return
     live = (v.wrong | (np.abs(v.truth) > v.tolerance)).reshape(v.shape)
     for axis, n in enumerate(v.shape):
@@ -53,7 +53,7 @@ def from_an_index(v: View) -> Iterator[str]:
 
 def periodic(v: View) -> Iterator[str]:
     """Right and wrong entries repeat along an axis: the same places in each block."""
-    if not v.clear:
+    if not errors_stand_out(v):
         return
     share = float(v.wrong.mean())
     alike = share**2 + (1 - share) ** 2  # the probability that two entries are both right or both wrong

@@ -11,7 +11,7 @@ from oracle.diagnosis.causes.bisection import beyond_the_sample
 from oracle.diagnosis.causes.fits import constant_in, number
 from oracle.diagnosis.matching import AGREE, matches
 from oracle.diagnosis.sides import side_of
-from oracle.diagnosis.view import View, along, tensors
+from oracle.diagnosis.view import View, along, errors_stand_out, tensors
 from oracle.diagnosis.words import Array, at, indices_of_axis, named_axes, per_unit
 from oracle.measures import fit_scale
 
@@ -43,7 +43,7 @@ RIGHT = "it is right"
 
 def one_entry(v: View) -> Iterator[str]:
     """A single entry is wrong."""
-    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and v.clear and not beyond_the_sample(v):
+    if np.count_nonzero(v.wrong) == 1 and v.index.size > 1 and errors_stand_out(v) and not beyond_the_sample(v):
         i = int(v.wrong.argmax())
         truth = float(v.truth[i]) if abs(v.truth[i]) > v.tolerance[i] else 0.0
         factor = f"{v.ours[i] / truth:.12g}" if truth else "1"
@@ -106,7 +106,7 @@ def mask_not_applied(v: View) -> Iterator[str]:
     """The gradient is nonzero where the true one is zero, and the rest is right, or right up to a factor."""
     should_be_zero = np.abs(v.truth) <= v.tolerance
     flows = should_be_zero & v.wrong
-    if np.count_nonzero(flows) < 2 or should_be_zero.all() or not v.clear:
+    if np.count_nonzero(flows) < 2 or should_be_zero.all() or not errors_stand_out(v):
         return
     where = f"mask not applied: {v.name} is nonzero where the true gradient is zero ({_places(v, flows, flows | ~v.wrong)})"
     yield from _confined(v, where, ~should_be_zero)
@@ -196,7 +196,7 @@ def _only_at(v: View, axis: int, wrong: Array) -> str:
 
 def _wrong_rows(v: View) -> Iterator[tuple[int, Array]]:
     """The axes along which all wrong entries are at a minority of the indices, fewest indices first, with these indices."""
-    if not v.whole or np.count_nonzero(v.wrong) < 2 or not v.clear:
+    if not v.whole or np.count_nonzero(v.wrong) < 2 or not errors_stand_out(v):
         return
     found = []
     for axis, n in enumerate(v.shape):
@@ -248,7 +248,7 @@ def borders(v: View) -> Iterator[str]:
 
 def _borders(v: View) -> Iterator[tuple[str, Array]]:
     """The fewest axes near whose ends all wrong entries lie, in words, and a mask of the wrong entries."""
-    if not v.whole or np.count_nonzero(v.wrong) < 2 or not v.clear:
+    if not v.whole or np.count_nonzero(v.wrong) < 2 or not errors_stand_out(v):
         return
     wrong = v.wrong.reshape(v.shape)
     # On a short axis, wrong entries are near the ends by chance.
