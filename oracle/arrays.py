@@ -25,6 +25,7 @@ __all__ = [
     "leaves_of",
     "narrowed",
     "narrowest",
+    "native",
     "quiet",
     "random_cotangent",
     "size_of",
@@ -79,6 +80,11 @@ def narrowed(tree: Any, like: Any) -> Any:
 def narrowest(leaves: Iterable[Leaf]) -> np.dtype[Any]:
     """The dtype with the fewest digits among these arrays. It limits the precision of the gradients of all of them."""
     return max((np.asarray(leaf.array).dtype for leaf in leaves), key=eps_of)
+
+
+def native(array: Any) -> Any:
+    """The same in the byte order of this machine, in which every gradient comes: another order is another dtype."""
+    return array if not isinstance(array, np.ndarray) or array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:

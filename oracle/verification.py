@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from oracle import complex_numbers, second_order
 from oracle.adapters import name_of
 from oracle.arguments import check_settings, given
-from oracle.arrays import Leaf, cast, leaves_of, quiet
+from oracle.arrays import Leaf, cast, leaves_of, native, quiet
 from oracle.at_size.measurements import LARGE, AtSize
 from oracle.at_size.memory import check_memory, peak_memory
 from oracle.at_size.stages import has_stages
@@ -40,7 +40,7 @@ from oracle.contract.first_call import first_call
 from oracle.contract.form import completed, is_tuple_of, well_formed
 from oracle.contract.process_state import preserved
 from oracle.contract.repeatability import call_elsewhere, not_a_function
-from oracle.contract.setting import GLOBAL, IGNORED, SHARED, WRITES, Breach, Setting
+from oracle.contract.setting import IGNORED, Setting, undisturbed
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
 from oracle.findings import Findings, Label, batch_of, of_another_function, of_none
@@ -56,7 +56,7 @@ from oracle.report.table import render
 from oracle.row import Row, Verdict, worst_first
 from oracle.settings import QUICK, check_order
 from oracle.spec import Allows, Case, Flag, Spec
-from oracle.subject import Subject, check_primals, sheltered
+from oracle.subject import Subject, check_primals
 from oracle.tensors import says_none
 from purenet import Op
 
@@ -170,7 +170,7 @@ def verify(
     check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
     arrays: Any = tuple(primals)
     primals = tuple(optree.tree_map(np.asarray, arrays))  # a Python float is a scalar
-    native: Any = optree.tree_map(_native, primals)  # type: ignore[arg-type]
+    ours: Any = optree.tree_map(native, primals)  # type: ignore[arg-type]
     if label is None:
         label = Label(
             subject.module, name or subject.name, case, source or ("none" if reference is None else name_of(reference))
@@ -178,12 +178,12 @@ def verify(
     second = None if reference is None else Reference(reference, dict(options or {}))
     plan = Plan(second, seed, frozenset(flags), step, limit, accept=float(accept), exact=exact, quick=effort == QUICK)
     by = convention or str(getattr(subject.forward, "convention", "jax"))
-    run = _Run(subject, native, plan, label, views, aliases, frozenset(allows), strict, by)
+    run = _Run(subject, ours, plan, label, views, aliases, frozenset(allows), strict, by)
     started = time.perf_counter()
     rows = _rows(run)
     rows += second_order.judged(run, rows, _rows) if order == 2 else []
     seconds = (time.perf_counter() - started) / max(len(rows), 1)
-    peak = peak_memory(native)
+    peak = peak_memory(ours)
     return Verification(tuple(replace(row, seconds=seconds, peak_memory=peak) for row in with_hint(rows)))
 
 
@@ -222,11 +222,6 @@ def _rows(run: _Run) -> list[Row]:
     return worst_first(complex_numbers.judged(run))
 
 
-def _native(array: Any) -> Any:
-    """The same in the byte order of this machine, in which every gradient comes: another order is another dtype."""
-    return array if not isinstance(array, np.ndarray) or array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
 @dataclass
 class _Run:
     """One verification: what is verified and how, and its rows."""
@@ -258,6 +253,7 @@ class _Run:
     def _verified_rows(self, found: Findings, state: State, y: Any, dy: Any, cotangents: Any) -> Iterator[Row]:
         """The contract is checked, both witnesses measure, each gradient is judged, and a wrong one is explained."""
         batch = batch_of(self.leaves, y)
+        # The form of the cotangents. What has none is replaced by zeros, so that the others can be judged.
         breaches = well_formed(cotangents, self.names, self.primals, batch)
         rows = found.breached(breaches)
         yield from rows
@@ -274,6 +270,7 @@ class _Run:
         none = {x.path for x, g in zip(self.leaves, optree.tree_leaves(given), strict=True) if says_none(g)}
         copies: Any = optree.tree_map(np.array, given)  # later calls may use the memory they came in again
         cotangents = tuple(copies)
+        # The contract. Passes that are no functions cannot be measured; other breaches are rows beside those of the gradients.
         setting = Setting(Point(subject, self.primals, y, dy, cotangents), self.views, self.aliases)
         breaches = not_a_function(setting, state, self.plan.seed, few=self.large)
         if breaches:
@@ -286,9 +283,10 @@ class _Run:
         named = [with_advice(breach) for breach in breaches if IGNORED not in breach.what and breach not in meant]
         yield from found.breached(named)
         rows += found.breached(named)
+        # Both witnesses measure at this point. Where the values differ, the reference is of another function.
         if self.large:
             check_memory(self.primals)
-        point = Point(_undisturbed(quick, breaches), self.primals, y, dy, cotangents)
+        point = Point(undisturbed(quick, breaches), self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
         found, other, judges = found.compared(measurements, self.plan.accept)
         rows += other
@@ -296,6 +294,7 @@ class _Run:
         if not judges:  # another function's gradient says nothing about ours
             measurements = Measurements(point, replace(measurements.plan, reference=None))
         another = bool(other and other[0].reason)
+        # Each gradient is measured until its verdict is certain, judged, and explained if it is wrong.
         at_size = AtSize(measurements) if self.large else None
         contexts = Contexts(batch, large=self.large)
         known = escalated(measurements) if at_size is None else at_size.known()
@@ -318,8 +317,8 @@ class _Run:
                     rows.append(found.judged(link, Context(large=True), None, accepted=small))
                     yield rows[-1]
         if not self.large and all(row.passed for row in rows):
-            undisturbed = setting if point.subject is subject else replace(setting, point=point)
-            yield from found.breached(check_contract(undisturbed, [is_still_the_same]))
+            measured = setting if point.subject is subject else replace(setting, point=point)
+            yield from found.breached(check_contract(measured, [is_still_the_same]))
 
     def _completed(self, subject: Subject, missing: Collection[str]) -> Subject:
         """The subject with zeros for gradients that have no usable form."""
@@ -345,10 +344,3 @@ class _Run:
             return True
         most = LIMIT if has_stages(getattr(self.subject.forward, "__self__", None)) else LARGE
         return max(np.size(leaf.array) for leaf in self.leaves) > max(most, self.plan.limit)
-
-
-def _undisturbed(subject: Subject, breaches: Sequence[Breach]) -> Subject:
-    """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
-    writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
-    subject = subject.on_copies() if writes else subject
-    return sheltered(subject) if any(GLOBAL in breach.what for breach in breaches) else subject

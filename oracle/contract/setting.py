@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oracle.arrays import Leaf, leaves_of
 from oracle.contract.rounding import Rounding
 from oracle.judging.point import Point
-from oracle.subject import Subject
+from oracle.subject import Subject, on_copies, sheltered
 
 __all__ = [
     "GLOBAL",
@@ -29,6 +29,7 @@ __all__ = [
     "copied",
     "gradient",
     "same_bits",
+    "undisturbed",
 ]
 
 Array = NDArray[Any]
@@ -78,6 +79,13 @@ def gradient(subject: Subject, primals: Sequence[Any], dy: Any) -> tuple[Any, ..
     """The cotangents of a forward and a backward pass."""
     _, residuals = subject.fwd(*primals)
     return tuple(subject.bwd(residuals, dy))
+
+
+def undisturbed(subject: Subject, breaches: Sequence[Breach]) -> Subject:
+    """The subject for the measurements: arguments, values and settings stay as they are, whatever it does to them."""
+    writes = any(WRITES in breach.what or SHARED in breach.what for breach in breaches)
+    subject = on_copies(subject) if writes else subject
+    return sheltered(subject) if any(GLOBAL in breach.what for breach in breaches) else subject
 
 
 def same_bits(one: Any, two: Any) -> bool:
