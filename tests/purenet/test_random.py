@@ -4,62 +4,34 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import special
 
 from purenet import arithmetic, random
 from purenet.random import threefry
 from tests.purenet.answers import answer, live
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Array = NDArray[Any]
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-FLOATS = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16), BFLOAT16]
-EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-MANY = 40_001  # three blocks
-SHAPES = [(), (0,), (1,), (7,), (2, 3), (3, 1, 4), (2, 0), (MANY,)]
-BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.3), (5.0, 1000.3), (-0.7, 0.31), (2.0, 2.0)]
-
-examples = settings(derandomize=True, max_examples=25, deadline=None)
-seeds = st.integers(0, 2**63 - 1)
-keys = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)).map(lambda words: np.array(words, np.uint32))
-
-
-def jax_key(key: Array) -> Any:
-    return jax.random.wrap_key_data(jax.numpy.asarray(key), impl="threefry2x32")
-
-
-def first_of(many: Array, shape: tuple[int, ...]) -> Array:
-    """What JAX draws in this shape: it numbers the elements in order. One shape, because JAX compiles for each."""
-    return many[: math.prod(shape)].reshape(shape)
-
-
-def assert_same_bits(ours: Array, theirs: Array) -> None:
-    assert isinstance(ours, np.ndarray)
-    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-    assert ours.tobytes() == theirs.tobytes()
-
-
-def ulps(ours: Array, theirs: Array) -> Array:
-    """How many floating-point numbers lie between."""
-    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-    kind = np.dtype(f"int{8 * ours.itemsize}")
-    patterns = [np.atleast_1d(x).view(kind).astype(np.int64) for x in (ours, theirs)]
-    ordered = [np.where(p < 0, np.iinfo(kind).min - p, p) for p in patterns]
-    distance: Array = np.abs(ordered[0] - ordered[1])
-    return distance
-
+from tests.purenet.draws import (
+    BFLOAT16,
+    BOUNDS,
+    EPS,
+    FLOATS,
+    MANY,
+    SHAPES,
+    Array,
+    assert_same_bits,
+    examples,
+    first_of,
+    jax_key,
+    keys,
+    seeds,
+    ulps,
+)
 
 # ---------------------------------------------------------------------------------------------------- keys
 
@@ -358,149 +330,6 @@ def test_reflections_are_as_likely_as_rotations() -> None:
     assert abs(random.orthogonal(random.key(2), 3, (2000,)).mean(axis=0)).max() < 0.05
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])
-def test_randint_is_that_of_jax(dtype: str) -> None:
-    limits, key = np.iinfo(dtype), random.key(12)
-    for low, high in (
-        (0, 10),
-        (3, 4),
-        (1, 127),
-        (limits.min, limits.max),
-        (limits.max - 5, limits.max),
-        (0, limits.max // 2 + 2),
-    ):
-        for shape in ((), (5, 4)) if dtype == "int64" else ((5, 4),):
-            bounds = [np.asarray(bound, "u8" if dtype == "uint64" else "i8") for bound in (low, high)]
-            assert_same_bits(random.randint(key, shape, low, high, dtype), answer("random.randint", key, shape, *bounds, dtype))
-
-
-def test_randint_bounds_broadcast_and_reach_the_end_of_the_dtype() -> None:
-    key, low, high = random.key(13), np.array([[0], [5]]), np.array([6, 70, 10**12])
-    ours = random.randint(key, (2, 3), low, high)
-    assert_same_bits(ours, answer("random.randint", key, (2, 3), low, high))
-    everything = random.randint(key, (2000,), 0, 256, np.uint8)
-    assert set(everything.tolist()) == set(range(256))
-    assert_same_bits(everything, answer("random.randint", key, (2000,), 0, 256, np.uint8))
-    limits = np.int64(-(2**63)), np.uint64(2**63)
-    assert_same_bits(random.randint(key, (100,), *limits), answer("random.randint", key, (100,), *limits))
-    assert random.randint(key, (3,), 0, 2**64, np.uint64).dtype == np.uint64
-
-
-@pytest.mark.parametrize(  # gumbel has each dtype in either mode
-    ("dtype", "size", "axis", "shape", "mode"),
-    [
-        (FLOATS[0], (7,), 0, (30,), "low"),
-        (FLOATS[1], (4, 1, 5), 0, (20, 3, 5), "high"),
-        (FLOATS[2], (4, 1, 5), 0, (20, 3, 5), "low"),
-        (FLOATS[3], (7,), 0, (30,), "high"),
-    ],
-    ids=str,
-)
-def test_categorical_is_that_of_jax(dtype: Any, size: tuple[int, ...], axis: int, shape: tuple[int, ...], mode: str) -> None:
-    logits = (3 * np.random.default_rng(0).normal(size=size)).astype(dtype)
-    for key in random.split(random.key(15), 3):
-        theirs = answer("random.categorical", key, logits, axis, shape, mode=mode)
-        assert_same_bits(random.categorical(key, logits, axis, shape, mode=mode), theirs)
-
-
-@pytest.mark.parametrize(
-    ("size", "axis", "shape"),
-    [
-        ((7,), -1, None),
-        ((4, 5), -1, None),
-        ((4, 5), 0, (3, 5)),
-        ((4, 3, 5), 1, (6, 4, 5)),
-        ((4, 3), -2, None),
-        ((0, 3), 1, (2, 0)),
-    ],
-)
-def test_the_shapes_of_categorical_are_those_of_jax(size: tuple[int, ...], axis: int, shape: Any) -> None:
-    logits, key = np.random.default_rng(0).normal(size=size), random.key(16)
-    theirs = answer("random.categorical", key, logits, axis, shape)
-    assert_same_bits(random.categorical(key, logits, axis, shape), theirs)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "axis", "shape"),
-    [*((dtype, 1, (3, 5)) for dtype in FLOATS), (FLOATS[0], 0, (6,)), (FLOATS[0], -2, (2, 2, 6))],
-    ids=str,
-)
-def test_categorical_without_replacement_is_that_of_jax(dtype: Any, axis: int, shape: tuple[int, ...]) -> None:
-    logits = (3 * np.random.default_rng(1).normal(size=(5, 6))).astype(dtype)
-    for key in random.split(random.key(17), 2):
-        ours = random.categorical(key, logits, axis, shape, replace=False)
-        assert ours.dtype == np.intp  # JAX has int32 here, and int64 with replacement
-        np.testing.assert_array_equal(ours, answer("random.categorical", key, logits, axis, shape, replace=False))
-        samples = ours.reshape(-1, shape[-1])
-        assert all(len(set(column.tolist())) == len(samples) for column in samples.T)
-
-
-@pytest.mark.parametrize("mode", ["low", "high"])
-def test_categories_have_the_probabilities_of_the_softmax(mode: str) -> None:
-    logits = np.array([0.0, 1.0, -np.inf, -1.0])
-    drawn = random.categorical(random.key(3), logits, shape=(20_000,), mode=mode)
-    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / drawn.size, special.softmax(logits), atol=0.01)
-
-
-@pytest.mark.parametrize("replace", [True, False])
-@pytest.mark.parametrize("shape", [(), (2, 3), (0,)])
-@pytest.mark.parametrize("p", [None, [0.1, 0.0, 0.3, 0.2, 0.1, 0.05, 0.15, 0.1]])
-def test_choice_is_that_of_jax(replace: bool, shape: tuple[int, ...], p: list[float] | None) -> None:
-    key, weights = random.key(14), None if p is None else np.array(p)
-    assert_same_bits(random.choice(key, 8, shape, replace, weights), answer("random.choice", key, 8, shape, replace, weights))
-    if math.prod(shape):
-        x = np.arange(2 * 8 * 3).reshape(2, 8, 3)
-        theirs = answer("random.choice", key, x, shape, replace, weights, 1)
-        assert_same_bits(random.choice(key, x, shape, replace, weights, 1), theirs)
-
-
-def test_choice_has_the_probabilities_of_p_in_proportion() -> None:
-    drawn = random.choice(random.key(5), np.array([10, 20, 30]), (20_000,), p=[0, 1, 3])
-    assert set(drawn.tolist()) == {20, 30}
-    assert abs((drawn == 30).mean() - 0.75) < 0.01
-    assert sorted(random.choice(random.key(5), 3, (2,), replace=False, p=np.array([1, 0, 3], np.float32)).tolist()) == [0, 2]
-    assert random.choice(random.key(5), 0, (0,)).shape == (0,)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 1625, 1626])  # no round, no round, then 1 round, and 2 from 1626
-def test_the_permutation_of_a_range_is_that_of_jax(size: int) -> None:
-    assert_same_bits(random.permutation(random.key(size), size), answer("random.permutation", random.key(size), size))
-
-
-@pytest.mark.parametrize(
-    ("shape", "axis", "independent"),
-    [
-        ((6,), 0, False),
-        ((6,), -1, True),
-        ((0,), 0, False),
-        ((4, 5, 2), 1, False),
-        ((4, 5, 2), -3, True),
-        ((4, 5, 2), 1, True),
-        ((3, 0), 1, True),
-        ((40, 50), -1, True),  # two rounds
-    ],
-)
-def test_the_permutation_of_an_array_is_that_of_jax(shape: tuple[int, ...], axis: int, independent: bool) -> None:
-    x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
-    for key in random.split(random.key(9), 4):
-        ours = random.permutation(key, x, axis, independent)
-        assert_same_bits(ours, answer("random.permutation", key, x, axis, independent))
-        assert not np.shares_memory(ours, x)
-    assert x.ravel().tolist() == list(range(x.size))
-
-
-@examples
-@given(key=keys, shape=st.lists(st.integers(1, 5), min_size=1, max_size=3), data=st.data(), independent=st.booleans())
-def test_a_permutation_moves_along_its_axis_only(key: Array, shape: list[int], data: st.DataObject, independent: bool) -> None:
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    x = np.arange(math.prod(shape)).reshape(shape)
-    y = random.permutation(key, x, axis, independent)
-    assert np.array_equal(np.sort(y, axis), x)
-    if not independent:
-        order = random.permutation(key, shape[axis])
-        assert np.array_equal(y, np.take(x, order, axis))
-
-
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_the_first_numbers_do_not_depend_on_how_many_are_drawn(dtype: Any) -> None:
     key = random.key(6)
@@ -532,188 +361,3 @@ def test_the_answers_in_the_file_are_those_of_this_jax(name: str, arguments: tup
     kept, now = answer(name, key, *arguments), live(name, key, *arguments)
     assert (kept.dtype, kept.shape) == (now.dtype, now.shape)
     assert ulps(kept, now).max() <= 100  # XLA rounds differently on another processor
-
-
-# ------------------------------------------------------------------------------------------------- errors
-
-KEY = random.key(0)
-SAMPLERS: list[Callable[[Any], Any]] = [
-    random.split,
-    lambda key: random.fold_in(key, 0),
-    random.bits,
-    random.uniform,
-    random.normal,
-    lambda key: random.truncated_normal(key, -1.0, 1.0),
-    random.bernoulli,
-    lambda key: random.permutation(key, 3),
-    random.exponential,
-    random.gumbel,
-    lambda key: random.orthogonal(key, 2),
-    lambda key: random.randint(key, (), 0, 2),
-    lambda key: random.categorical(key, np.zeros(2)),
-    lambda key: random.choice(key, 3),
-    lambda key: random.check_key("dropout", key),
-]
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_only_a_key_is_a_key(sampler: Callable[[Any], Any]) -> None:
-    for other, error, match in (
-        (0, TypeError, r": key must be a NumPy array of dtype uint32 and shape \(2,\), got int"),
-        ([0, 0], TypeError, "got list"),
-        (jax.random.key(0), TypeError, r"take np.asarray\(jax.random.key_data\(key\)\)"),
-        (np.zeros(2), TypeError, "key must have dtype uint32, got float64"),
-        (np.zeros(2, np.int64), TypeError, "key must have dtype uint32, got int64"),
-        (np.zeros(3, np.uint32), ValueError, r"key must have shape \(2,\), got \(3,\)"),
-        (random.split(KEY), ValueError, r"key must have shape \(2,\), got \(2, 2\)"),
-    ):
-        with pytest.raises(error, match=match):
-            sampler(other)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "match"),
-    [
-        (lambda: random.key(-1), ValueError, f"key: seed must be between 0 and {2**63 - 1}, got -1"),
-        (lambda: random.key(2**63), ValueError, "key: seed must be between"),
-        (lambda: random.key(1.0), TypeError, "key: seed must be an integer, got 1.0"),  # type: ignore[arg-type]
-        (lambda: random.key(True), TypeError, "key: seed must be an integer, got True"),
-        (lambda: random.key(np.zeros(2, np.int64)), TypeError, "key: seed must be an integer"),  # type: ignore[arg-type]
-        (lambda: random.split(KEY, 0), ValueError, "split: num must be at least 1, got 0"),
-        (lambda: random.split(KEY, (2, 0)), ValueError, "split: num must be at least 1, got 0"),
-        (lambda: random.split(KEY, 2.0), TypeError, "split: num must be an integer, got 2.0"),  # type: ignore[arg-type]
-        (lambda: random.fold_in(KEY, -1), ValueError, "fold_in: data must be between 0 and 4294967295, got -1"),
-        (lambda: random.fold_in(KEY, 2**32), ValueError, "fold_in: data must be between"),
-        (lambda: random.fold_in(KEY, 0.5), TypeError, "fold_in: data must be an integer"),  # type: ignore[arg-type]
-        (lambda: random.bits(KEY, (), np.int32), TypeError, "bits: dtype must be uint8, uint16, uint32 or uint64, got int32"),
-        (lambda: random.bits(KEY, (), "nonsense"), TypeError, "bits: dtype must be a NumPy dtype, got 'nonsense'"),
-        (lambda: random.normal(KEY, 3), TypeError, "normal: shape must be a tuple of integers, got 3"),  # type: ignore[arg-type]
-        (lambda: random.normal(KEY, (-1,)), ValueError, "normal: every dimension of shape must be at least 0, got -1"),
-        (lambda: random.normal(KEY, (1.5,)), TypeError, "normal: every dimension of shape must be an integer, got 1.5"),  # type: ignore[arg-type]
-        (lambda: random.normal(KEY, (), int), TypeError, "normal: dtype must be float64, .* or bfloat16, got int64"),
-        (lambda: random.normal(KEY, (), complex), TypeError, "normal: dtype must be float64, .*, got complex128"),
-        (lambda: random.uniform(KEY, (), bool), TypeError, "uniform: dtype must be float64"),
-        (lambda: random.uniform(KEY, (), minval="a"), TypeError, "uniform: minval must be a real number"),
-        (lambda: random.uniform(KEY, (), maxval=1j), TypeError, "uniform: maxval must be a real number"),
-        (lambda: random.uniform(KEY, (), minval=2.0), ValueError, "uniform: minval must not exceed maxval, got 2.0 and 1.0"),
-        (lambda: random.uniform(KEY, (), minval=np.nan), ValueError, "uniform: minval and maxval must be finite in float64"),
-        (lambda: random.uniform(KEY, (), "f4", 0, 1e39), ValueError, "uniform: minval and maxval must be finite in float32"),
-        (lambda: random.uniform(KEY, (), "f2", -6e4, 6e4), ValueError, "uniform: maxval - minval must be finite in float16"),
-        (
-            lambda: random.uniform(KEY, (2,), maxval=np.ones(3)),
-            ValueError,
-            r"uniform: maxval must broadcast to shape \(2,\), got \(3,\)",
-        ),
-        (lambda: random.uniform(KEY, (), maxval=np.ones(3)), ValueError, r"maxval must broadcast to shape \(\), got \(3,\)"),
-        (lambda: random.truncated_normal(KEY, 1.0, 1.0), ValueError, "truncated_normal: lower must be less than upper"),
-        (lambda: random.truncated_normal(KEY, np.nan, 1.0), ValueError, "truncated_normal: lower must be less than upper"),
-        (lambda: random.truncated_normal(KEY, 9.0, 10.0), ValueError, "erf does not tell lower and upper apart in float64"),
-        (
-            lambda: random.truncated_normal(KEY, np.zeros(2), np.ones(3)),
-            ValueError,
-            r"truncated_normal: lower and upper must broadcast, got \(2,\) and \(3,\)",
-        ),
-        (lambda: random.truncated_normal(KEY, -1, 1, (), int), TypeError, "truncated_normal: dtype must be float64"),
-        (lambda: random.bernoulli(KEY, 1), TypeError, "bernoulli: p must be a floating-point number .*, got int64"),
-        (lambda: random.bernoulli(KEY, 1.1), ValueError, r"bernoulli: p must lie in \[0, 1\], got 1.1"),
-        (lambda: random.bernoulli(KEY, -0.1), ValueError, r"bernoulli: p must lie in \[0, 1\], got -0.1"),
-        (lambda: random.bernoulli(KEY, np.nan), ValueError, r"bernoulli: p must lie in \[0, 1\], got nan"),
-        (lambda: random.bernoulli(KEY, np.full(3, 0.5), (2,)), ValueError, r"bernoulli: p must broadcast to shape \(2,\)"),
-        (lambda: random.check_key("dropout", 7), TypeError, "^dropout: key must be a NumPy array"),
-        (lambda: random.exponential(KEY, (), int), TypeError, "exponential: dtype must be float64"),
-        (lambda: random.gumbel(KEY, (), int), TypeError, "gumbel: dtype must be float64"),
-        (lambda: random.gumbel(KEY, mode="highest"), ValueError, "gumbel: mode must be one of 'low', 'high', got 'highest'"),
-        (lambda: random.orthogonal(KEY, 2.0), TypeError, "orthogonal: n must be an integer, got 2.0"),  # type: ignore[arg-type]
-        (lambda: random.orthogonal(KEY, 2, m=-1), ValueError, "orthogonal: m must be at least 0, got -1"),
-        (lambda: random.randint(KEY, (), 0, 2, float), TypeError, "randint: dtype must be an integer type, got float64"),
-        (lambda: random.randint(KEY, (), 0.0, 2), TypeError, "randint: minval must be an integer or an array .*, got float64"),
-        (lambda: random.randint(KEY, (), 2, 2), ValueError, "randint: minval must be less than maxval, got 2 and 2"),
-        (
-            lambda: random.randint(KEY, (), 0, 257, "u1"),
-            ValueError,
-            r"randint: minval and maxval - 1 must be in 0\.\.255, got 0 and",
-        ),
-        (lambda: random.randint(KEY, (), -1, 2, "u8"), ValueError, r"randint: minval and maxval - 1 must be in 0\.\."),
-        (
-            lambda: random.randint(KEY, (2,), 0, np.ones(3, int)),
-            ValueError,
-            r"randint: maxval must broadcast to shape \(2,\), got",
-        ),
-        (lambda: random.categorical(KEY, [1, 2]), TypeError, "categorical: logits must be a floating-point array, got int64"),
-        (
-            lambda: random.categorical(KEY, [1.0, np.nan]),
-            ValueError,
-            "categorical: logits must be numbers below infinity, got nan",
-        ),
-        (
-            lambda: random.categorical(KEY, [1.0, np.inf]),
-            ValueError,
-            "categorical: logits must be numbers below infinity, got inf",
-        ),
-        (
-            lambda: random.categorical(KEY, [[0.0, 1.0], [-np.inf, -np.inf]]),
-            ValueError,
-            r"categorical: logits must leave at least 1 possible \(above -inf\), got 0",
-        ),
-        (
-            lambda: random.categorical(KEY, np.zeros((2, 0))),
-            ValueError,
-            "logits must leave at least 1 possible",
-        ),
-        (
-            lambda: random.categorical(KEY, [0.0, 1.0, -np.inf], shape=(3,), replace=False),
-            ValueError,
-            "categorical: logits must leave at least 3 possible",
-        ),
-        (
-            lambda: random.categorical(KEY, np.zeros((1, 3)), shape=(2, 4), replace=False),
-            ValueError,
-            r"categorical: shape must end in \(1,\) where nothing is replaced, got \(2, 4\)",
-        ),
-        (
-            lambda: random.categorical(KEY, np.zeros((2, 3)), shape=(3,)),
-            ValueError,
-            r"categorical: shape must be one that \(2,\) broadcasts to, got \(3,\)",
-        ),
-        (lambda: random.categorical(KEY, np.zeros((2, 3)), shape=()), ValueError, "categorical: shape must be one that"),
-        (lambda: random.categorical(KEY, np.zeros(3), 1), ValueError, "categorical: axis must be one of the 1 axes"),
-        (
-            lambda: random.categorical(KEY, np.zeros(3), mode="exact"),
-            ValueError,
-            "mode must be one of 'low', 'high', got 'exact'",
-        ),
-        (lambda: random.choice(KEY, 2.5), TypeError, "choice: a must be an integer or an array .*, got float"),  # type: ignore[arg-type]
-        (lambda: random.choice(KEY, 3, (4,), False), ValueError, "choice: a and p must leave at least 4 possible, got 3"),
-        (lambda: random.choice(KEY, 0), ValueError, "choice: a and p must leave at least 1 possible, got 0"),
-        (
-            lambda: random.choice(KEY, 2, (2,), False, [0, 1]),
-            ValueError,
-            "choice: a and p must leave at least 2 possible, got 1",
-        ),
-        (lambda: random.choice(KEY, 2, p=[0, 0]), ValueError, "choice: a and p must leave at least 1 possible, got 0"),
-        (
-            lambda: random.choice(KEY, 2, p=[1.0]),
-            ValueError,
-            r"choice: p must have shape \(2,\), one for each entry, got \(1,\)",
-        ),
-        (lambda: random.choice(KEY, 2, p=[1.0, -1.0]), ValueError, "choice: p must be finite and at least 0, got -1.0"),
-        (lambda: random.choice(KEY, 2, p=[1.0, np.inf]), ValueError, "choice: p must be finite and at least 0, got inf"),
-        (lambda: random.choice(KEY, 2, p=["a", "b"]), TypeError, "choice: p must be an array of real numbers .*, got <U1"),
-        (lambda: random.choice(KEY, 2, p=np.ones(2, "f2")), TypeError, "choice: p must be .* of 32 bits at least, got float16"),
-        (lambda: random.choice(KEY, 3, axis=1), ValueError, "choice: axis must be between -1 and 0, got 1"),
-        (lambda: random.permutation(KEY, -1), ValueError, "permutation: x must be at least 0, got -1"),
-        (lambda: random.permutation(KEY, True), TypeError, "permutation: x must be an integer, got True"),
-        (lambda: random.permutation(KEY, np.array(1.5)), TypeError, "permutation: x must be an integer, got array"),
-        (lambda: random.permutation(KEY, [1, 2]), TypeError, "permutation: x must be an integer or an array .*, got list"),  # type: ignore[arg-type]
-        (lambda: random.permutation(KEY, 3, 1), ValueError, "permutation: axis must be between -1 and 0, got 1"),
-        (
-            lambda: random.permutation(KEY, np.ones((2, 2)), -3),
-            ValueError,
-            "permutation: axis must be between -2 and 1, got -3",
-        ),
-        (lambda: random.permutation(KEY, np.ones(2), 0.0), TypeError, "permutation: axis must be an integer"),  # type: ignore[arg-type]
-    ],
-)
-def test_bad_input_is_named(call: Callable[[], Any], error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
-        call()
