@@ -203,7 +203,7 @@ def _called(op: Op) -> list[Any]:
 
 def _computes(function: Any) -> bool:
     module: str = function.__module__
-    return module.startswith("purenet.") and module not in ("purenet.checks", "purenet.op", "purenet.tuples")
+    return module.startswith("purenet.") and module not in ("purenet.arrays", "purenet.checks", "purenet.op", "purenet.tuples")
 
 
 def _cases(spec: Spec) -> str:

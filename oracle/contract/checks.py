@@ -267,13 +267,13 @@ def check_contract(setting: Setting, checks: Sequence[Callable[[Setting], Iterat
     they do not run. If it writes only to its options, they run on copies of these.
     """
     breaches: list[Breach] = []
-    on_copies = False
+    protected = False
     for check in checks:
         grave = [breach for breach in breaches if not breach.what.startswith(OPTION)]
         if any(word in breach.what for breach in grave for word in (WRITES, ONCE, NOT_TWICE)):
             break
-        if len(grave) < len(breaches) and not on_copies:
-            setting, on_copies = _on_copies_of_options(setting), True
+        if len(grave) < len(breaches) and not protected:
+            setting, protected = _on_copies_of_options(setting), True
         try:
             with quiet():  # `first_call` has already reported the warnings of the op
                 breaches += check(setting)
