@@ -130,7 +130,8 @@ def linear_cross_entropy_bwd(rows: Rows, dy: Array) -> tuple[dict[str, Array], A
     for some in rows.chunks():
         p = np.exp(rows.logits(some) - rows.log_total[some, None])
         dz = targets[some, None] * p - rows.every
-        dz[np.arange(len(dz)), rows.labels[some]] = at_label[some]
+        t = rows.labels[some]
+        dz[np.arange(t.size), t] = at_label[some]
         dz *= dl[some, None]
         dx[some] = dz @ rows.w.T
         dw += rows.x[some].T @ dz
