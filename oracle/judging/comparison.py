@@ -39,6 +39,15 @@ class Comparison:
 
     @classmethod
     def of(cls, e: Evidence) -> Comparison:
+        """The comparisons for this evidence, which never changes: they are made once and kept beside its fields."""
+        kept = vars(e)
+        if "comparison" not in kept:
+            kept["comparison"] = cls._made(e)
+        comparison: Comparison = kept["comparison"]
+        return comparison
+
+    @classmethod
+    def _made(cls, e: Evidence) -> Comparison:
         measured = e.estimate
         ours = e.analytic[measured.index]
         uncertainty = np.where(np.isfinite(measured.uncertainty), measured.uncertainty, np.inf)

@@ -70,7 +70,19 @@ class Judgement:
 
 
 def judge(e: Evidence) -> Judgement:
-    """The verdict on one gradient, by the table at the head of this module."""
+    """The verdict on one gradient, by the table at the head of this module.
+
+    Evidence never changes. Each further measurement and each report asks for its verdict, so it is judged once and the result
+    is kept beside its fields.
+    """
+    kept = vars(e)
+    if "judgement" not in kept:
+        kept["judgement"] = _judged(e)
+    judgement: Judgement = kept["judgement"]
+    return judgement
+
+
+def _judged(e: Evidence) -> Judgement:
     infinite = ~np.isfinite(e.analytic)
     if infinite.any():
         truth, first = best_known(e), int(infinite.argmax())
