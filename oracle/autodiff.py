@@ -9,7 +9,7 @@ import linecache
 import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jax.experimental import serialize_executable
 from jax.extend import source_info_util
 
 from oracle import programs
-from oracle.compiling import EXECUTABLES, MOST, compiled_quickly, in_one_piece
+from oracle.compiling import EXECUTABLES, MOST, compiled_quickly
 from oracle.pullback import Pullback, StructureError, check_shapes, dtypes_apart, is_float, like
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StructureError",
     "differentiable",
     "forget",
+    "kept",
     "optimizer_steps",
     "schedule_values",
     "vjp",
@@ -114,21 +115,36 @@ def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: An
 
 def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
     """The value and the cotangents, compiled once for each shape and dtype of the arguments."""
-    jitted = jax.jit(partial(_both, reference, options))
-    compiled: dict[Any, Any] = {}
+    return kept(partial(_both, reference, options), (reference, dict(options)))
 
-    def both(primals: Any, cotangent: Any) -> Any:
-        given: Any = (primals, cotangent)
-        leaves, structure = optree.tree_flatten(given)
-        key = str(structure), tuple((leaf.shape, leaf.dtype.name) for leaf in leaves), jax.numpy.asarray(0.0).dtype.name
-        if key not in compiled:
+
+def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any] = compiled_quickly) -> Callable[..., Any]:
+    """The function of trees of arrays, compiled once for each structure, shape and dtype; its programs are kept on disk.
+
+    `parts` tells what the function computes, for the names of its programs, see `oracle.programs`; `compiled` compiles what
+    JAX has lowered.
+    """
+    jitted = jax.jit(function)
+    known: dict[Any, Any] = {}
+
+    def call(*given: Any) -> Any:
+        leaves, structure = jax.tree_util.tree_flatten(given)
+        kinds = tuple([(np.shape(leaf), _kind(leaf)) for leaf in leaves])
+        config: Any = jax.config
+        key = structure, kinds, config.jax_enable_x64
+        if key not in known:
             # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
-            cached: Any = jax.config
-            name = None if cached.jax_compilation_cache_dir else programs.name_of(reference, (dict(options), key))
-            compiled[key] = _loaded(name) or _written(name, compiled_quickly(jitted.lower(primals, cotangent)))
-        return compiled[key](primals, cotangent)
+            own = config.jax_compilation_cache_dir
+            name = None if own else programs.name_of(parts, (str(structure), *key[1:]))
+            known[key] = _loaded(name) or _written(name, compiled(jitted.lower(*given)))
+        return known[key](*given)
 
-    return both
+    return call
+
+
+def _kind(leaf: Any) -> str:
+    """The name of an array's dtype, or of the type of a number."""
+    return str(leaf.dtype.name) if hasattr(leaf, "dtype") else type(leaf).__name__
 
 
 def _loaded(name: str | None) -> Any:
@@ -171,14 +187,13 @@ def _steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, St
         updates, state = update(grads, state, params)
         return jax.tree.map(lambda p, u: jax.numpy.asarray(p + u, p.dtype), params, updates), state
 
-    @cache
-    def compiled(function: Callable[..., Any]) -> Any:
-        return jax.jit(function, compiler_options=in_one_piece())
+    programs_of = {function: kept(function, (name, what)) for function, name, what in
+                   ((init, "init", init), (both, "step", update))}  # fmt: skip
 
     def called(function: Callable[..., Any], *arguments: Any) -> Any:
         with jax.enable_x64(True):
             try:
-                result = compiled(function)(*arguments)
+                result = programs_of[function](*arguments)
             except (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError):
                 result = function(*jax.device_put(arguments))
             return optree.tree_map(_in_numpy, result)
@@ -198,10 +213,19 @@ def schedule_values(schedule: Callable[[Any], Any], counts: Any) -> Any:
 
     It is not compiled as a whole: XLA would divide by a constant as it multiplies, and lose the last digit. The counts are
     floats: to its own int32 counts optax answers in float32, even where float64 is enabled.
+
+    Each operation is a program of its own, so the values are kept on disk instead of some dozen programs.
     """
+    name = programs.name_of(("values", schedule), counts)
+    values = None if name is None else programs.load(name)
+    if values is not None and len(values) == np.dtype(np.float64).itemsize * np.size(counts):
+        return np.frombuffer(values, np.float64)
     with jax.enable_x64(True):
         given = jax.numpy.asarray(counts, jax.numpy.float64)
-        return np.asarray(jax.vmap(lambda t: jax.numpy.asarray(schedule(t), jax.numpy.float64))(given))
+        found = np.asarray(jax.vmap(lambda t: jax.numpy.asarray(schedule(t), jax.numpy.float64))(given))
+    if name is not None:
+        programs.store(name, found.tobytes())
+    return found
 
 
 def _in_numpy(leaf: Any) -> Any:

@@ -69,10 +69,15 @@ def in_one_piece() -> dict[str, Any]:
 
 @cache
 def known(**options: Any) -> dict[str, Any]:
-    """The options that this version of XLA accepts. They belong to XLA's compiler and not to the interface of JAX."""
-    found: dict[str, Any] = {}
-    for option, value in options.items():
-        with suppress(Exception):
-            jax.jit(lambda: 0.0, compiler_options={option: value})()
-            found[option] = value
-    return found
+    """The options that this version of XLA accepts. They belong to XLA's compiler and not to the interface of JAX.
+
+    If it does not accept all of them together, which takes one program to find out, each is tried alone.
+    """
+    return options if _accepted(options) else {name: value for name, value in options.items() if _accepted({name: value})}
+
+
+def _accepted(options: dict[str, Any]) -> bool:
+    with suppress(Exception):
+        jax.jit(lambda: 0.0, compiler_options=options)()
+        return True
+    return False

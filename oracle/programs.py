@@ -14,13 +14,12 @@ import platform
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,8 @@ PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
 PLAIN = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, np.dtype, type(None))
 
 
-def name_of(reference: Callable[..., Any], call: Any) -> str | None:
-    """The name of a reference's program for a call (options, shapes, dtypes); None if it is not kept.
+def name_of(parts: Any, call: Any) -> str | None:
+    """The name of the program that these parts (a reference, its options) make for a call (shapes, dtypes); None if not kept.
 
     Only functions that are written in the catalogue, in JAX, optax or equinox have a name, with all that they enclose: they
     mean the same in every run of the same sources and versions.
@@ -41,7 +40,7 @@ def name_of(reference: Callable[..., Any], call: Any) -> str | None:
     if not os.environ.get(FOLDER):
         return None
     try:
-        what = pickle.dumps((_identity(reference), _identity(call)))
+        what = pickle.dumps((_identity(parts), _identity(call)))
     except Exception:  # something of the user's
         return None
     return hashlib.sha256(what + _environment()).hexdigest()
@@ -72,21 +71,34 @@ def _identity(value: Any) -> Any:
         return kind.__name__, pickle.dumps(value)
     if kind in (tuple, list):
         return kind.__name__, [_identity(item) for item in value]
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return kind.__module__, kind.__qualname__, [_identity(item) for item in value]
     if kind is dict:
         return [(_identity(key), _identity(item)) for key, item in value.items()]
     if isinstance(value, partial):
         return "partial", _identity(value.func), _identity(value.args), _identity(value.keywords)
     if isinstance(value, FunctionType) and _is_ours(value.__code__.co_filename):
-        within = [cell.cell_contents for cell in value.__closure__ or ()]
+        within = [_enclosed(cell) for cell in value.__closure__ or ()]
         defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
         return value.__module__, value.__qualname__, marshal.dumps(value.__code__), _identity([*within, *defaults])
     if isinstance(value, type) and _is_ours(getattr(sys.modules.get(value.__module__), "__file__", None) or ""):
         return str(value.__module__), str(value.__qualname__)
     if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):  # a function that JAX has jitted, or given a rule
+        module, name = str(getattr(value, "__module__", "")), str(getattr(value, "__name__", ""))
+        if module.partition(".")[0] == "jax" and getattr(sys.modules.get(module), name, None) is value:
+            return "in JAX", module, name
         parts = {name: part for name, part in vars(value).items() if callable(part)}
         if parts:
             return kind.__name__, [(name, _identity(part)) for name, part in sorted(parts.items())]
     raise TypeError(f"{value!r} may mean something else in the next run")
+
+
+def _enclosed(cell: CellType) -> Any:
+    """What a variable of an enclosing function holds; a variable that has no value yet differs from all that have one."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "a variable", "without", "a value"
 
 
 @cache

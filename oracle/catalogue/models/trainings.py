@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import optree
 
+from oracle.autodiff import kept
 from oracle.catalogue.models.gpt import goal_by_jax, parameters, words
 from oracle.catalogue.models.lenet import SHAPES, lenet_by_equinox
 from oracle.catalogue.models.parts import weights
@@ -35,14 +36,15 @@ def by_jax(reference: Callable[..., Any], options: Callable[[], dict[str, Any]])
     def value(params: Any, arguments: Any, keywords: Any) -> Any:
         return reference(params, *arguments, **keywords)
 
-    @cache
-    def compiled() -> Any:
-        return jax.jit(jax.value_and_grad(value), compiler_options=options())
+    def compiled(lowered: Any) -> Any:
+        return lowered.compile(compiler_options=options())
+
+    both = kept(jax.value_and_grad(value), ("value and gradient", reference, options.__name__), compiled)
 
     @wraps(reference)
     def value_and_gradient(params: Tree, arguments: Any, keywords: Mapping[str, Any]) -> tuple[Any, Tree]:
         with jax.enable_x64(True):
-            loss, grads = compiled()(params, arguments, keywords)
+            loss, grads = both(params, arguments, keywords)
             return np.asarray(loss), optree.tree_map(np.asarray, grads)
 
     return value_and_gradient
