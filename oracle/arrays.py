@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,22 @@ def leaves_of(names: Sequence[str], trees: Sequence[Any]) -> list[Leaf]:
     """All arrays of the trees, in order, each with its path."""
     leaves = []
     for name, tree in zip(names, trees, strict=True):
-        for accessor, array in zip(optree.tree_accessors(tree), optree.tree_leaves(tree), strict=True):
-            path = [str(getattr(entry, "field", entry.entry)) for entry in accessor]  # fields of a NamedTuple have names
-            leaves.append(Leaf(".".join((name, *path)), array))
+        if isinstance(tree, np.ndarray):
+            leaves.append(Leaf(name, tree))
+            continue
+        arrays, structure = optree.tree_flatten(tree)
+        leaves += map(Leaf, _paths(name, structure), arrays)
     return leaves
+
+
+@lru_cache(maxsize=64)
+def _paths(name: str, structure: optree.PyTreeSpec) -> list[str]:
+    """The path of each leaf of a tree of that structure; a verification asks for the same ones in every check."""
+
+    def part(entry: Any) -> str:
+        return str(getattr(entry, "field", entry.entry))  # fields of a NamedTuple have names
+
+    return [".".join((name, *map(part, accessor))) for accessor in structure.accessors()]
 
 
 def flat(tree: Any) -> list[Array]:

@@ -35,13 +35,18 @@ def _signals() -> tuple[int, ...]:
     return tuple(sorted(map(int, signal.valid_signals())))
 
 
+_handler_of: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+"""The handler of a signal, without the members of an enum that `signal` makes of two of them: the states of a process are read
+some twenty times in a verification."""
+
+
 def _handlers() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in _signals()}
+    return {number: _handler_of(number) for number in _signals()}
 
 
 def _put_handlers(handlers: dict[int, Any]) -> None:
     for number, handler in handlers.items():
-        if handler is not None and signal.getsignal(number) is not handler:
+        if handler is not None and _handler_of(number) is not handler:
             signal.signal(number, handler)
 
 

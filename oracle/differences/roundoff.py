@@ -296,14 +296,17 @@ def _direction(
     limit = largest if noisy.tables < AGREEING and any(0 < x.size < largest for x in origin) else np.inf
     moves = [x.size < limit for x in origin]
     return moves, [
-        np.where(x == 0, at_zero * size_of(x), np.abs(x))
-        * generator.choice([-1, 1], x.shape)
-        * generator.uniform(0.5, 1, x.shape)
-        * spacing
+        _magnitudes(x, at_zero) * generator.choice([-1, 1], x.shape) * generator.uniform(0.5, 1, x.shape) * spacing
         if moving
         else np.zeros(())
         for x, moving in zip(origin, moves, strict=True)
     ]
+
+
+def _magnitudes(x: Array, at_zero: float) -> Array:
+    """The size of each element; of one at 0, the share `at_zero` of the argument's size, whose median takes time to find."""
+    zero = x == 0
+    return np.where(zero, at_zero * size_of(x), np.abs(x)) if zero.any() else np.abs(x)
 
 
 def _at(noisy: NoisyFunction, displacements: list[Array], moves: list[bool]) -> Array:
