@@ -21,6 +21,8 @@ __all__ = ["Disturbance", "Rounding", "check_slots", "descend", "follow", "leave
 Array = NDArray[Any]
 Tree = Any
 
+SIGNS = np.array([-1.0, 1.0])
+
 
 class Disturbance:
     """Adds errors of one relative size and random signs to gradients and updates.
@@ -37,7 +39,7 @@ class Disturbance:
         self.of_gradient, self.of_update = self._signs(params), self._signs(params)
 
     def _signs(self, like: Tree) -> Tree:
-        return optree.tree_map(lambda a: self.generator.choice([-1.0, 1.0], size=np.shape(a)), like)
+        return optree.tree_map(lambda a: SIGNS[self.generator.integers(0, 2, size=np.shape(a))], like)
 
     def gradient(self, grads: Tree) -> Tree:
         if not self.persistent:

@@ -98,6 +98,20 @@ class Distance(NamedTuple):
         entry = np.unravel_index(np.argmax(gaps), gaps.shape)
         return cls(float(gaps[entry]), largest(ours, theirs), tuple(map(int, entry)))
 
+    @classmethod
+    def at_each(cls, ours: Sequence[Array], theirs: Sequence[Array]) -> list[Distance]:
+        """The same at each step, from one array operation for all steps."""
+        one, other = (np.stack([step.astype(np.float64, copy=False) for step in run]) for run in (ours, theirs))
+        shape, gaps = one.shape[1:], distance(one, other).reshape(len(one), -1)
+        if not gaps.size:
+            return [cls(0.0, 0.0, None) for _ in ours]
+        sizes = np.fmax(*(np.abs(np.where(np.isfinite(run), run, 0.0)).reshape(gaps.shape).max(axis=1) for run in (one, other)))
+        worst = gaps.argmax(axis=1)
+        return [
+            cls(float(gap[entry]), size, tuple(map(int, np.unravel_index(entry, shape))))
+            for gap, size, entry in zip(gaps, sizes.tolist(), worst.tolist(), strict=True)
+        ]
+
 
 class Gap(NamedTuple):
     """The distance of two runs in one slot over all steps."""
@@ -115,7 +129,8 @@ class Gap(NamedTuple):
 
     @classmethod
     def between(cls, slot: str, ours: list[Record], theirs: list[Record], tolerance: Array) -> Gap:
-        return cls.of([Distance.between(one[slot], other[slot]) for one, other in zip(ours, theirs, strict=False)], tolerance)
+        steps = min(len(ours), len(theirs))
+        return cls.of(Distance.at_each(*([record[slot] for record in run[:steps]] for run in (ours, theirs))), tolerance)
 
     @classmethod
     def of(cls, distances: Sequence[Distance], tolerance: Array) -> Gap:
