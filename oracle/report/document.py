@@ -26,6 +26,8 @@ SCHEMA = 2
 
 TEXTS = ("family", "op", "case", "dtype", "parameter", "reference", "evidence", "diagnosis", "note", "reason", "size", "part")
 PACKAGES = ("purenet", "numpy", "scipy", "optree", "jax", "jaxlib", "optax", "equinox")
+PLAIN = frozenset({str, int, bool, type(None)})
+"""The types of most values of a row, which are written as they are."""
 
 
 def environment(command: str, seed: int) -> dict[str, Any]:
@@ -138,6 +140,8 @@ def read(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
