@@ -118,11 +118,11 @@ def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callab
     return kept(partial(_both, reference, options), (reference, dict(options)))
 
 
-def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any] = compiled_quickly) -> Callable[..., Any]:
+def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
     """The function of trees of arrays, compiled once for each structure, shape and dtype; its programs are kept on disk.
 
     `parts` tells what the function computes, for the names of its programs, see `oracle.programs`; `compiled` compiles what
-    JAX has lowered.
+    JAX has lowered, by default `compiled_quickly`.
     """
     jitted = jax.jit(function)
     known: dict[Any, Any] = {}
@@ -136,7 +136,7 @@ def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any
             # JAX's own cache, if it is on, returns programs that cannot be serialized again (jaxlib 0.10.2).
             own = config.jax_compilation_cache_dir
             name = None if own else programs.name_of(parts, (str(structure), *key[1:]))
-            known[key] = _loaded(name) or _written(name, compiled(jitted.lower(*given)))
+            known[key] = _loaded(name) or _written(name, (compiled or compiled_quickly)(jitted.lower(*given)))
         return known[key](*given)
 
     return call

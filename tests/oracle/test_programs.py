@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from oracle import autodiff, programs
@@ -49,6 +50,48 @@ def test_a_program_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatc
     for other in ({"axis": 1}, {"axis": 0, "x": X[:2]}, {"axis": 0, "x": X.astype(np.float32)}):
         with pytest.raises(AssertionError, match="compiled again"):
             softmax(**other)
+
+
+def steps() -> Any:
+    """One step of an optimizer, as another process would ask for it."""
+    autodiff.forget()
+    optimizer, params = optax.adam(0.1), {"w": X}
+    begin, step = autodiff.optimizer_steps(optimizer.init, optimizer.update)
+    return step(params, begin(params), params)[0]["w"]
+
+
+def test_the_steps_of_an_optimizer_are_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = steps()
+    assert len(files(folder)) == 2  # of its beginning and of a step
+
+    def never(lowered: Any) -> Any:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(autodiff, "compiled_quickly", never)
+    assert np.array_equal(steps(), first)
+
+
+def test_the_values_of_a_schedule_are_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.arange(4.0)
+    first = autodiff.schedule_values(optax.exponential_decay(0.1, 2, 0.5), counts)
+    assert first.tolist() == pytest.approx([0.1, 0.1 * 0.5**0.5, 0.05, 0.05 * 0.5**0.5], rel=1e-14)
+    assert len(files(folder)) == 1
+
+    def never(function: Any) -> Any:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(jax, "vmap", never)
+    assert np.array_equal(autodiff.schedule_values(optax.exponential_decay(0.1, 2, 0.5), counts), first)
+    for schedule, asked in ((optax.exponential_decay(0.1, 2, 0.6), counts), (optax.exponential_decay(0.1, 2, 0.5), counts + 1)):
+        with pytest.raises(AssertionError, match="computed again"):
+            autodiff.schedule_values(schedule, asked)
+
+
+def test_functions_that_jax_has_given_rules_or_that_are_its_ufuncs_have_names() -> None:
+    functions = (jax.nn.relu, jax.nn.relu6, jax.numpy.add, jax.numpy.maximum)
+    names = [programs.name_of(function, {}) for function in functions]
+    assert None not in names
+    assert len(set(names)) == len(names)
 
 
 def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
