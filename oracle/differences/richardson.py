@@ -132,7 +132,9 @@ def _odd_powers(changes: Array, noise: Array) -> Array:
     """
     change = np.abs(changes)
     odd = (change[:, 1:] > NOISE_SAFETY * noise[:, 1:]) & (change[:, 1:] > between(1, 2) * change[:, :-1])
-    return np.pad(np.where(odd, change[:, 1:] / (RATIO - 1), 0.0), ((0, 0), (1, 0)))
+    left = np.zeros(change.shape)
+    left[:, 1:] = np.where(odd, change[:, 1:] / (RATIO - 1), 0.0)
+    return left
 
 
 def most_certain(columns: list[Extrapolated], only_consistent: Array) -> Extrapolated:
