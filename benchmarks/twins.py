@@ -80,6 +80,14 @@ def standardized(a: Any, g: Any, b: Any, x: Any) -> Any:
     return g * (x - m) / a.sqrt(a.mean((x - m) ** 2, axis=-1, keepdims=True) + 1e-5) + b
 
 
+def weights_and_lengths(i: int) -> tuple[Leaf, ...]:
+    return normal(*ROWS[i]), normal(ROWS[i][0], 1)
+
+
+def of_lengths(a: Any, v: Any, g: Any) -> Any:
+    return g * v / a.sqrt(a.sum(v * v, axis=1, keepdims=True))
+
+
 X, LINE, IMAGE, VOLUME = of(ROWS), of(LINES), of(IMAGES), of(VOLUMES)
 WB, NORM = layer("w", "b"), layer("gamma", "beta")
 
@@ -327,6 +335,7 @@ TWINS = (
     Twin("local_response_norm", IMAGE, lambda t, x: t.local_response_norm(x, 3), None, {"size": 3}),
     Twin("l1_normalize", X, lambda t, x: t.normalize(x, 1.0, -1)),
     Twin("l2_normalize", X, lambda t, x: t.normalize(x, 2.0, -1), lambda a, x: x / a.sqrt(a.sum(x * x, -1, keepdims=True))),
+    Twin("weight_norm", weights_and_lengths, lambda t, v, g: t._weight_norm(v, g, 0), of_lengths),
     # ------------------------------------------------------------------------------------------ recurrent, attention
     Twin("rnn_cell", cell(1, 1), cell_of("rnn_tanh_cell"), arrange=layer("wx", "wh", "b")),
     Twin("gru_cell", cell(3, 1), cell_of("gru_cell"), arrange=layer("wx", "wh", "b")),
