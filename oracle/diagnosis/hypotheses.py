@@ -12,6 +12,7 @@ from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import optree
 
 from oracle.diagnosis.call import Call, keywords_of, tensors_of_shape
 from oracle.diagnosis.jacobian import Derivative, leaves_in, placed
@@ -137,7 +138,7 @@ def with_other_options(s: Sample) -> Iterator[Supposed]:
 def with_exchanged_options(s: Sample) -> Iterator[Supposed]:
     """The gradients after the values of two keywords are exchanged, or the elements of one are reversed."""
     call = s.forward.call
-    scalars = {k: o for k, o in keywords_of(call).items() if not isinstance(o, np.ndarray) and not callable(o)}
+    scalars = {k: o for k, o in keywords_of(call).items() if not _holds_array(o) and not callable(o)}
     for name, value in scalars.items():
         if isinstance(value, tuple | list) and len(value) > 1 and value != value[::-1]:
             yield from _with(s, f"{name} = {value[::-1]!r}", {name: value[::-1]})
@@ -145,6 +146,11 @@ def with_exchanged_options(s: Sample) -> Iterator[Supposed]:
         for b, two in list(scalars.items())[i + 1 :]:
             if type(one) is type(two) and one != two and np.shape(one) == np.shape(two) and not isinstance(one, str):
                 yield from _with(s, f"{a} and {b} exchanged", {a: two, b: one})
+
+
+def _holds_array(value: Any) -> bool:
+    """Whether it is or contains an array, so that two of its kind cannot be compared with `!=`."""
+    return any(isinstance(leaf, np.ndarray) or getattr(leaf, "ndim", 0) for leaf in optree.tree_leaves(value))
 
 
 def _instead(call: Call, name: str, value: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import pytest
 
 from oracle import verify
 from oracle.diagnosis.jacobian import BUDGET, Budget
+from oracle.row import Verdict
 from tests.oracle.planted import Array, Pair, causes, normal, row, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
@@ -55,6 +56,18 @@ def test_a_cotangent_in_the_middle_of_a_larger_value_is_named() -> None:
 def test_the_right_stride_is_right() -> None:
     op = windows(lambda x, dy, stride: starting_at(stride * np.arange(dy.shape[1]), x, dy))
     assert causes(op, signed(2, 8), options={"stride": 2}) == {}
+
+
+@alone_and_with_jax
+def test_an_option_that_is_a_pair_of_arrays_is_no_trouble(witness: str) -> None:
+    def between_fwd(x: Array, *, ends: Any) -> Any:
+        low, high = ends
+        return (x - low) * (x - high), (x.copy(), low, high)
+
+    op = between_fwd, lambda r, dy: (dy * (r[0] - r[1]),)
+    reference = None if witness == "alone" else lambda x, *, ends: (x - ends[0]) * (x - ends[1])
+    (row,) = verify(op, signed(2, 3), reference=reference, options={"ends": (np.ones(3), np.full(3, 3.0))}).rows
+    assert row.verdict is Verdict.FAIL
 
 
 # ------------------------------------------------------------------------------------------------- orders and factors
