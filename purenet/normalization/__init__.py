@@ -7,9 +7,10 @@ from purenet.normalization.batch import Statistics, batch_norm, update_running_s
 from purenet.normalization.features import group_norm, instance_norm, layer_norm, rms_norm
 from purenet.normalization.response import local_response_norm
 from purenet.normalization.vectors import l1_normalize, l2_normalize
-from purenet.normalization.weights import weight_norm
+from purenet.normalization.weights import SingularVectors, spectral_norm, weight_norm
 
 __all__ = [
+    "SingularVectors",
     "Statistics",
     "batch_norm",
     "group_norm",
@@ -19,6 +20,7 @@ __all__ = [
     "layer_norm",
     "local_response_norm",
     "rms_norm",
+    "spectral_norm",
     "update_running_statistics",
     "weight_norm",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, library
 from purenet import vjp
-from purenet.normalization import weight_norm
+from purenet.normalization import SingularVectors, spectral_norm, weight_norm
 
 Arguments = tuple[Any, ...]
 
@@ -32,6 +33,23 @@ def weight_norm_by_equinox(v: Any, g: Any, *, axis: int | None = 0) -> Any:
     zero = jnp.sum(v * v, axis=others, keepdims=True) == 0  # where equinox gives NaN
     layer = eqx.nn.WeightNorm(Weights(jnp.where(zero, 1, v)), axis=own)
     return jnp.where(zero, 0, eqx.tree_at(lambda m: m.g, layer, g)(None))
+
+
+def spectral_norm_by_equinox(
+    w: Any, *, state: Any, axis: int = 0, n_power_iterations: int = 1, eps: float = 1e-12
+) -> tuple[Any, SingularVectors]:
+    rows = jnp.moveaxis(w, axis, 0)
+    matrix = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    if not matrix.size:
+        return w, SingularVectors(*(jnp.zeros(n, w.dtype) for n in matrix.shape))
+    zero = jnp.all(w == 0)  # where equinox gives NaN
+    blank = Weights(np.ones(matrix.shape, w.dtype))
+    layer = eqx.nn.SpectralNorm(blank, "weight", n_power_iterations, eps, key=jax.random.key(0))
+    vectors = eqx.nn.State(layer).set(layer.uv_index, tuple(jnp.asarray(s, w.dtype) for s in state))
+    layer = eqx.tree_at(lambda m: m.layer.weight, layer, jnp.where(zero, jnp.eye(*matrix.shape, dtype=w.dtype), matrix))
+    y, vectors = layer(None, vectors)
+    y = jnp.moveaxis(jnp.where(zero, 0, y).reshape(rows.shape), 0, axis)
+    return y, SingularVectors(*(jnp.where(zero & (n_power_iterations > 0), 0, s) for s in vectors.get(layer.uv_index)))
 
 
 def at_zeros() -> tuple[float, float]:
@@ -57,8 +75,29 @@ def directed(*shape: int, axis: int | None = 0, scale: float = 1.0) -> Callable[
     return arguments
 
 
+def weights(*shape: int, scale: float = 1.0) -> Callable[[Draw], Arguments]:
+    return lambda draw: (draw.normal(*shape, scale=scale),)
+
+
 def with_a_row_of_zeros(draw: Draw) -> Arguments:
     return np.concatenate([draw.normal(1, 3), np.zeros((1, 3))]), draw.normal(2, 1)
+
+
+def estimates(rows: int, columns: int, **options: Any) -> Callable[[Draw], dict[str, Any]]:
+    """Draws vectors of about length 1."""
+    return lambda draw: {
+        "state": (draw.normal(rows, scale=rows**-0.5), draw.normal(columns, scale=columns**-0.5)),
+        **options,
+    }
+
+
+def spectra(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
+    shape = tuple(draw.between(1, 4) for _ in range(draw.between(2, 3)))
+    axis = draw.choice([0, -1])
+    rows = shape[axis]
+    state = tuple(draw.uniform(n, low=0.5, high=1.0) for n in (rows, math.prod(shape) // rows))
+    w = draw.uniform(*shape, low=0.1, high=2.0)  # so that the estimate of sigma is not near 0
+    return (w,), {"state": state, "n_power_iterations": 0} | ({} if axis == 0 else {"axis": axis})
 
 
 def lengths(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
@@ -128,6 +167,62 @@ SPECS = (
                 why="zeros have no direction, and a weight of a unit that is off must not become NaN",
                 measure=at_zeros,
             ),
+        ),
+    ),
+    Spec(
+        spectral_norm,
+        tier=3,
+        reference=spectral_norm_by_equinox,
+        source=library("equinox.nn.SpectralNorm"),
+        cases=(
+            Case("inference, rows", weights(3, 4), estimates(3, 4, n_power_iterations=0)),
+            Case("inference, columns", weights(4, 2), estimates(2, 4, n_power_iterations=0, axis=-1)),
+            Case("inference, the middle axis", weights(2, 3, 2), estimates(3, 4, n_power_iterations=0, axis=1)),
+            Case("inference, size 1e4", weights(2, 3, scale=1e4), estimates(2, 3, n_power_iterations=0), SATURATED),
+            Case("one iteration", weights(3, 2, 2, 1), estimates(3, 4), DEFINED),
+            Case("three iterations, columns", weights(4, 3), estimates(3, 4, n_power_iterations=3, axis=-1), DEFINED),
+            Case("a large eps", weights(3, 2), estimates(3, 2, eps=10.0), DEFINED),
+            Case("zeros", lambda draw: (np.zeros((2, 3)),), estimates(2, 3), DEFINED),
+            Case("one row", weights(1, 4), estimates(1, 4, n_power_iterations=0), ONE),
+            Case("no rows", weights(0, 3), {"state": (np.zeros(0), np.zeros(3))}, NONE),
+        ),
+        strategy=spectra,
+        errors=(
+            *bad_axis("spectral_norm", "w", weights(3, 4), state=(np.ones(3), np.ones(4))),
+            *(
+                Error(what, weights(3, 4), by, f"spectral_norm: {match}", {"state": (np.ones(3), np.ones(4)), **options})
+                for what, match, by, options in (
+                    ("all axes", "axis must be an integer, got None", TypeError, {"axis": None}),
+                    ("one vector", "state must be a pair (u, v) of arrays, got ndarray", TypeError, {"state": np.ones(3)}),
+                    (
+                        "vectors swapped",
+                        "state.u must have shape (3,) to match w, got (4,)",
+                        ValueError,
+                        {"state": (np.ones(4), np.ones(3))},
+                    ),
+                    (
+                        "vectors of integers",
+                        "state.v must be a floating-point array, got int64",
+                        TypeError,
+                        {"state": (np.ones(3), np.ones(4, int))},
+                    ),
+                    (
+                        "fewer than none",
+                        "n_power_iterations must be at least 0, got -1",
+                        ValueError,
+                        {"n_power_iterations": -1},
+                    ),
+                    (
+                        "without end",
+                        "n_power_iterations must be at most 10000, got 100000",
+                        ValueError,
+                        {"n_power_iterations": 10**5},
+                    ),
+                    ("half", "n_power_iterations must be an integer, got 0.5", TypeError, {"n_power_iterations": 0.5}),
+                    ("negative eps", "eps must be finite and at least 0, got -1.0", ValueError, {"eps": -1.0}),
+                )
+            ),
+            Error("no state", weights(3, 4), TypeError, "spectral_norm: missing the keyword argument 'state'"),
         ),
     ),
 )
