@@ -258,6 +258,8 @@ TWINS = (
     Twin("pad", X, lambda t, x: t.pad(x, (1, 1, 1, 1)), lambda a, x: a.pad(x, 1, "constant"), {"pad_width": 1}),
     Twin("gather", indexed, lambda t, x, i: t.index_select(x, 0, i), lambda a, x, i: x[i], arrange=keyword("indices")),
     Twin("take_along_axis", along_rows, lambda t, x, i: t.gather(x, -1, i), arrange=keyword("indices")),
+    Twin("sort", X, lambda t, x: t.sort(x, -1)[0]),
+    Twin("top_k", X, lambda t, x: t.topk(x, 3)[0], None, {"k": 3}),
     Twin(
         "pixel_shuffle",
         of(((1, 4, 3, 3), (8, 16, 28, 28), (16, 32, 56, 56))),

@@ -1,9 +1,9 @@
 """Arrays given another shape, order or extent, and parts of them.
 
 `layout` moves entries, `broadcasting` repeats them, `joining` puts arrays together and cuts them, `padding` adds margins,
-`indexing` chooses entries by their place, `masking` keeps or replaces them, `interpolation` and `sampling` resample images,
-`channels` moves pixels to channels. Arrays are positional and differentiated; shapes, axes, indices and masks are keywords
-and are not.
+`indexing` chooses entries by their place, `ordering` by their size, `masking` keeps or replaces them, `interpolation` and
+`sampling` resample images, `channels` moves pixels to channels. Arrays are positional and differentiated; shapes, axes,
+indices and masks are keywords and are not.
 
 `slice` is JAX's name for it, so it is ours, although Python has a type of that name.
 """
@@ -24,6 +24,7 @@ from purenet.shaping.layout import (
     transpose,
 )
 from purenet.shaping.masking import clip, tril, triu, where
+from purenet.shaping.ordering import sort, top_k
 from purenet.shaping.padding import pad
 from purenet.shaping.sampling import affine_grid, grid_sample
 
@@ -45,11 +46,13 @@ __all__ = [
     "pixel_unshuffle",
     "reshape",
     "slice",
+    "sort",
     "split",
     "squeeze",
     "stack",
     "take_along_axis",
     "tile",
+    "top_k",
     "transpose",
     "tril",
     "triu",

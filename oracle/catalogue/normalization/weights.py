@@ -39,17 +39,24 @@ def spectral_norm_by_equinox(
     w: Any, *, state: Any, axis: int = 0, n_power_iterations: int = 1, eps: float = 1e-12
 ) -> tuple[Any, SingularVectors]:
     rows = jnp.moveaxis(w, axis, 0)
-    matrix = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    if not matrix.size:
-        return w, SingularVectors(*(jnp.zeros(n, w.dtype) for n in matrix.shape))
+    height, width = len(rows), math.prod(rows.shape[1:])
+    u, v = (jnp.asarray(s, w.dtype) for s in state)
+    if not rows.size:
+        return w, singular(u, 0 * v)
     zero = jnp.all(w == 0)  # where equinox gives NaN
-    blank = Weights(np.ones(matrix.shape, w.dtype))
-    layer = eqx.nn.SpectralNorm(blank, "weight", n_power_iterations, eps, key=jax.random.key(0))
-    vectors = eqx.nn.State(layer).set(layer.uv_index, tuple(jnp.asarray(s, w.dtype) for s in state))
-    layer = eqx.tree_at(lambda m: m.layer.weight, layer, jnp.where(zero, jnp.eye(*matrix.shape, dtype=w.dtype), matrix))
-    y, vectors = layer(None, vectors)
+    layer = eqx.nn.SpectralNorm(
+        Weights(np.ones((height, width), w.dtype)), "weight", n_power_iterations, eps, key=jax.random.key(0)
+    )
+    before: Any = eqx.nn.State(layer)
+    matrix = jnp.where(zero, jnp.eye(height, width, dtype=w.dtype), rows.reshape(height, width))
+    layer = eqx.tree_at(lambda m: m.layer.weight, layer, matrix)
+    y, after = layer(None, before.set(layer.uv_index, (u, v)))
     y = jnp.moveaxis(jnp.where(zero, 0, y).reshape(rows.shape), 0, axis)
-    return y, SingularVectors(*(jnp.where(zero & (n_power_iterations > 0), 0, s) for s in vectors.get(layer.uv_index)))
+    return y, singular(*(jnp.where(zero & (n_power_iterations > 0), 0, s) for s in after.get(layer.uv_index)))
+
+
+def singular(u: Any, v: Any) -> SingularVectors:
+    return SingularVectors(u, v)
 
 
 def at_zeros() -> tuple[float, float]:
