@@ -1,6 +1,7 @@
-"""Attention and the transformer: scaled dot products, heads, positions, masks, blocks."""
+"""Attention and the transformer: scaled dot products, heads, positions, masks, blocks, mixtures of experts."""
 
 from purenet.attention.cached import cached_attention
+from purenet.attention.experts import RouterLosses, mixture_of_experts
 from purenet.attention.masks import causal_mask, padding_mask, sliding_window_mask
 from purenet.attention.multi_head import multi_head_attention
 from purenet.attention.positions import alibi_bias, alibi_slopes, learned_positions, rotary_embedding, sinusoidal_positions
@@ -9,6 +10,7 @@ from purenet.attention.scaled_dot_product import dot_product_attention, dot_prod
 from purenet.attention.transformer import feed_forward, post_norm_block, pre_norm_block, swiglu_block
 
 __all__ = [
+    "RouterLosses",
     "alibi_bias",
     "alibi_slopes",
     "apply_rotary",
@@ -18,6 +20,7 @@ __all__ = [
     "dot_product_attention_with_bias",
     "feed_forward",
     "learned_positions",
+    "mixture_of_experts",
     "multi_head_attention",
     "padding_mask",
     "post_norm_block",
