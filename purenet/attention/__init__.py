@@ -2,6 +2,7 @@
 
 from purenet.attention.cached import cached_attention
 from purenet.attention.experts import RouterLosses, mixture_of_experts
+from purenet.attention.linear import linear_attention
 from purenet.attention.masks import causal_mask, padding_mask, sliding_window_mask
 from purenet.attention.multi_head import multi_head_attention
 from purenet.attention.positions import alibi_bias, alibi_slopes, learned_positions, rotary_embedding, sinusoidal_positions
@@ -20,6 +21,7 @@ __all__ = [
     "dot_product_attention_with_bias",
     "feed_forward",
     "learned_positions",
+    "linear_attention",
     "mixture_of_experts",
     "multi_head_attention",
     "padding_mask",
