@@ -88,6 +88,10 @@ def of_lengths(a: Any, v: Any, g: Any) -> Any:
     return g * v / a.sqrt(a.sum(v * v, axis=1, keepdims=True))
 
 
+def standardized_rows(a: Any, w: Any) -> Any:
+    return standardized(a, 1, 0, w)
+
+
 X, LINE, IMAGE, VOLUME = of(ROWS), of(LINES), of(IMAGES), of(VOLUMES)
 WB, NORM = layer("w", "b"), layer("gamma", "beta")
 
@@ -338,6 +342,7 @@ TWINS = (
     Twin("l1_normalize", X, lambda t, x: t.normalize(x, 1.0, -1)),
     Twin("l2_normalize", X, lambda t, x: t.normalize(x, 2.0, -1), lambda a, x: x / a.sqrt(a.sum(x * x, -1, keepdims=True))),
     Twin("weight_norm", weights_and_lengths, lambda t, v, g: t._weight_norm(v, g, 0), of_lengths),
+    Twin("weight_standardization", X, lambda t, w: t.batch_norm(w[None], None, None, training=True)[0], standardized_rows),
     # ------------------------------------------------------------------------------------------ recurrent, attention
     Twin("rnn_cell", cell(1, 1), cell_of("rnn_tanh_cell"), arrange=layer("wx", "wh", "b")),
     Twin("gru_cell", cell(3, 1), cell_of("gru_cell"), arrange=layer("wx", "wh", "b")),

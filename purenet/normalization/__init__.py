@@ -7,7 +7,7 @@ from purenet.normalization.batch import Statistics, batch_norm, update_running_s
 from purenet.normalization.features import group_norm, instance_norm, layer_norm, rms_norm
 from purenet.normalization.response import local_response_norm
 from purenet.normalization.vectors import l1_normalize, l2_normalize
-from purenet.normalization.weights import SingularVectors, spectral_norm, weight_norm
+from purenet.normalization.weights import SingularVectors, spectral_norm, weight_norm, weight_standardization
 
 __all__ = [
     "SingularVectors",
@@ -23,4 +23,5 @@ __all__ = [
     "spectral_norm",
     "update_running_statistics",
     "weight_norm",
+    "weight_standardization",
 ]

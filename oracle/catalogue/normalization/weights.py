@@ -13,7 +13,8 @@ import numpy as np
 
 from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, library
 from purenet import vjp
-from purenet.normalization import SingularVectors, spectral_norm, weight_norm
+from purenet.normalization import SingularVectors, spectral_norm, weight_norm, weight_standardization
+from purenet.normalization.core import FEW
 
 Arguments = tuple[Any, ...]
 
@@ -57,6 +58,14 @@ def spectral_norm_by_equinox(
 
 def singular(u: Any, v: Any) -> SingularVectors:
     return SingularVectors(u, v)
+
+
+def standardized_by_jax(w: Any, *, axis: int = 0, eps: float = 1e-5) -> Any:
+    others = tuple(a for a in range(w.ndim) if a != axis % w.ndim)
+    if not w.size:
+        return w
+    mean, var = w.mean(others, keepdims=True), w.var(others, keepdims=True)  # its own variance loses digits
+    return jax.nn.standardize(w, axis=others, mean=mean, variance=var, epsilon=eps)
 
 
 def at_zeros() -> tuple[float, float]:
@@ -105,6 +114,14 @@ def spectra(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
     state = tuple(draw.uniform(n, low=0.5, high=1.0) for n in (rows, math.prod(shape) // rows))
     w = draw.uniform(*shape, low=0.1, high=2.0)  # so that the estimate of sigma is not near 0
     return (w,), {"state": state, "n_power_iterations": 0} | ({} if axis == 0 else {"axis": axis})
+
+
+def kernels(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
+    shape = tuple(draw.between(2, 4) for _ in range(draw.between(2, 4)))
+    options = {"axis": -1} if draw.choice([False, True]) else {}
+    if draw.choice([False, True]):
+        options |= {"eps": draw.choice([1e-3, 0.5])}
+    return (draw.normal(*shape, scale=draw.choice([1.0, 5.0])),), options
 
 
 def lengths(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
@@ -230,6 +247,47 @@ SPECS = (
                 )
             ),
             Error("no state", weights(3, 4), TypeError, "spectral_norm: missing the keyword argument 'state'"),
+        ),
+    ),
+    Spec(
+        weight_standardization,
+        tier=3,
+        reference=standardized_by_jax,
+        source=library("jax.nn.standardize"),
+        cases=(
+            Case("rows", weights(3, 4)),
+            Case("columns", weights(5, 2), {"axis": -1}),
+            Case("kernels of a convolution", weights(2, 3, 2, 2), {"eps": 1e-3}),
+            Case("the middle axis", weights(2, 2, 3), {"axis": 1}),
+            Case("more weights than a few", weights(2, FEW + 1)),
+            Case("far from 0", lambda draw: (draw.normal(2, 5) + 30,), {"eps": 0.5}),
+            Case(
+                "equal weights",
+                lambda draw: (np.concatenate([draw.normal(1, 3), np.full((1, 3), 2.0)]),),
+                {"eps": 0.25},
+                frozenset({Flag.REPEATED}),
+            ),
+            Case("of size 1e4", weights(2, 4, scale=1e4), {}, SATURATED),
+            Case("rows of one weight", weights(3, 1), {}, ZERO),
+            Case("one row", weights(1, 4), {}, ONE),
+            Case("no rows", weights(0, 3), {}, NONE),
+        ),
+        strategy=kernels,
+        errors=(
+            *bad_axis("weight_standardization", "w", weights(3, 4)),
+            Error(
+                "negative eps",
+                weights(3, 4),
+                ValueError,
+                "weight_standardization: eps must be finite and at least 0, got -0.1",
+                {"eps": -0.1},
+            ),
+            Error(
+                "integers",
+                lambda draw: (draw.labels(9, 3, 4),),
+                TypeError,
+                "weight_standardization: w must be a floating-point array",
+            ),
         ),
     ),
 )
