@@ -71,7 +71,7 @@ def selective_scan_bwd(saved: Scanned, dresult: Any) -> tuple[dict[str, Array], 
     dys, dh = dresult
     da = np.zeros_like(a)
     dxs, ddelta, db, dc = map(np.zeros_like, saved[2:6])
-    for t in reversed(range(xs.shape[1])):
+    for t in reversed(range(len(states) - 1)):
         decay = np.exp(delta[:, t, :, None] * a)
         dh = dh + dys[:, t, :, None] * c[:, t, None, :]
         dinput = np.einsum("bdn,bn->bd", dh, b[:, t])

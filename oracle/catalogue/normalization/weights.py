@@ -118,7 +118,7 @@ def spectra(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
 
 def kernels(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
     shape = tuple(draw.between(2, 4) for _ in range(draw.between(2, 4)))
-    options = {"axis": -1} if draw.choice([False, True]) else {}
+    options: dict[str, Any] = {"axis": -1} if draw.choice([False, True]) else {}
     if draw.choice([False, True]):
         options |= {"eps": draw.choice([1e-3, 0.5])}
     return (draw.normal(*shape, scale=draw.choice([1.0, 5.0])),), options
