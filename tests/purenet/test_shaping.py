@@ -233,3 +233,11 @@ def test_dtypes_stay(op: pn.Op, options: dict[str, Any], dtype: Any) -> None:
     x = np.linspace(-1e4, 1e4, 12).reshape(2, 2, 3).astype(dtype)
     y, pullback = pn.vjp(op, x, **options)
     assert y.dtype == pullback(np.ones_like(y))[0].dtype == x.dtype
+
+
+def test_nan_is_largest_and_of_equal_entries_the_first_is_chosen() -> None:
+    x = np.array([2.0, np.nan, 3.0, 3.0, -np.inf, np.nan])
+    y, residuals = pn.top_k.fwd(x, k=5)
+    np.testing.assert_array_equal(y, [np.nan, np.nan, 3.0, 3.0, 2.0])
+    np.testing.assert_array_equal(residuals.indices, [1, 5, 2, 3, 0])
+    np.testing.assert_array_equal(pn.sort(x), np.sort(x))
