@@ -108,7 +108,7 @@ def estimates(rows: int, columns: int, **options: Any) -> Callable[[Draw], dict[
 
 
 def spectra(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
-    shape = tuple(draw.between(1, 4) for _ in range(draw.between(2, 3)))
+    shape = tuple(draw.between(2, 4) for _ in range(draw.between(2, 3)))  # of one weight y is constant
     axis = draw.choice([0, -1])
     rows = shape[axis]
     state = tuple(draw.uniform(n, low=0.5, high=1.0) for n in (rows, math.prod(shape) // rows))
