@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import optree
 
 from purenet.activations.normalized import logsumexp, softmax, softmax_bwd
 from purenet.attention.transformer import swiglu_block, swiglu_block_bwd
@@ -114,8 +115,8 @@ def mixture_of_experts_bwd(saved: Mixed, dresult: Any) -> tuple[dict[str, Any], 
         dx[at] += drows
     dlogits = _route_bwd(routing, dgates, dlosses)
     dx += dlogits @ router.T
-    stacked = {name: np.stack([dexpert[name] for dexpert in dexperts]) for name in dexperts[0]}
-    return {"router": rows.T @ dlogits, "experts": stacked}, dx.reshape(*dvalue.shape[:-1], rows.shape[1])
+    stacked = optree.tree_map(lambda *of_each: np.stack(of_each), *dexperts)
+    return {"router": rows.T @ dlogits, "experts": stacked}, dx.reshape(*dvalue.shape[:-1], len(router))
 
 
 def _route(op: str, logits: Array, k: Any, normalize: Any, capacity: Any) -> tuple[Routing, RouterLosses]:

@@ -47,19 +47,19 @@ def losses(load_balancing: Any, router_z: Any) -> RouterLosses:
 
 
 def mixture(
-    *x: int, experts: int = 3, hidden: int = 3, out: int = 2, biases: tuple[str, ...] = (), scale: float = 1.0
+    *x: int, experts: int = 3, hidden: int = 3, out: int = 2, biases: tuple[str, ...] = (), decided: float = 1.0
 ) -> Callable[[Draw], Arguments]:
     """Draws a mixture and rows, of which each is far from where it would choose other experts."""
 
     def arguments(draw: Draw) -> Arguments:
-        router = draw.normal(x[-1], experts)
+        router = draw.normal(x[-1], experts, scale=decided)
         drawn = [gated(draw, x[-1], hidden, out, biases) for _ in range(experts)]
         stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-        rows = draw.normal(*x, scale=scale)
+        rows = draw.normal(*x)
         for _ in range(100):
             logits = np.sort(rows @ router, axis=-1)
             near = np.diff(logits, axis=-1).min(axis=-1, initial=1.0, keepdims=True) < 0.1
-            rows = np.where(near, draw.normal(*x, scale=scale), rows)
+            rows = np.where(near, draw.normal(*x), rows)
         return {"router": router, "experts": stacked}, rows
 
     return arguments
@@ -112,14 +112,9 @@ SPECS = (
             Case("as in Switch transformers", mixture(5, 3, experts=4), {"k": 1, "normalize": False}),
             Case("two, not normalized", mixture(4, 2, biases=("up",)), {"normalize": False}),
             Case("all experts", mixture(3, 2, experts=2), {"k": 2}),
-            Case("a capacity", mixture(6, 2), {"capacity": 3}, frozenset({Flag.MASKED})),
-            Case(
-                "a capacity, one choice",
-                mixture(6, 2, experts=2),
-                {"k": 1, "capacity": 2, "normalize": False},
-                frozenset({Flag.MASKED}),
-            ),
-            Case("a decided router", mixture(4, 2, scale=30.0), {}, frozenset({Flag.SATURATED})),
+            Case("a capacity", mixture(6, 2), {"capacity": 3}),
+            Case("a capacity, one choice", mixture(6, 2, experts=2), {"k": 1, "capacity": 2, "normalize": False}),
+            Case("a decided router", mixture(4, 2, decided=80.0), {}, frozenset({Flag.SATURATED})),
             Case("one row", mixture(1, 2), {}, frozenset({Flag.BATCH_OF_ONE})),
             Case("no rows", mixture(0, 2), {}, frozenset({Flag.EMPTY_BATCH})),
         ),
