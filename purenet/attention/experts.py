@@ -79,7 +79,7 @@ def mixture_of_experts(
     Source: Shazeer et al. (2017); Fedus, Zoph, Shazeer, Switch transformers (2022); Zoph et al., ST-MoE (2022). Conventions:
         the defaults are Mixtral's. Switch transformers have k=1 without `normalize`: with it the only q is 1, and y teaches the
         router nothing. The shares s_e are constants, from all choices, also those beyond the capacity; even ones make
-        load_balancing 1. Of equal probabilities the first expert is chosen. Both losses of no rows are 0.
+        load_balancing 1. Of equal logits the first expert is chosen. Both losses of no rows are 0.
 
     >>> import numpy as np, purenet as pn
     >>> w = np.ones((2, 1, 1))
@@ -125,7 +125,7 @@ def _route(op: str, logits: Array, k: Any, normalize: Any, capacity: Any) -> tup
     if not 1 <= integer(op, "k", k) <= count:
         raise ValueError(f"{op}: k must be in 1..{count}, the number of experts, got {k}")
     p, saved = softmax.forward(logits)
-    chosen = largest(p, k, 1)
+    chosen = largest(logits, k, 1)  # probabilities that vanish would be tied
     top = np.take_along_axis(p, chosen, 1)
     total = top.sum(axis=1, keepdims=True) if boolean(op, "normalize", normalize) else None
     gates = top if total is None else top / total

@@ -23,7 +23,8 @@ def all_experts(
     rows = x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
     logits = jnp.dot(rows, params["router"])
     p = jax.nn.softmax(logits)
-    top, chosen = jax.lax.top_k(p, k)
+    _, chosen = jax.lax.top_k(logits, k)
+    top = jnp.take_along_axis(p, chosen, axis=1)
     if normalize:
         top = top / top.sum(axis=1, keepdims=True)
     choices = jax.nn.one_hot(chosen, logits.shape[1], dtype=x.dtype)  # (rows, k, experts)
