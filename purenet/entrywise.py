@@ -15,11 +15,14 @@ import numpy as np
 from purenet.op import Array
 from purenet.scipy_parts import expit, ndtr
 
-__all__ = ["PLAIN", "at_least", "at_most", "falling", "normal", "sigmoid_of", "sigmoids_of", "slope_of", "step", "where"]
+__all__ = ["PLAIN", "SMALL", "at_least", "at_most", "falling", "normal", "sigmoid_of", "sigmoids_of", "slope_of", "step", "where"]
 
 PLAIN = 400
 """Entries up to which the plain formulas are used: below, the calls take longer than the entries (equal at 500 to 2,000). It is
 low, so that cases of the catalogue use the fast bodies, too."""
+
+SMALL = 8000
+"""Entries up to which `np.maximum` is faster than `np.clip`, whose call takes 1.5 microseconds more."""
 
 BITS = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
 """The integers of the same size as a floating-point number."""
@@ -48,7 +51,7 @@ def _fits(a: Any, dtype: Any) -> bool:
 
 def at_least(x: Array, bound: Any) -> Array:
     """The larger of both, and 0.0 for a -0.0 beside 0, as `np.maximum`, which takes three times as long for one number."""
-    if x.size <= PLAIN or np.ndim(bound):
+    if x.size <= SMALL or type(bound) not in (int, float):
         return np.asarray(np.maximum(x, bound))
     y = np.clip(x, bound, np.inf)
     if bound == 0:
@@ -58,7 +61,7 @@ def at_least(x: Array, bound: Any) -> Array:
 
 def at_most(x: Array, bound: Any) -> Array:
     """The smaller of both, as `at_least`."""
-    if x.size <= PLAIN or np.ndim(bound):
+    if x.size <= SMALL or type(bound) not in (int, float):
         return np.asarray(np.minimum(x, bound))
     y = np.clip(x, -np.inf, bound)
     if bound == 0:

@@ -230,16 +230,18 @@ class Op(Generic[P, Y]):
 
     def _arrange(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]]:
         """Every argument in order, those given by keyword taken out of `options`; and which were positional."""
-        if len(primals) == len(self.arguments) and options.keys().isdisjoint(self.arguments):
-            return list(primals), self.every
         free = [i for i, n in enumerate(self.arguments) if n not in options]
         if len(free) != len(primals):
             names = ", ".join(self.arguments[i] for i in free) or "no"
             count = f"{len(free)} positional argument" + ("s" if len(free) != 1 else "")
             more = f"; give {', '.join(self.keywords)} by keyword" if len(primals) > len(free) and self.keywords else ""
             raise TypeError(f"{self.name}: takes {count} ({names}), got {len(primals)}{more}")
-        values = dict(zip(free, primals, strict=True))
-        return [values[i] if i in values else options.pop(n) for i, n in enumerate(self.arguments)], tuple(free)
+        if len(free) == len(self.arguments):
+            return list(primals), self.every
+        values = [options.pop(n, None) for n in self.arguments]
+        for i, value in zip(free, primals, strict=True):
+            values[i] = value
+        return values, tuple(free)
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""

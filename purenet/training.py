@@ -17,6 +17,7 @@ step; what each batch_norm saw goes into running statistics, which the evaluatio
 from __future__ import annotations
 
 import inspect
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, islice
@@ -220,7 +221,7 @@ def make_step(
             options = _with(options, path, "key", stage_key(state.key, number, path))
         with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges the loss tells, here below
             loss, carry, residuals = _forward(goal, state, options)
-            if not np.isfinite(loss):
+            if not math.isfinite(loss):
                 raise NotFinite(number + 1, f"the loss is {loss}")
             # Truncated backpropagation through time: no gradient comes from the next batch through the carry.
             dy = 1.0 if carry is None else (1.0, optree.tree_map(np.zeros_like, carry))

@@ -1,5 +1,7 @@
 """softmax and log_softmax over the last axis, some rows at a time and in few passes: what `normalized` computes, but faster.
 
+So is the logarithm of the probability of one class in each row, of which the cross entropy is made.
+
 The likeliest entry of each row is found once. What is computed there differently is written there, instead of a choice at every
 entry, and what is computed for some rows stays in the cache.
 """
@@ -12,7 +14,7 @@ import numpy as np
 
 from purenet.op import Array
 
-__all__ = ["log_softmax_rows", "log_softmax_rows_bwd", "softmax_rows", "softmax_rows_bwd"]
+__all__ = ["log_softmax_rows", "log_softmax_rows_bwd", "softmax_at_labels", "softmax_rows", "softmax_rows_bwd"]
 
 BLOCK = 2**18
 """Bytes of the rows that are computed at a time: a quarter of the second-level cache, for there are up to three such arrays."""
@@ -69,6 +71,29 @@ def log_softmax_rows_bwd(y: Array, p: Array, dy: Array, dominant: float) -> Arra
         np.subtract(d, some, out=some)
         some[likeliest] = np.where(certain, -np.expm1(logs[likeliest]) * own - most * others, some[likeliest])
     return dx
+
+
+def softmax_at_labels(x: Array, labels: Array) -> tuple[Array, Array]:
+    """The softmax of each row, and its logarithm at the label of each row."""
+    p, log_p, at = np.empty_like(x, order="C"), np.empty(labels.size, x.dtype), labels.reshape(-1)
+    end = 0
+    for rows, some in _blocks(x, p):
+        begin, end = end, end + len(rows)
+        first = np.arange(0, rows.size, rows.shape[1])  # entry of each row
+        likeliest = first + rows.argmax(axis=1)
+        np.subtract(rows, rows.reshape(-1)[likeliest][:, None], out=some)
+        entries = some.reshape(-1)
+        logs = entries[first + at[begin:end]]
+        np.exp(some, out=some)
+        one = entries[likeliest]  # or NaN
+        entries[likeliest] = 0
+        others = some.sum(axis=1)
+        others += one - 1
+        entries[likeliest] = one
+        np.subtract(logs, np.log1p(others), out=log_p[begin:end])
+        others += 1
+        some /= others[:, None]
+    return p, log_p.reshape(labels.shape)
 
 
 def _largest(rows: Array) -> tuple[Array, Array]:

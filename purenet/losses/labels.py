@@ -31,11 +31,13 @@ def class_labels(op: str, labels: Any, ignore_index: Any = None, **scores: Array
         integer(op, "ignore_index", ignore_index)
         kept = np.asarray(labels != ignore_index)
     chosen = labels.astype(np.intp) if kept is None else np.where(kept, labels, 0).astype(np.intp)
-    wrong = chosen.view(np.uintp) >= classes  # as an unsigned number a negative label is too large
-    if kept is not None:
-        wrong &= kept
-    if wrong.any():
-        raise ValueError(f"{op}: labels must be in 0..{classes - 1}, got {labels[wrong][0]}")
+    unsigned = chosen.view(np.uintp)  # as an unsigned number a negative label is too large
+    if unsigned.max(initial=0) >= classes:
+        wrong = unsigned >= classes
+        if kept is not None:
+            wrong &= kept
+        if wrong.any():
+            raise ValueError(f"{op}: labels must be in 0..{classes - 1}, got {labels[wrong][0]}")
     return chosen, kept
 
 

@@ -109,7 +109,7 @@ def reduce(terms: Array, reduction: str, total: Any) -> Array:
     """The terms, their sum, or their sum over `total` (their number or their total weight), which is 0 where `total` is."""
     if reduction == "none":
         return terms
-    value = np.sum(terms)
+    value = terms.sum()
     if reduction == "mean":
         value = value / total if total > 0 else np.zeros_like(value)
     return np.asarray(value)

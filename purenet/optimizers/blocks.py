@@ -96,6 +96,9 @@ def by_blocks(
 
 def _together(gradients: Sequence[Array], dtypes: Sequence[np.dtype[Any]]) -> Iterator[list[int]]:
     """The numbers of the leaves that are computed at once: one large array, or small ones of one dtype."""
+    if sum(g.size < JOINED for g in gradients) < FEW:
+        yield from ([i] for i in range(len(gradients)))
+        return
     small: dict[np.dtype[Any], list[int]] = {}
     sizes: dict[np.dtype[Any], int] = {}
     for i, (g, dtype) in enumerate(zip(gradients, dtypes, strict=True)):

@@ -17,11 +17,11 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import optree
 
-from purenet.arrays import Array, Tree, is_floating
 from purenet.checks import number
+from purenet.op import Array, Tree
 from purenet.optimizers.blocks import Column, array_by_array, by_blocks
+from purenet.optimizers.leaves import alike, checked, leaves_of, matching, working_dtype
 from purenet.schedules import ScalarOrSchedule, as_schedule
 
 __all__ = [
@@ -49,13 +49,6 @@ __all__ = [
 
 Rule: TypeAlias = Callable[..., Sequence[Array]]
 """`rule(g, *read, *slots)` gives the update of an array, then each slot anew."""
-
-
-_SINGLE = np.dtype(np.float32)
-_COMMON = frozenset(np.dtype(t) for t in (np.float64, np.float32, np.float16))
-
-_Flat: TypeAlias = tuple[str, Tree, list[Array], optree.PyTreeSpec]
-"""The name of a tree, the tree, its leaves and its structure."""
 
 
 Update: TypeAlias = Callable[..., tuple[Tree, Any]]
@@ -111,16 +104,6 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
 
 # --------------------------------------------------------------------------------- for those who write an optimizer
-
-
-def matching(
-    who: str, given: tuple[str, Tree], expected: tuple[str, Tree]
-) -> tuple[list[Array], list[Array], optree.PyTreeSpec]:
-    """The leaves of both trees, which must have the same structure and shapes, and the structure; each tree with its name."""
-    arrays, structure = leaves_of(who, *given)
-    others, other_structure = leaves_of(who, *expected)
-    _check_match(who, (*given, arrays, structure), (*expected, others, other_structure))
-    return arrays, others, structure
 
 
 def working_copies(who: str, name: str, tree: Tree) -> Tree:
@@ -235,36 +218,27 @@ def update_each(
     the same place alone; it gets parts of large arrays, and small arrays joined, as one axis. With `move` the first tree has
     the parameters after the update instead, as from `apply_updates`.
     """
-    gradients, structure = leaves_of(who, "grads", grads)
-    given = ("grads", grads, gradients, structure)
-    weights: list[Array] = []
-    if params is not None:
-        weights, other = leaves_of(who, "params", params)
-        _check_match(who, given, ("params", params, weights, other))
+    trees = {"params": params} if params is not None else {}
+    found = alike(grads, *trees.values(), *slots.values())
+    columns, structure = checked(who, grads, trees, slots) if found is None else found
+    gradients, weights, own = columns[0], columns[1] if trees else [], columns[1 + len(trees) :]
     dtypes = [working_dtype(g.dtype) for g in gradients]
-    columns = [Column(gradients)]
+    inputs = [Column(gradients)]
     for tree in read:
         of, factors = (tree.params, tree.factors) if isinstance(tree, Scaled) else (tree, None)
-        columns.append(Column(weights if of is params else leaves_of(who, "params", of)[0], factors))
-    for name, tree in slots.items():
-        arrays, other = leaves_of(who, f"state.{name}", tree)
-        _check_match(who, given, (f"state.{name}", tree, arrays, other))
-        for i, (dtype, slot) in enumerate(zip(dtypes, arrays, strict=True)):
-            if dtype is not slot.dtype and dtype != slot.dtype:
-                path, path_of_slot = _paths("grads", grads)[i], _paths(f"state.{name}", tree)[i]
-                raise TypeError(f"{who}: {path} is {gradients[i].dtype}, but {path_of_slot} is {slot.dtype}")
-        columns.append(Column(arrays))
+        inputs.append(Column(weights if of is params else leaves_of(who, "params", of)[0], factors))
+    inputs += map(Column, own)
     at_once = move and [p.dtype for p in weights] == dtypes == [g.dtype for g in gradients]
     if at_once:
-        columns.append(Column(weights))
+        inputs.append(Column(weights))
         rule = _moving(rule)
     apply = by_blocks if entrywise else array_by_array
-    first, *new = apply(rule, columns, dtypes, len(slots))
+    first, *new = apply(rule, inputs, dtypes, len(slots))
     for i, g in enumerate(gradients):
         if first[i].dtype is not g.dtype:
             first[i] = _rounded(first[i], g.dtype)
-    found = tuple(structure.unflatten(column) for column in (first, *new))
-    return found if at_once or not move else (apply_updates(params, found[0]), *found[1:])
+    results = tuple([structure.unflatten(column) for column in (first, *new)])
+    return results if at_once or not move else (apply_updates(params, results[0]), *results[1:])
 
 
 def _moving(rule: Rule) -> Rule:
@@ -295,50 +269,6 @@ def not_zero(who: str, **values: float) -> None:
         raise ValueError(f"{who}: {names} {must} in float32, got {' and '.join(map(str, values.values()))}")
 
 
-def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which to compute with arrays of this dtype."""
-    if dtype.itemsize == 2:
-        return _SINGLE
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
-
-
 def _rounded(array: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(over="ignore", under="ignore"):  # what a 16-bit float cannot hold is inf or 0
         return np.asarray(array).astype(dtype, copy=False)
-
-
-def leaves_of(who: str, name: str, tree: Tree) -> tuple[list[Array], optree.PyTreeSpec]:
-    """The leaves as floating-point arrays, and the structure they came in."""
-    leaves: list[Any]
-    leaves, structure = optree.tree_flatten(tree)
-    for i, leaf in enumerate(leaves):
-        if type(leaf) is np.ndarray and (leaf.dtype is _SINGLE or leaf.dtype in _COMMON):  # nearly always
-            continue
-        if isinstance(leaf, np.ma.MaskedArray) or not (isinstance(leaf, float) or hasattr(leaf, "__array__")):
-            raise TypeError(f"{who}: {_paths(name, tree)[i]} must be a floating-point array, got {type(leaf).__name__}")
-        array = np.asarray(leaf)
-        if not is_floating(array.dtype):
-            raise TypeError(f"{who}: {_paths(name, tree)[i]} must be a floating-point array, got {array.dtype}")
-        leaves[i] = array
-    return leaves, structure
-
-
-def _check_match(who: str, given: _Flat, expected: _Flat) -> None:
-    """Raise unless both trees have the same structure and shapes; the message names what differs."""
-    name, tree, arrays, structure = given
-    other_name, other_tree, others, other_structure = expected
-    if structure != other_structure:
-        ours, theirs = _paths("", tree), _paths("", other_tree)
-        missing, unknown = sorted(set(theirs) - set(ours)), sorted(set(ours) - set(theirs))
-        details = [f"{word} {', '.join(paths)}" for word, paths in (("lacks", missing), ("has in addition", unknown)) if paths]
-        what = " and ".join(details) or f"is {structure}, not {other_structure}"
-        raise ValueError(f"{who}: {name} does not match {other_name}: it {what}")
-    for i, (array, other) in enumerate(zip(arrays, others, strict=True)):
-        if array.shape != other.shape:
-            path, other_path = _paths(name, tree)[i], _paths(other_name, other_tree)[i]
-            raise ValueError(f"{who}: {path} has shape {array.shape}, but {other_path} has {other.shape}")
-
-
-def _paths(name: str, tree: Tree) -> list[str]:
-    """The name of every leaf: `grads.affine1.w`."""
-    return [".".join(filter(None, (name, *map(str, path)))) or "a single array" for path in optree.tree_paths(tree)]
