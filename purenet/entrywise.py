@@ -15,7 +15,19 @@ import numpy as np
 from purenet.op import Array
 from purenet.scipy_parts import expit, ndtr
 
-__all__ = ["PLAIN", "SMALL", "at_least", "at_most", "falling", "normal", "sigmoid_of", "sigmoids_of", "slope_of", "step", "where"]
+__all__ = [
+    "PLAIN",
+    "SMALL",
+    "at_least",
+    "at_most",
+    "falling",
+    "normal",
+    "sigmoid_of",
+    "sigmoids_of",
+    "slope_of",
+    "step",
+    "where",
+]
 
 PLAIN = 400
 """Entries up to which the plain formulas are used: below, the calls take longer than the entries (equal at 500 to 2,000). It is

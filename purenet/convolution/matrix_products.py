@@ -21,6 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from purenet.convolution.lines import flipped, lines
 from purenet.convolution.runs import Runs, runs
 from purenet.convolution.unfolding import columns, image
 from purenet.op import Array
@@ -40,19 +41,43 @@ FEWEST = 4096
 """Windows for which a product of matrices is worth its call. With half as many a convolution of 64 channels takes 1.3 times as
 long."""
 
+SMALL = 10**6
+"""Multiplications up to which OpenBLAS takes matrices as they lie; larger ones it rearranges first. A convolution of 32 channels
+takes 0.85 of the time if its products have at most so many; with twice as many nothing is gained."""
+
+THIN = 64
+"""Windows of a product that is cut for this: with fewer, the calls take what is gained."""
+
 FEW = 48
 """Rows of a matrix that is summed over: a tap with fewer channels is put below others. With half as many a convolution of 16
 channels takes a tenth longer, because more products are added up; twice as many change nothing."""
 
 NARROW = 16
 """The same for the product that has the taps as rows of its result, the derivative in w. With twice as many that of 16
-channels takes two thirds longer, because of the copies; with half as many that of one channel takes a fifth longer."""
+channels takes two thirds longer, because of the copies; with half as many that of one channel takes a fifth longer. With more
+channels, lines would only cost copies: that of 32 takes a quarter longer."""
+
+MORE = 2
+"""Up to so many times as many filters as channels the derivative in x is itself a convolution, whose matrices have a row for each
+channel. Measured for 16 filters, in units of the other way: 1.3 for 6 channels, 0.8 for 16."""
 
 
 def outputs(x: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     """The derivative in y: x (N, C, sizes), w (O, C / groups, windows) -> (N, O, outs)."""
-    places, matrices = runs(axes), _by_tap(w, groups)
     y = np.empty((len(x), len(w), *(a.out for a in axes)), x.dtype)
+    by_line = lines(axes, w.shape[1])
+    if by_line is None:
+        _outputs(x, w, axes, groups, y)
+        return y
+    filters = by_line.filters(w)
+    for some in by_line.blocks(x):
+        _outputs(by_line.channels(x[some]), filters, by_line.axes, groups, y[some])
+    return y
+
+
+def _outputs(x: Array, w: Array, axes: tuple[Axis, ...], groups: int, y: Array) -> None:
+    """The same, to y, without lines."""
+    places, matrices = runs(axes), _by_tap(w, groups)
     for some, own, of_x, of_y in _blocks(len(x), w.shape, groups, places, x.itemsize):
         views = _views(_grouped(places.entries(x[some, of_x]), matrices[own]), places)
         target = y[some, of_y]
@@ -62,7 +87,6 @@ def outputs(x: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
             run = np.empty((*target.shape[:2], places.room), x.dtype)
             _add_up(matrices[own], views, _grouped(run, matrices[own])[..., : places.windows])
             target[...] = places.values(run)
-    return y
 
 
 def inputs(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
@@ -71,6 +95,10 @@ def inputs(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     if not np.isfinite(w).all():  # 0 times infinity, where no window begins
         windows = np.matmul(_filters(w, groups).swapaxes(1, 2), _matrices(y, groups, math.prod(y.shape[2:])))
         return image(windows.reshape(len(y), channels, *w.shape[2:], *y.shape[2:]), axes)
+    if len(w) <= MORE * channels and lines(axes, w.shape[1]):
+        backwards = flipped(w, axes, groups)
+        if lines(backwards[1], len(w) // groups):
+            return outputs(y, *backwards, groups)
     places, by_tap = runs(axes), _by_tap(w, groups)
     add = _scatter if w.shape[1] * groups < len(w) else _gather
     x = np.empty((len(y), channels, *(a.size for a in axes)), y.dtype)
@@ -86,6 +114,21 @@ def inputs(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
 
 def weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     """The derivative in w: x (N, C, sizes), y (N, O, outs) -> (O, C / groups, windows)."""
+    channels = x.shape[1] // groups
+    by_line = lines(axes, channels) if channels <= NARROW else None
+    if by_line is None:
+        w = _weights(x, y, axes, groups)
+    else:
+        parts = [_weights(by_line.channels(x[some]), y[some], by_line.axes, groups) for some in by_line.blocks(x)]
+        w = by_line.weights(sum(parts[1:], start=parts[0]))
+    if not np.isfinite(w).all():  # 0 times infinity, where no window begins
+        columns_x, columns_y = (_matrices(a, groups, math.prod(y.shape[2:])) for a in (columns(x, axes), y))
+        return np.asarray(np.matmul(columns_y, columns_x.swapaxes(2, 3)).sum(axis=0)).reshape(w.shape)
+    return w
+
+
+def _weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    """The same, without lines."""
     shape = (y.shape[1], x.shape[1] // groups, *(a.window for a in axes))
     places = runs(axes)
     w = np.zeros((groups, len(places.taps), shape[1], shape[0] // groups), y.dtype)
@@ -94,13 +137,15 @@ def weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
         if shape[1] > NARROW:
             values = np.ascontiguousarray(values)  # many products of it follow, which take a third less time
         views = _views(_grouped(places.entries(x[some, of_x]), w[own]), places)
-        for begin, end in pairwise(_ends(len(views), shape[1], NARROW)):
-            with np.errstate(invalid="ignore"):  # see below
-                products = np.matmul(_below(views[begin:end]), values).sum(axis=0)
-            w[own, begin:end] += products.reshape(len(products), end - begin, *w.shape[2:])
-    if not np.isfinite(w).all():  # 0 times infinity, where no window begins
-        columns_x, columns_y = (_matrices(a, groups, math.prod(y.shape[2:])) for a in (columns(x, axes), y))
-        return np.asarray(np.matmul(columns_y, columns_x.swapaxes(2, 3)).sum(axis=0)).reshape(shape)
+        ends = _ends(len(views), shape[1], NARROW)
+        windows = _cut(ends[1] * shape[1] * w.shape[3], places.windows)
+        for begin, end in pairwise(ends):
+            below = _below(views[begin:end])
+            for start in range(0, places.windows, windows):
+                part = slice(start, start + windows)
+                with np.errstate(invalid="ignore"):  # see above
+                    products = np.matmul(below[..., part], values[:, :, part]).sum(axis=0)
+                w[own, begin:end] += products.reshape(len(products), end - begin, *w.shape[2:])
     return np.ascontiguousarray(w.transpose(0, 3, 2, 1)).reshape(shape)
 
 
@@ -138,7 +183,7 @@ def _add_up(matrices: Array, views: Sequence[Array], y: Array) -> None:
         for begin, end in pairwise(ends)
     ]
     bytes_each = math.prod(y.shape[:2]) * (2 * y.shape[2] + terms[0][0].shape[2]) * y.itemsize
-    windows = max(NEAR // bytes_each, FEWEST)
+    windows = _cut(math.prod(terms[0][0].shape[1:]), max(NEAR // bytes_each, FEWEST))
     for start in range(0, y.shape[3], windows):
         part = y[..., start : start + windows]
         product = None
@@ -149,6 +194,12 @@ def _add_up(matrices: Array, views: Sequence[Array], y: Array) -> None:
             else:
                 product = np.matmul(matrix, below, out=product)
                 part += product
+
+
+def _cut(each: int, most: int) -> int:
+    """The windows that a product takes at a time, if each of them has so many multiplications: `most`, or fewer."""
+    few = SMALL // each
+    return min(few, most) if few >= THIN else most
 
 
 def _below(views: Sequence[Array]) -> Array:
