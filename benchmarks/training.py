@@ -3,8 +3,9 @@
     python -m benchmarks.training                  all problems
     python -m benchmarks.training LeNet "adam,"    those whose names contain one of these
 
-Every library runs in a process of its own, on one thread. The processes take turns: each makes steps for a twentieth of a
-second, then waits for the others. The smallest processor time of a step counts. A library that is not installed is left out.
+Every library runs in a process of its own, on one thread, which keeps the memory that it frees (see `KEEP` in `ops`). The
+processes take turns: each makes steps for a twentieth of a second, then waits for the others. The smallest processor time of a
+step counts. A library that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ops import KEEP
 from benchmarks.steps import PEERS, PROBLEMS, prepared, present
 
 __all__ = ["main", "measure", "serve", "table"]
@@ -30,10 +32,11 @@ ROUNDS = 12
 TURN = 0.05  # seconds of one turn: with a tenth of it the processes mostly load their caches anew
 WARM = 3  # steps before the first turn, in which JAX compiles
 
-THREADS = {
+SETTINGS = {
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "JAX_PLATFORMS": "cpu",
+    **KEEP,
 }
 
 
@@ -44,7 +47,7 @@ class Peer:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.training", "--serve", name]
         self.process: Any = subprocess.Popen(  # noqa: S603 - this module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **THREADS}
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **SETTINGS}
         )
 
     def ask(self, what: str) -> str:

@@ -45,6 +45,8 @@ def where(mask: Array, x: Any, y: Any) -> Array:
 
     The fast body multiplies bits, read as integers, by 1 or 0: an infinite number or a NaN that is not chosen leaves no trace.
     """
+    if type(y) is int and y == 0 and type(x) is np.ndarray and mask.size > PLAIN and x.dtype in BITS:
+        return np.asarray((x.view(BITS[x.dtype]) * mask).view(x.dtype))
     dtype = getattr(x, "dtype", getattr(y, "dtype", None))
     if mask.size <= PLAIN or dtype not in BITS or not (_fits(x, dtype) and _fits(y, dtype)):
         return np.asarray(np.where(mask, x, y))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from purenet.op import Array
 __all__ = ["LETTERS", "Axis", "along", "check_image", "pad_pairs", "slide"]
 
 LETTERS = {1: "L", 2: "H, W", 3: "D, H, W"}
+PLAIN_OPTIONS = {int, str, type(None)}
+"""The types of options of which equal ones mean the same, by which windows are kept: True is equal to 1, but an error."""
 PADDINGS = ("VALID", "SAME", "SAME_LOWER")
 
 
@@ -71,6 +74,13 @@ def slide(
     op: str, sizes: Sequence[int], window: Any, stride: Any, padding: Any, dilation: Any, *, ceil_mode: bool = False
 ) -> tuple[Axis, ...]:
     """The windows along axes of these sizes; options are one integer for all axes or one for each, no stride is the window."""
+    known = PLAIN_OPTIONS.issuperset(map(type, (window, stride, padding, dilation)))
+    return (_kept if known else _slide)(op, tuple(sizes), window, stride, padding, dilation, ceil_mode)
+
+
+def _slide(
+    op: str, sizes: Sequence[int], window: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Axis, ...]:
     n = len(sizes)
     windows = integers(op, "window", window, n)
     strides = windows if stride is None else integers(op, "stride", stride, n)
@@ -91,6 +101,9 @@ def slide(
             )
         axes.append(Axis(size, out, k, s, d, low, high))
     return tuple(axes)
+
+
+_kept = lru_cache(maxsize=1024)(_slide)
 
 
 def pad_pairs(op: str, padding: Any, n: int) -> list[tuple[int, int]]:

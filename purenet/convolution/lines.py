@@ -1,8 +1,8 @@
 """Images whose last axis holds windows in place of entries: the entries under each of its taps are channels of their own.
 
-A convolution of them has one tap along that axis, so that the windows of an image are one run of memory without gaps between its
-rows. A product of matrices sums over more channels at once, writes nothing that is cut off, and reads the taps of the other axes
-where they lie.
+A convolution of them has one tap along that axis, so that the windows of an image are one run of memory without gaps between
+its rows. A product of matrices sums over more channels at once, writes nothing that is cut off, and reads the taps of the other
+axes where they lie.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from purenet.windows import Axis
 __all__ = ["Lines", "flipped", "lines"]
 
 FEWEST = 6
-"""Channels of a group from which on the copies pay. Measured, in units of the time without them, for windows of 3 x 3: 1.15 for 3
-channels, 0.8 for 6 and for 16."""
+"""Channels of a group from which on the copies pay. Measured, in units of the time without them, for windows of 3 x 3: 1.15 for
+3 channels, 0.8 for 6 and for 16."""
 
 BLOCK = 2**21
 """Bytes of copies at a time, which the second-level cache holds."""

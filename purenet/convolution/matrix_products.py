@@ -42,8 +42,8 @@ FEWEST = 4096
 long."""
 
 SMALL = 10**6
-"""Multiplications up to which OpenBLAS takes matrices as they lie; larger ones it rearranges first. A convolution of 32 channels
-takes 0.85 of the time if its products have at most so many; with twice as many nothing is gained."""
+"""Multiplications up to which OpenBLAS takes matrices as they lie; larger ones it rearranges first. A convolution of 32
+channels takes 0.85 of the time if its products have at most so many; with twice as many nothing is gained."""
 
 THIN = 64
 """Windows of a product that is cut for this: with fewer, the calls take what is gained."""
@@ -58,8 +58,8 @@ channels takes two thirds longer, because of the copies; with half as many that 
 channels, lines would only cost copies: that of 32 takes a quarter longer."""
 
 MORE = 2
-"""Up to so many times as many filters as channels the derivative in x is itself a convolution, whose matrices have a row for each
-channel. Measured for 16 filters, in units of the other way: 1.3 for 6 channels, 0.8 for 16."""
+"""Up to so many times as many filters as channels the derivative in x is itself a convolution, whose matrices have a row for
+each channel. Measured for 16 filters, in units of the other way: 1.3 for 6 channels, 0.8 for 16."""
 
 
 def outputs(x: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:

@@ -30,6 +30,8 @@ class Runs(NamedTuple):
     axes: tuple[Axis, ...]
     rows: tuple[int, ...]
     """The entries of a phase along each axis."""
+    lengths: tuple[int, ...]
+    """Of the padded axes."""
     phases: tuple[tuple[int, ...], ...]
     """For each axis the first entry of a phase."""
     taps: tuple[tuple[int, int], ...]
@@ -47,7 +49,7 @@ class Runs(NamedTuple):
 
     def entries(self, x: Array) -> Array:
         """The phases of padded images x (N, C, sizes): (N, C, phases, length)."""
-        entries = padded(x, self.axes, self._lengths, 2)
+        entries = padded(x, self.axes, self.lengths, 2)
         if any(a.stride > 1 for a in self.axes):
             parts = np.empty((*x.shape[:2], len(self.phases), *self.rows), x.dtype)
             for i, phase in enumerate(self.phases):
@@ -60,7 +62,7 @@ class Runs(NamedTuple):
         parts = entries.reshape(*entries.shape[:3], *self.rows)
         if all(a.stride == 1 for a in self.axes):
             return cropped(parts[:, :, 0], self.axes, 2)
-        image = np.zeros((*entries.shape[:2], *self._lengths), entries.dtype)
+        image = np.zeros((*entries.shape[:2], *self.lengths), entries.dtype)
         for i, phase in enumerate(self.phases):
             image[self._every(phase)] = parts[:, :, i]
         return cropped(image, self.axes, 2)
@@ -80,11 +82,6 @@ class Runs(NamedTuple):
         self.values(run[:, :, before : before + self.room])[...] = values
         return run
 
-    @property
-    def _lengths(self) -> tuple[int, ...]:
-        """Of the padded axes."""
-        return tuple(n * a.stride for n, a in zip(self.rows, self.axes, strict=True))
-
     def _every(self, phase: tuple[int, ...]) -> tuple[slice, ...]:
         return slice(None), slice(None), *(slice(p, None, a.stride) for p, a in zip(phase, self.axes, strict=True))
 
@@ -103,4 +100,7 @@ def runs(axes: tuple[Axis, ...]) -> Runs:
     windows = sum((a.out - 1) * step for a, step in zip(axes, steps, strict=True)) + 1
     exact = windows == math.prod(a.out for a in axes)
     whole = all(a.stride == 1 and a.low == 0 and n == a.size for a, n in zip(axes, rows, strict=True))
-    return Runs(axes, rows, phases, tuple(taps), math.prod(rows), windows, axes[0].out * math.prod(rows[1:]), exact, whole)
+    lengths = tuple(n * a.stride for n, a in zip(rows, axes, strict=True))
+    return Runs(
+        axes, rows, lengths, phases, tuple(taps), math.prod(rows), windows, axes[0].out * math.prod(rows[1:]), exact, whole
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def padded(x: Array, axes: tuple[Axis, ...], lengths: Sequence[int], at: int) ->
     if shape == x.shape and not any(a.low for a in axes):
         return np.ascontiguousarray(x)
     entries = np.zeros(shape, x.dtype)
-    inside, source = _overlap(axes, lengths, at)
+    inside, source = _overlap(axes, tuple(lengths), at)
     entries[inside] = x[source]
     return entries
 
@@ -64,7 +65,8 @@ def cropped(entries: Array, axes: tuple[Axis, ...], at: int) -> Array:
     return x
 
 
-def _overlap(axes: tuple[Axis, ...], lengths: Sequence[int], at: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+@lru_cache(maxsize=512)
+def _overlap(axes: tuple[Axis, ...], lengths: tuple[int, ...], at: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """The slices of the padded axis that hold entries of x, and the slices of x that they hold."""
     ends = [min(a.size, max(length - a.low, 0)) for a, length in zip(axes, lengths, strict=True)]
     source = tuple(slice(end) for end in ends)

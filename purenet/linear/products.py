@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from purenet.checks import fields
+from purenet.linear.parts import product
 from purenet.op import ALL, Array, Op
 
 __all__ = ["affine", "affine_params", "bilinear", "einsum", "matmul", "unbroadcast"]
@@ -33,7 +34,7 @@ def affine(params: dict[str, Array], x: Array) -> tuple[Array, Any]:
     array([[4.5, 5.5]])
     """
     w, b = affine_params("affine", params, x)
-    y = x @ w
+    y = product(x, w)
     if b is not None:
         y += b
     return y, (x, w, b is not None)
@@ -44,10 +45,10 @@ def affine_bwd(residuals: Any, dy: Array, *, wanted: Container[int] = ALL) -> tu
     x, w, has_bias = residuals
     rows = math.prod(x.shape[:-1])  # not -1, which a width of 0 leaves open
     rows_x, rows_dy = x.reshape(rows, w.shape[0]), dy.reshape(rows, w.shape[1])
-    dparams = {"w": rows_x.T @ rows_dy}
+    dparams = {"w": product(rows_x.T, rows_dy)}
     if has_bias:
         dparams["b"] = rows_dy.sum(axis=0)
-    return dparams, dy @ w.T if 1 in wanted else None
+    return dparams, product(dy, w.T) if 1 in wanted else None
 
 
 def affine_params(op: str, params: Any, x: Array) -> tuple[Array, Array | None]:

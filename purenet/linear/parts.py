@@ -1,0 +1,31 @@
+"""Products of matrices of medium size, computed some rows at a time: OpenBLAS takes small matrices as they lie."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from purenet.op import Array
+
+__all__ = ["product"]
+
+SMALL = 10**6
+"""Multiplications up to which OpenBLAS does not rearrange the matrices before."""
+
+LARGE = 8 * SMALL
+"""Multiplications from which on that takes little time beside what is computed. Measured in float32 and float64, in units of the
+whole product: 0.9 and 0.8 for 64 x 256 x 128 and for 784 x 100 x 50, 0.97 for 512 x 64 x 256."""
+
+FEWEST = 24
+"""Rows at a time: with 15 a part takes as long as before."""
+
+
+def product(a: Array, b: Array) -> Array:
+    """The product a @ b of a matrix and another, or of leading dimensions of matrices."""
+    if a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
+        return np.asarray(a @ b)
+    y = np.empty((len(a), b.shape[1]), a.dtype)
+    rows = -(-len(a) // -(-len(a) * b.size // SMALL))
+    for begin in range(0, len(a), rows):
+        part = slice(begin, begin + rows)
+        np.matmul(a[part], b, out=y[part])
+    return y
