@@ -94,12 +94,16 @@ def step(x: Array) -> Array:
 
 
 def falling(x: Array) -> Array:
-    """exp(-|x|), which neither overflows nor loses the digits of a small exponential."""
+    """exp(-|x|), which neither overflows nor loses the digits of a small exponential.
+
+    The fast body for float32 computes in float64: NumPy's exponential in float32 is off by up to 2.4 ULPs, the logistic function
+    made of it by 3.3.
+    """
     if x.size <= PLAIN:
         return np.asarray(np.exp(-np.abs(x)))
     e = np.abs(x)
     np.negative(e, out=e)
-    return np.asarray(np.exp(e, out=e))
+    return np.asarray(np.exp(e, out=e, dtype=np.float64, casting="same_kind") if e.dtype == np.float32 else np.exp(e, out=e))
 
 
 def sigmoid_of(x: Array, e: Array) -> Array:
@@ -136,15 +140,15 @@ def slope_of(e: Array) -> Array:
 def normal(x: Array) -> tuple[Array, Array]:
     """The standard normal distribution P(x), and its density.
 
-    The fast body, for float32: P(-|x|) = exp(-x^2 / 2) R(|x|), where R is a quotient of polynomials. The exponent needs more
-    digits than float32 has: at x = -10 its rounding alone would move P by 25 ULPs.
+    The fast body, for float32: P(-|x|) = exp(-x^2 / 2) R(|x|), where R is a quotient of polynomials. It needs more digits than
+    float32 has: at x = -10 the rounding of the exponent alone would move P by 25 ULPs.
     """
     if x.size <= PLAIN or x.dtype != np.float32:
         return ndtr(x), np.exp(-0.5 * np.square(x)) * (1 / math.sqrt(2 * math.pi))
     p, density, entries = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype), x.reshape(-1)
     for start in range(0, x.size, BLOCK):
         rows = slice(start, start + BLOCK)
-        p.reshape(-1)[rows], density.reshape(-1)[rows] = _normal(entries[rows])
+        _normal(entries[rows], p.reshape(-1)[rows], density.reshape(-1)[rows])
     return p, density
 
 
@@ -152,24 +156,22 @@ BLOCK = 2**16
 """Entries that are computed at once, so that the arrays in between stay in the cache."""
 
 
-def _normal(x: Array) -> tuple[Array, Array]:
-    """The fast body of `normal`, for one row of entries."""
-    exponent = np.square(x, dtype=np.float64)
-    exponent *= -0.5
-    e = np.exp(exponent, out=np.empty_like(x), dtype=np.float64, casting="same_kind")
-    t = np.abs(x)
-    np.clip(t, 0, FARTHEST, out=t)
-    p = _polynomial(MILLS_ABOVE, t)
-    p /= _polynomial(MILLS_BELOW, t)
-    p *= e
+def _normal(x: Array, p: Array, density: Array) -> None:
+    """The fast body of `normal`, for one row of entries, in float64: twenty roundings of float32 add up to 7 ULPs in the tail."""
+    x = np.clip(x, -FARTHEST, FARTHEST)
+    t = np.abs(x, dtype=np.float64)
+    e = np.square(t)
+    e *= -0.5
+    np.exp(e, out=e)
+    np.multiply(e, 1 / math.sqrt(2 * math.pi), out=density, casting="same_kind")
+    e *= _polynomial(MILLS_ABOVE, t)
+    np.divide(e, _polynomial(MILLS_BELOW, t), out=p, casting="same_kind")
     p -= x >= 0
     np.abs(p, out=p)
-    e *= 1 / math.sqrt(2 * math.pi)
-    return p, e
 
 
 FARTHEST = 15.0
-"""exp(-x^2 / 2) is 0 in float32 from 14.6 on: R may be anything there, but not NaN."""
+"""exp(-x^2 / 2) is 0 in float32 from 14.6 on."""
 
 # R(t) = P(-t) / exp(-t^2 / 2) up to t = 14.6, fitted by weighted least squares to a relative error of 6e-9, a tenth of an ULP
 # of float32; from the highest power down. With one coefficient fewer in each the error is 4e-7, several ULPs.

@@ -69,12 +69,16 @@ class Lines(NamedTuple):
             yield slice(begin, begin + count)
 
 
-@lru_cache(maxsize=256)
 def lines(axes: tuple[Axis, ...], channels: int) -> Lines | None:
     """The lines of these windows on images with so many channels in a group; None where they are not worth the copies."""
-    *outer, last = axes
-    if not outer or last.window == 1 or channels < FEWEST or any(a.stride > 1 for a in axes):
+    if channels < FEWEST or len(axes) == 1 or axes[-1].window == 1 or any(a.stride > 1 for a in axes):
         return None
+    return _lines(axes)
+
+
+@lru_cache(maxsize=256)
+def _lines(axes: tuple[Axis, ...]) -> Lines:
+    *outer, last = axes
     parts = [_reached(a.extent, a.size, 1, -a.low) for a in outer]
     taps = [_reached(last.out, last.size, last.stride, last.dilation * tap - last.low) for tap in range(last.window)]
     flat = (*(a._replace(size=a.extent, low=0, high=0) for a in outer), Axis(last.out, last.out, 1, 1, 1, 0, 0))

@@ -12,8 +12,8 @@ SMALL = 10**6
 """Multiplications up to which OpenBLAS does not rearrange the matrices before."""
 
 LARGE = 8 * SMALL
-"""Multiplications from which on that takes little time beside what is computed. Measured in float32 and float64, in units of the
-whole product: 0.9 and 0.8 for 64 x 256 x 128 and for 784 x 100 x 50, 0.97 for 512 x 64 x 256."""
+"""Multiplications from which on that takes little time beside what is computed. Measured in float32 and float64, in units of
+the whole product: 0.9 and 0.8 for 64 x 256 x 128 and for 784 x 100 x 50, 0.97 for 512 x 64 x 256."""
 
 FEWEST = 24
 """Rows at a time: with 15 a part takes as long as before."""

@@ -15,6 +15,7 @@ import numpy as np
 from purenet.checks import array_of, integers
 from purenet.op import Array, Op
 from purenet.pooling.axis_by_axis import largest
+from purenet.pooling.box_by_box import MOST, largest_in_boxes
 from purenet.pooling.parts import check_entries, parts
 from purenet.windows import Axis, check_image, slide
 
@@ -176,8 +177,12 @@ def adaptive_max_pool(x: Array, *, size: Any) -> tuple[Array, Pooled]:
     >>> pn.adaptive_max_pool(np.array([[[1.0, 4.0, 2.0, 3.0, 0.0]]]), size=2)
     array([[[4., 3.]]])
     """
+    cuts = parts("adaptive_max_pool", x, size)
+    if math.prod(len(starts) for starts, _ in cuts) <= MOST:
+        y, indices = largest_in_boxes(x, cuts)
+        return y, Pooled(indices, x.shape[2:])
     places = []
-    for starts, ends in parts("adaptive_max_pool", x, size):
+    for starts, ends in cuts:
         # A part that has no such tap repeats its last one, which changes no maximum.
         taps = [np.minimum(starts + t, ends - 1) for t in range(int((ends - starts).max()))]
         places.append((starts, [(slice(None), tap) for tap in taps]))

@@ -21,6 +21,7 @@ from purenet.convolution import (
     conv_transpose3d,
     depthwise_conv2d,
     im2col,
+    lines,
     matrix_products,
     separable_conv2d,
 )
@@ -139,8 +140,9 @@ def test_products_of_one_tap_or_of_all_give_the_same(data: st.DataObject) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE, "PLAIN", 0)
         for bound in (1, 10**9):
-            for name in ("FEW", "NARROW", "BLOCK", "NEAR", "FEWEST"):
+            for name in ("FEW", "NARROW", "BLOCK", "NEAR", "FEWEST", "MORE"):
                 patch.setattr(matrix_products, name, bound)
+            patch.setattr(lines, "FEWEST", bound)
             y, residuals = op.fwd(params, x, stride=stride, dilation=dilation, padding=padding, groups=groups)
             dparams, dx = op.bwd(residuals, numbers(*y.shape, seed=2))
             found.append((y, dparams["w"], dparams["b"], dx))
@@ -148,10 +150,45 @@ def test_products_of_one_tap_or_of_all_give_the_same(data: st.DataObject) -> Non
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_lines_and_products_in_parts_give_the_same(data: st.DataObject) -> None:
+    """Taps as channels, the adjoint as a convolution, and windows a few at a time, with any padding and dilation."""
+    n = data.draw(st.integers(2, 3))
+    op = (conv2d, conv3d)[n - 2]
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(data.draw(st.tuples(*[st.integers(low, high)] * n)))
+
+    window, dilation, groups = each(1, 3), each(1, 3), data.draw(st.integers(1, 2))
+    padding = tuple(tuple(data.draw(st.tuples(st.integers(0, 4), st.integers(0, 4)))) for _ in range(n))
+    size = tuple(d * (k - 1) + 1 + more for d, k, more in zip(dilation, window, each(0, 3), strict=True))
+    params, x = {"w": numbers(3 * groups, 2, *window), "b": numbers(3 * groups)}, numbers(2, 2 * groups, *size, seed=1)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE, "PLAIN", 0)
+        for fewest, small, thin in ((10**9, 10**6, 64), (1, 10**6, 64), (1, 50, 1)):
+            patch.setattr(lines, "FEWEST", fewest)
+            patch.setattr(lines, "BLOCK", 1 if small == 50 else 2**21)
+            patch.setattr(matrix_products, "SMALL", small)
+            patch.setattr(matrix_products, "THIN", thin)
+            y, residuals = op.fwd(params, x, dilation=dilation, padding=padding, groups=groups)
+            dparams, dx = op.bwd(residuals, numbers(*y.shape, seed=2))
+            found.append((y, dparams["w"], dparams["b"], dx))
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("padding", [0, 1])
-def test_what_is_not_finite_stays_with_the_windows_that_have_it(bad: float, padding: int) -> None:
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_what_is_not_finite_stays_with_the_windows_that_have_it(
+    bad: float, padding: int, fewest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has no effect on windows that would begin so late in a row that they leave the image: there are none."""
+    monkeypatch.setattr(MODULE, "PLAIN", 0)
+    monkeypatch.setattr(lines, "FEWEST", fewest)
     params, x = {"w": numbers(3, 2, 3, 3)}, numbers(2, 2, 5, 6, seed=1)
     x[0, 0, 2, 0] = bad  # under the first tap of a row if there is no padding, under the first two if there is
     y, residuals = conv2d.fwd(params, x, padding=padding)
@@ -231,7 +268,10 @@ def test_infinity_reaches_only_the_windows_that_hold_it() -> None:
 
 
 @pytest.mark.parametrize("op", [conv2d, conv_transpose2d], ids=str)
-def test_without_images_the_gradients_of_the_parameters_are_zero(op: Op) -> None:
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_without_images_the_gradients_of_the_parameters_are_zero(op: Op, fewest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "PLAIN", -1)
+    monkeypatch.setattr(lines, "FEWEST", fewest)
     params = {"w": numbers(2, 2, 3, 3), "b": numbers(2)}
     y, residuals = op.fwd(params, np.zeros((0, 2, 4, 4)))
     dparams, dx = op.bwd(residuals, y)
@@ -244,6 +284,7 @@ def test_without_images_the_gradients_of_the_parameters_are_zero(op: Op) -> None
 @pytest.mark.parametrize(("op", "plain"), [(conv2d, 0), (conv2d, 10**9), (conv_transpose2d, 0)], ids=str)
 def test_the_layout_of_memory_changes_no_bit(op: Op, plain: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "PLAIN", plain)
+    monkeypatch.setattr(lines, "FEWEST", few)
     monkeypatch.setattr(matrix_products, "FEW", few)
     w, b, x = numbers(2, 2, 2, 3), numbers(2), numbers(2, 2, 4, 5)
     y, residuals = op.fwd({"w": w, "b": b}, x)
