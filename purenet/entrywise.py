@@ -36,7 +36,7 @@ low, so that cases of the catalogue use the fast bodies, too."""
 SMALL = 8000
 """Entries up to which `np.maximum` is faster than `np.clip`, whose call takes 1.5 microseconds more."""
 
-BITS = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
+BITS: dict[Any, Any] = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
 """The integers of the same size as a floating-point number."""
 
 
@@ -45,9 +45,9 @@ def where(mask: Array, x: Any, y: Any) -> Array:
 
     The fast body multiplies bits, read as integers, by 1 or 0: an infinite number or a NaN that is not chosen leaves no trace.
     """
+    dtype = getattr(x, "dtype", getattr(y, "dtype", None))
     if type(y) is int and y == 0 and type(x) is np.ndarray and mask.size > PLAIN and x.dtype in BITS:
         return np.asarray((x.view(BITS[x.dtype]) * mask).view(x.dtype))
-    dtype = getattr(x, "dtype", getattr(y, "dtype", None))
     if mask.size <= PLAIN or dtype not in BITS or not (_fits(x, dtype) and _fits(y, dtype)):
         return np.asarray(np.where(mask, x, y))
     first, second = (np.asarray(a, dtype).view(BITS[dtype]) for a in (x, y))
@@ -96,8 +96,8 @@ def step(x: Array) -> Array:
 def falling(x: Array) -> Array:
     """exp(-|x|), which neither overflows nor loses the digits of a small exponential.
 
-    The fast body for float32 computes in float64: NumPy's exponential in float32 is off by up to 2.4 ULPs, the logistic function
-    made of it by 3.3.
+    The fast body for float32 computes in float64: NumPy's exponential in float32 is off by up to 2.4 ULPs, and the logistic
+    function made of it by 3.3.
     """
     if x.size <= PLAIN:
         return np.asarray(np.exp(-np.abs(x)))
@@ -157,7 +157,7 @@ BLOCK = 2**16
 
 
 def _normal(x: Array, p: Array, density: Array) -> None:
-    """The fast body of `normal`, for one row of entries, in float64: twenty roundings of float32 add up to 7 ULPs in the tail."""
+    """The fast body of `normal`, for one row of entries. In float32 twenty roundings would add up to 7 ULPs in the tail."""
     x = np.clip(x, -FARTHEST, FARTHEST)
     t = np.abs(x, dtype=np.float64)
     e = np.square(t)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,9 +46,10 @@ class Lines(NamedTuple):
         for i, (part, size) in enumerate(zip(self.inside, sizes, strict=False)):
             _clear(y, 3 + i, part, size)
         for tap, (windows, entries) in enumerate(self.taps):
-            own = y[:, :, tap]
+            own: Any = y[:, :, tap]
             _clear(own, own.ndim - 1, windows, sizes[-1])
-            own[(..., *self.inside, windows)] = x[(..., *self.source, entries)]
+            from_x: tuple[Any, ...] = (..., *self.source, entries)
+            own[(..., *self.inside, windows)] = x[from_x]
         return y.reshape(len(x), x.shape[1] * len(self.taps), *sizes)
 
     def filters(self, w: Array) -> Array:

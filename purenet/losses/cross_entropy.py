@@ -24,7 +24,8 @@ __all__ = ["checked_options", "nll_loss", "softmax_cross_entropy", "softmax_cros
 
 PLAIN = 400
 """Up to this many logits the loss at labels is computed as its formula stands. The measured time, in units of that of
-`softmax_at_labels`: 1.0 for 100 logits, 1.2 for 1,000, 1.7 for 10,000. The bound is low so that the catalogue checks both ways."""
+`softmax_at_labels`: 1.0 for 100 logits, 1.2 for 1,000, 1.7 for 10,000. The bound is low so that cases of the catalogue take
+both ways."""
 
 
 class AtLabels(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 from purenet import random
 from purenet.checks import boolean, number
 from purenet.op import Array, Tree
+from purenet.optimizers.blocks import Writing
 from purenet.optimizers.masks import Mask, mask_of
 from purenet.optimizers.transformation import (
     EmptyState,
@@ -243,6 +244,17 @@ def with_decay(rule_at: Callable[[int, float], Rule], slots: int = 1) -> Callabl
                 step = step - rate * weights
             return step, *new
 
-        return decaying
+        if not isinstance(rule, Writing):
+            return decaying
+        write = rule.into
+
+        def into(results: Sequence[Array], g: Array, *others: Array) -> None:
+            decay, old = others[: len(others) - slots], others[len(others) - slots :]
+            write(results, g, *old)
+            step = results[0]
+            for weights in decay:
+                step -= rate * weights
+
+        return Writing(decaying, into)
 
     return decaying_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from purenet.checks import boolean, booleans
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
+from purenet.optimizers.blocks import Writing
 from purenet.optimizers.masks import Mask
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate
 from purenet.schedules import ScalarOrSchedule
@@ -56,7 +58,14 @@ def sgd(learning_rate: ScalarOrSchedule, momentum: float | None = None, nesterov
         return _with_velocity("sgd", "momentum", learning_rate, momentum, nesterov, rate_in_velocity=False)
     if nesterov:
         raise ValueError("sgd: nesterov=True needs a momentum")
-    return by_rule("sgd", SgdState, learning_rate, lambda t, rate: lambda g: (-rate * g,))
+
+    def rule_at(t: int, rate: float) -> Rule:
+        def into(results: Sequence[Array], g: Array) -> None:
+            np.multiply(g, -rate, out=results[0])
+
+        return Writing(lambda g: (-rate * g,), into)
+
+    return by_rule("sgd", SgdState, learning_rate, rule_at)
 
 
 def momentum(
@@ -136,6 +145,12 @@ def _with_velocity(
             v = decay * v + g
             return -rate * (decay * v + g if nesterov else v), v
 
-        return rule
+        def into(results: Sequence[Array], g: Array, v: Array) -> None:
+            step, after = results
+            np.multiply(v, decay, out=after)
+            after += g
+            np.multiply(after, -rate, out=step)
+
+        return rule if nesterov or rate_in_velocity else Writing(rule, into)
 
     return by_rule(who, MomentumState, learning_rate, rule_at, ("velocity",))

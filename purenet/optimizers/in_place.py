@@ -1,9 +1,11 @@
 """Adam's rule for arrays of many parameters, where allocating memory takes more time than the arithmetic.
 
-Every array that it returns is new, and no argument is written to. All intermediate results share one more array, `buffer`.
+No argument is written to. All intermediate results share the array of the step.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,32 +16,39 @@ __all__ = ["adam_in_place"]
 
 def adam_in_place(
     g: Array, mu: Array, nu: Array, *nu_max: Array, t: int, rate: float, b1: float, b2: float, eps: float, eps_root: float,
-    nesterov: bool, amsgrad: object,
-) -> tuple[Array, ...]:  # fmt: skip
-    """The update, then the new mu, nu and, with amsgrad, nu_max: the results of the rule in `moments` up to rounding."""
+    nesterov: bool, amsgrad: object, results: Sequence[Array] | None = None,
+) -> Sequence[Array]:  # fmt: skip
+    """The update, then the new mu, nu and, with amsgrad, nu_max: the results of the rule in `moments` up to rounding.
+
+    They are new arrays, or those of `results`.
+    """
+    found = [np.empty_like(g) for _ in range(3 + len(nu_max))] if results is None else results
     mu_share, nu_share = 1 - b1**t, 1 - b2**t
-    buffer = (1 - b1) * g
-    mu = b1 * mu
-    mu += buffer
+    buffer, new_mu, new_nu = found[:3]
+    np.multiply(g, 1 - b1, out=buffer)
+    np.multiply(mu, b1, out=new_mu)
+    new_mu += buffer
     np.multiply(g, g, out=buffer)
     buffer *= 1 - b2
-    nu = b2 * nu
-    nu += buffer
-    np.divide(nu, nu_share, out=buffer)  # n
+    np.multiply(nu, b2, out=new_nu)
+    new_nu += buffer
+    np.divide(new_nu, nu_share, out=buffer)  # n
     if amsgrad == "raw":
-        nu_max = (np.maximum(nu_max[0], nu),)
-        np.divide(nu_max[0], nu_share, out=buffer)
+        np.maximum(nu_max[0], new_nu, out=found[3])
+        np.divide(found[3], nu_share, out=buffer)
     elif amsgrad:
-        nu_max = (np.maximum(nu_max[0], buffer),)
-        buffer[...] = nu_max[0]
+        np.maximum(nu_max[0], buffer, out=found[3])
+        buffer[...] = found[3]
     if eps_root:
         buffer += eps_root
     np.sqrt(buffer, out=buffer)
     buffer += eps  # what divides the step
     if nesterov:
-        step = (-rate * b1 / (1 - b1 ** (t + 1))) * mu
-        step += (-rate * (1 - b1) / mu_share) * g
+        step = (b1 / (1 - b1 ** (t + 1))) * new_mu
+        step += ((1 - b1) / mu_share) * g
+        np.divide(step, buffer, out=buffer)
+        buffer *= -rate
     else:
-        step = (-rate / mu_share) * mu
-    step /= buffer
-    return step, mu, nu, *nu_max
+        np.divide(new_mu, buffer, out=buffer)
+        buffer *= -rate / mu_share
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from purenet.checks import booleans, choice, number
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
+from purenet.optimizers.blocks import Writing
 from purenet.optimizers.in_place import adam_in_place
 from purenet.optimizers.masks import Mask
 from purenet.optimizers.norms import norm_of
@@ -93,7 +94,7 @@ def adam_rule(
             adam_in_place, t=t, rate=rate, b1=b1, b2=b2, eps=eps_t, eps_root=eps_root, nesterov=nesterov, amsgrad=amsgrad
         )
 
-        def rule(g: Array, mu: Array, nu: Array, *nu_max: Array) -> tuple[Array, ...]:
+        def rule(g: Array, mu: Array, nu: Array, *nu_max: Array) -> Sequence[Array]:
             if g.size > PLAIN:
                 return fast(g, mu, nu, *nu_max)
             mu = b1 * mu + (1 - b1) * g
@@ -109,7 +110,14 @@ def adam_rule(
                 n = nu_max[0]
             return -rate * m / (np.sqrt(n + eps_root) + eps_t), mu, nu, *nu_max
 
-        return rule
+        def into(results: Sequence[Array], g: Array, *old: Array) -> None:
+            if g.size > PLAIN:
+                fast(g, *old, results=results)
+                return
+            for result, array in zip(results, rule(g, *old), strict=True):
+                result[...] = array
+
+        return Writing(rule, into)
 
     return rule_at
 

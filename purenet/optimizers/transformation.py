@@ -20,7 +20,7 @@ import numpy as np
 
 from purenet.checks import number
 from purenet.op import Array, Tree
-from purenet.optimizers.blocks import Column, array_by_array, by_blocks
+from purenet.optimizers.blocks import Column, Writing, array_by_array, by_blocks
 from purenet.optimizers.leaves import alike, checked, leaves_of, matching, working_dtype
 from purenet.schedules import ScalarOrSchedule, as_schedule
 
@@ -250,7 +250,17 @@ def _moving(rule: Rule) -> Rule:
         step += p  # a new array, as a rule returns it
         return step, *new
 
-    return moving
+    if not isinstance(rule, Writing):
+        return moving
+    write = rule.into
+
+    def moving_into(results: Sequence[Array], g: Array, *others: Array) -> None:
+        *own, p = others
+        write(results, g, *own)
+        step = results[0]
+        step += p
+
+    return Writing(moving, moving_into)
 
 
 def decay_rate(who: str, name: str, value: float) -> float:

@@ -1,10 +1,11 @@
-"""The largest entries of a few large boxes, one box after the other: what `axis_by_axis.largest` finds for boxes of any number."""
+"""The largest entries of a few large boxes, one box after the other: what `axis_by_axis.largest` finds for any boxes."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,10 @@ def largest_in_boxes(x: Array, cuts: Sequence[tuple[Array, Array]]) -> tuple[Arr
     rows = np.arange(math.prod(channels))
     edges = [list(enumerate(zip(starts.tolist(), ends.tolist(), strict=True))) for starts, ends in cuts]
     for box in itertools.product(*edges):
-        at, inside = (..., *(i for i, _ in box)), tuple(slice(*part) for _, part in box)
+        at: tuple[Any, ...] = (..., *(i for i, _ in box))
+        inside: Any = tuple(slice(*part) for _, part in box)
         own = number[inside].reshape(-1)
-        entries = x[(..., *inside)].reshape(len(rows), len(own))
+        entries = x[(slice(None), slice(None), *inside)].reshape(len(rows), len(own))
         first = entries.argmax(axis=1)  # of equal ones; NaN is larger than any number
         y[at] = entries[rows, first].reshape(channels)
         indices[at] = own[first].reshape(channels)

@@ -145,6 +145,12 @@ SPECS = (
                 frozenset({Flag.BATCH_OF_ONE}),
             ),
             Case(
+                "many channels and filters, a stride of 1",
+                lambda draw: (filters(draw, 6, 6, 2, 3), draw.normal(1, 6, 3, 4)),
+                {"padding": ((1, 0), (0, 2)), "dilation": (1, 2)},
+                frozenset({Flag.BATCH_OF_ONE}),
+            ),
+            Case(
                 "many channels in groups",
                 lambda draw: (filters(draw, 2, 8, 3, 4), draw.normal(2, 16, 5, 2)),
                 {"groups": 2, "stride": (2, 3), "padding": (0, 1)},
