@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purenet import Op, log_softmax, losses
+from purenet.activations import rows
 
 Array = np.ndarray[Any, Any]
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
@@ -299,3 +301,28 @@ def test_a_row_that_does_not_count_may_hold_anything() -> None:
 def test_bad_options(op: Op, options: dict[str, Any], exception: type[Exception], match: str) -> None:
     with pytest.raises(exception, match=f"^{op.name}: {match}"):
         op(*arguments_of(op, 2, 3), **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_the_cross_entropy_of_many_rows_is_that_of_the_formula(
+    dtype: Any, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rows that are certain, tied, infinite or NaN, some rows at a time."""
+    module = importlib.import_module("purenet.losses.cross_entropy")
+    monkeypatch.setattr(rows, "BLOCK", 200)
+    x = np.random.default_rng(0).normal(size=(7, 4, 5), scale=3.0).astype(dtype)
+    labels = np.random.default_rng(1).integers(0, 5, (7, 4))
+    x[0], x[1, 0], x[2, 1] = 0, (400, 0, 0, -400, 1), (0, 500, 500, 0, 0)
+    if reduction == "none":
+        x[3, :, 2] = np.nan, np.inf, -np.inf, 0
+        x[4, 0] = -np.inf
+    found = []
+    for bound in (10**9, -1):
+        monkeypatch.setattr(module, "PLAIN", bound)
+        with np.errstate(invalid="ignore"):
+            y, residuals = losses.softmax_cross_entropy.fwd(x, labels=labels, reduction=reduction)
+            found.append((y, residuals.probabilities, *losses.softmax_cross_entropy.bwd(residuals, np.ones_like(y))))
+    for plain, fast in zip(*found, strict=True):
+        assert (plain.shape, plain.dtype) == (fast.shape, fast.dtype)
+        np.testing.assert_allclose(fast, plain, rtol=8 * np.finfo(dtype).eps, atol=0)

@@ -24,6 +24,7 @@ from purenet.pooling import (
     max_pool2d,
     max_pool3d,
     max_unpool,
+    maxima,
 )
 
 FOUR = np.arange(1.0, 17).reshape(1, 1, 4, 4)
@@ -268,3 +269,19 @@ def test_images_without_channels_have_pools_without_channels(op: Op) -> None:
 def test_no_stride_is_the_window(op: Op) -> None:
     x = numbers(1, 2, 6, 5)
     np.testing.assert_array_equal(op(x, window=(3, 2)), op(x, window=(3, 2), stride=(3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((2, 3, 7), 3), ((1, 2, 5, 7), (2, 7)), ((2, 1, 4, 3, 5), (3, 2, 4)), ((0, 2, 5), 2)]
+)
+def test_box_by_box_gives_what_an_axis_at_a_time_gives(shape: Any, size: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).integers(-2, 3, shape).astype(float)  # with equal entries
+    x[x == 2] = np.nan
+    found = []
+    for most in (0, 10**9):
+        monkeypatch.setattr(maxima, "MOST", most)
+        y, residuals = adaptive_max_pool.fwd(x, size=size)
+        found.append((y, residuals.indices, *adaptive_max_pool.bwd(residuals, numbers(*y.shape))))
+    for one, other in zip(*found, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_array_equal(one, other)

@@ -185,6 +185,7 @@ SPECS = (
         source=library("optax.losses.softmax_cross_entropy_with_integer_labels, softmax_cross_entropy, smooth_labels"),
         cases=(
             Case("mean over 5 rows", logits(5, 4, scale=2.0), with_labels(4, 5)),
+            Case("many rows", logits(140, 3, scale=2.0), with_labels(3, 140)),
             Case("sum over two leading dimensions", logits(2, 3, 4), with_labels(4, 2, 3, reduction="sum")),
             Case("no reduction", logits(4, 3), with_labels(3, 4, reduction="none")),
             Case("one vector", logits(6), {"labels": np.int32(2)}),
