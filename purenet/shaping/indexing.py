@@ -118,16 +118,16 @@ def take_along_axis(x: Array, *, indices: Array, axis: int = -1) -> tuple[Array,
         raise ValueError(
             f"take_along_axis: indices must broadcast with x {x.shape} along all axes but {axis}, got shape {chosen.shape}"
         )
-    return np.take_along_axis(x, chosen, place), (x.shape, chosen, place)
+    # Where in x, all its entries in a row, each entry of y is: the sum of its place along each axis times its stride.
+    flat: Any = 0
+    for d, n in enumerate(x.shape):
+        entries = chosen if d == place else np.arange(n).reshape(-1, *(1,) * (x.ndim - d - 1))
+        flat = flat + entries * math.prod(x.shape[d + 1 :])
+    return x.reshape(-1).take(flat), (x.shape, flat)
 
 
 @take_along_axis.pullback
 def take_along_axis_bwd(residuals: Any, dy: Array) -> tuple[Array]:
-    shape, chosen, place = residuals
-    # Where in x, all its entries in a row, each entry of dy belongs: the sum of its place along each axis times its stride.
-    flat: Any = 0
-    for d, n in enumerate(shape):
-        entries = chosen if d == place else np.arange(n).reshape(-1, *(1,) * (len(shape) - d - 1))
-        flat = flat + entries * math.prod(shape[d + 1 :])
+    shape, flat = residuals
     sums = np.bincount(flat.ravel(), weights=dy.ravel(), minlength=math.prod(shape))
     return (sums.reshape(shape).astype(dy.dtype, copy=False),)
