@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import optree
 
 from purenet.activations.normalized import logsumexp, softmax, softmax_bwd
 from purenet.attention.transformer import swiglu_block, swiglu_block_bwd
@@ -115,7 +114,7 @@ def mixture_of_experts_bwd(saved: Mixed, dresult: Any) -> tuple[dict[str, Any], 
         dx[at] += drows
     dlogits = _route_bwd(routing, dgates, dlosses)
     dx += dlogits @ router.T
-    stacked = optree.tree_map(lambda *of_each: np.stack(of_each), *dexperts)
+    stacked = {name: np.stack([of_each[name] for of_each in dexperts]) for name in dexperts[0]}
     return {"router": rows.T @ dlogits, "experts": stacked}, dx.reshape(*dvalue.shape[:-1], len(router))
 
 

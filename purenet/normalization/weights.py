@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purenet.arrays import is_floating
 from purenet.checks import array_of, integer, number
 from purenet.normalization.core import divisor, standardize, standardize_bwd
-from purenet.op import Array, Op, is_floating
+from purenet.op import Array, Op
 
 __all__ = ["SingularVectors", "spectral_norm", "weight_norm", "weight_standardization"]
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import optree
 
-from purenet.op import Array, Tree, is_floating
+from purenet.arrays import is_floating
+from purenet.op import Array, Tree
 
 __all__ = ["alike", "checked", "leaves_of", "matching", "working_dtype"]
 
