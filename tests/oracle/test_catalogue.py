@@ -166,11 +166,15 @@ def small(spec: Spec) -> list[Case]:
 @pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("spec", [of(spec) for spec in SPECS.values() if smooth(spec)])  # the gradient of step is 0
 def test_a_billionth_too_much_in_one_entry_is_found(spec: Spec) -> None:
-    """In a case drawn from the small ones, of every parameter but one: a FAIL at its entry, and none of the one."""
+    """In a case drawn from the small ones, of every parameter but one: a FAIL at its entry, and none of the one.
+
+    A net has many parameters; errors are planted in two of them, and each op that it is made of is tested by itself.
+    """
     draw = Draw("one entry", spec.name)
     case = draw.choice(small(spec))
     wrong = list(range(len(leaves(spec, case))))
-    if len(wrong) > 1:
+    most = 2 if spec.family == "models" else max(1, len(wrong) - 1)
+    while len(wrong) > most:
         wrong.remove(draw.choice(wrong))
     assert_found(spec, case, {leaf: draw.choice(not_small(spec.name, case.name, leaf)) for leaf in wrong})
 
