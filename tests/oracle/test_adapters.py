@@ -337,8 +337,10 @@ def jaxs_gathered(factor: float) -> Any:
     return rule
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("factor", [1.0, 1.1])
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize(
+    ("factor", "dtype"), [(1.0, np.float64), (1.1, np.float64), (1.0, np.float32), (1.1, np.float16), (1.0, ml_dtypes.bfloat16)]
+)
 def test_arguments_of_jax_that_are_not_differentiated(factor: float, dtype: Any) -> None:
     given = (X.astype(dtype), jnp.array([1, 0, 1]), (X[0] + 2).astype(dtype), 0.5, "gathered")
     mask = np.array([[True], [False], [False]])
@@ -372,7 +374,7 @@ def test_trees_that_jax_knows() -> None:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("options", [{"static": 2}, {"static": 2, "mask": np.array([True, False, True])}])
+@pytest.mark.parametrize("options", [{"static": 2}, {"static": 2, "mask": np.array([True, False])}])
 def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) -> None:
     """Its Python code depends on values, so that it can neither be compiled nor be evaluated at many points at once."""
 
@@ -385,7 +387,7 @@ def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) ->
             lambda x, static, mask=True: (branching(x, static, mask), mask),
             lambda mask, dy, factor=factor: (jnp.where(mask, 2 * factor * dy, 0), None, None),
         )
-        assert oracle.verify(rule, np.abs(X[:1]), options=options).passed is passes
+        assert oracle.verify(rule, np.abs(X[0, :2]), options=options).passed is passes
 
 
 def test_a_rule_of_jax_that_draws_in_python() -> None:
