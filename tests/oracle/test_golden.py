@@ -30,6 +30,8 @@ from tests.zoo.test_zoo import BUGS
 from tests.zoo.vectors import catches
 
 RUNNERS = Path(__file__).parents[2] / "runners"
+ON_ONE_WORKER = pytest.mark.xdist_group("golden files")
+"""One worker verifies the ops once whose files the tests read."""
 WRITTEN = ("layer_norm", "conv2d", "embedding", "batch_norm", "logsumexp", "norm")
 """Trees, tuples of options, arrays among them, a NamedTuple, masks, values that are not finite, an option that is not."""
 
@@ -64,17 +66,20 @@ def document(folder: Path, op: str) -> Any:
 # ------------------------------------------------------------------------------------------------ files
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize("op", WRITTEN)
 def test_files_agree_with_their_op(folder: Path, op: str) -> None:
     assert mistakes(folder, op) == ()
     assert schema.mistakes(document(folder, op)) == []
 
 
+@ON_ONE_WORKER
 def test_two_runs_write_the_same_bytes(folder: Path) -> None:
     for name, content in files_of(catalogue.find("layer_norm")).items():
         assert (folder / name).read_bytes() == content
 
 
+@ON_ONE_WORKER
 def test_a_case_has_its_tensors_their_tolerances_and_their_witnesses(folder: Path) -> None:
     case = document(folder, "layer_norm")["cases"][0]
     tensors = {one["name"]: one for one in case["tensors"]}
@@ -88,6 +93,7 @@ def test_a_case_has_its_tensors_their_tolerances_and_their_witnesses(folder: Pat
     assert case["arguments"]["params"]["gamma"] == {"tensor": "0/argument/params.gamma"}
 
 
+@ON_ONE_WORKER
 def test_options_are_json_and_their_arrays_are_tensors(folder: Path) -> None:
     ids = document(folder, "embedding")["cases"][0]["options"]["ids"]
     assert unpack((folder / "embedding.safetensors").read_bytes())[ids["tensor"]].dtype == np.int64
@@ -96,6 +102,7 @@ def test_options_are_json_and_their_arrays_are_tensors(folder: Path) -> None:
     assert {"tensor": "9/option/statistics.mean"} in [one["mean"] for one in statistics if one]
 
 
+@ON_ONE_WORKER
 def test_exact_values_are_within_the_tolerance_and_absent_at_a_kink(folder: Path) -> None:
     tensors = unpack((folder / "layer_norm.safetensors").read_bytes())
     exact, ours = tensors["0/exact/gradient/x"], tensors["0/gradient/x"]
@@ -105,6 +112,7 @@ def test_exact_values_are_within_the_tolerance_and_absent_at_a_kink(folder: Path
     assert not any(one["role"].startswith("exact") for one in at_kink["tensors"])
 
 
+@ON_ONE_WORKER
 def test_other_programs_read_the_tensors(folder: Path) -> None:
     data = (folder / "embedding.safetensors").read_bytes()
     ours, theirs = unpack(data), load(data)
@@ -148,6 +156,7 @@ def test_trees_come_back() -> None:
 # ------------------------------------------------------------------------------------------------ check
 
 
+@ON_ONE_WORKER
 def test_a_changed_bit_of_a_tensor_is_named(folder: Path, tmp_path: Path) -> None:
     """A bit of an entry of each tensor, also the last one, whose change is far within the tolerance."""
     shutil.copy(folder / "layer_norm.json", tmp_path)
@@ -167,6 +176,7 @@ def test_a_changed_bit_of_a_tensor_is_named(folder: Path, tmp_path: Path) -> Non
         assert mistake.startswith(f"layer_norm: {name}[{index}] has changed since it was written: it is "), name
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize("name", ["norm.json", "norm.safetensors"])
 def test_no_changed_bit_passes(folder: Path, tmp_path: Path, name: str) -> None:
     for file in ("norm.json", "norm.safetensors"):
@@ -179,6 +189,7 @@ def test_no_changed_bit_passes(folder: Path, tmp_path: Path, name: str) -> None:
         assert mistakes(tmp_path, "norm"), place
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize("cut", [0, 7, 8, 100, -1])
 def test_a_file_that_was_cut_is_an_error(folder: Path, tmp_path: Path, cut: int) -> None:
     shutil.copy(folder / "norm.json", tmp_path)
@@ -200,6 +211,7 @@ def forged(folder: Path, to: Path, name: str, change: Any) -> tuple[str, ...]:
     return mistakes(to, "layer_norm")
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize("name", ["1/value", "1/gradient/x", "1/exact/gradient/x"])
 def test_a_value_beyond_its_tolerance_is_named(folder: Path, tmp_path: Path, name: str) -> None:
     def moved(by: float) -> Any:
@@ -215,6 +227,7 @@ def test_a_value_beyond_its_tolerance_is_named(folder: Path, tmp_path: Path, nam
     assert forged(folder, tmp_path, name, moved(1e-14)) == ()
 
 
+@ON_ONE_WORKER
 def test_another_argument_has_other_gradients(folder: Path, tmp_path: Path) -> None:
     found = forged(folder, tmp_path, "0/argument/x", lambda array: array + np.eye(3, 5))
     assert any("0/gradient/x[" in text for text in found)
@@ -223,6 +236,7 @@ def test_another_argument_has_other_gradients(folder: Path, tmp_path: Path) -> N
     )
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -249,6 +263,7 @@ def test_what_is_wrong_with_a_document_is_said(folder: Path, tmp_path: Path, cha
     assert message in mistakes(tmp_path, "norm")[0]
 
 
+@ON_ONE_WORKER
 def test_tensors_that_are_missing_in_both_files_are_named(folder: Path, tmp_path: Path) -> None:
     tensors = unpack((folder / "norm.safetensors").read_bytes())
     for name in ("0/argument/x", "0/cotangent", "0/value", "0/gradient/x"):
@@ -259,6 +274,7 @@ def test_tensors_that_are_missing_in_both_files_are_named(folder: Path, tmp_path
         assert mistakes(tmp_path, "norm") == (f"norm / everything: {name} is missing",)
 
 
+@ON_ONE_WORKER
 def test_a_cotangent_of_another_shape_is_a_mistake(folder: Path, tmp_path: Path) -> None:
     tensors = unpack((folder / "norm.safetensors").read_bytes()) | {"0/cotangent": np.ones((7, 7))}
     about = document(folder, "norm")
@@ -421,6 +437,7 @@ def command(language: str, folder: Path) -> list[str]:
     return [str(program)]
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize("language", ["c", "js", "rs"])
 def test_a_runner_passes_and_finds_its_planted_bug(language: str, folder: Path, tmp_path: Path) -> None:
     run = command(language, tmp_path)
