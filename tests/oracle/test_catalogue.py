@@ -68,8 +68,7 @@ def wrong_of(case: Case, rows: list[Row]) -> list[str]:
     return wrong
 
 
-@every_spec
-def test_the_report_has_every_case_to_the_digits_promised(spec: Spec) -> None:
+def assert_the_report_has_every_case_to_the_digits_promised(spec: Spec) -> None:
     for case in spec.cases:
         rows = reported().get((spec.name, case.name), [])
         assert rows, f"{spec.name}, {case.name} is not in {REPORT.name}: run `make verify`"
@@ -98,7 +97,7 @@ def far_out() -> Iterator[Any]:
     """Ops where they saturate, in float16: float32 and bfloat16 end much farther out.
 
     `test_false_alarms.py` verifies a random use of each op in float32, and of each chain, which rounds on its way, in any
-    narrow dtype. A test below checks that ops in 16 bits are float32 rounded once.
+    narrow dtype. A statement below is that ops in 16 bits are float32 rounded once.
     """
     for spec in SPECS.values():
         far = [case for case in spec.cases if Flag.SATURATED in case.flags]
@@ -242,8 +241,7 @@ def raised(op: Any, error: Error, draw: Draw) -> BaseException | None:
     return None
 
 
-@every_spec
-def test_bad_input_raises_what_is_declared_and_nothing_else(spec: Spec) -> None:
+def assert_bad_input_raises_what_is_declared_and_nothing_else(spec: Spec) -> None:
     for error in spec.errors:
         caught = raised(spec.op, error, Draw(spec.name, error.name))
         said = f"{error.name}: {error.exception.__name__} {error.match!r} is declared, and it raised {caught!r}"
@@ -253,8 +251,7 @@ def test_bad_input_raises_what_is_declared_and_nothing_else(spec: Spec) -> None:
         assert caught.__context__ is None or caught.__suppress_context__, said
 
 
-@every_spec
-def test_flags_tell_the_truth(spec: Spec) -> None:
+def assert_flags_tell_the_truth(spec: Spec) -> None:
     for case in spec.cases:
         arguments, options = case.draw(spec.name)
         given = [np.asarray(leaf) for leaf in optree.tree_leaves(arguments)]
@@ -299,8 +296,7 @@ def in_all(trees: Any, change: Callable[[Any], Any]) -> Any:
     return optree.tree_map(lambda a: change(np.asarray(a)), trees)
 
 
-@every_spec
-def test_the_layout_of_arguments_changes_nothing(spec: Spec) -> None:
+def assert_the_layout_of_arguments_changes_nothing(spec: Spec) -> None:
     for case in smooth(spec)[:3]:
         arguments, options = case.draw(spec.name)
         dy = random_cotangent(spec.op(*arguments, **options))
@@ -314,8 +310,7 @@ def test_the_layout_of_arguments_changes_nothing(spec: Spec) -> None:
                 np.testing.assert_allclose(two, one, rtol=1e-13, atol=atol, err_msg=f"{case.name}, {layout}")
 
 
-@pytest.mark.parametrize("spec", [of(spec) for spec in SPECS.values() if type(spec.op) is Op])
-def test_sixteen_bits_are_float32_rounded_once(spec: Spec) -> None:
+def assert_sixteen_bits_are_float32_rounded_once(spec: Spec) -> None:
     """Not true of chains: they round between their stages, as their stages do."""
     for case, dtype in product(spec.cases, ("float16", "bfloat16")):
         arguments, options = case.draw(spec.name)
@@ -351,8 +346,7 @@ def test_arguments_without_dimensions_are_computed_or_refused_by_name(spec: Spec
     assert {row.verdict for row in rows} <= {Verdict.PASS, Verdict.VACUOUS, Verdict.KINK}
 
 
-@every_spec
-def test_no_rows_give_no_values_and_zero_gradients_of_parameters(spec: Spec) -> None:
+def assert_no_rows_give_no_values_and_zero_gradients_of_parameters(spec: Spec) -> None:
     for case in (case for case in spec.cases if Flag.EMPTY_BATCH in case.flags):
         arguments, options = case.draw(spec.name)
         y, residuals = spec.op.fwd(*arguments, **options)
@@ -362,3 +356,18 @@ def test_no_rows_give_no_values_and_zero_gradients_of_parameters(spec: Spec) -> 
             assert np.shape(cotangent) == argument.shape
             assert not cotangent.any()
         assert all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(y))
+
+
+# ---------------------------------------------------------------------------------------------- all at once
+
+
+@every_spec
+def test_what_takes_no_verification_is_true(spec: Spec) -> None:
+    """One test of each op for all of these, whose names tell in a traceback what is not true: they take milliseconds."""
+    assert_the_report_has_every_case_to_the_digits_promised(spec)
+    assert_bad_input_raises_what_is_declared_and_nothing_else(spec)
+    assert_flags_tell_the_truth(spec)
+    assert_the_layout_of_arguments_changes_nothing(spec)
+    assert_no_rows_give_no_values_and_zero_gradients_of_parameters(spec)
+    if type(spec.op) is Op:
+        assert_sixteen_bits_are_float32_rounded_once(spec)

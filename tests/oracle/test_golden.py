@@ -299,11 +299,12 @@ def test_the_table_has_the_bugs_of_the_zoo() -> None:
     assert [(bug.name, bug.source, bug.what) for bug in history.bugs()] == [(bug.name, bug.source, bug.what) for bug in BUGS]
 
 
-@pytest.mark.parametrize("bug", history.bugs(), ids=lambda bug: bug.name)
-def test_the_cases_of_a_bug_have_a_flag_of_its_name(bug: history.Bug) -> None:
-    for op, case in (*bug.cases, (bug.name, bug.name)):
-        assert {"name": bug.name, "meaning": f"a published bug: {bug.what}", "catches": bug.source} in history.flags(op, case)
-    assert all(catalogue.find(op).case(case) for op, case in bug.cases)
+def test_the_cases_of_a_bug_have_a_flag_of_its_name() -> None:
+    for bug in history.bugs():
+        flag = {"name": bug.name, "meaning": f"a published bug: {bug.what}", "catches": bug.source}
+        for op, case in (*bug.cases, (bug.name, bug.name)):
+            assert flag in history.flags(op, case)
+        assert all(catalogue.find(op).case(case) for op, case in bug.cases), bug.name
 
 
 BY_RECORD = {

@@ -51,7 +51,7 @@ every_spec = pytest.mark.parametrize("spec", catalogue.specs(), ids=lambda spec:
 
 
 @every_spec
-def test_a_case_is_reproduced_by_its_name(spec: Spec) -> None:
+def test_cases_and_strategies_are_reproduced_by_their_names(spec: Spec) -> None:
     for case in spec.cases:
         arguments, options = case.draw(spec.name)
         assert same((arguments, options), case.draw(spec.name)), case.name
@@ -59,23 +59,15 @@ def test_a_case_is_reproduced_by_its_name(spec: Spec) -> None:
             assert isinstance(leaf, np.ndarray), case.name
             assert leaf.dtype == np.float64, case.name
             assert np.isfinite(leaf).all(), case.name
-
-
-@every_spec
-def test_other_names_and_seeds_draw_other_numbers(spec: Spec) -> None:
     drawn = next(case for case in spec.cases if callable(case.arguments) and Flag.EMPTY_BATCH not in case.flags)
     arguments, _ = drawn.draw(spec.name)
     assert not same(arguments, drawn.draw(spec.name, seed=1)[0])
     assert not same(arguments, drawn.draw("another op")[0])
-
-
-@every_spec
-def test_a_strategy_draws_shapes_and_numbers(spec: Spec) -> None:
     assert spec.strategy is not None
     one, again = (spec.strategy(Draw("strategy", spec.name)) for _ in range(2))
     assert same(one, again)
-    drawn = [spec.strategy(Draw("strategy", spec.name, i)) for i in range(20)]
-    assert len({str([np.shape(leaf) for leaf in optree.tree_leaves(arguments)]) for arguments, _ in drawn}) > 3
+    uses = [spec.strategy(Draw("strategy", spec.name, i)) for i in range(20)]
+    assert len({str([np.shape(leaf) for leaf in optree.tree_leaves(arguments)]) for arguments, _ in uses}) > 3
 
 
 # ---------------------------------------------------------------------------------------------- Draw

@@ -190,14 +190,14 @@ def test_a_slope_of_zero_does_not_meet_infinity() -> None:
     np.testing.assert_array_equal(act.leaky_relu(np.array([np.inf, -2.0]), negative_slope=0), [np.inf, 0])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", ENTRYWISE, ids=repr)
-def test_the_ends_are_finite_and_without_warning(op: pn.Op, dtype: Any) -> None:
-    x = np.array([-1e4, -1e3, -100, -0.0, 0.0, 100, 1e3, 1e4], dtype)
-    y, dx = op(x), slope(op, x)
-    assert y.dtype == dx.dtype == x.dtype
-    assert np.isfinite(y.astype(float)).all()
-    assert np.isfinite(dx.astype(float)).all()
+def test_the_ends_are_finite_and_without_warning(op: pn.Op) -> None:
+    for dtype in DTYPES:
+        x = np.array([-1e4, -1e3, -100, -0.0, 0.0, 100, 1e3, 1e4], dtype)
+        y, dx = op(x), slope(op, x)
+        assert y.dtype == dx.dtype == x.dtype
+        assert np.isfinite(y.astype(float)).all(), dtype
+        assert np.isfinite(dx.astype(float)).all(), dtype
 
 
 @pytest.mark.parametrize(

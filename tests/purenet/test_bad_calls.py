@@ -80,13 +80,6 @@ def test_whatever_is_given_an_op_takes_it_or_names_itself(spec: Spec) -> None:
                 said.append(str(error))
     assert [message for message in said if not message.startswith(f"{op.name}: ")] == []
     assert len(said) > len(calls) / 4
-
-
-@pytest.mark.parametrize("spec", OPS, ids=lambda spec: spec.name)
-def test_an_argument_that_is_no_array_is_named(spec: Spec) -> None:
-    op = spec.op
-    assert isinstance(op, Op)
-    arguments, options = spec.cases[0].draw(spec.name)
     for i, name in enumerate(op.arguments):
         for value in NO_ARRAYS if op.arrays[i] else ():
             with pytest.raises(TypeError) as caught:

@@ -15,7 +15,7 @@ import pytest
 
 import oracle
 import purenet
-from oracle import Flag, Spec, catalogue
+from oracle import Flag, catalogue
 from purenet import Op
 
 WEAKER = {Flag.AT_KINK, Flag.ZERO_GRADIENT, Flag.EMPTY_BATCH, Flag.NOT_THE_DERIVATIVE}  # what changes how a verdict is reached
@@ -101,7 +101,14 @@ def test_the_docs_name_every_public_function(module: types.ModuleType) -> None:
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS)
-def test_an_op_has_its_pullback_directly_below(op: Op) -> None:
+def test_an_op_is_complete(op: Op) -> None:
+    """Its pullback is directly below, its docstring has five parts, and a Spec proves it."""
+    assert_its_pullback_is_directly_below(op)
+    assert_its_docstring_has_five_parts(op)
+    assert_a_spec_proves_it(op)
+
+
+def assert_its_pullback_is_directly_below(op: Op) -> None:
     assert op.backward is not None
     assert op.backward.__name__ == f"{op.name}_bwd"
     assert op.backward.__module__ == op.forward.__module__ == op.__module__
@@ -120,8 +127,7 @@ def refers(part: str) -> bool:
     return any(name in OPS for name in re.findall(r"\b(?:as|those of) (\w+)", part))
 
 
-@pytest.mark.parametrize("op", OPS.values(), ids=OPS)
-def test_the_docstring_of_an_op_has_five_parts(op: Op) -> None:
+def assert_its_docstring_has_five_parts(op: Op) -> None:
     text = op.__doc__ or ""
     places = [text.find(part) for part in PARTS]
     assert all(place > 0 for place in places), f"{op.name} lacks {[p for p, at in zip(PARTS, places, strict=True) if at < 0]}"
@@ -140,8 +146,7 @@ def test_the_docstring_of_an_op_has_five_parts(op: Op) -> None:
     assert re.search(rf"\bpn\.{op.name}\b", text), "the example does not use it"
 
 
-@pytest.mark.parametrize("op", OPS.values(), ids=OPS)
-def test_an_op_has_a_spec_that_proves_it(op: Op) -> None:
+def assert_a_spec_proves_it(op: Op) -> None:
     assert op.name in SPECS, f"{op.name} has no Spec: add one to the module of the catalogue of the same path"
     spec = SPECS[op.name]
     assert spec.op is op
@@ -155,13 +160,13 @@ def test_an_op_has_a_spec_that_proves_it(op: Op) -> None:
     assert any(issubclass(error.exception, TypeError) for error in spec.errors)
 
 
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_a_spec_stands_at_the_path_of_its_op(spec: Spec) -> None:
-    assert isinstance(spec.op, Op)
-    module = importlib.import_module(spec.op.__module__.replace("purenet.", "oracle.catalogue.", 1))
-    assert spec in module.SPECS
-    assert spec.family == spec.op.__module__.split(".")[1]
-    assert (spec.source and spec.source.kind) in ("library", "composed")
+def test_a_spec_stands_at_the_path_of_its_op() -> None:
+    for name, spec in SPECS.items():
+        assert isinstance(spec.op, Op), name
+        module = importlib.import_module(spec.op.__module__.replace("purenet.", "oracle.catalogue.", 1))
+        assert any(spec is other for other in module.SPECS), name
+        assert spec.family == spec.op.__module__.split(".")[1], name
+        assert (spec.source and spec.source.kind) in ("library", "composed"), name
 
 
 def test_no_two_records_share_a_name() -> None:

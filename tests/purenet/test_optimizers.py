@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +69,6 @@ PASS = GradientTransformation(lambda params: (), lambda grads, state, params=Non
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 
 every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 
 
 class Layer(NamedTuple):
@@ -305,22 +305,22 @@ def test_chain_equals_optax() -> None:
 
 
 @every_optimizer
-@every_dtype
-def test_dtypes_are_kept(make: Any, dtype: Any) -> None:
-    params = draw_tree({"w": (2, 3), "s": ()}, np.random.default_rng(0), dtype=dtype)
-    opt = make(exponential_decay(np.float64(0.1), 3, 0.5))
-    state = opt.init(params)
-    slot_dtype = np.float32 if np.dtype(dtype).itemsize == 2 else dtype
-    for _ in range(2):
-        updates, state = opt.update(params, state, params)
-        params = apply_updates(params, updates)
-        for leaf in optree.tree_leaves((updates, params)):
-            assert isinstance(leaf, np.ndarray)
-            assert leaf.dtype == dtype
-        for leaf in optree.tree_leaves(state):
-            assert isinstance(leaf, np.ndarray)
-            product = leaf is getattr(state, "mu_product", None)  # of numbers, no slot of the parameters
-            assert leaf.dtype == (np.int64 if leaf.dtype.kind == "i" else np.float64 if product else slot_dtype)
+def test_dtypes_are_kept(make: Any) -> None:
+    for dtype in DTYPES:
+        params = draw_tree({"w": (2, 3), "s": ()}, np.random.default_rng(0), dtype=dtype)
+        opt = make(exponential_decay(np.float64(0.1), 3, 0.5))
+        state = opt.init(params)
+        slot_dtype = np.float32 if np.dtype(dtype).itemsize == 2 else dtype
+        for _ in range(2):
+            updates, state = opt.update(params, state, params)
+            params = apply_updates(params, updates)
+            for leaf in optree.tree_leaves((updates, params)):
+                assert isinstance(leaf, np.ndarray)
+                assert leaf.dtype == dtype
+            for leaf in optree.tree_leaves(state):
+                assert isinstance(leaf, np.ndarray)
+                of_numbers = leaf is getattr(state, "mu_product", None)  # no slot of the parameters
+                assert leaf.dtype == (np.int64 if leaf.dtype.kind == "i" else np.float64 if of_numbers else slot_dtype)
 
 
 @every_optimizer
@@ -333,22 +333,21 @@ def test_float32_is_float64_rounded(make: Any) -> None:
 
 
 @every_optimizer
-@every_dtype
-def test_zero_gradient_at_the_first_step_moves_nothing(make: Any, dtype: Any) -> None:
-    params = np.ones(3, dtype)
-    opt = make(0.1)
-    updates, state = opt.update(np.zeros(3, dtype), opt.init(params), params)
-    np.testing.assert_array_equal(updates.astype(float), 0.0)
-    assert all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(state))
+def test_zero_gradient_at_the_first_step_moves_nothing(make: Any) -> None:
+    for dtype in DTYPES:
+        params = np.ones(3, dtype)
+        opt = make(0.1)
+        updates, state = opt.update(np.zeros(3, dtype), opt.init(params), params)
+        np.testing.assert_array_equal(updates.astype(float), 0.0, err_msg=str(dtype))
+        assert all(np.isfinite(leaf).all() for leaf in optree.tree_leaves(state)), dtype
 
 
 @every_optimizer
-@every_dtype
-@pytest.mark.parametrize("size", [1e4, 1e-4])
-def test_large_and_small_gradients_are_finite_and_silent(make: Any, dtype: Any, size: float) -> None:
-    params, grads = np.ones(3, dtype), np.array([size, -size, 0.0]).astype(dtype)
-    moved, _ = descend(make(1e-3), params, [grads] * 3)
-    assert np.isfinite(moved.astype(float)).all()
+def test_large_and_small_gradients_are_finite_and_silent(make: Any) -> None:
+    for dtype, size in product(DTYPES, (1e4, 1e-4)):
+        params, grads = np.ones(3, dtype), np.array([size, -size, 0.0]).astype(dtype)
+        moved, _ = descend(make(1e-3), params, [grads] * 3)
+        assert np.isfinite(moved.astype(float)).all(), (dtype, size)
 
 
 def test_float16_epsilon_does_not_underflow() -> None:
@@ -415,14 +414,15 @@ def test_strides_do_not_matter(make: Any) -> None:
 
 
 @every_optimizer
-@pytest.mark.parametrize("tree", [{}, (), [], {"a": {}}], ids=str)
-def test_empty_trees(make: Any, tree: Any) -> None:
-    opt = make(0.1)
-    updates, state = opt.update(tree, opt.init(tree), tree)
-    assert updates == tree
-    assert apply_updates(tree, updates) == tree
-    assert optree.tree_leaves(state)[0] == 1
-    assert all(leaf.shape == () for leaf in optree.tree_leaves(state))
+def test_empty_trees(make: Any) -> None:
+    tree: Any
+    for tree in ({}, (), [], {"a": {}}):
+        opt = make(0.1)
+        updates, state = opt.update(tree, opt.init(tree), tree)
+        assert updates == tree
+        assert apply_updates(tree, updates) == tree
+        assert optree.tree_leaves(state)[0] == 1, tree
+        assert all(leaf.shape == () for leaf in optree.tree_leaves(state)), tree
 
 
 @every_optimizer
@@ -465,27 +465,27 @@ def changed(**leaves: Any) -> dict[str, Any]:
     return {"layer": {**GOOD["layer"], **leaves}}
 
 
-@every_optimizer
-@pytest.mark.parametrize(
-    ("leaf", "what"),
-    [
-        (np.ones(3, np.int64), "int64"),
-        (np.ones(3, np.complex128), "complex128"),
-        (np.array(["a"] * 3, object), "object"),
-        (np.ma.masked_array(np.ones(3)), "MaskedArray"),
-        (1, "int"),
-        ("b", "str"),
-    ],
+NO_FLOATS: tuple[tuple[Any, str], ...] = (
+    (np.ones(3, np.int64), "int64"),
+    (np.ones(3, np.complex128), "complex128"),
+    (np.array(["a"] * 3, object), "object"),
+    (np.ma.masked_array(np.ones(3)), "MaskedArray"),
+    (1, "int"),
+    ("b", "str"),
 )
-def test_leaves_that_are_not_floating_point(make: Any, leaf: Any, what: str) -> None:
-    opt = make(0.1)
-    state = opt.init(GOOD)
-    with pytest.raises(TypeError, match=rf"params\.layer\.b must be a floating-point array, got {what}"):
-        opt.init(changed(b=leaf))
-    with pytest.raises(TypeError, match=rf"grads\.layer\.b must be a floating-point array, got {what}"):
-        opt.update(changed(b=leaf), state, GOOD)
-    with pytest.raises(TypeError, match=rf"params\.layer\.b must be a floating-point array, got {what}"):
-        opt.update(GOOD, state, changed(b=leaf))
+
+
+@every_optimizer
+def test_leaves_that_are_not_floating_point(make: Any) -> None:
+    for leaf, what in NO_FLOATS:
+        opt = make(0.1)
+        state = opt.init(GOOD)
+        with pytest.raises(TypeError, match=rf"params\.layer\.b must be a floating-point array, got {what}"):
+            opt.init(changed(b=leaf))
+        with pytest.raises(TypeError, match=rf"grads\.layer\.b must be a floating-point array, got {what}"):
+            opt.update(changed(b=leaf), state, GOOD)
+        with pytest.raises(TypeError, match=rf"params\.layer\.b must be a floating-point array, got {what}"):
+            opt.update(GOOD, state, changed(b=leaf))
 
 
 @every_optimizer
@@ -546,15 +546,14 @@ def test_chain_refuses_what_is_not_a_chain() -> None:
 
 
 @every_optimizer
-@pytest.mark.parametrize(
-    ("rate", "error"), [(-0.1, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("0.1", TypeError)]
-)
-def test_learning_rates_that_are_refused(make: Any, rate: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r": learning_rate must be"):
-        make(rate)
-    opt = make(lambda count: rate)
-    with pytest.raises(error, match=r": learning_rate\(0\) must be"):
-        opt.update(GOOD, opt.init(GOOD))
+def test_learning_rates_that_are_refused(make: Any) -> None:
+    rate: Any
+    for rate, error in ((-0.1, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("0.1", TypeError)):
+        with pytest.raises(error, match=r": learning_rate must be"):
+            make(rate)
+        opt = make(lambda count, rate=rate: rate)
+        with pytest.raises(error, match=r": learning_rate\(0\) must be"):
+            opt.update(GOOD, opt.init(GOOD))
 
 
 @pytest.mark.parametrize(
