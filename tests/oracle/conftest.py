@@ -14,7 +14,7 @@ import pytest
 from oracle import autodiff, exact, findings
 from oracle.cli import main as cli
 from oracle.cli import options
-from oracle.report import document
+from oracle.report import document, html
 
 ROOT = Path(__file__).parents[2]
 ON_GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
@@ -105,6 +105,9 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(
+        html, "PICTURED", 0
+    )  # the pictures of failures take longer than to find them, and have tests of their own
     for name in ("FORCE_COLOR", *ON_GITHUB):
         monkeypatch.delenv(name, raising=False)
     capfd.readouterr()
