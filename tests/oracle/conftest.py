@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from oracle import autodiff, exact, findings
 from oracle.cli import main as cli
 from oracle.cli import options
 from oracle.report import document, html
+from oracle.running import journal
 
 ROOT = Path(__file__).parents[2]
 ON_GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
@@ -39,6 +41,9 @@ def compiled_for_some_ops(request: pytest.FixtureRequest) -> None:
             autodiff.forget()
         begun.append(mark.args[0])
 
+
+sources = cache(journal._sources)
+"""The hash of all sources, of which a command of this process makes a journal: they stay as they are during the tests."""
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 Module: TypeAlias = Callable[[str, str], None]
@@ -108,6 +113,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         html, "PICTURED", 0
     )  # the pictures of failures take longer than to find them, and have tests of their own
+    monkeypatch.setattr(journal, "_sources", sources)
     for name in ("FORCE_COLOR", *ON_GITHUB):
         monkeypatch.delenv(name, raising=False)
     capfd.readouterr()
