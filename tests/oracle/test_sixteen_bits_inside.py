@@ -16,7 +16,7 @@ from oracle.verification import Verification, verify
 from tests.oracle.planted import Array, Pair, normal, signed
 
 DTYPES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
-SEEDS = range(3)
+SEEDS = range(2)
 
 pytestmark = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
@@ -122,8 +122,9 @@ def test_whole_numbers_are_no_floating_point_numbers(dtype: np.dtype[Any]) -> No
 
 
 @pytest.mark.parametrize("given", ["float64", "float32"])
-@pytest.mark.parametrize("referenced", [False, True])
-def test_a_product_of_rounded_factors_passes(dtype: np.dtype[Any], given: str, referenced: bool) -> None:
+def test_a_product_of_rounded_factors_passes(dtype: np.dtype[Any], given: str) -> None:
+    referenced = (given == "float64") == (dtype == DTYPES[1])  # any two of the three meet
+
     def single(a: Any) -> Array:
         return np.asarray(a).astype(dtype).astype(np.float32)
 
