@@ -23,7 +23,10 @@ SOURCE = Path(__file__).parent / "kernels" / "kernels.c"
 COMPILER = shutil.which("cc")
 PLANTED = 1e-4
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler: the kernels are written in C")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="there is no C compiler: the kernels are written in C"),
+    pytest.mark.xdist_group("kernels in C"),  # one worker compiles them
+]
 
 
 @pytest.fixture(scope="module")

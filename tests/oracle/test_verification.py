@@ -498,6 +498,7 @@ def unsampled() -> Array:
     return ~sampled & (np.abs(np.cos(MANY)) < 0.6)
 
 
+@pytest.mark.xdist_group("blocks of a large argument")  # one worker finds out which entries are sampled
 @pytest.mark.parametrize("size", [0.5, 1e-4])
 def test_a_wrong_block_is_found_along_directions(size: float, unsampled: Array) -> None:
     """Away from every sampled element, so that only the directions can see it."""
