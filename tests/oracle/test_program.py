@@ -14,6 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -206,9 +207,17 @@ def run_alone(program: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def run_here(program: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of a program, and what it prints: in this process, in a fraction of the time."""
+    load, opened = np.load, []
+
+    def kept(*arguments: Any, **options: Any) -> Any:
+        opened.append(load(*arguments, **options))
+        return opened[-1]
+
     capfd.readouterr()
-    with pytest.raises(SystemExit) as end:
+    with mock.patch.object(np, "load", kept), pytest.raises(SystemExit) as end:
         runpy.run_path(str(program), run_name="__main__")
+    for file in opened:  # as the end of a process does
+        file.close()
     out, err = capfd.readouterr()
     assert err == ""
     return int(end.value.code or 0), out
