@@ -107,17 +107,26 @@ class RoundingAt:
         p = self._point
         return roundoff_scales(p.subject, p.primals, p.dy, p.y, p.cotangents)
 
+    @property
+    def value_moved_in_dtype(self) -> float | None:
+        """How far the value moves when the arguments are rounded to their dtype; None if the op does not take float64."""
+        return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[0])
+
     def _moved_in_dtype(self, i: int) -> float | None:
-        return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[i])
+        return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[1 + i])
 
     @cached_property
     def _all_moved_in_dtype(self) -> list[Array] | None:
-        """How far each gradient moves when the arguments are rounded to their dtype; None if the op does not take float64."""
-        point, given = self._point, (self._point.wide.primals, self._point.wide.dy)
+        """How far the value and each gradient move when the arguments are rounded to their dtype, if the op takes float64."""
+        subject, given = self._point.subject, (self._point.wide.primals, self._point.wide.dy)
+
+        def all_of(given: Any) -> list[Array]:
+            primals, dy = given
+            value, residuals = subject.fwd(*primals)
+            return [vector(value), *flat(subject.bwd(residuals, dy))]
+
         try:
-            return spreads(
-                lambda both: point.subject.gradients(*both), given, self._plan.seed, point.dtype.name, self._perturbations
-            )
+            return spreads(all_of, given, self._plan.seed, self._point.dtype.name, self._perturbations)
         except RAISED:
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -84,4 +85,8 @@ class ValuesAt:
             allowed += SAMPLED_SAFETY * self._rounding.value_noise
         if dtype.name == "float64" and not largest(error) <= allowed:
             allowed += float(conditioning(self._rounding.value_spread, scale))
+        if dtype.name != "float64" and not largest(error) <= allowed:
+            # A reference that computes in float32 itself loses nothing in float32. Where terms cancel, both may lose more.
+            budget = replace(budget, dtype=narrow_dtype(dtype.name, scale, by_reference, self._rounding.value_moved_in_dtype))
+            allowed = max(allowed, budget.against_reference)
         return relative(error, largest(theirs) or scale), relative(error, allowed)

@@ -128,6 +128,35 @@ def test_another_function_hides_no_gradient(dtype: Any) -> None:
             assert all("judged by the differences alone" in r.note for r in result.rows if r.parameter)
 
 
+def total_of_a_product(offset: float = 0.0) -> Pair:
+    """The sum over a product of three matrices in float32, the last two multiplied first."""
+
+    def fwd(a: Array, b: Array, c: Array) -> Any:
+        return np.float32((a @ (b @ c)).sum() + np.float32(offset)), (a, b, c)
+
+    def bwd(residuals: Any, dy: Array) -> Any:
+        a, b, c = residuals
+        d = np.full((len(a), c.shape[1]), dy, np.float32)
+        return d @ (b @ c).T, a.T @ d @ c.T, (a @ b).T @ d
+
+    return fwd, bwd
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_terms_cancel_a_value_depends_on_the_order_of_its_float32_products(seed: int) -> None:
+    a, b, c = (normal(5, 5, seed=seed + k).astype(np.float32) for k in (0, 10, 20))
+    a -= (a @ b @ c).sum() / ((b @ c).sum() * np.float32(5))  # now the value is near 0
+
+    def first_two_first(a: Any, b: Any, c: Any) -> Any:
+        a, b, c = (x.astype(jnp.float32) for x in (a, b, c))
+        return jnp.sum(a @ b @ c)
+
+    right = oracle.verify(total_of_a_product(), a, b, c, reference=first_two_first)
+    assert right.passed, right
+    wrong = oracle.verify(total_of_a_product(0.01), a, b, c, reference=first_two_first)
+    assert {r.reason for r in wrong.rows if not r.passed} == {"other values than the reference"}
+
+
 def test_a_reference_that_raises_hides_no_gradient() -> None:
     result = oracle.verify(cube(lambda dx: 2 * dx), signed(4), reference=lambda x: x + jnp.zeros(3))
     assert row(result, "").verdict is Verdict.ERROR
