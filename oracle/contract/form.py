@@ -14,6 +14,7 @@ from oracle.contract.setting import Breach
 __all__ = ["completed", "is_tuple_of", "shape_cause", "well_formed"]
 
 NONE = "the backward pass returned None: if the gradient is zero, return zeros"
+WITHOUT_END = "the gradient is a tree too deep to walk: does it contain itself?"
 
 
 def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], batch: int | None) -> list[Breach]:
@@ -27,7 +28,11 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
         if cotangent is None:
             breaches.append(Breach(name, NONE))
             continue
-        ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
+        try:
+            ours, theirs = (optree.tree_structure(tree) for tree in (cotangent, primal))
+        except RecursionError:
+            breaches.append(Breach(name, WITHOUT_END))
+            continue
         if ours != theirs and optree.tree_structure(cotangent, none_is_leaf=True) != _with_none(primal):
             breaches.append(Breach(name, f"the gradient has the structure {ours}, the argument {theirs}"))
             continue

@@ -594,6 +594,22 @@ def test_the_structure_of_a_cotangent() -> None:
     assert found == "argument 0.b: the backward pass returned None: if the gradient is zero, return zeros"
 
 
+def test_a_gradient_that_contains_itself() -> None:
+    def double(params: Any, x: Any) -> Any:
+        return 2.0 * params["w"] * x, params["w"]
+
+    def pullback(w: Any, dy: Any) -> Any:
+        dparams: dict[str, Any] = {}
+        dparams["w"] = dparams
+        return dparams, 2.0 * dy * w
+
+    result = verify((double, pullback), {"w": X + 3.0}, X)
+    assert [(r.parameter, str(r.verdict), r.diagnosis) for r in result.rows] == [
+        ("params", "FAIL", "the gradient is a tree too deep to walk: does it contain itself?"),
+        ("x", "PASS", ""),
+    ]
+
+
 def test_each_leaf_is_named() -> None:
     found = form(({"w": X[:2], "b": X.astype(np.float32)},), of=({"w": X, "b": X},))
     assert sorted(found) == [
