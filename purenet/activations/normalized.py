@@ -178,7 +178,7 @@ def probabilities(op: str, x: Array, axis: Any, where: Any) -> tuple[Array, Any]
 
 def _by_rows(x: Array, along: tuple[int, ...]) -> bool:
     """Whether there are many rows, of entries that lie side by side."""
-    return x.size > max(PLAIN, 0) and along == (x.ndim - 1,)
+    return x.size > PLAIN and along == (x.ndim - 1,)
 
 
 def shifted(x: Array, along: tuple[int, ...], kept: Array | None = None) -> Array:

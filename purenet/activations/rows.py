@@ -13,11 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from purenet.op import Array
+from purenet.row_blocks import row_blocks
 
 __all__ = ["log_softmax_rows", "log_softmax_rows_bwd", "softmax_at_labels", "softmax_rows", "softmax_rows_bwd"]
-
-BLOCK = 2**18
-"""Bytes of the rows that are computed at a time: a quarter of the second-level cache, for there are up to three such arrays."""
 
 
 def softmax_rows(x: Array) -> Array:
@@ -33,11 +31,16 @@ def softmax_rows(x: Array) -> Array:
 def softmax_rows_bwd(y: Array, dy: Array) -> Array:
     """The cotangent of x, from sums over all but the likeliest entry of a row."""
     dx = np.empty_like(y)
-    for p, d, some in _blocks(y, dy, dx):
-        np.subtract(d, d[_largest(p)][:, None], out=some)
-        some -= _product_sums(p, some)
-        some *= p
+    for some in _blocks(y, dy, dx):
+        _softmax_bwd(*some)
     return dx
+
+
+def _softmax_bwd(p: Array, dy: Array, out: Array) -> None:
+    """Writes the cotangent to `out`."""
+    np.subtract(dy, dy[_largest(p)][:, None], out=out)
+    out -= (p * out).sum(axis=1, keepdims=True)
+    out *= p
 
 
 def log_softmax_rows(x: Array) -> tuple[Array, Array]:
@@ -60,17 +63,22 @@ def log_softmax_rows(x: Array) -> tuple[Array, Array]:
 def log_softmax_rows_bwd(y: Array, p: Array, dy: Array, dominant: float) -> Array:
     """The cotangent of x. Only the likeliest entry can have a probability above `dominant`; the sums there leave it out."""
     dx = np.empty_like(y)
-    for logs, probabilities, d, some in _blocks(y, p, dy, dx):
-        likeliest = _largest(probabilities)
-        most, own = probabilities[likeliest], d[likeliest]
-        certain = most > dominant
-        np.copyto(some, d)
-        some[likeliest] = np.where(certain, 0, own)
-        others = some.sum(axis=1)
-        np.multiply(probabilities, (others + np.where(certain, own, 0))[:, None], out=some)
-        np.subtract(d, some, out=some)
-        some[likeliest] = np.where(certain, -np.expm1(logs[likeliest]) * own - most * others, some[likeliest])
+    for some in _blocks(y, p, dy, dx):
+        _log_softmax_bwd(*some, dominant=dominant)
     return dx
+
+
+def _log_softmax_bwd(logs: Array, p: Array, dy: Array, out: Array, *, dominant: float) -> None:
+    """Writes the cotangent to `out`."""
+    likeliest = _largest(p)
+    most, own = p[likeliest], dy[likeliest]
+    certain = most > dominant
+    np.copyto(out, dy)
+    out[likeliest] = np.where(certain, 0, own)
+    others = out.sum(axis=1)
+    np.multiply(p, (others + np.where(certain, own, 0))[:, None], out=out)
+    np.subtract(dy, out, out=out)
+    out[likeliest] = np.where(certain, -np.expm1(logs[likeliest]) * own - most * others, out[likeliest])
 
 
 def softmax_at_labels(x: Array, labels: Array) -> tuple[Array, Array]:
@@ -101,15 +109,8 @@ def _largest(rows: Array) -> tuple[Array, Array]:
     return np.arange(len(rows)), rows.argmax(axis=1)
 
 
-def _product_sums(a: Array, b: Array) -> Array:
-    """The sum of a b in each row."""
-    return np.asarray((a * b).sum(axis=1, keepdims=True))
-
-
 def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     """Some rows at a time of arrays of one shape, as views where they are contiguous."""
-    first = arrays[0]
-    flat = [a.reshape(-1, first.shape[-1]) for a in arrays]
-    count = max(1, BLOCK // (first.shape[-1] * first.itemsize))
-    for begin in range(0, len(flat[0]), count):
-        yield tuple(a[begin : begin + count] for a in flat)
+    flat = [a.reshape(-1, a.shape[-1]) for a in arrays]
+    for some in row_blocks(flat[0]):
+        yield tuple(a[some] for a in flat)

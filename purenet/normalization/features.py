@@ -79,7 +79,7 @@ def rms_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Array]:
 def _over_features(op: str, params: Any, x: Array, axes: Axes, eps: float, *, centered: bool) -> tuple[Array, Any]:
     eps = number(op, "eps", eps, low=0)
     own = named_axes(op, axes, x)
-    if x.size > max(PLAIN, 0) and own == tuple(range(own[0], x.ndim)):
+    if x.size > PLAIN and own == tuple(range(own[0], x.ndim)):
         shape = x.shape[own[0] :]
         features = math.prod(shape)
         parameters = scale_and_offset(op, params, x, shape, (features, 1))
@@ -152,7 +152,7 @@ def instance_norm_bwd(residuals: Any, dy: Array) -> tuple[dict[str, Array], Arra
 
 def _over_channels(op: str, params: Any, x: Array, groups: int, eps: float) -> tuple[Array, Any]:
     eps = number(op, "eps", eps, low=0)
-    if x.size > max(PLAIN, 0):
+    if x.size > PLAIN:
         channels = x.shape[1]
         parameters = scale_and_offset(op, params, x, (channels,), (channels, 1))
         y, rows = normalize_rows(x.reshape(len(x), channels, -1), groups, parameters, (channels,), eps, centered=True)

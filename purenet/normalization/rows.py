@@ -6,20 +6,15 @@ its features are channels of one position.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from purenet.normalization.core import FEW, divisor, rounding_left
 from purenet.op import Array
+from purenet.row_blocks import row_blocks
 
 __all__ = ["Rows", "normalize_rows", "normalize_rows_bwd"]
-
-BLOCK = 2**19
-"""Bytes of the samples that are computed at a time: half of the second-level cache. With a quarter of it, in which all arrays
-have room, a layer_norm takes a seventh longer, because of the calls of NumPy."""
 
 SHORT = 512
 """Entries that BLAS adds up at most. It keeps 32 sums, so that none has more than 16 terms; with ten times as many entries a
@@ -48,17 +43,17 @@ def normalize_rows(
     gamma, beta = parameters
     y, normalized = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     inverse = np.empty((len(x), groups, 1), x.dtype)
-    for some in _blocks(x):
+    for some in row_blocks(x):
         rows, out = _grouped(x[some], groups), _grouped(normalized[some], groups)
         rest = None
         if centered:
             np.subtract(rows, _mean(rows), out=out)
             rest = _mean(out)  # the rounding of the mean, which would stay in every entry of the value
             rows = out
-        inverse[some] = 1 / divisor(np.sqrt(_mean(rows, rows) + eps))
+        inverse[some] = 1 / divisor(np.sqrt(_mean(rows, times=rows) + eps))
         if rest is not None and not (np.abs(rest) * inverse[some] < np.finfo(x.dtype).eps / 8).all():
             out -= rest  # it is more than a rounding of the largest entries
-            inverse[some] = 1 / divisor(np.sqrt(_mean(out, out) + eps))
+            inverse[some] = 1 / divisor(np.sqrt(_mean(out, times=out) + eps))
         np.multiply(rows, inverse[some], out=out)
         if gamma is None:
             y[some] = normalized[some]
@@ -71,65 +66,78 @@ def normalize_rows(
 
 def normalize_rows_bwd(saved: Rows, dy: Array) -> tuple[dict[str, Array], Array]:
     """The cotangents of the parameters and of x, in the shape of dy."""
-    normalized, inverse, gamma, has_beta, shape, eps, centered = saved
+    normalized, inverse = saved.normalized, saved.inverse
+    channels, positions = normalized.shape[1:]
+    pull = _by_positions if positions > 1 and channels * positions >= FEW * inverse.shape[1] else _by_entries
+    given, dx = dy.reshape(normalized.shape), np.empty(normalized.shape, dy.dtype)
+    parts = [
+        pull(saved._replace(normalized=normalized[some], inverse=inverse[some]), given[some], dx[some])
+        for some in row_blocks(dx)
+    ]
+    dparams = {name: np.asarray(sum(part[name] for part in parts)).reshape(saved.shape) for name in parts[0]}
+    return dparams, dx.reshape(dy.shape)
+
+
+def _by_positions(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
+    """The cotangents of gamma and beta, and that of x written to `out`, from sums over the positions of each channel.
+
+    It is the faster way where there are several positions. Such norms are always centered.
+    """
+    x_hat, inverse, gamma = saved.normalized, saved.inverse, saved.gamma
     groups = inverse.shape[1]
-    dx: Array = np.empty(normalized.shape, dy.dtype)
-    given = dy.reshape(dx.shape)
-    dgamma, dbeta = np.zeros(dx.shape[1], dy.dtype), np.zeros(dx.shape[1], dy.dtype)
-    for some in _blocks(dx):
-        d, x_hat, scale = given[some], normalized[some], inverse[some]
-        rows, out = _grouped(x_hat, groups), _grouped(dx[some], groups)
-        if dx.shape[2] > 1 and out.shape[2] >= FEW:  # sums over positions first, which all that follows is made of
-            along_x, total = _sum(d, x_hat), _sum(d)
-            dgamma += along_x.sum(axis=0).reshape(-1)
-            dbeta += total.sum(axis=0).reshape(-1)
-            factor = np.ones_like(along_x) if gamma is None else gamma
-            mean_x, mean = (_grouped(factor * a, groups).sum(axis=2, keepdims=True) / out.shape[2] for a in (along_x, total))
-            shares = np.broadcast_to(scale, (*scale.shape[:2], dx.shape[1] // groups)).reshape(along_x.shape)
-            np.multiply(d, factor * shares, out=dx[some])
-            out -= rows * (mean_x * scale)
-            if centered:
-                out -= mean * scale
-            continue
-        if has_beta:
-            dbeta += d.sum(axis=(0, 2))
-        if gamma is not None:
-            dgamma += (d * x_hat).sum(axis=(0, 2))
-            d = d * gamma
-        d = _grouped(d, groups)
-        np.multiply(rows, -_mean(d, rows), out=out)
-        out += d
-        if centered:
-            out -= _mean(d)
-        if out.shape[2] < FEW:
-            out -= rounding_left(out, d, rows, eps * np.square(scale), (2,), centered=centered)
-        out *= scale
-    dparams = {"gamma": dgamma.reshape(shape)} if gamma is not None else {}
-    return dparams | ({"beta": dbeta.reshape(shape)} if has_beta else {}), dx.reshape(dy.shape)
+    along_x, total = _sum(dy, times=x_hat), _sum(dy)
+    factor = np.repeat(inverse, dy.shape[1] // groups, axis=1)
+    dparams = {}
+    if saved.has_beta:
+        dparams["beta"] = total.sum(axis=0)
+    if gamma is not None:
+        dparams["gamma"] = along_x.sum(axis=0)
+        along_x, total, factor = along_x * gamma, total * gamma, factor * gamma
+    np.multiply(dy, factor, out=out)
+    rows, dx = _grouped(x_hat, groups), _grouped(out, groups)
+    share = inverse / dx.shape[2]
+    dx -= rows * (_sum(_grouped(along_x, groups)) * share)
+    dx -= _sum(_grouped(total, groups)) * share
+    return dparams
 
 
-def _mean(a: Array, b: Array | None = None) -> Array:
-    """The mean of each row of a, or of a b."""
-    return np.asarray(_sum(a, b) / a.shape[2])
+def _by_entries(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
+    """As `_by_positions`, from sums over all entries of a group."""
+    x_hat, inverse, gamma = saved.normalized, saved.inverse, saved.gamma
+    groups = inverse.shape[1]
+    dparams = {}
+    if saved.has_beta:
+        dparams["beta"] = dy.sum(axis=(0, 2))
+    if gamma is not None:
+        dparams["gamma"] = (dy * x_hat).sum(axis=(0, 2))
+        dy = dy * gamma
+    rows, dx, d = (_grouped(a, groups) for a in (x_hat, out, dy))
+    np.multiply(rows, -_mean(d, times=rows), out=dx)
+    dx += d
+    if saved.centered:
+        dx -= _mean(d)
+    if dx.shape[2] < FEW:
+        dx -= rounding_left(dx, d, rows, saved.eps * np.square(inverse), (2,), centered=saved.centered)
+    dx *= inverse
+    return dparams
 
 
-def _sum(a: Array, b: Array | None = None) -> Array:
-    """The sum of each row of a, or of a b."""
+def _mean(a: Array, *, times: Array | None = None) -> Array:
+    """The mean of each row of a, or of a times another array."""
+    return np.asarray(_sum(a, times=times) / a.shape[2])
+
+
+def _sum(a: Array, *, times: Array | None = None) -> Array:
+    """The sum of each row of a, or of a times another array."""
     length = a.shape[2]
     parts = -(-length // SHORT)
     if length % parts:
-        return np.asarray((a if b is None else a * b).sum(axis=2, keepdims=True))
+        return np.asarray((a if times is None else a * times).sum(axis=2, keepdims=True))
     shape = (*a.shape[:2], parts, length // parts)
-    other = np.ones(shape[3], a.dtype) if b is None else b.reshape(shape)
+    other = np.ones(shape[3], a.dtype) if times is None else times.reshape(shape)
     return np.asarray(np.vecdot(a.reshape(shape), other).sum(axis=2, keepdims=True))
 
 
 def _grouped(a: Array, groups: int) -> Array:
     """(samples, channels, positions) as (samples, groups, entries)."""
-    return a.reshape(len(a), groups, math.prod(a.shape[1:]) // groups)
-
-
-def _blocks(a: Array) -> Iterator[slice]:
-    """Some samples at a time."""
-    count = max(1, BLOCK // (math.prod(a.shape[1:]) * a.itemsize))
-    return (slice(begin, begin + count) for begin in range(0, len(a), count))
+    return a.reshape(len(a), groups, -1)

@@ -13,7 +13,7 @@ import pytest
 
 from oracle import Case, Draw, Spec, catalogue
 from oracle.trajectory import TrajectorySpec
-from purenet import recurrent
+from purenet import recurrent, row_blocks
 from purenet.optimizers import moments
 from purenet.recurrent import fused
 
@@ -73,7 +73,7 @@ def differences(spec: Spec) -> list[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module_of(spec.name), "PLAIN", 10**18)
             plain = computed(spec.op, arguments, options)
-            patch.setattr(module_of(spec.name), "PLAIN", -1)
+            patch.setattr(module_of(spec.name), "PLAIN", 0)
             fast = computed(spec.op, arguments, options)
         if not all(alike(a, b) for a, b in zip(plain, fast, strict=True)):
             found.append(name)
@@ -95,6 +95,18 @@ def test_the_fast_body_is_the_plain_one(name: str) -> None:
     spec = catalogue.find(name)
     assert isinstance(spec, Spec)
     assert differences(spec) == []
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "layer_norm", "rms_norm", "group_norm", "instance_norm"])
+def test_blocks_of_rows_are_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No case is so large that it is computed in several blocks: here blocks have fewer bytes."""
+    spec = catalogue.find(name)
+    assert isinstance(spec, Spec)
+    for size, rows in ((1, 1), (1000, 5)):
+        monkeypatch.setattr(row_blocks, "BLOCK", size)
+        assert differences(spec) == []
+        cut = [(some.start, some.stop) for some in row_blocks.row_blocks(np.zeros((20, 21)))]
+        assert cut == [(start, start + rows) for start in range(0, 20, rows)]
 
 
 def slightly_wrong(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +132,7 @@ def test_an_error_in_the_fast_body_is_found(name: str, function: str, monkeypatc
     assert expected <= set(differences(spec))
 
 
-def takes(spec: Spec, case: Case, function: str, plain: int = -1) -> bool:
+def takes(spec: Spec, case: Case, function: str, plain: int = 0) -> bool:
     """Whether a case takes this function if the plain body is for up to so many entries: it may be for some axes only."""
     taken, module = [], module_of(spec.name)
     fast = getattr(module, function)

@@ -46,7 +46,11 @@ def ends(draw: Draw) -> tuple[Any]:
 HOLES = np.array([[True, True, False, True], [False, False, True, True], [True, True, True, True]])
 
 CASES = (
-    Case("many rows", lambda draw: (draw.normal(20, 21, scale=2.0),)),
+    Case("many rows, most of one class", lambda draw: (draw.normal(4, 5, 21, scale=2.0) + 7.0 * (np.arange(21) == 3),)),
+    Case("many columns", lambda draw: (draw.normal(21, 20),), {"axis": 0}),
+    Case(
+        "many rows with holes", lambda draw: (draw.normal(20, 21),), {"where": np.arange(21) % 3 > 0}, frozenset({Flag.MASKED})
+    ),
     Case("two dimensions", lambda draw: (draw.normal(3, 5, scale=2.0),)),
     Case("the first axis", lambda draw: (draw.normal(4, 2, 3),), {"axis": 0}),
     Case("a middle axis", lambda draw: (draw.normal(2, 5, 3),), {"axis": -2}),

@@ -13,6 +13,7 @@ from oracle.catalogue.normalization.batch import scaled
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.normalization import group_norm, instance_norm, layer_norm, rms_norm
 from purenet.normalization.core import FEW
+from purenet.normalization.rows import SHORT
 
 
 def with_parameters(layer: Any, params: dict[str, Any]) -> Any:
@@ -82,7 +83,8 @@ def gradient_of_beta_alone(draw: Draw) -> tuple[Any, ...]:
 OVER_FEATURES = (
     Case("a batch of vectors", scaled((5,), 3, 5)),
     Case("more features than a few", scaled((FEW + 1,), 2, FEW + 1)),
-    Case("many vectors", scaled((21,), 20, 21)),
+    Case("many small images", scaled((3, 7), 20, 3, 7), {"axes": (-2, -1)}),
+    Case("a long vector, no parameters", lambda draw: ({}, draw.normal(1, SHORT + 2)), flags=ONE),
     Case("two axes", scaled((3, 2), 2, 3, 2), {"axes": (-2, -1), "eps": 1e-3}),
     Case("the first axis", scaled((4,), 4, 2), {"axes": 0}),
     Case("no beta, far from 0", lambda draw: ({"gamma": draw.normal(4)}, draw.normal(2, 4) + 30)),
@@ -125,6 +127,7 @@ SPECS = (
         source=library("equinox.nn.LayerNorm"),
         cases=(
             *OVER_FEATURES,
+            Case("an odd number of features", lambda draw: ({}, draw.normal(2, SHORT + 1))),
             Case("width 1", gradient_of_beta_alone, flags=frozenset({Flag.ZERO_GRADIENT})),
         ),
         strategy=features,
@@ -149,6 +152,7 @@ SPECS = (
             Case("images", scaled((4,), 2, 4, 3, 2), {"groups": 2, "eps": 1e-3}),
             Case("one group", scaled((3,), 2, 3, 2), {"groups": 1}),
             Case("many positions", scaled((6,), 4, 6, 18), {"groups": 2}),
+            Case("many samples", scaled((6,), 17, 6, 2, 2), {"groups": 2}),
             Case(
                 "no gamma, as many groups as channels",
                 lambda draw: ({"beta": draw.normal(2)}, draw.normal(3, 2, 4)),
@@ -187,7 +191,7 @@ SPECS = (
         source=library("equinox.nn.GroupNorm"),
         cases=(
             Case("sequences", scaled((3,), 2, 3, 4)),
-            Case("many positions", scaled((4,), 3, 4, 36)),
+            Case("many positions, no parameters", lambda draw: ({}, draw.normal(3, 4, 36))),
             Case("images", scaled((2,), 2, 2, 3, 2), {"eps": 1e-3}),
             Case("no parameters", lambda draw: ({}, draw.normal(2, 2, 3))),
             Case("one position", scaled((3,), 2, 3, 1), flags=frozenset({Flag.ZERO_GRADIENT})),
