@@ -21,7 +21,7 @@ DENSE = 128
 
 def multiplied(x: Array, matrices: Sequence[Array]) -> Array | None:
     """The product of each of the last axes of x with a matrix (new size, size); None if this does not pay or is not exact."""
-    if not x.size or max(max(matrix.shape) for matrix in matrices) > DENSE:
+    if max(max(matrix.shape) for matrix in matrices) > DENSE:
         return None
     y = x
     with np.errstate(invalid="ignore"):  # see below

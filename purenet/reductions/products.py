@@ -90,7 +90,7 @@ def cumprod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
 def _others(rows: Array) -> Array:
     """For each entry of the last axis the product of all others, from the products of pairs, of pairs of pairs, and so on."""
     products = [rows]
-    while products[-1].shape[-1] > 1:
+    for _ in range((rows.shape[-1] - 1).bit_length()):  # until one is left
         if products[-1].shape[-1] % 2:
             products[-1] = np.concatenate([products[-1], np.ones_like(rows[..., :1])], axis=-1)
         products.append(products[-1][..., ::2] * products[-1][..., 1::2])

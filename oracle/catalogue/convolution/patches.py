@@ -51,6 +51,11 @@ SPECS = (
             Case(
                 "dilated, SAME", lambda draw: (draw.normal(1, 1, 5, 4),), {"window": (2, 3), "dilation": 2, "padding": "SAME"}
             ),
+            Case(
+                "more windows than entries, and few that reach far",
+                lambda draw: (draw.normal(2, 1, 2, 8),),
+                {"window": (3, 2), "stride": (1, 4), "padding": ((2, 3), (0, 0)), "dilation": (1, 3)},
+            ),
             Case("one window", lambda draw: (draw.normal(1, 2, 3, 2),), {"window": (3, 2)}, frozenset({Flag.BATCH_OF_ONE})),
             Case("no images", lambda draw: (draw.normal(0, 2, 4, 3),), {"window": 2}, frozenset({Flag.EMPTY_BATCH})),
         ),

@@ -106,6 +106,7 @@ SPECS = (
         source=library("optax.losses.sigmoid_binary_cross_entropy"),
         cases=(
             *cases_of_entries(soft),
+            Case("many entries", soft(20, 21, scale=2.0)),
             Case("hard labels", hard),
             Case("weight of yes", soft(3, 4), lambda draw: {"pos_weight": draw.uniform(4, low=0.5, high=3.0)}),
             Case("weight of yes is zero", soft(3, 2), {"pos_weight": np.array([0.0, 1.5])}, MASKED),
@@ -167,6 +168,7 @@ SPECS = (
         source=library("optax.losses.sigmoid_focal_loss"),
         cases=(
             *cases_of_entries(soft),
+            Case("many entries", soft(20, 21, scale=2.0)),
             Case("hard labels, alpha", hard, {"alpha": 0.25}),
             Case("less focus, alpha", soft(3, 4), {"alpha": 0.75, "gamma": 0.5, "reduction": "none"}),
             Case("no focus", soft(2, 3), {"gamma": 0}),

@@ -19,6 +19,7 @@ from oracle.catalogue.pooling.maxima import (
     windows,
 )
 from oracle.spec import Case, Draw, Spec, Strategy, composed, library
+from purenet.axis_products import DENSE
 from purenet.pooling import adaptive_avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, global_avg_pool
 
 
@@ -145,6 +146,7 @@ SPECS = (
             Case("parts that share entries", lambda draw: (draw.normal(2, 2, 5, 4),), {"size": (3, 2)}),
             Case("more parts than entries", lambda draw: (draw.normal(2, 2, 3),), {"size": 5}),
             Case("a volume", lambda draw: (draw.normal(1, 2, 2, 3, 3),), {"size": (1, 2, 2)}, BATCH_OF_ONE),
+            Case("many entries in an axis", lambda draw: (draw.normal(2, 1, DENSE + 2),), {"size": 3}),
             Case("no images", lambda draw: (draw.normal(0, 2, 4, 3),), {"size": 2}, EMPTY_BATCH),
         ),
         strategy=adaptive,
