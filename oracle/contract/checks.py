@@ -62,17 +62,20 @@ def leaves_the_process_alone(s: Setting) -> Iterator[Breach]:
 
 
 def leaves_arguments_alone(s: Setting) -> Iterator[Breach]:
-    """Neither pass writes to an argument, and the backward pass does not write to its cotangent or its residuals."""
+    """Neither pass writes to an argument, nor the backward pass to its cotangent, its residuals or the value."""
     primals, dy, options = copied(s.point.primals), copied(s.point.dy), copied_arrays(s.point.subject.options)
-    _, residuals = s.point.subject.forward(*primals, **options)
+    y, residuals = s.point.subject.forward(*primals, **options)
     for before, after in zip(s.point.leaves, s.leaves(primals), strict=True):
         if not same_bits(before.array, after.array):
             yield Breach(before.path, f"the forward pass {WRITES} its argument")
-    given = copied(primals)  # with the changes that the forward pass has made
+    given, value = copied(primals), copied(y)  # with the changes that the forward pass has made
     first = copied(s.point.subject.bwd(residuals, dy))
-    for before, after in zip(s.leaves(given), s.leaves(primals), strict=True):
-        if not same_bits(before.array, after.array):
-            yield Breach(before.path, f"the backward pass {WRITES} an argument of the forward pass")
+    pairs = zip(s.leaves(given), s.leaves(primals), strict=True)
+    changed = [before.path for before, after in pairs if not same_bits(before.array, after.array)]
+    for path in changed:
+        yield Breach(path, f"the backward pass {WRITES} an argument of the forward pass")
+    if not changed and not same_bits(value, y):
+        yield Breach("", f"the backward pass {WRITES} the value of the forward pass, which the caller has")
     for name, before in s.point.subject.options.items():
         if array_bits(before) != array_bits(options[name]):
             yield Breach("", f"{OPTION} {name}")

@@ -131,6 +131,23 @@ def test_writing_to_an_argument() -> None:
     assert said(square(None, writes_dy), X.copy()) == ["the backward pass writes to the caller's dy"]
 
 
+def test_writing_to_the_value() -> None:
+    """A residual may be the value itself, which the caller has, too."""
+
+    def square_fwd(x: Array) -> Any:
+        y = x * x
+        return y, (x.copy(), y)
+
+    def writes_value(residuals: Any, dy: Array) -> Any:
+        x, y = residuals
+        y[:1] = 0
+        return (2 * x * dy,)
+
+    assert said((square_fwd, writes_value), X) == [
+        "the backward pass writes to the value of the forward pass, which the caller has"
+    ]
+
+
 def test_writing_to_the_residuals() -> None:
     changed = "two calls of bwd with the same residuals return different results: the first changes the residuals"
     assert changed in said(square(lambda x: (x * x, [x.copy()]), writes_residuals), X)
