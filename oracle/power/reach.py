@@ -21,7 +21,8 @@ from purenet import Op
 
 __all__ = ["Reached", "compiled", "function_named", "pullback_of", "reached", "source_of", "with_backward", "with_code"]
 
-PLUMBING = ("purenet.op", "purenet.arrays", "purenet.checks")  # the protocol and its error messages; other tests cover these
+PLUMBING = ("purenet.op", "purenet.arrays", "purenet.checks", "purenet.scipy_parts")
+"""The protocol and its error messages, which other tests cover, and the import of SciPy, which only the first call needs."""
 
 Kinds = Mapping[str, tuple[Any, ...]]
 
