@@ -11,6 +11,7 @@ import numpy as np
 
 from oracle.catalogue.shaping.layout import NO_ROWS, ONE_ROW, bad, numbers
 from oracle.spec import Case, Draw, Error, Spec, library
+from purenet.axis_products import DENSE
 from purenet.shaping.interpolation import interpolate
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -124,6 +125,7 @@ SPECS = (
             Case("bicubic", numbers(2, 1, 3, 4), {"size": (5, 7), "mode": "bicubic"}),
             Case("bicubic, smaller, by factors", numbers(1, 1, 6, 5), {"scale_factor": (0.6, 0.7), "mode": "bicubic"}, ONE_ROW),
             Case("bicubic, corners", numbers(2, 1, 4, 1), {"size": (6, 3), "mode": "bicubic", "align_corners": True}),
+            Case("many entries in an axis", numbers(1, 1, DENSE + 2, 2), {"size": (5, 3), "mode": "bilinear"}, ONE_ROW),
             Case("no rows", numbers(0, 2, 3, 4), {"size": 2, "mode": "bilinear"}, NO_ROWS),
         ),
         strategy=resamplings,
