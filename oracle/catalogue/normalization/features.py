@@ -83,7 +83,7 @@ def gradient_of_beta_alone(draw: Draw) -> tuple[Any, ...]:
 OVER_FEATURES = (
     Case("a batch of vectors", scaled((5,), 3, 5)),
     Case("more features than a few", scaled((FEW + 1,), 2, FEW + 1)),
-    Case("many small images", scaled((3, 7), 20, 3, 7), {"axes": (-2, -1)}),
+    Case("many vectors", scaled((21,), 20, 21)),
     Case("a long vector, no parameters", lambda draw: ({}, draw.normal(1, SHORT + 2)), flags=ONE),
     Case("two axes", scaled((3, 2), 2, 3, 2), {"axes": (-2, -1), "eps": 1e-3}),
     Case("the first axis", scaled((4,), 4, 2), {"axes": 0}),
@@ -127,6 +127,7 @@ SPECS = (
         source=library("equinox.nn.LayerNorm"),
         cases=(
             *OVER_FEATURES,
+            Case("many small images", scaled((3, 7), 20, 3, 7), {"axes": (-2, -1)}),
             Case("an odd number of features", lambda draw: ({}, draw.normal(2, SHORT + 1))),
             Case("width 1", gradient_of_beta_alone, flags=frozenset({Flag.ZERO_GRADIENT})),
         ),
