@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purenet import Op, log_softmax, losses
-from purenet.activations import rows
+from purenet import Op, log_softmax, losses, row_blocks
 
 Array = np.ndarray[Any, Any]
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
@@ -310,7 +309,7 @@ def test_the_cross_entropy_of_many_rows_is_that_of_the_formula(
 ) -> None:
     """With rows that are certain, tied, infinite or NaN, some rows at a time."""
     module = importlib.import_module("purenet.losses.cross_entropy")
-    monkeypatch.setattr(rows, "BLOCK", 200)
+    monkeypatch.setattr(row_blocks, "BLOCK", 200)
     x = np.random.default_rng(0).normal(size=(7, 4, 5), scale=3.0).astype(dtype)
     labels = np.random.default_rng(1).integers(0, 5, (7, 4))
     x[0], x[1, 0], x[2, 1] = 0, (400, 0, 0, -400, 1), (0, 500, 500, 0, 0)
