@@ -40,7 +40,7 @@ def name_of(parts: Any, call: Any) -> str | None:
     if not os.environ.get(FOLDER):
         return None
     try:
-        what = pickle.dumps((_identity(parts), _identity(call)))
+        what = repr((_identity(parts), _identity(call))).encode()  # a pickle tells whether equal parts are one object
     except Exception:  # something of the user's
         return None
     return hashlib.sha256(what + _environment()).hexdigest()
@@ -80,7 +80,8 @@ def _identity(value: Any) -> Any:
     if isinstance(value, FunctionType) and _is_ours(value.__code__.co_filename):
         within = [_enclosed(cell) for cell in value.__closure__ or ()]
         defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        return value.__module__, value.__qualname__, marshal.dumps(value.__code__), _identity([*within, *defaults])
+        # Later formats than 2 tell which constants have other users at that moment.
+        return value.__module__, value.__qualname__, marshal.dumps(value.__code__, 2), _identity([*within, *defaults])
     if isinstance(value, type) and _is_ours(getattr(sys.modules.get(value.__module__), "__file__", None) or ""):
         return str(value.__module__), str(value.__qualname__)
     if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):  # a function that JAX has jitted, or given a rule

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from purenet.op import Array
@@ -24,8 +26,7 @@ def product(a: Array, b: Array) -> Array:
     if a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
         return np.asarray(a @ b)
     y = np.empty((len(a), b.shape[1]), a.dtype)
-    rows = -(-len(a) // -(-len(a) * b.size // SMALL))
-    for begin in range(0, len(a), rows):
-        part = slice(begin, begin + rows)
-        np.matmul(a[part], b, out=y[part])
+    parts = math.ceil(len(a) * b.size / SMALL)
+    for rows, result in zip(np.array_split(a, parts), np.array_split(y, parts), strict=True):
+        np.matmul(rows, b, out=result)
     return y

@@ -71,6 +71,14 @@ def test_the_steps_of_an_optimizer_are_compiled_once(folder: Path, monkeypatch: 
     assert np.array_equal(steps(), first)
 
 
+def test_the_name_does_not_depend_on_what_the_process_has_done(folder: Path) -> None:
+    init = optax.adam(0.1).init
+    before = programs.name_of(init, X)
+    init({"w": X})  # now Python holds further references to its constants
+    assert before is not None
+    assert programs.name_of(init, X) == before
+
+
 def test_the_values_of_a_schedule_are_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.arange(4.0)
     first = autodiff.schedule_values(optax.exponential_decay(0.1, 2, 0.5), counts)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from purenet.linear.parts import product
 from purenet.linear.products import affine, bilinear, einsum, matmul, unbroadcast
 from purenet.op import vjp
 
@@ -18,6 +19,12 @@ SIZES = {"i": 2, "j": 3, "k": 4}
 
 def normal(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+@pytest.mark.parametrize("rows", [100, 101, 900, 1000])  # the whole, two parts, eight, and too many
+def test_a_product_in_parts_is_the_whole(rows: int) -> None:
+    a, b = normal(rows, 80), normal(80, 125)
+    np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ SPECS = (
                 "two leading dimensions",
                 lambda draw: ({"w": draw.normal(3, 4), "b": draw.normal(4)}, draw.normal(2, 5, 3)),
             ),
+            Case("products in parts", lambda draw: ({"w": draw.normal(100, 101)}, draw.normal(101, 100))),
             Case("no leading dimension", lambda draw: ({"w": draw.normal(3, 2), "b": draw.normal(2)}, draw.normal(3))),
             Case(
                 "one row",
