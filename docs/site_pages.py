@@ -134,7 +134,7 @@ def _part(name: str, body: str) -> Iterator[str]:
             yield '<div class="formulas">\n' + "\n".join(map(_formula, lines)) + "\n</div>"
         return
     yield f"## {'Source and conventions' if name == 'Source' else name}"
-    yield " ".join(body.replace("\n", " ").split())
+    yield " ".join(body.replace("\n", " ").split()).replace(" -> ", " \N{RIGHTWARDS ARROW} ")
 
 
 def _formula(line: str) -> str:
@@ -152,11 +152,12 @@ def typeset(line: str) -> str:
 
 
 def _between(text: str) -> str:
+    text, reduction, words = text.partition('reduction "')  # what follows is a sentence
     parts, end = [], 0
     for match in TOKEN.finditer(text):
         parts += [_spaces(text[end : match.start()]), _token(match)]
         end = match.end()
-    return "".join([*parts, _spaces(text[end:])])
+    return "".join([*parts, _spaces(text[end:] + reduction + words)])
 
 
 def _spaces(text: str) -> str:
@@ -170,11 +171,13 @@ def _token(match: re.Match[str]) -> str:
         power = match["power"][1:]
         return f"<sup>{html.escape(power.strip('()'))}</sup>" if power else "\u0302"
     name = match["name"]
+    if name not in SIGNS and len(name) > 2 and len(match["below"] or "") > len("_ij"):
+        return f"<code>{html.escape(match[0])}</code>"  # the name of an option, such as label_smoothing
     below = f"<sub>{html.escape(match['below'][1:].strip('{}'))}</sub>" if match["below"] else ""
     if name in SIGNS:
         return SIGNS[name] + below
     shown = LETTERS.get(name) or (f"d{LETTERS[name[1:]]}" if name[0] == "d" and name[1:] in LETTERS else name)
-    italic = shown != name or (len(name) <= 2 and name not in UPRIGHT)
+    italic = shown != name or (len(name.rstrip("'")) <= 2 and name not in UPRIGHT)
     return (f"<i>{shown}</i>" if italic else shown) + below
 
 
