@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import optree
 import pytest
@@ -16,6 +18,15 @@ from benchmarks.twin import SIZES, Twin
 from benchmarks.twins import TWINS
 
 TINY = SIZES.index("tiny")
+
+
+@pytest.fixture(autouse=True)
+def float64_is_as_before() -> Iterator[None]:
+    """The process of a library enables float64 in JAX; this process has other tests to run."""
+    config: Any = jax.config
+    before = config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def passes(peer: str, twin: Twin) -> tuple[list[Any], list[Any]]:
