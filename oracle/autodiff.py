@@ -187,8 +187,10 @@ def _steps(init: Init, update: Callable[..., tuple[Any, Any]]) -> tuple[Init, St
         updates, state = update(grads, state, params)
         return jax.tree.map(lambda p, u: jax.numpy.asarray(p + u, p.dtype), params, updates), state
 
-    programs_of = {function: kept(function, (name, what)) for function, name, what in
-                   ((init, "init", init), (both, "step", update))}  # fmt: skip
+    programs_of: dict[Callable[..., Any], Callable[..., Any]] = {
+        init: kept(init, ("init", init)),
+        both: kept(both, ("step", update)),
+    }
 
     def called(function: Callable[..., Any], *arguments: Any) -> Any:
         with jax.enable_x64(True):

@@ -122,10 +122,12 @@ def test_a_rounding_whose_first_jumps_are_small_is_found(seed: int) -> None:
 
     With the first of these seeds, a sum inside lies halfway between two float32 numbers.
     """
+    before = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed)  # noqa: NPY002 - the net takes its weights from there
     generator = np.random.default_rng(seed)
     words, targets = generator.integers(0, 5, size=(2, 3)), generator.integers(0, 5, size=(2, 3))
     forward, _ = pair = of_net(SimpleRnnlm(5, 3, 4, cell=TimeLSTM), words, targets)  # type: ignore[no-untyped-call]
+    np.random.set_state(before)  # noqa: NPY002
     (weights,) = pair.primals
     weights = optree.tree_map(lambda w: np.asarray(w, np.float64), weights)
     found = Evaluator(lambda weights: np.asarray(forward(weights)[0], np.float64), (weights,), np.ones(())).rounding.inner_eps
