@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.arrays import vector
 from oracle.judging.error_budget import SAMPLED_SAFETY, SHORT_SUM, ErrorBudget, conditioning, narrow_dtype, roundoff
-from oracle.judging.evidence import Values
+from oracle.judging.evidence import Array, Values
 from oracle.judging.point import Point
 from oracle.judging.reference import ReferenceAt
 from oracle.judging.rounding import RoundingAt
@@ -78,6 +78,8 @@ class ValuesAt:
                 rounded = theirs.astype(dtype).astype(np.float64)
             theirs = np.where(np.isinf(rounded), rounded, theirs)  # a value that this dtype cannot hold is rightly infinite
         error = distance(ours, theirs)
+        if dtype.name == "float64":
+            error = np.where(_is_rounded_once(ours, theirs), 0.0, error)
         scale = max(self._rounding.value_scale, largest(theirs))
         budget = ErrorBudget(scale, 0.0, dtype=narrow_dtype(dtype.name, scale, by_reference))
         allowed = budget.against_reference + SMALLEST_NORMAL
@@ -90,3 +92,10 @@ class ValuesAt:
             budget = replace(budget, dtype=narrow_dtype(dtype.name, scale, by_reference, self._rounding.value_moved_in_dtype))
             allowed = max(allowed, budget.against_reference)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
+
+
+def _is_rounded_once(ours: Array, theirs: Array) -> Array:
+    """Which of our values are the reference's, rounded to float32: a constant that is kept in float32 shows no noise."""
+    with np.errstate(over="ignore"):
+        held = ours.astype(np.float32) == ours
+    return np.asarray(held & (distance(ours, theirs) <= roundoff(np.abs(theirs), 0.5, "float32")))

@@ -157,6 +157,21 @@ def test_where_terms_cancel_a_value_depends_on_the_order_of_its_float32_products
     assert {r.reason for r in wrong.rows if not r.passed} == {"other values than the reference"}
 
 
+def scaled_beside_a_state(state: Array) -> Pair:
+    """y = 3 x, and a state that does not depend on x."""
+    return lambda x: ((3 * x, state.copy()), None), lambda residuals, dy: (3 * dy[0],)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-6])
+def test_a_state_that_is_kept_in_float32_is_the_references_rounded_once(error: float) -> None:
+    """It does not move with the arguments, so that no noise of it tells that it is rounded."""
+    state = np.array([0.1, 0.7, 1.3])
+    kept = (state * (1 + error)).astype(np.float32).astype(np.float64)
+    result = oracle.verify(scaled_beside_a_state(kept), normal(4), reference=lambda x: (3 * x, jnp.asarray(state)))
+    assert row(result, "x").verdict is Verdict.PASS
+    assert result.passed == (error == 0), result
+
+
 def test_a_reference_that_raises_hides_no_gradient() -> None:
     result = oracle.verify(cube(lambda dx: 2 * dx), signed(4), reference=lambda x: x + jnp.zeros(3))
     assert row(result, "").verdict is Verdict.ERROR
