@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import optree
 
 from purenet.activations.normalized import logsumexp, softmax, softmax_bwd
 from purenet.attention.transformer import swiglu_block, swiglu_block_bwd
@@ -106,7 +107,8 @@ def mixture_of_experts_bwd(saved: Mixed, dresult: Any) -> tuple[dict[str, Any], 
     rows, router, routing, taken = saved
     dvalue, dlosses = dresult
     dy = dvalue.reshape(len(rows), dvalue.shape[-1])
-    dx, dgates, dexperts = np.zeros_like(rows), np.zeros_like(routing.gates), []
+    dx, dgates = np.zeros_like(rows), np.zeros_like(routing.gates)
+    dexperts: list[Any] = []
     for at, choice, result, inner in taken:
         dgates[at, choice] = (dy[at] * result).sum(axis=1)
         dexpert, drows = swiglu_block_bwd(inner, routing.gates[at, choice, None] * dy[at])
@@ -114,7 +116,7 @@ def mixture_of_experts_bwd(saved: Mixed, dresult: Any) -> tuple[dict[str, Any], 
         dx[at] += drows
     dlogits = _route_bwd(routing, dgates, dlosses)
     dx += dlogits @ router.T
-    stacked = {name: np.stack([of_each[name] for of_each in dexperts]) for name in dexperts[0]}
+    stacked = optree.tree_map(lambda *of_each: np.stack(of_each), *dexperts)
     return {"router": rows.T @ dlogits, "experts": stacked}, dx.reshape(*dvalue.shape[:-1], len(router))
 
 
