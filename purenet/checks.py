@@ -17,6 +17,7 @@ __all__ = [
     "boolean",
     "booleans",
     "choice",
+    "common_shape",
     "degree",
     "factors",
     "fields",
@@ -27,6 +28,7 @@ __all__ = [
     "nearest",
     "number",
     "one_axis",
+    "same_rank",
     "same_shape",
 ]
 
@@ -199,8 +201,25 @@ def factors(op: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dt
     return _broadcast(op, name, array, shape)
 
 
+def common_shape(op: str, **shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that these, each by the name of its array, broadcast to; raise unless there is one."""
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        *others, last = (f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{op}: {', '.join(others)} and {last} must broadcast") from None
+
+
+def same_rank(op: str, **arrays: Array) -> None:
+    """Raise unless all arrays have as many axes as the first, where an array with fewer is mostly a mistake."""
+    first, *_ = arrays
+    for name, array in arrays.items():
+        if array.ndim != arrays[first].ndim:
+            raise ValueError(f"{op}: {name} must have as many axes as {first} {arrays[first].shape}, got shape {array.shape}")
+
+
 def same_shape(op: str, **arrays: Array) -> None:
-    """Raise unless both arrays have one shape: a loss that broadcasts silently is mostly a mistake."""
+    """Raise unless both arrays have one shape, where torch does not broadcast either: to do so silently is mostly a mistake."""
     (first, a), (second, b) = arrays.items()
     if a.shape != b.shape:
         raise ValueError(f"{op}: {second} must have the shape of {first} {a.shape}, got {b.shape}")

@@ -11,7 +11,8 @@ import numpy as np
 
 from purenet import random
 from purenet.activations.normalized import softmax, softmax_bwd
-from purenet.checks import number, one_axis, same_shape
+from purenet.checks import common_shape, number, one_axis
+from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
 from purenet.stochastic import noise_of
 
@@ -22,12 +23,12 @@ __all__ = ["gumbel_softmax", "reparametrize"]
 def reparametrize(mean: Array, log_var: Array, *, key: Array | None = None, noise: Array | None = None) -> tuple[Array, Any]:
     """Draws from normal distributions of these means and logarithms of variances, such as the code of an autoencoder.
 
-    Shapes: mean (...), log_var (...), noise broadcasts to them -> y (...)
+    Shapes: mean (...), log_var (...), which broadcast, and noise to them -> y (...)
     Math, with standard normal numbers z, drawn by the key or given as `noise`:
         y     = mean + exp(log_var / 2) z;  without key and noise y = mean
-        dmean = dy,  dlog_var = dy exp(log_var / 2) z / 2
-    Errors: ValueError where the shapes differ (nothing is broadcast), for noise that does not broadcast or is not finite, or
-        both a key and noise; TypeError for another key.
+        dmean = dy,  dlog_var = dy exp(log_var / 2) z / 2, each summed over axes along which it was broadcast
+    Errors: ValueError where the shapes do not broadcast, for noise that does not broadcast to theirs or is not finite, or both
+        a key and noise; TypeError for another key.
     Source: Kingma and Welling, Auto-encoding variational Bayes (2014). Conventions: vae_kl takes the same arguments. The
         numbers are those of jax.random.normal with its x64 flag set.
 
@@ -35,16 +36,17 @@ def reparametrize(mean: Array, log_var: Array, *, key: Array | None = None, nois
     >>> pn.reparametrize(np.array([1.0, 10.0]), np.log([4.0, 0.25]), noise=np.array([0.5, -2.0]))
     array([2., 9.])
     """
-    same_shape("reparametrize", mean=mean, log_var=log_var)
-    z = noise_of("reparametrize", key, noise, mean)
+    shape = common_shape("reparametrize", mean=mean.shape, log_var=log_var.shape)
+    z = noise_of("reparametrize", key, noise, np.broadcast_to(mean, shape))
     with np.errstate(over="ignore", invalid="ignore"):  # an infinite deviation, times 0
         step = np.exp(log_var / 2) * z
-    return mean + step, step
+    return mean + step, (step, mean.shape, log_var.shape)
 
 
 @reparametrize.pullback
-def reparametrize_bwd(step: Array, dy: Array) -> tuple[Array, Array]:
-    return dy.copy(), 0.5 * dy * step
+def reparametrize_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    step, mean_shape, log_var_shape = residuals
+    return unbroadcast(dy.copy(), mean_shape), unbroadcast(0.5 * dy * step, log_var_shape)
 
 
 @Op

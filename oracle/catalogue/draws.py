@@ -14,6 +14,7 @@ from purenet.draws import gumbel_softmax, reparametrize
 
 
 def draw_by_square_root(mean: Any, log_var: Any, *, key: Any = None, noise: Any = None) -> Any:
+    mean, log_var = jnp.broadcast_arrays(mean, log_var)
     return jax.lax.add(mean, standard_normal(key, noise, mean) * jnp.sqrt(jnp.exp(log_var)))
 
 
@@ -47,7 +48,8 @@ def chance(draw: Draw, *shape: int) -> dict[str, Any]:
 
 def drawn_codes(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     shape = draw.shape()
-    return codes(*shape)(draw), chance(draw, *shape)
+    mean, log_var = codes(*shape)(draw)
+    return draw.choice([(mean, log_var), (mean, log_var[:1] if shape else log_var)]), chance(draw, *shape)
 
 
 def drawn_choices(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -68,6 +70,7 @@ def bad_noise(op: str, arguments: Any) -> tuple[Error, ...]:
     )
 
 
+REPEATED = frozenset({Flag.REPEATED})
 THROUGH = frozenset({Flag.NOT_THE_DERIVATIVE})
 SURE = np.array([[0.5, 30.0, -1.0], [2.0, 1.0, -1e4]])
 TIES = np.array([[0.5, 2.0, 2.0], [3.0, -1.0, 3.0]])
@@ -87,6 +90,8 @@ SPECS = (
             Case("by noise of columns", codes(2, 3), given(3)),
             Case("far from the standard normal", far_codes, given(3), frozenset({Flag.SATURATED})),
             Case("no key", codes(2, 3), {}, frozenset({Flag.ZERO_GRADIENT})),
+            Case("a variance of each column", lambda draw: (draw.normal(3, 4), draw.normal(4)), keyed()),
+            Case("two draws of each mean", lambda draw: (draw.normal(3), draw.normal(2, 1)), given(2, 3), REPEATED),
             Case("one row", codes(1, 4), keyed(), ONE),
             Case("no rows", codes(0, 4), keyed(), NONE),
         ),
@@ -94,10 +99,10 @@ SPECS = (
         errors=(
             *bad_noise("reparametrize", codes(2, 3)),
             Error(
-                "one variance",
-                lambda draw: (draw.normal(2, 3), draw.normal(3)),
+                "variances of rows",
+                lambda draw: (draw.normal(2, 3), draw.normal(2)),
                 ValueError,
-                "reparametrize: log_var must have the shape of mean (2, 3), got (3,)",
+                "reparametrize: mean (2, 3) and log_var (2,) must broadcast",
             ),
         ),
         tier=2,

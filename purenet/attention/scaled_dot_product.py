@@ -44,12 +44,14 @@ def dot_product_attention(
 ) -> tuple[Array, Any]:
     """Attention: for each query and head the mean of the values, weighted by how well their keys match.
 
-    Shapes: query (B, T, N, H), key (B, S, K, H), value (B, S, K, V) -> y (B, T, N, V), all without B too; K divides N, and
-        query head n attends to key head n // (N / K); mask (true = keep) and bias (numbers) broadcast to (B, N, T, S)
+    Shapes: query (B, T, N, H), key (B, S, K, H), value (B, S, K, V) -> y (B, T, N, V); B broadcasts and all may be without it;
+        K divides N, and query head n attends to key head n // (N / K); mask (true = keep) and bias (numbers) broadcast to
+        (B, N, T, S)
     Math, for each head, with the kept keys s of query t, and c tanh(./c) around the product where softcap is c:
         y_t  = sum_s p_ts v_s,  p = softmax(l) over s,  l_ts = scale q_t k_s + bias_ts
         dv_s = sum_t p_ts dy_t;  dl = p (dp - sum_s p dp),  dp_ts = dy_t v_s
-        dq_t = scale sum_s dl_ts k_s,  dk_s = scale sum_t dl_ts q_t;  dk and dv are sums over the heads that share them
+        dq_t = scale sum_s dl_ts k_s,  dk_s = scale sum_t dl_ts q_t;  dk and dv are sums over the heads that share them,
+        all three over the batch if they were broadcast along it
         With a `dropout_key`, y and dv have dropout(p) in place of p, and dp passes through dropout.
     Errors: ValueError where the shapes do not match, K does not divide N, or for a bad option; TypeError unless `mask` is
         boolean, `bias` and `scale` are numbers and `local_window_size` integers; those of dropout for rate and key.
@@ -144,7 +146,8 @@ class Attended(NamedTuple):
     scale: float
     shared: int
     """The number K of key heads."""
-    query_shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    """Of query, key and value."""
     bias_shape: tuple[int, ...] | None
 
 
@@ -163,7 +166,9 @@ def attend(
     dropping: Dropping = None,
 ) -> tuple[Array, Attended]:
     """The attention of queries to keys, for any op that has these options."""
-    _check_shapes(op, query, key, value)
+    shapes = query.shape, key.shape, value.shape
+    leading = _leading(op, query, key, value)
+    query, key, value = (np.broadcast_to(x, (*leading, *x.shape[-3:])) for x in (query, key, value))
     scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else checks.number(op, "scale", scale)
     cap = None if softcap is None else checks.number(op, "softcap", softcap, above=0)
     shape = (len(query) if query.ndim == 4 else 1, query.shape[-2], query.shape[-3], key.shape[-3])  # (B, N, T, S)
@@ -181,12 +186,13 @@ def attend(
     p, _ = probabilities(op, logits if added is None else logits + added, -1, kept)
     applied, dropped = (p, None) if dropping is None else dropout.forward(p, rate=dropping[0], key=dropping[1])
     y = _weighted(applied, v).swapaxes(1, 2).reshape(*query.shape[:-1], value.shape[-1])
-    return y, Attended(q, k, v, p, dropped, capped, scale, shared, query.shape, None if added is None else np.shape(bias))
+    return y, Attended(q, k, v, p, dropped, capped, scale, shared, shapes, None if added is None else np.shape(bias))
 
 
 def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     """The cotangents of query, key, value and, in full size, the bias."""
-    q, k, v, p, dropped, capped, scale, shared, query_shape, _ = saved
+    q, k, v, p, dropped, capped, scale, shared, shapes, _ = saved
+    leading = dy.shape[:-3]
     dy = _by_head(dy)
     applied = p if dropped is None else dropout_bwd(dropped, p)[0]
     dv = _weighted(applied.swapaxes(-1, -2), dy)
@@ -198,8 +204,10 @@ def attend_bwd(saved: Attended, dy: Array) -> tuple[Array, Array, Array, Array]:
     (dproduct,) = (dlogits,) if capped is None else tanh_bwd(capped, dlogits)
     dq = scale * _weighted(dproduct, k)
     dk = _weighted(dproduct.swapaxes(-1, -2), q)
-    leading = query_shape[:-3]
-    return dq.swapaxes(1, 2).reshape(query_shape), _summed(dk, shared, leading), _summed(dv, shared, leading), dlogits
+    dq = dq.swapaxes(1, 2).reshape(*leading, *shapes[0][-3:])
+    spread = dq, _summed(dk, shared, leading), _summed(dv, shared, leading)
+    dquery, dkey, dvalue = (unbroadcast(d, shape) for d, shape in zip(spread, shapes, strict=True))
+    return dquery, dkey, dvalue, dlogits
 
 
 def _by_head(x: Array) -> Array:
@@ -233,21 +241,29 @@ def _weighted(weights: Array, x: Array) -> Array:
 # ------------------------------------------------------------------------------------------------- arguments and options
 
 
-def _check_shapes(op: str, query: Array, key: Array, value: Array) -> None:
+def _leading(op: str, query: Array, key: Array, value: Array) -> tuple[int, ...]:
+    """The shape that the batches broadcast to, (B,) or (), after checks of all axes."""
     if query.ndim not in (3, 4):
         raise ValueError(f"{op}: query must have shape (B, T, N, H) or (T, N, H), got {query.shape}")
     leading = query.shape[:-3]
-    if key.ndim != query.ndim or key.shape[:-3] != leading or key.shape[-1] != query.shape[-1]:
+    if key.ndim not in (3, 4) or not _fit(key.shape[:-3], leading) or key.shape[-1] != query.shape[-1]:
         wanted = (*leading, "S", "K", query.shape[-1])
         raise ValueError(f"{op}: key must have shape {_named(wanted)} to match query {query.shape}, got {key.shape}")
-    if value.ndim != key.ndim or value.shape[:-1] != key.shape[:-1]:
-        wanted = (*key.shape[:-1], "V")
+    leading = np.broadcast_shapes(leading, key.shape[:-3])
+    if value.ndim not in (3, 4) or not _fit(value.shape[:-3], leading) or value.shape[-3:-1] != key.shape[-3:-1]:
+        wanted = (*leading, *key.shape[-3:-1], "V")
         raise ValueError(f"{op}: value must have shape {_named(wanted)} to match key {key.shape}, got {value.shape}")
     if key.shape[-2] < 1 or query.shape[-2] % key.shape[-2]:
         raise ValueError(
             f"{op}: the heads of key must divide those of query, got {key.shape[-2]} of key {key.shape} and "
             f"{query.shape[-2]} of query {query.shape}"
         )
+    return np.broadcast_shapes(leading, value.shape[:-3])
+
+
+def _fit(batch: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two batches, each (B,) or (), broadcast."""
+    return not batch or not other or batch == other or 1 in (*batch, *other)
 
 
 def _named(shape: tuple[Any, ...]) -> str:

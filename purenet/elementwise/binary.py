@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from purenet.checks import common_shape
 from purenet.linear.products import unbroadcast
 from purenet.op import ALL, Array, Op
 
@@ -29,7 +30,7 @@ def add(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([11., 12., 13.]), (array([1., 1., 1.]), array([3.])))
     """
-    _check_shapes("add", x, y)
+    common_shape("add", x=x.shape, y=y.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         return x + y, (x.shape, y.shape)
 
@@ -56,7 +57,7 @@ def subtract(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([-1.,  0.,  1.]), (array([1., 1., 1.]), array([-3.])))
     """
-    _check_shapes("subtract", x, y)
+    common_shape("subtract", x=x.shape, y=y.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         return x - y, (x.shape, y.shape)
 
@@ -83,7 +84,7 @@ def multiply(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([10., 20., 30.]), (array([10., 10., 10.]), array([6.])))
     """
-    _check_shapes("multiply", x, y)
+    common_shape("multiply", x=x.shape, y=y.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         return x * y, (x, y)
 
@@ -111,7 +112,7 @@ def divide(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([1., 2., 3.]), (array([0.5, 0.5, 0.5]), array([-3.])))
     """
-    _check_shapes("divide", x, y)
+    common_shape("divide", x=x.shape, y=y.shape)
     with np.errstate(all="ignore"):
         z = x / y
     return z, (z, x.shape, y)
@@ -143,7 +144,7 @@ def power(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([-1.,  8., 27.]), (array([ 3., 12., 27.]),))
     """
-    _check_shapes("power", x, y)
+    common_shape("power", x=x.shape, y=y.shape)
     with np.errstate(all="ignore"):
         return np.power(x, y), (x, y)
 
@@ -178,7 +179,7 @@ def maximum(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([2., 2., 3.]), (array([0. , 0.5, 1. ]), array([1.5])))
     """
-    _check_shapes("maximum", x, y)
+    common_shape("maximum", x=x.shape, y=y.shape)
     return np.maximum(x, y), _leads(x, y)
 
 
@@ -205,21 +206,13 @@ def minimum(x: Array, y: Array) -> tuple[Array, Any]:
     >>> z, pullback(np.ones(3))
     (array([1., 2., 2.]), (array([1. , 0.5, 0. ]), array([1.5])))
     """
-    _check_shapes("minimum", x, y)
+    common_shape("minimum", x=x.shape, y=y.shape)
     return np.minimum(x, y), _leads(-x, -y)
 
 
 @minimum.pullback
 def minimum_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
     return maximum_bwd(residuals, dz)
-
-
-def _check_shapes(op: str, x: Array, y: Array) -> None:
-    """Raise unless x and y broadcast to each other."""
-    try:
-        np.broadcast_shapes(x.shape, y.shape)
-    except ValueError:
-        raise ValueError(f"{op}: x {x.shape} and y {y.shape} must broadcast") from None
 
 
 def _leads(x: Array, y: Array) -> tuple[Array, Array, tuple[int, ...], tuple[int, ...]]:

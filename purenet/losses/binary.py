@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import factors, number
+from purenet.checks import factors, number, same_shape
 from purenet.losses.reductions import Mask, Weight, paired, product
 from purenet.op import Array, Op
 
@@ -47,6 +47,7 @@ def sigmoid_binary_cross_entropy(
     array([0.75, 0.25])
     """
     name = "sigmoid_binary_cross_entropy"
+    same_shape(name, logits=logits, labels=labels)
     by, (x, t) = paired(name, reduction, weight, where, logits=logits, labels=labels)
     w = None if pos_weight is None else factors(name, "pos_weight", pos_weight, x.shape, x.dtype)
     e = entrywise.falling(x)
@@ -91,6 +92,7 @@ def binary_cross_entropy(
     >>> float(pn.binary_cross_entropy(np.array([0.0]), np.array([1.0])))
     100.0
     """
+    same_shape("binary_cross_entropy", predictions=predictions, labels=labels)
     by, (p, t) = paired("binary_cross_entropy", reduction, weight, where, predictions=predictions, labels=labels)
     outside = (p < 0) | (p > 1)
     if outside.any():
@@ -141,6 +143,7 @@ def sigmoid_focal_loss(
     name = "sigmoid_focal_loss"
     alpha = None if alpha is None else number(name, "alpha", alpha, low=0, high=1)
     gamma = number(name, "gamma", gamma, low=0)
+    same_shape(name, logits=logits, labels=labels)
     by, (x, t) = paired(name, reduction, weight, where, logits=logits, labels=labels)
     cross_entropy, q, _ = _errors(x, t)
     with np.errstate(invalid="ignore"):

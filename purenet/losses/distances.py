@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import degree, number
+from purenet.checks import common_shape, degree, number, same_rank
 from purenet.linear.products import unbroadcast
 from purenet.losses.labels import signs
 from purenet.losses.reductions import Mask, Weight, rows_of
@@ -22,11 +22,11 @@ __all__ = ["cdist", "cosine_embedding_loss", "pairwise_distance"]
 def pairwise_distance(x1: Array, x2: Array, *, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> tuple[Array, Any]:
     """The distance of each vector of x1 from that of x2, along the last axis, by the norm of degree p.
 
-    Shapes: x1 (..., K), x2 (..., K), which broadcast -> y (...), or (..., 1) with keepdims
+    Shapes: x1 (..., K), x2 (..., K), which broadcast, K and all -> y (...), or (..., 1) with keepdims
     Math, with the differences e = x1 - x2 + eps:
         y   = (sum_k |e_k|^p)^(1/p),  max_k |e_k| for p = infinity
         dx1 = dy sign(e) (|e| / y)^(p - 1), shared by the largest for p = infinity;  dx2 = -dx1, each summed where broadcast
-    Errors: ValueError where the shapes do not broadcast or have no axis, for a p below 1, or a negative eps.
+    Errors: ValueError where the shapes do not broadcast or neither has an axis, for a p below 1, or a negative eps.
     Source: torch.nn.functional.pairwise_distance. Conventions: torch's, whose option is keepdim, and which takes a p below 1.
         With eps = 0 the slope is 0 at equal vectors (JAX: NaN), and for p = 1 at equal entries (JAX: 1).
 
@@ -36,9 +36,8 @@ def pairwise_distance(x1: Array, x2: Array, *, p: float = 2.0, eps: float = 1e-6
     """
     name = "pairwise_distance"
     p, eps = degree(name, "p", p), number(name, "eps", eps, low=0)
-    if x1.ndim < 1 or x2.ndim < 1:
-        raise ValueError(f"{name}: x1 and x2 must have shape (..., features), got {x1.shape} and {x2.shape}")
-    _check_broadcast(name, x1, x2)
+    if common_shape(name, x1=x1.shape, x2=x2.shape) == ():
+        raise ValueError(f"{name}: x1 or x2 must have shape (..., features), got () and ()")
     y, saved = norm.forward(x1 - x2 + eps, ord=p, axis=-1, keepdims=keepdims)
     return y, (saved, x1.shape, x2.shape)
 
@@ -72,7 +71,7 @@ def cdist(x1: Array, x2: Array, *, p: float = 2.0) -> tuple[Array, Any]:
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
         raise ValueError(f"{name}: x1 and x2 must have shapes (..., rows, features), got {x1.shape} and {x2.shape}")
     first, second = x1[..., :, None, :], x2[..., None, :, :]
-    _check_broadcast(name, first, second, x1.shape, x2.shape)
+    common_shape(name, **{"the leading axes of x1": x1.shape[:-2], "of x2": x2.shape[:-2]})
     y, saved = norm.forward(first - second, ord=p, axis=-1)
     return y, (saved, x1.shape, x2.shape)
 
@@ -98,14 +97,15 @@ def cosine_embedding_loss(
 ) -> tuple[Array, Any]:
     """One minus the cosine for pairs that belong together, and how far it exceeds a margin for the others.
 
-    Shapes: input1 (..., K), input2 (..., K), labels (...) integers, where broadcasts to the inputs, weight to the rows -> y (),
-        or (...) without reduction
+    Shapes: input1 (..., K), input2 (..., K), labels (...) integers, which broadcast, where to the inputs, weight to the rows ->
+        y (), or (...) without reduction
     Math, of each of N rows a, b, with the cosine c and its slopes as in cosine_similarity:
         l  = 1 - c where the label is 1, max(0, c - margin) where it is -1
         dc = -dl where the label is 1, else dl where c > margin, half of it at the margin, else 0,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: TypeError unless labels are integers; ValueError unless they are 1 or -1 and have the shape of the rows, where the
-        shapes of the inputs differ, for a margin outside [-1, 1], a negative epsilon or weight, or for another reduction.
+    Errors: TypeError unless labels are integers; ValueError unless they are 1 or -1, unless both inputs have the same number of
+        axes and labels one less, where the shapes do not broadcast, for a margin outside [-1, 1], a negative epsilon or weight,
+        or for another reduction.
     Source: torch.nn.functional.cosine_embedding_loss. Conventions: as cosine_similarity, epsilon bounds the squares of the
         lengths; torch adds 1e-12 to them. It has all of the slope at the margin.
 
@@ -117,11 +117,13 @@ def cosine_embedding_loss(
     name = "cosine_embedding_loss"
     margin, epsilon = number(name, "margin", margin, -1, 1), number(name, "epsilon", epsilon, low=0)
     labels = signs(name, labels)
-    by, along, inputs = rows_of(name, reduction, weight, where, -1, input1=input1, input2=input2)
-    if labels.shape != input1.shape[:-1]:
-        raise ValueError(
-            f"{name}: labels must have shape {input1.shape[:-1]} to match input1 {input1.shape}, got {labels.shape}"
-        )
+    same_rank(name, input1=input1, input2=input2)
+    if labels.ndim != input1.ndim - 1:
+        raise ValueError(f"{name}: labels must have an axis less than input1 {input1.shape}, got shape {labels.shape}")
+    rows = {"the rows of input1": input1.shape[:-1], "of input2": input2.shape[:-1], "labels": labels.shape}
+    common_shape(name, **rows)
+    arrays = {"input1": input1, "input2": input2, "labels": labels[..., None]}
+    by, along, (*inputs, _) = rows_of(name, reduction, weight, where, -1, **arrays)
     a, b = (Directions.of(x, along, epsilon) for x in inputs)
     cosine = (a.unit * b.unit).sum(axis=-1)
     together, excess = labels == 1, cosine - margin
@@ -130,14 +132,5 @@ def cosine_embedding_loss(
 
 
 @cosine_embedding_loss.pullback
-def cosine_embedding_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def cosine_embedding_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     return cosine_similarity_bwd(residuals, dy)
-
-
-def _check_broadcast(op: str, a: Array, b: Array, *shapes: tuple[int, ...]) -> None:
-    """Raise unless a and b broadcast to each other; the message has their shapes, or those that are given."""
-    try:
-        np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        first, second = shapes or (a.shape, b.shape)
-        raise ValueError(f"{op}: x1 {first} and x2 {second} must broadcast") from None

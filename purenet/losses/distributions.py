@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import number, same_shape
-from purenet.linear.products import unbroadcast
-from purenet.losses.reductions import Axis, Mask, Weight, paired, product, rows_of
+from purenet.checks import number
+from purenet.losses.reductions import Axis, Mask, Weight, of_arguments, paired, product, rows_of
 from purenet.op import Array, Op
 
 __all__ = ["gaussian_nll_loss", "kl_divergence", "poisson_nll_loss", "vae_kl"]
@@ -31,13 +30,13 @@ def kl_divergence(
 
     With `log_targets` the targets are logarithms too.
 
-    Shapes: log_predictions (..., K, ...), targets the same, where broadcasts to them, weight to the rows -> y (), or (..., ...)
-        without reduction
+    Shapes: log_predictions (..., K, ...), targets the same, which broadcast, where to them, weight to the rows -> y (),
+        or (..., ...) without reduction
     Math, of each of N rows:
         l  = sum_k t_k (log t_k - x_k)
         dx = -dl t,  dt = dl (log t - x + 1);  with u = log t given, du = t dt,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative target (not a logarithm), a negative
+    Errors: ValueError where the shapes do not broadcast, for a negative target (not a logarithm), a negative
         weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
     Source: Kullback and Leibler (1951). Conventions: optax's kl_divergence and kl_divergence_with_log_targets, which do not
         reduce. The mean is over the rows; torch's "mean" divides by the entries, its "batchmean" by the size of the first axis,
@@ -62,12 +61,12 @@ def kl_divergence(
 
 
 @kl_divergence.pullback
-def kl_divergence_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def kl_divergence_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     t, excess, along, log_targets, by = residuals
     dl = by.cotangent(dy, along)
     if log_targets:
-        return -dl * t, dl * product(t, excess + 1)
-    return -dl * t, dl * (excess + (t != 0))
+        return of_arguments(by, -dl * t, dl * product(t, excess + 1))
+    return of_arguments(by, -dl * t, dl * (excess + (t != 0)))
 
 
 @Op
@@ -84,12 +83,12 @@ def vae_kl(
 
     `reparametrize` draws from the distributions of the same arguments.
 
-    Shapes: mean (..., K, ...), log_var the same, where broadcasts to them, weight to the rows -> y (), or (..., ...) without
-        reduction
+    Shapes: mean (..., K, ...), log_var the same, which broadcast, where to them, weight to the rows -> y (),
+        or (..., ...) without reduction
     Math, of each of N rows of means m and logarithms v of variances:
         l  = sum_k (m_k^2 + exp(v_k) - 1 - v_k) / 2
         dm = dl m,  dv = dl (exp(v) - 1) / 2,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, an `axis` that there is not, or
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, an `axis` that there is not, or
         another reduction; TypeError unless `where` is boolean.
     Source: Kingma and Welling, Auto-encoding variational Bayes (2014). Conventions: a sum over the axis of the code, as in the
         paper, and the mean over the rows; a mean over both makes the code cheaper. A row without entries `where` does not
@@ -107,10 +106,10 @@ def vae_kl(
 
 
 @vae_kl.pullback
-def vae_kl_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def vae_kl_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     m, excess, along, by = residuals
     dl = by.cotangent(dy, along)
-    return dl * m, 0.5 * dl * excess
+    return of_arguments(by, dl * m, 0.5 * dl * excess)
 
 
 @Op
@@ -129,12 +128,12 @@ def poisson_nll_loss(
 
     Without `log_input` predictions are the means. `full` adds Stirling's approximation of log t! for targets above 1.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries:
         l  = exp(p) - t p, without log_input p - t log(p + eps);  full: + t log t - t + log(2 pi t)/2 where t > 1
         dp = dl (exp(p) - t), or dl (1 - t / (p + eps));  dt = -dl p, or -dl log(p + eps);  full: + dl (log t + 1/(2 t))
         dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative mean, a negative eps or weight, or for
+    Errors: ValueError where the shapes do not broadcast, for a negative mean, a negative eps or weight, or for
         another reduction; TypeError unless `where` is boolean.
     Source: Nelder and Wedderburn (1972). Conventions: torch's. Targets are differentiated like any number,
         and a target of 0 has a slope (torch with full: NaN). 0 log 0 is 0.
@@ -166,10 +165,10 @@ def poisson_nll_loss(
 
 
 @poisson_nll_loss.pullback
-def poisson_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def poisson_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, dt, by = residuals
     dl = by.cotangent(dy)
-    return dl * slope, dl * dt
+    return of_arguments(by, dl * slope, dl * dt)
 
 
 @Op
@@ -188,17 +187,18 @@ def gaussian_nll_loss(
 
     Variances below `eps` count as eps. `full` adds the constant log(2 pi)/2.
 
-    Shapes: predictions (..., K), targets the same, var the same, with axes of size 1 for one variance of several entries, (...)
-        for one of each row, or () for one of all; weight and where broadcast to them -> y (), or (..., K) without reduction
+    Shapes: predictions (..., K), targets the same, which broadcast, var the shape of predictions, with axes of size 1 for one
+        variance of several entries, (...) for one of each row, or () for one of all; weight and where broadcast to all -> y (),
+        or (..., K) without reduction
     Math, of each of N entries, with v = max(var, eps) and the error e = p - t:
         l    = (log v + e^2 / v) / 2
         dp   = dl e / v,  dt = -dp,  dvar = dl (v - e^2) / (2 v^2), 0 below eps and half of it at eps,  dl = dy / N
         dvar is summed over the entries of one variance;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes of predictions and targets differ or that of var does not fit, for a negative variance,
-        eps or weight, or for another reduction; TypeError unless `where` is boolean.
+    Errors: ValueError where the shapes of predictions and targets do not broadcast or that of var does not fit, for a negative
+        variance, eps or weight, or for another reduction; TypeError unless `where` is boolean.
     Source: Nix and Weigend (1994). Conventions: torch's, except that a variance below eps has the slope of what is computed, 0,
         and at eps half of it; torch has all of that at eps in both. As there, variances without the last axis are those of
-        the rows, also where NumPy would make columns of them. torch broadcasts targets, too.
+        the rows, also where NumPy would make columns of them.
 
     >>> import numpy as np, purenet as pn
     >>> pn.gaussian_nll_loss(np.array([3.0, 1.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]), reduction="none")
@@ -206,25 +206,23 @@ def gaussian_nll_loss(
     """
     name = "gaussian_nll_loss"
     eps = number(name, "eps", eps, low=0)
-    same_shape(name, predictions=predictions, targets=targets)
     one_each = _one_each(name, var, predictions)
-    spread = np.broadcast_to(one_each, predictions.shape)
-    by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=spread)
+    by, (p, t, v) = paired(name, reduction, weight, where, predictions=predictions, targets=targets, var=one_each)
     if (v < 0).any():
         raise ValueError(f"{name}: var must be at least 0, got {v[v < 0][0]}")
     above = entrywise.step(v - eps)
     v, error = by.counted(np.maximum(v, eps), 1), p - t
     value = by.value(0.5 * (np.log(v) + error * (error / v)) + full * (0.5 * math.log(2 * math.pi)))
-    return value, (error, v, above, one_each.shape, var.shape, by)
+    return value, (error, v, above, var.shape, by)
 
 
 @gaussian_nll_loss.pullback
 def gaussian_nll_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array]:
-    error, v, above, one_each, shape, by = residuals
+    error, v, above, shape, by = residuals
     dl = by.cotangent(dy)
-    dpredictions = dl * (error / v)
-    dvar = 0.5 * dl * above * ((1 - error * (error / v)) / v)
-    return dpredictions, -dpredictions, unbroadcast(dvar, one_each).reshape(shape)
+    derror = dl * (error / v)
+    dpredictions, dtargets, dvar = of_arguments(by, derror, -derror, 0.5 * dl * above * ((1 - error * (error / v)) / v))
+    return dpredictions, dtargets, dvar.reshape(shape)
 
 
 def _one_each(op: str, var: Array, predictions: Array) -> Array:

@@ -10,8 +10,9 @@ from purenet import entrywise
 from purenet.checks import choice, number
 from purenet.losses.labels import class_labels, signs
 from purenet.losses.margins import hinge_loss_bwd, multiclass_hinge_loss_bwd
-from purenet.losses.reductions import Mask, Weight, paired, reduction_of
+from purenet.losses.reductions import Mask, Weight, of_arguments, paired, reduction_of
 from purenet.op import Array, Op
+from purenet.random.checks import check_broadcast
 
 __all__ = ["hinge_embedding_loss", "multi_margin_loss", "soft_margin_loss"]
 
@@ -22,11 +23,11 @@ def soft_margin_loss(
 ) -> tuple[Array, Any]:
     """The logistic loss of a decision function: a smooth hinge, without an end.
 
-    Shapes: predictor_outputs (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictor_outputs (...); targets, weight and where broadcast to them -> y (), or (...) without reduction
     Math, of each of N entries, with the output o, the target t, which is -1 or 1, and the sigmoid s:
         l  = log(1 + exp(-o t))
         do = -dl t s(-o t),  dt = -dl o s(-o t),  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where targets do not broadcast to the outputs, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Cox (1958). Conventions: torch's; targets are numbers and differentiated like any. For labels 0 and 1 it is
         sigmoid_binary_cross_entropy.
@@ -37,6 +38,7 @@ def soft_margin_loss(
     array([1.33333333, 4.        ])
     """
     decided = {"predictor_outputs": predictor_outputs, "targets": targets}
+    check_broadcast("soft_margin_loss", "targets", targets, predictor_outputs.shape)
     by, (o, t) = paired("soft_margin_loss", reduction, weight, where, **decided)
     wrong = -o * t
     e = np.exp(-np.abs(wrong))
@@ -44,7 +46,7 @@ def soft_margin_loss(
 
 
 @soft_margin_loss.pullback
-def soft_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def soft_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     return hinge_loss_bwd(residuals, dy)
 
 
@@ -60,12 +62,13 @@ def hinge_embedding_loss(
 ) -> tuple[Array, Any]:
     """The distance of pairs that belong together, and what the others lack to a margin.
 
-    Shapes: distances (...), labels (...) integers, weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: distances (...), labels (...) integers, which broadcast, and weight and where to them -> y (), or (...) without
+        reduction
     Math, of each of N entries:
         l  = d where the label is 1, max(0, margin - d) where it is -1
         dd = dl where the label is 1, else -dl where d < margin, half of it at the margin, else 0,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: TypeError unless labels are integers; ValueError unless they are 1 or -1 and have the shape of distances, for a
+    Errors: TypeError unless labels are integers; ValueError unless they are 1 or -1 and broadcast with the distances, for a
         negative margin or weight, or for another reduction.
     Source: Hadsell, Chopra, LeCun (2006). Conventions: torch's, which takes labels of a floating-point type and any others, and
         has all of the slope at the margin.
@@ -76,18 +79,16 @@ def hinge_embedding_loss(
     """
     name = "hinge_embedding_loss"
     margin, labels = number(name, "margin", margin, low=0), signs(name, labels)
-    if labels.shape != distances.shape:
-        raise ValueError(f"{name}: labels must have the shape of distances {distances.shape}, got {labels.shape}")
-    by, (d,) = paired(name, reduction, weight, where, distances=distances)
-    together, missing = labels == 1, margin - d
+    by, (d, signed) = paired(name, reduction, weight, where, distances=distances, labels=labels)
+    together, missing = signed == 1, margin - d
     slope = np.where(together, 1, -entrywise.step(missing))
     return by.value(np.where(together, d, entrywise.at_least(missing, 0))), (slope, by)
 
 
 @hinge_embedding_loss.pullback
-def hinge_embedding_loss_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+def hinge_embedding_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, by = residuals
-    return (by.cotangent(dy) * slope,)
+    return of_arguments(by, by.cotangent(dy) * slope)
 
 
 @Op

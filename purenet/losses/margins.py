@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import number
+from purenet.checks import number, same_rank
 from purenet.losses.labels import class_labels
-from purenet.losses.reductions import Mask, Reduction, Weight, paired, reduction_of
+from purenet.losses.reductions import Mask, Reduction, Weight, of_arguments, paired, reduction_of
 from purenet.op import Array, Op
 
 __all__ = ["hinge_loss", "margin_ranking_loss", "multiclass_hinge_loss", "perceptron_loss", "squared_hinge_loss"]
@@ -25,12 +25,12 @@ def hinge_loss(
 ) -> tuple[Array, Any]:
     """The hinge loss of a decision function: the distance to a margin of 1 on the right side, 0 beyond it.
 
-    Shapes: predictor_outputs (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictor_outputs (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the output o and the target t, which is -1 or 1:
         l  = max(0, 1 - o t)
         do = -dl t h,  dt = -dl o h,  h = [o t < 1], 1/2 at o t = 1,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Cortes and Vapnik, support-vector networks (1995). Conventions: targets are numbers and differentiated like any;
         labels 0 and 1 are not converted (keras does). Half the slope at the margin, as JAX; torch has all of it. optax does
@@ -46,9 +46,9 @@ def hinge_loss(
 
 
 @hinge_loss.pullback
-def hinge_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def hinge_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     o, t, slope, by = residuals
-    return _of_factors(o, t, -by.cotangent(dy) * slope)
+    return of_arguments(by, *_of_factors(o, t, -by.cotangent(dy) * slope))
 
 
 @Op
@@ -57,11 +57,11 @@ def squared_hinge_loss(
 ) -> tuple[Array, Any]:
     """The square of the hinge loss, which is smooth.
 
-    Shapes: predictor_outputs (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictor_outputs (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the output o and the target t, which is -1 or 1:
         l  = m^2,  m = max(0, 1 - o t)
         do = -2 dl t m,  dt = -2 dl o m,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Lee and Mangasarian, SSVM (2001). Conventions: targets are numbers and differentiated like any; labels 0 and 1 are
         not converted (keras does).
@@ -76,9 +76,9 @@ def squared_hinge_loss(
 
 
 @squared_hinge_loss.pullback
-def squared_hinge_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def squared_hinge_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     o, t, missing, by = residuals
-    return _of_factors(o, t, -2 * by.cotangent(dy) * missing)
+    return of_arguments(by, *_of_factors(o, t, -2 * by.cotangent(dy) * missing))
 
 
 @Op
@@ -87,12 +87,12 @@ def perceptron_loss(
 ) -> tuple[Array, Any]:
     """The perceptron's loss: how far a decision lies on the wrong side.
 
-    Shapes: predictor_outputs (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictor_outputs (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the output o and the target t, which is -1 or 1:
         l  = max(0, -o t)
         do = -dl t h,  dt = -dl o h,  h = [o t < 0], 1/2 at o t = 0,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Rosenblatt (1958). Conventions: targets are numbers and differentiated like any. Half the slope at 0, as JAX:
         weights of zero do learn. optax does not reduce.
@@ -107,7 +107,7 @@ def perceptron_loss(
 
 
 @perceptron_loss.pullback
-def perceptron_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def perceptron_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     return hinge_loss_bwd(residuals, dy)
 
 
@@ -163,12 +163,12 @@ def margin_ranking_loss(
 ) -> tuple[Array, Any]:
     """How far a pair is from the right order by a margin, 0 beyond: target 1 wants the first larger, -1 the second.
 
-    Shapes: input1 (...), input2 (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: input1 (...), input2 (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N pairs:
         l   = max(0, margin - t (x1 - x2))
         dx1 = -dl t h,  dx2 = -dx1,  dt = -dl (x1 - x2) h,  h = [l > 0], 1/2 where the maximum is a tie,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative margin or weight, or for
+    Errors: ValueError where the shapes do not broadcast or have not as many axes, for a negative margin or weight, or for
         another reduction; TypeError unless `where` is boolean.
     Source: Herbrich, Graepel, Obermayer (2000). Conventions: torch's, except that the name of the targets is plural here, and
         that a tie has half the slope, as JAX's maximum; torch has all of it.
@@ -180,6 +180,7 @@ def margin_ranking_loss(
     """
     name = "margin_ranking_loss"
     margin = number(name, "margin", margin, low=0)
+    same_rank(name, input1=input1, input2=input2, targets=targets)
     by, (x1, x2, t) = paired(name, reduction, weight, where, input1=input1, input2=input2, targets=targets)
     lead = x1 - x2
     missing = margin - t * lead
@@ -187,9 +188,10 @@ def margin_ranking_loss(
 
 
 @margin_ranking_loss.pullback
-def margin_ranking_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array]:
-    dlead, dtargets = hinge_loss_bwd(residuals, dy)
-    return dlead, -dlead, dtargets
+def margin_ranking_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
+    lead, t, slope, by = residuals
+    dlead, dtargets = _of_factors(lead, t, -by.cotangent(dy) * slope)
+    return of_arguments(by, dlead, -dlead, dtargets)
 
 
 def _decided(

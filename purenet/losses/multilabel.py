@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import array_of, factors, same_shape
+from purenet.checks import array_of, factors
 from purenet.losses.binary import sigmoid_binary_cross_entropy, sigmoid_binary_cross_entropy_bwd
 from purenet.losses.margins import multiclass_hinge_loss_bwd
-from purenet.losses.reductions import Mask, Reduction, Weight, reduction_of
+from purenet.losses.reductions import Mask, Reduction, Weight, common, of_arguments, reduction_of
 from purenet.op import Array, Op
 
 __all__ = ["multilabel_margin_loss", "multilabel_soft_margin_loss"]
@@ -22,13 +22,14 @@ def multilabel_soft_margin_loss(
 ) -> tuple[Array, Any]:
     """The mean over the classes of the logistic loss of yes or no: sigmoid_binary_cross_entropy, a number for each row.
 
-    Shapes: scores (..., K), targets (..., K), weight broadcasts to them, where to the rows -> y (), or (...) without reduction
+    Shapes: scores (..., K), targets (..., K), which broadcast, weight to them, where to the rows -> y (), or (...) without
+        reduction
     Math, of each of N rows, with the score x_k, the target t_k, the weight w_k of each class, and the sigmoid s:
         l    = -1/K sum_k w_k (t_k log s(x_k) + (1 - t_k) log s(-x_k))
         dx_k = dl w_k (s(x_k) - t_k) / K,  dt_k = -dl w_k x_k / K,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes of scores and targets differ, for a negative weight, or for another reduction; TypeError
-        unless `where` is boolean.
+    Errors: ValueError where the shapes do not broadcast, or targets have more axes or classes than scores, for a negative
+        weight, or for another reduction; TypeError unless `where` is boolean.
     Source: Zhang and Zhou, Multilabel neural networks (2006). Conventions: torch's: `weight` has a factor for each class (or
         entry), and neither mean divides by the weights. Targets are numbers and differentiated like any.
 
@@ -38,9 +39,11 @@ def multilabel_soft_margin_loss(
     array([0.375 , 0.1875])
     """
     name = "multilabel_soft_margin_loss"
-    same_shape(name, scores=scores, targets=targets)
-    by = _rows(name, scores, reduction, where=where)
-    x, t = _counted(by, scores), _counted(by, targets)
+    shape, _, shapes, (x, t) = common(name, {"scores": scores, "targets": targets})
+    by = _rows(name, x, reduction, where=where)._replace(shapes=shapes)
+    if len(shape) != scores.ndim or shape[-1] != scores.shape[-1]:
+        raise ValueError(f"{name}: scores must have the axes and classes of targets {targets.shape}, got {scores.shape}")
+    x, t = _counted(by, x), _counted(by, t)
     w = None if weight is None else factors(name, "weight", weight, x.shape, x.dtype)
     terms, saved = sigmoid_binary_cross_entropy.forward(x, t, weight=w, reduction="none")
     classes = max(x.shape[-1], 1)  # without classes a row costs nothing
@@ -48,9 +51,9 @@ def multilabel_soft_margin_loss(
 
 
 @multilabel_soft_margin_loss.pullback
-def multilabel_soft_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def multilabel_soft_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     saved, classes, by = residuals
-    return sigmoid_binary_cross_entropy_bwd(saved, by.cotangent(dy, (-1,)) / classes)
+    return of_arguments(by, *sigmoid_binary_cross_entropy_bwd(saved, by.cotangent(dy, (-1,)) / classes))
 
 
 @Op

@@ -8,7 +8,7 @@ import numpy as np
 
 from purenet import entrywise
 from purenet.checks import number
-from purenet.losses.reductions import Mask, Weight, paired
+from purenet.losses.reductions import Mask, Weight, of_arguments, paired
 from purenet.op import Array, Op
 
 __all__ = ["clipped_surrogate_pg_loss", "dpo_loss"]
@@ -32,12 +32,12 @@ def dpo_loss(
     The reward of an answer is beta times how far its log-probability has risen above that of the reference model. Give the
     reference's by keyword: then they are constants.
 
-    Shapes: all four (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: all four (...), which broadcast, and weight and where to them -> y (), or (...) unreduced
     Math, of each of N pairs, with the logarithms of probabilities c, r, of the reference c', r', b = beta, and the sigmoid s:
         l  = -(1 - e) log s(x) - e log s(-x),  x = b ((c - c') - (r - r')),  e = label_smoothing
         dc = dl b (e s(x) - (1 - e) s(-x)),  dr = dc' = -dc,  dr' = dc,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative beta or weight, smoothing outside [0, 1],
+    Errors: ValueError where the shapes do not broadcast, for a negative beta or weight, smoothing outside [0, 1],
         or for another reduction; TypeError unless `where` is boolean.
     Source: Rafailov et al. (2023); smoothing, where e is the rate of wrong labels, by Mitchell (2023). Conventions: TRL's, with
         loss_type="sigmoid"; log-probabilities are of whole answers, the sums of those of their tokens.
@@ -65,10 +65,10 @@ def dpo_loss(
 
 
 @dpo_loss.pullback
-def dpo_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array, Array]:
+def dpo_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, by = residuals
     dchosen = by.cotangent(dy) * slope
-    return dchosen, -dchosen, -dchosen, dchosen.copy()
+    return of_arguments(by, dchosen, -dchosen, -dchosen, dchosen.copy())
 
 
 @Op
@@ -86,12 +86,12 @@ def clipped_surrogate_pg_loss(
     The ratio is the probability of an action by the policy over that at which it was drawn, exp(log p - log q). Give the
     advantages by keyword: then they are constants.
 
-    Shapes: prob_ratios (...), advantages (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: prob_ratios (...), advantages (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N actions, with the ratio r, the advantage a, and e = epsilon:
         l  = -min(r a, clip(r, 1 - e, 1 + e) a) = -a c,  c = min(r, 1 + e) where a > 0, max(r, 1 - e) where a < 0
         dr = -dl a h,  h = [r < 1 + e] where a > 0, [r > 1 - e] where a < 0, 1/2 at the bound
         da = -dl c, where a = 0 with the mean of both c,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative epsilon or weight, or for another
+    Errors: ValueError where the shapes do not broadcast, for a negative epsilon or weight, or for another
         reduction; TypeError unless `where` is boolean.
     Source: Schulman et al., Proximal policy optimization (2017). Conventions: rlax's, which takes the mean over a sequence, and
         by default advantages as constants. At a bound half of the slope where there is a corner; JAX's minimum of two products
@@ -112,10 +112,10 @@ def clipped_surrogate_pg_loss(
 
 
 @clipped_surrogate_pg_loss.pullback
-def clipped_surrogate_pg_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def clipped_surrogate_pg_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, c, by = residuals
     dl = by.cotangent(dy)
-    return -dl * slope, -dl * c
+    return of_arguments(by, -dl * slope, -dl * c)
 
 
 def _by_sign(a: Array, above: Array, below: Array) -> Array:

@@ -3,6 +3,9 @@
 `weight` is a factor for each term and `where` chooses the terms that count; a term of weight 0 does not count either. A term
 that does not count adds 0 and gets no gradient, even if it is NaN. The mean divides by the sum of the weights, and is 0 if the
 sum is 0.
+
+The arguments of a loss broadcast to each other where torch's do. There is a term for each entry, or row, of what they broadcast
+to, and `of_arguments` sums the cotangents over what was repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import axes, choice, factors, mask, same_shape
+from purenet.checks import axes, choice, common_shape, factors, mask
+from purenet.linear.products import unbroadcast
 from purenet.op import Array
 
 __all__ = [
@@ -21,6 +25,8 @@ __all__ = [
     "Mask",
     "Reduction",
     "Weight",
+    "common",
+    "of_arguments",
     "paired",
     "product",
     "reduce",
@@ -37,6 +43,7 @@ Mask: TypeAlias = Array | None
 """Booleans, true where something counts."""
 Axis: TypeAlias = int | tuple[int, ...] | None
 """One, several, or all."""
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 class Reduction(NamedTuple):
@@ -47,6 +54,8 @@ class Reduction(NamedTuple):
     """The weight of each term, as numbers or booleans; None if all are 1."""
     total: Any
     """The divisor of the mean."""
+    shapes: Shapes = ()
+    """Those of the arguments, which broadcast to the terms or their entries."""
 
     def value(self, terms: Array) -> Array:
         """The terms, their sum, or their mean."""
@@ -80,29 +89,35 @@ def reduction_of(op: str, shape: tuple[int, ...], dtype: Any, how: str, weight: 
 
 
 def paired(op: str, how: str, weight: Any, where: Any, **arrays: Array) -> tuple[Reduction, list[Array]]:
-    """The reduction of a loss with a term for each entry of arrays of one shape, and these arrays, 0 where nothing counts."""
-    shape, dtype = _common(op, arrays)
-    by = reduction_of(op, shape, dtype, how, weight, where)
-    return by, [by.counted(array) for array in arrays.values()]
+    """The reduction of a loss with a term for each entry of arrays that broadcast, and these in one shape, 0 if not counted."""
+    shape, dtype, shapes, spread = common(op, arrays)
+    by = reduction_of(op, shape, dtype, how, weight, where)._replace(shapes=shapes)
+    return by, [by.counted(array) for array in spread]
 
 
 def rows_of(
     op: str, how: str, weight: Any, where: Any, axis: Any, **arrays: Array
 ) -> tuple[Reduction, tuple[int, ...], list[Array]]:
-    """The reduction of a loss with a term for each row of arrays of one shape, the axes of a row, and these arrays.
+    """The reduction of a loss with a term for each row of arrays that broadcast, the axes of a row, and these in one shape.
 
     `where` says which entries of the rows count; a row without any does not count, nor does one of weight 0. What does not
     count becomes 0.
     """
-    shape, dtype = _common(op, arrays)
-    along = axes(op, axis, next(iter(arrays.values())))
+    shape, dtype, shapes, spread = common(op, arrays)
+    along = axes(op, axis, spread[0])
     rows = tuple(n for i, n in enumerate(shape) if i not in along)
     kept = None if where is None else mask(op, "where", where, shape)
     by = reduction_of(op, rows, dtype, how, weight, None if kept is None else kept.any(axis=along))
+    by = by._replace(shapes=shapes)
     if by.factor is not None:
         of_rows = np.expand_dims(by.factor != 0, along)
         kept = of_rows if kept is None else kept & of_rows
-    return by, along, [array if kept is None else entrywise.where(kept, array, 0) for array in arrays.values()]
+    return by, along, [array if kept is None else entrywise.where(kept, array, 0) for array in spread]
+
+
+def of_arguments(by: Reduction, *cotangents: Array) -> tuple[Array, ...]:
+    """The cotangents of the differentiated arguments, which come first, given those of what they were broadcast to."""
+    return tuple(unbroadcast(d, shape) for d, shape in zip(cotangents, by.shapes, strict=False))
 
 
 def reduce(terms: Array, reduction: str, total: Any) -> Array:
@@ -127,9 +142,9 @@ def product(weights: Array, x: Array) -> Array:
     return np.asarray(weights * entrywise.where(weights != 0, x, 0))
 
 
-def _common(op: str, arrays: dict[str, Array]) -> tuple[tuple[int, ...], Any]:
-    """The shape that all arrays have, and their dtype."""
-    (name, first), *others = arrays.items()
-    for other, array in others:
-        same_shape(op, **{name: first, other: array})
-    return first.shape, first.dtype
+def common(op: str, arrays: dict[str, Array]) -> tuple[tuple[int, ...], Any, Shapes, list[Array]]:
+    """The shape that the arrays broadcast to, the dtype of the first, their own shapes, and the arrays in the common shape."""
+    given, shapes = list(arrays.values()), {name: array.shape for name, array in arrays.items()}
+    shape = common_shape(op, **shapes)
+    spread = [a if a.shape == shape else np.broadcast_to(a, shape) for a in given]
+    return shape, given[0].dtype, tuple(shapes.values()), spread

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from purenet import entrywise
-from purenet.checks import number, same_shape
-from purenet.losses.reductions import Mask, Weight, paired
+from purenet.checks import number
+from purenet.losses.reductions import Mask, Reduction, Weight, of_arguments, paired
 from purenet.op import Array, Op
 
 __all__ = [
@@ -30,14 +30,14 @@ def squared_error(
 ) -> tuple[Array, Any]:
     """The squared error (p - t)^2, averaged over all entries: the mean squared error, `mse`.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of N entries in all (weights w replace N by their sum):
         y  = 1/N sum (p - t)^2
         dp = 2/N (p - t) dy,  dt = -dp;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Gauss (1809). Conventions: the mean is over all entries, as in torch and keras, not over rows. optax does not
-        reduce.
+        reduce. As in torch, which warns, shapes broadcast: predictions (N, 1) and targets (N,) are N^2 pairs.
 
     >>> import numpy as np, purenet as pn
     >>> float(pn.squared_error(np.array([1.0, 5.0]), np.array([2.0, 2.0])))
@@ -49,23 +49,23 @@ def squared_error(
 
 
 @squared_error.pullback
-def squared_error_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def squared_error_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     error, by = residuals
-    return _opposite(2 * by.cotangent(dy) * error)
+    return _opposite(by, 2 * by.cotangent(dy) * error)
 
 
 mse = squared_error
 
 
 @Op
-def sum_squared_error(predictions: Array, targets: Array) -> tuple[Array, Array]:
+def sum_squared_error(predictions: Array, targets: Array) -> tuple[Array, Any]:
     """Half the sum of the squared errors.
 
     Shapes: predictions (...), targets (...) -> y ()
     Math:
         y  = 1/2 sum (p - t)^2
         dp = (p - t) dy,  dt = -dp
-    Errors: ValueError where the shapes differ (nothing is broadcast).
+    Errors: ValueError where the shapes do not broadcast.
     Source: Saito, Deep Learning from Scratch (2016), section 4.2. Conventions: a sum over the batch too. optax.l2_loss is the
         half without the sum; torch and keras have neither this half nor this sum (see squared_error).
 
@@ -73,14 +73,15 @@ def sum_squared_error(predictions: Array, targets: Array) -> tuple[Array, Array]
     >>> float(pn.sum_squared_error(np.array([1.0, 5.0]), np.array([2.0, 2.0])))
     5.0
     """
-    same_shape("sum_squared_error", predictions=predictions, targets=targets)
-    difference = predictions - targets
-    return np.asarray(0.5 * np.sum(np.square(difference))), difference
+    by, (p, t) = paired("sum_squared_error", "sum", None, None, predictions=predictions, targets=targets)
+    difference = p - t
+    return by.value(0.5 * np.square(difference)), (difference, by)
 
 
 @sum_squared_error.pullback
-def sum_squared_error_bwd(difference: Array, dy: Array) -> tuple[Array, Array]:
-    return _opposite(dy * difference)
+def sum_squared_error_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
+    difference, by = residuals
+    return _opposite(by, by.cotangent(dy) * difference)
 
 
 @Op
@@ -89,11 +90,11 @@ def l1_loss(
 ) -> tuple[Array, Any]:
     """The absolute error |p - t|, averaged over all entries: the mean absolute error.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of N entries in all (weights w replace N by their sum):
         y  = 1/N sum |p - t|
         dp = 1/N sign(p - t) dy, 0 at p = t;  dt = -dp;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Laplace (1774). Conventions: the slope at the target is 0, the middle of [-1, 1], as in torch. JAX has 1.
 
@@ -108,9 +109,9 @@ def l1_loss(
 
 
 @l1_loss.pullback
-def l1_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def l1_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     sign, by = residuals
-    return _opposite(by.cotangent(dy) * sign)
+    return _opposite(by, by.cotangent(dy) * sign)
 
 
 @Op
@@ -125,11 +126,11 @@ def huber_loss(
 ) -> tuple[Array, Any]:
     """Huber's loss: half the squared error up to |error| = delta, and a line from there on.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the error e = p - t:
         l  = e^2 / 2 for |e| <= delta, else delta (|e| - delta/2)
         dp = dl clip(e, -delta, delta),  dt = -dp,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a delta that is not above 0, a negative weight, or
+    Errors: ValueError where the shapes do not broadcast, for a delta that is not above 0, a negative weight, or
         another reduction; TypeError unless `where` is boolean.
     Source: Huber (1964). Conventions: as optax, which does not reduce, and torch, whose mean divides by N with weights too.
         smooth_l1_loss is this divided by delta.
@@ -146,9 +147,9 @@ def huber_loss(
 
 
 @huber_loss.pullback
-def huber_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def huber_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     error, delta, by = residuals
-    return _opposite(by.cotangent(dy) * np.clip(error, -delta, delta))
+    return _opposite(by, by.cotangent(dy) * np.clip(error, -delta, delta))
 
 
 @Op
@@ -157,11 +158,11 @@ def smooth_l1_loss(
 ) -> tuple[Array, Any]:
     """The absolute error, smoothed to a parabola where it is below beta.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the error e = p - t:
         l  = e^2 / (2 beta) for |e| <= beta, else |e| - beta/2
         dp = dl clip(e / beta, -1, 1),  dt = -dp,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative beta or weight, or for another
+    Errors: ValueError where the shapes do not broadcast, for a negative beta or weight, or for another
         reduction; TypeError unless `where` is boolean.
     Source: Girshick, Fast R-CNN (2015). Conventions: huber_loss divided by its delta, as in torch; beta = 0 is l1_loss.
 
@@ -179,9 +180,9 @@ def smooth_l1_loss(
 
 
 @smooth_l1_loss.pullback
-def smooth_l1_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def smooth_l1_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, by = residuals
-    return _opposite(by.cotangent(dy) * slope)
+    return _opposite(by, by.cotangent(dy) * slope)
 
 
 @Op
@@ -190,11 +191,11 @@ def log_cosh(
 ) -> tuple[Array, Any]:
     """The logarithm of the hyperbolic cosine of the error: half its square near 0, |error| - log 2 far away.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with the error e = p - t:
         l  = log cosh e = |e| + log(1 + exp(-2 |e|)) - log 2 = log(1 + 2 sinh(e/2)^2)
         dp = dl tanh(e),  dt = -dp,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative weight, or for another reduction;
+    Errors: ValueError where the shapes do not broadcast, for a negative weight, or for another reduction;
         TypeError unless `where` is boolean.
     Source: Chen et al., Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder (2019). Conventions: as optax, which
         does not reduce, and keras.
@@ -212,9 +213,9 @@ def log_cosh(
 
 
 @log_cosh.pullback
-def log_cosh_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def log_cosh_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     error, by = residuals
-    return _opposite(by.cotangent(dy) * np.tanh(error))
+    return _opposite(by, by.cotangent(dy) * np.tanh(error))
 
 
 @Op
@@ -229,12 +230,12 @@ def quantile_loss(
 ) -> tuple[Array, Any]:
     """The pinball loss, least where predictions are the given quantile of the targets.
 
-    Shapes: predictions (...), targets (...), weight and where broadcast to them -> y (), or (...) without reduction
+    Shapes: predictions (...), targets (...), which broadcast, weight and where to them -> y (), or (...) unreduced
     Math, of each of N entries, with q = quantile:
         l  = q (t - p) where t >= p, else (1 - q)(p - t)
         dp = dl (1 - q where p > t, -q where p < t, 1/2 - q at p = t),  dt = -dp,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a quantile outside [0, 1], a negative weight, or
+    Errors: ValueError where the shapes do not broadcast, for a quantile outside [0, 1], a negative weight, or
         another reduction; TypeError unless `where` is boolean.
     Source: Koenker and Bassett (1978). Conventions: the slope at the target is the middle of both sides, as JAX differentiates
         max(q e, (q - 1) e). scikit-learn's mean_pinball_loss calls the quantile alpha. At 1/2 it is half of l1_loss.
@@ -254,9 +255,9 @@ def quantile_loss(
 
 
 @quantile_loss.pullback
-def quantile_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def quantile_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     above, q, by = residuals
-    return _opposite(by.cotangent(dy) * (above - q))
+    return _opposite(by, by.cotangent(dy) * (above - q))
 
 
 def _core_and_tail(error: Array, bound: float) -> tuple[Array, Array]:
@@ -266,6 +267,6 @@ def _core_and_tail(error: Array, bound: float) -> tuple[Array, Array]:
     return core, size - core
 
 
-def _opposite(d: Array) -> tuple[Array, Array]:
+def _opposite(by: Reduction, d: Array) -> tuple[Array, ...]:
     """The cotangents of predictions and targets, of which a loss sees the difference."""
-    return d, -d
+    return of_arguments(by, d, -d)

@@ -8,8 +8,8 @@ import numpy as np
 
 from purenet import entrywise
 from purenet.activations.normalized import logsumexp, logsumexp_bwd
-from purenet.checks import array_of, number
-from purenet.losses.reductions import Axis, Mask, Weight, reduction_of, rows_of
+from purenet.checks import array_of, number, same_rank
+from purenet.losses.reductions import Axis, Mask, Weight, of_arguments, reduction_of, rows_of
 from purenet.op import Array, Op
 from purenet.scipy_parts import expit
 
@@ -29,13 +29,13 @@ def cosine_similarity(
 ) -> tuple[Array, Any]:
     """The cosine of the angle between predictions and targets along `axis`, averaged over the rows.
 
-    Shapes: predictions (..., K, ...), targets the same, where broadcasts to them, weight to the rows -> y (), or (..., ...)
-        without reduction
+    Shapes: predictions (..., K, ...), targets the same, which broadcast, where to them, weight to the rows -> y (),
+        or (..., ...) without reduction
     Math, of each of N rows a, b with their lengths |a|, |b| (at least sqrt(epsilon)):
         l  = a b / (|a| |b|)
         da = dl (b/|b| - l a/|a|) / |a|, without the second term where |a| is cut off;  db alike,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a negative epsilon or weight, an `axis` that there is
+    Errors: ValueError where the shapes do not broadcast, for a negative epsilon or weight, an `axis` that there is
         not, or another reduction; TypeError unless `where` is boolean.
     Source: Salton (1971). Conventions: optax's, which does not reduce: epsilon bounds the squares of the lengths. torch bounds
         the lengths, by 1e-8. A vector of zeros gives 0, with no gradient where epsilon is 0 (JAX: NaN). keras has the
@@ -50,10 +50,10 @@ def cosine_similarity(
 
 
 @cosine_similarity.pullback
-def cosine_similarity_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def cosine_similarity_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     a, b, along, sign, by = residuals
     dcosine = sign * by.cotangent(dy, along)
-    return a.pull(dcosine * b.unit), b.pull(dcosine * a.unit)
+    return of_arguments(by, a.pull(dcosine * b.unit), b.pull(dcosine * a.unit))
 
 
 @Op
@@ -69,12 +69,12 @@ def cosine_distance(
 ) -> tuple[Array, Any]:
     """One minus the cosine of the angle between predictions and targets along `axis`, averaged over the rows.
 
-    Shapes: predictions (..., K, ...), targets the same, where broadcasts to them, weight to the rows -> y (), or (..., ...)
-        without reduction
+    Shapes: predictions (..., K, ...), targets the same, which broadcast, where to them, weight to the rows -> y (),
+        or (..., ...) without reduction
     Math, of each of N rows a, b, with the cosine c as in cosine_similarity:
         l  = 1 - c
         da = dl (c a/|a| - b/|b|) / |a|,  db alike,  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: as cosine_similarity: ValueError where the shapes differ, TypeError unless `where` is boolean.
+    Errors: as cosine_similarity: ValueError where the shapes do not broadcast, TypeError unless `where` is boolean.
     Source: Salton (1971). Conventions: as cosine_similarity; the distance to a vector of zeros is 1. torch's
         cosine_embedding_loss for pairs that belong together is this, with 1e-12 added to the squares of the lengths.
 
@@ -87,7 +87,7 @@ def cosine_distance(
 
 
 @cosine_distance.pullback
-def cosine_distance_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def cosine_distance_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     return cosine_similarity_bwd(residuals, dy)
 
 
@@ -107,14 +107,14 @@ def triplet_margin_loss(
 ) -> tuple[Array, Any]:
     """What the anchors lack to being nearer to the positives than to the negatives, by a margin.
 
-    Shapes: anchors (..., K, ...), positives and negatives the same, where broadcasts to them, weight to the rows -> y (), or
-        (..., ...) without reduction
+    Shapes: anchors (..., K, ...), positives and negatives the same, which broadcast, where to them, weight to the rows -> y (),
+        or (..., ...) without reduction
     Math, of each of N rows a, p, n, with the distance D(a, b) = (sum |a - b|^d + eps)^(1/d) of degree d:
         l  = max(0, D(a, p) - D(a, n) + margin)
         dp = dl h D(a, p)',  dn = -dl h D(a, n)',  da = -dp - dn,  h = [l > 0], 1/2 where the maximum is a tie
         with D(a, b)' = sign(b - a) (|a - b| / D)^(d-1),  dl = dy / N;  reduction "sum" has no 1/N, "none" no sum either
-    Errors: ValueError where the shapes differ (nothing is broadcast), for a degree below 1, a negative margin, eps or
-        weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
+    Errors: ValueError where the shapes do not broadcast or have not as many axes, for a degree below 1, a negative margin, eps
+        or weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
     Source: Balntas et al. (2016). Conventions: optax's, which does not reduce and takes no absolute value (an odd degree is no
         distance there). torch adds eps to the differences. The slope of the distance of equal vectors is 0 (JAX without
         eps: NaN).
@@ -128,6 +128,7 @@ def triplet_margin_loss(
     degree, margin = number(name, "norm_degree", norm_degree, low=1), number(name, "margin", margin, low=0)
     eps = number(name, "eps", eps, low=0)
     arrays = {"anchors": anchors, "positives": positives, "negatives": negatives}
+    same_rank(name, **arrays)
     by, along, (a, p, n) = rows_of(name, reduction, weight, where, axis, **arrays)
     near, dnear = _distance(p - a, along, degree, eps)
     far, dfar = _distance(n - a, along, degree, eps)
@@ -136,10 +137,10 @@ def triplet_margin_loss(
 
 
 @triplet_margin_loss.pullback
-def triplet_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array, Array]:
+def triplet_margin_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, dnear, dfar, along, by = residuals
     dl = by.cotangent(dy, along) * np.expand_dims(slope, along)
-    return dl * (dfar - dnear), dl * dnear, -dl * dfar
+    return of_arguments(by, dl * (dfar - dnear), dl * dnear, -dl * dfar)
 
 
 @Op
@@ -155,14 +156,14 @@ def contrastive_loss(
 ) -> tuple[Array, Any]:
     """Draws pairs with label 1 together, and pushes pairs with label 0 apart up to a margin.
 
-    Shapes: embeddings1 (..., K), embeddings2 (..., K), labels (...) integers or booleans, where broadcasts to the embeddings,
-        weight to the rows -> y (), or (...) without reduction
+    Shapes: embeddings1 (..., K), embeddings2 (..., K), which broadcast, labels (...) integers or booleans, where broadcasts to
+        the embeddings, weight to the rows -> y (), or (...) without reduction
     Math, of each of N rows a, b with the distance D = |a - b|:
         l  = D^2 / 2 where the label is 1, else max(0, margin - D)^2 / 2
         da = dl (a - b), else -dl max(0, margin - D) (a - b) / D, 0 at D = 0;  db = -da,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
     Errors: TypeError unless labels are integers or booleans; ValueError unless they are 0 or 1 and have the shape of the rows,
-        where the shapes of the embeddings differ, for a negative margin or weight, or for another reduction.
+        where the shapes of the embeddings do not broadcast, for a negative margin or weight, or for another reduction.
     Source: Hadsell, Chopra, LeCun (2006), where the label of a pair that belongs together is 0. Conventions: other libraries
         have no half. The slope at D = 0 is 0 (JAX: NaN).
 
@@ -187,10 +188,10 @@ def contrastive_loss(
 
 
 @contrastive_loss.pullback
-def contrastive_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+def contrastive_loss_bwd(residuals: Any, dy: Array) -> tuple[Array, ...]:
     slope, by = residuals
     da = by.cotangent(dy, (-1,)) * slope
-    return da, -da
+    return of_arguments(by, da, -da)
 
 
 @Op

@@ -20,6 +20,7 @@ __all__ = [
     "check_broadcast",
     "check_key",
     "checked_dtype",
+    "checked_numbers",
     "checked_parameter",
     "checked_shape",
     "integer",
@@ -90,10 +91,16 @@ def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -
 
 def checked_parameter(op: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A number or array that broadcasts to `shape`, in `dtype`."""
+    array = checked_numbers(op, name, value, dtype)
+    check_broadcast(op, name, array, shape)
+    return array
+
+
+def checked_numbers(op: str, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """A number or array of numbers, in `dtype`."""
     array = np.asarray(value) if isinstance(value, str) else array_of(op, name, value)
     if array.dtype.kind not in "iu" and not is_floating(array.dtype):
         raise TypeError(f"{op}: {name} must be a real number or an array of them, got {array.dtype}")
-    check_broadcast(op, name, array, shape)
     with np.errstate(over="ignore"):
         return array.astype(dtype)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from purenet.checks import array_of, integers, mask
+from purenet.checks import array_of, common_shape, integers, mask
 from purenet.entrywise import at_least, at_most
 from purenet.entrywise import where as choose
 from purenet.linear.products import unbroadcast
 from purenet.op import Array, Op
-from purenet.random.checks import checked_parameter
+from purenet.random.checks import checked_numbers
 
 __all__ = ["clip", "tril", "triu", "where"]
 
@@ -35,10 +35,7 @@ def where(x: Array, y: Array, *, condition: Array) -> tuple[Array, Any]:
     (array([1., 9., 9.]), (array([1., 0., 0.]), array(2.)))
     """
     own = np.array(array_of("where", "condition", condition))  # the caller may write to the original before the pullback
-    try:
-        shape = np.broadcast_shapes(x.shape, y.shape, own.shape)
-    except ValueError:
-        raise ValueError(f"where: x {x.shape}, y {y.shape} and condition {own.shape} must broadcast") from None
+    shape = common_shape("where", x=x.shape, y=y.shape, condition=own.shape)
     kept = mask("where", "condition", own, shape)
     return choose(kept, x, y), (kept, x.shape, y.shape)
 
@@ -50,15 +47,15 @@ def where_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
 
 
 @Op
-def clip(x: Array, *, min: Any = None, max: Any = None) -> tuple[Array, Array]:  # noqa: A002 - jax.numpy's names
+def clip(x: Array, *, min: Any = None, max: Any = None) -> tuple[Array, Any]:  # noqa: A002 - jax.numpy's names
     """x, brought to `min` where it is below and to `max` where it is above; either may be an array, or None for no bound.
 
-    Shapes: x (...), min and max () or what broadcasts to x -> y (...)
+    Shapes: x (...), min and max () or (...), which broadcast -> y (...)
     Math:
         y  = max(x, min), then min(that, max)
-        dx = dy where min < x < max, dy / 2 at a bound, else 0
-    Errors: TypeError unless the bounds are numbers, arrays of them or None; ValueError where they do not broadcast to x or
-        are NaN.
+        dx = dy where min < x < max, dy / 2 at a bound, else 0; summed over axes along which x was broadcast
+    Errors: TypeError unless the bounds are numbers, arrays of them or None; ValueError where the shapes do not broadcast or a
+        bound is NaN.
     Source: jax.numpy.clip. Conventions: the slope at a bound is 0.5, the middle of those beside it, as in JAX; torch's is 1.
         Bounds are not differentiated. Where min is above max y is max, as in JAX and torch, with the slope 0; so it is where
         they are equal (JAX: 0.25), because y is constant there.
@@ -68,22 +65,25 @@ def clip(x: Array, *, min: Any = None, max: Any = None) -> tuple[Array, Array]: 
     >>> y, pullback(np.ones(4))[0]
     (array([-1. ,  0.5,  1. ,  1. ]), array([0. , 1. , 0.5, 0. ]))
     """
-    y, above_low, below_high = x, np.asarray(2, np.int8), np.asarray(2, np.int8)
-    if min is not None:
-        low = _bound("min", min, x)
+    low, high = _bound("min", min, x), _bound("max", max, x)
+    shapes = {name: bound.shape for name, bound in (("min", low), ("max", high)) if bound is not None}
+    shape = common_shape("clip", x=x.shape, **shapes)
+    y, above_low, below_high = np.broadcast_to(x, shape), np.asarray(2, np.int8), np.asarray(2, np.int8)
+    if low is not None:
         y, above_low = at_least(y, low), _above(x, low)
-    if max is not None:
-        high = _bound("max", max, x)
+    if high is not None:
         y, below_high = at_most(y, high), _above(high, x)
     quarters = np.asarray(above_low * below_high)
-    if min is not None and max is not None:
+    if low is not None and high is not None:
         quarters = quarters * (low < high)
-    return y.copy() if y is x else y, np.multiply(np.broadcast_to(quarters, x.shape), 0.25, dtype=x.dtype)
+    slope = np.multiply(np.broadcast_to(quarters, shape), 0.25, dtype=x.dtype)
+    return y if shapes else x.copy(), (slope, x.shape)
 
 
 @clip.pullback
-def clip_bwd(slope: Array, dy: Array) -> tuple[Array]:
-    return (slope * dy,)
+def clip_bwd(residuals: Any, dy: Array) -> tuple[Array]:
+    slope, shape = residuals
+    return (unbroadcast(slope * dy, shape),)
 
 
 @Op
@@ -143,8 +143,10 @@ def _diagonal(op: str, x: Array, k: Any) -> int:
     return diagonal
 
 
-def _bound(name: str, value: Any, x: Array) -> Array:
-    bound = checked_parameter("clip", name, value, x.shape, x.dtype)
+def _bound(name: str, value: Any, x: Array) -> Array | None:
+    if value is None:
+        return None
+    bound = checked_numbers("clip", name, value, x.dtype)
     if np.isnan(bound).any():
         raise ValueError(f"clip: {name} must be a number, got nan")
     return bound

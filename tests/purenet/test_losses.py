@@ -422,12 +422,6 @@ def test_a_reduced_loss_is_an_array_of_no_dimensions(dtype: Any) -> None:
         assert [d.dtype for d in gradients(op, p, t)] == [p.dtype, p.dtype]
 
 
-@pytest.mark.parametrize("op", [pn.squared_error, pn.sum_squared_error], ids=repr)
-def test_targets_are_not_broadcast(op: pn.Op) -> None:
-    with pytest.raises(ValueError, match=rf"^{op.name}: targets must have the shape of predictions \(3, 1\), got \(3,\)"):
-        op(np.ones((3, 1)), np.ones(3))
-
-
 def test_a_target_by_keyword_is_a_constant() -> None:
     p, t = np.array([1.0, 2.0]), np.array([0.0, 4.0])
     value, residuals = pn.squared_error.fwd(p, targets=t)

@@ -29,9 +29,11 @@ def attention_by_queries(
     **masks: Any,
 ) -> Any:
     """One query of one head at a time; keys and values are repeated for the heads that share them."""
-    if query.ndim == 3:
+    if query.ndim == key.ndim == value.ndim == 3:
         options = {"bias": bias, "scale": scale, "softcap": softcap, "rate": rate, "dropout_key": dropout_key, **masks}
         return attention_by_queries(query[None], key[None], value[None], **options)[0]
+    of_batch = jnp.broadcast_shapes(*(x.shape[:-3] for x in (query, key, value)))
+    query, key, value = (jnp.broadcast_to(x, of_batch + x.shape[-3:]) for x in (query, key, value))
     batch, queries, heads, width = query.shape
     keys, shared = key.shape[1:3]
     shape = (batch, heads, queries, keys)
@@ -85,13 +87,16 @@ def biased(*bias: int, arguments: Callable[[Draw], Arguments]) -> Callable[[Draw
 
 
 def attentions(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
-    """Any of the options, and shapes with and without a batch; every query keeps at least its first key."""
+    """Any of the options, shapes with, without or with a broadcast batch; every query keeps at least its first key."""
     batch = draw.choice([(2,), (1,), ()])
     queries, keys = draw.between(1, 3), draw.between(2, 4)
     shared = draw.between(1, 2)
     heads = shared * draw.between(1, 2)
     query = (*batch, queries, heads, draw.between(1, 3))
-    return sizes(*query, keys=keys, heads=shared, width=draw.between(1, 3))(draw), masking(draw, heads, queries, keys)
+    q, k, v = sizes(*query, keys=keys, heads=shared, width=draw.between(1, 3))(draw)
+    if batch == (2,) and draw.choice([False, True]):
+        k, v = draw.choice([(k[:1], v[:1]), (k[0], v), (k, v[:1])])
+    return (q, k, v), masking(draw, heads, queries, keys)
 
 
 def masking(draw: Draw, heads: int, queries: int, keys: int) -> dict[str, Any]:
@@ -195,7 +200,9 @@ def shape_errors(op: str) -> tuple[Error, ...]:
     return (
         wrong("no heads", "query must have shape (B, T, N, H) or (T, N, H), got (2, 3)", (2, 3), (2, 3), (2, 3)),
         wrong("keys of another width", "key must have shape (2, S, K, 3) to match query (2, 2, 4, 3)", q, (2, 5, 2, 4), k),
-        wrong("keys without batch", "key must have shape (2, S, K, 3) to match query", q, k[1:], k),
+        wrong("another batch", "key must have shape (2, S, K, 3) to match query", q, (4, 5, 2, 3), k),
+        wrong("keys of one head", "key must have shape (2, S, K, 3) to match query", q, k[2:], k),
+        wrong("values of another batch", "value must have shape (2, 5, 2, V) to match key", q, k[1:], (4, 5, 2, 3)),
         wrong("fewer values", "value must have shape (2, 5, 2, V) to match key (2, 5, 2, 3)", q, k, (2, 4, 2, 3)),
         wrong("3 heads for 4", "the heads of key must divide those of query, got 3 of key", q, (2, 5, 3, 3), (2, 5, 3, 3)),
         wrong("no key heads", "the heads of key must divide those of query, got 0", q, (2, 5, 0, 3), (2, 5, 0, 3)),
@@ -227,6 +234,17 @@ SPECS = (
                 "dropout of grouped heads, causal",
                 sizes(2, 3, 4, 2, keys=3, heads=2),
                 dropping("dropout_key", rate=0.25, is_causal=True),
+            ),
+            Case(
+                "all sequences share keys, and one its values",
+                lambda draw: (draw.normal(2, 3, 2, 2), draw.normal(1, 4, 2, 2), draw.normal(4, 2, 3)),
+                {"is_causal": True},
+                REPEATED,
+            ),
+            Case(
+                "the same queries of two sequences",
+                lambda draw: (draw.normal(3, 2, 2), draw.normal(2, 4, 1, 2), draw.normal(2, 4, 1, 2)),
+                flags=REPEATED,
             ),
             Case("logits of 1e3", saturated, {"scale": 1.0}, SATURATED),
             Case("a key and a value twice", repeated, flags=REPEATED),

@@ -99,6 +99,8 @@ def certain(name: str, **options: Any) -> Case:
     return Case(name, ends, {"reduction": "none", **options}, SATURATED)
 
 
+UNEQUAL = "labels must have the shape of {} (2, 3), got (2, 2)"  # as in torch, nothing broadcasts
+
 SPECS = (
     Spec(
         sigmoid_binary_cross_entropy,
@@ -115,9 +117,14 @@ SPECS = (
             certain("certain predictions, weight of yes", pos_weight=3.0),
             Case("scalars", lambda draw: (np.array(0.5), np.array(0.25))),
         ),
-        strategy=fuzzed(soft, weight_of_yes),
+        strategy=fuzzed(soft, weight_of_yes, broadcasts=False),
         errors=(
-            *errors_of("sigmoid_binary_cross_entropy", soft, ("logits", "labels")),
+            *errors_of(
+                "sigmoid_binary_cross_entropy",
+                soft,
+                ("logits", "labels"),
+                unequal=UNEQUAL.format("logits"),
+            ),
             Error(
                 "integer labels",
                 lambda draw: (draw.normal(3), draw.labels(2, 3)),
@@ -151,9 +158,14 @@ SPECS = (
                 frozenset({Flag.NOT_THE_DERIVATIVE, Flag.REPEATED}),
             ),
         ),
-        strategy=fuzzed(chances),
+        strategy=fuzzed(chances, broadcasts=False),
         errors=(
-            *errors_of("binary_cross_entropy", chances, ("predictions", "labels")),
+            *errors_of(
+                "binary_cross_entropy",
+                chances,
+                ("predictions", "labels"),
+                unequal=UNEQUAL.format("predictions"),
+            ),
             Error(
                 "a logit",
                 lambda draw: (np.array([0.5, 1.5]), draw.uniform(2)),
@@ -178,9 +190,14 @@ SPECS = (
                 "undecided", lambda draw: (np.array([0.0, -0.0, 0.5, 0.0]), draw.uniform(4)), flags=frozenset({Flag.REPEATED})
             ),
         ),
-        strategy=fuzzed(soft, focus),
+        strategy=fuzzed(soft, focus, broadcasts=False),
         errors=(
-            *errors_of("sigmoid_focal_loss", soft, ("logits", "labels")),
+            *errors_of(
+                "sigmoid_focal_loss",
+                soft,
+                ("logits", "labels"),
+                unequal=UNEQUAL.format("logits"),
+            ),
             *bad_options(
                 "sigmoid_focal_loss",
                 soft(3),

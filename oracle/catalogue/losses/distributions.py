@@ -11,8 +11,10 @@ import numpy as np
 import optax
 
 from oracle.catalogue.losses.reductions import (
+    REPEATED,
     SATURATED,
     bad_options,
+    broadcast_cases,
     by_entries,
     by_rows,
     cases_of_entries,
@@ -20,6 +22,7 @@ from oracle.catalogue.losses.reductions import (
     errors_of,
     fuzzed,
     fuzzed_rows,
+    narrowed,
 )
 from oracle.spec import Array, Case, Deviation, Draw, Error, Flag, Spec, library
 from purenet.losses.distributions import gaussian_nll_loss, kl_divergence, poisson_nll_loss, vae_kl
@@ -127,6 +130,12 @@ SPECS = (
         source=library("optax.losses.kl_divergence, kl_divergence_with_log_targets"),
         cases=(
             *cases_of_rows(distributions),
+            Case(
+                "targets and predictions broadcast",
+                narrowed(distributions(2, 3, 4), np.s_[:, :, :1], np.s_[0]),
+                {"reduction": "none"},
+                REPEATED,
+            ),
             Case("the same distribution", same),
             Case("one certain target", certain, {"log_targets": True}, frozenset({Flag.REPEATED})),
             Case("logarithms of targets", distributions(3, 4, log_targets=True), {"log_targets": True}),
@@ -173,6 +182,7 @@ SPECS = (
         source=library("jax.scipy.stats.norm.logpdf"),
         cases=(
             *cases_of_rows(codes),
+            Case("one variance of each entry of the code", narrowed(codes(3, 4), np.s_[:], np.s_[0]), flags=REPEATED),
             Case("near the standard normal", lambda draw: (draw.normal(2, 3, scale=0.05), draw.normal(2, 3, scale=0.05))),
             Case(
                 "far from it",
@@ -194,6 +204,7 @@ SPECS = (
         source=library("optax.losses.generalized_kl_divergence"),
         cases=(
             *cases_of_entries(counts),
+            *broadcast_cases(counts),
             Case("all of the likelihood", counts(3, 4), {"full": True, "reduction": "none"}),
             Case("means", counts(3, 4, log_input=False), {"log_input": False, "eps": 0.25, "reduction": "none"}),
             Case("means, all of the likelihood", counts(2, 3, log_input=False), {"log_input": False, "full": True}),
@@ -225,7 +236,7 @@ SPECS = (
     ),
     Spec(
         gaussian_nll_loss,
-        reference=by_entries(gaussian_by_logpdf),
+        reference=by_entries(gaussian_by_logpdf, spread=False),
         source=library("jax.scipy.stats.norm.logpdf"),
         cases=(
             *cases_of_entries(normal),
@@ -238,6 +249,13 @@ SPECS = (
                 with_variances((2, 3)),
                 {"where": np.array([[True, False, True], [True, True, False]])},
                 frozenset({Flag.MASKED}),
+            ),
+            Case("targets broadcast", narrowed(normal(2, 3, 4), *[np.s_[:], np.s_[0], np.s_[:, :1]]), flags=REPEATED),
+            Case(
+                "predictions broadcast",
+                narrowed(normal(2, 3, 4), np.s_[:, :, :1], np.s_[0, :1], np.s_[:, :, 0]),
+                {"reduction": "none"},
+                REPEATED,
             ),
             Case("rows without any row", with_variances((0, 4), 0), flags=frozenset({Flag.EMPTY_BATCH})),
             Case(
@@ -254,7 +272,7 @@ SPECS = (
         ),
         strategy=fuzzed(shared_variances, lambda draw: {"full": draw.choice([False, True])}),
         errors=(
-            *errors_of("gaussian_nll_loss", normal, ("predictions", "targets")),
+            *errors_of("gaussian_nll_loss", normal, ("predictions", "targets", "var")),
             Error(
                 "variances of another number",
                 lambda draw: (draw.normal(3, 4), draw.normal(3, 4), np.ones(4)),

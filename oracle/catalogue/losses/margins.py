@@ -15,6 +15,7 @@ from oracle.catalogue.losses.reductions import (
     ONE,
     SATURATED,
     bad_options,
+    broadcast_cases,
     by_entries,
     cases_of_entries,
     errors_of,
@@ -130,8 +131,8 @@ def sides(*products: float) -> Any:
     return lambda draw: (np.array(products) / targets, targets)
 
 
-def errors_of_decisions(op: Op) -> tuple[Error, ...]:
-    return errors_of(op.name, decided, ("predictor_outputs", "targets"))
+def errors_of_decisions(op: Op, unequal: str = "") -> tuple[Error, ...]:
+    return errors_of(op.name, decided, ("predictor_outputs", "targets"), unequal=unequal)
 
 
 UNMOVED = frozenset({Flag.ZERO_GRADIENT})
@@ -144,6 +145,7 @@ SPECS = (
         source=library("optax.losses.hinge_loss"),
         cases=(
             *cases_of_entries(decided),
+            *broadcast_cases(decided),
             Case("at the margin", sides(1.0, 1.0, 1.0, -0.5, 2.0), {"reduction": "none"}, KINK),
             Case("far from the margin", FAR, {"reduction": "none"}, SATURATED),
         ),
@@ -157,6 +159,7 @@ SPECS = (
         source=library("optax.losses.hinge_loss"),
         cases=(
             *cases_of_entries(decided),
+            *broadcast_cases(decided),
             Case("far from the margin", sides(-60.0, 100.0, 3.0, -0.5), {"reduction": "none"}),
         ),
         strategy=fuzzed(decided),
@@ -169,6 +172,7 @@ SPECS = (
         source=library("optax.losses.perceptron_loss"),
         cases=(
             *cases_of_entries(undecided),
+            *broadcast_cases(undecided),
             Case("undecided", sides(0.0, 0.0, 0.0, -0.5, 2.0), {"reduction": "none"}, KINK),
             Case("far from the margin", FAR, {"reduction": "none"}, SATURATED),
         ),
@@ -233,6 +237,7 @@ SPECS = (
         source=library("optax.losses.perceptron_loss"),
         cases=(
             *cases_of_entries(ranked),
+            *broadcast_cases(ranked, 3, rank=True),
             Case("a margin", ranked(3, 4, margin=0.75), {"margin": 0.75, "reduction": "none"}),
             Case(
                 "at the margin",
@@ -249,12 +254,12 @@ SPECS = (
         ),
         strategy=fuzzed(ranked, lambda draw: {"margin": draw.choice([0.0, 0.5, 1.0])}),
         errors=(
-            *errors_of("margin_ranking_loss", ranked, ("input1", "input2")),
+            *errors_of("margin_ranking_loss", ranked, ("input1", "input2", "targets")),
             Error(
-                "targets of another shape",
-                lambda draw: (draw.normal(3), draw.normal(3), np.ones(1)),
+                "targets with fewer axes",
+                lambda draw: (draw.normal(2, 3), draw.normal(2, 3), np.ones(3)),
                 ValueError,
-                "margin_ranking_loss: targets must have the shape of input1 (3,), got (1,)",
+                "margin_ranking_loss: targets must have as many axes as input1 (2, 3), got shape (3,)",
             ),
             *bad_options(
                 "margin_ranking_loss",

@@ -22,6 +22,7 @@ from oracle.catalogue.losses.reductions import (
     bad_options,
     by_entries,
     errors_of,
+    narrowed,
     reduced,
     weighting,
 )
@@ -30,7 +31,7 @@ from purenet.losses.multilabel import multilabel_margin_loss, multilabel_soft_ma
 
 
 def classes_by_optax(scores: Any, targets: Any, *, weight: Any = None, where: Any = None, reduction: str = "mean") -> Any:
-    terms = optax.losses.sigmoid_binary_cross_entropy(scores, targets)
+    terms = optax.losses.sigmoid_binary_cross_entropy(*jnp.broadcast_arrays(scores, targets))
     if weight is not None:
         terms = terms * jnp.asarray(weight, terms.dtype)
     return reduced(terms.mean(axis=-1), reduction, where=where)
@@ -84,6 +85,13 @@ SPECS = (
         cases=(
             Case("mean over 3 rows", soft(3, 4)),
             Case("weights of classes", soft(2, 3, 4), {"weight": np.array([0.5, 2.0, 1.25, 3.0])}),
+            Case("the same targets of all rows", narrowed(soft(3, 4), np.s_[:], np.s_[0]), {"reduction": "none"}, REPEATED),
+            Case(
+                "a target of all classes",
+                narrowed(soft(2, 3, 4), np.s_[:, :1], np.s_[0, :, :1]),
+                {},
+                REPEATED,
+            ),
             Case(
                 "weights of entries, holes",
                 soft(3, 2),
@@ -106,6 +114,12 @@ SPECS = (
         strategy=weighted_classes,
         errors=(
             *errors_of("multilabel_soft_margin_loss", soft, ("scores", "targets")),
+            Error(
+                "more classes of targets",
+                lambda draw: (draw.normal(2, 1), np.ones((2, 3))),
+                ValueError,
+                "multilabel_soft_margin_loss: scores must have the axes and classes of targets (2, 3), got (2, 1)",
+            ),
             Error(
                 "one score without classes",
                 lambda draw: (np.array(1.0), np.array(1.0)),

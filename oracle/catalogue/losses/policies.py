@@ -13,6 +13,7 @@ from oracle.catalogue.losses.reductions import (
     KINK,
     SATURATED,
     bad_options,
+    broadcast_cases,
     by_entries,
     cases_of_entries,
     errors_of,
@@ -71,6 +72,7 @@ SPECS = (
         source=library("optax.losses.sigmoid_binary_cross_entropy"),
         cases=(
             *cases_of_entries(answers),
+            *broadcast_cases(answers, 4),
             Case("large beta, wrong labels", answers(3, 4), {"beta": 2.0, "label_smoothing": 0.25, "reduction": "none"}),
             Case("far from the reference", far_answers, {"reduction": "none"}, SATURATED),
             Case("far, wrong labels", far_answers, {"label_smoothing": 0.125, "reduction": "none"}, SATURATED),
@@ -80,7 +82,7 @@ SPECS = (
             answers, lambda draw: {"beta": draw.choice([0.1, 1.0, 0.5]), "label_smoothing": draw.choice([0.0, 0.1])}
         ),
         errors=(
-            *errors_of("dpo_loss", answers, ("chosen_logps", "rejected_logps")),
+            *errors_of("dpo_loss", answers, ("chosen_logps", "rejected_logps", "ref_chosen_logps", "ref_rejected_logps")),
             *bad_options(
                 "dpo_loss",
                 answers(2, 3),
@@ -97,6 +99,7 @@ SPECS = (
         source=composed("jax.numpy.maximum and minimum of the ratios, of gains and losses by themselves"),
         cases=(
             *cases_of_entries(actions),
+            *broadcast_cases(actions),
             Case("a wide range", actions(3, 4, epsilon=0.5), {"epsilon": 0.5, "reduction": "none"}),
             Case("at the bounds, and no advantage", lambda draw: AT_BOUNDS, {"epsilon": 0.25, "reduction": "none"}, KINK),
             Case(

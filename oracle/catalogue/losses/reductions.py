@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ __all__ = [
     "REPEATED",
     "SATURATED",
     "bad_options",
+    "broadcast_cases",
     "by_entries",
     "by_rows",
     "cases_of_entries",
@@ -26,6 +27,7 @@ __all__ = [
     "errors_of",
     "fuzzed",
     "fuzzed_rows",
+    "narrowed",
     "reduced",
     "weighting",
 ]
@@ -52,10 +54,11 @@ def reduced(terms: Any, reduction: str, weight: Any = None, where: Any = None) -
     return terms.sum() / jnp.where(total > 0, total, 1) if reduction == "mean" else terms.sum()
 
 
-def by_entries(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """A reference from a function that gives the loss of each entry."""
+def by_entries(loss: Callable[..., Any], *, spread: bool = True) -> Callable[..., Any]:
+    """A reference from a function that gives the loss of each entry, of arguments that are `spread` to one shape before."""
 
     def reference(*arguments: Any, weight: Any = None, where: Any = None, reduction: str = "mean", **options: Any) -> Any:
+        arguments = tuple(jnp.broadcast_arrays(*arguments)) if spread else arguments
         terms = loss(*arguments, **options).astype(arguments[0].dtype)
         return reduced(terms, reduction, weight, where)
 
@@ -68,6 +71,7 @@ def by_rows(loss: Callable[..., Any]) -> Callable[..., Any]:
     def reference(
         *arguments: Any, axis: Any = -1, weight: Any = None, where: Any = None, reduction: str = "mean", **options: Any
     ) -> Any:
+        arguments = tuple(jnp.broadcast_arrays(*arguments))
         if where is None:
             return reduced(loss(*arguments, axis=axis, **options), reduction, weight)
         where = jnp.broadcast_to(where, arguments[0].shape)
@@ -109,7 +113,44 @@ def cases_of_rows(arguments: Arguments, **options: Any) -> tuple[Case, ...]:
     )
 
 
-def fuzzed(arguments: Arguments, options: Callable[[Draw], dict[str, Any]] = lambda draw: {}) -> Any:
+def narrowed(arguments: Callable[[Draw], tuple[Any, ...]], *places: Any) -> Callable[[Draw], tuple[Any, ...]]:
+    """Draws these arguments, and of each what is at one of these places, so that they broadcast."""
+    return lambda draw: tuple(np.array(a[place]) for a, place in zip(arguments(draw), places, strict=True))
+
+
+def broadcast_cases(arguments: Arguments, count: int = 2, *, rank: bool = False, **options: Any) -> tuple[Case, ...]:
+    """The cases of a loss whose arguments, `count` of them, broadcast; with `rank` all must have the same number of axes."""
+    column: Any = np.s_[:, :, :1]
+    row: Any = np.s_[:1] if rank else np.s_[0]
+    one: Any = np.s_[:1, :1] if rank else np.s_[0, 0]
+    places: list[Any] = [column, row, np.s_[:, :1], np.s_[:]]
+    return (
+        Case(
+            "columns and rows broadcast, weights",
+            narrowed(arguments(2, 3, 4, **options), *places[:count]),
+            {**options, "weight": np.array([0.5, 2.0, 1.25, 3.0])},
+            REPEATED,
+        ),
+        Case(
+            "the first broadcasts",
+            narrowed(arguments(2, 3, 4, **options), one, *[np.s_[:]] * (count - 1)),
+            {**options, "reduction": "none"},
+            REPEATED,
+        ),
+    )
+
+
+def broadcasting(draw: Draw, given: tuple[Any, ...], axes: Sequence[int]) -> tuple[Any, ...]:
+    """These arguments of one shape; or one of them, and of the others only a slice along one of these axes."""
+    if not axes or not draw.choice([False, True]):
+        return given
+    whole, place = draw.between(0, len(given) - 1), (*[slice(None)] * draw.choice(axes), slice(0, 1))
+    return tuple(a if i == whole else np.array(a[place]) for i, a in enumerate(given))
+
+
+def fuzzed(
+    arguments: Arguments, options: Callable[[Draw], dict[str, Any]] = lambda draw: {}, *, broadcasts: bool = True
+) -> Any:
     """A strategy for a loss that has a term for each entry; `options` draws those that only it has."""
 
     def strategy(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -118,7 +159,8 @@ def fuzzed(arguments: Arguments, options: Callable[[Draw], dict[str, Any]] = lam
         if draw.choice([False, True]):
             common["where"] = kept = np.asarray(draw.mask(*draw.choice([shape, shape[-1:]])))
             kept.reshape(-1)[:1] = True  # where nothing counts there is no gradient to look at
-        return arguments(*shape, **own)(draw), {**own, **common}
+        given = arguments(*shape, **own)(draw)
+        return broadcasting(draw, given, range(len(shape) if broadcasts else 0)), {**own, **common}
 
     return strategy
 
@@ -134,7 +176,8 @@ def fuzzed_rows(arguments: Arguments, options: Callable[[Draw], dict[str, Any]] 
         if draw.choice([False, True]):
             common["where"] = kept = np.asarray(draw.mask(*shape))
             kept[(slice(0, 2),) * len(shape)] = True  # the cosine of rows with one entry does not change
-        return arguments(*shape, **own)(draw), {**own, **common}
+        given = broadcasting(draw, arguments(*shape, **own)(draw), [i for i in range(len(shape)) if i not in along])
+        return given, {**own, **common}
 
     return strategy
 
@@ -147,9 +190,14 @@ def weighting(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
     return chosen
 
 
-def errors_of(op: str, arguments: Arguments, names: tuple[str, str], **options: Any) -> tuple[Error, ...]:
-    """What every loss between two arrays (called `names`) refuses, at arguments of shape (2, 3)."""
-    first, second = names
+def errors_of(op: str, arguments: Arguments, names: tuple[str, ...], *, unequal: str = "", **options: Any) -> tuple[Error, ...]:
+    """What every loss between arrays (called `names`) refuses, at arguments of shape (2, 3).
+
+    `unequal` is what it says of a second one of shape (2, 2), if it asks for more than that shapes broadcast.
+    """
+    first, second, *_ = names
+    shapes = [f"{name} {'(2, 2)' if name == second else '(2, 3)'}" for name in names]
+    refused = unequal or f"{', '.join(shapes[:-1])} and {shapes[-1]} must broadcast"
 
     def changed(i: int, change: Callable[[Any], Any]) -> Callable[[Draw], tuple[Any, ...]]:
         def drawn(draw: Draw) -> tuple[Any, ...]:
@@ -164,9 +212,9 @@ def errors_of(op: str, arguments: Arguments, names: tuple[str, str], **options: 
     return (
         Error(
             "shapes differ",
-            changed(1, lambda a: a[:, :1]),
+            changed(1, lambda a: a[:, :2]),
             ValueError,
-            f"{op}: {second} must have the shape of {first} (2, 3), got (2, 1)",
+            f"{op}: {refused}",
             options,
         ),
         Error(

@@ -14,12 +14,15 @@ from oracle.catalogue.losses.reductions import (
     KINK,
     NOTHING,
     ONE,
+    REPEATED,
     SATURATED,
     bad_options,
+    broadcast_cases,
     by_entries,
     cases_of_entries,
     errors_of,
     fuzzed,
+    narrowed,
 )
 from oracle.spec import Array, Case, Deviation, Draw, Error, Spec, composed, library
 from purenet.losses.regression import (
@@ -35,7 +38,7 @@ from purenet.op import Op, vjp
 
 
 def half_the_sum_by_optax(predictions: Any, targets: Any) -> Any:
-    return jnp.sum(optax.losses.l2_loss(predictions, targets))
+    return jnp.sum(optax.losses.l2_loss(*jnp.broadcast_arrays(predictions, targets)))
 
 
 def absolute_error(predictions: Any, targets: Any) -> Any:
@@ -107,6 +110,7 @@ SPECS = (
         source=library("optax.losses.squared_error"),
         cases=(
             *cases_of_entries(pair),
+            *broadcast_cases(pair),
             Case("three dimensions", pair(2, 3, 4, scale=1e3)),
             Case("scalars", lambda draw: (np.array(1.5), np.array(-0.25))),
             Case("some are equal", meeting, {"reduction": "none"}),
@@ -124,6 +128,7 @@ SPECS = (
             Case("two dimensions", pair(3, 5)),
             Case("three dimensions", pair(2, 3, 4, scale=1e3)),
             Case("some are equal", meeting),
+            Case("a row broadcasts", narrowed(pair(3, 4), np.s_[:], np.s_[0]), flags=REPEATED),
             Case("one row", pair(1, 4), flags=ONE),
             Case("no rows", pair(0, 4), flags=EMPTY),
         ),
@@ -134,7 +139,11 @@ SPECS = (
         l1_loss,
         reference=by_entries(absolute_error),
         source=library("jax.numpy.abs"),
-        cases=(*cases_of_entries(unequal), Case("some are equal", meeting, {"reduction": "none"}, KINK)),
+        cases=(
+            *cases_of_entries(unequal),
+            *broadcast_cases(unequal),
+            Case("some are equal", meeting, {"reduction": "none"}, KINK),
+        ),
         strategy=fuzzed(unequal),
         errors=between(l1_loss),
         deviations=(
@@ -154,6 +163,7 @@ SPECS = (
         source=library("optax.losses.huber_loss"),
         cases=(
             *cases_of_entries(unequal),
+            *broadcast_cases(unequal),
             Case("another delta", unequal(3, 4, delta=2.5), {"delta": 2.5, "reduction": "none"}),
             Case("far apart", far_apart, {"delta": 0.125, "reduction": "none"}, SATURATED),
         ),
@@ -167,6 +177,7 @@ SPECS = (
         source=library("optax.losses.huber_loss"),
         cases=(
             *cases_of_entries(unequal),
+            *broadcast_cases(unequal),
             Case("another beta", unequal(3, 4, beta=0.25), {"beta": 0.25, "reduction": "none"}),
             Case("far apart", far_apart, {"beta": 0.125, "reduction": "none"}, SATURATED),
         ),
@@ -180,6 +191,7 @@ SPECS = (
         source=library("optax.losses.log_cosh"),
         cases=(
             *cases_of_entries(pair),
+            *broadcast_cases(pair),
             Case("some are equal", meeting, {"reduction": "none"}),
             Case("far apart", far_apart, {"reduction": "none"}, SATURATED),
         ),
@@ -193,6 +205,7 @@ SPECS = (
         source=composed("the larger of two lines"),
         cases=(
             *cases_of_entries(unequal, quantile=0.75),
+            *broadcast_cases(unequal, quantile=0.75),
             Case("the median", unequal(3, 4)),
             Case("some are equal", meeting, {"quantile": 0.25, "reduction": "none"}, KINK),
         ),

@@ -22,6 +22,7 @@ from oracle.catalogue.losses.reductions import (
     cases_of_rows,
     errors_of,
     fuzzed_rows,
+    narrowed,
     reduced,
     weighting,
 )
@@ -143,6 +144,7 @@ SPECS = (
         source=library("optax.losses.cosine_similarity"),
         cases=(
             *cases_of_rows(vectors),
+            Case("each with each", narrowed(vectors(2, 3, 4), np.s_[:, :1], np.s_[0]), {"reduction": "none"}, REPEATED),
             Case("short vectors", vectors(3, 4), {"epsilon": 5.0, "reduction": "none"}),
             Case(
                 "long vectors",
@@ -173,7 +175,10 @@ SPECS = (
         cosine_distance,
         reference=by_rows(optax.losses.cosine_distance),
         source=library("optax.losses.cosine_distance"),
-        cases=cases_of_rows(vectors),
+        cases=(
+            *cases_of_rows(vectors),
+            Case("one target for all", narrowed(vectors(3, 4), np.s_[:], np.s_[0]), flags=REPEATED),
+        ),
         strategy=fuzzed_rows(vectors, lambda draw: {"epsilon": draw.choice([0.0, 1e-6])}),
         errors=errors_of_angle("cosine_distance"),
         tier=2,
@@ -184,6 +189,7 @@ SPECS = (
         source=library("optax.losses.triplet_margin_loss"),
         cases=(
             *cases_of_rows(triplets),
+            Case("one anchor", narrowed(triplets(2, 3, 4), np.s_[:1, :1], np.s_[:], np.s_[:, :1]), {"margin": 8.0}, REPEATED),
             Case("degree 3, another margin", triplets(3, 4), {"norm_degree": 3, "margin": 0.25, "reduction": "none"}),
             Case("degree 1, no eps", triplets(3, 4), {"norm_degree": 1, "eps": 0}),
             Case(
@@ -203,7 +209,13 @@ SPECS = (
             triplets, lambda draw: {"norm_degree": draw.choice([2, 3, 1.5]), "margin": draw.choice([1.0, 8.0])}
         ),
         errors=(
-            *errors_of("triplet_margin_loss", triplets, ("anchors", "positives")),
+            *errors_of("triplet_margin_loss", triplets, ("anchors", "positives", "negatives")),
+            Error(
+                "one positive",
+                lambda draw: (draw.normal(2, 3), draw.normal(3), draw.normal(2, 3)),
+                ValueError,
+                "triplet_margin_loss: positives must have as many axes as anchors (2, 3), got shape (3,)",
+            ),
             *bad_options(
                 "triplet_margin_loss",
                 triplets(2, 3),
@@ -245,6 +257,7 @@ SPECS = (
                 },
                 MASKED,
             ),
+            Case("one beside all", narrowed(vectors(3, 4), np.s_[0], np.s_[:]), {"labels": np.array([0, 1, 0])}, REPEATED),
             Case(
                 "equal vectors",
                 lambda draw: (np.array([[1.0, 2.0], [0.5, 0.25]]), np.array([[1.0, 2.0], [0.5, 0.75]])),

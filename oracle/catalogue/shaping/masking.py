@@ -51,7 +51,7 @@ def clippings(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     low, high = draw.choice([(-1.0, 0.5), (-0.3, 2), (-30.0, 20.0)])
     x = np.asarray(draw.away_from((low, high), *shape, scale=draw.choice([1.0, 10.0])))
     x.reshape(-1)[:1] = 0.25  # where all is cut off there is no gradient to look at
-    lows = np.full(draw.choice([shape, shape[1:]]), low)
+    lows = np.full(draw.choice([shape, shape[1:], (2, *shape)]), low)
     return (x,), draw.choice([{"min": low, "max": high}, {"min": lows, "max": high}, {"min": low}, {"max": high}, {}])
 
 
@@ -155,6 +155,12 @@ SPECS = (
                 lambda draw: (draw.away_from((-2.0, 0.0, 1.0, 1.5), 5, 2, scale=2.0),),
                 {"min": np.array([-2.0, 0.0]), "max": np.array([1.0, 1.5])},
             ),
+            Case(
+                "more bounds than numbers",
+                lambda draw: (draw.away_from((-2.0, 0.0, 1.0, 1.5), 4, 1, scale=2.0),),
+                {"min": np.array([-2.0, 0.0]), "max": np.array([[[1.0]], [[1.5]]])},
+                frozenset({Flag.REPEATED}),
+            ),
             Case("at the bounds", lambda draw: (np.array([-1.0, 0.5, 2.0, 3.0, -1.0]),), {"min": -1.0, "max": 2}, AT_BOUNDS),
             Case("between bounds that meet", lambda draw: (np.array([0.0, 1.0, 2.0]),), {"min": 1.0, "max": 1.0}, UNUSED),
             Case("min above max", lambda draw: (np.array([-1.5, 0.25, 2.0]),), {"min": 1.0, "max": -1.0}, UNUSED),
@@ -172,14 +178,15 @@ SPECS = (
             integer_x("clip", min=0),
             bad("clip", "NaN", ValueError, "min must be a number, got nan", min=np.nan),
             bad("clip", "no number", TypeError, "max must be a real number or an array of them", max="high"),
+            bad("clip", "other bounds", ValueError, "x (2, 3) and max (2,) must broadcast", max=np.zeros(2)),
             bad(
                 "clip",
-                "larger bounds",
+                "bounds of two sizes",
                 ValueError,
-                "min must broadcast to shape (2, 3), got (4, 2, 3)",
-                min=np.zeros((4, 2, 3)),
+                "x (2, 3), min (3,) and max (4,) must",
+                min=np.zeros(3),
+                max=np.ones(4),
             ),
-            bad("clip", "other bounds", ValueError, "max must broadcast to shape (2, 3), got (2,)", max=np.zeros(2)),
         ),
         deviations=(
             Deviation(
