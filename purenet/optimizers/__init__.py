@@ -6,7 +6,7 @@
     params = pn.apply_updates(params, updates)
 
 `transformation` holds the protocol; `descent`, `adaptive`, `moments` and `nesterov` the optimizers; `clipping`, `scaling` and
-`adding` transform gradients before them; `combining` joins several.
+`adding` transform gradients before them; `combining` joins several; `searching` finds how far to go.
 """
 
 from purenet.optimizers.adaptive import AdadeltaState, AdagradState, RmspropState, adadelta, adagrad, rmsprop
@@ -66,6 +66,7 @@ from purenet.optimizers.scaling import (
     scale_by_schedule,
     zero_nans,
 )
+from purenet.optimizers.searching import LineSearch, line_search
 from purenet.optimizers.sharpness import SAMState, normalize, sam
 from purenet.optimizers.transformation import EmptyState, GradientTransformation, apply_updates
 
@@ -82,6 +83,7 @@ __all__ = [
     "InjectHyperparamsState",
     "LarsState",
     "LbfgsState",
+    "LineSearch",
     "LionState",
     "LookaheadState",
     "MaskedNode",
@@ -126,6 +128,7 @@ __all__ = [
     "lamb",
     "lars",
     "lbfgs",
+    "line_search",
     "lion",
     "lookahead",
     "masked",

@@ -1,4 +1,4 @@
-"""L-BFGS, with a fixed rate or a schedule."""
+"""L-BFGS, with a fixed rate, a schedule, or the steps of a `line_search`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from purenet.optimizers.transformation import (
 )
 from purenet.schedules import ScalarOrSchedule, as_schedule
 
-__all__ = ["LbfgsState", "lbfgs"]
+__all__ = ["LbfgsState", "dot", "lbfgs"]
 
 
 class LbfgsState(NamedTuple):
@@ -50,6 +50,7 @@ def lbfgs(
     Errors: ValueError for a negative or infinite rate, a memory below 1, or without `params`.
     Source: Nocedal and Wright (2006), algorithm 7.4; optax.lbfgs with linesearch=None. Conventions: without a line search a
         pair with s y < 0 is kept, as in optax, and the step may then lead uphill: give a small rate, and all of the data.
+        `line_search` finds the lengths of steps, as torch and optax do by default; then s y > 0.
 
     >>> import numpy as np, purenet as pn
     >>> opt = pn.optimizers.lbfgs()
@@ -80,7 +81,7 @@ def lbfgs(
         here, gradient = working_copies(who, "params", params), working_copies(who, "grads", grads)
         steps, structure = _differences(who, ("params", here), ("state.params", state.params), count)
         changes, _ = _differences(who, ("grads", gradient), ("state.updates", state.updates), count)
-        place, product, square = (count - 1) % size, _dot(steps, changes), _dot(changes, changes)
+        place, product, square = (count - 1) % size, dot(steps, changes), dot(changes, changes)
         s = _remembered(who, "state.diff_params_memory", state.diff_params_memory, steps, place)
         y = _remembered(who, "state.diff_updates_memory", state.diff_updates_memory, changes, place)
         rho = state.weights_memory.copy()
@@ -104,11 +105,11 @@ def _times_inverse_hessian(
     """H g by two loops over the pairs of all leaves, from the newest to the oldest and back."""
     q, alphas = g, dict[int, float]()
     for i in newest_first:
-        alphas[i] = float(rho[i]) * _dot([a[i] for a in s], q)
+        alphas[i] = float(rho[i]) * dot([a[i] for a in s], q)
         q = [v - alphas[i] * a[i] for v, a in zip(q, y, strict=True)]
     q = [first * v for v in q]
     for i in reversed(newest_first):
-        beta = float(rho[i]) * _dot([a[i] for a in y], q)
+        beta = float(rho[i]) * dot([a[i] for a in y], q)
         q = [v + (alphas[i] - beta) * a[i] for v, a in zip(q, s, strict=True)]
     return q
 
@@ -127,5 +128,6 @@ def _remembered(who: str, name: str, memory: Tree, newest: list[Array], place: i
     return entries
 
 
-def _dot(a: list[Array], b: list[Array]) -> float:
+def dot(a: list[Array], b: list[Array]) -> float:
+    """The sum of the products of all entries."""
     return float(sum(np.vdot(one, other) for one, other in zip(a, b, strict=True)))
