@@ -122,8 +122,7 @@ def divide(x: Array, y: Array) -> tuple[Array, Any]:
 def divide_bwd(residuals: Any, dz: Array) -> tuple[Array, Array]:
     z, x_shape, y = residuals
     with np.errstate(all="ignore"):
-        dx = dz / y
-        return unbroadcast(dx, x_shape), unbroadcast(-dx * z, y.shape)
+        return unbroadcast(dz / y, x_shape), unbroadcast(-dz * (z / y), y.shape)
 
 
 @Op

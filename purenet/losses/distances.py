@@ -97,15 +97,15 @@ def cosine_embedding_loss(
 ) -> tuple[Array, Any]:
     """One minus the cosine for pairs that belong together, and how far it exceeds a margin for the others.
 
-    Shapes: input1 (..., K), input2 (..., K), labels (...) integers, which broadcast, where to the inputs, weight to the rows ->
-        y (), or (...) without reduction
+    Shapes: input1 (..., K), input2 (..., K), labels (...) integers, whose rows broadcast, where to the inputs, weight to the
+        rows -> y (), or (...) without reduction
     Math, of each of N rows a, b, with the cosine c and its slopes as in cosine_similarity:
         l  = 1 - c where the label is 1, max(0, c - margin) where it is -1
         dc = -dl where the label is 1, else dl where c > margin, half of it at the margin, else 0,  dl = dy / N
         reduction "sum" has no 1/N, "none" no sum either
     Errors: TypeError unless labels are integers; ValueError unless they are 1 or -1, unless both inputs have the same number of
-        axes and labels one less, where the shapes do not broadcast, for a margin outside [-1, 1], a negative epsilon or weight,
-        or for another reduction.
+        axes and K and labels an axis less, where the rows do not broadcast, for a margin outside [-1, 1], a negative epsilon or
+        weight, or for another reduction.
     Source: torch.nn.functional.cosine_embedding_loss. Conventions: as cosine_similarity, epsilon bounds the squares of the
         lengths; torch adds 1e-12 to them. It has all of the slope at the margin.
 
@@ -120,6 +120,8 @@ def cosine_embedding_loss(
     same_rank(name, input1=input1, input2=input2)
     if labels.ndim != input1.ndim - 1:
         raise ValueError(f"{name}: labels must have an axis less than input1 {input1.shape}, got shape {labels.shape}")
+    if input1.shape[-1:] != input2.shape[-1:]:
+        raise ValueError(f"{name}: input2 must have rows as long as those of input1 {input1.shape}, got shape {input2.shape}")
     rows = {"the rows of input1": input1.shape[:-1], "of input2": input2.shape[:-1], "labels": labels.shape}
     common_shape(name, **rows)
     arrays = {"input1": input1, "input2": input2, "labels": labels[..., None]}

@@ -40,7 +40,7 @@ def kl_divergence(
         weight, an `axis` that there is not, or another reduction; TypeError unless `where` is boolean.
     Source: Kullback and Leibler (1951). Conventions: optax's kl_divergence and kl_divergence_with_log_targets, which do not
         reduce. The mean is over the rows; torch's "mean" divides by the entries, its "batchmean" by the size of the first axis,
-        which is this for matrices.
+        which is this for matrices of one shape.
         0 log 0 is 0, and a target of 0 has the slope -x, that of what is left (JAX has NaN, the limit is infinite). A row
         without entries `where` does not count.
 

@@ -58,8 +58,8 @@ def interpolate(
     Source: torch.nn.functional.interpolate. Conventions: pixels are areas, whose centers lie at i + 1/2; with align_corners
         they are points, and the outermost ones stay where they are. jax.image.resize's nearest is nearest-exact here, its
         linear smooths before it shrinks unless antialias=False, which is this. ONNX's Resize: asymmetric with floor for
-        nearest, half_pixel for linear. A scale_factor counts exactly, even where it leaves the size as it is; torch then
-        returns x for some modes.
+        nearest, half_pixel for linear. A scale_factor counts exactly, even where it leaves the size as it is or doubles
+        it; torch's nearest then returns x, or takes each pixel twice.
 
     >>> import numpy as np, purenet as pn
     >>> x = np.array([[[1.0, 3.0]]])

@@ -61,8 +61,8 @@ def top_k(x: Array, *, k: int, axis: int = -1) -> tuple[Array, Ordered]:
         dx_(p_i) = dy_i, 0 elsewhere
     Errors: ValueError where x has no such axis or k is not in 0..n; TypeError unless `k` and `axis` are integers.
     Source: jax.lax.top_k. Conventions: of equal entries the first comes first and is chosen, as in JAX; torch.topk promises no
-        order. NaN counts as larger than all. JAX and torch give the indices, too: here an integer has no cotangent, so they are
-        in the residuals, `y, residuals = pn.top_k.fwd(x, k=2)`.
+        order. 0.0 and -0.0 are equal (jax.lax.top_k puts 0.0 first). NaN counts as larger than all. JAX and torch give the
+        indices, too: here an integer has no cotangent, so they are in the residuals, `y, residuals = pn.top_k.fwd(x, k=2)`.
 
     >>> import numpy as np, purenet as pn
     >>> y, residuals = pn.top_k.fwd(np.array([3.0, 1.0, 2.0, 3.0]), k=3)

@@ -99,6 +99,8 @@ def test_a_rank_too_small_is_refused_where_torch_refuses_it() -> None:
         pn.triplet_margin_loss(rows, rows, row)
     with pytest.raises(ValueError, match=r"^cosine_embedding_loss: input2 must have as many axes as input1"):
         pn.cosine_embedding_loss(rows, row, labels=np.array([1, 1]))
+    with pytest.raises(ValueError, match=r"^cosine_embedding_loss: input2 must have rows as long as those of input1"):
+        pn.cosine_embedding_loss(rows, rows[:, :1], labels=np.array([1, 1]))  # torch takes the length of one entry for its own
 
 
 def test_queries_and_keys_of_a_batch_broadcast() -> None:

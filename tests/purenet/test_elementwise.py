@@ -65,6 +65,13 @@ def test_powers_of_zero_have_finite_slopes_where_there_are_some() -> None:
     np.testing.assert_array_equal(dy, [0.0, 0.0, 0.0, 0.0, -np.inf])
 
 
+def test_a_quotient_of_zero_has_the_slope_zero_in_the_smallest_divisor() -> None:
+    _, pullback = pn.vjp(pn.divide, np.array([0.0, 2e-300]), np.array([5e-324, 1e-200]))
+    dx, dy = pullback(np.array([1.0, -1.0]))
+    assert dx.tolist() == [np.inf, -1e200]
+    assert dy.tolist() == [0.0, pytest.approx(2e100)]
+
+
 def test_nothing_warns_at_the_ends() -> None:  # the tests make errors of warnings
     x = np.array([-np.inf, -1e4, -1.0, 0.0, 1.0, 1e4, np.inf])
     for op in UNARY:

@@ -286,7 +286,7 @@ SPECS = (
                 "cosine_embedding_loss",
                 vectors,
                 ("input1", "input2"),
-                unequal="input1 (2, 3), input2 (2, 2) and labels (2, 1) must broadcast",
+                unequal="input2 must have rows as long as those of input1 (2, 3), got shape (2, 2)",
                 labels=np.array([1, -1]),
             ),
             *bad_options(
