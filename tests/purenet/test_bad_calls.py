@@ -144,6 +144,7 @@ REQUIRED = {
     "old_tensors": np.zeros(3),
     "opt": optimizers.scale(1.0),
     "optimizer": optimizers.sgd(1.0),
+    "params": np.ones(3),
     "peak_value": 2.0,
     "power": 2.0,
     "scale": 1.0,
@@ -156,7 +157,9 @@ REQUIRED = {
     "sync_period": 2,
     "threshold": 5.0,
     "transition_steps": 10,
+    "updates": np.zeros(3),
     "value": 1.0,
+    "value_and_grad": lambda p: (0.0, np.zeros_like(p)),
     "warmup_steps": 2,
     "weights": np.ones((2, 2)),
     "width": 4,
@@ -238,6 +241,8 @@ RANGES = {
     "atol": "[0, inf)",
     "b1": {"schedule_free": "(0, 1]", "schedule_free_sgd": "(0, 1]", "schedule_free_adamw": "(0, 1]", "": "[0, 1)"},
     "b2": "[0, 1)",
+    "c1": "(0, 0.9)",  # below the default of c2
+    "c2": "(0.0001, 1)",  # above that of c1
     "base": "(0, inf)",
     "beta_fast": "(0, inf)",
     "beta_slow": "(0, inf)",
