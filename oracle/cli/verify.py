@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from oracle.cli.options import (
     writing,
 )
 from oracle.cli.run import Run
+from oracle.counterexamples.folder import folder_name
+from oracle.counterexamples.program import PROGRAM
 from oracle.report import document, html, markdown, table
 from oracle.report.explanation import explained
 from oracle.row import Row, worst_first
@@ -94,8 +97,8 @@ def _verify(options: argparse.Namespace) -> Exit:
         if run.interrupted:
             env["unfinished"] = f"interrupted when {len(run.found)} of {count(len(tasks), 'case')} were done"
         reproduce = _reproducing(run, options.seed)
-        written_in = {} if kept else _lines(records)
-        _report(run.rows, env, sources, reproduce, written_in, None if kept else folder, options)
+        write_page = partial(html.page, places={} if kept else _lines(records), program=_programs_of(run))
+        _report(run.rows, env, sources, reproduce, write_page, None if kept else folder, options)
         services.tell(run.rows, env, records, reproduce, options)
         files = [f"not written: {kept}; use --reports DIR to save this one" if kept else _written(folder)]
         files += [f"written: {options.junit}"] if options.junit else []
@@ -112,13 +115,28 @@ def _verify(options: argparse.Namespace) -> Exit:
 
 def _reproducing(run: Run, seed: int) -> Callable[[Row], str]:
     """A function that gives the command that verifies a row again."""
+    task_of = _tasks(run)
+    return lambda row: (task_of(row) or Task("", row.op, "", "float64", seed)).command
+
+
+def _programs_of(run: Run) -> Callable[[Row], str]:
+    """A function that gives the place, from the folder of the reports, of the program that will show a row's failure."""
+    task_of = _tasks(run)
+
+    def program(row: Row) -> str:
+        task = None if run.interrupted else task_of(row)
+        return f"failures/{folder_name(task.op, task.case, task.dtype)}/{PROGRAM}" if task else ""
+
+    return program
+
+
+def _tasks(run: Run) -> Callable[[Row], Task | None]:
     tasks = {(task.op, task.case, task.dtype): task for task in run.tasks}
 
-    def reproduce(row: Row) -> str:  # an optimizer, a schedule or a training has one task for each dtype, without a case
-        task = tasks.get((row.op, row.case, row.dtype)) or tasks.get((row.op, "", row.dtype))
-        return (task or Task("", row.op, "", "float64", seed)).command
+    def task_of(row: Row) -> Task | None:  # an optimizer, a schedule or a training has one task for each dtype, without a case
+        return tasks.get((row.op, row.case, row.dtype)) or tasks.get((row.op, "", row.dtype))
 
-    return reproduce
+    return task_of
 
 
 def _lines(records: Sequence[tuple[str, Any]]) -> dict[str, str]:
@@ -132,7 +150,7 @@ def _report(
     env: Mapping[str, Any],
     sources: Mapping[str, str],
     reproduce: Callable[[Row], str],
-    written_in: Mapping[str, str],
+    write_page: Callable[..., str],
     folder: Path | None,
     options: argparse.Namespace,
 ) -> None:
@@ -140,7 +158,7 @@ def _report(
     json_text = document.to_json(document.document(rows, env))
     if folder:
         page = markdown.markdown(rows, env, sources, reproduce)
-        pictures = html.page(rows, env, sources, reproduce, written_in)
+        pictures = write_page(rows, env, sources, reproduce)
         write(folder, {"verification.json": json_text, "verification.md": page, "index.html": pictures})
     if options.json:
         print(json_text, end="")

@@ -58,13 +58,15 @@ class Group(NamedTuple):
 
 
 def grouped(failures: Sequence[Row]) -> list[Group]:
-    """The failures in their order, those of one op with the verdict and the cause of an earlier one beside it."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
+    """The failures in their order, those of one op with the verdict and the cause of an earlier one beside it.
+
+    Other failures of that op with the same verdict come next, so that the rows of an op stand together.
+    """
+    ops: dict[tuple[str, str, Verdict], dict[object, list[Row]]] = {}
     for number, row in enumerate(failures):
-        kind = _kind(row)
-        key = (row.family, row.op, row.verdict, kind) if kind else (number,)
-        groups.setdefault(key, []).append(row)
-    return [Group(tuple(rows)) for rows in groups.values()]
+        of_op = ops.setdefault((row.family, row.op, row.verdict), {})
+        of_op.setdefault(_kind(row) or number, []).append(row)
+    return [Group(tuple(rows)) for of_op in ops.values() for rows in of_op.values()]
 
 
 def with_hint(rows: Sequence[Row]) -> list[Row]:

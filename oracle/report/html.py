@@ -10,37 +10,42 @@ import base64
 import hashlib
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oracle.report import pictures
+from oracle.report import captions, pictures
 from oracle.report.causes import Group, grouped
+from oracle.report.explanation import explained
 from oracle.report.table import counted, gradients, notes, summary, totals, trainings
-from oracle.row import Descent, ErrorMap, Parting, Row, StepCurve, Verdict, worst_first
+from oracle.row import Descent, Row, StepCurve, Verdict, worst_first
 from oracle.text import count, digits
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 __all__ = ["displayed", "page"]
 
 PICTURED = 50  # failures that are open and have pictures; the two pictures of a failure add about 20 kB to the page
 FEW = 10  # rows from which on pictures of all rows are drawn; with fewer points these show nothing
-MULTIPLES = (
-    "White entries are right: 1. One colour everywhere is a constant factor. At 0 nothing flows back; below 0 the sign is "
-    "wrong. Grey entries were not tested, or the true gradient is nearly zero there."
-)
 NAMED = 5  # failures that the head of the page names; more would push the first card off the first screen
 NEXT = {
     Verdict.INCONCLUSIVE: "give a reference, or test at an ordinary point; the cause above says what the differences lack.",
     Verdict.VACUOUS: "test where the argument has an influence, or declare that the gradient is zero (Flag.ZERO_GRADIENT).",
-    Verdict.ERROR: "run the command below: it shows the exception where it is raised.",
 }
 """What to do about a verdict that is no statement on the gradient."""
+REPEAT = {
+    Verdict.FAIL: "mend it, then run the command below again.",
+    Verdict.ERROR: "run the command below: it shows the exception where it is raised.",
+}
+"""What to do where a command repeats the case."""
+WIDTH = 100  # columns of an explanation; with more, its last lines would be wider than a laptop shows
 NARROWEST = 6  # passes nearest to their tolerance whose finite differences are drawn
 
 
@@ -52,17 +57,24 @@ class Figure(NamedTuple):
     caption: str
 
 
+def _nothing(row: Row) -> str:
+    """The command or the program of a row that has none: a result in a notebook is repeated by its cell."""
+    return ""
+
+
 def page(
     rows: Sequence[Row],
     env: Mapping[str, Any],
     sources: Mapping[str, str],
     reproduce: Callable[[Row], str],
     places: Mapping[str, str] = MappingProxyType({}),
+    program: Callable[[Row], str] = _nothing,
 ) -> str:
     """The whole page.
 
     For each op `sources` has the source of its reference, and `places` the file and line of its backward pass, if they are
-    known; `reproduce` gives the command for a row.
+    known; `reproduce` gives the command for a row, and `program` the place of the program that shows its failure, from the
+    folder of the page.
     """
     ordered = worst_first(rows)
     failures = [row for row in ordered if not row.passed]
@@ -73,16 +85,18 @@ def page(
         if many or any(row.details and row.details.has_figures for row in failures[:PICTURED])
         else nullcontext()
     ):
+        groups = [*_in_groups(failures)]
         parts = {
             "failures": [
-                _failure(group, numbers, reproduce, figures, places.get(group.first.op, ""))
-                for group, numbers, figures in _in_groups(failures)
+                _failure(group, numbers, reproduce, figures, places.get(group.first.op, ""), program)
+                for group, numbers, figures in groups
             ],
             "overview": [*_overview(passes, failures)] if many else [],
             "narrowest": [*_narrowest(passes)] if many else [],
             "descents": [*_descents(ordered)] if many else [],
             "partings": [*_partings(ordered)] if many else [],
         }
+    cards = {id(row): number for number, (group, _, _) in enumerate(groups, 1) for row in group.rows}
     judged = gradients(rows)
     counts = Counter(row.verdict for row in judged)
     script = (resources.files("oracle.report") / "page.js").read_text(encoding="utf-8")
@@ -95,6 +109,7 @@ def page(
         headline=_headline(rows),
         totals=totals(rows),
         verdicts=[(str(verdict), counts[verdict]) for verdict in Verdict if counts[verdict]],
+        card_of=lambda row: cards.get(id(row)),
         families=[_family(name, ordered, sources) for name in sorted({row.family for row in rows})],
         environment=env,
         pictured=PICTURED,
@@ -124,13 +139,8 @@ def displayed(rows: Sequence[Row]) -> str:
     failures = [row for row in ordered if not row.passed]
     prefix = f"result-{next(DISPLAYED)}-"
     with pictures.drawing() if failures else nullcontext():
-        cards = [_failure(group, numbers, _no_command, figures) for group, numbers, figures in _in_groups(failures, prefix)]
+        cards = [_failure(group, numbers, _nothing, figures) for group, numbers, figures in _in_groups(failures, prefix)]
     return _template("notebook.html").render(failures=cards, table=summary(ordered))
-
-
-def _no_command(row: Row) -> str:
-    """A result in a notebook is repeated by its cell."""
-    return ""
 
 
 def _template(name: str) -> jinja2.Template:
@@ -140,8 +150,15 @@ def _template(name: str) -> jinja2.Template:
     settings = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    settings.filters |= {"digits": digits, "short": _short}
+    settings.filters |= {"digits": digits, "short": _short, "marked": _marked}
     return settings.get_template(name)
+
+
+def _marked(text: str) -> Markup:
+    """A text in which names stand between backticks, as elsewhere in the reports: these are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)(?:`|$)", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
 
 
 # ------------------------------------------------------------------------------------------------- failures
@@ -159,7 +176,12 @@ def _in_groups(failures: Sequence[Row], prefix: str = "") -> Iterator[tuple[Grou
 
 
 def _failure(
-    group: Group, numbers: range, reproduce: Callable[[Row], str], figures: Sequence[Sequence[Figure]], place: str = ""
+    group: Group,
+    numbers: range,
+    reproduce: Callable[[Row], str],
+    figures: Sequence[Sequence[Figure]],
+    place: str = "",
+    program: Callable[[Row], str] = _nothing,
 ) -> dict[str, Any]:
     rows = []
     commands = [reproduce(row) for row in group.rows]
@@ -168,13 +190,18 @@ def _failure(
         entry += row.part and f".{row.part}"
         last = i + 1 == len(commands) or commands[i] != commands[i + 1]
         parts = {"row": row, "place": entry, "figures": mine, "name": group.place(row)}
-        rows.append({**parts, "command": commands[i] if last else ""})
+        told = ""
+        if i + numbers.start < PICTURED and row.details and row.details.explanation:
+            told = explained(replace(row, diagnosis=""), WIDTH)  # the card begins with the diagnosis
+        rows.append(
+            {**parts, "explained": told, "command": commands[i] if last else "", "program": program(row) if last else ""}
+        )
     return {
         "group": group,
         "rows": rows,
         "open": numbers.start < PICTURED,
         "place": place,
-        "next": NEXT.get(group.first.verdict, ""),
+        "next": (NEXT | (REPEAT if any(commands) else {})).get(group.first.verdict, ""),
     }
 
 
@@ -185,73 +212,21 @@ def _pictured(failures: Sequence[Row], prefix: str) -> Iterator[list[Figure]]:
         figures = []
         details = row.details if i < PICTURED else None
         if details and (m := details.error_map):
-            figures.append(Figure("Where the error is", pictures.error_map(m, f"{prefix}map-{i}"), _map_in_words(m)))
+            figures.append(Figure("Where the error is", pictures.error_map(m, f"{prefix}map-{i}"), captions.map_in_words(m)))
             if m.multiples:
                 drawing = pictures.multiple_map(m, f"{prefix}multiple-{i}")
-                figures.append(Figure("Your gradient, divided by the true one", drawing, MULTIPLES))
+                figures.append(Figure("Your gradient, divided by the true one", drawing, captions.MULTIPLES))
         if details and (c := details.step_curve):
-            figures.append(Figure("Error against step", pictures.step_curve(c, f"{prefix}curve-{i}"), _curve_in_words(c)))
+            drawing = pictures.step_curve(c, f"{prefix}curve-{i}")
+            figures.append(Figure("Error against step", drawing, captions.curve_in_words(c)))
         if details and (d := details.descent) and (row.op, row.case) not in runs:
             runs.add((row.op, row.case))
-            caption = f"The thin line is the tested run, the wide one the reference's; {_apart(d)}."
+            caption = f"The thin line is the tested run, the wide one the reference's; {captions.apart(d)}."
             figures.append(Figure("Loss at each step", pictures.descent(d, f"{prefix}descent-{i}"), caption))
             if p := details.parting:
                 title = "Distance from the reference at each step"
-                figures.append(Figure(title, pictures.parting(p, f"{prefix}parting-{i}"), _parting_in_words(p)))
+                figures.append(Figure(title, pictures.parting(p, f"{prefix}parting-{i}"), captions.parting_in_words(p)))
         yield figures
-
-
-def _map_in_words(m: ErrorMap) -> str:
-    """The caption of an error map: its axes, its colours, and what it leaves out."""
-    words = [_layout_in_words(m)]
-    laid = (*m.down, *m.across)
-    if len(laid) < len(m.shape):
-        slices = ", ".join(":" if d in laid else str(place) for d, place in enumerate(m.index))
-        words.append(f"Only the slice [{slices}] is shown; it holds the worst entry.")
-    if m.cell != (1, 1):
-        words.append(f"Each cell shows the worst of {m.cell[0]}\N{MULTIPLICATION SIGN}{m.cell[1]} entries.")
-    words.append(
-        "Red entries are too large, blue ones too small; the scale counts multiples of the tolerance. "
-        "White entries are right. The frame marks the worst entry."
-    )
-    ratios = [ratio for row in m.ratios for ratio in row]
-    if any(map(math.isnan, ratios)):
-        words.append("Grey entries were not tested.")
-    if any(map(math.isinf, ratios)):
-        words.append("Entries that are NaN or infinite have the darkest red.")
-    return " ".join(words)
-
-
-def _layout_in_words(m: ErrorMap) -> str:
-    if not m.down:
-        return f"Axis {m.across[0]} runs from left to right."
-    if len(m.down) == 1:
-        return f"Axis {m.down[0]} runs down, axis {m.across[0]} across."
-    tiles = f"axis {m.down[0]} down, axis {m.across[0]} across" if len(m.across) == 2 else f"axis {m.down[0]} down"
-    return f"There is a tile for each index: {tiles}. In each tile axis {m.down[1]} runs down, axis {m.across[-1]} across."
-
-
-def _curve_in_words(c: StepCurve) -> str:
-    against = "the extrapolated value" if c.autodiff is None else "JAX's value"
-    return (
-        f"Errors at the worst entry, against {against}: of plain finite differences with each step, of the value that is "
-        "extrapolated from them, and of the hand-written value. They are relative to the gradient's largest entry. "
-        "An error of 0 is drawn at the bottom."
-    )
-
-
-def _apart(d: Descent) -> str:
-    apart = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
-    return f"they differ by at most {digits(apart)}"
-
-
-def _parting_in_words(p: Parting) -> str:
-    return (
-        f"After each of {count(len(p.parameters), 'step')}. Difference: the largest one of a parameter from the "
-        f"reference's, relative to the parameter's largest entry (at most {digits(max(p.parameters, default=0.0))}). Used: "
-        "the largest difference of the loss, the parameters and the optimizer's state, divided by the tolerance "
-        f"(at most {_short(max(p.used, default=0.0))})."
-    )
 
 
 # ------------------------------------------------------------------------------------------------- all rows
@@ -307,13 +282,13 @@ def _descents(ordered: Sequence[Row]) -> Iterator[Figure]:
         if row.details and row.details.descent and (False, row.op, row.case) not in found:
             found.setdefault((row.passed, row.op, row.case), (row, row.details.descent))
     for i, (row, descent) in enumerate(found[key] for key in sorted(found)):
-        caption = f"{row.case}, {row.reference}; {_apart(descent)}"
+        caption = f"{row.case}, {row.reference}; {captions.apart(descent)}"
         yield Figure(row.op, pictures.descent(descent, f"run-{i}", small=True), caption)
 
 
 def _partings(ordered: Sequence[Row]) -> Iterator[Figure]:
     for i, (row, parting) in enumerate(trainings(ordered)):
-        yield Figure(row.op, pictures.parting(parting, f"training-{i}"), f"{row.case}. {_parting_in_words(parting)}")
+        yield Figure(row.op, pictures.parting(parting, f"training-{i}"), f"{row.case}. {captions.parting_in_words(parting)}")
 
 
 # ------------------------------------------------------------------------------------------------- tables

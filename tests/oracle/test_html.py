@@ -145,10 +145,14 @@ def test_names_from_a_users_module_break_out_of_nothing(monkeypatch: pytest.Monk
         return [*MANY, replace(MANY[0], op=name, used=0.9), kink, run, wrong]
 
     harmless = html.page(rows("n"), {**ENVIRONMENT, "command": "n"}, {"n": "n"}, lambda _: "n")
-    expected = Counter(tag for tag, _ in Parsed(harmless).elements)
+
+    def tags(text: str) -> Counter[str]:  # what stands between backticks is code, in whatever text
+        return Counter(tag for tag, _ in Parsed(text).elements if tag != "code")
+
+    expected = tags(harmless)
     for name in (HOSTILE, "&\"'</title></style></svg>", "{{ 7 * 7 }}{% raw %}", "$x^$ \\frac{"):
         text = html.page(rows(name), {**ENVIRONMENT, "command": name}, {name: name}, lambda _, name=name: name)
-        assert Counter(tag for tag, _ in Parsed(text).elements) == expected
+        assert tags(text) == expected
         assert text.count("<script") == 1
         visible = [" ".join(text.split()) for text in Parsed(text).texts_of("pre", "p", "strong", "td", "h3")]
         assert visible.count(" ".join(name.split())) >= 5
@@ -221,6 +225,40 @@ def test_failures_are_open_with_place_numbers_cause_and_command_and_passes_folde
     assert parsed.texts_of("pre") == [reproduce(failing())]
     assert "2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL." in parsed.texts_of("p")
     assert "Reference: library: optax" in parsed.texts_of("p")
+
+
+def test_a_card_names_its_program_and_the_table_leads_to_the_card() -> None:
+    rows = [failing(), row(op="relu"), failing(op="affine")]
+    text = html.page(rows, ENVIRONMENT, {}, reproduce, program=lambda one: f"failures/{one.op}/repro.py")
+    parsed = Parsed(text)
+    assert [name for name in parsed.texts_of("code") if "repro" in name] == [
+        "failures/squared_error/repro.py",
+        "failures/affine/repro.py",
+    ]
+    table = text[text.index("<h2>Every gradient</h2>") :]
+    assert re.findall(r'<a href="(#[^"]*)">FAIL</a>', table) == ["#failure-1", "#failure-2"]
+
+
+def test_rows_of_an_op_stand_together_also_where_their_causes_differ() -> None:
+    rows = [failing(used=9.0), failing(op="relu", used=8.0), failing(case="other", diagnosis="transposed: ...", used=7.0)]
+    assert Parsed(page(*rows)).texts_of("strong")[1:4] == [
+        "squared_error / two dimensions / predictions",
+        "squared_error / other / predictions",
+        "relu / two dimensions / predictions",
+    ]
+
+
+def test_names_between_backticks_are_code_also_in_a_cause_that_is_cut() -> None:
+    diagnosis = "one path lost: `power` in line 3 (`" + "x + " * 60 + "1`) is a constant"
+    parsed = Parsed(page(failing(diagnosis=diagnosis)))
+    assert parsed.texts_of("code").count("power") == 2
+    assert not any("`" in text for _, text in parsed.texts if not text.startswith(('"use strict"', ":root")))
+
+
+def test_a_card_shows_how_its_verdict_arose() -> None:
+    parsed = Parsed(page(*verify(cube(lambda dx: 2 * dx), signed(3, 4)).rows))
+    assert "How the verdict arose" in parsed.texts_of("summary")
+    assert any("error budget" in text and "roundoff" in text for text in parsed.texts_of("pre"))
 
 
 def test_every_row_is_a_line_of_the_table_of_its_op() -> None:
