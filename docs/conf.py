@@ -49,6 +49,7 @@ nb_execution_cache_path = str(ROOT / ".cache" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 300
+nb_merge_streams = True  # what a cell prints is one block, in however many pieces it arrives
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -66,7 +67,9 @@ html_math_renderer = "mathml"  # browsers draw it themselves: no script, and not
 
 
 def _math(writer: Any, node: Any) -> None:
-    writer.body.append(convert(node.astext(), display="inline" if node.tagname == "math" else "block"))
+    inline = node.tagname == "math"
+    drawn = convert(node.astext(), display="inline" if inline else "block")
+    writer.body.append(drawn if inline else f'<div class="equation">{drawn}</div>')
     raise SkipNode
 
 

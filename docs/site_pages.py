@@ -25,11 +25,31 @@ GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "sigma", 
 LETTERS = {name: html.unescape(f"&{name};") for name in GREEK} | {"eps": "ε"}
 SIGNS = {"sum": "∑", "prod": "∏", "sqrt": "√", "inf": "∞", ">=": "≥", "<=": "≤", "!=": "≠", "->": "→"}
 TOKEN = re.compile(
-    r"(?P<sign>>=|<=|!=|->)|(?P<name>[A-Za-z]+'?)(?P<below>_(?:\w+|\{[^}]*\}))?|(?P<power>(?<=[\w)\]])\^(?:[\w.]+|\([^)]*\)|(?=[\s,;:)])))"
+    r"(?P<sign>>=|<=|!=|->)|(?P<name>[A-Za-z]+'?)(?P<below>_(?:\w+(?:[+-]1\b)?|\{[^}]*\}))?|(?P<power>(?<=[\w)\]])\^(?:[\w.]+|\([^)]*\)|(?=[\s,;:)])))"
 )
+ARTICLE = re.compile(r" [a-z]{3,}\b(?! ?\()")  # what follows a word that is no variable
 MOST_CALLED = 12  # helpers of an op that its page shows; those of whole nets are too many to read
+SECTIONS = ("Args", "Raises", "Returns", "Yields")  # of a docstring, which Sphinx itself lays out
 LEFT = 24  # characters to the left of an equals sign; with more it is a sentence
-UPRIGHT = {"exp", "log", "is", "at", "of", "as", "or", "in", "on", "to", "if", "by", "no"}  # functions and words of two letters
+UPRIGHT = {
+    "exp",
+    "log",
+    "an",
+    "as",
+    "at",
+    "be",
+    "by",
+    "if",
+    "in",
+    "is",
+    "it",
+    "no",
+    "of",
+    "on",
+    "or",
+    "so",
+    "to",
+}  # not in italics
 
 
 def write_pages(*_: object) -> None:
@@ -85,7 +105,7 @@ def _first(op: Op) -> str:
 
 
 def _page(op: Op, spec: Spec | None, accuracy: str, speed: str) -> Iterator[str]:
-    yield f"# {op.name}"
+    yield f"---\nhide-toc: true\n---\n\n# {op.name}"
     text, _, example = inspect.cleandoc(op.__doc__ or "").partition(">>>")
     yield f"```python\npn.{op.name}{_bare(inspect.signature(op.forward))}\n```"
     for paragraph in text.split("\n\n"):
@@ -97,9 +117,10 @@ def _page(op: Op, spec: Spec | None, accuracy: str, speed: str) -> Iterator[str]
     if example:
         yield f"## Example\n\n```pycon\n>>>{example.rstrip()}\n```"
     yield "## Code"
-    yield _code("The forward pass", op.forward)
+    passes = [_code("The forward pass", op.forward)]
     if op.backward is not None:
-        yield _code("The backward pass", op.backward)
+        passes.append(_code("The backward pass", op.backward))
+    yield "\n\n".join(['<div class="passes">', *(f"<div>\n\n{code}\n\n</div>" for code in passes), "</div>"])
     helpers = [_code(f"`{function.__name__}`", function) for function in _called(op)]
     if helpers:
         yield "### What these call"
@@ -128,7 +149,7 @@ def _part(name: str, body: str) -> Iterator[str]:
             if formulas:  # the words before them lead to them: "of each of N rows", "with p the probabilities", "s the sigmoid"
                 leads = said.split()[0] in ("with", "of", "for", "over")
                 said = f"{said[0].upper()}{said[1:]}:" if leads else f"With {said}:"
-            yield said
+            yield f"<p>{typeset(said)}</p>"
         if formulas:
             lines = inspect.cleandoc("\n" + formulas).splitlines()
             yield '<div class="formulas">\n' + "\n".join(map(_formula, lines)) + "\n</div>"
@@ -152,10 +173,19 @@ def typeset(line: str) -> str:
 
 
 def _between(text: str) -> str:
+    """Names between backticks are code."""
+    pieces = text.split("`")
+    pieces[::2] = map(_formulas, pieces[::2])
+    pieces[1::2] = [f"<code>{html.escape(piece)}</code>" for piece in pieces[1::2]]
+    return "".join(pieces)
+
+
+def _formulas(text: str) -> str:
     text, reduction, words = text.partition('reduction "')  # what follows is a sentence
     parts, end = [], 0
     for match in TOKEN.finditer(text):
-        parts += [_spaces(text[end : match.start()]), _token(match)]
+        article = match[0] in ("a", "A") and ARTICLE.match(text, match.end())
+        parts += [_spaces(text[end : match.start()]), match[0] if article else _token(match)]
         end = match.end()
     return "".join([*parts, _spaces(text[end:] + reduction + words)])
 
@@ -225,33 +255,37 @@ def _words(flag: Flag) -> str:
 
 def docstring(_app: object, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
     """Makes a docstring of this repository readable for Sphinx: formulas keep their lines, the parts have titles in bold."""
-    text, prompt, example = "\n".join(lines).partition(">>>")
-    lines[:] = [line for block in _blocks(text) for line in (*block, "")]
-    if prompt:
-        lines += ["", *(prompt + example).splitlines(), ""]
+    lines[:] = [line for block in _blocks("\n".join(lines)) for line in (*block, "")]
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
     for paragraph in filter(str.strip, re.split(r"\n\s*\n", text.strip("\n"))):
-        for part in re.split(r"\n(?=(?:Shapes|Math|Errors|Source|Conventions|Args)\b)", paragraph):
-            block = [_escaped(line) for line in part.splitlines()]
-            head, rest = block[0], block[1:]
-            if match := re.match(r"(Shapes|Math|Errors|Source|Conventions)\b(.*?):?$", head, re.DOTALL):
-                if match[1] == "Math" and rest:
-                    yield [f"**Math**{match[2]}:"]
-                    yield [".. code-block:: text", "", *("   " + line for line in part.splitlines()[1:])]
-                else:
-                    yield [f"**{match[1]}**{match[2]} " + " ".join(line.strip() for line in rest)]
-            elif (
-                rest and any(line.startswith(" ") for line in rest) and not head.lstrip().startswith(("- ", "1. ", ":", "Args"))
-            ):
-                if head.rstrip().endswith(":") and not re.match(r"\w+:", rest[0]):
-                    yield [head]
-                    yield [".. code-block:: text", "", *("   " + line for line in part.splitlines()[1:])]
-                else:
-                    yield [".. code-block:: text", "", *("   " + line for line in part.splitlines())]
+        prose, *example = re.split(r"^(?=\s*>>>)", paragraph, maxsplit=1, flags=re.MULTILINE)
+        if prose.strip():
+            yield from _parts(prose.rstrip())
+        yield from (text.splitlines() for text in example)
+
+
+def _parts(paragraph: str) -> Iterator[list[str]]:
+    for part in re.split(r"\n(?=(?:Shapes|Math|Errors|Source|Conventions|Args)\b)", paragraph):
+        block = [_escaped(line) for line in part.splitlines()]
+        head, rest = block[0], block[1:]
+        if match := re.match(r"(Shapes|Math|Errors|Source|Conventions)\b(.*?):?$", head, re.DOTALL):
+            if match[1] == "Math" and rest:
+                yield [f"**Math**{match[2]}:"]
+                yield [".. code-block:: text", "", *("   " + line for line in part.splitlines()[1:])]
             else:
-                yield block
+                yield [f"**{match[1]}**{match[2]} " + " ".join(line.strip() for line in rest)]
+        elif (
+            rest and any(line.startswith(" ") for line in rest) and not head.lstrip().startswith(("- ", "1. ", ":", *SECTIONS))
+        ):
+            if head.rstrip().endswith(":") and not re.match(r"\w+:", rest[0]):
+                yield [head]
+                yield [".. code-block:: text", "", *("   " + line for line in part.splitlines()[1:])]
+            else:
+                yield [".. code-block:: text", "", *("   " + line for line in part.splitlines())]
+        else:
+            yield block
 
 
 def _escaped(line: str) -> str:

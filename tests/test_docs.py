@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shlex
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 import oracle
-from oracle.cli.main import main
+from oracle.cli.main import _parser, main
 from oracle.judging.reasons import Reason
 from oracle.pytest_plugin import VerifyGradient
 
@@ -18,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "PACKAGE.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "tests" / "README.md"]
 
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```([^`\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PROMPT = re.compile(r"^(\$ | *- run: )")
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 
 
@@ -67,6 +71,31 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(
             if value.strategy is not None:
                 arguments, options = value.strategy(oracle.Draw("page"))
                 oracle.verify(value.op, *arguments, options=options, reference=value.reference).raise_for_failures()
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands in the blocks of shell, and in those without a language, as words."""
+    lines = [line for language, block in BLOCK.findall(text) if language in ("sh", "yaml", "") for line in block.splitlines()]
+    parts = [part for line in lines for part in re.split(r" (?:&&|\|\||\||>) ", PROMPT.sub("", line).split("  #")[0])]
+    return [shlex.split(part) for part in parts if part.startswith(("oracle ", "make ", "python ", "pip "))]
+
+
+@named([*LINKED, *sorted((ROOT / "docs" / "tutorials").glob("*.md")), *sorted((ROOT / "docs" / "wrong").glob("*.md"))])
+def test_the_commands_of_a_page_are_taken(page: Path) -> None:
+    """By the command line of oracle, by the Makefile, by pip; and a module that is run with `-m` is there."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for words_of in commands(page.read_text(encoding="utf-8")):
+        match words_of:
+            case ["oracle", *rest] if rest:
+                _parser().parse_args(rest)
+            case ["make", target, *_]:
+                assert target in targets, words_of
+            case ["python", "-m", module, *_]:
+                assert importlib.util.find_spec(module), words_of
+            case ["pip", "install", *what]:
+                extras = [name for one in what for names in re.findall(r"\[(.*)\]", one) for name in names.split(",")]
+                assert set(extras) <= set(project["optional-dependencies"]), words_of
 
 
 def anchors(page: Path) -> set[str]:

@@ -30,6 +30,8 @@ __all__ = ["Part", "Use", "forgotten", "holding", "uses_of"]
 
 SMALL = 1e-2
 """The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
+NOTEBOOK = "ipykernel_"
+"""How the folder begins into which Jupyter writes each cell as a file whose name is a number."""
 SHOWN = 60
 """The length of a line of source from which on it is cut."""
 
@@ -66,7 +68,9 @@ class Use:
         file, number = self.place
         source = linecache.getline(file, number).strip()
         shown = source if len(source) <= SHOWN else source[:SHOWN] + "..."
-        return f"line {number} of {Path(file).name}" + (f" (`{shown}`)" if shown else "")
+        path = Path(file)
+        name = "the cell" if path.parent.name.startswith(NOTEBOOK) else path.name
+        return f"line {number} of {name}" + (f" (`{shown}`)" if shown else "")
 
     def __str__(self) -> str:
         which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}

@@ -150,7 +150,7 @@ def _template(name: str) -> jinja2.Template:
     settings = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    settings.filters |= {"digits": digits, "short": _short, "marked": _marked}
+    settings.filters |= {"digits": digits, "short": _short, "marked": _marked, "in_words": captions.evidence_in_words}
     return settings.get_template(name)
 
 
