@@ -27,7 +27,7 @@ SIGNS = {"sum": "∑", "prod": "∏", "sqrt": "√", "inf": "∞", ">=": "≥", 
 TOKEN = re.compile(
     r"(?P<sign>>=|<=|!=|->)|(?P<name>[A-Za-z]+'?)(?P<below>_(?:\w+(?:[+-]1\b)?|\{[^}]*\}))?|(?P<power>(?<=[\w)\]])\^(?:[\w.]+|\([^)]*\)|(?=[\s,;:)])))"
 )
-ARTICLE = re.compile(r" [a-z]{3,}\b(?! ?\()")  # what follows a word that is no variable
+ARTICLE = re.compile(r" (?:[a-z_]{3,}\b(?! ?\()|$)")  # what follows a word that is no variable
 MOST_CALLED = 12  # helpers of an op that its page shows; those of whole nets are too many to read
 SECTIONS = ("Args", "Raises", "Returns", "Yields")  # of a docstring, which Sphinx itself lays out
 LEFT = 24  # characters to the left of an equals sign; with more it is a sentence

@@ -254,7 +254,7 @@ def test_the_code_of_a_page_that_needs_torch(
     name: str, torch: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks that neither `test_docs` nor the build of the site runs."""
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "88")
     page = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "page", "oracle": oracle}
     for language, block in re.findall(r"^```(py|txt)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):

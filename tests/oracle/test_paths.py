@@ -242,6 +242,15 @@ def test_a_line_that_runs_several_times_is_named_with_the_call() -> None:
     assert said.endswith("(`h = 0.8 * h + row`) (call 4 of that line that the argument reaches) as a constant")
 
 
+def test_a_line_of_a_notebook_is_one_of_its_cell() -> None:
+    """Jupyter compiles a cell under the name of a file that says nothing."""
+    cell = compile("def fwd(x):\n    return x * np.sin(x), x.copy()\n", "ipykernel_7/3550121372.py", "exec")
+    names: dict[str, Any] = {"np": np}
+    exec(cell, names)  # noqa: S102 - as a notebook does
+    said = found((names["fwd"], lambda x, dy: (dy * x * np.cos(x),)), X)[1]
+    assert said.endswith("treats the first operand of `multiply` in line 2 of the cell as a constant")
+
+
 @pytest.mark.parametrize(
     "constant",
     [
