@@ -59,6 +59,7 @@ def _layout_in_words(m: ErrorMap) -> str:
 
 
 def curve_in_words(c: StepCurve) -> str:
+    """The caption of the errors at each step: of what they are errors, and against what."""
     against = "the extrapolated value" if c.autodiff is None else "JAX's value"
     return (
         f"Errors at the worst entry, against {against}: of plain finite differences with each step, of the value that is "
@@ -68,11 +69,13 @@ def curve_in_words(c: StepCurve) -> str:
 
 
 def apart(d: Descent) -> str:
+    """How far the losses of two runs are apart at most."""
     furthest = max((abs(a - b) for a, b in zip(d.ours, d.theirs, strict=False)), default=0.0)
     return f"they differ by at most {digits(furthest)}"
 
 
 def parting_in_words(p: Parting) -> str:
+    """The caption of the distance of a training from its reference: its two lines and their largest values."""
     return (
         f"After each of {count(len(p.parameters), 'step')}. Difference: the largest one of a parameter from the "
         f"reference's, relative to the parameter's largest entry (at most {digits(max(p.parameters, default=0.0))}). Used: "

@@ -224,6 +224,8 @@ def test_failures_are_open_with_place_numbers_cause_and_command_and_passes_folde
     assert "constant factor: predictions is 2 times the true gradient everywhere" in parsed.texts_of("p")
     assert parsed.texts_of("pre") == [reproduce(failing())]
     assert "2 gradients of 1 op in 1 case: 1 PASS, 1 FAIL." in parsed.texts_of("p")
+    compared = "Entries compared: 15 of 15 with finite differences, 15 of 15 with JAX."
+    assert any(text.endswith(compared) for text in parsed.texts_of("p"))
     assert "Reference: library: optax" in parsed.texts_of("p")
 
 
