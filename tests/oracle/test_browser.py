@@ -75,6 +75,19 @@ def test_the_page_filters_sorts_and_changes_its_theme(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_page_of_ten_thousand_rows_opens_and_filters(tmp_path: Path) -> None:
+    """Of 500 ops. It takes about a second of a processor; no test asserts a time."""
+    rows = [row(family=f"family {i // 1000}", op=f"op {i // 20}", case=f"case {i % 20}") for i in range(10_000)]
+    steps = """
+    const result = {all: shown("tbody tr[data-verdict]")};
+    enter("op 377 case");
+    result.op = shown("tbody tr[data-verdict]"); result.open = document.querySelectorAll("details[open]").length;
+    """
+    script = f"{VISIBLE}{steps}document.body.innerHTML = ''; document.title = JSON.stringify(result);"
+    (tmp_path / "page.html").write_text(with_script(page(*rows), script), encoding="utf-8")
+    assert in_browser(tmp_path) == {"all": 10_000, "op": 20, "open": 2}
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_the_cause_of_the_first_failure_is_on_the_first_screen(width: int, height: int, tmp_path: Path) -> None:
     """At the widths of a laptop and of a phone: an iframe has them, whatever the window has."""
