@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -96,6 +97,33 @@ def test_the_commands_of_a_page_are_taken(page: Path) -> None:
             case ["pip", "install", *what]:
                 extras = [name for one in what for names in re.findall(r"\[(.*)\]", one) for name in names.split(",")]
                 assert set(extras) <= set(project["optional-dependencies"]), words_of
+
+
+CAUSES = re.findall(
+    r"^\| (.*?) \| \[.*\]\((\w+\.md)\) \|$", (ROOT / "docs/wrong/index.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+def test_every_page_of_a_cause_is_in_the_table() -> None:
+    assert {name for _, name in CAUSES} == {path.name for path in (ROOT / "docs" / "wrong").glob("*.md")} - {"index.md"}
+
+
+@pytest.mark.parametrize(("said", "name"), CAUSES)
+def test_the_example_of_a_cause_gets_the_report_that_the_table_says(said: str, name: str) -> None:
+    """And a later version passes, which is the mended one."""
+    page = (ROOT / "docs" / "wrong" / name).read_text(encoding="utf-8")
+    names: dict[str, Any] = {"__name__": name}
+    results = []
+    for language, block in BLOCK.findall(page):
+        if language == "{code-cell}":
+            *statements, last = ast.parse(block).body
+            exec(compile(ast.Module(statements, []), name, "exec"), names)  # noqa: S102 - our own page
+            assert isinstance(last, ast.Expr)
+            results.append(eval(compile(ast.Expression(last.value), name, "eval"), names))  # noqa: S307 - our own page
+    told = " ".join(" ".join(map(str, results)).split())
+    assert any(some in told for some in said.split(", "))
+    assert not results[0].passed
+    assert any(result.passed for result in results[1:])
 
 
 def anchors(page: Path) -> set[str]:
