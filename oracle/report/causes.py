@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ __all__ = ["Group", "between", "grouped", "with_hint"]
 
 UNKNOWN = "no known cause"
 """How a diagnosis begins that names no cause. Rows without one are never taken for one mistake."""
+FACTOR = "constant factor: "
+"""How a diagnosis begins that names one factor for the whole gradient."""
 DIGITS = 3
 """The significant digits to which the numbers of two diagnoses must agree. With 6, the factors that are fitted to two gradients
 of one mistake differ; with 1, a factor of 1.1 and one of 1.14 would count as the same."""
@@ -60,13 +63,30 @@ class Group(NamedTuple):
 def grouped(failures: Sequence[Row]) -> list[Group]:
     """The failures in their order, those of one op with the verdict and the cause of an earlier one beside it.
 
-    Other failures of that op with the same verdict come next, so that the rows of an op stand together.
+    Other failures of that op with the same verdict come next, so that the rows of an op stand together. A gradient of one entry
+    shows no cause by itself. It belongs to a constant factor of its parameter in another case if it is wrong by that factor.
     """
     ops: dict[tuple[str, str, Verdict], dict[object, list[Row]]] = {}
     for number, row in enumerate(failures):
         of_op = ops.setdefault((row.family, row.op, row.verdict), {})
         of_op.setdefault(_kind(row) or number, []).append(row)
+    for of_op in ops.values():
+        for key, rows in [*of_op.items()]:
+            if (like := _same_factor(rows[0], of_op)) is not None:
+                of_op[like] += of_op.pop(key)
     return [Group(tuple(rows)) for of_op in ops.values() for rows in of_op.values()]
+
+
+def _same_factor(row: Row, of_op: Mapping[object, Sequence[Row]]) -> object | None:
+    """The group whose constant factor is that of a gradient of one entry without a known cause."""
+    if math.prod(row.shape) != 1 or not row.diagnosis.startswith(UNKNOWN):
+        return None
+    for key, (first, *_) in of_op.items():
+        if first.parameter == row.parameter and first.diagnosis.startswith(FACTOR) and first.dtype == row.dtype:
+            factor, ours = first.fitted_scale, row.fitted_scale
+            if factor is not None and ours is not None and f"{factor:.{DIGITS}g}" == f"{ours:.{DIGITS}g}":
+                return key
+    return None
 
 
 def with_hint(rows: Sequence[Row]) -> list[Row]:

@@ -109,6 +109,17 @@ def test_what_counts_as_one_cause() -> None:
     assert groups(of("a", written), of("c", factor("c")), of("b", written)) == [["a", "b"], ["c"]]
 
 
+def test_a_single_entry_belongs_to_the_factor_that_it_shows() -> None:
+    many = of("b", "constant factor: b is 0.25 times the true gradient everywhere", fitted_scale=0.25)
+    one = of("b", "no known cause: 1 of 1 entries are wrong", case="one", shape=(1,), fitted_scale=0.2500001)
+    assert [len(group.rows) for group in grouped([one, many])] == [2]
+    assert grouped([one, many])[0].cause == many.diagnosis
+    for other in (
+        replace(one, fitted_scale=0.3), replace(one, parameter="w"), replace(one, shape=(2,)), replace(one, dtype="float32"),
+    ):  # fmt: skip
+        assert [len(group.rows) for group in grouped([other, many])] == [1, 1]
+
+
 def test_cases_of_one_op_share_a_headline_and_keep_their_commands() -> None:
     first = failing(case="one row", parameter="w", diagnosis="transposed: w has the transpose of the true gradient")
     second = failing(case="two rows", parameter="w", diagnosis="transposed: w has the transpose of the true gradient")
