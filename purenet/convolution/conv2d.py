@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet.checks import fields, integers
-from purenet.convolution.matrix_products import inputs, outputs, weights
+from purenet.convolution.matrix_products import inputs_and_weights, outputs, weights
 from purenet.op import ALL, Array, Op
 from purenet.windows import LETTERS, Axis, check_image, slide
 
@@ -84,8 +84,7 @@ def conv2d_bwd(residuals: Convolved, dy: Array, *, wanted: Container[int] = ALL)
         dw = np.einsum("ngoij,ngcijkl->gockl", dy_g, x_g).reshape(w.shape)
         dx = _at_their_places(np.einsum("ngoij,gockl->ngcijkl", dy_g, w_g), x, axes) if 1 in wanted else None
     else:
-        dw = weights(x, dy, axes, groups)
-        dx = inputs(dy, w, axes, groups) if 1 in wanted else None
+        dx, dw = inputs_and_weights(x, w, dy, axes, groups) if 1 in wanted else (None, weights(x, dy, axes, groups))
     dparams = {"w": dw}
     if has_bias:
         dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, 2, 3))

@@ -9,7 +9,7 @@ import numpy as np
 
 from purenet.checks import fields, integers
 from purenet.convolution.conv2d import Convolved, checked
-from purenet.convolution.matrix_products import inputs, outputs, weights
+from purenet.convolution.matrix_products import inputs_and_weights, outputs, weights
 from purenet.op import ALL, Array, Op
 from purenet.windows import check_image
 
@@ -176,7 +176,8 @@ def convolve(
 def convolve_bwd(residuals: Convolved, dy: Array, wanted: Container[int] = ALL) -> tuple[dict[str, Array], Any]:
     """The cotangents of the parameters and, if it is wanted, of x."""
     x, w, axes, groups, has_bias = residuals
-    dparams = {"w": weights(x, dy, axes, groups)}
+    dx, dw = inputs_and_weights(x, w, dy, axes, groups) if 1 in wanted else (None, weights(x, dy, axes, groups))
+    dparams = {"w": dw}
     if has_bias:
         dparams["b"] = np.ascontiguousarray(dy).sum(axis=(0, *range(2, dy.ndim)))
-    return dparams, inputs(dy, w, axes, groups) if 1 in wanted else None
+    return dparams, dx

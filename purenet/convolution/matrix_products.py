@@ -21,13 +21,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from purenet.convolution.lines import flipped, lines
+from purenet.convolution.lines import backwards, flipped, lines
 from purenet.convolution.runs import Runs, runs
 from purenet.convolution.unfolding import columns, image
 from purenet.op import Array
 from purenet.windows import Axis
 
-__all__ = ["inputs", "outputs", "weights"]
+__all__ = ["inputs", "inputs_and_weights", "outputs", "weights"]
 
 BLOCK = 2**22
 """Bytes that are computed at a time: what a processor's share of the last cache holds. With a quarter of them a depthwise
@@ -56,6 +56,10 @@ NARROW = 16
 """The same for the product that has the taps as rows of its result, the derivative in w. With twice as many that of 16
 channels takes two thirds longer, because of the copies; with half as many that of one channel takes a fifth longer. With more
 channels, lines would only cost copies: that of 32 takes a quarter longer."""
+
+LYING = 4800
+"""Bytes of a product up to which OpenBLAS takes a transposed matrix as it lies. In float32 these are its 1,200 entries: with more
+it takes 1.7 times as long. In float64 it allows as many, but with more than half of them a copy gains a twentieth."""
 
 MORE = 2
 """Up to so many times as many filters as channels the derivative in x is itself a convolution, whose matrices have a row for
@@ -95,10 +99,8 @@ def inputs(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     if not np.isfinite(w).all():  # 0 times infinity, where no window begins
         windows = np.matmul(_filters(w, groups).swapaxes(1, 2), _matrices(y, groups, math.prod(y.shape[2:])))
         return image(windows.reshape(len(y), channels, *w.shape[2:], *y.shape[2:]), axes)
-    if len(w) <= MORE * channels and lines(axes, w.shape[1]):
-        backwards = flipped(w, axes, groups)
-        if lines(backwards[1], len(w) // groups):
-            return outputs(y, *backwards, groups)
+    if _is_convolution(w, axes, groups):
+        return outputs(y, flipped(w, groups), backwards(axes), groups)
     places, by_tap = runs(axes), _by_tap(w, groups)
     add = _scatter if w.shape[1] * groups < len(w) else _gather
     x = np.empty((len(y), channels, *(a.size for a in axes)), y.dtype)
@@ -127,17 +129,38 @@ def weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     return w
 
 
+def inputs_and_weights(x: Array, w: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> tuple[Array, Array]:
+    """The derivatives in x and in w. If that in x is a convolution of y with few channels, both read the same lines of y."""
+    back = backwards(axes)
+    by_line = lines(back, len(w) // groups) if len(w) // groups <= NARROW else None
+    if by_line is None or not (_is_convolution(w, axes, groups) and np.isfinite(w).all()):
+        return inputs(y, w, axes, groups), weights(x, y, axes, groups)
+    dx, filters, parts = np.empty(x.shape, x.dtype), by_line.filters(flipped(w, groups)), []
+    for some in by_line.blocks(y):
+        channels = by_line.channels(y[some])
+        _outputs(channels, filters, by_line.axes, groups, dx[some])
+        parts.append(_weights(channels, x[some], by_line.axes, groups))
+    dw = flipped(by_line.weights(sum(parts[1:], start=parts[0])), groups)
+    return dx, dw if np.isfinite(dw).all() else weights(x, y, axes, groups)
+
+
+def _is_convolution(w: Array, axes: tuple[Axis, ...], groups: int) -> bool:
+    """Whether the derivative in x is best computed as a convolution, which has lines itself."""
+    few = len(w) <= MORE * groups * w.shape[1] and lines(axes, w.shape[1]) is not None
+    return few and lines(backwards(axes), len(w) // groups) is not None
+
+
 def _weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     """The same, without lines."""
     shape = (y.shape[1], x.shape[1] // groups, *(a.window for a in axes))
     places = runs(axes)
     w = np.zeros((groups, len(places.taps), shape[1], shape[0] // groups), y.dtype)
     for some, own, of_x, of_y in _blocks(len(x), shape, groups, places, y.itemsize):
-        values = _grouped(places.run(y[some, of_y], 0)[..., : places.windows], w[own]).swapaxes(2, 3)
-        if shape[1] > NARROW:
-            values = np.ascontiguousarray(values)  # many products of it follow, which take a third less time
+        values = _grouped(places.run(y[some, of_y]), w[own]).swapaxes(2, 3)
         views = _views(_grouped(places.entries(x[some, of_x]), w[own]), places)
         ends = _ends(len(views), shape[1], NARROW)
+        if ends[1] * shape[1] * w.shape[3] * w.itemsize > LYING:
+            values = np.ascontiguousarray(values)
         windows = _cut(ends[1] * shape[1] * w.shape[3], places.windows)
         for begin, end in pairwise(ends):
             below = _below(views[begin:end])
@@ -152,7 +175,8 @@ def _weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
 def _gather(by_tap: Array, y: Array, places: Runs, entries: Array) -> None:
     """For each entry the sum over taps of what the windows give that have the entry under this tap, to `entries`."""
     reach = max(first for _, first in places.taps)
-    run = _grouped(places.run(y, reach), by_tap)
+    alone = places.length == places.windows  # then no entry is under two taps
+    run = _grouped(places.run(y) if alone else places.surrounded(y, reach, places.length), by_tap)
     for phase in range(len(places.phases)):
         taps = [(i, reach - first) for i, (own, first) in enumerate(places.taps) if own == phase]
         views = [run[..., start : start + places.length] for _, start in taps]
@@ -162,7 +186,7 @@ def _gather(by_tap: Array, y: Array, places: Runs, entries: Array) -> None:
 def _scatter(by_tap: Array, y: Array, places: Runs, entries: Array) -> None:
     """For each tap what the windows give to the entries under it, to `entries`: for channels that are fewer than filters."""
     entries[...] = 0
-    run = _grouped(places.run(y, 0)[..., : places.windows], by_tap)
+    run = _grouped(places.run(y), by_tap)
     groups, filters, count, channels = by_tap.shape
     views = _views(entries, places)
     for begin, end in pairwise(_ends(count, channels, FEW)):

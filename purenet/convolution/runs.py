@@ -74,11 +74,15 @@ class Runs(NamedTuple):
         inside: tuple[slice, ...] = (slice(None),) * 3 + tuple(slice(a.out) for a in inner)
         return rows[inside]
 
-    def run(self, values: Array, before: int) -> Array:
-        """The adjoint of `values`: (N, O, before + length), of zeros where no window begins."""
-        if self.exact and before == 0 and self.length == self.windows:
-            return np.ascontiguousarray(values).reshape(*values.shape[:2], self.length)
-        run = np.zeros((*values.shape[:2], before + self.length), values.dtype)
+    def run(self, values: Array) -> Array:
+        """The adjoint of `values`, to the last window: (N, O, windows), of zeros where no window begins."""
+        if self.exact:
+            return np.ascontiguousarray(values).reshape(*values.shape[:2], self.windows)
+        return self.surrounded(values, 0, self.room)[:, :, : self.windows]
+
+    def surrounded(self, values: Array, before: int, length: int) -> Array:
+        """The same with zeros before it, and after it up to this length: (N, O, before + length)."""
+        run = np.zeros((*values.shape[:2], before + length), values.dtype)
         self.values(run[:, :, before : before + self.room])[...] = values
         return run
 
