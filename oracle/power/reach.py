@@ -78,6 +78,7 @@ def reached(spec: Spec) -> dict[str, Reached]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             y, residuals = forward(op)(*arguments, **options)
+            _forget(root)
             with _watched(lambda frame: _note(frame, root, found)):
                 backward(op)(residuals, random_cotangent(y))
     return found
@@ -185,16 +186,35 @@ def compiled(source: str, name: str) -> CodeType:
 
 def with_code(op: Any, function: FunctionType, code: CodeType) -> Any:
     """The op with this code of the function in its backward passes; its forward passes do not change."""
-    right = backward(op)
+    right, root = backward(op), function.__module__.split(".")[0]
 
     def bwd(residuals: Any, dy: Any) -> Any:
         before, function.__code__ = function.__code__, code
+        _forget(root)
         try:
             return right(residuals, dy)
         finally:
             function.__code__ = before
+            _forget(root)
 
     return with_backward(op, bwd)
+
+
+def _forget(root: str) -> None:
+    """Empties the caches of this package's functions.
+
+    What a cached function has computed in a forward pass would hide a mistake in it, or in what it calls, from every backward
+    pass; what it has computed with a mistake must not reach the next forward pass.
+    """
+    for cached in _caches(root):
+        cached.cache_clear()
+
+
+@cache
+def _caches(root: str) -> list[Any]:
+    """The functions of the loaded modules of this package that keep their results."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == root]
+    return [value for module in modules for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 def with_backward(op: Any, bwd: Callable[[Any, Any], Any]) -> Any:

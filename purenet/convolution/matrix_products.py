@@ -58,8 +58,8 @@ channels takes two thirds longer, because of the copies; with half as many that 
 channels, lines would only cost copies: that of 32 takes a quarter longer."""
 
 LYING = 4800
-"""Bytes of a product up to which OpenBLAS takes a transposed matrix as it lies. In float32 these are its 1,200 entries: with more
-it takes 1.7 times as long. In float64 it allows as many, but with more than half of them a copy gains a twentieth."""
+"""Bytes of a product up to which OpenBLAS takes a transposed matrix as it lies. In float32 these are its 1,200 entries: with
+more it takes 1.7 times as long. In float64 it allows as many, but with more than half of them a copy gains a twentieth."""
 
 MORE = 2
 """Up to so many times as many filters as channels the derivative in x is itself a convolution, whose matrices have a row for
