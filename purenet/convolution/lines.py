@@ -58,7 +58,7 @@ class Lines(NamedTuple):
 
     def filters(self, w: Array) -> Array:
         """The weights w (O, C, windows) for these channels: (O, C taps, other windows, 1)."""
-        own = np.ascontiguousarray(w.transpose(0, 1, w.ndim - 1, *range(2, w.ndim - 1)))
+        own = np.ascontiguousarray(w.transpose(0, 1, -1, *range(2, w.ndim - 1)))
         return own.reshape(len(w), w.shape[1] * len(self.taps), *own.shape[3:], 1)
 
     def weights(self, filters: Array) -> Array:
@@ -69,7 +69,7 @@ class Lines(NamedTuple):
     def blocks(self, x: Array) -> Iterator[slice]:
         """Some images at a time; without images nothing once."""
         each = math.prod((x.shape[1], len(self.taps), *(a.size for a in self.axes))) * x.itemsize
-        count = max(1, BLOCK // max(each, 1))
+        count = max(1, BLOCK // each)
         for begin in range(0, max(len(x), 1), count):
             yield slice(begin, begin + count)
 
@@ -84,8 +84,8 @@ def lines(axes: tuple[Axis, ...], channels: int) -> Lines | None:
 @lru_cache(maxsize=256)
 def _lines(axes: tuple[Axis, ...]) -> Lines:
     *outer, last = axes
-    parts = [_reached(a.extent, a.size, 1, -a.low) for a in outer]
-    taps = [_reached(last.out, last.size, last.stride, last.dilation * tap - last.low) for tap in range(last.window)]
+    parts = [_reached(a.extent, a.size, -a.low) for a in outer]
+    taps = [_reached(last.out, last.size, last.dilation * tap - last.low) for tap in range(last.window)]
     flat = (*(a._replace(size=a.extent, low=0, high=0) for a in outer), Axis(last.out, last.out, 1, 1, 1, 0, 0))
     return Lines(flat, tuple(taps), tuple(inside for inside, _ in parts), tuple(source for _, source in parts))
 
@@ -93,7 +93,7 @@ def _lines(axes: tuple[Axis, ...]) -> Lines:
 def flipped(w: Array, groups: int) -> Array:
     """The weights (O, C / groups, windows) of the adjoint of a convolution with a stride of 1: (C, O / groups, windows)."""
     own = w.reshape(groups, len(w) // groups, *w.shape[1:]).swapaxes(1, 2)
-    reverse = (..., *[slice(None, None, -1)] * (w.ndim - 2))
+    reverse: tuple[Any, ...] = (..., *[slice(None, None, -1)] * (w.ndim - 2))
     return own[reverse].reshape(groups * w.shape[1], len(w) // groups, *w.shape[2:])
 
 
@@ -102,13 +102,10 @@ def backwards(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     return tuple(Axis(a.out, a.size, a.window, 1, a.dilation, a.dilation * (a.window - 1) - a.low, 0) for a in axes)
 
 
-def _reached(windows: int, size: int, stride: int, shift: int) -> tuple[slice, slice]:
-    """The windows whose entry, stride * window + shift, lies on an axis of this size, and these entries."""
-    begin = min(windows, max(0, -(shift // stride)))
-    end = max(begin, min(windows, (size - 1 - shift) // stride + 1))
-    if begin == end:
-        return slice(0, 0), slice(0, 0)
-    return slice(begin, end), slice(stride * begin + shift, stride * (end - 1) + shift + 1, stride)
+def _reached(windows: int, size: int, shift: int) -> tuple[slice, slice]:
+    """The windows whose entry, window + shift, lies on an axis of this size, and these entries."""
+    begin, end = max(0, -shift), min(windows, size - shift)
+    return (slice(begin, end), slice(begin + shift, end + shift)) if begin < end else (slice(0, 0), slice(0, 0))
 
 
 def _shift(x: Array, y: Array, windows: int, entries: int) -> None:

@@ -95,15 +95,13 @@ def _outputs(x: Array, w: Array, axes: tuple[Axis, ...], groups: int, y: Array) 
 
 def inputs(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     """The derivative in x: y (N, O, outs), w (O, C / groups, windows) -> (N, C, sizes)."""
-    channels = groups * w.shape[1]
-    if not np.isfinite(w).all():  # 0 times infinity, where no window begins
-        windows = np.matmul(_filters(w, groups).swapaxes(1, 2), _matrices(y, groups, math.prod(y.shape[2:])))
-        return image(windows.reshape(len(y), channels, *w.shape[2:], *y.shape[2:]), axes)
+    if not np.isfinite(w).all():
+        return _inputs_by_columns(y, w, axes, groups)
     if _is_convolution(w, axes, groups):
         return outputs(y, flipped(w, groups), backwards(axes), groups)
     places, by_tap = runs(axes), _by_tap(w, groups)
     add = _scatter if w.shape[1] * groups < len(w) else _gather
-    x = np.empty((len(y), channels, *(a.size for a in axes)), y.dtype)
+    x = np.empty((len(y), groups * w.shape[1], *(a.size for a in axes)), y.dtype)
     for some, own, of_x, of_y in _blocks(len(y), w.shape, groups, places, y.itemsize):
         target = x[some, of_x]
         shape = (*target.shape[:2], len(places.phases), places.length)
@@ -123,10 +121,7 @@ def weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     else:
         parts = [_weights(by_line.channels(x[some]), y[some], by_line.axes, groups) for some in by_line.blocks(x)]
         w = by_line.weights(sum(parts[1:], start=parts[0]))
-    if not np.isfinite(w).all():  # 0 times infinity, where no window begins
-        columns_x, columns_y = (_matrices(a, groups, math.prod(y.shape[2:])) for a in (columns(x, axes), y))
-        return np.asarray(np.matmul(columns_y, columns_x.swapaxes(2, 3)).sum(axis=0)).reshape(w.shape)
-    return w
+    return w if np.isfinite(w).all() else _weights_by_columns(x, y, axes, groups)
 
 
 def inputs_and_weights(x: Array, w: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> tuple[Array, Array]:
@@ -166,7 +161,7 @@ def _weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
             below = _below(views[begin:end])
             for start in range(0, places.windows, windows):
                 part = slice(start, start + windows)
-                with np.errstate(invalid="ignore"):  # see above
+                with np.errstate(invalid="ignore"):  # see `_weights_by_columns`
                     products = np.matmul(below[..., part], values[:, :, part]).sum(axis=0)
                 w[own, begin:end] += products.reshape(len(products), end - begin, *w.shape[2:])
     return np.ascontiguousarray(w.transpose(0, 3, 2, 1)).reshape(shape)
@@ -198,9 +193,6 @@ def _scatter(by_tap: Array, y: Array, places: Runs, entries: Array) -> None:
 
 def _add_up(matrices: Array, views: Sequence[Array], y: Array) -> None:
     """The sum over taps of matrices (groups, rows, taps, channels) times views (N, groups, channels, windows), to `y`."""
-    if not views:  # no tap touches these entries
-        y[...] = 0
-        return
     ends = _ends(len(views), matrices.shape[3], FEW)
     terms = [
         (matrices[:, :, begin:end].reshape(*matrices.shape[:2], (end - begin) * matrices.shape[3]), views[begin:end])
@@ -266,6 +258,19 @@ def _by_tap(w: Array, groups: int) -> Array:
 def _grouped(a: Array, like: Array) -> Array:
     """The axis of channels (or filters) of a block as two, the first of which are the groups that `like` begins with."""
     return a.reshape(len(a), len(like), a.shape[1] // len(like), *a.shape[2:])
+
+
+def _inputs_by_columns(y: Array, w: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    """As `inputs`, for weights that are not finite: without 0 times infinity, where no window begins."""
+    windows = np.matmul(_filters(w, groups).swapaxes(1, 2), _matrices(y, groups, math.prod(y.shape[2:])))
+    return image(windows.reshape(len(y), groups * w.shape[1], *w.shape[2:], *y.shape[2:]), axes)
+
+
+def _weights_by_columns(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    """As `weights`, for x and y that are not finite: without 0 times infinity, where no window begins."""
+    columns_x, columns_y = (_matrices(a, groups, math.prod(y.shape[2:])) for a in (columns(x, axes), y))
+    found = np.matmul(columns_y, columns_x.swapaxes(2, 3)).sum(axis=0)
+    return np.asarray(found).reshape(y.shape[1], x.shape[1] // groups, *(a.window for a in axes))
 
 
 def _filters(w: Array, groups: int) -> Array:

@@ -56,6 +56,12 @@ SPECS = (
                 lambda draw: (draw.normal(2, 1, 2, 8),),
                 {"window": (3, 2), "stride": (1, 4), "padding": ((2, 3), (0, 0)), "dilation": (1, 3)},
             ),
+            Case(
+                "one window, on padding alone",
+                lambda draw: (draw.normal(2, 1, 2, 2),),
+                {"window": 2, "stride": 9, "padding": ((3, 0), (3, 0))},
+                frozenset({Flag.ZERO_GRADIENT}),
+            ),
             Case("one window", lambda draw: (draw.normal(1, 2, 3, 2),), {"window": (3, 2)}, frozenset({Flag.BATCH_OF_ONE})),
             Case("no images", lambda draw: (draw.normal(0, 2, 4, 3),), {"window": 2}, frozenset({Flag.EMPTY_BATCH})),
         ),
