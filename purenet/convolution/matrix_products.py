@@ -170,8 +170,7 @@ def _weights(x: Array, y: Array, axes: tuple[Axis, ...], groups: int) -> Array:
 def _gather(by_tap: Array, y: Array, places: Runs, entries: Array) -> None:
     """For each entry the sum over taps of what the windows give that have the entry under this tap, to `entries`."""
     reach = max(first for _, first in places.taps)
-    alone = places.length == places.windows  # then no entry is under two taps
-    run = _grouped(places.run(y) if alone else places.surrounded(y, reach, places.length), by_tap)
+    run = _grouped(places.run(y, reach), by_tap)
     for phase in range(len(places.phases)):
         taps = [(i, reach - first) for i, (own, first) in enumerate(places.taps) if own == phase]
         views = [run[..., start : start + places.length] for _, start in taps]

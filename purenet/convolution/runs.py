@@ -74,17 +74,16 @@ class Runs(NamedTuple):
         inside: tuple[slice, ...] = (slice(None),) * 3 + tuple(slice(a.out) for a in inner)
         return rows[inside]
 
-    def run(self, values: Array) -> Array:
-        """The adjoint of `values`, to the last window: (N, O, windows), of zeros where no window begins."""
-        if self.exact:
-            return np.ascontiguousarray(values).reshape(*values.shape[:2], self.windows)
-        return self.surrounded(values, 0, self.room)[:, :, : self.windows]
+    def run(self, values: Array, reach: int = 0) -> Array:
+        """The adjoint of `values`: (N, O, windows), of zeros where no window begins.
 
-    def surrounded(self, values: Array, before: int, length: int) -> Array:
-        """The same with zeros before it, and after it up to this length: (N, O, before + length)."""
-        run = np.zeros((*values.shape[:2], before + length), values.dtype)
-        self.values(run[:, :, before : before + self.room])[...] = values
-        return run
+        With a reach there are so many zeros before it, and more behind it: (N, O, reach + length).
+        """
+        if self.exact and not reach:
+            return np.ascontiguousarray(values).reshape(*values.shape[:2], self.windows)
+        run = np.zeros((*values.shape[:2], reach + self.length), values.dtype)
+        self.values(run[:, :, reach : reach + self.room])[...] = values
+        return run if reach else run[:, :, : self.windows]
 
     def _every(self, phase: tuple[int, ...]) -> tuple[slice, ...]:
         return slice(None), slice(None), *(slice(p, None, a.stride) for p, a in zip(phase, self.axes, strict=True))
