@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from oracle.catalogue.convolution.blocks import in_small_blocks
 from oracle.catalogue.windows import option_errors, padding_errors, pairs, per_axis, slides
 from oracle.spec import Case, Draw, Error, Flag, Spec, Strategy, library
 from purenet.convolution import conv2d
@@ -108,6 +109,61 @@ def errors(name: str, n: int) -> tuple[Error, ...]:
 
 
 SPECS = (
+    Spec(
+        in_small_blocks(conv2d),
+        reference=conv_by_lax,
+        source=library("jax.lax.conv_general_dilated"),
+        cases=(
+            Case(
+                "blocks of one image, lines in groups",
+                lambda draw: (filters(draw, 4, 2, 2, 3), draw.normal(3, 4, 3, 5)),
+                {"groups": 2, "padding": ((2, 0), (1, 1))},
+            ),
+            Case(
+                "blocks of two images, lines of x alone",
+                lambda draw: (filters(draw, 5, 2, 1, 3), draw.normal(3, 2, 3, 6)),
+                {"dilation": (1, 2), "padding": ((0, 0), (2, 2))},
+            ),
+            Case(
+                "blocks of two images, lines of x and then of dy",
+                lambda draw: (filters(draw, 4, 2, 2, 2), draw.normal(3, 2, 5, 6)),
+                {"padding": ((1, 0), (0, 0))},
+            ),
+            Case(
+                "blocks of two images, in groups",
+                lambda draw: (filters(draw, 4, 1, 2, 2), draw.normal(3, 2, 3, 4)),
+                {"groups": 2, "stride": (1, 2), "padding": 1},
+            ),
+            Case(
+                "blocks of two groups",
+                lambda draw: (filters(draw, 6, 2, 2, 2), draw.normal(3, 6, 5, 6)),
+                {"groups": 3, "stride": (2, 1), "padding": 1},
+            ),
+            Case(
+                "an image larger than a block, padding that makes up for what the stride leaves out",
+                lambda draw: (filters(draw, 2, 3, 2, 2), draw.normal(2, 3, 12, 10)),
+                {"stride": 2, "padding": ((1, 0), (1, 0))},
+            ),
+            Case(
+                "lines of taps that are padding alone in all windows, before the entries",
+                lambda draw: (filters(draw, 2, 2, 1, 3), draw.normal(3, 2, 2, 3)),
+                {"dilation": (1, 2), "padding": ((0, 0), (3, 0))},
+            ),
+            Case(
+                "lines of taps that are padding alone in all windows, behind the entries",
+                lambda draw: (filters(draw, 2, 2, 1, 3), draw.normal(3, 2, 2, 3)),
+                {"dilation": (1, 2), "padding": ((1, 0), (0, 3))},
+            ),
+            Case(
+                "no images",
+                lambda draw: (filters(draw, 2, 2, 2, 2), draw.normal(0, 2, 3, 3)),
+                {"padding": 1},
+                frozenset({Flag.EMPTY_BATCH}),
+            ),
+        ),
+        strategy=convolutions(2),
+        tier=3,
+    ),
     Spec(
         conv2d,
         reference=conv_by_lax,

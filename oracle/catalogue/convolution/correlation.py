@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from oracle.catalogue.convolution.blocks import in_small_blocks
 from oracle.catalogue.convolution.conv2d import conv_by_lax, convolutions, errors, filters
 from oracle.catalogue.windows import option_errors, padding_errors, slides
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
@@ -273,5 +274,19 @@ SPECS = (
             *padding_errors("separable_conv2d", 2, separables),
         ),
         tier=2,
+    ),
+    Spec(
+        in_small_blocks(conv3d),
+        reference=conv_by_lax,
+        source=library("jax.lax.conv_general_dilated"),
+        cases=(
+            Case(
+                "lines in two more axes",
+                lambda draw: (filters(draw, 2, 2, 2, 2, 2), draw.normal(2, 2, 2, 2, 3)),
+                {"padding": ((0, 0), (0, 1), (1, 0))},
+            ),
+        ),
+        strategy=convolutions(3),
+        tier=3,
     ),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from oracle.catalogue.convolution.blocks import in_small_blocks
 from oracle.catalogue.convolution.conv2d import IMAGE, SHAPE, WINDOW, conv_by_lax
 from oracle.catalogue.windows import option_errors, pairs, per_axis
 from oracle.spec import Case, Draw, Error, Flag, Spec, Strategy, library
@@ -239,5 +240,28 @@ SPECS = (
         strategy=transposed(3),
         errors=errors("conv_transpose3d", 3),
         tier=2,
+    ),
+    Spec(
+        in_small_blocks(conv_transpose2d),
+        reference=conv_transpose_by_lax,
+        source=library("jax.lax.conv_transpose"),
+        cases=(
+            Case(
+                "blocks of two groups",
+                lambda draw: ({"w": draw.normal(6, 2, 2, 2), "b": draw.normal(6)}, draw.normal(2, 6, 4, 5)),
+                {"groups": 3, "stride": (2, 1)},
+            ),
+            Case(
+                "blocks of two groups, no gaps between rows",
+                lambda draw: ({"w": draw.normal(6, 2, 2, 1)}, draw.normal(2, 6, 4, 5)),
+                {"groups": 3},
+            ),
+            Case(
+                "no padding, gaps between rows",
+                lambda draw: ({"w": draw.normal(2, 1, 2, 2)}, draw.normal(3, 2, 3, 3)),
+            ),
+        ),
+        strategy=transposed(2),
+        tier=3,
     ),
 )
