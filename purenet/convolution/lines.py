@@ -94,7 +94,7 @@ def flipped(w: Array, groups: int) -> Array:
     """The weights (O, C / groups, windows) of the adjoint of a convolution with a stride of 1: (C, O / groups, windows)."""
     own = w.reshape(groups, len(w) // groups, *w.shape[1:]).swapaxes(1, 2)
     reverse: tuple[Any, ...] = (..., *[slice(None, None, -1)] * (w.ndim - 2))
-    return own[reverse].reshape(groups * w.shape[1], len(w) // groups, *w.shape[2:])
+    return np.asarray(own[reverse]).reshape(groups * w.shape[1], len(w) // groups, *w.shape[2:])
 
 
 def backwards(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:

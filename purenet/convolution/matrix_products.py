@@ -135,7 +135,7 @@ def inputs_and_weights(x: Array, w: Array, y: Array, axes: tuple[Axis, ...], gro
         channels = by_line.channels(y[some])
         _outputs(channels, filters, by_line.axes, groups, dx[some])
         parts.append(_weights(channels, x[some], by_line.axes, groups))
-    dw = flipped(by_line.weights(sum(parts[1:], start=parts[0])), groups)
+    dw = np.ascontiguousarray(flipped(by_line.weights(sum(parts[1:], start=parts[0])), groups))
     return dx, dw if np.isfinite(dw).all() else weights(x, y, axes, groups)
 
 
