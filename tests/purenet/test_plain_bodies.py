@@ -109,7 +109,7 @@ def test_blocks_of_rows_are_the_whole(name: str, monkeypatch: pytest.MonkeyPatch
         assert cut == [(start, start + rows) for start in range(0, 20, rows)]
 
 
-def slightly_wrong(function: Callable[..., Any], leaf: int) -> Callable[..., Any]:
+def slightly_wrong(function: Callable[..., Any], leaf: int = 0) -> Callable[..., Any]:
     """The same function with one entry of an array that it returns a trillionth of the largest too large."""
 
     def wrong(*arguments: Any, **options: Any) -> Any:
