@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import empty
 
 from purenet.op import Array
 from purenet.windows import Axis
@@ -42,7 +43,7 @@ class Lines(NamedTuple):
     def channels(self, x: Array) -> Array:
         """The images x (N, C, sizes) with their channels under each tap: (N, C taps, padded sizes, windows)."""
         sizes = tuple(a.size for a in self.axes)
-        y = np.empty((*x.shape[:2], len(self.taps), *sizes), x.dtype)
+        y = empty((*x.shape[:2], len(self.taps), *sizes), x.dtype)
         inside: tuple[Any, ...] = (slice(None), slice(None), *self.inside)
         from_x = x[(slice(None), slice(None), *self.source)]
         for tap, (windows, entries) in enumerate(self.taps):
