@@ -20,8 +20,8 @@ def _full(shape: tuple[int, ...], dtype: Any) -> Any:
 
 BOUNDS = (
     (importlib.import_module("purenet.convolution.conv2d"), {"PLAIN": -1}),
-    (lines, {"FEWEST": 2, "BLOCK": 2000, "empty": _full}),
-    (matrix_products, {"BLOCK": 5000, "NEAR": 1, "FEWEST": 7, "SMALL": 60, "THIN": 5, "FEW": 4, "NARROW": 3}),
+    (lines, {"FEWEST": 2, "BLOCK": 500, "empty": _full}),
+    (matrix_products, {"BLOCK": 1000, "NEAR": 1, "FEWEST": 3, "SMALL": 25, "THIN": 2, "FEW": 4, "NARROW": 3}),
 )
 """The module and what is smaller, or another, there than usual. The package has the op by the name of the first module."""
 

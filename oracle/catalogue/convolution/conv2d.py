@@ -116,33 +116,35 @@ SPECS = (
         cases=(
             Case(
                 "blocks of one image, lines in groups",
-                lambda draw: (filters(draw, 4, 2, 2, 3), draw.normal(3, 4, 3, 5)),
-                {"groups": 2, "padding": ((2, 0), (1, 1))},
+                lambda draw: (filters(draw, 4, 2, 2, 2), draw.normal(2, 4, 2, 3)),
+                {"groups": 2, "padding": ((2, 0), (1, 0))},
             ),
             Case(
                 "blocks of two images, lines of x alone",
-                lambda draw: (filters(draw, 5, 2, 1, 3), draw.normal(3, 2, 3, 6)),
+                lambda draw: (filters(draw, 5, 2, 1, 3), draw.normal(3, 2, 1, 5)),
                 {"dilation": (1, 2), "padding": ((0, 0), (2, 2))},
             ),
             Case(
                 "blocks of two images, lines of x and then of dy",
-                lambda draw: (filters(draw, 4, 2, 2, 2), draw.normal(3, 2, 5, 6)),
+                lambda draw: (filters(draw, 4, 2, 2, 2), draw.normal(3, 2, 2, 3)),
                 {"padding": ((1, 0), (0, 0))},
             ),
             Case(
-                "blocks of two images, in groups",
-                lambda draw: (filters(draw, 4, 1, 2, 2), draw.normal(3, 2, 3, 4)),
-                {"groups": 2, "stride": (1, 2), "padding": 1},
+                "blocks of two images",
+                lambda draw: (filters(draw, 2, 1, 2, 2), draw.normal(3, 1, 3, 4)),
+                {"stride": (1, 2)},
             ),
             Case(
                 "blocks of two groups",
-                lambda draw: (filters(draw, 6, 2, 2, 2), draw.normal(3, 6, 5, 6)),
-                {"groups": 3, "stride": (2, 1), "padding": 1},
+                lambda draw: (filters(draw, 6, 2, 2, 1), draw.normal(1, 6, 4, 2)),
+                {"groups": 3, "stride": (2, 1)},
+                frozenset({Flag.BATCH_OF_ONE}),
             ),
             Case(
                 "an image larger than a block, padding that makes up for what the stride leaves out",
-                lambda draw: (filters(draw, 2, 3, 2, 2), draw.normal(2, 3, 12, 10)),
+                lambda draw: (filters(draw, 1, 2, 2, 2), draw.normal(1, 2, 6, 6)),
                 {"stride": 2, "padding": ((1, 0), (1, 0))},
+                frozenset({Flag.BATCH_OF_ONE}),
             ),
             Case(
                 "lines of taps that are padding alone in all windows, before the entries",

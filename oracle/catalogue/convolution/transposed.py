@@ -248,17 +248,17 @@ SPECS = (
         cases=(
             Case(
                 "blocks of two groups",
-                lambda draw: ({"w": draw.normal(6, 2, 2, 2), "b": draw.normal(6)}, draw.normal(2, 6, 4, 5)),
+                lambda draw: ({"w": draw.normal(6, 2, 2, 2), "b": draw.normal(6)}, draw.normal(2, 6, 2, 1)),
                 {"groups": 3, "stride": (2, 1)},
             ),
             Case(
                 "blocks of two groups, no gaps between rows",
-                lambda draw: ({"w": draw.normal(6, 2, 2, 1)}, draw.normal(2, 6, 4, 5)),
+                lambda draw: ({"w": draw.normal(6, 2, 2, 1)}, draw.normal(2, 6, 2, 2)),
                 {"groups": 3},
             ),
             Case(
                 "no padding, gaps between rows",
-                lambda draw: ({"w": draw.normal(2, 1, 2, 2)}, draw.normal(3, 2, 3, 3)),
+                lambda draw: ({"w": draw.normal(2, 1, 2, 2)}, draw.normal(3, 2, 2, 2)),
             ),
         ),
         strategy=transposed(2),
