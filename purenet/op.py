@@ -116,6 +116,7 @@ class Op(Generic[P, Y]):
         """Whether the first argument is a tree of parameters."""
         self.every = tuple(range(len(self.arguments)))
         """What is differentiated if no argument is given by keyword."""
+        self.named = frozenset(self.arguments)
         self.keywords = tuple(n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
         self.switches = frozenset(n for n in self.keywords if signature.parameters[n].annotation in ("bool", bool))
         self.required = tuple(n for n in self.keywords if signature.parameters[n].default is inspect.Parameter.empty)
@@ -155,7 +156,7 @@ class Op(Generic[P, Y]):
 
     def fwd(self, *primals: P.args, **options: P.kwargs) -> tuple[Y, Residuals]:
         """The value, and the residuals that `bwd` takes."""
-        if options or self.bound or len(primals) != len(self.arguments):
+        if options or self.bound or len(primals) != len(self.every):
             self._check_keywords(options)
             merged = self._merge(options)
             values, differentiated = self._arrange(primals, merged)
@@ -230,18 +231,21 @@ class Op(Generic[P, Y]):
 
     def _arrange(self, primals: tuple[Any, ...], options: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]]:
         """Every argument in order, those given by keyword taken out of `options`; and which were positional."""
-        free = [i for i, n in enumerate(self.arguments) if n not in options]
+        if len(primals) == len(self.every) and self.named.isdisjoint(options):
+            return list(primals), self.every
+        values, free, given = [], [], iter(primals)
+        for i, name in enumerate(self.arguments):
+            if name in options:
+                values.append(options.pop(name))
+            else:
+                free.append(i)
+                values.append(next(given, None))
         if len(free) != len(primals):
             names = ", ".join(self.arguments[i] for i in free) or "no"
             count = f"{len(free)} positional argument" + ("s" if len(free) != 1 else "")
             more = f"; give {', '.join(self.keywords)} by keyword" if len(primals) > len(free) and self.keywords else ""
             raise TypeError(f"{self.name}: takes {count} ({names}), got {len(primals)}{more}")
-        if len(free) == len(self.arguments):
-            return list(primals), self.every
-        values = [options.pop(n, None) for n in self.arguments]
-        for i, value in zip(free, primals, strict=True):
-            values[i] = value
-        return values, tuple(free)
+        return values, self.every if len(free) == len(values) else tuple(free)
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from purenet.op import Array
 
-__all__ = ["row_blocks"]
+__all__ = ["is_one_block", "row_blocks"]
 
 BLOCK = 2**19
 """Bytes of the rows of one array that are taken at a time: half of the second-level cache. With a quarter of it, in which all
@@ -17,3 +17,8 @@ def row_blocks(a: Array) -> Iterator[slice]:
     """The rows of an array with entries, a few at a time, at least one."""
     count = max(1, BLOCK // a[:1].nbytes)
     return (slice(begin, begin + count) for begin in range(0, len(a), count))
+
+
+def is_one_block(a: Array) -> bool:
+    """Whether all rows of an array are taken at once."""
+    return a.nbytes <= BLOCK

@@ -66,19 +66,14 @@ class Staged(Op):
             options = self._merge(options)
         (params, *data), differentiated = self._arrange(primals, given)
         self._check_params(params)
+        params_vary = 0 in differentiated
 
         def run(name: str, x: tuple[Any, ...], x_varies: bool) -> tuple[Any, Residuals]:
             """The value and the residuals of a stage; what does not vary goes in by keyword, as a constant."""
-            op, keywords = self.stages[name], dict(options[name]) if name in options else {}
-            free = op.arguments
-            if keywords or op.bound:
-                free = tuple([argument for argument in free if argument not in keywords and argument not in op.bound])
-            positional: list[Any] = []
-            if op.takes_params:
-                own = params.get(self.ties.get(name, name), {})
-                _put(own, free[:1], 0 in differentiated, positional, keywords)
-            for value in x:
-                _put(value, free[-1:], x_varies, positional, keywords)
+            op, keywords = self.stages[name], options.get(name, {})
+            positional = (params.get(self.ties.get(name, name), {}), *x) if op.takes_params else x
+            if not (x_varies and params_vary):
+                positional, keywords = _parted(op, positional, (params_vary, x_varies), keywords)
             try:
                 return op.fwd(*positional, **keywords)
             except (TypeError, ValueError) as error:
@@ -104,7 +99,7 @@ class Staged(Op):
     def _merge(self, options: Mapping[str, Any]) -> dict[str, Any]:
         merged = dict(self.bound)
         for name, given in options.items():
-            if not isinstance(given, Mapping):
+            if type(given) is not dict and not isinstance(given, Mapping):
                 what = f"a dict of the keywords of that {self.part}"
                 raise TypeError(f"{self.name}: {name} must be {what}, got {type(given).__name__}")
             merged[name] = {**merged.get(name, {}), **given}
@@ -135,7 +130,7 @@ class Wrapped(Op):
         self.__module__ = type(self).__module__
         self.__doc__ = doc
         self.arguments, self.keywords, self.required, self.bound = op.arguments, op.keywords, op.required, op.bound
-        self.takes_params, self.every = op.takes_params, op.every
+        self.takes_params, self.every, self.named = op.takes_params, op.every, op.named
         self.op = op
 
     @property
@@ -163,12 +158,23 @@ def takes_data(op: Op) -> bool:
     return len(op.arguments) > op.takes_params
 
 
-def _put(value: Any, names: Sequence[str], varies: bool, positional: list[Any], keywords: dict[str, Any]) -> None:
-    """An argument of a stage that varies is positional; a constant goes in by keyword, so that it is not differentiated."""
-    if varies or not names:
-        positional.append(value)
-    else:
-        keywords[names[0]] = value
+def _parted(
+    op: Op, values: Sequence[Any], vary: tuple[bool, bool], keywords: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Those arguments of a stage that vary, which are positional, and its keywords with those that are constant.
+
+    `vary` says it of the parameters, which come first if the stage has some, and of x.
+    """
+    free = [argument for argument in op.arguments if argument not in keywords and argument not in op.bound]
+    positional, named = [], dict(keywords)
+    for i, value in enumerate(values):
+        of_params = i == 0 and op.takes_params
+        names = free[:1] if of_params else free[-1:]
+        if vary[0 if of_params else 1] or not names:
+            positional.append(value)
+        else:
+            named[names[0]] = value
+    return tuple(positional), named
 
 
 def _made_up(op: Op) -> str:

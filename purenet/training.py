@@ -159,8 +159,9 @@ def label_accuracy(residuals: Residuals) -> float | None:
     if (found := _right(residuals)) is None:
         return None
     right, counted = found
-    number = np.count_nonzero(counted) if isinstance(counted, np.ndarray) else right.size
-    return float(np.count_nonzero(right & counted) / number) if number else None
+    if counted is not True:
+        right = right[counted]
+    return float(np.count_nonzero(right) / right.size) if right.size else None
 
 
 def answer_accuracy(residuals: Residuals) -> float | None:

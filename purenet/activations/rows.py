@@ -8,12 +8,12 @@ entry, and what is computed for some rows stays in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from purenet.op import Array
-from purenet.row_blocks import row_blocks
+from purenet.row_blocks import is_one_block, row_blocks
 
 __all__ = ["log_softmax_rows", "log_softmax_rows_bwd", "softmax_at_labels", "softmax_rows", "softmax_rows_bwd"]
 
@@ -87,18 +87,20 @@ def softmax_at_labels(x: Array, labels: Array) -> tuple[Array, Array]:
     end = 0
     for rows, some in _blocks(x, p):
         begin, end = end, end + len(rows)
-        first = np.arange(0, rows.size, rows.shape[1])  # entry of each row
-        likeliest = first + rows.argmax(axis=1)
-        np.subtract(rows, rows.reshape(-1)[likeliest][:, None], out=some)
         entries = some.reshape(-1)
-        logs = entries[first + at[begin:end]]
+        likeliest = np.arange(0, entries.size, rows.shape[1])  # at first the first entry of each row
+        label = likeliest + at[begin:end]
+        likeliest += rows.argmax(axis=1)
+        np.subtract(rows, rows.reshape(-1)[likeliest][:, None], out=some)
+        logs = entries[label]
         np.exp(some, out=some)
         one = entries[likeliest]  # or NaN
         entries[likeliest] = 0
-        others = some.sum(axis=1)
+        others = np.add.reduce(some, axis=1)
         others += one - 1
         entries[likeliest] = one
-        np.subtract(logs, np.log1p(others), out=log_p[begin:end])
+        logs -= np.log1p(others)
+        log_p[begin:end] = logs
         others += 1
         some /= others[:, None]
     return p, log_p.reshape(labels.shape)
@@ -109,8 +111,9 @@ def _largest(rows: Array) -> tuple[Array, Array]:
     return np.arange(len(rows)), rows.argmax(axis=1)
 
 
-def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+def _blocks(*arrays: Array) -> Iterable[Sequence[Array]]:
     """Some rows at a time of arrays of one shape, as views where they are contiguous."""
-    flat = [a.reshape(-1, a.shape[-1]) for a in arrays]
-    for some in row_blocks(flat[0]):
-        yield tuple(a[some] for a in flat)
+    flat = arrays if arrays[0].ndim == 2 else [a.reshape(-1, a.shape[-1]) for a in arrays]
+    if is_one_block(flat[0]):
+        return (flat,)
+    return ([a[some] for a in flat] for some in row_blocks(flat[0]))

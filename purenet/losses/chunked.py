@@ -11,7 +11,7 @@ import numpy as np
 from purenet.activations.normalized import log_softmax
 from purenet.checks import integer
 from purenet.linear.products import affine_params
-from purenet.losses.cross_entropy import checked_options
+from purenet.losses.cross_entropy import checked_options, of_classes
 from purenet.losses.labels import class_labels
 from purenet.losses.reductions import Reduction, product
 from purenet.op import Array, Op
@@ -91,7 +91,8 @@ def linear_cross_entropy(
     chunk = integer(op, "chunk", chunk, 1)
     leading = x.shape[:-1]
     logits = np.broadcast_to(np.zeros((), x.dtype), (*leading, w.shape[1]))  # of all rows: a shape only
-    factor, smoothing = checked_options(op, logits, weight, label_smoothing, reduction)
+    weights, smoothing = checked_options(op, logits, weight, label_smoothing, reduction)
+    factor = of_classes(weights, logits)
     t, kept = class_labels(op, labels, ignore_index, logits=logits)
     kept = np.ones(t.shape, bool) if kept is None else kept
     count = math.prod(leading)

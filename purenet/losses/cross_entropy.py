@@ -19,7 +19,13 @@ from purenet.losses.labels import at_labels, class_labels
 from purenet.losses.reductions import REDUCTIONS, Reduction, product
 from purenet.op import Array, Op
 
-__all__ = ["checked_options", "nll_loss", "softmax_cross_entropy", "softmax_cross_entropy_with_probabilities"]
+__all__ = [
+    "checked_options",
+    "nll_loss",
+    "of_classes",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_probabilities",
+]
 
 
 PLAIN = 400
@@ -91,14 +97,14 @@ def softmax_cross_entropy(
     factor, smoothing = checked_options(name, logits, weight, label_smoothing, reduction)
     if is_floating(labels.dtype):
         _check_probabilities(name, labels, logits, ignore_index)
-        return _over_classes(logits, labels.astype(logits.dtype), factor, smoothing, reduction)
+        return _over_classes(logits, labels.astype(logits.dtype), of_classes(factor, logits), smoothing, reduction)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers or floating-point probabilities, got {labels.dtype}")
     t, kept = class_labels(name, labels, ignore_index, logits=logits)
-    by = _weighted(reduction, None if weight is None else factor[t], kept, logits.dtype, t.shape)
+    by = _weighted(reduction, None if factor is None else factor[t], kept, logits.dtype, t.shape)
     x = logits if kept is None or kept.all() else np.where(kept[..., None], logits, 0)  # an ignored row may hold anything
     if smoothing:
-        one_hot = (t[..., None] == np.arange(x.shape[-1])).astype(x.dtype)
+        one_hot, factor = (t[..., None] == np.arange(x.shape[-1])).astype(x.dtype), of_classes(factor, x)
         return _over_classes(x, one_hot, factor if kept is None else factor * kept[..., None], smoothing, reduction, by.total)
     if x.size > PLAIN:
         p, log_p_t = softmax_at_labels(x, t)
@@ -156,7 +162,7 @@ def softmax_cross_entropy_with_probabilities(
     name = "softmax_cross_entropy_with_probabilities"
     factor, smoothing = checked_options(name, logits, weight, label_smoothing, reduction)
     same_shape(name, logits=logits, labels=labels)
-    return _over_classes(logits, labels, factor, smoothing, reduction)
+    return _over_classes(logits, labels, of_classes(factor, logits), smoothing, reduction)
 
 
 @softmax_cross_entropy_with_probabilities.pullback
@@ -197,7 +203,7 @@ def nll_loss(
     name = "nll_loss"
     factor, _ = checked_options(name, log_probabilities, weight, 0, reduction, "log_probabilities")
     labels, kept = class_labels(name, labels, ignore_index, log_probabilities=log_probabilities)
-    by = _weighted(reduction, None if weight is None else factor[labels], kept, log_probabilities.dtype, labels.shape)
+    by = _weighted(reduction, None if factor is None else factor[labels], kept, log_probabilities.dtype, labels.shape)
     terms = np.asarray(-log_probabilities[at_labels(labels)])
     return by.value(terms), (labels, log_probabilities.shape, by)
 
@@ -234,14 +240,21 @@ def _weighted(
 
 def checked_options(
     name: str, logits: Array, weight: Any, label_smoothing: Any, reduction: str, scores: str = "logits"
-) -> tuple[Array, float]:
-    """The factor of each class and the smoothing, after checks of the options and of the logits, which are called `scores`."""
+) -> tuple[Array | None, float]:
+    """The factor of each class, None for 1, and the smoothing, after checks of the options and of the logits.
+
+    Messages call the logits `scores`.
+    """
     choice(name, "reduction", reduction, REDUCTIONS)
     if logits.ndim < 1:
         raise ValueError(f"{name}: {scores} must have shape (..., classes), got ()")
-    classes = logits.shape[-1:]
-    factor = np.ones(classes, logits.dtype) if weight is None else factors(name, "weight", weight, classes, logits.dtype)
+    factor = None if weight is None else factors(name, "weight", weight, logits.shape[-1:], logits.dtype)
     return factor, number(name, "label_smoothing", label_smoothing, 0, 1)
+
+
+def of_classes(factor: Array | None, logits: Array) -> Array:
+    """The factor of each class as an array."""
+    return np.ones(logits.shape[-1:], logits.dtype) if factor is None else factor
 
 
 def _check_probabilities(name: str, labels: Array, logits: Array, ignore_index: Any) -> None:

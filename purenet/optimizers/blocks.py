@@ -7,7 +7,7 @@ give the bits that the rule gives for the whole array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,12 @@ class Column(NamedTuple):
             array = array.astype(dtype, copy=False)
         return array if self.factors is None else _scaled(array, self.factors[leaf])
 
+    def joined(self, leaves: Sequence[int], dtype: np.dtype[Any]) -> Array:
+        """All entries of these leaves, one leaf after the other."""
+        if self.factors is None:
+            return np.concatenate([self.arrays[i] for i in leaves], axis=None, dtype=dtype)
+        return np.concatenate([self.entries(i, _ALL, dtype) for i in leaves])
+
     def whole(self, leaf: int, dtype: np.dtype[Any]) -> Array:
         """A leaf with at least one axis, in this dtype."""
         array = self.arrays[leaf]
@@ -72,81 +78,105 @@ def _scaled(array: Array, factor: float | None) -> Array:
 
 
 def array_by_array(
-    rule: Callable[..., Sequence[Array]], columns: Sequence[Column], dtypes: Sequence[np.dtype[Any]], slots: int
+    rule: Callable[..., Sequence[Array]],
+    columns: Sequence[Column],
+    dtypes: Sequence[np.dtype[Any]],
+    slots: int,
+    params: Sequence[Array] | None = None,
 ) -> list[list[Array]]:
     """As `by_blocks`, for a rule that must see each array whole."""
     results: list[list[Array]] = [[] for _ in range(1 + slots)]
     for i, (g, dtype) in enumerate(zip(columns[0].arrays, dtypes, strict=True)):
-        for result, array in zip(results, rule(*(column.whole(i, dtype) for column in columns)), strict=True):
+        step, *new = rule(*(column.whole(i, dtype) for column in columns))
+        if params is not None:
+            step += params[i].reshape(step.shape)
+        for result, array in zip(results, (step, *new), strict=True):
             result.append(array.reshape(g.shape))
     return results
 
 
 def by_blocks(
-    rule: Callable[..., Sequence[Array]], columns: Sequence[Column], dtypes: Sequence[np.dtype[Any]], slots: int
+    rule: Callable[..., Sequence[Array]],
+    columns: Sequence[Column],
+    dtypes: Sequence[np.dtype[Any]],
+    slots: int,
+    params: Sequence[Array] | None = None,
 ) -> list[list[Array]]:
     """What the rule gives for each leaf, its update and each of its slots anew; the update has the dtype of the gradient.
 
-    The first of the columns has the gradients; `dtypes` are those in which to compute.
+    The first of the columns has the gradients; `dtypes` are those in which to compute. With `params`, of these dtypes, the
+    first results are the parameters after the update in place of the updates.
     """
     gradients = columns[0].arrays
     results: list[list[Any]] = [[None] * len(gradients) for _ in range(1 + slots)]
-    for leaves in _together(gradients, dtypes):
-        first = leaves[0]
-        if len(leaves) > 1:
-            _joined(rule, columns, dtypes[first], leaves, results)
-        elif gradients[first].size * dtypes[first].itemsize > WHOLE:
-            _cut(rule, columns, dtypes[first], first, results)
-        else:
-            found = rule(*[column.entries(first, _ALL, dtypes[first]) for column in columns])
-            for result, array in zip(results, found, strict=True):
-                result[first] = array.reshape(gradients[first].shape)
+    groups = _together(gradients, dtypes)
+    for leaves in groups:
+        _joined(rule, columns, dtypes[leaves[0]], leaves, results, params)
+    alone = range(len(gradients))
+    for i in set(alone).difference(*groups) if groups else alone:
+        g, dtype = gradients[i], dtypes[i]
+        if g.size * dtype.itemsize > WHOLE:
+            _cut(rule, columns, dtype, i, results, params)
+            continue
+        found = rule(*[column.entries(i, _ALL, dtype) for column in columns])
+        if params is not None:
+            step = found[0]
+            step += params[i].reshape(-1)  # a new array, as a rule returns it
+        for result, array in zip(results, found, strict=True):
+            result[i] = array.reshape(g.shape)
     return results
 
 
-def _together(gradients: Sequence[Array], dtypes: Sequence[np.dtype[Any]]) -> Iterator[list[int]]:
-    """The numbers of the leaves that are computed at once: one large array, or small ones of one dtype."""
-    if sum(g.size < JOINED for g in gradients) < FEW:
-        yield from ([i] for i in range(len(gradients)))
-        return
-    small: dict[np.dtype[Any], list[int]] = {}
-    sizes: dict[np.dtype[Any], int] = {}
-    for i, (g, dtype) in enumerate(zip(gradients, dtypes, strict=True)):
-        size = g.size
-        if size >= JOINED:
-            yield [i]
-            continue
-        if dtype not in small:
-            small[dtype], sizes[dtype] = [], 0
-        elif (sizes[dtype] + size) * dtype.itemsize > BLOCK:
-            yield small[dtype]
-            small[dtype], sizes[dtype] = [], 0
-        small[dtype].append(i)
-        sizes[dtype] += size
-    for leaves in small.values():
-        yield from [leaves] if len(leaves) >= FEW else [[i] for i in leaves]
+def _together(gradients: Sequence[Array], dtypes: Sequence[np.dtype[Any]]) -> list[list[int]]:
+    """The numbers of the leaves that are computed at once, group by group: small ones of one dtype, if there are enough."""
+    small = [i for i, g in enumerate(gradients) if g.size < JOINED]
+    if len(small) < FEW:
+        return []
+    groups: list[list[int]] = []
+    filled: dict[np.dtype[Any], tuple[list[int], int]] = {}
+    for i in small:
+        dtype, size = dtypes[i], gradients[i].size
+        group, entries = filled.get(dtype, ([], 0))
+        if not group or (entries + size) * dtype.itemsize > BLOCK:
+            group, entries = [], 0
+            groups.append(group)
+        group.append(i)
+        filled[dtype] = group, entries + size
+    return [group for group in groups if len(group) >= FEW]
 
 
 def _joined(
     rule: Callable[..., Sequence[Array]],
     columns: Sequence[Column],
     dtype: np.dtype[Any],
-    leaves: list[int],
+    leaves: Sequence[int],
     results: list[list[Any]],
+    params: Sequence[Array] | None,
 ) -> None:
-    found = rule(*[np.concatenate([column.entries(i, _ALL, dtype) for i in leaves]) for column in columns])
+    found = rule(*[column.joined(leaves, dtype) for column in columns])
+    if params is not None:
+        steps = found[0]
+        steps += Column(params).joined(leaves, dtype)
+    gradients = columns[0].arrays
     for result, array in zip(results, found, strict=True):
         start = 0
         for i in leaves:
-            g = columns[0].arrays[i]
-            result[i] = array[start : start + g.size].reshape(g.shape).copy()  # results share no memory
-            start += g.size
+            g = gradients[i]
+            end = start + g.size
+            result[i] = array[start:end].reshape(g.shape).copy()  # results share no memory
+            start = end
 
 
 def _cut(
-    rule: Callable[..., Sequence[Array]], columns: Sequence[Column], dtype: np.dtype[Any], leaf: int, results: list[list[Any]]
+    rule: Callable[..., Sequence[Array]],
+    columns: Sequence[Column],
+    dtype: np.dtype[Any],
+    leaf: int,
+    results: list[list[Any]],
+    params: Sequence[Array] | None,
 ) -> None:
     g = columns[0].arrays[leaf]
+    old = None if params is None else params[leaf].reshape(-1)
     arrays = [np.empty(g.size, dtype) for _ in results]
     length = BLOCK // dtype.itemsize
     for start in range(0, g.size, length):
@@ -157,5 +187,8 @@ def _cut(
         else:
             for array, block in zip(outputs, rule(*inputs), strict=True):
                 array[...] = block
+        if old is not None:
+            step = outputs[0]
+            step += old[part]
     for result, array in zip(results, arrays, strict=True):
         result[leaf] = array.reshape(g.shape)

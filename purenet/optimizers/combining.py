@@ -317,9 +317,12 @@ def _with_known_extras(update: Update) -> Update:
     parameters = inspect.signature(update).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return update
+    known = frozenset(parameters)
 
     def update_with(grads: Tree, state: Any, params: Tree = None, **extra: Any) -> tuple[Tree, Any]:
-        return update(grads, state, params, **{key: value for key, value in extra.items() if key in parameters})
+        if known.isdisjoint(extra):
+            return update(grads, state, params)
+        return update(grads, state, params, **{key: value for key, value in extra.items() if key in known})
 
     return update_with
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from purenet.checks import number
 from purenet.op import Array, Tree
-from purenet.optimizers.blocks import Column, Writing, array_by_array, by_blocks
+from purenet.optimizers.blocks import Column, array_by_array, by_blocks
 from purenet.optimizers.leaves import alike, checked, leaves_of, matching, working_dtype
 from purenet.schedules import ScalarOrSchedule, as_schedule
 
@@ -222,45 +222,23 @@ def update_each(
     found = alike(grads, *trees.values(), *slots.values())
     columns, structure = checked(who, grads, trees, slots) if found is None else found
     gradients, weights, own = columns[0], columns[1] if trees else [], columns[1 + len(trees) :]
-    dtypes = [working_dtype(g.dtype) for g in gradients]
+    dtypes = [g.dtype for g in gradients]
+    at_once = move
+    if found is None:
+        dtypes = [working_dtype(dtype) for dtype in dtypes]
+        at_once = move and [p.dtype for p in weights] == dtypes == [g.dtype for g in gradients]
     inputs = [Column(gradients)]
     for tree in read:
         of, factors = (tree.params, tree.factors) if isinstance(tree, Scaled) else (tree, None)
         inputs.append(Column(weights if of is params else leaves_of(who, "params", of)[0], factors))
     inputs += map(Column, own)
-    at_once = move and [p.dtype for p in weights] == dtypes == [g.dtype for g in gradients]
-    if at_once:
-        inputs.append(Column(weights))
-        rule = _moving(rule)
     apply = by_blocks if entrywise else array_by_array
-    first, *new = apply(rule, inputs, dtypes, len(slots))
+    first, *new = apply(rule, inputs, dtypes, len(slots), weights if at_once else None)
     for i, g in enumerate(gradients):
         if first[i].dtype is not g.dtype:
             first[i] = _rounded(first[i], g.dtype)
     results = tuple([structure.unflatten(column) for column in (first, *new)])
     return results if at_once or not move else (apply_updates(params, results[0]), *results[1:])
-
-
-def _moving(rule: Rule) -> Rule:
-    """The rule that reads the parameter last, and gives the parameter after the update in place of the update."""
-
-    def moving(g: Array, *others: Array) -> tuple[Array, ...]:
-        *own, p = others
-        step, *new = rule(g, *own)
-        step += p  # a new array, as a rule returns it
-        return step, *new
-
-    if not isinstance(rule, Writing):
-        return moving
-    write = rule.into
-
-    def moving_into(results: Sequence[Array], g: Array, *others: Array) -> None:
-        *own, p = others
-        write(results, g, *own)
-        step = results[0]
-        step += p
-
-    return Writing(moving, moving_into)
 
 
 def decay_rate(who: str, name: str, value: float) -> float:
