@@ -215,9 +215,12 @@ def add_noise(eta: float, gamma: float, key: Array) -> GradientTransformation:
 
 
 def decayed_weights(
-    who: str, weight_decay: ScalarOrSchedule, mask: Mask, name: str = "weight_decay"
+    who: str, weight_decay: ScalarOrSchedule, mask: Mask, name: str = "weight_decay", *, by_rate: bool = False
 ) -> Callable[[Tree, int], Sequence[Scaled]]:
-    """`read` of `by_rule`: the weights times the factor, 0 where the mask is false; no tree at all where it is always 0."""
+    """`read` of `by_rule`: the weights times the factor, 0 where the mask is false; no tree at all where it is always 0.
+
+    With `by_rate` also times the rate, as `with_decay` takes them.
+    """
     factor_at = as_schedule(who, weight_decay, name)
     if not callable(weight_decay) and weight_decay == 0:
         return lambda params, count: ()
@@ -226,13 +229,13 @@ def decayed_weights(
         if params is None:
             raise ValueError(f"{who}: params are needed, for the decay of weights: update(grads, state, params)")
         factor = factor_at(count)
-        return (Scaled(params, [factor if keep else None for keep in mask_of(who, mask, params)]),)
+        return (Scaled(params, [factor if keep else None for keep in mask_of(who, mask, params)], by_rate),)
 
     return read
 
 
 def with_decay(rule_at: Callable[[int, float], Rule], slots: int = 1) -> Callable[[int, float], Rule]:
-    """The same rule, whose step also takes the decayed weights that it reads, if there are any, at the same rate."""
+    """The same rule, whose step also takes the decayed weights that it reads, if there are any; they are those at its rate."""
 
     def decaying_at(t: int, rate: float) -> Rule:
         rule = rule_at(t, rate)
@@ -241,7 +244,7 @@ def with_decay(rule_at: Callable[[int, float], Rule], slots: int = 1) -> Callabl
             decay, old = others[: len(others) - slots], others[len(others) - slots :]
             step, *new = rule(g, *old)
             for weights in decay:
-                step = step - rate * weights
+                step = step - weights
             return step, *new
 
         if not isinstance(rule, Writing):
@@ -253,7 +256,7 @@ def with_decay(rule_at: Callable[[int, float], Rule], slots: int = 1) -> Callabl
             write(results, g, *old)
             step = results[0]
             for weights in decay:
-                step -= rate * weights
+                step -= weights
 
         return Writing(decaying, into)
 

@@ -127,7 +127,12 @@ def lion(
         return rule
 
     return by_rule(
-        "lion", LionState, learning_rate, with_decay(rule_at), ("mu",), read=decayed_weights("lion", weight_decay, mask)
+        "lion",
+        LionState,
+        learning_rate,
+        with_decay(rule_at),
+        ("mu",),
+        read=decayed_weights("lion", weight_decay, mask, by_rate=True),
     )
 
 

@@ -5,6 +5,7 @@ No argument is written to. All intermediate results share the array of the step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from purenet.op import Array
 
 __all__ = ["adam_in_place"]
+
+SMALLEST = 1e-37
+"""A smaller eps is left as it is: times the root of 1 - b2^t, which is 0.03 in the first step, it could be 0 in float32."""
 
 
 def adam_in_place(
@@ -32,23 +36,25 @@ def adam_in_place(
     buffer *= 1 - b2
     np.multiply(nu, b2, out=new_nu)
     new_nu += buffer
-    np.divide(new_nu, nu_share, out=buffer)  # n
+    # sqrt(n), with n = squares / nu_share, is sqrt(squares) / root: a factor of all entries, which joins the rate.
+    squares, root = new_nu, math.sqrt(nu_share)
     if amsgrad == "raw":
-        np.maximum(nu_max[0], new_nu, out=found[3])
-        np.divide(found[3], nu_share, out=buffer)
+        squares = np.maximum(nu_max[0], new_nu, out=found[3])
     elif amsgrad:
-        np.maximum(nu_max[0], buffer, out=found[3])
-        buffer[...] = found[3]
+        np.divide(new_nu, nu_share, out=buffer)
+        squares, root = np.maximum(nu_max[0], buffer, out=found[3]), 1.0
+    if root < 1 and max(eps * root, eps_root * nu_share) < SMALLEST:
+        squares, root = np.divide(squares, nu_share, out=buffer), 1.0
     if eps_root:
-        buffer += eps_root
-    np.sqrt(buffer, out=buffer)
-    buffer += eps  # what divides the step
+        squares = np.add(squares, eps_root * root**2, out=buffer)
+    np.sqrt(squares, out=buffer)
+    buffer += eps * root  # what divides the step
     if nesterov:
         step = (b1 / (1 - b1 ** (t + 1))) * new_mu
         step += ((1 - b1) / mu_share) * g
         np.divide(step, buffer, out=buffer)
-        buffer *= -rate
+        buffer *= -rate * root
     else:
         np.divide(new_mu, buffer, out=buffer)
-        buffer *= -rate / mu_share
+        buffer *= -rate * root / mu_share
     return found

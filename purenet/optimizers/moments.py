@@ -157,7 +157,7 @@ def adamw(
     {'w': array([1.9]), 'b': array([2.])}
     """
     rule_at = adam_rule("adamw", b1, b2, eps, eps_root, nesterov, amsgrad, epsilon_hat)
-    slots, read = _slots(amsgrad), decayed_weights("adamw", weight_decay, mask)
+    slots, read = _slots(amsgrad), decayed_weights("adamw", weight_decay, mask, by_rate=True)
     return by_rule("adamw", AdamState, learning_rate, with_decay(rule_at, len(slots)), slots, read=read)
 
 

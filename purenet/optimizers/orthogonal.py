@@ -97,7 +97,7 @@ def muon(
 
         return rule
 
-    decay = decayed_weights(who, weight_decay, weight_decay_mask)
+    decay = decayed_weights(who, weight_decay, weight_decay_mask, by_rate=True)
     of_matrices = by_rule(who, MuonState, learning_rate, with_decay(rule_at), ("mu",), read=decay, entrywise=False)
     of_others = adamw(
         learning_rate if adam_learning_rate is None else adam_learning_rate,

@@ -84,6 +84,14 @@ class Scaled(NamedTuple):
 
     params: Tree
     factors: Sequence[float | None]
+    by_rate: bool = False
+    """Whether `by_rule` multiplies the factors by its rate: one product for each number, where a rule would need two."""
+
+    def at(self, rate: float) -> Scaled:
+        """The same at this rate."""
+        if not self.by_rate:
+            return self
+        return Scaled(self.params, [None if factor is None else rate * factor for factor in self.factors])
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
@@ -157,9 +165,10 @@ def by_rule(
 
     def step(move: bool, grads: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
         count = int(state_of(who, kind, state).count)
-        rule = rule_at(count + 1, rate_at(count))
+        rate = rate_at(count)
+        reads = [tree.at(rate) if isinstance(tree, Scaled) else tree for tree in read(params, count)]
         old = {slot: getattr(state, slot) for slot in slots}
-        first, *new = update_each(who, rule, grads, params, read(params, count), entrywise=entrywise, move=move, **old)
+        first, *new = update_each(who, rule_at(count + 1, rate), grads, params, reads, entrywise=entrywise, move=move, **old)
         return first, kind(step_count(count + 1), **dict(zip(slots, new, strict=True)))
 
     def update(grads: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:

@@ -17,7 +17,7 @@ from purenet.op import Array
 from purenet.optimizers import GradientTransformation, apply_updates, blocks, moments, transformation
 from purenet.optimizers.combining import moved_by
 
-LARGE = blocks.WHOLE // 4 + 1000  # entries of float32 that are more than one block, and a rest
+LARGE = blocks.BLOCK // 4 + 1000  # entries of float32 that are more than one block, and a rest
 SHAPES = {
     "large": (LARGE,), "square": (300, 600), "scalar": (), "none": (0, 3),
     "small": [(7,)] * 5, "many": [(blocks.JOINED - 1,)] * 40,
@@ -134,3 +134,12 @@ def test_a_wrapper_around_an_update_is_not_passed_over() -> None:
     step = training.make_step(pn.chain(net=pn.affine, loss=pn.sum), wrapped)
     state, _ = step(training.start(wrapped, {"net": {"w": np.array([[3.0]])}}, random.key(0)), {"x": np.array([[2.0]])})
     assert state.params["net"]["w"] == 3.0 - 0.5 * 2.0 / 2
+
+
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"amsgrad": "raw"}, {"eps_root": 2e-45, "eps": 0.0}], ids=str)
+def test_a_zero_gradient_is_not_divided_by_zero_for_the_smallest_eps(options: dict[str, Any]) -> None:
+    optimizer = optimizers.adam(0.1, **{"eps": 2e-45, **options})
+    zeros = np.zeros(moments.PLAIN + 1, np.float32)
+    updates, state = optimizer.update(zeros, optimizer.init(zeros))
+    assert not updates.any()
+    assert not optimizer.update(zeros, state)[0].any()
