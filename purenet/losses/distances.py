@@ -10,12 +10,17 @@ from purenet import entrywise
 from purenet.checks import common_shape, degree, number, same_rank
 from purenet.linear.products import unbroadcast
 from purenet.losses.labels import signs
+from purenet.losses.pairs import Pairs, distances, distances_bwd
 from purenet.losses.reductions import Mask, Weight, rows_of
 from purenet.losses.similarity import Directions, cosine_similarity_bwd
 from purenet.op import Array, Op
 from purenet.reductions.moments import norm, norm_bwd
 
 __all__ = ["cdist", "cosine_embedding_loss", "pairwise_distance"]
+
+PLAIN = 400
+"""Differences up to which the formula of `cdist` is computed as it stands. The measured time, in units of that of `distances`:
+0.8 for 128, 0.9 for 500, 1.6 for 8,000, 9 for four million. The bound is low so that cases of the catalogue take both ways."""
 
 
 @Op
@@ -72,12 +77,16 @@ def cdist(x1: Array, x2: Array, *, p: float = 2.0) -> tuple[Array, Any]:
         raise ValueError(f"{name}: x1 and x2 must have shapes (..., rows, features), got {x1.shape} and {x2.shape}")
     first, second = x1[..., :, None, :], x2[..., None, :, :]
     common_shape(name, **{"the leading axes of x1": x1.shape[:-2], "of x2": x2.shape[:-2]})
+    if p == 2 and x1.ndim == x2.ndim == 2 and len(x1) * x2.size > PLAIN and (found := distances(x1, x2)) is not None:
+        return found
     y, saved = norm.forward(first - second, ord=p, axis=-1)
     return y, (saved, x1.shape, x2.shape)
 
 
 @cdist.pullback
 def cdist_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    if isinstance(residuals, Pairs):
+        return distances_bwd(residuals, dy)
     saved, shape1, shape2 = residuals
     (d,) = norm_bwd(saved, dy)
     return unbroadcast(d.sum(axis=-2), shape1), unbroadcast(-d.sum(axis=-3), shape2)

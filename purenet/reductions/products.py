@@ -10,8 +10,13 @@ import numpy as np
 from purenet.checks import axes
 from purenet.op import Array, Op
 from purenet.reductions.over import Axis, in_a_row, reduced, spread
+from purenet.reductions.runs import sums_of_rest
 
 __all__ = ["cumprod", "prod"]
+
+PLAIN = 100
+"""Entries up to which the gradient of cumprod is computed as it stands. The measured time, in units of that of `sums_of_rest`:
+1.0 for 32 entries, 1.2 for 400, 2 to 3.5 for 65,000 and more. The bound is low so that the catalogue's cases take both ways."""
 
 
 @Op
@@ -74,15 +79,16 @@ def cumprod(x: Array, *, axis: int | None = None) -> tuple[Array, Any]:
 @cumprod.pullback
 def cumprod_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     row, y, along, shape = residuals
-    x, r = np.moveaxis(row, along, -1), np.moveaxis(dy, along, -1).copy()
-    factors = x[..., 1:]
-    step = 1
+    x, d = np.moveaxis(row, along, -1), np.moveaxis(dy, along, -1)
+    r = sums_of_rest(x, d) if x.size > PLAIN else None
     with np.errstate(over="ignore"):
-        # r_i = (a sum of the next dy) + (the product of the next x) r_{i + step}, for twice the step each time.
-        while step < r.shape[-1]:
-            r[..., :-step] += factors * r[..., step:]
-            factors = factors[..., :-step] * factors[..., step:]
-            step *= 2
+        if r is None:
+            r, factors, step = d.copy(), x[..., 1:], 1
+            # r_i = (a sum of the next dy) + (the product of the next x) r_{i + step}, for twice the step each time.
+            while step < r.shape[-1]:
+                r[..., :-step] += factors * r[..., step:]
+                factors = factors[..., :-step] * factors[..., step:]
+                step *= 2
         r[..., 1:] *= np.moveaxis(y, along, -1)[..., :-1]  # the product of those before
     return (np.moveaxis(r, -1, along).reshape(shape),)
 

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import purenet as pn
 from purenet import shaping
+from purenet.shaping import ordering
 
 Array = np.ndarray[Any, Any]
 
@@ -241,3 +242,19 @@ def test_nan_is_largest_and_of_equal_entries_the_first_is_chosen() -> None:
     np.testing.assert_array_equal(y, [np.nan, np.nan, 3.0, 3.0, 2.0])
     np.testing.assert_array_equal(residuals.indices, [1, 5, 2, 3, 0])
     np.testing.assert_array_equal(pn.sort(x), np.sort(x))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_largest_one_by_one_are_those_of_sorting(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where entries are equal, infinite or NaN."""
+    x = np.random.default_rng(0).integers(0, 4, (6, 7, 8)).astype(float)
+    for value in (np.nan, np.inf):
+        x[2, 3, 4], x[5, 3, 4] = value, value
+        monkeypatch.setattr(ordering, "PLAIN", 10**18)
+        y, by_sorting = pn.top_k.fwd(x, k=4, axis=axis)
+        monkeypatch.setattr(ordering, "PLAIN", 0)
+        assert ordering.one_by_one(x, 4, axis) is not None
+        np.testing.assert_array_equal(pn.top_k.fwd(x, k=4, axis=axis)[1].indices, by_sorting.indices)
+    x[:2, :2, :] = -np.inf  # stands for what has been taken
+    assert ordering.one_by_one(x, 7, 1) is None
+    assert ordering.one_by_one(np.full((2, 3), -np.inf), 1, 1) is not None

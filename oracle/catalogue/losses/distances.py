@@ -66,6 +66,11 @@ def beside(first: tuple[int, ...], second: tuple[int, ...]) -> Callable[[Draw], 
     return lambda draw: (draw.uniform(*first, low=2.0, high=5.0), draw.uniform(*second, low=-2.0, high=1.9))
 
 
+def _with_a_row_of_both(x1: Array, x2: Array) -> tuple[Array, Array]:
+    x2[3] = x1[7]
+    return x1, x2
+
+
 def distant(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     shape = (*draw.shape(0, 2), draw.between(2, 4))
     options = {
@@ -172,6 +177,8 @@ SPECS = (
         source=composed("jax.vmap over all pairs of jax.numpy.linalg.vector_norm"),
         cases=(
             Case("three rows and two", beside((3, 4), (2, 4))),
+            Case("many rows", beside((12, 5), (9, 5))),
+            Case("many rows, one in both", lambda draw: _with_a_row_of_both(draw.normal(16, 4), draw.normal(8, 4)), {}, TIED),
             Case("batches broadcast", beside((2, 1, 3, 2), (3, 2, 2))),
             Case("sums of absolute differences", beside((2, 4), (3, 4)), {"p": 1}),
             Case("cubes, one batch", beside((2, 3, 4), (2, 4)), {"p": 3}),

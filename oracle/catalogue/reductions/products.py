@@ -27,6 +27,11 @@ def accumulated_with_zeros(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]
     return _dotted(draw, x), options
 
 
+def _with_zeros(x: Any) -> Any:
+    x[0, 2, :3] = x[1, [3, 4], 5] = 0.0
+    return x
+
+
 def _dotted(draw: Draw, x: Any) -> tuple[Any]:
     x = np.asarray(x)
     if draw.choice([False, True]):
@@ -57,6 +62,8 @@ SPECS = (
         cases=(
             *accumulations(),
             Case("zeros", lambda draw: (ZEROS,), {"axis": 1}, REPEATED),
+            Case("many rows", lambda draw: (draw.normal(9, 14),), {"axis": 1}),
+            Case("many rows with zeros", lambda draw: (_with_zeros(draw.normal(2, 9, 7)),), {"axis": 1}, REPEATED),
             Case("a first axis longer than the last", lambda draw: (draw.normal(6, 2),), {"axis": 0}),
             Case("a zero first", lambda draw: (np.array([0.0, 2.0, -3.0, 0.0, 4.0]),), flags=REPEATED),
         ),

@@ -75,6 +75,7 @@ SPECS = (
             Case("none", numbers(2, 4), {"k": 0}, frozenset({Flag.ZERO_GRADIENT})),
             Case("far out", lambda draw: (np.array([1e4, -1e4, 30.0, -30.0, 0.5]),), {"k": 3}, frozenset({Flag.SATURATED})),
             Case("ties", lambda draw: (TIES,), {"k": 2}, TIED),
+            Case("many rows", lambda draw: (apart(draw, 30, 29),), {"k": 2}),
             Case("one row", numbers(1, 4), {"k": 2}, ONE_ROW),
             Case("no rows", numbers(0, 4), {"k": 2}, NO_ROWS),
         ),
