@@ -1,6 +1,6 @@
 """Distances of all pairs of rows of two matrices, without an array of all their differences.
 
-The cotangents are products of matrices: with w = dy / y and the rows a_m and b_n, that of a_m is a_m sum_n w_mn - sum_n w_mn b_n.
+The cotangents are products of matrices: with w = dy / y, that of a row a_m is a_m sum_n w_mn - sum_n w_mn b_n.
 A product forgets the digits in which near rows differ. So rows that are nearer to each other than to their center are left to
 the plain formula, unless they are equal; in float32, whose products are computed in float64, only very near ones.
 """

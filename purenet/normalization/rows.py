@@ -11,15 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from purenet.normalization.core import FEW, divisor, rounding_left
+from purenet.normalization.sums import sum_of_rows
 from purenet.op import Array
 from purenet.row_blocks import row_blocks
 
 __all__ = ["Rows", "normalize_rows", "normalize_rows_bwd"]
-
-SHORT = 512
-"""Entries that BLAS adds up at most. It keeps 32 sums, so that none has more than 16 terms; with ten times as many entries a
-variance in float32 would lose its last digit."""
-
 
 class Rows(NamedTuple):
     """Residuals of `normalize_rows`."""
@@ -85,7 +81,7 @@ def _by_positions(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
     """
     x_hat, inverse, gamma = saved.normalized, saved.inverse, saved.gamma
     groups = inverse.shape[1]
-    along_x, total = _sum(dy, times=x_hat), _sum(dy)
+    along_x, total = sum_of_rows(dy, times=x_hat), sum_of_rows(dy)
     factor = np.repeat(inverse, dy.shape[1] // groups, axis=1)
     dparams = {}
     if saved.has_beta:
@@ -96,8 +92,8 @@ def _by_positions(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
     np.multiply(dy, factor, out=out)
     rows, dx = _grouped(x_hat, groups), _grouped(out, groups)
     share = inverse / dx.shape[2]
-    dx -= rows * (_sum(_grouped(along_x, groups)) * share)
-    dx -= _sum(_grouped(total, groups)) * share
+    dx -= rows * (sum_of_rows(_grouped(along_x, groups)) * share)
+    dx -= sum_of_rows(_grouped(total, groups)) * share
     return dparams
 
 
@@ -124,18 +120,7 @@ def _by_entries(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
 
 def _mean(a: Array, *, times: Array | None = None) -> Array:
     """The mean of each row of a, or of a times another array."""
-    return np.asarray(_sum(a, times=times) / a.shape[2])
-
-
-def _sum(a: Array, *, times: Array | None = None) -> Array:
-    """The sum of each row of a, or of a times another array."""
-    length = a.shape[2]
-    parts = -(-length // SHORT)
-    if length % parts:
-        return np.asarray((a if times is None else a * times).sum(axis=2, keepdims=True))
-    shape = (*a.shape[:2], parts, length // parts)
-    other = np.ones(shape[3], a.dtype) if times is None else times.reshape(shape)
-    return np.asarray(np.vecdot(a.reshape(shape), other).sum(axis=2, keepdims=True))
+    return np.asarray(sum_of_rows(a, times=times) / a.shape[2])
 
 
 def _grouped(a: Array, groups: int) -> Array:

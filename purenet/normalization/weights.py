@@ -10,10 +10,15 @@ import numpy as np
 from purenet.arrays import is_floating
 from purenet.checks import array_of, integer, number
 from purenet.normalization.core import divisor, standardize, standardize_bwd
+from purenet.normalization.lengths import Directed, directed_rows, directed_rows_bwd
 from purenet.op import Array, Op
 
 __all__ = ["SingularVectors", "spectral_norm", "weight_norm", "weight_standardization"]
 
+
+PLAIN = 400
+"""Weights up to which weight_norm is computed as its formula stands. The measured time, in units of that of `directed_rows`: 0.9
+for 400 weights, 2 from 100,000 on. The bound is low so that the catalogue checks both ways."""
 
 MOST = 10_000
 """Power iterations of one call: where so many do not converge, the two largest singular values are equal to four digits."""
@@ -48,6 +53,8 @@ def weight_norm(v: Array, g: Array, *, axis: int | None = 0) -> tuple[Array, Any
     shape = tuple(1 if a in others else n for a, n in enumerate(v.shape))
     if g.shape != shape:
         raise ValueError(f"weight_norm: g must have shape {shape} to match v {v.shape} along axis {axis}, got {g.shape}")
+    if axis == 0 and v.size > PLAIN:
+        return directed_rows(v, g)
     length = divisor(np.sqrt(np.square(v).sum(axis=others, keepdims=True)))
     direction = v / length
     return g * direction, (direction, length, g, others)
@@ -55,6 +62,8 @@ def weight_norm(v: Array, g: Array, *, axis: int | None = 0) -> tuple[Array, Any
 
 @weight_norm.pullback
 def weight_norm_bwd(residuals: Any, dy: Array) -> tuple[Array, Array]:
+    if isinstance(residuals, Directed):
+        return directed_rows_bwd(residuals, dy)
     direction, length, g, others = residuals
     dg = (dy * direction).sum(axis=others, keepdims=True)
     return g * (dy - direction * dg) / length, dg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -88,6 +89,8 @@ def interpolate_bwd(grids: tuple[Grid, ...], dy: Array) -> tuple[Array]:
 
 def _resampled(x: Array, grids: tuple[Grid, ...], *, adjoint: bool = False) -> Array:
     """The product of each axis of the images with the matrix of its grid, or with the transposed one."""
+    if all(_repeats(grid) for grid in grids):
+        return (_summed if adjoint else _repeated)(x, [grid.m // grid.n for grid in grids])
     if all(max(grid.n, grid.m) <= DENSE for grid in grids):
         whole = (_whole_matrix(grid) for grid in grids)
         y = multiplied(x, [matrix.T if adjoint else matrix for matrix in whole])
@@ -97,6 +100,30 @@ def _resampled(x: Array, grids: tuple[Grid, ...], *, adjoint: bool = False) -> A
         matrix = _matrix(grid)
         x = along(matrix.T if adjoint else matrix, x, axis)
     return x
+
+
+def _repeats(grid: Grid) -> bool:
+    """Whether each entry of the axis is repeated the same number of times."""
+    return grid.mode in ("nearest", "nearest-exact") and grid.m % grid.n == 0 and grid.step == grid.n / grid.m
+
+
+def _repeated(x: Array, counts: Sequence[int]) -> Array:
+    """Images in which each entry of the axes from the third on is repeated."""
+    y = x.copy()
+    for axis in reversed(range(2, x.ndim)):  # the last axis, of single numbers, while there are few of them
+        y = np.repeat(y, counts[axis - 2], axis)
+    return y
+
+
+def _summed(dy: Array, counts: Sequence[int]) -> Array:
+    """The sums of what `_repeated` makes of each entry; whole rows are added first."""
+    dx = np.empty((*dy.shape[:2], *(m // count for m, count in zip(dy.shape[2:], counts, strict=True))), dy.dtype)
+    for image, out in zip(dy, dx, strict=True):  # an image and its sums stay in the cache
+        for axis, count in enumerate(counts, start=1):
+            before = (slice(None),) * axis
+            image = sum((image[*before, slice(j, None, count)] for j in range(1, count)), image[*before, ::count])
+        out[...] = image
+    return dx
 
 
 def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[int, float]]:

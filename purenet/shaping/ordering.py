@@ -82,7 +82,7 @@ def top_k_bwd(residuals: Ordered, dy: Array) -> tuple[Array]:
 
 
 PLAIN = 400
-"""Entries, for each of the largest that are asked for, up to which they are found by sorting: with as many, both take as long."""
+"""Entries, for each of the largest, up to which they are found by sorting: there both ways take as long."""
 
 FEW = 32
 """So many are found one by one at most. In units of the time of sorting rows of 512, 3 of them take 0.05, 32 take 0.2."""

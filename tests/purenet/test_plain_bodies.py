@@ -29,6 +29,7 @@ MODULES = {
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), "purenet.normalization.features"),
     "cdist": "purenet.losses.distances",
     "cumprod": "purenet.reductions.products",
+    "weight_norm": "purenet.normalization.weights",
 }
 """Where the bound `PLAIN` stands up to which an op takes its plain body."""
 FAST = {
@@ -40,6 +41,7 @@ FAST = {
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), ("normalize_rows", "normalize_rows_bwd")),
     "cdist": ("distances", "distances_bwd"),
     "cumprod": ("sums_of_rest",),
+    "weight_norm": ("directed_rows", "directed_rows_bwd"),
 }
 """What the fast body of each op is made of."""
 

@@ -251,7 +251,7 @@ def test_the_largest_one_by_one_are_those_of_sorting(axis: int, monkeypatch: pyt
     for value in (np.nan, np.inf):
         x[2, 3, 4], x[5, 3, 4] = value, value
         monkeypatch.setattr(ordering, "PLAIN", 10**18)
-        y, by_sorting = pn.top_k.fwd(x, k=4, axis=axis)
+        by_sorting = pn.top_k.fwd(x, k=4, axis=axis)[1]
         monkeypatch.setattr(ordering, "PLAIN", 0)
         assert ordering.one_by_one(x, 4, axis) is not None
         np.testing.assert_array_equal(pn.top_k.fwd(x, k=4, axis=axis)[1].indices, by_sorting.indices)
