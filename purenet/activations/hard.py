@@ -124,7 +124,8 @@ def hard_swish(x: Array) -> tuple[Array, Any]:
     >>> pn.hard_swish(np.array([-1.5, 0.0, 1.5, 3.0]))
     array([-0.375,  0.   ,  1.125,  3.   ])
     """
-    h = np.clip(x + 3, 0, 6) / 6
+    h = np.clip(x + 3, 0, 6)
+    h /= 6
     return x * h, (x, h)
 
 
@@ -134,7 +135,8 @@ def hard_swish_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     slope = where(np.abs(x) < 3, x, 0)
     slope /= 6
     slope += h
-    return (slope * dy,)
+    slope *= dy
+    return (slope,)
 
 
 hard_silu = hard_swish

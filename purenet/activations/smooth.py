@@ -201,7 +201,11 @@ def silu(x: Array) -> tuple[Array, Any]:
 @silu.pullback
 def silu_bwd(residuals: Any, dy: Array) -> tuple[Array]:
     x, s, opposite = residuals
-    return (dy * (s * (1 + x * opposite)),)
+    dx = x * opposite
+    dx += 1
+    dx *= s
+    dx *= dy
+    return (dx,)
 
 
 @Op

@@ -105,7 +105,7 @@ def _by_entries(saved: Rows, dy: Array, out: Array) -> dict[str, Array]:
     if saved.has_beta:
         dparams["beta"] = dy.sum(axis=(0, 2))
     if gamma is not None:
-        dparams["gamma"] = (dy * x_hat).sum(axis=(0, 2))
+        dparams["gamma"] = np.einsum("ncp,ncp->c", dy, x_hat)  # adds each product at once
         dy = dy * gamma
     rows, dx, d = (_grouped(a, groups) for a in (x_hat, out, dy))
     np.multiply(rows, -_mean(d, times=rows), out=dx)
