@@ -13,7 +13,7 @@ from oracle.catalogue.normalization.batch import scaled
 from oracle.spec import Case, Draw, Error, Flag, Spec, library
 from purenet.normalization import group_norm, instance_norm, layer_norm, rms_norm
 from purenet.normalization.core import FEW
-from purenet.normalization.rows import SHORT
+from purenet.normalization.sums import SHORT
 
 
 def with_parameters(layer: Any, params: dict[str, Any]) -> Any:
