@@ -17,6 +17,7 @@ from purenet.row_blocks import row_blocks
 
 __all__ = ["Rows", "normalize_rows", "normalize_rows_bwd"]
 
+
 class Rows(NamedTuple):
     """Residuals of `normalize_rows`."""
 

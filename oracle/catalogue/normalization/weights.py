@@ -159,7 +159,7 @@ SPECS = (
             Case("rows", directed(3, 4)),
             Case("columns", directed(4, 3, axis=-1), {"axis": -1}),
             Case("kernels of a convolution", directed(3, 2, 2, 1)),
-            Case("many weights", directed(7, 9, 8)),
+            Case("many weights", directed(7, 17, 18)),
             Case("all weights together", directed(2, 3, axis=None), {"axis": None}),
             Case("of size 1e4", directed(2, 3, scale=1e4), flags=SATURATED),
             Case("rows of one entry", lambda draw: (np.array([[2.0], [-0.5], [4.0]]), draw.normal(3, 1)), {}, ZERO),
