@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import purenet as pn
 from purenet import reductions
+from purenet.reductions import runs
 
 Array = np.ndarray[Any, Any]
 
@@ -186,3 +187,13 @@ def test_not_a_number_makes_the_gradient_of_a_norm_none(p: float) -> None:
         (dx,) = pullback(np.ones(()))
     assert np.isnan(y)
     assert np.isnan(dx).sum() == (1 if p == 1 else 3)  # for ord 1 the others have a slope of their own
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_rows_of_a_running_product_in_several_blocks_give_the_same(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, dy = np.random.default_rng(0).normal(size=(2, 40, 30, 9))
+    whole = runs.sums_of_rest(x, dy)
+    monkeypatch.setattr(runs, "BLOCK", size)
+    np.testing.assert_array_equal(runs.sums_of_rest(x, dy), whole)
+    x[3, 4, 5] = np.inf
+    assert runs.sums_of_rest(x, dy) is None

@@ -258,3 +258,12 @@ def test_the_largest_one_by_one_are_those_of_sorting(axis: int, monkeypatch: pyt
     x[:2, :2, :] = -np.inf  # stands for what has been taken
     assert ordering.one_by_one(x, 7, 1) is None
     assert ordering.one_by_one(np.full((2, 3), -np.inf), 1, 1) is not None
+
+
+@pytest.mark.parametrize("axes", [(1, 0), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+def test_the_gradient_of_a_large_transpose_is_a_copy_in_the_inverse_order(axes: tuple[int, ...]) -> None:
+    x = drawn(*(300, 21, 270)[: len(axes)])
+    y, pullback = pn.vjp(pn.transpose, x, axes=axes)
+    (dx,) = pullback(y.copy())
+    np.testing.assert_array_equal(dx, x)
+    assert dx.flags.c_contiguous
