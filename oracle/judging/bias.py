@@ -19,7 +19,7 @@ import optree
 from oracle.differences.thresholds import PER_RMS
 from oracle.judging.evidence import Bias, BiasKind
 from oracle.judging.point import Point
-from oracle.judging.samples import POINTS, Sample, Truth, samples
+from oracle.judging.samples import POINTS, Array, Sample, Truth, samples
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
@@ -45,6 +45,9 @@ LONG_SUM = 64
 just count; with 4, a batch of one row would be said to add up too much."""
 TINY = EPSILON["bfloat16"] / 2
 """Of the largest entry: smaller ones are as large as the rounding of larger ones in bfloat16, and may underflow in float16."""
+ENTRIES = 8
+"""Errors in one mean square, at least; one with fewer entries is evaluated at more points. With 3 a sum of 256 terms in
+each of three entries passes, since a mean of so few is mostly below that of many; with 64 a single entry costs 1,024 points."""
 PILED_UP = 3.5
 """The root mean square error of a gradient, in units of that of rounding its arguments and itself once, from which on roundings
 pile up. A kernel that rounds once has 0.4. Summing 256 terms one after the other in bfloat16 gives 4.2 to 4.9, and 128 terms
@@ -78,10 +81,17 @@ def biases(point: Point, seed: int, truth: Truth | None = None) -> list[Bias | N
         found = samples(point, [Stream.BIAS, seed, points], truth, NEARBY, points)
         return [_bias(of_argument, eps, terms) if len(of_argument) >= points // 2 else None for of_argument in found]
 
-    first = measured(POINTS)
+    fewest = min((leaf.array.size for leaf in point.leaves if np.size(leaf.array)), default=ENTRIES)
+    points = POINTS * (_grouped(fewest) if terms >= LONG_SUM else 1)
+    first = measured(points)
     if not any(first):
         return first
-    return [again and before for before, again in zip(first, measured(CONFIRMING), strict=True)]
+    return [again and before for before, again in zip(first, measured(max(CONFIRMING, 2 * points)), strict=True)]
+
+
+def _grouped(entries: int) -> int:
+    """The points whose errors are taken together, of a gradient with so many entries."""
+    return -(-ENTRIES // max(entries, 1))
 
 
 def _most_terms(point: Point) -> int:
@@ -119,10 +129,16 @@ def _factor(samples: list[Sample], eps: float) -> _Factor | None:
 def _piled_up(samples: list[Sample], eps: float) -> Bias | None:
     """The root mean square error at a usual point, if it is far larger than single roundings explain.
 
-    It is the median of the points: near a singularity a single one has larger errors than all others together.
+    It is the median of the points, or of groups of them: near a singularity a single one has larger errors than all others
+    together.
     """
-    error = np.median([np.square(s.narrow - s.wide).mean() for s in samples])
-    once = np.median([(np.square(s.jittered - s.wide) + np.square(s.wide) * ((eps / PER_RMS) ** 2)).mean() for s in samples])
+    together = _grouped(samples[0].wide.size)
+
+    def usual(squares: list[Array]) -> float:
+        return float(np.median([np.mean(squares[k : k + together]) for k in range(0, len(squares) - together + 1, together)]))
+
+    error = usual([np.square(s.narrow - s.wide) for s in samples])
+    once = usual([np.square(s.jittered - s.wide) + np.square(s.wide) * ((eps / PER_RMS) ** 2) for s in samples])
     ratio = float(np.sqrt(error / once)) if once > 0 else 0.0
     return Bias(BiasKind.PILED_UP, ratio, PILED_UP) if ratio > PILED_UP else None
 

@@ -101,6 +101,15 @@ def test_a_sum_that_is_accumulated_in_bfloat16_fails(rows: int, seed: int, refer
     assert verify((weighted, rounded_once), x, w, reference=reference).passed
 
 
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sum_in_three_entries_is_compared_at_more_points(seed: int) -> None:
+    x, w = normal(512, 3, dtype=BFLOAT16, seed=seed), normal(3, dtype=BFLOAT16, seed=seed + 10)
+    wrong = {row.parameter: row for row in verify((weighted, accumulated), x, w).rows}
+    assert wrong["w"].verdict is Verdict.FAIL
+    assert verify((weighted, rounded_once), x, w).passed
+
+
 @NARROW
 def test_a_single_wrong_entry_is_none_of_these(dtype: np.dtype[Any]) -> None:
     def one_wrong(d: Array) -> Array:
