@@ -34,7 +34,7 @@ def error_size(e: Evidence, judgement: Judgement) -> float | None:
         return relative(DirectionalComparison.of(e).errors_of_one_entry, scale)
     if judgement.reason is Reason.NO_SUBGRADIENT:
         return e.kinks.excess
-    if judgement.reason is Reason.OTHER_VALUES or (not wrong.size and judgement.worst is None):
+    if judgement.reason in (Reason.OTHER_VALUES, Reason.TIED_SLOPE) or (not wrong.size and judgement.worst is None):
         return None
     wrong = wrong if wrong.size else np.array([judgement.worst])
     measured = np.isin(e.estimate.index, wrong)

@@ -11,7 +11,7 @@ from oracle.judging.subdifferential import excess
 from oracle.row import Verdict
 from oracle.subject import Subject
 from oracle.verification import verify
-from tests.oracle.planted import Pair, normal, row
+from tests.oracle.planted import Array, Pair, normal, row
 
 TOGETHER = "but together they are no gradient"
 
@@ -88,6 +88,16 @@ def test_ties_counted_twice_in_a_sum_are_found(size: int) -> None:
     b = a + np.where(np.arange(size) % 2, 0.0, 1.0)
     assert TOGETHER in diagnoses(total(twice=True), a, b)["a"]
     assert diagnoses(total(twice=False), a, b) == {}
+
+
+def test_no_size_is_said_of_tied_entries_that_are_right_one_by_one() -> None:
+    def bwd(x: Array, dy: Array) -> tuple[Any]:
+        return (dy[:, None] * (x == x.max(-1, keepdims=True)),)
+
+    (row,) = verify((lambda x: (x.max(-1), x), bwd), np.array([[1.0, 2.0, 2.0], [3.0, 1.0, 0.0]])).rows
+    assert row.verdict is Verdict.FAIL
+    assert "ties" in row.diagnosis
+    assert not row.size
 
 
 def test_a_large_constant_added_at_a_kink_passes() -> None:
