@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet
 from oracle.differences.inner_rounding import COARSEST, FINEST
+from oracle.differences.richardson import NOISE_SAFETY
 from oracle.differences.roundoff import NoisyFunction, output_noise
 from oracle.effort import SAMPLES
 from oracle.measures import EPSILON, largest
@@ -53,11 +54,12 @@ def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: 
         return [largest(part) for part in np.split(noise, np.cumsum(sizes)[:-1])]
 
     noise = noise_of(gradient, (primals, dy), continuous=False)
-    if all(noise) or not sizes:  # without sizes, every call has raised an exception
+    if not sizes:  # every call has raised an exception
         return noise
-    # Where ties or kinks are, a gradient jumps between the points nearby, which hides its rounding. In dy it is linear.
+    # Where ties or kinks are, a gradient jumps between the points nearby, which hides its rounding. In dy it is linear: there
+    # jumps prove a rounding that is coarser than those of the arguments.
     of_dy = noise_of(lambda dy: gradient(primals, dy), (dy,), continuous=True)
-    noise = [max(pair) for pair in zip(noise, of_dy, strict=True)]
+    noise = [coarser if coarser > NOISE_SAFETY * found else found for found, coarser in zip(noise, of_dy, strict=True)]
     if all(noise):
         return noise
     apart = np.split(_not_additive(lambda dy: gradient(primals, dy), dy, sum(sizes)), np.cumsum(sizes)[:-1])
