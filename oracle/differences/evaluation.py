@@ -92,7 +92,7 @@ class Evaluator:
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
         noise = output_noise(NoisyFunction(function, self.origin, structure, self.value, eps, noise_tables))
-        self.rounding = ValueRounding(max(eps, noise.inner_eps), noise.inner_eps, noise.quantized)
+        self.rounding = ValueRounding(max(eps, noise.inner_eps), noise.inner_eps, noise.quantized, noise.sixteen_bits)
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
         self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
@@ -193,7 +193,7 @@ class Evaluator:
             both=np.vecdot(change, v),
             ahead=np.vecdot(half, v),
             noise=np.where(touched.any(axis=1), _summed(self.noise[some], touched), self._unmoved.sum()),
-            growth=self.rounding.eps * np.vecdot(_larger(change, half), np.abs(v)),
+            growth=self.rounding.of_change * np.vecdot(_larger(change, half), np.abs(v)),
             bend=np.zeros(len(index)),
             distance=np.asarray(ahead - behind, np.float64) / displacements / 2,
             shift=np.array([fsum((a / 2, b / 2, -x)) for a, b, x in np.stack([ahead, behind, here], axis=1).tolist()]),
@@ -212,7 +212,7 @@ class Evaluator:
             both=float(v @ change),
             ahead=float(v @ half),
             noise=min(float(rounding.sum()), CONTRADICTION * _norm(rounding)),
-            growth=self.rounding.eps * float(np.abs(v) @ _larger(change, half)),
+            growth=self.rounding.of_change * float(np.abs(v) @ _larger(change, half)),
             bend=_norm(np.abs(v * (2 * half - change))) if width.ndim else 0.0,
             distance=float(np.ravel(width / displacement / 2)[0]) if width.size == 1 else 1.0,
             shift=float(shift) if width.ndim == 0 else 0.0,
@@ -248,7 +248,7 @@ class Evaluator:
             both=both,
             ahead=sum_by_part(v * half),
             noise=np.fmin(sum_by_part(rounding), CONTRADICTION * np.sqrt(sum_by_part(rounding**2))),
-            growth=self.rounding.eps * sum_by_part(np.abs(v) * _larger(change, half)),
+            growth=self.rounding.of_change * sum_by_part(np.abs(v) * _larger(change, half)),
             bend=zeros if one_each else np.sqrt(sum_by_part((v * (2 * half - change)) ** 2)),
             distance=np.where(displacement == 0, 1.0, width / displacement / 2) if one_each else ones,
             shift=shift if one_each else zeros,

@@ -27,7 +27,7 @@ from oracle.differences.partials import Estimate
 from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
 from oracle.differences.thresholds import CHANCE, COARSE, CONTRADICTION, SIXTEEN_BITS
 from oracle.effort import REPEATS
-from oracle.measures import EPSILON
+from oracle.measures import EPSILON, largest
 
 __all__ = ["Slope", "fitted", "fitted_along"]
 
@@ -50,6 +50,9 @@ LONGER = (2 * REACHES[-1], 2 * 2 * REACHES[-1])
 # element may lie before the first step of a fit, where nothing shows it but a shorter fit.
 REACHES_ALONG = tuple(RATIO**-k for k in range(LEVELS - 1, 0, -1))
 
+# The shortest reach, in units of the element: over it the element passes a single float32 number.
+SHORTEST_REACH = EPSILON["float32"]
+
 # The steps of one fit, as shares of its reach.
 POINTS = np.arange(1, REPEATS + 1) / REPEATS
 
@@ -59,16 +62,21 @@ class Part:
 
     def __init__(self, of: Callable[[Difference], float], powers: Sequence[int]) -> None:
         self.of = of
-        self.matrix = POINTS[:, None] ** np.array(powers)
+        self.powers = np.array(powers)
+        self.matrix = POINTS[:, None] ** self.powers
         self.solution = np.linalg.pinv(self.matrix)
         self.slope = self.solution[powers.index(1)]
         self.spread = float(np.linalg.norm(self.slope))
         """The standard deviation of the slope, for noise of 1 in this part and a reach of 1."""
 
-    def left_over(self, taken: Array) -> float:
-        """The standard deviation of the noise in these numbers, by what the polynomial leaves over."""
+    def at(self, share: float, taken: Array) -> float:
+        """The polynomial at this share of the reach, fitted to these numbers."""
+        return float(share**self.powers @ (self.solution @ taken))
+
+    def left_over(self, taken: Array) -> Array:
+        """What the polynomial leaves over of these numbers. Its norm is the standard deviation of their noise."""
         left = taken - self.matrix @ (self.solution @ taken)
-        return float(np.linalg.norm(left)) / float(np.sqrt(len(left) - self.matrix.shape[1]))
+        return np.asarray(left / np.sqrt(len(taken) - self.matrix.shape[1]))
 
 
 # The odd powers, as many as a tableau has steps. With three, the truncation error of exp over the longest reach shows in the
@@ -76,6 +84,19 @@ class Part:
 ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2))
 # As exact for a smooth function. The constant is the rounding of s(0), and the term in h is the kink's.
 EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, *range(2, 2 * LEVELS - 2, 2)))
+
+
+class Fit(NamedTuple):
+    """The slope of a polynomial that was fitted to the differences at the steps of one reach."""
+
+    slope: float
+    error: float
+    noise: float = 0.0
+    """The standard deviation of a difference."""
+    reach: float = SHORTEST_REACH
+    """In units of the element."""
+    numbers: Array = POINTS
+    """What the polynomial was fitted to."""
 
 
 class Slope(NamedTuple):
@@ -86,31 +107,53 @@ class Slope(NamedTuple):
     uncertainty: float
 
 
-def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate) -> Estimate:
+def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | None = None) -> Estimate:
     """The estimate, with fitted slopes in place of those of its smooth entries that they know better and do not contradict.
 
-    Where the fit shows a kink, the entry is one at a kink.
+    Where the fit shows a kink, the entry is one at a kink. `which` are the flat indices of the entries that are fitted, by
+    default all.
     """
     x = evaluator.origin[leaf].reshape(-1)
     sizes = np.maximum(np.abs(x[estimate.index]), size_of(x))
     value, uncertainty, kink = estimate.value.copy(), estimate.uncertainty.copy(), estimate.kink.copy()
     left, right, of_sides = estimate.left.copy(), estimate.right.copy(), estimate.slope_uncertainty.copy()
     coarse = evaluator.rounding.inner_eps > SIXTEEN_BITS
-    for k in np.flatnonzero(~estimate.kink & ~estimate.frozen & (estimate.uncertainty > 0)):
-        difference = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k])))
-        slope, error = _fit(difference, float(sizes[k]), (*REACHES, *LONGER))
-        unknown = coarse or not np.isfinite(uncertainty[k])  # short steps do not show whether there is a kink
-        half, half_error = _fit(difference, float(sizes[k]), part=EVEN) if unknown else (0.0, 0.0)
-        apart = abs(slope - value[k])
-        if error < uncertainty[k] and not apart > CONTRADICTION * (error + uncertainty[k]):
-            value[k], uncertainty[k] = slope, error
-        if abs(half) > CONTRADICTION * half_error and np.isfinite(error):
-            kink[k], left[k], right[k], of_sides[k] = True, _minus(slope, half), _minus(slope, -half), error + half_error
-        elif abs(half) > CHANCE * half_error:  # the slope is the mean of those of two sides, which may differ
-            uncertainty[k] = max(uncertainty[k], abs(half))
+    asked = np.isin(estimate.index, estimate.index if which is None else which)
+    for k in np.flatnonzero(asked & (coarse | ~estimate.kink) & ~estimate.frozen & (estimate.uncertainty > 0)):
+        difference, size = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k]))), float(sizes[k])
+        fit = _checked(difference, size, (*REACHES, *LONGER))
+        # Short steps do not show whether there is a kink.
+        even = _even(difference, size, fit.reach) if coarse or not np.isfinite(uncertainty[k]) else Fit(0.0, 0.0)
+        known = np.isfinite(fit.error)
+        if kink[k] and not (known and abs(even.slope) + CONTRADICTION * even.error < abs(right[k] - left[k]) / 2):
+            continue
+        contradicts = abs(fit.slope - value[k]) > CONTRADICTION * (fit.error + uncertainty[k])
+        if kink[k] or (known and (contradicts or fit.error < uncertainty[k])):
+            value[k], uncertainty[k], kink[k] = fit.slope, fit.error, False
+        elif not known and _is_of_the_tails(difference, size, value[k]):
+            uncertainty[k] = np.inf
+        if known and _is_kink(difference, size, even):
+            kink[k], of_sides[k] = True, fit.error + even.error
+            left[k], right[k] = _minus(fit.slope, even.slope), _minus(fit.slope, -even.slope)
+        elif abs(even.slope) > CHANCE * even.error:  # the slope is the mean of those of two sides, which may differ
+            uncertainty[k] = max(uncertainty[k], abs(even.slope))
     return replace(
         estimate, value=value, uncertainty=uncertainty, kink=kink, left=left, right=right, slope_uncertainty=of_sides
     )
+
+
+def _even(difference: Callable[[float], Difference], size: float, reach: float) -> Fit:
+    """The fit of the even part, over reaches no longer than this one."""
+    return _checked(difference, size, tuple(one for one in REACHES if one <= reach) or (reach,), EVEN)
+
+
+def _is_kink(difference: Callable[[float], Difference], size: float, even: Fit) -> bool:
+    """Whether the even part has a term in h over a shorter reach, too: where a function saturates it fades there."""
+    if not abs(even.slope) > CONTRADICTION * even.error:
+        return False
+    shorter, _ = _over(difference, size, even.reach / RATIO, EVEN)
+    same = abs(shorter.slope - even.slope) <= CONTRADICTION * (shorter.error + even.error)
+    return same and abs(shorter.slope) > CONTRADICTION * shorter.error
 
 
 def _minus(a: float, b: float) -> float:
@@ -126,10 +169,10 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
     everything = np.arange(evaluator.origin[leaf].size)
     slopes = []
     for direction in directions:
-        value, uncertainty = _fit(cache(partial(_along, evaluator, leaf, everything, direction)), 1.0, REACHES_ALONG)
+        fit = _checked(cache(partial(_along, evaluator, leaf, everything, direction)), 1.0, REACHES_ALONG)
         known = float(np.linalg.norm(direction * estimate.uncertainty))
-        if abs(value - float(direction @ estimate.value)) <= uncertainty + known and np.isfinite(uncertainty):
-            slopes.append(Slope(direction, value, uncertainty))
+        if abs(fit.slope - float(direction @ estimate.value)) <= fit.error + known and np.isfinite(fit.error):
+            slopes.append(Slope(direction, fit.slope, fit.error))
     return slopes
 
 
@@ -141,34 +184,83 @@ def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array,
     return evaluator.difference(leaf, everything, h * direction)
 
 
-def _fit(
-    difference: Callable[[float], Difference], size: float, reaches: Sequence[float] = REACHES, part: Part = ODD
-) -> tuple[float, float]:
-    """The slope with the smallest error that no fit of a shorter reach contradicts, and its error estimate.
+def _best(difference: Callable[[float], Difference], size: float, reaches: Sequence[float], part: Part = ODD) -> Fit:
+    """The fit with the smallest error that no fit of a shorter reach contradicts.
 
     The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a
     reach twice as long are those of the one before, to the last bit, so that a cache knows them.
     """
-    found: list[tuple[float, float]] = []
-    before = 0.0
-    shorter = [reaches[0] / 2, reaches[0] / 2**2]  # where no reach fits there is a kink, a pole or the end of the domain
+    found: list[Fit] = []
+    for reach in reaches:
+        if reach in LONGER and any(fit.error < COARSE * abs(fit.slope) for fit in found):
+            break
+        fit, smooth = _over(difference, size, reach, part)
+        # By chance, and with the values, the left over may double from one reach to the next; a kink makes it grow by more.
+        grows = bool(found) and fit.noise > CHANCE * found[-1].noise
+        contradicted = any(abs(fit.slope - one.slope) > CONTRADICTION * (fit.error + one.error) for one in found)
+        if smooth and not grows and not contradicted:
+            found.append(fit)
+        elif found:
+            break
+    return min(found, key=lambda one: one.error) if found else _first(difference, size, reaches[0] / 2, part)
+
+
+def _first(difference: Callable[[float], Difference], size: float, reach: float, part: Part = ODD) -> Fit:
+    """The fit of the longest reach, from this one down, that leaves nothing over but noise: no kink or pole is within it."""
+    while reach > SHORTEST_REACH:
+        fit, smooth = _over(difference, size, reach, part)
+        if smooth:
+            return fit
+        reach /= 2 if reach > REACHES[0] / RATIO else RATIO
+    return Fit(float("nan"), float("inf"))
+
+
+def _over(difference: Callable[[float], Difference], size: float, reach: float, part: Part) -> tuple[Fit, bool]:
+    """The fit over one reach, and whether it leaves nothing over but noise.
+
+    What exceeds the noise that was measured near the point on average, or twice that at one step, is no noise, but a kink or a
+    pole within reach, or the end of a bump.
+    """
     with quiet():
-        for reach in (*reaches, *shorter):
-            if found and (reach in shorter or (reach in LONGER and any(e < COARSE * abs(s) for s, e in found))):
-                break
-            taken = [difference(float(h)) for h in reach * size * POINTS]
-            numbers = np.array([part.of(d) for d in taken])
-            left = part.left_over(numbers)
-            expected = max(d.noise + d.growth for d in taken)
-            noise = max(left, expected / NOISE_SAFETY)
-            slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
-            # By chance, and with the values, the left over may double from one reach to the next; a kink makes it grow by more.
-            grows = bool(found) and noise > CHANCE * before
-            contradicted = any(abs(slope - s) > CONTRADICTION * (error + e) for s, e in found)
-            # A difference's noise is four standard deviations: what exceeds it is no noise, but a kink or a pole within reach.
-            if left <= expected and not grows and not contradicted:
-                found.append((slope, error))
-                before = noise
-            elif found:
-                break
-    return min(found, key=lambda one: one[1], default=(float("nan"), float("inf")))
+        taken = [difference(float(h)) for h in reach * size * POINTS]
+        numbers = np.array([part.of(d) for d in taken])
+        over, expected = part.left_over(numbers), max(d.noise + d.growth for d in taken)
+        left = float(np.linalg.norm(over))
+        noise = max(left, expected / NOISE_SAFETY)
+        slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
+    return Fit(slope, error, noise, reach, numbers), bool(
+        left <= expected and largest(over) * np.sqrt(len(over)) <= CHANCE * expected
+    )
+
+
+def _checked(difference: Callable[[float], Difference], size: float, reaches: Sequence[float], part: Part = ODD) -> Fit:
+    """The best fit; one of a shorter reach if differences at shorter steps contradict it.
+
+    A polynomial fits a function that is saturated over its whole reach, as a softmax of numbers near 1,000 is over a tenth of
+    them: its slope is that of the tails. Differences at far shorter steps have large noise, and show that all the same.
+    """
+    fit = _best(difference, size, reaches, part)
+    while np.isfinite(fit.error) and (step := _contradicting(difference, size, fit, part, fit.reach * POINTS[0] / RATIO)):
+        fit = _first(difference, size, RATIO * step, part)
+    return fit
+
+
+def _is_of_the_tails(difference: Callable[[float], Difference], size: float, slope: float) -> bool:
+    """Whether this slope, of another measurement, is contradicted by differences at short steps."""
+    constant = Fit(slope, 0.0, 0.0, 1.0, slope * size * POINTS)
+    return _contradicting(difference, size, constant, ODD, REACHES[0] * POINTS[0]) > 0
+
+
+def _contradicting(difference: Callable[[float], Difference], size: float, fit: Fit, part: Part, step: float) -> float:
+    """The longest step, from this one down, at which the difference is not what the fit says; 0 if there is none.
+
+    Steps are in units of the element.
+    """
+    while step > SHORTEST_REACH:
+        with quiet():
+            taken = difference(step * size)
+        off = abs(part.of(taken) - part.at(step / fit.reach, fit.numbers))
+        if off > CHANCE * (taken.noise + taken.growth) + fit.error * step * size:
+            return step
+        step /= RATIO
+    return 0.0

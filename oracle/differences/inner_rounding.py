@@ -98,6 +98,19 @@ class Sizes(NamedTuple):
     here: float
     towards_origin: float
     """Where a saturated function is no longer saturated: numbers as large as its values there may have cancelled here."""
+    moved: float = 0.0
+    """By how much a value would change if all elements changed by their own size: as much may have cancelled here."""
+
+
+class InnerRounding(NamedTuple):
+    """Roundings to a narrower dtype inside a function."""
+
+    noise: Array
+    """Of each output; 0 where it shows none."""
+    sixteen_bits: bool
+    """Whether some of them are so coarse that their jumps alone prove them, as those to 16 bits are."""
+    moved: float
+    """The size of what is rounded where the value itself is 0."""
 
 
 class Differences(NamedTuple):
@@ -130,8 +143,8 @@ def inner_rounding(
     least: Array,
     *,
     continuous: bool,
-) -> Array:
-    """The noise of each output from roundings to a narrower dtype inside the function; 0 where it shows none.
+) -> InnerRounding:
+    """The roundings to a narrower dtype inside the function.
 
     `values_at(spacing, table)` has the outputs at equally spaced points along axis 0, in a direction that depends on the number
     of the table alone. `line(t)` has them at a point of the first table's direction. `least` is the noise of each output that
@@ -140,8 +153,11 @@ def inner_rounding(
     """
     ladder: list[Differences | None] = []
     for k in range(SPACINGS):
+        spacing = LONGEST / RATIO**k
         try:
-            ladder.append(_joined([higher_differences(values_at(LONGEST / RATIO**k, table)) for table in range(AGREEING)]))
+            tables = [values_at(spacing, table) for table in range(AGREEING)]
+            ladder.append(_joined([higher_differences(table) for table in tables]))
+            sizes = sizes if sizes.moved else sizes._replace(moved=_moved(tables, spacing))
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
     found = _fine_rounding(ladder, values_at, line, one_ulp, sizes, least)
@@ -160,10 +176,10 @@ def inner_rounding(
         steady = _steady(ladder[1:], one_ulp)
         if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
             steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
-        coarsest = COARSEST * (max(sizes) if proven.any() else sizes.here)
+        coarsest = COARSEST * (max(sizes) if proven.any() else max(sizes.here, sizes.moved))
         steady = np.where((steady > least) & (steady <= np.fmin(most, coarsest)), steady, 0.0)
         found = np.fmax(found, steady)
-    return found
+    return InnerRounding(found, bool(proven.any()), sizes.moved)
 
 
 def _fine_rounding(
@@ -194,7 +210,7 @@ def _fine_rounding(
         stays = full <= min(MOST_GROWTH, _kink_growth(len(longer)) / 2) * first
         changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
         dense = np.median(changed, axis=0) >= DENSE
-        narrow = (full > np.fmax(FINEST * sizes.here, least)) & (full <= COARSEST * sizes.here)
+        narrow = (full > np.fmax(FINEST * sizes.here, least)) & (full <= COARSEST * max(sizes.here, sizes.moved))
         plain = np.isfinite(first) & (first > APPEARS * quiet) & (full > BENDING * few) & stays & dense & narrow
         shown = np.where(plain & (shown == 0), last - 1, shown)
         found = np.where(plain, np.fmax(found, full), found)
@@ -289,6 +305,12 @@ def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:
             shown += shows | (shown > 0)
             noise = np.where(steady & shows, np.fmax(noise, level.noise), noise)
     return noise
+
+
+def _moved(tables: Sequence[Array], spacing: float) -> float:
+    """The largest change of a value per spacing, from one end of a table to the other."""
+    changes = np.abs([(table[-1] - table[0]) / ((len(table) - 1) * spacing) for table in tables])
+    return float(changes[np.isfinite(changes)].max(initial=0.0))
 
 
 def _joined(tables: list[Differences]) -> Differences:

@@ -82,6 +82,8 @@ class Noise(NamedTuple):
     """The `eps` of these roundings, as a share of the largest value."""
     narrow: Array
     """Which outputs are numbers of a narrower dtype wherever they were looked at."""
+    sixteen_bits: bool
+    """Whether some of these roundings are to 16 bits."""
 
 
 class ValueRounding(NamedTuple):
@@ -93,6 +95,18 @@ class ValueRounding(NamedTuple):
     """The same for roundings inside the function alone; 0 if there are none."""
     quantized: bool
     """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
+    sixteen_bits: bool = False
+    """Whether it rounds to 16 bits inside."""
+
+    @property
+    def of_change(self) -> float:
+        """As a share of the change of a value: what a rounding of larger values adds.
+
+        Noise that is a larger share of the value than the eps of its dtype comes from the rounding of larger numbers, which do
+        not grow with it.
+        """
+        most = EPSILON["bfloat16"] if self.sixteen_bits else SIXTEEN_BITS
+        return min(self.eps, most) if self.inner_eps > 0 else self.eps
 
 
 class Quantization(NamedTuple):
@@ -132,13 +146,14 @@ def output_noise(noisy: NoisyFunction) -> Noise:
                 noise = np.where(repeats, noise, np.fmin(noise, shorter))
         half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, np.fmax(one_ulp, narrowest / MUCH_NOISE))
         inner = np.where(narrow, half_step, 0.0)
+        sixteen_bits = bool((narrow & (half_step > SIXTEEN_BITS * np.abs(value))).any())
         largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
         rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())
         if rounds_values or suspected.any() or much:
             # What jumps by many steps at once has no steps by design: it is a function of rounded numbers. The square of a
             # bfloat16 number has twice as many digits, so that it jumps by hundreds of its own steps.
             least = np.where(staircase, NOISE_SAFETY * half_step, 0.0)
-            found = inner_rounding(
+            found, sixteen_bits_inside, moved = inner_rounding(
                 lambda spacing, table: _values(noisy, np.random.default_rng([Stream.NOISE, table]), spacing),
                 _line(noisy, np.random.default_rng([Stream.NOISE, 0])),
                 one_ulp,
@@ -149,6 +164,8 @@ def output_noise(noisy: NoisyFunction) -> Noise:
             staircase &= found == 0
             rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())
             inner = np.fmax(np.fmax(inner, found), half_step) if found.any() else inner
+            sixteen_bits |= sixteen_bits_inside
+            largest = largest or moved
         if rounds_values:
             inner = np.zeros(value.shape)
         known = (inner > 0) & np.isfinite(value) & (value != 0)
@@ -159,7 +176,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         noise = np.fmax(noise, inner)
         inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
         of_output = np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step))
-        return Noise(of_output, bool(staircase.any()), inner, inner_eps, narrow & (inner > 0))
+        return Noise(of_output, bool(staircase.any()), inner, inner_eps, narrow & (inner > 0), sixteen_bits)
 
 
 def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:

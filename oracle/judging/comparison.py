@@ -61,6 +61,7 @@ class Comparison:
         error = np.where(excused, 0.0, error)
         estimate = np.where(measured.kink, measured.slope_uncertainty, uncertainty)
         decisive = (uncertainty <= coarsest_estimate(e.budget) * e.budget.scale) | (uncertainty == 0)
+        decisive |= truncation_and_noise(uncertainty) <= e.budget.without_u  # no more than what the gradient itself is forgiven
         decisive |= not (e.analytic.any() or measured.value.any())  # nothing moves, and nothing is said to
         by_differences = ratio(error, e.budget.against_differences(estimate))
         by_reference, apart = np.zeros(error.size), np.zeros(error.size)

@@ -121,6 +121,8 @@ class Values:
     """Whether the value itself is not finite somewhere."""
     varies: bool = False
     """Whether its shape depends on the data: nearby it was another."""
+    sixteen_bits: bool = False
+    """Whether it is rounded to 16 bits inside."""
 
     @property
     def differ(self) -> bool:

@@ -13,7 +13,7 @@ from oracle.differences.partials import Estimate
 from oracle.effort import BATCH, ENTRIES, REPEATS
 from oracle.judging.comparison import accepting
 from oracle.judging.error_budget import ErrorBudget
-from oracle.judging.evidence import Array, Directions, Evidence, Parameter
+from oracle.judging.evidence import Array, Directions, Evidence, Parameter, Values
 from oracle.judging.plan import Plan
 from oracle.judging.point import Point, in_float64
 from oracle.judging.reference import ReferenceAt
@@ -82,9 +82,16 @@ class Measurements:
             estimate=estimate,
             budget=ErrorBudget(scale, secant, dtype=self.rounding.lost_in_dtype(i, scale), eps=eps),
             directions=directions,
-            values=replace(self.values.record, varies=not self.plan.large and self.point.evaluator.varies),
+            values=self._values,
         )
         return accepting(e, self.plan.accept) if self.lenient else e
+
+    @property
+    def _values(self) -> Values:
+        if self.plan.large:
+            return self.values.record
+        evaluator = self.point.evaluator
+        return replace(self.values.record, varies=evaluator.varies, sixteen_bits=evaluator.rounding.sixteen_bits)
 
     def at(self, point: Point) -> Self:
         """The same measurements at another point."""

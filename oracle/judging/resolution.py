@@ -54,11 +54,17 @@ def resolution(e: Evidence) -> Resolution:
 
 
 def inner_dtype(e: Evidence) -> str:
-    """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty."""
+    """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty.
+
+    Where larger terms cancel, a computation in float32 has no more digits than one in 16 bits: then the jumps of the values
+    must show which of them it is.
+    """
     if not computes_narrower(e.budget) or e.parameter.dtype.name != "float64":
         return ""
     eps = max(e.budget.eps, e.budget.inside / e.budget.scale / (2 * SAFETY) if e.budget.scale else 0.0)
-    return "16 bits" if eps > SIXTEEN_BITS else "float32"
+    if eps <= SIXTEEN_BITS:
+        return "float32"
+    return "a narrower dtype" if e.budget.eps > SIXTEEN_BITS and not e.values.sixteen_bits else "16 bits"
 
 
 def _allowed_of_each(e: Evidence) -> Array:

@@ -89,9 +89,13 @@ def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
 def swept_fully(e: Evidence, evaluator: Evaluator, leaf: int) -> Evidence:
     """Sweeps doubtful entries in batches of 4, 8, 16, ..., worst first, until an entry of a batch stays contradicted."""
     swept = np.zeros(0, dtype=np.intp)
+    fits = computes_narrower(e.budget) and evaluator.rounding.inner_eps > 0
     few = SAMPLES  # with more, a wrong gradient costs sweeps that change nothing
     while (todo := (doubt := doubted(e))[~np.isin(doubt, swept)][:few]).size:
-        e = replace(e, estimate=partials.confirm(evaluator, leaf, e.estimate, todo))
+        estimate = partials.confirm(evaluator, leaf, e.estimate, todo)
+        if fits:  # beside the noise of a narrower dtype the longest steps may be the most certain ones, and wrong
+            estimate = fit_entries(evaluator, leaf, estimate, todo)
+        e = replace(e, estimate=estimate)
         swept, few = np.union1d(swept, todo), 2 * few
         if np.isin(todo, doubted(e, only_contradicted=True)).any():
             break
