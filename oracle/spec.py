@@ -77,7 +77,7 @@ class Flag(Enum):
         "a parameter gradient of zeros is PASS, and so is an empty one",
     )
     REPEATED = (
-        "the same index or value appears several times",
+        "the same index or value appears several times, or an argument is broadcast",
         "gradients overwritten where they must accumulate; ties",
         "none: the same tolerances hold",
     )

@@ -251,6 +251,19 @@ def assert_bad_input_raises_what_is_declared_and_nothing_else(spec: Spec) -> Non
         assert caught.__context__ is None or caught.__suppress_context__, said
 
 
+def are_broadcast(arrays: list[Any]) -> bool:
+    """Whether the leading axes of an array are fewer, or shorter, than others that they are broadcast with."""
+
+    def widened(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+        try:
+            return np.broadcast_shapes(a, b) != a
+        except ValueError:
+            return False
+
+    pairs = [(a.shape, b.shape) for a in arrays for b in arrays]
+    return any(widened(a[: len(a) - own], b[: len(b) - own]) for a, b in pairs for own in range(min(len(a), len(b)) + 1))
+
+
 def assert_flags_tell_the_truth(spec: Spec) -> None:
     for case in spec.cases:
         arguments, options = case.draw(spec.name)
@@ -270,7 +283,7 @@ def assert_flags_tell_the_truth(spec: Spec) -> None:
             assert max(np.abs(a).max() for a in given) >= 100, case.name
         if said[Flag.REPEATED] and not any(isinstance(option, str) for option in options.values()):  # a mode repeats, too
             numbers = np.concatenate([np.abs(a).ravel() for a in given])
-            assert any(np.unique(a).size < a.size for a in (numbers, *arrays)), case.name
+            assert any(np.unique(a).size < a.size for a in (numbers, *arrays)) or are_broadcast(arrays), case.name
         if said[Flag.MASKED] and not said[Flag.EMPTY_BATCH]:
             assert any((a == 0).any() for a in (*found, *arrays[len(given) :])), case.name
 

@@ -12,6 +12,7 @@ from oracle.spec import Array, Case, Draw, Error, Flag, Spec, library
 from purenet.elementwise.binary import add, divide, maximum, minimum, multiply, power, subtract
 
 Pairs = Callable[[Draw, tuple[int, ...], tuple[int, ...]], tuple[Array, Array]]
+REPEATED = frozenset({Flag.REPEATED})
 KINK, ONE, EMPTY = frozenset({Flag.AT_KINK, Flag.REPEATED}), frozenset({Flag.BATCH_OF_ONE}), frozenset({Flag.EMPTY_BATCH})
 
 
@@ -47,10 +48,10 @@ def cases(pairs: Pairs) -> tuple[Case, ...]:
 
     return (
         case("two dimensions", (3, 4), (3, 4)),
-        case("a row for all", (2, 3, 4), (4,)),
-        case("both are broadcast", (3, 1), (2, 1, 4)),
-        case("the first is a number", (), (3, 2)),
-        case("the second is a number", (3, 2), ()),
+        case("a row for all", (2, 3, 4), (4,), REPEATED),
+        case("both are broadcast", (3, 1), (2, 1, 4), REPEATED),
+        case("the first is a number", (), (3, 2), REPEATED),
+        case("the second is a number", (3, 2), (), REPEATED),
         case("one row", (1, 4), (3, 4), ONE),
         case("no rows", (0, 4), (4,), EMPTY),
     )
@@ -114,7 +115,7 @@ SPECS = (
         subtract,
         jnp.subtract,
         any_numbers,
-        Case("equal numbers", lambda draw: (np.array([1.0, 2.0]), np.array([1.0, 2.0])), flags=frozenset({Flag.REPEATED})),
+        Case("equal numbers", lambda draw: (np.array([1.0, 2.0]), np.array([1.0, 2.0])), flags=REPEATED),
     ),
     spec(
         multiply,

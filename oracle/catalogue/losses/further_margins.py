@@ -118,7 +118,7 @@ SPECS = (
             Case("mean", apart(3, 4), labelled(3, 4)),
             Case("a margin, no reduction", apart(2, 3, margin=0.5), labelled(2, 3, margin=0.5, reduction="none")),
             Case("holes, weights", apart(3), labelled(3, **HOLES), MASKED),
-            Case("labels of columns", apart(3, 4), labelled(4, margin=0.5)),
+            Case("labels of columns", apart(3, 4, margin=0.5), labelled(4, margin=0.5)),
             Case("distances broadcast", apart(3, 1), labelled(2, 1, 4, margin=2.0, reduction="none"), REPEATED),
             Case("at the margin", lambda draw: (np.array([1.0, 1.0, 0.5]),), {"labels": np.array([-1, 1, -1])}, KINK),
             Case("far apart", lambda draw: (np.array([1e4, -1e4, 2e4]),), {"labels": np.array([1, -1, -1])}, SATURATED),
