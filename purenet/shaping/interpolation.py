@@ -146,7 +146,9 @@ def _grids(sizes: tuple[int, ...], size: Any, scale_factor: Any) -> list[tuple[i
 @lru_cache(maxsize=256)
 def _whole_matrix(grid: Grid) -> Array:
     """The matrix that takes an axis of n entries to one of m, with its zeros."""
-    matrix: Array = _matrix(grid).toarray()
+    entries, weights = _parts(grid)
+    matrix = np.zeros((grid.m, grid.n), grid.dtype)
+    np.add.at(matrix, (np.arange(grid.m)[:, None], entries), weights)
     matrix.flags.writeable = False  # it is kept for the next call
     return matrix
 
@@ -154,28 +156,34 @@ def _whole_matrix(grid: Grid) -> Array:
 @lru_cache(maxsize=256)
 def _matrix(grid: Grid) -> Any:
     """The same as a sparse matrix."""
+    matrix = weighing(*_parts(grid), grid.n)
+    matrix.sum_duplicates()  # at an end the weights 1 and 0 of the same entry are 1: 0 times infinity is no number
+    return matrix
+
+
+def _parts(grid: Grid) -> tuple[Array, Array]:
+    """For each entry of the result those that it is made of, and their weights; an entry with the weight 0 may be any."""
     n, m, step, mode, align_corners, dtype = grid
     i = np.arange(m)
     if mode == "area":
         first, count = i * n // m, -(-(i + 1) * n // m) - i * n // m
         place = np.arange(count.max())
         shares = np.where(place < count[:, None], 1 / count[:, None], 0).astype(dtype)
-        return weighing(np.minimum(first[:, None] + place, n - 1), shares, n)
+        return np.minimum(first[:, None] + place, n - 1), shares
     if mode == "bicubic":
         source = i * ((n - 1) / max(m - 1, 1)) if align_corners else (i + 0.5) * step - 0.5
         entries = np.floor(source).astype(np.intp)[:, None] + np.arange(-1, 3)
-        return weighing(np.clip(entries, 0, n - 1), _cubic(np.abs(source[:, None] - entries)).astype(dtype), n)
+        return np.clip(entries, 0, n - 1), _cubic(np.abs(source[:, None] - entries)).astype(dtype)
     if MODES[mode] is None:
         place = i if mode == "nearest" else i + 0.5
         # Products before quotients: n i / m is exact where it is an integer, and must not be rounded to below it.
         source = place * n / m if step == n / m else place * step
-        entries = np.minimum(np.floor(source).astype(np.intp), n - 1)
-        return weighing(entries[:, None], np.ones((m, 1), dtype), n)
+        return source.astype(np.intp)[:, None], np.ones((m, 1), dtype)
     source = i * ((n - 1) / max(m - 1, 1)) if align_corners else np.clip((i + 0.5) * step - 0.5, 0, n - 1)
-    entries = np.minimum(np.floor(source).astype(np.intp), max(n - 2, 0))
+    entries = source.astype(np.intp)
     part = source - entries
     weights = np.stack([1 - part, part], axis=1).astype(dtype)
-    return weighing(np.stack([entries, np.minimum(entries + 1, n - 1)], axis=1), weights, n)
+    return np.stack([entries, np.minimum(entries + 1, n - 1)], axis=1), weights
 
 
 def _cubic(d: Array) -> Array:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy import empty
 
 from purenet.checks import axes as checked_axes
 from purenet.checks import integers, one_axis
@@ -182,7 +183,7 @@ def _copied(a: Array) -> Array:
     """A copy of a transposed array in the usual order."""
     if a.ndim < 2 or a.strides[-1] == a.itemsize or a.size < LONG * a.shape[-1]:
         return a.copy()
-    y = np.empty(a.shape, a.dtype)
+    y = empty(a.shape, a.dtype)
     for i in range(0, a.shape[-1], STRIP):
         y[..., i : i + STRIP] = a[..., i : i + STRIP]
     return y

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import purenet as pn
 from purenet import shaping
+from purenet.axis_products import DENSE
 from purenet.shaping import ordering
 
 Array = np.ndarray[Any, Any]
@@ -117,6 +118,15 @@ def test_interpolate_gives_what_torch_gives() -> None:
 )
 def test_the_nearest_entries_are_those_of_torch(options: dict[str, Any], entries: list[int]) -> None:
     np.testing.assert_array_equal(shaping.interpolate(np.arange(5.0).reshape(1, 1, 5), **options)[0, 0], entries)
+
+
+@pytest.mark.parametrize("n", [3, DENSE + 1])
+def test_an_infinite_entry_at_the_end_stays_infinite(n: int) -> None:
+    """There the weights 1 and 0 are of the same entry, and 0 times infinity is no number."""
+    x = np.zeros((1, 1, n))
+    x[..., -1] = np.inf
+    for corners in (False, True):
+        assert shaping.interpolate(x, size=2 * n, mode="linear", align_corners=corners)[0, 0, -1] == np.inf
 
 
 @given(n=st.integers(1, 50), m=st.integers(1, 50))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oracle.catalogue.blocks import in_small_blocks
 from oracle.spec import Case, Deviation, Draw, Error, Flag, Spec, library
-from purenet import vjp
+from purenet import row_blocks, vjp
 from purenet.normalization import SingularVectors, spectral_norm, weight_norm, weight_standardization
 from purenet.normalization.core import FEW
 
 Arguments = tuple[Any, ...]
+
+MODULE = importlib.import_module("purenet.normalization.weights")
 
 
 class Weights(eqx.Module):
@@ -193,6 +197,14 @@ SPECS = (
                 measure=at_zeros,
             ),
         ),
+    ),
+    Spec(
+        in_small_blocks(weight_norm, ((MODULE, {"PLAIN": -1}), (row_blocks, {"BLOCK": 64}))),
+        reference=weight_norm_by_equinox,
+        source=library("equinox.nn.WeightNorm"),
+        cases=(Case("two rows at a time", directed(5, 2, 2)), Case("rows larger than a block", directed(3, 20))),
+        strategy=lengths,
+        tier=3,
     ),
     Spec(
         spectral_norm,

@@ -7,9 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from oracle.catalogue.blocks import in_small_blocks
 from oracle.catalogue.reductions.moments import accumulated, accumulation_errors, accumulations, cases, errors, over
 from oracle.catalogue.shaping.layout import NO_ROWS, numbers
 from oracle.spec import Case, Draw, Flag, Spec, library
+from purenet.reductions import products, runs
 from purenet.reductions.products import cumprod, prod
 
 ZEROS = np.array([[2.0, 0.0, -1.5, 3.0], [0.5, 0.0, 4.0, 0.0], [1.0, -2.0, 3.0, 0.5]])
@@ -62,13 +64,24 @@ SPECS = (
         cases=(
             *accumulations(),
             Case("zeros", lambda draw: (ZEROS,), {"axis": 1}, REPEATED),
-            Case("many rows", lambda draw: (draw.normal(9, 14),), {"axis": 1}),
+            Case("many rows", lambda draw: (draw.normal(5, 25),), {"axis": 1}),
             Case("many rows with zeros", lambda draw: (_with_zeros(draw.normal(2, 9, 7)),), {"axis": 1}, REPEATED),
             Case("a first axis longer than the last", lambda draw: (draw.normal(6, 2),), {"axis": 0}),
             Case("a zero first", lambda draw: (np.array([0.0, 2.0, -3.0, 0.0, 4.0]),), flags=REPEATED),
         ),
         strategy=accumulated_with_zeros,
         errors=accumulation_errors("cumprod"),
+        tier=2,
+    ),
+    Spec(
+        in_small_blocks(cumprod, ((products, {"PLAIN": -1}), (runs, {"BLOCK": 48}))),
+        reference=jnp.cumprod,
+        source=library("jax.numpy.cumprod"),
+        cases=(
+            Case("two rows at a time", lambda draw: (draw.normal(2, 3, 4),), {"axis": 1}),
+            Case("rows larger than a block", lambda draw: (draw.normal(2, 15),), {"axis": 1}),
+        ),
+        strategy=accumulated_with_zeros,
         tier=2,
     ),
 )

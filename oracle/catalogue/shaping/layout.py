@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oracle.catalogue.blocks import filled, in_small_blocks
 from oracle.spec import Case, Draw, Error, Flag, Spec, composed, library
+from purenet.shaping import layout
 from purenet.shaping.layout import (
     ensure_shape,
     expand_dims,
@@ -225,6 +227,15 @@ SPECS = (
             bad("expand_dims", "half", TypeError, "axis must be an integer or a tuple of integers, got 0.5", axis=0.5),
             bad("expand_dims", "no axis", TypeError, "missing the keyword argument 'axis'"),
         ),
+        tier=2,
+        views=True,
+    ),
+    Spec(
+        in_small_blocks(transpose, ((layout, {"LONG": 4, "STRIP": 2, "empty": filled}),)),
+        reference=transpose_by_jax,
+        source=library("jax.numpy.transpose"),
+        cases=(Case("strips of two columns", numbers(2, 2, 9), {"axes": (2, 0, 1)}),),
+        strategy=transpositions,
         tier=2,
         views=True,
     ),
