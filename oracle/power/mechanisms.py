@@ -111,7 +111,11 @@ MECHANISMS = (
     Mechanism(
         "rounding inside the function",
         "Roundings to a narrower dtype inside the function count as its noise.",
-        {f"{INNER}:inner_rounding": "lambda values_at, line, one_ulp, sizes, least, *, continuous: np.zeros(one_ulp.shape)"},
+        {
+            f"{INNER}:inner_rounding": (
+                "lambda values_at, line, one_ulp, sizes, least, *, continuous: (np.zeros(one_ulp.shape), False, 0.0)"
+            )
+        },
     ),
     Mechanism(
         "fitted slopes",
@@ -132,7 +136,7 @@ MECHANISMS = (
         "An output that has whole multiples of some number only has half of it as noise.",
         {
             "oracle.differences.roundoff:_at_long_spacing": (
-                "lambda noisy, one_ulp: Quantization(np.zeros(one_ulp.shape), *np.zeros((3, *one_ulp.shape), dtype=bool))"
+                "lambda noisy, one_ulp: Quantization(np.zeros(one_ulp.shape), *np.zeros((4, *one_ulp.shape), dtype=bool))"
             )
         },
     ),

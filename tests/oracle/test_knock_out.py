@@ -31,6 +31,7 @@ from oracle.power.knock_out import (
 from oracle.power.mechanisms import DIAGNOSIS, MECHANISMS
 from oracle.power.switching import Mechanism, MissingTargetError, _found, _function, in_use, switched_off
 from oracle.report import document
+from oracle.row import Verdict
 from oracle.running.tasks import Task
 from oracle.verification import verify
 from tests.oracle.conftest import Module, Run
@@ -57,6 +58,20 @@ def test_every_target_exists_and_is_restored(mechanism: Mechanism) -> None:
     with switched_off(mechanism):
         assert all(one != other for one, other in zip(state(mechanism), before, strict=True))
     assert state(mechanism) == before
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)
+def test_without_it_the_engine_still_runs(mechanism: Mechanism) -> None:
+    """A replacement that returns what the engine does not expect would make everything an ERROR."""
+    with switched_off(mechanism), switched_off(DIAGNOSIS):
+        assert verify(cube(), signed(4)).rows[0].verdict is not Verdict.ERROR
+
+
+def test_without_noise_inside_the_engine_still_runs() -> None:
+    rounds = pair(lambda x: np.tanh(x.astype(np.float32)).astype(float), lambda dy, x: (dy / np.cosh(x) ** 2,))
+    inside = next(mechanism for mechanism in MECHANISMS if mechanism.name == "rounding inside the function")
+    with switched_off(inside), switched_off(DIAGNOSIS):
+        assert verify(rounds, signed(4)).rows[0].verdict is not Verdict.ERROR
 
 
 def test_an_error_restores_the_engine_too() -> None:
