@@ -42,7 +42,7 @@ def resolution(e: Evidence) -> Resolution:
     )
     entry = min(float(limits.max()), by_groups)
     rows = limits.reshape(e.parameter.shape).min(axis=-1) if e.parameter.shape else limits
-    factors = [_least_factor(limits, e.analytic)]
+    factors = [_usual_factor(limits, e.analytic)]
     factors += [_least_factor(a, s.value) for a, s in zip(groups, e.directions.swept, strict=True) if seen]
     along = e.directions.along
     for block in () if along is None else along.blocks:
@@ -86,6 +86,15 @@ def _least_factor(limits: Array, values: Array) -> float:
     """The smallest distance of a common factor from 1 that shows in one of these values."""
     known = values != 0
     return float((limits[known] / np.abs(values[known])).min(initial=np.inf))
+
+
+def _usual_factor(limits: Array, values: Array) -> float:
+    """The distance of a common factor from 1 that shows in half of these entries.
+
+    The most certain of many entries may owe that to chance: once it is in doubt, it is measured again, and known less well.
+    """
+    known = values != 0
+    return float(np.median(limits[known] / np.abs(values[known]))) if known.any() else np.inf
 
 
 def _finite(x: float) -> float | None:

@@ -129,7 +129,7 @@ def kernels(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
 
 
 def lengths(draw: Draw) -> tuple[Arguments, dict[str, Any]]:
-    shape = tuple(draw.between(1, 4) for _ in range(draw.between(1, 3)))
+    shape = tuple(draw.between(2, 4) for _ in range(draw.between(2, 3)))  # the direction of one weight is constant
     axis = draw.choice([0, -1, None])
     options = {} if axis == 0 else {"axis": axis}
     return directed(*shape, axis=axis, scale=draw.choice([1.0, 5.0]))(draw), options
