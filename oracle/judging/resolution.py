@@ -42,7 +42,9 @@ def resolution(e: Evidence) -> Resolution:
     )
     entry = min(float(limits.max()), by_groups)
     rows = limits.reshape(e.parameter.shape).min(axis=-1) if e.parameter.shape else limits
-    factors = [_usual_factor(limits, e.analytic)]
+    # What is allowed in a narrow dtype hardly depends on the differences, and so not on their luck.
+    exact = e.parameter.dtype.name == "float64" and not computes_narrower(e.budget)
+    factors = [(_usual_factor if exact else _least_factor)(limits, e.analytic)]
     factors += [_least_factor(a, s.value) for a, s in zip(groups, e.directions.swept, strict=True) if seen]
     along = e.directions.along
     for block in () if along is None else along.blocks:
