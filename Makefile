@@ -47,13 +47,13 @@ NET ?= two_layer_net
 train: $(READY)
 	$(BIN)/python -m purenet train $(NET) $(if $(DATA),--data "$(DATA)")
 
+# Without bytecode: Python compiles what it imports, and pip would compile every module, for 20 seconds more.
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or newer, or set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'); set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	# Python compiles what is imported, and pip would compile everything: 20 seconds more.
 	$(BIN)/python -m pip install --quiet --no-compile --editable ".[oracle,examples]" --group dev
 	@touch $@
 

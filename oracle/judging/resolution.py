@@ -42,7 +42,7 @@ def resolution(e: Evidence) -> Resolution:
     )
     entry = min(float(limits.max()), by_groups)
     rows = limits.reshape(e.parameter.shape).min(axis=-1) if e.parameter.shape else limits
-    # What is allowed in a narrow dtype hardly depends on the differences, and so not on their luck.
+    # In a narrow dtype the tolerance comes from rounding, so that an error bar that is small by chance does not lower it.
     exact = e.parameter.dtype.name == "float64" and not computes_narrower(e.budget)
     factors = [(_usual_factor if exact else _least_factor)(limits, e.analytic)]
     factors += [_least_factor(a, s.value) for a, s in zip(groups, e.directions.swept, strict=True) if seen]
@@ -93,7 +93,8 @@ def _least_factor(limits: Array, values: Array) -> float:
 def _usual_factor(limits: Array, values: Array) -> float:
     """The distance of a common factor from 1 that shows in half of these entries.
 
-    The most certain of many entries may owe that to chance: once it is in doubt, it is measured again, and known less well.
+    The error bar of the best of many entries may be small by chance. If that entry is in doubt, it is measured again, and its
+    error bar grows.
     """
     known = values != 0
     return float(np.median(limits[known] / np.abs(values[known]))) if known.any() else np.inf

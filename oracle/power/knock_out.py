@@ -122,7 +122,7 @@ def perform(work: Work) -> Found:
             with in_use(work.mechanisms) as used:
                 _taken(item)  # which compiles the reference
             before, seconds = _taken(item)
-            if why := _unfit(item, before, seconds if work.task else 0.0):
+            if why := _unfit(item, before, seconds, SLOW if work.task else float("inf")):
                 left_out.append(f"{item.name}: {why}")
                 continue
             counts[item.right] += 1
@@ -149,12 +149,12 @@ def _taken(item: Item) -> tuple[Verdict, float]:
     return verdict, time.process_time() - started
 
 
-def _unfit(item: Item, verdict: Verdict, seconds: float) -> str:
+def _unfit(item: Item, verdict: Verdict, seconds: float, most: float) -> str:
     """Why nothing can be learnt from this gradient; empty if something can."""
     unexpected = _badness(verdict) == 2 if item.right else verdict.passes or verdict is Verdict.ERROR
     if unexpected:
         return f"{'right' if item.right else 'wrong'}, and {verdict} with every mechanism on"
-    return f"takes {seconds:.1f} s" if seconds > SLOW else ""
+    return f"takes {seconds:.1f} s" if seconds > most else ""
 
 
 def _badness(verdict: Verdict) -> int:
@@ -180,7 +180,7 @@ Each mechanism is switched off alone. *right ones lost*: right gradients that ar
 ones passed*: wrong gradients that pass only then; *wrong ones undecided*: wrong gradients that are no FAIL only then.
 *seconds*: processor time that the mechanism takes in these verifications; negative where it saves time; that of a check of
 the contract only where it finds something. Gradients that the engine does not judge as it should with every mechanism on,
-and slow ones, take no part.
+and slow ones of ops, take no part.
 
 Of two mechanisms that notice the same, neither saves anything here: delete one at a time, and measure again."""
 
