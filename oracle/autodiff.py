@@ -20,6 +20,7 @@ from jax.extend import source_info_util
 
 from oracle import programs
 from oracle.compiling import EXECUTABLES, MOST, compiled_quickly
+from oracle.jaxprs import Unknown, evaluate
 from oracle.pullback import Pullback, StructureError, check_shapes, dtypes_apart, is_float, like
 
 __all__ = [
@@ -37,6 +38,11 @@ SHOWN = 60
 """Characters of a source line in a note: enough for one operation, and few enough for one line of a report."""
 
 
+SMALL = 10_000
+"""Elements of all arguments together up to which NumPy evaluates a program in less time than XLA takes to compile it."""
+NARROW = frozenset(np.dtype(name) for name in ("float32", "float16", "bfloat16", "complex64"))
+
+
 def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, options: Mapping[str, Any]) -> Pullback:
     """`reference` at `primals`, and its VJP with `cotangent`, in the dtype of the primals."""
     return differentiable(reference, options)(primals, cotangent)
@@ -45,8 +51,8 @@ def vjp(reference: Callable[..., Any], primals: Sequence[Any], cotangent: Any, o
 def differentiable(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Sequence[Any], Any], Pullback]:
     """A function of primals and a cotangent that gives the value of `reference` and its VJP.
 
-    Forward and backward are compiled together, once; this is several times faster than running operation by operation. A
-    reference whose Python code depends on values of its arguments cannot be compiled, and runs operation by operation.
+    JAX traces forward and backward together, once. A small program in float64 is then evaluated in NumPy, any other one is
+    compiled. A reference whose Python code depends on values of its arguments cannot be traced; it runs operation by operation.
     """
     both = None
     if _is_pure(reference):
@@ -114,8 +120,54 @@ def _both(reference: Callable[..., Any], options: Mapping[str, Any], primals: An
 
 
 def _jitted(reference: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
-    """The value and the cotangents, compiled once for each shape and dtype of the arguments."""
-    return kept(partial(_both, reference, options), (reference, dict(options)))
+    """The value and the cotangents, traced once for each shape and dtype of the arguments."""
+    parts = reference, dict(options)
+    jitted = jax.jit(partial(_both, reference, options))
+    compiled = kept(jitted, parts)
+    evaluated = _evaluated(jitted, parts)
+
+    def call(primals: Any, cotangent: Any) -> Any:
+        leaves: list[Any] = jax.tree_util.tree_leaves((primals, cotangent))
+        small = sum(leaf.size for leaf in leaves) <= SMALL
+        # XLA rounds the steps of a program in a narrow dtype in its own way, and that is the rounding of the user's JAX.
+        if small and all(leaf.dtype not in NARROW for leaf in leaves):
+            with suppress(Unknown):
+                return evaluated(primals, cotangent)
+        return compiled(primals, cotangent)
+
+    return call
+
+
+def _evaluated(jitted: Any, parts: Any) -> Callable[..., Any]:
+    """The same function of trees of arrays, evaluated in NumPy; its values are kept on disk. `Unknown` where it cannot be."""
+    traces: dict[Any, Any] = {}
+
+    def call(*given: Any) -> Any:
+        leaves, structure = jax.tree_util.tree_flatten(given)
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        key = structure, tuple([(leaf.shape, leaf.dtype) for leaf in leaves])
+        name = programs.name_of(("evaluated", parts), (str(structure), arrays))
+        kept = None if name is None else programs.load(name)
+        if kept is not None:
+            with suppress(Exception):  # a damaged file costs no more than the time to evaluate again
+                return pickle.loads(kept)  # noqa: S301 - from a folder of the user's own
+        if key not in traces:
+            traced = jitted.trace(*given)
+            traces[key] = traced.jaxpr, traced.out_tree
+        if traces[key] is None:
+            raise Unknown("as at the call before")
+        jaxpr, out = traces[key]
+        try:
+            values = jax.tree_util.tree_unflatten(out, evaluate(jaxpr, arrays))
+        except Unknown:
+            traces[key] = None
+            raise
+        if name is not None:
+            with suppress(Exception):
+                programs.store(name, pickle.dumps(values))
+        return values
+
+    return call
 
 
 def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
@@ -124,7 +176,7 @@ def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any
     `parts` tells what the function computes, for the names of its programs, see `oracle.programs`; `compiled` compiles what
     JAX has lowered, by default `compiled_quickly`.
     """
-    jitted = jax.jit(function)
+    jitted: Any = function if hasattr(function, "lower") else jax.jit(function)
     known: dict[Any, Any] = {}
 
     def call(*given: Any) -> Any:

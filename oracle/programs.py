@@ -1,4 +1,4 @@
-"""Compiled references on disk: a program is loaded in some milliseconds, and traced and compiled in a hundred.
+"""Compiled references and their values on disk: they are loaded in some milliseconds, and made in up to a hundred.
 
 The environment variable ORACLE_CACHE names the folder; without it nothing is kept. A program belongs to the sources of the
 catalogue, the versions of the libraries and the processor that it was compiled for: when one of them changes, so does its name.
@@ -121,7 +121,8 @@ def _environment() -> bytes:
             found.update(f"{package} {version(package)}".encode())
     found.update(platform.machine().encode() + _processor())
     root = Path(__file__).parent
-    for path in sorted([*(root / "catalogue").rglob("*.py"), root / "autodiff.py", root / "compiling.py"]):
+    folders = root / "catalogue", root / "jaxprs"
+    for path in sorted([*(p for folder in folders for p in folder.rglob("*.py")), root / "autodiff.py", root / "compiling.py"]):
         found.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return found.digest()
 

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import special
 
 from oracle.exact.array import BallArray, lifted
-from oracle.exact.jaxpr import ELEMENTWISE, correlated, padded, spread_out, taps
 from oracle.exact.kinks import WORK
+from oracle.jaxprs.computing import ELEMENTWISE
+from oracle.jaxprs.windows import correlated, padded, spread_out, taps
 
 __all__ = ["MOVES", "PRIMITIVES"]
 

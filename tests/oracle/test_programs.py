@@ -36,20 +36,28 @@ def softmax(x: Any = X, **options: Any) -> autodiff.Pullback:
     return autodiff.vjp(jax.nn.softmax, (x,), np.ones(np.shape(x), x.dtype), options)
 
 
-def test_a_program_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = softmax(axis=0)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["evaluated", "compiled"])
+def test_a_program_is_evaluated_or_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+    first = softmax(X.astype(dtype), axis=0)
     assert len(files(folder)) == 1
 
-    def never(lowered: Any) -> Any:
+    def never(*given: Any) -> Any:
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(autodiff, "compiled_quickly", never)
-    second = softmax(axis=0)
+    monkeypatch.setattr(autodiff, "evaluate", never)
+    second = softmax(X.astype(dtype), axis=0)
     assert np.array_equal(first.value, second.value)
     assert np.array_equal(first.cotangents[0], second.cotangents[0])
-    for other in ({"axis": 1}, {"axis": 0, "x": X[:2]}, {"axis": 0, "x": X.astype(np.float32)}):
+    for other in ({"axis": 1}, {"axis": 0, "x": X[:2]}, {"axis": 0, "x": X.astype(np.float16)}):
         with pytest.raises(AssertionError, match="compiled again"):
             softmax(**other)
+
+
+def test_values_belong_to_their_arguments(folder: Path) -> None:
+    first = softmax(axis=0)
+    assert not np.array_equal(softmax(X + 2**-52 * np.eye(3, 4), axis=0).value, first.value)
+    assert np.array_equal(softmax(axis=0).value, first.value)
 
 
 def steps() -> Any:
