@@ -40,6 +40,8 @@ SHOWN = 60
 
 SMALL = 10_000
 """Elements of all arguments together up to which NumPy evaluates a program in less time than XLA takes to compile it."""
+UNKNOWN = b"no function of NumPy for one of its primitives"
+"""What is kept in place of the values of a program that has to be compiled."""
 NARROW = frozenset(np.dtype(name) for name in ("float32", "float16", "bfloat16", "complex64"))
 
 
@@ -146,21 +148,27 @@ def _evaluated(jitted: Any, parts: Any) -> Callable[..., Any]:
         leaves, structure = jax.tree_util.tree_flatten(given)
         arrays = [np.asarray(leaf) for leaf in leaves]
         key = structure, tuple([(leaf.shape, leaf.dtype) for leaf in leaves])
-        name = programs.name_of(("evaluated", parts), (str(structure), arrays))
-        kept = None if name is None else programs.load(name)
-        if kept is not None:
-            with suppress(Exception):  # a damaged file costs no more than the time to evaluate again
-                return pickle.loads(kept)  # noqa: S301 - from a folder of the user's own
+        name = None
+        if key not in traces:  # what has been traced is evaluated in less time than its values are loaded
+            name = programs.name_of(("evaluated", parts), (str(structure), arrays))
+            known = None if name is None else programs.load(name)
+            if known == UNKNOWN:
+                traces[key] = None
+            elif known is not None:
+                with suppress(Exception):  # a damaged file costs no more than the time to evaluate again
+                    return pickle.loads(known)  # noqa: S301 - from a folder of the user's own
         if key not in traces:
             traced = jitted.trace(*given)
             traces[key] = traced.jaxpr, traced.out_tree
         if traces[key] is None:
-            raise Unknown("as at the call before")
+            raise Unknown("as at an earlier call")
         jaxpr, out = traces[key]
         try:
             values = jax.tree_util.tree_unflatten(out, evaluate(jaxpr, arrays))
         except Unknown:
             traces[key] = None
+            if name is not None:
+                programs.store(name, UNKNOWN)
             raise
         if name is not None:
             with suppress(Exception):

@@ -54,6 +54,22 @@ def test_a_program_is_evaluated_or_compiled_once(folder: Path, monkeypatch: pyte
             softmax(**other)
 
 
+def test_a_program_that_numpy_cannot_evaluate_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(jaxpr: Any, arguments: Any) -> Any:
+        raise autodiff.Unknown("random_bits")
+
+    monkeypatch.setattr(autodiff, "evaluate", unknown)
+    first = softmax(axis=0)
+    assert len(files(folder)) == 2  # the program, and that it has to be compiled
+
+    def never(*given: Any) -> Any:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(autodiff, "compiled_quickly", never)
+    monkeypatch.setattr(autodiff, "evaluate", never)
+    assert np.array_equal(softmax(axis=0).value, first.value)
+
+
 def test_values_belong_to_their_arguments(folder: Path) -> None:
     first = softmax(axis=0)
     assert not np.array_equal(softmax(X + 2**-52 * np.eye(3, 4), axis=0).value, first.value)
