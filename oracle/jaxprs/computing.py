@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from oracle.jaxprs.unknown import Unknown
 from oracle.jaxprs.windows import WINDOWS
@@ -76,6 +77,20 @@ def _complex(real: Any, imaginary: Any) -> Any:
     return found
 
 
+def _special(name: str) -> Callable[..., Any]:
+    """A function of scipy.special, which takes longer to import than all of this package."""
+
+    def called(*values: Any) -> Any:
+        return getattr(_module("scipy.special"), name)(*values)
+
+    return called
+
+
+@cache
+def _module(name: str) -> Any:
+    return import_module(name)
+
+
 def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda params, *values: function(*values)
 
@@ -87,8 +102,8 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "atan2": np.arctan2, "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "rem": np.fmod, "pow": np.power, "max": np.maximum, "min": np.minimum, "neg": np.negative,
     "rsqrt": lambda x: 1 / np.sqrt(x),
-    "logistic": special.expit, "erf": special.erf, "erfc": special.erfc, "erf_inv": special.erfinv,
-    "lgamma": special.gammaln, "digamma": special.psi, "is_finite": np.isfinite,
+    "logistic": _special("expit"), "erf": _special("erf"), "erfc": _special("erfc"), "erf_inv": _special("erfinv"),
+    "lgamma": _special("gammaln"), "digamma": _special("psi"), "is_finite": np.isfinite,
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "real": np.real, "imag": np.imag, "conj": np.conj, "complex": _complex,
