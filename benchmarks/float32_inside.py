@@ -1,6 +1,6 @@
 """Right functions that compute in float32 at random places, and the same with one wrong entry: what `verify` says of them.
 
-    python -m benchmarks.float32_inside 2000            # about half an hour on one core; the counts, and what is not PASS
+    python -m benchmarks.float32_inside 2000            # about an hour on one core; the counts, and what is not PASS
     python -m benchmarks.float32_inside 100 --first 500 # seeds 500 to 599
     python -m benchmarks.float32_inside 100 --dtypes float32 float16 bfloat16 # a random one of these for each array
 
