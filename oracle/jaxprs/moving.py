@@ -80,10 +80,8 @@ def _places(
     """For each dimension of an array of this shape: the indices of the elements of all windows; and which windows lie inside.
 
     The indices have the dimensions of the batch of windows, then those of one window without the `hidden` ones. A row of
-    `starts` has the first index of a window along the dimensions `indexed`; along those of `batched` it is the place in the
-    batch itself.
-
-    Windows outside of the array are moved inside if they are to be `clipped`; which lie inside is then None.
+    `starts` has the first index of a window along the dimensions `indexed`. Along those of `batched` that is the place of the
+    window in the batch. Windows that do not lie inside are moved inside; None in place of a mask says that all are to count.
     """
     batch = starts.shape[:-1]
     first: list[Any] = [np.zeros(batch, np.int64)] * len(shape)

@@ -62,10 +62,10 @@ def _needed(jaxpr: Any) -> tuple[Any, ...]:
 
 
 def evaluate(closed: Any, arguments: Sequence[Any]) -> Values:
-    """The values of a jaxpr at arrays of NumPy; `Unknown` if it needs a primitive that has no function here.
+    """The values of a jaxpr at arrays of NumPy, in arrays of their own.
 
-    Each value has the shape and the dtype that JAX announced for it, or it is `Unknown`: NumPy divides integers otherwise than
-    JAX, for example. The values are arrays of their own.
+    It raises `Unknown` if a primitive has no function here, or if the value of one has another shape or dtype than JAX announced
+    for it.
     """
     left = MOST
 
