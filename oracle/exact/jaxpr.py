@@ -56,14 +56,14 @@ def _step(equation: Any, values: Values) -> Values:
         found = primitive.bind(*values, **params)
         return list(found) if primitive.multiple_results else [found]
     values = [value if type(value) is BallArray else np.asarray(value) for value in values]
-    if name in SAME or name == "real":
+    if name in SAME or name == "real":  # the value of `stop_gradient`, too, has the slope 1, whatever JAX makes of it
         return values
-    if name in CONTROL:
-        return CONTROL[name](params, values, _step)
-    if name not in MOVES and name not in PRIMITIVES:
+    if name not in CONTROL and name not in MOVES and name not in PRIMITIVES:
         raise WORK.refuse(f"no exact rule for the JAX primitive {name}")
     check_dtype(params.get("preferred_element_type"))
     try:
+        if name in CONTROL:
+            return CONTROL[name](params, values, _step)
         if name in MOVES:
             return _moved(primitive, params, values)
         found = PRIMITIVES[name](params, *values)

@@ -64,8 +64,7 @@ def _needed(jaxpr: Any) -> tuple[Any, ...]:
 def evaluate(closed: Any, arguments: Sequence[Any]) -> Values:
     """The values of a jaxpr at arrays of NumPy, in arrays of their own.
 
-    It raises `Unknown` if a primitive has no function here, or if the value of one has another shape or dtype than JAX announced
-    for it.
+    It raises `Unknown` if a primitive has no function here, or if what it gives has another shape or dtype than JAX announced.
     """
     left = MOST
 

@@ -241,11 +241,19 @@ def test_a_kink_of_jax_has_its_line() -> None:
     assert found.sides is not None
 
 
+def summed_over_none(x: Any) -> Any:
+    def step(total: Any, row: Any) -> tuple[Any, Any]:
+        return total + row, row
+
+    return x + jax.lax.scan(step, x[0], x[:0])[0]
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
         (lambda x: x.at[jnp.array([0, 0, 1, 1])].add(2 * x), "no exact rule for the JAX primitive scatter-add"),
         (lambda x: jnp.sin(x.astype(jnp.float32)), "computes in float32"),
+        (summed_over_none, "no exact rule for a scan of no steps"),
     ],
 )
 def test_what_jax_does_without_a_rule(function: Function, reason: str) -> None:
