@@ -286,9 +286,9 @@ class _Run:
         # Both witnesses measure at this point. Where the values differ, the reference is of another function.
         if self.large:
             check_memory(self.primals)
-        measured = undisturbed(quick, breaches)
+        to_measure = undisturbed(quick, breaches)
         # What the contract has found out about the roundings at the point need not be measured again.
-        point = setting.point if measured is subject else Point(measured, self.primals, y, dy, cotangents)
+        point = setting.point if to_measure is subject else Point(to_measure, self.primals, y, dy, cotangents)
         measurements = with_reference = Measurements(point, replace(self.plan, large=self.large))
         found, other, judges = found.compared(measurements, self.plan.accept)
         rows += other
