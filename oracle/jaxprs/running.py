@@ -22,6 +22,9 @@ MOST = 10_000
 """Equations of one evaluation, those of all turns of a loop counted. One takes about 5 microseconds, so that this many take as
 long as XLA takes to compile a program."""
 
+ENTRIES = 1_000_000
+"""Entries of all values of one evaluation. They are kept until its end, 8 MB of float64; XLA keeps only what it still reads."""
+
 SAME = frozenset({"stop_gradient", "copy", "copy_p", "device_put", "sharding_constraint", "optimization_barrier"})
 """Primitives whose value is their argument."""
 
@@ -66,16 +69,16 @@ def evaluate(closed: Any, arguments: Sequence[Any]) -> Values:
 
     It raises `Unknown` if a primitive has no function here, or if what it gives has another shape or dtype than JAX announced.
     """
-    left = MOST
+    left, room = MOST, ENTRIES
 
     def step(equation: Any, values: Values) -> Values:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Unknown(f"more than {MOST} equations")
+        nonlocal left, room
         called = called_by(equation)
         if called is not None:
             return run(called, values, step)
+        left, room = left - 1, room - sum(variable.aval.size for variable in equation.outvars)
+        if left < 0 or room < 0:
+            raise Unknown(f"more than {MOST} equations, or {ENTRIES} entries")
         found = _found(equation, [np.asarray(value) for value in values], step)
         for value, variable in zip(found, equation.outvars, strict=True):
             if np.shape(value) != variable.aval.shape or getattr(value, "dtype", None) != variable.aval.dtype:

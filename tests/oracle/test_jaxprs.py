@@ -202,6 +202,17 @@ def test_a_loop_without_end_in_sight_is_compiled() -> None:
         np.testing.assert_allclose(autodiff.vjp(counted, (X,), np.ones_like(X), {}).value, X + 20_000.0, rtol=1e-12)
 
 
+def test_values_that_take_much_memory_are_compiled() -> None:
+    def distances(x: Any) -> Any:
+        return jnp.sum(jnp.abs(x[:, None] - x), 1)
+
+    x = normal(1001)
+    with jax.enable_x64(True), pytest.raises(Unknown, match="entries"):
+        evaluate(jax.make_jaxpr(distances)(x), [x])
+    value = autodiff.vjp(distances, (x,), np.ones_like(x), {}).value
+    np.testing.assert_allclose(value, np.abs(x[:, None] - x).sum(1), rtol=1e-12)
+
+
 def test_an_operation_whose_result_is_not_as_jax_announced_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     from oracle.jaxprs import running
 
