@@ -55,8 +55,6 @@ def where(mask: Array, x: Any, y: Any) -> Array:
     if mask.size <= PLAIN or dtype not in BITS or not (_fits(x, dtype) and _fits(y, dtype)):
         return np.asarray(np.where(mask, x, y))
     first, second = (np.asarray(a, dtype).view(BITS[dtype]) for a in (x, y))
-    if isinstance(y, int) and y == 0:
-        return np.asarray((first * mask).view(dtype))
     chosen = (first ^ second) * mask
     chosen ^= second
     return np.asarray(chosen.view(dtype))

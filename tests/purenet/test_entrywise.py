@@ -116,6 +116,14 @@ def test_where_broadcasts_and_takes_any_layout() -> None:
     np.testing.assert_array_equal(entrywise.where(x > 0, wide, x), np.where(x > 0, wide, x))
 
 
+@pytest.mark.parametrize("x", [2.0, np.float64(2.0), np.full(MANY, 2.0, np.float16)], ids=["a number", "NumPy's", "float16"])
+def test_where_of_many_entries_takes_what_is_no_array_of_32_or_64_bits(x: Any) -> None:
+    mask = np.arange(MANY) % 3 == 0
+    chosen, right = entrywise.where(mask, x, 0), np.where(mask, x, 0)
+    assert chosen.dtype == right.dtype
+    np.testing.assert_array_equal(chosen, right)
+
+
 def test_where_of_two_dtypes_is_that_of_numpy() -> None:
     x, y = numbers(np.float32, MANY), numbers(np.float64, MANY, seed=1)
     chosen = entrywise.where(x > 0, x, y)
