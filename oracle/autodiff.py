@@ -296,7 +296,7 @@ def _in_numpy(leaf: Any) -> Any:
 
 @lru_cache(maxsize=MOST)
 def _remembered(reference: Callable[..., Any], options: bytes) -> Callable[..., Any]:
-    """One jitted function for each reference with the same options, which is compiled once for each shape and dtype."""
+    """One function for each reference with the same options, which is traced once for each shape and dtype."""
     return _jitted(reference, pickle.loads(options))  # noqa: S301 - this process has just written it
 
 

@@ -217,8 +217,9 @@ def test_a_layer_of_constants_leaves_their_cotangent_out(op: Op, size: int) -> N
     (one,) = op.bwd(op.fwd(params, x=x)[1], y)
     assert op.backward is not None
     assert op.backward(residuals.saved, y, wanted=(0,))[1] is None
+    exact = op is not pn.conv2d or size == 4  # a large image without dx has its kernels' gradient in another order of sums
     for leaf in "wb":
-        np.testing.assert_allclose(one[leaf], both[0][leaf], rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(one[leaf], both[0][leaf], rtol=0 if exact else 1e-13, atol=0 if exact else 1e-13)
     (dx,) = op.bwd(op.fwd(x, params=params)[1], y)
     np.testing.assert_array_equal(dx, both[1])
 
