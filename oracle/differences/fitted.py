@@ -60,7 +60,7 @@ POINTS = np.arange(1, REPEATS + 1) / REPEATS
 class Part:
     """The odd or the even part of s, and the polynomial that is fitted to it."""
 
-    def __init__(self, of: Callable[[Difference], float], powers: Sequence[int]) -> None:
+    def __init__(self, of: Callable[[Difference], float], powers: Sequence[int], wider: Part | None = None) -> None:
         self.of = of
         self.powers = np.array(powers)
         self.matrix = POINTS[:, None] ** self.powers
@@ -68,6 +68,8 @@ class Part:
         self.slope = self.solution[powers.index(1)]
         self.spread = float(np.linalg.norm(self.slope))
         """The standard deviation of the slope, for noise of 1 in this part and a reach of 1."""
+        self.wider = wider
+        """The same with one more power, the last, that this part has at no smooth point."""
 
     def at(self, share: float, taken: Array) -> float:
         """The polynomial at this share of the reach, fitted to these numbers."""
@@ -78,10 +80,21 @@ class Part:
         left = taken - self.matrix @ (self.solution @ taken)
         return np.asarray(left / np.sqrt(len(taken) - self.matrix.shape[1]))
 
+    def excess(self, taken: Array) -> tuple[float, bool]:
+        """What the power of `wider` in these numbers adds to the slope, and whether chance may explain it."""
+        if self.wider is None:
+            return 0.0, True
+        of_power = self.wider.solution[-1]
+        noise = float(np.linalg.norm(self.wider.left_over(taken)) * np.linalg.norm(of_power))
+        found = abs(float(of_power @ taken))
+        return found * abs(float(self.slope @ self.wider.matrix[:, -1])), found <= CONTRADICTION * noise
 
+
+# As `ODD`, with a term in h |h|: where the second derivative jumps, as that of the softsign does at 0.
+BENT = Part(lambda d: d.both / 2, (*range(1, 2 * LEVELS, 2), 2))
 # The odd powers, as many as a tableau has steps. With three, the truncation error of exp over the longest reach shows in the
 # left over; with five, the error of the slope is 1.4 times as large.
-ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2))
+ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2), BENT)
 # As exact for a smooth function. The constant is the rounding of s(0), and the term in h is the kink's.
 EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, *range(2, 2 * LEVELS - 2, 2)))
 
@@ -97,6 +110,17 @@ class Fit(NamedTuple):
     """In units of the element."""
     numbers: Array = POINTS
     """What the polynomial was fitted to."""
+    part: Part = ODD
+
+
+class Samples(NamedTuple):
+    """The differences of one entry, or along one direction, at any step."""
+
+    at: Callable[[float], Difference]
+    size: float
+    """The unit of the reaches."""
+    at_zero: bool
+    """Whether elements that are 0 move: where the second derivative jumps, it jumps there, and not somewhere nearby."""
 
 
 class Slope(NamedTuple):
@@ -120,19 +144,20 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | N
     coarse = evaluator.rounding.inner_eps > SIXTEEN_BITS
     asked = np.isin(estimate.index, estimate.index if which is None else which)
     for k in np.flatnonzero(asked & (coarse | ~estimate.kink) & ~estimate.frozen & (estimate.uncertainty > 0)):
-        difference, size = cache(partial(_of_entry, evaluator, leaf, int(estimate.index[k]))), float(sizes[k])
-        fit = _checked(difference, size, (*REACHES, *LONGER))
+        one = int(estimate.index[k])
+        samples = Samples(cache(partial(_of_entry, evaluator, leaf, one)), float(sizes[k]), bool(x[one] == 0))
+        fit = _checked(samples, (*REACHES, *LONGER))
         # Short steps do not show whether there is a kink.
-        even = _even(difference, size, fit.reach) if coarse or not np.isfinite(uncertainty[k]) else Fit(0.0, 0.0)
+        even = _even(samples, fit.reach) if coarse or not np.isfinite(uncertainty[k]) else Fit(0.0, 0.0)
         known = np.isfinite(fit.error)
         if kink[k] and not (known and abs(even.slope) + CONTRADICTION * even.error < abs(right[k] - left[k]) / 2):
             continue
         contradicts = abs(fit.slope - value[k]) > CONTRADICTION * (fit.error + uncertainty[k])
         if kink[k] or (known and (contradicts or fit.error < uncertainty[k])):
             value[k], uncertainty[k], kink[k] = fit.slope, fit.error, False
-        elif not known and _is_of_the_tails(difference, size, value[k]):
+        elif not known and _is_of_the_tails(samples, value[k]):
             uncertainty[k] = np.inf
-        if known and _is_kink(difference, size, even):
+        if known and _is_kink(samples, even):
             kink[k], of_sides[k] = True, fit.error + even.error
             left[k], right[k] = _minus(fit.slope, even.slope), _minus(fit.slope, -even.slope)
         elif abs(even.slope) > CHANCE * even.error:  # the slope is the mean of those of two sides, which may differ
@@ -142,16 +167,16 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | N
     )
 
 
-def _even(difference: Callable[[float], Difference], size: float, reach: float) -> Fit:
+def _even(samples: Samples, reach: float) -> Fit:
     """The fit of the even part, over reaches no longer than this one."""
-    return _checked(difference, size, tuple(one for one in REACHES if one <= reach) or (reach,), EVEN)
+    return _checked(samples, tuple(one for one in REACHES if one <= reach) or (reach,), EVEN)
 
 
-def _is_kink(difference: Callable[[float], Difference], size: float, even: Fit) -> bool:
+def _is_kink(samples: Samples, even: Fit) -> bool:
     """Whether the even part has a term in h over a shorter reach, too: where a function saturates it fades there."""
     if not abs(even.slope) > CONTRADICTION * even.error:
         return False
-    shorter, _ = _over(difference, size, even.reach / RATIO, EVEN)
+    shorter, _ = _over(samples, even.reach / RATIO, EVEN)
     same = abs(shorter.slope - even.slope) <= CONTRADICTION * (shorter.error + even.error)
     return same and abs(shorter.slope) > CONTRADICTION * shorter.error
 
@@ -169,7 +194,8 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
     everything = np.arange(evaluator.origin[leaf].size)
     slopes = []
     for direction in directions:
-        fit = _checked(cache(partial(_along, evaluator, leaf, everything, direction)), 1.0, REACHES_ALONG)
+        along = cache(partial(_along, evaluator, leaf, everything, direction))
+        fit = _checked(Samples(along, 1.0, not evaluator.origin[leaf].all()), REACHES_ALONG)
         known = float(np.linalg.norm(direction * estimate.uncertainty))
         if abs(fit.slope - float(direction @ estimate.value)) <= fit.error + known and np.isfinite(fit.error):
             slopes.append(Slope(direction, fit.slope, fit.error))
@@ -184,7 +210,7 @@ def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array,
     return evaluator.difference(leaf, everything, h * direction)
 
 
-def _best(difference: Callable[[float], Difference], size: float, reaches: Sequence[float], part: Part = ODD) -> Fit:
+def _best(samples: Samples, reaches: Sequence[float], part: Part = ODD) -> Fit:
     """The fit with the smallest error that no fit of a shorter reach contradicts.
 
     The reaches that are `LONGER` count for a slope alone that is not resolved without them. Half of the steps of a
@@ -194,7 +220,7 @@ def _best(difference: Callable[[float], Difference], size: float, reaches: Seque
     for reach in reaches:
         if reach in LONGER and any(fit.error < COARSE * abs(fit.slope) for fit in found):
             break
-        fit, smooth = _over(difference, size, reach, part)
+        fit, smooth = _over(samples, reach, part)
         # By chance, and with the values, the left over may double from one reach to the next; a kink makes it grow by more.
         grows = bool(found) and fit.noise > CHANCE * found[-1].noise
         contradicted = any(abs(fit.slope - one.slope) > CONTRADICTION * (fit.error + one.error) for one in found)
@@ -202,65 +228,70 @@ def _best(difference: Callable[[float], Difference], size: float, reaches: Seque
             found.append(fit)
         elif found:
             break
-    return min(found, key=lambda one: one.error) if found else _first(difference, size, reaches[0] / 2, part)
+    return min(found, key=lambda one: one.error) if found else _first(samples, reaches[0] / 2, part)
 
 
-def _first(difference: Callable[[float], Difference], size: float, reach: float, part: Part = ODD) -> Fit:
+def _first(samples: Samples, reach: float, part: Part = ODD) -> Fit:
     """The fit of the longest reach, from this one down, that leaves nothing over but noise: no kink or pole is within it."""
     while reach > SHORTEST_REACH:
-        fit, smooth = _over(difference, size, reach, part)
+        fit, smooth = _over(samples, reach, part)
         if smooth:
             return fit
         reach /= 2 if reach > REACHES[0] / RATIO else RATIO
     return Fit(float("nan"), float("inf"))
 
 
-def _over(difference: Callable[[float], Difference], size: float, reach: float, part: Part) -> tuple[Fit, bool]:
+def _over(samples: Samples, reach: float, part: Part) -> tuple[Fit, bool]:
     """The fit over one reach, and whether it leaves nothing over but noise.
 
     What exceeds the noise that was measured near the point on average, or twice that at one step, is no noise, but a kink or a
-    pole within reach, or the end of a bump.
+    pole within reach, or the end of a bump. Nor is a term in h |h|, unless the second derivative may jump at the point itself.
+    Where chance may explain that term, the error estimate covers what it adds to the slope.
     """
     with quiet():
-        taken = [difference(float(h)) for h in reach * size * POINTS]
+        taken = [samples.at(float(h)) for h in reach * samples.size * POINTS]
         numbers = np.array([part.of(d) for d in taken])
+        excess, smooth = part.excess(numbers)
+        if not smooth and samples.at_zero and part.wider is not None:
+            part, excess, smooth = part.wider, 0.0, True
         over, expected = part.left_over(numbers), max(d.noise + d.growth for d in taken)
         left = float(np.linalg.norm(over))
         noise = max(left, expected / NOISE_SAFETY)
-        slope, error = float(part.slope @ numbers) / (reach * size), DEVIATIONS * noise * part.spread / (reach * size)
-    return Fit(slope, error, noise, reach, numbers), bool(
-        left <= expected and largest(over) * np.sqrt(len(over)) <= CHANCE * expected
-    )
+        width = reach * samples.size
+        slope = float(part.slope @ numbers) / width
+        error = max(DEVIATIONS * noise * part.spread, excess / CHANCE) / width
+    within = left <= expected and largest(over) * np.sqrt(len(over)) <= CHANCE * expected
+    return Fit(slope, error, noise, reach, numbers, part), bool(smooth and within)
 
 
-def _checked(difference: Callable[[float], Difference], size: float, reaches: Sequence[float], part: Part = ODD) -> Fit:
+def _checked(samples: Samples, reaches: Sequence[float], part: Part = ODD) -> Fit:
     """The best fit; one of a shorter reach if differences at shorter steps contradict it.
 
     A polynomial fits a function that is saturated over its whole reach, as a softmax of numbers near 1,000 is over a tenth of
     them: its slope is that of the tails. Differences at far shorter steps have large noise, and show that all the same.
     """
-    fit = _best(difference, size, reaches, part)
-    while np.isfinite(fit.error) and (step := _contradicting(difference, size, fit, part, fit.reach * POINTS[0] / RATIO)):
-        fit = _first(difference, size, RATIO * step, part)
+    fit = _best(samples, reaches, part)
+    while np.isfinite(fit.error) and (step := _contradicting(samples, fit, fit.reach * POINTS[0] / RATIO)):
+        fit = _first(samples, RATIO * step, part)
     return fit
 
 
-def _is_of_the_tails(difference: Callable[[float], Difference], size: float, slope: float) -> bool:
+def _is_of_the_tails(samples: Samples, slope: float) -> bool:
     """Whether this slope, of another measurement, is contradicted by differences at short steps."""
-    constant = Fit(slope, 0.0, 0.0, 1.0, slope * size * POINTS)
-    return _contradicting(difference, size, constant, ODD, REACHES[0] * POINTS[0]) > 0
+    constant = Fit(slope, 0.0, 0.0, 1.0, slope * samples.size * POINTS)
+    return _contradicting(samples, constant, REACHES[0] * POINTS[0]) > 0
 
 
-def _contradicting(difference: Callable[[float], Difference], size: float, fit: Fit, part: Part, step: float) -> float:
+def _contradicting(samples: Samples, fit: Fit, step: float) -> float:
     """The longest step, from this one down, at which the difference is not what the fit says; 0 if there is none.
 
     Steps are in units of the element.
     """
     while step > SHORTEST_REACH:
         with quiet():
-            taken = difference(step * size)
-        off = abs(part.of(taken) - part.at(step / fit.reach, fit.numbers))
-        if off > CHANCE * (taken.noise + taken.growth) + fit.error * step * size:
+            taken = samples.at(step * samples.size)
+        off = abs(fit.part.of(taken) - fit.part.at(step / fit.reach, fit.numbers))
+        if off > CHANCE * (taken.noise + taken.growth) + fit.error * step * samples.size:
             return step
         step /= RATIO
     return 0.0

@@ -19,7 +19,6 @@ the jumps decide alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,21 +26,24 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED
 from oracle.differences.jumps import FINEST, SHARE_OF_NOISE, jump_between
+from oracle.differences.ladder import (
+    APPEARS,
+    BENDING,
+    SMOOTH_GROWTH,
+    Differences,
+    higher_differences,
+    joined,
+    root_mean_square,
+    until_it_bends,
+)
 from oracle.differences.richardson import RATIO, STEP_DIGITS
-from oracle.differences.thresholds import MOST_OUTPUTS, UNRESOLVED
+from oracle.differences.thresholds import MOST_OUTPUTS, SIXTEEN_BITS, UNRESOLVED
 from oracle.effort import AGREEING, SAMPLES
 from oracle.measures import EPSILON
 
-__all__ = ["COARSEST", "FINEST", "LONGEST", "ORDER", "Differences", "Sizes", "higher_differences", "inner_rounding"]
+__all__ = ["COARSEST", "FINEST", "LONGEST", "Sizes", "inner_rounding"]
 
 Array = NDArray[Any]
-
-# The lowest order of the differences that measure noise; the highest is twice that. With 2 the smooth part of most functions is
-# left in them, with 8 a table costs 24 evaluations.
-ORDER = 4
-
-# The points of a table: as many differences of the highest order as the lowest order has.
-POINTS = 2 * ORDER + ORDER
 
 # The longest spacing of the ladder, in units of each element: that of neighbouring bfloat16 numbers, over which a rounding to
 # any dtype jumps. Twelve points reach about as far as the first step of the differences. Longer, and the points leave the
@@ -51,20 +53,6 @@ LONGEST = 2 * EPSILON["bfloat16"]
 # The spacings of the ladder, down to the shortest over which x + h still has the digits of h. Of some thousand elements one is
 # so near the next float32 number that a table over 2^-36 of its size reaches it.
 SPACINGS = 1 + round(np.log(LONGEST / np.ldexp(EPSILON["float64"], STEP_DIGITS)) / np.log(RATIO))
-
-# By how much the differences of a smooth function grow, from one spacing to the next. By chance, noise may exceed that of
-# spacings 4^3 times as short by as much: the differences of a smooth function exceed those by 4^12, and near a pole by more.
-# The rounding of an element at 0 that is displaced grows by 4^3.
-SMOOTH_GROWTH = RATIO**ORDER
-
-# The least noise of a rounding, in units of what there is over the shortest spacings: far above what chance makes of those
-# of float64 there, and far below the 2^29 between these and one of float32.
-APPEARS = RATIO * SMOOTH_GROWTH
-
-# The growth, from one spacing to the next, from which on noise is the bending of the function: as far above that of dense
-# roundings, whose noise changes by chance alone, as below that of a smooth function. What is smaller than the noise of a
-# rounding by as much counts as unchanged.
-BENDING = float(np.sqrt(SMOOTH_GROWTH))
 
 # Spacings above the one where a rounding first shows that are looked at. There it jumps at 4^6 times as many points: first
 # perhaps in a single table of many, at last at every point. Over fewer than half of them, a kink's differences do not grow by
@@ -113,28 +101,6 @@ class InnerRounding(NamedTuple):
     """The size of what is rounded where the value itself is 0."""
 
 
-class Differences(NamedTuple):
-    """What the higher differences over equally spaced points show about each output."""
-
-    noise: Array
-    """The root mean square of the differences, divided by the factor that they multiply noise by: the least of all orders."""
-    lowest: Array
-    """The differences of the lowest order, along axis 0, divided by that factor."""
-
-
-def higher_differences(values: Array) -> Differences:
-    """Differences of order 4 to 8 along axis 0: noise shows equally in all of these, the smooth part mostly in the lowest."""
-    least = np.full(values.shape[1:], np.inf)
-    lowest = values
-    for order in range(1, 2 * ORDER + 1):
-        values = np.diff(values, axis=0)
-        if order == ORDER:
-            lowest = values / np.sqrt(comb(2 * order, order))
-        if order >= ORDER:
-            least = np.fmin(least, np.sqrt((values**2).mean(axis=0) / comb(2 * order, order)))
-    return Differences(np.where(np.isfinite(least), least, 0.0), lowest)
-
-
 def inner_rounding(
     values_at: Callable[[float, int], Array],
     line: Callable[[float], Array],
@@ -156,7 +122,7 @@ def inner_rounding(
         spacing = LONGEST / RATIO**k
         try:
             tables = [values_at(spacing, table) for table in range(AGREEING)]
-            ladder.append(_joined([higher_differences(table) for table in tables]))
+            ladder.append(joined([higher_differences(table) for table in tables]))
             sizes = sizes if sizes.moved else sizes._replace(moved=_moved(tables, spacing))
         except RAISED:  # points at long spacings may leave the function's domain
             ladder.append(None)
@@ -166,14 +132,16 @@ def inner_rounding(
     longest = LONGEST if ladder[0] is not None else LONGEST / RATIO
     proven = np.zeros(found.shape)
     if continuous and coarse.any():
-        proven = _coarse_rounding(values_at, line, longest, coarse, steps=bool(least.any()))
+        proven = _coarse_rounding(values_at, line, longest, coarse, found, steps=bool(least.any()))
     found = np.fmax(found, proven)
     if found.any():
         # The function rounds, so that noise of any spacing may be that of a rounding in its other outputs. It cannot be much
         # larger than in those found, as a number and as a share of the value: that is the bending of the function.
         shares = np.divide(found, one_ulp, out=np.zeros(found.shape), where=(one_ulp > 0) & np.isfinite(one_ulp))
-        most = MOST_GROWTH * np.fmax(found.max(), shares.max() * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
-        steady = _steady(ladder[1:], one_ulp)
+        usual = np.median(shares[shares > 0]) if shares.any() else 0.0
+        most = RATIO * np.fmax(found.max(), usual * np.where(np.isfinite(one_ulp), one_ulp, 0.0))
+        steady = until_it_bends(ladder[1:], one_ulp)[0]
+        steady = np.where(steady > APPEARS * one_ulp, steady, 0.0)
         if proven.any():  # sums of numbers with few digits are whole multiples of the last of them
             steady, least = np.fmax(steady, lasting), np.zeros(least.shape)
         coarsest = COARSEST * (max(sizes) if proven.any() else max(sizes.here, sizes.moved))
@@ -195,18 +163,20 @@ def _fine_rounding(
     Jumps of other outputs count as well: each output of a product with rounded weights jumps at places of its own, and in a few
     of them none may be within reach.
     """
-    rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else _size(level) for level in ladder])
+    rms = np.stack([np.full(one_ulp.shape, np.inf) if level is None else root_mean_square(level) for level in ladder])
     # A sum inside that lies halfway between two float32 numbers jumps at once, to either side. That is no full noise.
     quiet, few = np.fmax(rms[-AGREEING:].min(axis=0), one_ulp), rms[-AGREEING:].max(axis=0)
+    noise = until_it_bends(ladder, quiet)
     found, first = np.zeros(one_ulp.shape), np.zeros(one_ulp.shape)
     shown = np.zeros(one_ulp.shape, dtype=int)
     for last in range(SPACINGS - AGREEING - 1, AGREEING - 1, -1):
         # What a pole shows at long spacings is no noise of what shows at short ones.
         first = np.where(shown, first, np.fmax(rms[last], rms[last - 1]))
-        longer = [level for level in ladder[max(last - UNTIL_DENSE, 0) : last] if level is not None]
+        window = slice(max(last - UNTIL_DENSE, 0), last)
+        longer = [level for level in ladder[window] if level is not None]
         if len(longer) < AGREEING:
             continue
-        full = np.max([level.noise for level in longer], axis=0)
+        full = noise[window].max(axis=0)
         stays = full <= min(MOST_GROWTH, _kink_growth(len(longer)) / 2) * first
         changed = [(np.abs(level.lowest) > first / BENDING).mean(axis=0) for level in longer]
         dense = np.median(changed, axis=0) >= DENSE
@@ -214,19 +184,27 @@ def _fine_rounding(
         plain = np.isfinite(first) & (first > APPEARS * quiet) & (full > BENDING * few) & stays & dense & narrow
         shown = np.where(plain & (shown == 0), last - 1, shown)
         found = np.where(plain, np.fmax(found, full), found)
+    # What shows over far longer spacings than in other outputs may be where a kink is within reach. Larger jumps tell.
+    early = (found > 0) & (shown >= np.median(shown[found > 0]) - AGREEING) if found.any() else found > 0
+    finer = RATIO * found.max(initial=0.0, where=early)
+    late = np.where(~early & (found > finer), found, 0.0)
+    if late.any() and not _jumps_where_it_shows(values_at, line, late, shown, finer):
+        found = np.where(late > 0, 0.0, found)
     return found if _jumps_where_it_shows(values_at, line, found, shown) else np.zeros(found.shape)
 
 
 def _jumps_where_it_shows(
-    values_at: Callable[[float, int], Array], line: Callable[[float], Array], noise: Array, shown: Array
+    values_at: Callable[[float, int], Array], line: Callable[[float], Array], noise: Array, shown: Array, finer: float = 0.0
 ) -> bool:
-    """Whether some output jumps at several places; `shown`: the shortest level of the ladder at which the noise of each shows.
+    """Whether some output jumps at several places, by more than `finer`.
+
+    `shown` is the shortest level of the ladder at which the noise of each output shows.
 
     The first interval of a table begins at the point itself, where a gradient jumps if its function has a kink there.
     """
     order = np.flatnonzero(noise)[np.argsort(-noise[noise > 0])]
     for output in order[np.unique(np.linspace(0, len(order) - 1, SAMPLES).astype(int))] if len(order) else ():
-        jumping, least = 0, SHARE_OF_NOISE * noise[output]
+        jumping, least = 0, max(SHARE_OF_NOISE * noise[output], finer)
         for level in range(int(shown[output]), max(int(shown[output]) - UNTIL_DENSE, 0), -1):  # at first, jumps are rare
             spacing, longer = LONGEST / RATIO**level, LONGEST / RATIO ** max(level - 2, 0)
             try:
@@ -263,17 +241,30 @@ def _lasting(ladder: Sequence[Differences | None], sizes: Sizes) -> Array:
 
 
 def _coarse_rounding(
-    values_at: Callable[[float, int], Array], line: Callable[[float], Array], longest: float, noise: Array, *, steps: bool
+    values_at: Callable[[float, int], Array],
+    line: Callable[[float], Array],
+    longest: float,
+    noise: Array,
+    found: Array,
+    *,
+    steps: bool,
 ) -> Array:
     """The noise of those outputs that jump by enough to explain it, at several places; 0 for the others.
 
-    `longest` is the longest spacing whose points are in the function's domain. `steps`: some outputs look like staircases by
+    `longest` is the longest spacing whose points are in the function's domain. `found` is the noise of finer
+    roundings, whose jumps are smaller.
+    `steps`: some outputs look like staircases by
     design. All jumps of these are one number, where those of a rounding to floating-point numbers depend on their exponents.
     """
     proven, sizes = np.zeros(noise.shape), []
     try:
         slope = np.median(np.diff(values_at(BETWEEN_JUMPS, 0), axis=0), axis=0) / BETWEEN_JUMPS
-        off = np.nan_to_num(np.abs(np.diff(values_at(longest, 0), axis=0) - slope * longest), posinf=0.0)
+        far = values_at(longest, 0)
+        off = np.nan_to_num(np.abs(np.diff(far, axis=0) - slope * longest), posinf=0.0)
+        size = np.abs(far).max(axis=0)
+        shares = np.divide(found, size, out=np.zeros(size.shape), where=np.isfinite(size) & (size > 0))
+        shares = shares[(shares > 0) & (shares < SIXTEEN_BITS)]
+        finer = BENDING * np.fmax(found, np.median(shares) * size if shares.size else 0.0)
         jumping = (off > noise).sum(axis=0)
         often, seldom = jumping >= AGREEING, (jumping > 0) & (jumping < AGREEING) & (slope == 0)
         if not often.sum() > MOST_OUTPUTS * np.count_nonzero(often | seldom):
@@ -286,8 +277,9 @@ def _coarse_rounding(
             often[output] = False
             places = np.argsort(-off[:, output])[:AGREEING]
             jumps = [jump_between(line, place * longest, (place + 1) * longest, output, slope) for place in places.tolist()]
-            if all(jump[output] > SHARE_OF_NOISE * noise[output] for jump in jumps):
-                shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > SHARE_OF_NOISE * noise
+            least = np.fmax(SHARE_OF_NOISE * noise, finer)
+            if all(jump[output] > least[output] for jump in jumps):
+                shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > least
                 proven = np.where(shown & (noise > 0), noise, proven)
                 sizes += [jump[output] for jump in jumps]
     except RAISED:  # a point on the way may leave the function's domain
@@ -295,30 +287,7 @@ def _coarse_rounding(
     return np.zeros(noise.shape) if steps and sizes and np.ptp(sizes) <= UNRESOLVED * max(sizes) else proven
 
 
-def _steady(ladder: Sequence[Differences | None], one_ulp: Array) -> Array:
-    """The noise of each output up to the spacing where it grows as the bending of a function does; `ladder`: longest first."""
-    noise, shown, steady = np.zeros(one_ulp.shape), np.zeros(one_ulp.shape, dtype=int), np.ones(one_ulp.shape, dtype=bool)
-    for level in ladder[::-1]:
-        if level is not None:
-            steady &= (shown <= UNTIL_DENSE) | (level.noise <= BENDING * noise)
-            shows = level.noise > APPEARS * one_ulp
-            shown += shows | (shown > 0)
-            noise = np.where(steady & shows, np.fmax(noise, level.noise), noise)
-    return noise
-
-
 def _moved(tables: Sequence[Array], spacing: float) -> float:
     """The largest change of a value per spacing, from one end of a table to the other."""
     changes = np.abs([(table[-1] - table[0]) / ((len(table) - 1) * spacing) for table in tables])
     return float(changes[np.isfinite(changes)].max(initial=0.0))
-
-
-def _joined(tables: list[Differences]) -> Differences:
-    """Several tables at one spacing."""
-    return Differences(np.max([table.noise for table in tables], axis=0), np.concatenate([table.lowest for table in tables]))
-
-
-def _size(level: Differences) -> Array:
-    """The root mean square of the differences of the lowest order; infinite where the function has no value."""
-    size = np.sqrt((level.lowest**2).mean(axis=0))
-    return np.where(np.isfinite(size), size, np.inf)

@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, quiet, size_of, vector
-from oracle.differences.inner_rounding import (
-    FINEST,
-    LONGEST,
-    ORDER,
-    POINTS,
-    SMOOTH_GROWTH,
-    Sizes,
-    higher_differences,
-    inner_rounding,
-)
+from oracle.differences.inner_rounding import FINEST, LONGEST, Sizes, inner_rounding
+from oracle.differences.ladder import ORDER, POINTS, SMOOTH_GROWTH, higher_differences
 from oracle.differences.richardson import NOISE_SAFETY, RATIO
 from oracle.differences.thresholds import MOST_OUTPUTS, PER_RMS, SIXTEEN_BITS, UNRESOLVED
 from oracle.effort import AGREEING, SAMPLES
@@ -195,6 +187,8 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     step = _last_bit(values).min(axis=0)
     size = np.abs(values).max(axis=0)
     coarse = (step > NOISE_SAFETY * noisy.eps * size) & (np.ptp(values, axis=0) > NOISE_SAFETY * step)
+    # A few numbers may all end in zeros by chance, as those of an output that is clipped at most points.
+    coarse &= (np.diff(np.sort(values, axis=0), axis=0) > 0).sum(axis=0) >= AGREEING
     held, lowest = values, step
     if coarse.any() and points > 2 * ORDER:
         # Numbers at equal distances may all have an even last digit by chance. In another direction they have another distance.
@@ -203,7 +197,12 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
             held = np.concatenate([values, np.where(np.isfinite(others), others, 0.0)])
             lowest = _last_bit(held).min(axis=0)
     narrow = _of_narrow_dtype(held, lowest) if np.ptp(values, axis=0).any() else _cannot_move(noisy)
-    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * size) & ~narrow
+    # A number that is left where larger ones have cancelled has the steps of the larger ones: of arguments that move the value
+    # by their own size, or of a constant such as 1.
+    cancelled = np.fmax(np.fmax(size, np.ptp(values, axis=0) / ((points - 1) * LONGEST)), 1.0)
+    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * cancelled) & ~narrow
+    # So have the outputs beside it that are clipped, whose own values say little.
+    beyond_float32 &= step > NOISE_SAFETY * step.max(initial=0.0, where=coarse & ~beyond_float32 & ~narrow)
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)
     suspected = long > MUCH_NOISE * one_ulp
     if suspected.any():
