@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,11 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
     alone, both = pulled(other), pulled(optree.tree_map(lambda a, b: a + b, s.point.dy, other))
     doubled, none = (pulled(copied(s.point.dy, _times(factor))) for factor in (2, 0))
     parts = [[[leaf.array for leaf in pulled(part)] for part in some] for some in _sums(s.point.dy, generator)]
-    far = {factor: pulled(copied(s.point.dy, _times(factor))) for factor in _far(s.point.dy)}
+
+    @cache
+    def multiple(factor: float) -> list[Leaf]:
+        return pulled(copied(s.point.dy, _times(factor)))
+
     for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.rounding.scales, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # `well_formed` reports the dtype
@@ -57,18 +62,33 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
         elif not s.rounding.explains(i, apart, allowed):
             yield Breach(g.path, "not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
-            for factor, leaves in far.items():
-                apart = _apart(np.asarray(leaves[i].array, np.float64) / factor, a)
-                if not s.rounding.explains(i, apart, allowed) and not s.rounding.of_sixteen_bits(i):
-                    what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
-                    yield Breach(g.path, f"not linear in dy: {what}")
-                    break
+            factor = _unlike(s, i, multiple, _far(s.point.dy), allowed)
+            if factor and s.rounding.is_inside(i):  # float32 over- and underflows earlier
+                factor = _unlike(s, i, multiple, _powers(FAR["float32"]), allowed)
+            if factor:
+                what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
+                yield Breach(g.path, f"not linear in dy: {what}")
+
+
+def _unlike(
+    s: Setting, i: int, multiple: Callable[[float], list[Leaf]], factors: tuple[float, ...], allowed: float
+) -> float | None:
+    """The first of these factors with which bwd(factor dy) is not factor bwd(dy), in gradient `i`."""
+    a = np.asarray(s.leaves(s.point.cotangents)[i].array, np.float64)
+    for factor in factors:
+        apart = _apart(np.asarray(multiple(factor)[i].array, np.float64) / factor, a)
+        if not s.rounding.explains(i, apart, allowed) and not s.rounding.of_sixteen_bits(i):
+            return factor
+    return None
 
 
 def _far(dy: Any) -> tuple[float, ...]:
     """A large and a small factor of dy, according to its dtype."""
     dtypes = [np.asarray(leaf).dtype.name for leaf in optree.tree_leaves(dy)]
-    power = min((FAR.get(dtype, 0) for dtype in dtypes), default=0)
+    return _powers(min((FAR.get(dtype, 0) for dtype in dtypes), default=0))
+
+
+def _powers(power: int) -> tuple[float, ...]:
     return (2.0**power, -(2.0**-power)) if power else ()
 
 

@@ -57,6 +57,10 @@ class Rounding:
         """
         return not apart > allowed or not apart > allowed + self._by_arguments(i)
 
+    def is_inside(self, i: int) -> bool:
+        """Whether gradient `i` is computed in a narrower dtype than it has."""
+        return self._point.inner_noise[i] > 0
+
     def of_sixteen_bits(self, i: int) -> bool:
         """Whether gradient `i` is as noisy as if it was computed in 16 bits, which do not hold numbers far from 1."""
         return self._point.inner_noise[i] > SIXTEEN_BITS * self.scales[i]

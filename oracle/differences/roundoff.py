@@ -18,7 +18,7 @@ from oracle.arrays import RAISED, quiet, size_of, vector
 from oracle.differences.inner_rounding import FINEST, LONGEST, Sizes, inner_rounding
 from oracle.differences.ladder import ORDER, POINTS, SMOOTH_GROWTH, higher_differences
 from oracle.differences.richardson import NOISE_SAFETY, RATIO
-from oracle.differences.thresholds import MOST_OUTPUTS, PER_RMS, SIXTEEN_BITS, UNRESOLVED
+from oracle.differences.thresholds import CHANCE, MOST_OUTPUTS, PER_RMS, SIXTEEN_BITS, UNRESOLVED
 from oracle.effort import AGREEING, SAMPLES
 from oracle.measures import EPSILON
 from oracle.streams import Stream
@@ -164,7 +164,7 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         if known.any():
             # Beside a larger number an element near 0 does not move its output to the next number of a narrower dtype.
             usual = float(np.median(inner[known] / np.abs(value[known])))
-            inner = np.where(still & (inner == 0) & np.isfinite(value), usual * np.abs(value), inner)
+            inner = np.where(still & np.isfinite(value), np.fmax(inner, usual * np.abs(value)), inner)
         noise = np.fmax(noise, inner)
         inner_eps = PER_RMS * float(inner.max(initial=0.0)) / largest if largest else 0.0
         of_output = np.asarray(np.fmax(np.fmax(one_ulp, noise), half_step))
@@ -196,7 +196,9 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
         if others is not None:
             held = np.concatenate([values, np.where(np.isfinite(others), others, 0.0)])
             lowest = _last_bit(held).min(axis=0)
-    narrow = _of_narrow_dtype(held, lowest) if np.ptp(values, axis=0).any() else _cannot_move(noisy)
+    moves = bool(np.ptp(values, axis=0).any())
+    stuck = 0.0 if moves else _eps_if_stuck(noisy)
+    narrow = _of_narrow_dtype(held, lowest) if moves else np.full(size.shape, stuck > 0)
     # A number that is left where larger ones have cancelled has the steps of the larger ones: of arguments that move the value
     # by their own size, or of a constant such as 1.
     cancelled = np.fmax(np.fmax(size, np.ptp(values, axis=0) / ((points - 1) * LONGEST)), 1.0)
@@ -208,7 +210,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     if suspected.any():
         shorter = higher_differences(_values(noisy, np.random.default_rng(Stream.NOISE), LONGEST / RATIO)).noise
         suspected &= shorter > long * RATIO / SMOOTH_GROWTH
-    step = np.where(np.ptp(values, axis=0) > 0, step, EPSILON["float32"] * size)
+    step = np.where(np.ptp(values, axis=0) > 0, step, (stuck or EPSILON["float32"]) * size)
     # Where terms cancel in float64, few digits are left as well, of a number that is small beside the others.
     narrow &= (step > NOISE_SAFETY * noisy.eps * size) & (step / 2 > FINEST * size.max(initial=0.0))
     still = np.ptp(values, axis=0) == 0
@@ -225,27 +227,28 @@ def _of_narrow_dtype(values: Array, step: Array) -> Array:
     for name, dtype in NARROW:
         with quiet():
             held = (values.astype(dtype).astype(np.float64) == values).all(axis=0) & changed
-        full = held & (step <= EPSILON[name] * size)
+        full = held & (step <= CHANCE * EPSILON[name] * size)
         found |= full
         if full.sum() > MOST_OUTPUTS * np.count_nonzero(changed):
             found |= held & (step <= NOISE_SAFETY * EPSILON[name] * size)
     return found
 
 
-def _cannot_move(noisy: NoisyFunction) -> Array:
-    """Which outputs may be unable to move by so little: they are float32 numbers, and far away the function does move.
+def _eps_if_stuck(noisy: NoisyFunction) -> float:
+    """The eps of the narrow dtype whose numbers all outputs are, if they move far away; 0 if there is none.
 
-    A finer dtype would let them, and in a coarser one they would be float32 numbers as well. Beside a large number the terms
-    move the value only if they are far away and all go the same way, so that most directions do not show it.
+    A finer dtype would let them move by less. Beside a large number the terms move the value only if they are far away and all
+    go the same way, so that most directions do not show it.
     """
     generator = np.random.default_rng(Stream.NOISE)
     try:
         with quiet():
             far = np.concatenate([_values(noisy, generator, 1.0, points=ORDER) for _ in range(2 * SAMPLES)])
     except RAISED:
-        return np.zeros(noisy.value.shape, dtype=bool)
-    held = (far.astype(np.float32) == far).all(axis=0)
-    return np.asarray(held & bool(held.all() and np.ptp(far, axis=0).any()))
+        return 0.0
+    with quiet():
+        held = [EPSILON[name] for name, dtype in NARROW if (far.astype(dtype).astype(np.float64) == far).all()]
+    return max(held, default=0.0) if np.ptp(far, axis=0).any() else 0.0
 
 
 def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> tuple[Array, Array]:
