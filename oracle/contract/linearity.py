@@ -46,6 +46,8 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
     def multiple(factor: float) -> list[Leaf]:
         return pulled(copied(s.point.dy, _times(factor)))
 
+    for factor in _far(s.point.dy):
+        multiple(factor)  # before another forward pass, which may change residuals that are in a buffer
     for i, (g, g2, g0, size) in enumerate(zip(base, doubled, none, s.rounding.scales, strict=True)):
         if g.array.dtype.kind != "f" and g.array.dtype.name != "bfloat16":
             continue  # `well_formed` reports the dtype
@@ -62,11 +64,11 @@ def is_linear_in_dy(s: Setting) -> Iterator[Breach]:
         elif not s.rounding.explains(i, apart, allowed):
             yield Breach(g.path, "not linear in dy: bwd(dy1 + dy2) differs from bwd(dy1) + bwd(dy2)")
         elif g.array.dtype.name in ("float64", "float32") and ROOM < largest(a) < 1 / ROOM:
-            factor = _unlike(s, i, multiple, _far(s.point.dy), allowed)
-            if factor and s.rounding.is_inside(i):  # float32 over- and underflows earlier
-                factor = _unlike(s, i, multiple, _powers(FAR["float32"]), allowed)
-            if factor:
-                what = f"bwd({factor:g} dy) is not {factor:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
+            breaks = _unlike(s, i, multiple, _far(s.point.dy), allowed)
+            if breaks and s.rounding.is_inside(i):  # float32 over- and underflows earlier
+                breaks = _unlike(s, i, multiple, _powers(FAR["float32"]), allowed)
+            if breaks:
+                what = f"bwd({breaks:g} dy) is not {breaks:g} bwd(dy) (is dy clipped, or compared with a fixed number?)"
                 yield Breach(g.path, f"not linear in dy: {what}")
 
 

@@ -224,10 +224,12 @@ def _of_narrow_dtype(values: Array, step: Array) -> Array:
     """
     found, size = np.zeros(step.shape, dtype=bool), np.abs(values).max(axis=0)
     changed = np.ptp(values, axis=0) > 0
+    # A number that is left of one twice as large has no odd last digits. One that takes many steps may be a step function.
+    longest = np.where((np.diff(np.sort(values, axis=0), axis=0) > 0).sum(axis=0) < AGREEING, CHANCE, 1.0)
     for name, dtype in NARROW:
         with quiet():
             held = (values.astype(dtype).astype(np.float64) == values).all(axis=0) & changed
-        full = held & (step <= CHANCE * EPSILON[name] * size)
+        full = held & (step <= longest * EPSILON[name] * size)
         found |= full
         if full.sum() > MOST_OUTPUTS * np.count_nonzero(changed):
             found |= held & (step <= NOISE_SAFETY * EPSILON[name] * size)
