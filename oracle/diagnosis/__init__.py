@@ -51,6 +51,7 @@ from oracle.diagnosis.causes import (
     permutations,
     ranges,
     regions,
+    slopes,
     terms,
     wrong_inputs,
 )
@@ -107,6 +108,7 @@ CAUSES: tuple[Cause, ...] = (
     paths.path_lost,
     terms.one_product,
     one_side.wrong_on_one_side,
+    slopes.wrong_slope,
     wrong_inputs.at_constants,
     wrong_inputs.scaled,
     accumulation.partly_lost,
@@ -124,6 +126,7 @@ CAUSES: tuple[Cause, ...] = (
     ranges.periodic,
     dependence.part_unread,
     dependence.right_for_some_outputs,
+    slopes.path_scaled_or_transposed,
     paths.part_of_a_path_lost,
     ranges.only_at_smaller_sizes,
 )

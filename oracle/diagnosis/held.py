@@ -26,7 +26,7 @@ from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.words import Array
 
-__all__ = ["Part", "Use", "forgotten", "holding", "uses_of"]
+__all__ = ["Ordered", "Part", "Sloped", "Use", "forgotten", "holding", "uses_of"]
 
 SMALL = 1e-2
 """The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
@@ -61,6 +61,8 @@ class Use:
     runs a line many times."""
     repeated: bool = False
     """Whether that line calls the function more than once with something that depends on the argument."""
+    other: Any = None
+    """The other operand of a function of two; None for other functions."""
 
     @property
     def line(self) -> str:
@@ -97,6 +99,34 @@ class Part:
         return mixed
 
 
+@dataclass(frozen=True)
+class Ordered:
+    """What a use got, and its displacement with the entries in another order."""
+
+    value: Array
+    order: Callable[[Array], Array]
+
+    def within(self, plain: Any) -> Array:
+        """What the function gets."""
+        if np.shape(plain) != self.value.shape:
+            raise ValueError(COURSE)
+        return np.asarray(self.value + self.order(plain - self.value))
+
+
+@dataclass(frozen=True)
+class Sloped:
+    """A use by which the function has another slope."""
+
+    value: Array
+    """What it got."""
+    ratio: Array
+    """The other slope, as a multiple of the right one."""
+
+    def of(self, result: Any, without: Any) -> Any:
+        """What the function gives, beside what it gives if this use is held."""
+        return result + (self.ratio - 1) * (result - without)
+
+
 @dataclass
 class _Tape:
     """The uses of one run of the forward pass, in their order."""
@@ -106,9 +136,11 @@ class _Tape:
     uses: list[Use] = field(default_factory=list)
     recording: bool = False
     count: int = 0
+    sloped: tuple[int, Sloped] | None = None
+    """The operand of the function that is called now by which it has another slope."""
 
-    def operand(self, given: Any, function: str, position: int | None) -> Any:
-        """What a function gets as this operand."""
+    def operand(self, given: Any, function: str, position: int | None, other: Any = None) -> Any:
+        """What a function gets as this operand; `other` is the one beside it."""
         traced = isinstance(given, _Traced)
         plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
         constant = not traced and _is_small_constant(given)
@@ -116,11 +148,14 @@ class _Tape:
             return plain
         number, self.count = self.count, self.count + 1
         if self.recording:
-            self.uses.append(Use(number, function, position, _caller(), np.array(plain), constant))
+            self.uses.append(Use(number, function, position, _caller(), np.array(plain), constant, other=_plain(other)))
         if number not in self.held:
             return plain
         held = self.held[number]
-        if isinstance(held, Part):
+        if isinstance(held, Sloped):
+            self.sloped = (position or 0, held)
+            return plain
+        if isinstance(held, Part | Ordered):
             return held.within(plain)
         if np.shape(held) != np.shape(plain):
             raise ValueError(COURSE)
@@ -149,12 +184,20 @@ class _Traced(np.ndarray):
     def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **keywords: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         name = REDUCTIONS.get(name, name)
-        operands = [self.tape.operand(operand, name, i if len(inputs) > 1 else None) for i, operand in enumerate(inputs)]
+        pair = len(inputs) == 2
+        operands = [
+            self.tape.operand(operand, name, i if len(inputs) > 1 else None, inputs[1 - i] if pair else None)
+            for i, operand in enumerate(inputs)
+        ]
         out = keywords.pop("out", None)
         if out is not None:
             keywords["out"] = tuple(_plain(o) for o in out)
         keywords = {name: _plain(option) for name, option in keywords.items()}
         result = getattr(ufunc, method)(*operands, **keywords)
+        if self.tape.sloped is not None:
+            position, sloped = self.tape.sloped
+            self.tape.sloped = None
+            result = sloped.of(result, ufunc(*operands[:position], sloped.value, *operands[position + 1 :]))
         if out is None:
             return self._traced(result)
         return out[0] if len(out) == 1 else out

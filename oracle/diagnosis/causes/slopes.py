@@ -1,0 +1,140 @@
+"""Causes in which the slope of one function of the forward pass is wrong: 1 - y for 1 - y**2 of a tanh, 1 / y for 1 / (2 y).
+
+The value of the function then moves by another amount: by its displacement times the quotient of both slopes (see `held`).
+Whole paths may also be scaled, or transposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import quiet
+from oracle.diagnosis.held import Ordered, Sloped, Use
+from oracle.diagnosis.matching import AGREE, matches_few
+from oracle.diagnosis.sample import Sample
+from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, uses_in
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array
+
+__all__ = ["path_scaled_or_transposed", "wrong_slope"]
+
+ERF = "2 / sqrt(pi) * exp(-x**2)"
+GELU = "(1 - tanh(2 / sqrt(pi) * (x + 0.08943 * x**3))**2) * 2 / sqrt(pi) * (1 + 0.26829 * x**2)"
+"""The slope of the approximation of erf that the GELU by tanh uses: erf(x) for tanh(sqrt(2 / pi) (z + 0.044715 z^3)) at
+z = sqrt(2) x."""
+
+SLOPES: dict[tuple[str, int | None], tuple[str, ...]] = {
+    ("tanh", None): ("1 - y**2", "1 - y", "1 + y**2", "y * (1 - y)", "1 - x**2", "1 - tanh(y)**2"),
+    ("exp", None): ("y", "x", "1 + 0 * x", "x * y", "exp(y)", "exp(x - 1)"),
+    ("expm1", None): ("y + 1", "y", "1 + 0 * x"),
+    ("log", None): ("1 / x", "1 + 0 * x", "x", "y", "1 / y"),
+    ("log1p", None): ("1 / (1 + x)", "1 / x", "1 + 0 * x"),
+    ("sqrt", None): ("1 / (2 * y)", "1 / (2 * x)", "1 / x", "y / 2", "1 / (2 * sqrt(y))", "1 + 0 * x"),
+    ("square", None): ("2 * x", "2 + 0 * x", "2 * y", "y"),
+    ("sin", None): ("cos(x)", "y", "-y", "cos(y)"),
+    ("cos", None): ("-sin(x)", "y", "-y", "-sin(y)"),
+    ("arctan", None): ("1 / (1 + x**2)", "1 / (1 + x)", "1 / (1 - x**2)", "1 / sqrt(1 + x**2)", "1 / (1 + y**2)"),
+    ("erf", None): (ERF, "exp(-x**2)", "2 / sqrt(pi) * exp(-x**2 / 2)", "2 / sqrt(pi) * exp(-2 * x**2)", GELU),
+    ("multiply", 0): ("b", "a", "1 / b", "y"),
+    ("multiply", 1): ("a", "b", "1 / a", "y"),
+    ("divide", 0): ("1 / b", "b", "1 / b**2", "1 / a"),
+    ("divide", 1): ("-a / b**2", "-a / b", "-1 / b**2", "1 / b", "1 / b**2", "-1 / b", "1 / a"),
+    ("power", 0): ("b * a**(b - 1)", "a**(b - 1)", "b * a**b", "b * a**(b - 2)", "(b - 1) * a**(b - 1)", "b * a"),
+}
+"""The slope of each function of NumPy by one of its operands, and what is written for it by mistake.
+
+x is the operand of a function of one, a and b are those of a function of two; y is the value. A constant slope has the shape
+of x. Factors, signs and slopes of 0 are lost, scaled and reversed paths, which have causes of their own.
+"""
+
+NAMES = {"exp": np.exp, "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "sqrt": np.sqrt, "pi": np.pi}
+
+
+def wrong_slope(v: View) -> Iterator[str]:
+    """One function has another slope."""
+    yield from screened(v, _wrong_slope)
+
+
+def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
+    for use in uses_in(v):
+        for right, wrong, ratio in _ratios(use):
+            held = {use.number: Sloped(use.value, ratio)}
+            slope = screening.slope(held)
+            if slope is not None and screening.resembles(slope):
+                gradient = gradient_holding(s, held)
+                if gradient is not None and matches_few(v, _corrected(v, s, gradient)):
+                    letters = "x is what enters it" if use.position is None else "a and b are its operands"
+                    yield (
+                        f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by "
+                        f"{use} ({letters}, y is its value)"
+                    )
+
+
+def _corrected(v: View, s: Sample, gradient: Array) -> Array:
+    """The gradient without what the differences are off by, which is alike in that of the forward pass as it is."""
+    corrected = gradient.copy()
+    corrected[s.few] += v.truth[s.few_where] - s.here[s.few]
+    return corrected
+
+
+def _ratios(use: Use) -> Iterator[tuple[str, str, Array]]:
+    """The right slope, a wrong one, and the quotient of both at every entry."""
+    formulas = SLOPES.get((use.function, use.position))
+    if use.constant or formulas is None or (use.position is not None and use.other is None):
+        return
+    with quiet():
+        operands = (use.value,) if use.position is None else (use.value, use.other)[:: -1 if use.position else 1]
+        names = {**NAMES, "x": use.value, "a": operands[0], "b": operands[-1]}
+        if use.function != "erf":
+            names["y"] = getattr(np, use.function)(*operands)
+        right, *slopes = (np.asarray(_evaluated(formula, names)) for formula in formulas)
+        for wrong, slope in zip(formulas[1:], slopes, strict=True):
+            ratio = np.divide(slope, right)
+            fits = np.broadcast_shapes(ratio.shape, use.value.shape) == use.value.shape
+            if fits and np.isfinite(ratio).all() and np.ptp(ratio) > AGREE:
+                yield formulas[0], wrong, ratio
+
+
+def _evaluated(formula: str, names: dict[str, Any]) -> Any:
+    return eval(formula, {"__builtins__": {}}, names)  # noqa: S307 - the formulas are those of the table above
+
+
+def _shown(formula: str) -> str:
+    return "that of the tanh in an approximate GELU" if formula == GELU else formula.replace(" + 0 * x", "")
+
+
+def path_scaled_or_transposed(v: View) -> Iterator[str]:
+    """One path through the forward pass is counted a number of times, or with two axes exchanged."""
+    yield from screened(v, _scaled_or_transposed)
+
+
+def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
+    for use in uses_in(v):
+        for words, order in () if use.constant else _orders(use.value.shape):
+            held = {use.number: Ordered(use.value, order)}
+            slope = screening.slope(held)
+            if slope is not None and screening.resembles(slope):
+                gradient = gradient_holding(s, held)
+                if gradient is not None and matches_few(v, _corrected(v, s, gradient)):
+                    yield f"one path {words}: {v.name} takes the path through {use} with its entries in that order"
+    for use, path in different_paths(v, screening):
+        times = 1 + (screening.ours - screening.truth) / path
+        without = gradient_holding(s, {use.number: use.value})
+        if without is not None and matches_few(v, without + times * (s.here - without)):
+            yield f"one path scaled: {v.name} counts the path through {use} {times:.6g} times"
+
+
+def _orders(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[Array], Array]]]:
+    """Exchanges of two equally long axes, and each axis reversed."""
+    for a, b in combinations(range(len(shape)), 2):
+        if shape[a] == shape[b] > 1:
+            axes = "" if len(shape) == len((a, b)) else f" (axes {a} and {b})"
+            yield f"transposed{axes}", partial(np.swapaxes, axis1=a, axis2=b)
+    for axis, n in enumerate(shape):
+        if n > 1:
+            yield f"reversed along axis {axis}", partial(np.flip, axis=axis)

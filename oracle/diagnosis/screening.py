@@ -1,0 +1,124 @@
+"""What the search for a lost path or a wrong slope shares: the uses of an argument, and slopes with some of them held.
+
+One slope along a random direction costs two evaluations, a gradient four for each entry. So only what has the slope of our
+gradient is evaluated entry by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import quiet, vector
+from oracle.diagnosis.held import Use, forgotten, holding, uses_of
+from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.matching import AGREE
+from oracle.diagnosis.sample import Sample, gradient_with
+from oracle.diagnosis.view import View
+from oracle.diagnosis.words import Array
+from oracle.measures import EPSILON
+from oracle.streams import Stream
+
+__all__ = ["Screening", "different_paths", "gradient_holding", "screened", "screening_of", "uses_in"]
+
+MOST = 32
+"""The largest number of uses. A norm has 15, attention about 10. With 64, a loop over time whose error has no known cause takes
+a third longer to check; with 8, norms are left out."""
+CLOSE = 1e-4
+"""How close the slopes along one direction must come before all entries are compared, as a share of the error. The slopes are
+exact to about 1e-6; larger, and more of the budget is spent on uses that are not the cause."""
+
+
+def screened(v: View, search: Callable[[View, Sample, Screening], Iterator[str]]) -> Iterator[str]:
+    """What a search among the uses finds."""
+    if v.sample is not None:
+        with forgotten(v.sample.forward.call):
+            s = v.sample
+            screening = screening_of(s, s.picked[s.few], s.ours[s.few], v.truth[s.few_where])
+            if screening is not None:
+                yield from search(v, s, screening)
+
+
+def different_paths(v: View, screening: Screening) -> Iterator[tuple[Use, float]]:
+    """The uses through which some of the gradient flows, but not all, and the slope of that part: one use for each slope."""
+    seen = [0.0, screening.true]
+    for use in uses_in(v):
+        slope = None if use.constant else screening.slope({use.number: use.value})
+        path = screening.true - slope if slope is not None else 0.0
+        if all(abs(path - other) > AGREE * abs(screening.true) for other in seen):
+            seen.append(path)
+            yield use, path
+
+
+def uses_in(v: View) -> list[Use]:
+    """The uses of the argument; none where the budget is spent."""
+    forward = v.context.forward
+    return [] if forward is None or not forward.share.pay(forward.cost) else uses_of(forward.call, forward.leaf, MOST)
+
+
+def gradient_holding(s: Sample, held: Mapping[int, Any]) -> Array | None:
+    """The gradient at the picked entries with some uses held."""
+    call = s.forward.call
+    function = holding(call, s.forward.leaf, held)
+    other = replace(s.forward, call=replace(call, function=function))
+    return gradient_with(replace(s, forward=other), call.primals, call.options)
+
+
+@dataclass(frozen=True)
+class Screening:
+    """The slopes along one random direction in some entries whose differences are sound."""
+
+    sample: Sample
+    direction: Array
+    """In all entries of the argument."""
+    ours: float
+    """The slope by our gradient."""
+    truth: float
+    """The slope by the true gradient."""
+    true: float = 0.0
+    """The same by differences: what they are off by is in the other slopes as well."""
+    extrapolated: bool = False
+    """Whether a slope is extrapolated from two steps: many entries move the uses far."""
+
+    def resembles(self, slope: float) -> bool:
+        """Whether this may be the slope by our gradient."""
+        error = self.ours - self.truth
+        return abs(slope - self.true - error) <= max(CLOSE, self.sample.forward.sound) * abs(error)
+
+    def slope(self, held: Mapping[int, Any]) -> float | None:
+        """The slope with some uses held, by a central difference; None where there is none."""
+        forward = self.sample.forward
+        extrapolated = self.extrapolated or forward.eps > EPSILON["float64"]
+        steps = (forward.step, forward.step / 2) if extrapolated else (forward.step,)
+        if not forward.share.pay(2 * len(steps) * forward.cost):
+            return None
+        call = forward.call
+        function = holding(call, forward.leaf, held)
+        leaves, structure = leaves_in(call.primals)
+
+        def value(by: float) -> float:
+            moved = [leaf + by * self.direction if i == forward.leaf else leaf for i, leaf in enumerate(leaves)]
+            return float(call.cotangent @ vector(function(*structure.unflatten(moved), **call.options)))
+
+        with quiet():
+            try:
+                slopes = [(value(h) - value(-h)) / (2 * h) for h in steps]
+            except Exception:  # outside the domain
+                return None
+        slope = slopes[0] if len(slopes) == 1 else (4 * slopes[1] - slopes[0]) / 3
+        return slope if np.isfinite(slope) else None
+
+
+def screening_of(s: Sample, picked: Array, ours: Array, truth: Array, *, extrapolated: bool = False) -> Screening | None:
+    """The screening along a random direction in some entries, at which these are our gradient and the true one."""
+    x = s.forward.call.arguments[s.forward.leaf]
+    direction = np.zeros(x.size)
+    direction[picked] = np.random.default_rng(Stream.NEARBY).choice([-1.0, 1.0], picked.size)
+    direction[picked] *= np.maximum(np.abs(x.ravel()[picked]), np.abs(x).mean())
+    slopes = float(direction[picked] @ ours), float(direction[picked] @ truth)
+    screening = Screening(s, direction.reshape(x.shape), *slopes, extrapolated=extrapolated)
+    true = screening.slope({})
+    return None if true is None else replace(screening, true=true)
