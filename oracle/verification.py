@@ -39,7 +39,7 @@ from oracle.contract.checks import all_breaches, check_contract, is_still_the_sa
 from oracle.contract.first_call import first_call
 from oracle.contract.form import completed, is_tuple_of, well_formed
 from oracle.contract.process_state import preserved
-from oracle.contract.repeatability import call_elsewhere, not_a_function
+from oracle.contract.repeatability import alike, call_elsewhere, not_a_function, smaller
 from oracle.contract.setting import IGNORED, Setting, undisturbed
 from oracle.contract.state import State
 from oracle.diagnosis.context import Context, Contexts
@@ -242,7 +242,8 @@ class _Run:
         state = State.of(self.subject)
         try:
             with preserved():  # a change of what is global shows only where it has not been made before
-                call_elsewhere(self.subject, self.primals, self.plan.seed)
+                for other in (smaller,) if self.large else (smaller, alike):
+                    call_elsewhere(self.subject, self.primals, self.plan.seed, other)
                 y, dy, cotangents = first_call(self.subject, self.primals, self.plan.seed, strict=self.strict)
             with quiet():  # its warnings were shown by the first call
                 yield from self._verified_rows(found, state, y, dy, cotangents)

@@ -22,7 +22,7 @@ from oracle.judging.error_budget import GROSS, REORDERED_TERMS, SHORT_SUM, round
 from oracle.measures import EPSILON, largest
 from oracle.subject import Subject, on_copies
 
-__all__ = ["call_elsewhere", "not_a_function"]
+__all__ = ["alike", "call_elsewhere", "not_a_function", "smaller"]
 
 Array = NDArray[Any]
 
@@ -38,16 +38,27 @@ class _Result(NamedTuple):
         return vector(self.y if name == "fwd" else self.cotangents)
 
 
-def elsewhere(a: Array) -> Array:
+def smaller(a: Array) -> Array:
     """Other numbers of the same shape that are as usual as these: in another order, and a quarter smaller."""
     return np.asarray(np.flip(a) * 0.75, a.dtype)
 
 
-def call_elsewhere(subject: Subject, primals: Sequence[Any], seed: int) -> None:
+def larger(a: Array) -> Array:
+    """The same, half as large again: a maximum over all calls so far grows."""
+    return np.asarray(np.flip(a) * 1.5, a.dtype)
+
+
+def alike(a: Array) -> Array:
+    """The same numbers in another order, but for the first and the last: with the same sum, the same extremes and dtype."""
+    flat = np.ravel(a)
+    return np.concatenate([flat[:1], flat[-2:0:-1], flat[-1:]]).reshape(np.shape(a)) if flat.size > 1 else a
+
+
+def call_elsewhere(subject: Subject, primals: Sequence[Any], seed: int, other: Callable[[Array], Array] = smaller) -> None:
     """Calls both passes with other arguments of the same shape, which an op that keeps its first call then keeps."""
     with quiet():
         try:
-            y, residuals = on_copies(subject).fwd(*copied(tuple(primals), elsewhere))
+            y, residuals = on_copies(subject).fwd(*copied(tuple(primals), other))
             subject.bwd(residuals, random_cotangent(y, seed + 1))
         except RAISED:  # these arguments may be outside its domain
             return
@@ -67,7 +78,7 @@ def not_a_function(s: Setting, state: State, seed: int, *, few: bool) -> list[Br
         with quiet(), preserved() as changed:
             again = [call()]
             if not few:
-                call_elsewhere(s.point.subject, s.point.primals, seed)
+                call_elsewhere(s.point.subject, s.point.primals, seed, larger)
                 again.append(call())
             drawn = state.positions() != before or any("generator" in name for name in changed())
             while drawn and not few and len(again) < REPEATS and not _parted(s, [first, *again]):
@@ -171,7 +182,7 @@ def _of_memory(s: Setting, state: State, first: _Result) -> list[Breach]:
         _breach(
             s,
             name,
-            "it remembers the first call of this shape: after a call with other arguments of the same shape, it returns "
-            "something else (is a cache keyed by the shape alone?)",
+            "it remembers an earlier call: after a call with other arguments of the same shape, it returns something else (is "
+            "a cache keyed by the shape, or by a part of the arguments?)",
         )
     ]

@@ -257,7 +257,7 @@ def test_the_contract_holds(convention: str) -> None:
     assert any("bwd is not a function of its arguments" in what for what in told(random))
     memo: dict[Any, Any] = {}
     first = by_rule(lambda z: z * z, lambda z, dy: (2 * memo.setdefault(z.shape, z.copy()) * dy,))
-    assert any("it remembers the first call of this shape" in what for what in told(first))
+    assert any("it remembers an earlier call" in what for what in told(first))
 
 
 # ------------------------------------------------------------------------------------------ libraries, order 2

@@ -17,7 +17,7 @@ from tests.oracle.planted import Array, Pair, normal, row, signed
 X = normal(4, 3)
 DRAWS = "is not a function of its arguments: it draws random numbers"
 ADDS = "bwd is not a function of its arguments: it adds to what an earlier call left: the results of equal calls grow by equal"
-REMEMBERS = "is not a function of its arguments: it remembers the first call of this shape"
+REMEMBERS = "is not a function of its arguments: it remembers an earlier call"
 
 
 def only_row(pair: Pair, *primals: Array, **options: Any) -> str:
@@ -256,6 +256,32 @@ def test_a_memo_by_shape(make: Callable[[], Pair]) -> None:
     assert only_row(pair, X).startswith(f"bwd {REMEMBERS}")
     assert not verify(pair, 2 * X).passed  # the memo is there before the first call of this verification
     assert not verify(make(), X, reference=None, limit=0).passed
+
+
+@pytest.mark.parametrize("key", ["the first entry", "the sum", "the largest entry", "the dtype"])
+def test_a_memo_by_a_part_of_the_arguments(key: str) -> None:
+    keys = {
+        "the first entry": lambda x: x.flat[0],
+        "the sum": lambda x: round(float(x.sum()), 6),
+        "the largest entry": np.max,
+        "the dtype": lambda x: x.dtype,
+    }
+    memo: dict[Any, Array] = {}
+
+    def bwd(x: Array, dy: Array) -> Any:
+        return (3 * memo.setdefault(keys[key](x), x.copy()) ** 2 * dy,)
+
+    assert only_row((lambda x: (x**3, x), bwd), X).startswith(f"bwd {REMEMBERS}")
+
+
+def test_a_maximum_over_all_calls_so_far() -> None:
+    most = [0.0]
+
+    def bwd(x: Array, dy: Array) -> Any:
+        most[0] = max(most[0], abs(x).max())
+        return (3 * x * x * dy * abs(x).max() / most[0],)
+
+    assert "its result depends on what ran before" in only_row((lambda x: (x**3, x), bwd), X)
 
 
 def test_a_memo_of_an_op() -> None:
