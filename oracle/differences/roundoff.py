@@ -201,8 +201,9 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     narrow = _of_narrow_dtype(held, lowest) if moves else np.full(size.shape, stuck > 0)
     # A number that is left where larger ones have cancelled has the steps of the larger ones: of arguments that move the value
     # by their own size, or of a constant such as 1.
-    cancelled = np.fmax(np.fmax(size, np.ptp(values, axis=0) / ((points - 1) * LONGEST)), 1.0)
-    beyond_float32 = (step > NOISE_SAFETY * EPSILON["float32"] * cancelled) & ~narrow
+    moved = CHANCE * np.ptp(values, axis=0) / ((points - 1) * LONGEST)
+    rounded = np.fmax(np.fmax(NOISE_SAFETY * size, moved), 1.0)
+    beyond_float32 = (step > EPSILON["float32"] * rounded) & ~narrow
     # So have the outputs beside it that are clipped, whose own values say little.
     beyond_float32 &= step > NOISE_SAFETY * step.max(initial=0.0, where=coarse & ~beyond_float32 & ~narrow)
     long = higher_differences(values).noise if points > 2 * ORDER else np.zeros(size.shape)

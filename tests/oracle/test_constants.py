@@ -19,7 +19,10 @@ MOST = 60  # with more, nobody can say what each of them is for
 ARITHMETIC = {-1, 0, 1, 2, 0.5}  # halves, doubles, squares, first and last entries
 WRITTEN_OUT = {
     "contract/process_state.py": {60, 1000},  # characters of a text that are shown or kept
-    "contract/repeatability.py": {0.75},  # other numbers as usual as these; no power of 2, by which many functions only scale
+    "contract/repeatability.py": {
+        0.75,
+        1.5,
+    },  # other numbers as usual as these; no power of 2, by which many functions only scale
     "differences/richardson.py": {3},  # fields of an entry of the tableau
     "differences/roundoff.py": {4},  # fields of a quantization, one for each output
     "judging/exact_point.py": {200},  # characters of an error's message

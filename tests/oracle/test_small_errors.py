@@ -38,7 +38,7 @@ def group_norm(factor: float) -> Pair:
 def test_a_small_error_of_a_float32_kernel_is_no_rounding_to_16_bits(dtype: Any, seed: int) -> None:
     verdict, said = found(group_norm(1.001), normal(4, 10, seed=seed).astype(dtype))
     assert verdict is Verdict.FAIL
-    assert said.startswith("no known cause: ")
+    assert said.startswith(("no known cause: ", "one path scaled: x counts the path through what enters `square` in line "))
 
 
 def gelu(constant: float) -> Pair:
