@@ -7,6 +7,9 @@ the noise at these very steps, and the truncation error as well, so the fit stat
     (s(h) - s(-h)) / 2        = c1 h + c3 h^3 + c5 h^5 + c7 h^7,    var(c1) = var(left over) (A^T A)^-1 [1, 1]
     (s(h) + s(-h)) / 2 - s(0) = a0 + a1 h + a2 h^2 + a4 h^4
 
+Where the second derivative jumps, as that of the softsign does at 0, the odd part has a term in h |h|, too. It is fitted where
+the point is 0; elsewhere it makes the reach too long, or chance explains it and the error covers it.
+
 The even part of a smooth function has no term in h. At a kink the slopes of the two sides are c1 + a1 and c1 - a1, which short
 steps do not tell apart where a step of 16 bits is as large as their difference. a0 is the rounding of s(0).
 """

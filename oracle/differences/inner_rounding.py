@@ -251,10 +251,9 @@ def _coarse_rounding(
 ) -> Array:
     """The noise of those outputs that jump by enough to explain it, at several places; 0 for the others.
 
-    `longest` is the longest spacing whose points are in the function's domain. `found` is the noise of finer
-    roundings, whose jumps are smaller.
-    `steps`: some outputs look like staircases by
-    design. All jumps of these are one number, where those of a rounding to floating-point numbers depend on their exponents.
+    `longest` is the longest spacing whose points are in the function's domain. `found` is the noise of finer roundings, whose
+    jumps are smaller. `steps`: some outputs look like staircases by design. All jumps of these are one number, where those of a
+    rounding to floating-point numbers depend on their exponents.
     """
     proven, sizes = np.zeros(noise.shape), []
     try:

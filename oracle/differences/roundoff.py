@@ -201,8 +201,7 @@ def _at_long_spacing(noisy: NoisyFunction, one_ulp: Array) -> Quantization:
     narrow = _of_narrow_dtype(held, lowest) if moves else np.full(size.shape, stuck > 0)
     # A number that is left where larger ones have cancelled has the steps of the larger ones: of arguments that move the value
     # by their own size, or of a constant such as 1.
-    moved = CHANCE * np.ptp(values, axis=0) / ((points - 1) * LONGEST)
-    rounded = np.fmax(np.fmax(NOISE_SAFETY * size, moved), 1.0)
+    rounded = np.fmax(np.fmax(NOISE_SAFETY * size, CHANCE * np.ptp(values, axis=0) / ((points - 1) * LONGEST)), 1.0)
     beyond_float32 = (step > EPSILON["float32"] * rounded) & ~narrow
     # So have the outputs beside it that are clipped, whose own values say little.
     beyond_float32 &= step > NOISE_SAFETY * step.max(initial=0.0, where=coarse & ~beyond_float32 & ~narrow)
@@ -249,8 +248,10 @@ def _eps_if_stuck(noisy: NoisyFunction) -> float:
             far = np.concatenate([_values(noisy, generator, 1.0, points=ORDER) for _ in range(2 * SAMPLES)])
     except RAISED:
         return 0.0
+    step, size = _last_bit(far).min(axis=0), np.abs(far).max(axis=0)
+    fits = {name: step <= CHANCE * EPSILON[name] * size for name, _ in NARROW}  # ones and zeros are numbers of every dtype
     with quiet():
-        held = [EPSILON[name] for name, dtype in NARROW if (far.astype(dtype).astype(np.float64) == far).all()]
+        held = [EPSILON[n] for n, t in NARROW if fits[n].any() and (far.astype(t).astype(np.float64) == far).all()]
     return max(held, default=0.0) if np.ptp(far, axis=0).any() else 0.0
 
 
