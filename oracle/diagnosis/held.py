@@ -148,7 +148,17 @@ class _Tape:
             return plain
         number, self.count = self.count, self.count + 1
         if self.recording:
-            self.uses.append(Use(number, function, position, _caller(), np.array(plain), constant, other=_plain(other)))
+            self.uses.append(
+                Use(
+                    number,
+                    function,
+                    position,
+                    _caller(),
+                    np.array(plain),
+                    constant,
+                    other=None if other is None else np.array(_plain(other)),
+                )
+            )
         if number not in self.held:
             return plain
         held = self.held[number]
@@ -198,6 +208,8 @@ class _Traced(np.ndarray):
             position, sloped = self.tape.sloped
             self.tape.sloped = None
             result = sloped.of(result, ufunc(*operands[:position], sloped.value, *operands[position + 1 :]))
+            if out is not None:
+                _plain(out[0])[...] = result
         if out is None:
             return self._traced(result)
         return out[0] if len(out) == 1 else out
