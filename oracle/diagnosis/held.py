@@ -26,7 +26,7 @@ from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.words import Array
 
-__all__ = ["Ordered", "Part", "Sloped", "Use", "forgotten", "holding", "uses_of"]
+__all__ = ["Along", "Ordered", "Part", "Sloped", "Use", "forgotten", "holding", "uses_of"]
 
 SMALL = 1e-2
 """The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
@@ -127,6 +127,22 @@ class Sloped:
         return result + (self.ratio - 1) * (result - without)
 
 
+@dataclass(frozen=True)
+class Along:
+    """A use of a reduction whose displacement is reduced along another axis."""
+
+    value: Array
+    """What it got."""
+    axis: int
+    keeps: bool
+    """Whether that axis stays, with length 1, whatever becomes of the right one."""
+
+    def of(self, reduction: Callable[..., Any], moved: Any, keywords: Mapping[str, Any]) -> Any:
+        """What the reduction gives."""
+        elsewhere = {**keywords, "axis": self.axis, **({"keepdims": True} if self.keeps else {})}
+        return reduction(self.value, **keywords) + reduction(moved, **elsewhere) - reduction(self.value, **elsewhere)
+
+
 @dataclass
 class _Tape:
     """The uses of one run of the forward pass, in their order."""
@@ -138,6 +154,8 @@ class _Tape:
     count: int = 0
     sloped: tuple[int, Sloped] | None = None
     """The operand of the function that is called now by which it has another slope."""
+    along: Along | None = None
+    """Along which other axis the reduction that is called now reduces a displacement."""
 
     def operand(self, given: Any, function: str, position: int | None, other: Any = None) -> Any:
         """What a function gets as this operand; `other` is the one beside it."""
@@ -165,11 +183,19 @@ class _Tape:
         if isinstance(held, Sloped):
             self.sloped = (position or 0, held)
             return plain
+        if isinstance(held, Along):
+            self.along = held
+            return plain
         if isinstance(held, Part | Ordered):
             return held.within(plain)
         if np.shape(held) != np.shape(plain):
             raise ValueError(COURSE)
         return float(held) if isinstance(plain, float) else held  # a number of Python does not widen a float32 array
+
+    def reduced(self, function: Callable[..., Any], operands: Any, keywords: Mapping[str, Any]) -> Any:
+        """What a function gives, or a reduction whose displacement runs along another axis."""
+        along, self.along = self.along, None
+        return function(*operands, **keywords) if along is None else along.of(function, operands[0], keywords)
 
 
 def _is_small_constant(given: Any) -> bool:
@@ -203,7 +229,7 @@ class _Traced(np.ndarray):
         if out is not None:
             keywords["out"] = tuple(_plain(o) for o in out)
         keywords = {name: _plain(option) for name, option in keywords.items()}
-        result = getattr(ufunc, method)(*operands, **keywords)
+        result = self.tape.reduced(getattr(ufunc, method), operands, keywords)
         if self.tape.sloped is not None:
             position, sloped = self.tape.sloped
             self.tape.sloped = None
@@ -220,7 +246,7 @@ class _Traced(np.ndarray):
         alone = sum(isinstance(leaf, np.ndarray) for leaf in leaves) == 1
         operands = [self.tape.operand(leaf, function.__name__, None if alone else i) for i, leaf in enumerate(leaves)]
         args, keywords = structure.unflatten(operands)
-        return self._traced(function(*args, **keywords))
+        return self._traced(self.tape.reduced(function, args, keywords))
 
     def _traced(self, result: Any) -> Any:
         """The arrays in the result of a function, seen by the same tape."""

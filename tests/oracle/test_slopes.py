@@ -105,6 +105,18 @@ CASES: dict[str, tuple[Callable[[Array], Any], Callable[[Any, Array], Array], Ar
         X,
         "one path scaled: x counts the path through the first operand of `multiply` in line ",
     ),
+    "another axis": (
+        lambda x: (x - x.mean(0, keepdims=True), None),
+        lambda _, dy: dy - dy.mean(1, keepdims=True),
+        SQUARE,
+        "another axis: x is the gradient with axis 1 for that of what enters `sum` in line ",
+    ),
+    "another axis of a function": (
+        lambda x: (x * np.sum(x, axis=0), x),
+        lambda x, dy: dy * x.sum(0) + (dy * x).sum(1)[:, None],
+        SQUARE,
+        "another axis: x is the gradient with axis 1 for that of what enters `sum` in line ",
+    ),
     "transposed": (attention, transposed_scores, SQUARE, "one path transposed: q takes the path through the first operand of "),
 }
 

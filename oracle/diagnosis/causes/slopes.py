@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
 from oracle.arrays import quiet
-from oracle.diagnosis.held import Ordered, Sloped, Use
+from oracle.diagnosis.held import Along, Ordered, Sloped, Use
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, uses_in
@@ -115,18 +115,30 @@ def path_scaled_or_transposed(v: View) -> Iterator[str]:
 
 def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
-        for words, order in () if use.constant else _orders(use.value.shape):
-            held = {use.number: Ordered(use.value, order)}
+        for words, changed in _rearranged(v, use):
+            held = {use.number: changed}
             slope = screening.slope(held)
             if slope is not None and screening.resembles(slope):
                 gradient = gradient_holding(s, held)
                 if gradient is not None and matches_few(v, _corrected(v, s, gradient)):
-                    yield f"one path {words}: {v.name} takes the path through {use} with its entries in that order"
+                    yield words
     for use, path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path
         without = gradient_holding(s, {use.number: use.value})
         if without is not None and matches_few(v, without + times * (s.here - without)):
             yield f"one path scaled: {v.name} counts the path through {use} {times:.6g} times"
+
+
+def _rearranged(v: View, use: Use) -> Iterator[tuple[str, Ordered | Along]]:
+    """A use with its entries in another order, or summed along another axis, and what is said of that."""
+    if use.constant:
+        return
+    for words, order in _orders(use.value.shape):
+        said = f"one path {words}: {v.name} takes the path through {use} with its entries in that order"
+        yield said, Ordered(use.value, order)
+    if use.function in {"sum", "mean"}:
+        for axis, keeps in product(range(use.value.ndim), (False, True)):
+            yield f"another axis: {v.name} is the gradient with axis {axis} for that of {use}", Along(use.value, axis, keeps)
 
 
 def _orders(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[Array], Array]]]:
