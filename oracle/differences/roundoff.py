@@ -139,7 +139,6 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, np.fmax(one_ulp, narrowest / MUCH_NOISE))
         inner = np.where(narrow, half_step, 0.0)
         sixteen_bits = bool((narrow & (half_step > SIXTEEN_BITS * np.abs(value))).any())
-        largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
         rounds_values = bool((staircase & (half_step > SIXTEEN_BITS * largest)).any())
         if rounds_values or suspected.any() or much:
             # What jumps by many steps at once has no steps by design: it is a function of rounded numbers. The square of a

@@ -63,16 +63,21 @@ def wrong_slope(v: View) -> Iterator[str]:
 def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
         for right, wrong, ratio in _ratios(use):
-            held = {use.number: Sloped(use.value, ratio)}
-            slope = screening.slope(held)
-            if slope is not None and screening.resembles(slope):
-                gradient = gradient_holding(s, held)
-                if gradient is not None and matches_few(v, _corrected(v, s, gradient)):
-                    letters = "x is what enters it" if use.position is None else "a and b are its operands"
-                    yield (
-                        f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by "
-                        f"{use} ({letters}, y is its value)"
-                    )
+            if _explains(v, s, screening, {use.number: Sloped(use.value, ratio)}):
+                letters = "x is what enters it" if use.position is None else "a and b are its operands"
+                yield (
+                    f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by "
+                    f"{use} ({letters}, y is its value)"
+                )
+
+
+def _explains(v: View, s: Sample, screening: Screening, held: dict[int, Any]) -> bool:
+    """Whether our gradient is that of the forward pass with these uses held: along one direction first, then entry by entry."""
+    slope = screening.slope(held)
+    if slope is None or not screening.resembles(slope):
+        return False
+    gradient = gradient_holding(s, held)
+    return gradient is not None and matches_few(v, _corrected(v, s, gradient))
 
 
 def _corrected(v: View, s: Sample, gradient: Array) -> Array:
@@ -116,12 +121,8 @@ def path_scaled_or_transposed(v: View) -> Iterator[str]:
 def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
         for words, changed in _rearranged(v, use):
-            held = {use.number: changed}
-            slope = screening.slope(held)
-            if slope is not None and screening.resembles(slope):
-                gradient = gradient_holding(s, held)
-                if gradient is not None and matches_few(v, _corrected(v, s, gradient)):
-                    yield words
+            if _explains(v, s, screening, {use.number: changed}):
+                yield words
     for use, path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path
         without = gradient_holding(s, {use.number: use.value})
