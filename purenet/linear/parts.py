@@ -1,14 +1,26 @@
-"""Products of matrices of medium size, computed some rows at a time: OpenBLAS takes small matrices as they lie."""
+"""Products of matrices of medium size, some rows at a time: with AVX-512, OpenBLAS takes small matrices as they lie."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from purenet.op import Array
 
 __all__ = ["product"]
+
+
+def _has_avx512() -> bool:
+    """Whether this processor has it, as NumPy found out: the name is AVX512_SKX, from NumPy 2.4 on X86_V4."""
+    extensions: Any = np.show_config(mode="dicts")["SIMD Extensions"]
+    names = {*extensions.get("baseline", ()), *extensions.get("found", ())}
+    return not names.isdisjoint(("AVX512_SKX", "X86_V4"))
+
+
+IN_PARTS = _has_avx512()
+"""Other kernels of OpenBLAS rearrange matrices of every size: in parts, 100 x 784 x 50 takes 1.3 times as long with AVX2."""
 
 SMALL = 10**6
 """Multiplications up to which OpenBLAS does not rearrange the matrices before."""
@@ -23,7 +35,7 @@ FEWEST = 24
 
 def product(a: Array, b: Array) -> Array:
     """The product a @ b of a matrix and another, or of leading dimensions of matrices."""
-    if a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
+    if not IN_PARTS or a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
         return np.asarray(a @ b)
     y = np.empty((len(a), b.shape[1]), a.dtype)
     rows = math.ceil(len(a) / math.ceil(len(a) * b.size / SMALL))

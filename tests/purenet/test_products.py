@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from purenet.linear import parts
 from purenet.linear.parts import product
 from purenet.linear.products import affine, bilinear, einsum, matmul, unbroadcast
 from purenet.op import vjp
@@ -22,7 +23,8 @@ def normal(*shape: int) -> Array:
 
 
 @pytest.mark.parametrize("rows", [100, 101, 900, 1000])  # the whole, two parts, eight, and too many
-def test_a_product_in_parts_is_the_whole(rows: int) -> None:
+def test_a_product_in_parts_is_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "IN_PARTS", True)
     a, b = normal(rows, 80), normal(80, 125)
     np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-12)
 
