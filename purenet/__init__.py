@@ -9,35 +9,32 @@
 
 The protocol is explained in `purenet.op`; read it first. Every public op of every family is `pn.<name>`; so, as in NumPy,
 `pn.abs`, `pn.sum`, `pn.max`, `pn.min` and `pn.slice` are not Python's.
+
+What trains a net, such as `pn.optimizers`, is a quarter of the modules. It is imported when it is first used.
 """
 
 # The `__all__` of each family lists its public names; a second list of 150 names here could differ from them.
 # ruff: noqa: F403
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from purenet import (
     activations,
     attention,
-    checkpoints,
     convolution,
-    data,
     draws,
     elementwise,
-    initializers,
     linear,
     losses,
-    metrics,
-    models,
     normalization,
-    optimizers,
     penalties,
     pooling,
     random,
     recurrent,
     reductions,
-    schedules,
     shaping,
     stochastic,
-    training,
 )
 from purenet.activations import *
 from purenet.attention import *
@@ -47,10 +44,8 @@ from purenet.draws import *
 from purenet.elementwise import *
 from purenet.linear import *
 from purenet.losses import *
-from purenet.metrics import accuracy
 from purenet.normalization import *
 from purenet.op import Op, Residuals, vjp
-from purenet.optimizers import apply_updates
 from purenet.penalties import *
 from purenet.pooling import *
 from purenet.recurrent import *
@@ -59,7 +54,15 @@ from purenet.shaping import *
 from purenet.stochastic import *
 from purenet.tuples import first
 
+if TYPE_CHECKING:
+    from purenet import checkpoints, data, initializers, metrics, models, optimizers, schedules, training
+    from purenet.metrics import accuracy
+    from purenet.optimizers import apply_updates
+
 __version__ = "0.2.0"
+
+_MODULES = ("checkpoints", "data", "initializers", "metrics", "models", "optimizers", "schedules", "training")
+_HOME = {"accuracy": "purenet.metrics", "apply_updates": "purenet.optimizers"}
 
 __all__ = [
     "Op",
@@ -96,6 +99,18 @@ __all__ += recurrent.__all__
 __all__ += reductions.__all__
 __all__ += shaping.__all__
 __all__ += stochastic.__all__
+
+
+if not TYPE_CHECKING:  # a type checker that sees this function would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"purenet.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'purenet' has no attribute {name!r}")
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

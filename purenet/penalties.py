@@ -14,8 +14,8 @@ import optree
 
 from purenet.arrays import is_floating
 from purenet.checks import axes, number
+from purenet.masks import Mask, mask_of
 from purenet.op import Array, Op, Residuals, Tree
-from purenet.optimizers.masks import Mask, mask_of
 from purenet.stages import Wrapped
 
 __all__ = [

@@ -10,9 +10,9 @@ import numpy as np
 
 from purenet import random
 from purenet.checks import boolean, number
+from purenet.masks import Mask, mask_of
 from purenet.op import Array, Tree
 from purenet.optimizers.blocks import Writing
-from purenet.optimizers.masks import Mask, mask_of
 from purenet.optimizers.transformation import (
     EmptyState,
     GradientTransformation,

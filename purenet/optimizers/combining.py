@@ -13,8 +13,8 @@ import numpy as np
 import optree
 
 from purenet.checks import boolean, integer
+from purenet.masks import Mask, labels_of, mask_of
 from purenet.op import Array, Tree
-from purenet.optimizers.masks import Mask, labels_of, mask_of
 from purenet.optimizers.transformation import (
     GradientTransformation,
     Update,

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from purenet.checks import boolean, booleans
+from purenet.masks import Mask
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.blocks import Writing
-from purenet.optimizers.masks import Mask
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate
 from purenet.schedules import ScalarOrSchedule
 

@@ -9,11 +9,11 @@ import numpy as np
 import optree
 
 from purenet.checks import booleans, integer, number
+from purenet.masks import Mask
 from purenet.op import Array, Tree
 from purenet.optimizers import transformation
 from purenet.optimizers.adding import decayed_weights
 from purenet.optimizers.combining import MaskedNode
-from purenet.optimizers.masks import Mask
 from purenet.optimizers.norms import norm_of
 from purenet.optimizers.transformation import (
     GradientTransformation,

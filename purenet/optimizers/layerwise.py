@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from purenet.checks import boolean, number
+from purenet.masks import Mask, mask_of
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights
-from purenet.optimizers.masks import Mask, mask_of
 from purenet.optimizers.norms import norm_of
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate, leaves_of
 from purenet.schedules import ScalarOrSchedule

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from purenet.checks import booleans, choice, number
+from purenet.masks import Mask
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.blocks import Writing
 from purenet.optimizers.in_place import adam_in_place
-from purenet.optimizers.masks import Mask
 from purenet.optimizers.norms import norm_of
 from purenet.optimizers.transformation import GradientTransformation, Rule, Scaled, by_rule, decay_rate, not_zero
 from purenet.schedules import ScalarOrSchedule

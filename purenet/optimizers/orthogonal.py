@@ -9,10 +9,10 @@ import numpy as np
 import optree
 
 from purenet.checks import boolean, integer, number
+from purenet.masks import Mask
 from purenet.op import Array, Tree
 from purenet.optimizers.adding import decayed_weights, with_decay
 from purenet.optimizers.combining import partition
-from purenet.optimizers.masks import Mask
 from purenet.optimizers.moments import adamw
 from purenet.optimizers.norms import norm_of
 from purenet.optimizers.transformation import GradientTransformation, Rule, by_rule, decay_rate, not_zero
