@@ -10,6 +10,8 @@ import numpy as np
 __all__ = [
     "CONVENTIONS",
     "EFFORTS",
+    "GROWTH",
+    "JOURNAL",
     "QUICK",
     "check_accept",
     "check_convention",
@@ -25,6 +27,14 @@ CONVENTIONS = {"jax": "JAX", "torch": "torch"}
 QUICK = "quick"
 EFFORTS = ("full", QUICK)
 """How many forward passes a verification may take: as many as it needs, or the same number for every size."""
+
+
+GROWTH = 10.0
+"""The growth of an error that `oracle diff` shows. With 2, the rounding of another machine or another BLAS would be shown; with
+100, the loss of two digits would not."""
+
+JOURNAL = "unfinished.jsonl"
+"""The file in the folder of the reports from which `oracle verify --resume` continues, see `oracle.running.journal`."""
 
 
 def check_order(order: Any, op: Any, name: str, who: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from oracle.cli.options import show
 from oracle.report import document
-from oracle.report.diff import FACTOR, compare, rows_of
+from oracle.report.diff import compare, rows_of
 from oracle.running.selection import Exit, Stop
+from oracle.settings import GROWTH
 
 __all__ = ["diff"]
 
@@ -19,7 +20,7 @@ __all__ = ["diff"]
 def diff(options: argparse.Namespace) -> Exit:
     """`oracle diff OLD.json NEW.json`: fails if a row became worse, or an error grew more than a factor that was given."""
     old, new = (_read(path) for path in (options.old, options.new))
-    found = compare(old, new, FACTOR if options.factor is None else options.factor)
+    found = compare(old, new, GROWTH if options.factor is None else options.factor)
     if options.json:
         print(document.to_json(found.as_dict()), end="")
     else:

@@ -9,24 +9,32 @@ import platform
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import purenet
 from oracle import extra
-from oracle.cli.diff import diff
-from oracle.cli.fuzz import fuzz
-from oracle.cli.grade import grade
-from oracle.cli.listing import list_catalogue, show_op
-from oracle.cli.locate import locate
-from oracle.cli.options import TIMEOUT, TIMEOUT_AT_SIZE, UNCHANGED, add_effort, check_reports, chosen, jobs_of, write
-from oracle.cli.vectors import add as add_vectors
-from oracle.cli.verify import verify
-from oracle.report.diff import FACTOR
-from oracle.running.journal import NAME
+from oracle.cli.options import (
+    TIMEOUT,
+    TIMEOUT_AT_SIZE,
+    UNCHANGED,
+    add_effort,
+    add_vectors,
+    check_reports,
+    chosen,
+    factor,
+    jobs_of,
+    natural,
+    positive,
+    share,
+    timeout_of,
+    write,
+)
+from oracle.running import ahead
 from oracle.running.selection import Exit, Stop
 from oracle.running.tasks import DTYPES
+from oracle.settings import GROWTH, JOURNAL
 from oracle.spec import Spec
 from oracle.text import command_line, plain
 
@@ -118,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     verifying.add_argument(
         "--resume",
         action="store_true",
-        help=f"reuse the cases that an interrupted run finished (DIR/{NAME}), unless a library version or a source file "
+        help=f"reuse the cases that an interrupted run finished (DIR/{JOURNAL}), unless a library version or a source file "
         "(purenet, oracle, your own modules) has changed",
     )
     verifying.add_argument(
@@ -141,55 +149,55 @@ def _parser() -> argparse.ArgumentParser:
     )
     verifying.add_argument(
         "--accept",
-        type=_share,
+        type=share,
         default=0.0,
         metavar="X",
         help="accept an error below this share of the gradient's largest entry: a known deviation, such as 1e-5",
     )
-    verifying.set_defaults(run=verify, reports=None)
+    verifying.set_defaults(run=_verify, reports=None)
 
     locating = commands.add_parser("locate", help="name the stage of a net whose backward pass is wrong")
     locating.add_argument("names", nargs="+", metavar="NAME", help="net of the catalogue, or package.module:net")
     locating.add_argument("--case", metavar="C", action=_Once, help="the case with this name (default: the first)")
-    locating.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
+    locating.add_argument("--seed", type=natural, default=0, metavar="S", help="seed for arguments and directions (default 0)")
     locating.add_argument(
         "--allows", action="append", default=[], metavar="STAGE", help="a stage whose gradient is no derivative on purpose"
     )
-    locating.set_defaults(run=locate, family=None)
+    locating.set_defaults(run=_later("locate"), family=None)
 
     differing = commands.add_parser("diff", help="compare two JSON reports: what became worse, what was mended, what is new")
     differing.add_argument("old", type=Path, metavar="OLD.json")
     differing.add_argument("new", type=Path, metavar="NEW.json")
     differing.add_argument(
         "--factor",
-        type=_factor,
+        type=factor,
         metavar="X",
         action=_Once,
-        help=f"fail if an error grew more than X times, too; without it, growth above {FACTOR:g} times is only shown",
+        help=f"fail if an error grew more than X times, too; without it, growth above {GROWTH:g} times is only shown",
     )
     differing.add_argument("--json", action="store_true", help="print the differences as JSON instead of a table")
-    differing.set_defaults(run=diff)
+    differing.set_defaults(run=_later("diff"))
 
     listing = commands.add_parser("list", help="list the catalogue")
     listing.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     listing.add_argument("--families", action="store_true", help="print one line for each family, as a markdown table")
-    listing.set_defaults(run=list_catalogue)
+    listing.set_defaults(run=_later("listing", "list_catalogue"))
 
     show = commands.add_parser("show", help="signature and docstring of an op, an optimizer or a net; where its code is")
     show.add_argument("op", metavar="NAME", help="name in the catalogue, or package.module:op")
-    show.set_defaults(run=show_op)
+    show.set_defaults(run=_later("listing", "show_op"))
 
     random = commands.add_parser("fuzz", help="check random uses of ops; find the smallest use that fails")
     _add_selection(random, seed_of="the random uses", where="write the folder failures/ there")
-    random.add_argument("--examples", type=_positive, default=200, metavar="N", help="random uses of each op (default 200)")
+    random.add_argument("--examples", type=positive, default=200, metavar="N", help="random uses of each op (default 200)")
     _add_timeout(random, "use")
-    random.set_defaults(run=fuzz, case=None)
+    random.set_defaults(run=_later("fuzz"), case=None)
 
     power = commands.add_parser("power", help="plant mistakes into every backward pass; show those that verify lets pass")
     power.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     power.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
     power.add_argument(
-        "--alarms", type=_natural, default=0, metavar="N", help="also check N random correct uses, all of which must pass"
+        "--alarms", type=natural, default=0, metavar="N", help="also check N random correct uses, all of which must pass"
     )
     power.add_argument(
         "--knock-out",
@@ -199,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "knock-out.json",
     )
     power.add_argument(
-        "--timeout", type=_positive, default=30, metavar="S", help="seconds for each mutant or verification (default 30)"
+        "--timeout", type=positive, default=30, metavar="S", help="seconds for each mutant or verification (default 30)"
     )
     _add_work(power, where="write the reports there")
     power.set_defaults(run=_power)
@@ -207,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     accuracy = commands.add_parser("accuracy", help="errors of the gradients in ULPs, against exact derivatives (python-flint)")
     accuracy.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
     accuracy.add_argument("--family", metavar="F", action=_Once, help="only ops of this family, such as losses")
-    accuracy.add_argument("--timeout", type=_positive, default=120, metavar="S", help="seconds for each op (default 120)")
+    accuracy.add_argument("--timeout", type=positive, default=120, metavar="S", help="seconds for each op (default 120)")
     _add_work(accuracy, where="write accuracy.md there; without this option only the page of the whole catalogue is written")
     accuracy.set_defaults(run=_accuracy, reports=None)
 
@@ -226,11 +234,11 @@ def _parser() -> argparse.ArgumentParser:
     grading.add_argument("submission", nargs="?", type=Path, metavar="SUBMISSION", help="Python file of the submission")
     grading.add_argument("--assignment", required=True, metavar="A", action=_Once, help="name of a ready one, or a file")
     grading.add_argument("--starter", action="store_true", help="print the file that students start from, and grade nothing")
-    grading.add_argument("--seed", type=_natural, metavar="S", help="seed for the hidden cases (default: a new one each time)")
+    grading.add_argument("--seed", type=natural, metavar="S", help="seed for the hidden cases (default: a new one each time)")
     for option, reader in {"json": "programs", "junit": "CI (JUnit XML)", "gradescope": "Gradescope (results.json)"}.items():
         grading.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"also write the result for {reader}")
-    grading.set_defaults(run=grade)
-    add_vectors(commands, _positive)
+    grading.set_defaults(run=_later("grade"))
+    add_vectors(commands, positive, _later("vectors"))
     return parser
 
 
@@ -244,14 +252,14 @@ def _add_selection(command: argparse.ArgumentParser, *, seed_of: str, where: str
         default="float64",
         help="float64 (default), float32, float16, bfloat16 or all",
     )
-    command.add_argument("--seed", type=_natural, default=0, metavar="S", help=f"seed for {seed_of} (default 0)")
+    command.add_argument("--seed", type=natural, default=0, metavar="S", help=f"seed for {seed_of} (default 0)")
     _add_work(command, where)
 
 
 def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
     command.add_argument(
         "--timeout",
-        type=_natural,
+        type=natural,
         metavar="S",
         help=f"seconds for each {of}; one that takes longer is an ERROR (default {TIMEOUT}; for nets at their real size "
         f"{TIMEOUT_AT_SIZE}). 0 means no limit; with --jobs 1 everything then runs in this process, as a debugger needs it",
@@ -259,11 +267,28 @@ def _add_timeout(command: argparse.ArgumentParser, of: str) -> None:
 
 
 def _add_work(command: argparse.ArgumentParser, where: str) -> None:
-    command.add_argument("--jobs", type=_positive, metavar="N", help="worker processes (default: one for each core)")
+    command.add_argument("--jobs", type=positive, metavar="N", help="worker processes (default: one for each core)")
     command.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{where} (default: reports)")
 
 
-# --------------------------------------------------------------------------------------------- power, accuracy, seeds
+# --------------------------------------------------------------------------------------------------- the commands
+
+
+def _later(module: str, name: str = "") -> Callable[[argparse.Namespace], int]:
+    """The function of a command. Its module is imported when it is called: each needs parts that the others do not."""
+
+    def run(options: argparse.Namespace) -> int:
+        return int(getattr(import_module(f"oracle.cli.{module}"), name or module)(options))
+
+    return run
+
+
+def _verify(options: argparse.Namespace) -> Exit:
+    alone = jobs_of(options) == 1 and timeout_of(options) is None  # then everything runs in this process
+    with ahead.process_for([] if alone else options.names):
+        from oracle.cli.verify import verify  # imported here, while the other process imports JAX
+
+        return verify(options)
 
 
 def _power(options: argparse.Namespace) -> Exit:
@@ -318,32 +343,3 @@ def _seeds(options: argparse.Namespace) -> Exit:
         write(folder, {f"{stem}.md": found.page})
         print(f"written: {folder / stem}.md")
     return Exit.PASS if found.passed else Exit.FAIL
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
-
-
-def _number(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"expected an integer from {low}, got {text!r}")
-        return int(text)
-
-    return parse
-
-
-_positive, _natural = _number(1), _number(0)
-
-
-def _factor(text: str) -> float:
-    with suppress(ValueError):
-        if 1 <= (value := float(text)) < float("inf"):
-            return value
-    raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")

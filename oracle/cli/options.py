@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ __all__ = [
     "TIMEOUT_AT_SIZE",
     "UNCHANGED",
     "add_effort",
+    "add_vectors",
     "check_reports",
     "chosen",
     "dtypes_of",
+    "factor",
     "jobs_of",
     "made_of",
+    "natural",
+    "positive",
     "selection_of",
+    "share",
     "show",
     "timeout_of",
     "write",
@@ -85,6 +90,21 @@ def add_effort(command: argparse.ArgumentParser) -> None:
     either.add_argument("--effort", choices=EFFORTS, default=EFFORTS[0], metavar="E", help="full (default) or quick")
 
 
+def add_vectors(commands: Any, number: Callable[[str], int], run: Callable[[argparse.Namespace], int]) -> None:
+    """Add the command `vectors`; `number` reads an integer from 1."""
+    command = commands.add_parser(
+        "vectors", help="write golden gradients for implementations in other languages, or check them"
+    )
+    command.add_argument(
+        "action", choices=("write", "check"), metavar="write|check", help="write files to DIR, or check those there"
+    )
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder of the files, two for each op")
+    command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
+    command.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
+    command.add_argument("--jobs", type=number, metavar="N", help="worker processes (default: one for each core)")
+    command.set_defaults(run=run)
+
+
 def selection_of(options: argparse.Namespace) -> str:
     """The options that select cases, as on the command line. Two reports with the same selection have the same cases."""
     parts = [
@@ -130,3 +150,37 @@ def writing(folder: Path) -> Iterator[None]:
 def show(text: str) -> None:
     """Print a report at once, with coloured verdicts on a terminal."""
     print(colour.painted(text) if colour.wanted(sys.stdout) else text, flush=True)
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def share(text: str) -> float:
+    """The number that an option gives: from 0 on, less than 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def _integer_from(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"expected an integer from {low}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+positive, natural = _integer_from(1), _integer_from(0)
+
+
+def factor(text: str) -> float:
+    """The number that an option gives, from 1 on."""
+    with suppress(ValueError):
+        if 1 <= (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")

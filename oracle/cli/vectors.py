@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from oracle.cli.options import check_reports, chosen, jobs_of, write, writing
 from oracle.golden.checking import Checked, check
@@ -18,24 +16,9 @@ from oracle.sources import written
 from oracle.spec import Spec
 from oracle.text import count, plain
 
-__all__ = ["add", "vectors"]
+__all__ = ["vectors"]
 
 TIMEOUT = 300  # seconds for each op: a right op becomes an error on a slow machine with much less
-
-
-def add(commands: Any, number: Callable[[str], int]) -> None:
-    """The command and its options; `number` reads an integer from 1."""
-    command = commands.add_parser(
-        "vectors", help="write golden gradients for implementations in other languages, or check them"
-    )
-    command.add_argument(
-        "action", choices=("write", "check"), metavar="write|check", help="write files to DIR, or check those there"
-    )
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder of the files, two for each op")
-    command.add_argument("names", nargs="*", metavar="NAME", help="op of the catalogue, or package.module:op (default: all)")
-    command.add_argument("--family", metavar="F", help="only ops of this family, such as losses")
-    command.add_argument("--jobs", type=number, metavar="N", help="worker processes (default: one for each core)")
-    command.set_defaults(run=vectors)
 
 
 def vectors(options: argparse.Namespace) -> Exit:

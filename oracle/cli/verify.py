@@ -33,11 +33,9 @@ from oracle.counterexamples.program import PROGRAM
 from oracle.report import document, html, markdown, table
 from oracle.report.explanation import explained
 from oracle.row import Row, worst_first
-from oracle.running import ahead
-from oracle.running.journal import NAME
 from oracle.running.selection import Exit, Stop
 from oracle.running.tasks import Task, tasks_of
-from oracle.settings import QUICK
+from oracle.settings import JOURNAL, QUICK
 from oracle.spec import Spec
 from oracle.text import count
 
@@ -48,12 +46,6 @@ SHOWN = 5  # programs of failures that are named; with more, they push the table
 
 def verify(options: argparse.Namespace) -> Exit:
     """`oracle verify`: checks the cases that the options select, prints the result, writes the reports."""
-    alone = jobs_of(options) == 1 and timeout_of(options) is None  # then everything runs in this process
-    with ahead.process_for([] if alone else options.names):
-        return _verify(options)
-
-
-def _verify(options: argparse.Namespace) -> Exit:
     records = chosen(options)
     if options.exact and not exact.available():
         raise Stop(Exit.USAGE, '--exact needs python-flint: pip install "purenet[exact]"')
@@ -90,7 +82,7 @@ def _verify(options: argparse.Namespace) -> Exit:
     with Run(tasks, jobs, timeout_of(options, at_size=at_size), quiet=silent, threads=threads) as run:
         if not kept:
             with writing(folder):
-                run.keep(folder / NAME, env, resume=options.resume)
+                run.keep(folder / JOURNAL, env, resume=options.resume)
         run.perform()
         if not run.rows:
             raise Stop(*((Exit.INTERRUPTED, UNCHANGED) if run.interrupted else (Exit.NOTHING, "nothing was checked")))

@@ -13,13 +13,11 @@ from oracle.measures import EPSILON
 from oracle.report.document import SCHEMA, row_of
 from oracle.report.table import counted, fitted
 from oracle.row import VALUES, Row, Verdict
+from oracle.settings import GROWTH
 from oracle.text import count, digits, plain
 
-__all__ = ["FACTOR", "Change", "Difference", "compare", "rows_of"]
+__all__ = ["Change", "Difference", "compare", "rows_of"]
 
-FACTOR = 10.0
-"""The growth of an error that is shown. With 2, the rounding of another machine or another BLAS would be; with 100, the loss
-of two digits would not."""
 LINES = 40  # of each kind in the table; a report of another selection of ops has thousands of rows that the other lacks
 KINDS = ("worse", "grown", "changed", "appeared", "vanished", "mended")
 """All kinds of change, in the order in which they are shown. `changed`: wrong in both reports, with another verdict."""
@@ -106,7 +104,7 @@ def rows_of(report: Any) -> list[Row]:
     return rows
 
 
-def compare(old: Any, new: Any, factor: float = FACTOR) -> Difference:
+def compare(old: Any, new: Any, factor: float = GROWTH) -> Difference:
     """The difference of two JSON reports.
 
     Rows about the contract, the values and exceptions are there only if something is wrong. So a row that does not pass and was

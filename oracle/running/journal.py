@@ -22,9 +22,8 @@ from oracle.running.tasks import Task
 from oracle.sources import own_modules
 from oracle.trajectory.spec import SlotRow
 
-__all__ = ["NAME", "Journal", "key"]
+__all__ = ["Journal", "key"]
 
-NAME = "unfinished.jsonl"
 EVERY = 1.0  # seconds between two calls of fsync: a power failure loses this much at most; calling it for each case is slow
 FORMAT = 1  # a journal with another number is not resumed
 

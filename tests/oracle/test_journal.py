@@ -11,8 +11,9 @@ import pytest
 
 from oracle.report import document
 from oracle.row import Descent, Details, ErrorMap, Row, StepCurve
-from oracle.running.journal import NAME, Journal, key
+from oracle.running.journal import Journal, key
 from oracle.running.tasks import Task
+from oracle.settings import JOURNAL as NAME
 from oracle.trajectory import SlotRow
 from tests.oracle.rows import failing, row
 
