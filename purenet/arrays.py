@@ -28,13 +28,13 @@ def is_single(annotation: Any) -> bool:
 def common_dtype(values: list[Any], arrays: tuple[bool, ...]) -> np.dtype[Any] | None:
     """The dtype of arguments that need no conversion: arrays, and dicts of arrays, of one common dtype. None for others."""
     dtype = None
-    for value, single in zip(values, arrays, strict=True):
+    for i, value in enumerate(values):
         if type(value) is np.ndarray:
             if value.dtype is not dtype:
                 if dtype is not None:
                     return None
                 dtype = value.dtype
-        elif type(value) is dict and not single:
+        elif type(value) is dict and not arrays[i]:
             for leaf in value.values():
                 if type(leaf) is not np.ndarray or (dtype is not None and leaf.dtype is not dtype):
                     return None

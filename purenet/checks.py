@@ -38,6 +38,7 @@ MOST = 2**31 - 1
 
 _NUMBERS = (float, int, np.floating, np.integer)
 _INTEGERS = (int, np.integer)
+_ONLY_ARRAYS = {np.ndarray}
 
 
 def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ()) -> list[Array | Any]:
@@ -45,7 +46,7 @@ def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ())
     names = (*required, *optional)
     if type(params) is dict and tuple(params) == names:  # the usual call: all arrays, in the usual order
         values = list(params.values())
-        if all(map(_is_array, values)):
+        if set(map(type, values)) == _ONLY_ARRAYS:
             return values
     if isinstance(params, Mapping) and all(name in names for name in params) and all(name in params for name in required):
         values = [params.get(name) for name in names]
@@ -57,10 +58,6 @@ def fields(op: str, params: Any, *required: str, optional: tuple[str, ...] = ())
     if not isinstance(params, Mapping):
         raise TypeError(f"{op}: params must be a dict with {expected}, got {type(params).__name__}")
     raise ValueError(f"{op}: params must hold {expected}, got {', '.join(map(str, params)) or 'nothing'}")
-
-
-def _is_array(value: Any) -> bool:
-    return type(value) is np.ndarray
 
 
 def choice(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:

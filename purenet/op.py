@@ -166,7 +166,9 @@ class Op(Generic[P, Y]):
         for name in self.required:
             if name not in merged:
                 raise TypeError(f"{self.name}: missing the keyword argument {name!r}")
-        arrays, dtype = self._floating(values)
+        arrays, dtype = values, common_dtype(values, self.arrays)
+        if dtype is None:
+            arrays, dtype = self._floating(values)
         narrow = dtype.itemsize == 2
         forward: Callable[..., Any] = self.forward
         if narrow:
@@ -250,9 +252,6 @@ class Op(Generic[P, Y]):
 
     def _floating(self, values: list[Any]) -> tuple[list[Any], np.dtype[Any]]:
         """The arguments with every leaf an array, and the one dtype they share."""
-        dtype = common_dtype(values, self.arrays)
-        if dtype is not None:
-            return values, dtype
         first: tuple[str, np.dtype[Any]] | None = None
         arrays: list[Any] = []
         for name, value, single in zip(self.arguments, values, self.arrays, strict=True):

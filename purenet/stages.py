@@ -112,9 +112,9 @@ class Staged(Op):
                 raise TypeError(f"{self.name}: no {self.part} is named {name!r} ({known})")
 
     def _check_params(self, params: Tree) -> None:
-        expected = ", ".join(self.owners) or "none"
         if type(params) is dict and tuple(params) == self.owners:  # the order in which `init` makes them
             return
+        expected = ", ".join(self.owners) or "none"
         if not isinstance(params, Mapping):
             raise TypeError(f"{self.name}: params must be a dict by {self.part} name ({expected}), got {type(params).__name__}")
         if set(params) != set(self.owners):
@@ -165,15 +165,18 @@ def _parted(
 
     `vary` says it of the parameters, which come first if the stage has some, and of x.
     """
-    free = [argument for argument in op.arguments if argument not in keywords and argument not in op.bound]
+    free: Sequence[str] = op.arguments
+    if keywords or op.bound:
+        free = [argument for argument in op.arguments if argument not in keywords and argument not in op.bound]
+    if not free:
+        return tuple(values), dict(keywords)
     positional, named = [], dict(keywords)
     for i, value in enumerate(values):
         of_params = i == 0 and op.takes_params
-        names = free[:1] if of_params else free[-1:]
-        if vary[0 if of_params else 1] or not names:
+        if vary[0 if of_params else 1]:
             positional.append(value)
         else:
-            named[names[0]] = value
+            named[free[0 if of_params else -1]] = value
     return tuple(positional), named
 
 

@@ -191,8 +191,11 @@ MEASURES: Mapping[str, Measure] = {"accuracy": label_accuracy}
 
 
 def _measured(measures: Mapping[str, Measure], loss: Any, residuals: Residuals) -> Metrics:
-    found = {name: measure(residuals) for name, measure in measures.items()}
-    return {"loss": float(loss), **{name: value for name, value in found.items() if value is not None}}
+    found: Metrics = {"loss": float(loss)}
+    for name, measure in measures.items():
+        if (value := measure(residuals)) is not None:
+            found[name] = value
+    return found
 
 
 def make_step(

@@ -68,7 +68,7 @@ class Reduction(NamedTuple):
         dl = spread(dy, self.how, self.total)
         if self.factor is not None:
             dl = dl * self.factor
-        return np.expand_dims(dl, along) if np.ndim(dl) else np.asarray(dl)
+        return np.expand_dims(dl, along) if dl.ndim else np.asarray(dl)
 
     def counted(self, x: Array, fill: float = 0) -> Array:
         """`x`, with `fill` in place of entries that do not count, which may be NaN."""

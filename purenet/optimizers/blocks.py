@@ -110,12 +110,13 @@ def by_blocks(
     for leaves in groups:
         _joined(rule, columns, dtypes[leaves[0]], leaves, results, params)
     alone = range(len(gradients))
+    compute = rule.rule if isinstance(rule, Writing) else rule
     for i in set(alone).difference(*groups) if groups else alone:
         g, dtype = gradients[i], dtypes[i]
         if g.size * dtype.itemsize > BLOCK:
             _cut(rule, columns, dtype, i, results, params)
             continue
-        found = rule(*[column.entries(i, _ALL, dtype) for column in columns])
+        found = compute(*[column.entries(i, _ALL, dtype) for column in columns])
         if params is not None:
             step = found[0]
             step += params[i].reshape(-1)  # a new array, as a rule returns it
