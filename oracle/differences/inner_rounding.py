@@ -19,6 +19,7 @@ the jumps decide alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,16 +204,24 @@ def _jumps_where_it_shows(
     The first interval of a table begins at the point itself, where a gradient jumps if its function has a kink there.
     """
     order = np.flatnonzero(noise)[np.argsort(-noise[noise > 0])]
-    for output in order[np.unique(np.linspace(0, len(order) - 1, SAMPLES).astype(int))] if len(order) else ():
-        jumping, least = 0, max(SHARE_OF_NOISE * noise[output], finer)
+    outputs = order[np.unique(np.linspace(0, len(order) - 1, SAMPLES).astype(int))] if len(order) else order
+
+    @cache
+    def at_level(level: int) -> tuple[float, Array, Array]:
+        """The spacing there, the usual slope, and by how much each of these outputs is off it between two points."""
+        spacing, longer = LONGEST / RATIO**level, LONGEST / RATIO ** max(level - 2, 0)
+        slope = np.median(np.diff(values_at(longer, 0), axis=0), axis=0) / longer
+        off = np.abs(np.diff(values_at(spacing, 0)[:, outputs], axis=0) - slope[outputs] * spacing)[1:]
+        return spacing, slope, off
+
+    for k, output in enumerate(outputs.tolist()):
+        jumping, least = 0, max(SHARE_OF_NOISE * float(noise[output]), finer)
         for level in range(int(shown[output]), max(int(shown[output]) - UNTIL_DENSE, 0), -1):  # at first, jumps are rare
-            spacing, longer = LONGEST / RATIO**level, LONGEST / RATIO ** max(level - 2, 0)
             try:
-                slope = np.median(np.diff(values_at(longer, 0), axis=0), axis=0) / longer
-                off = np.abs(np.diff(values_at(spacing, 0), axis=0) - slope * spacing)[1:, output]
-                for place in np.argsort(-np.nan_to_num(off, posinf=0.0))[:AGREEING].tolist():
-                    if off[place] > least:
-                        jumps = jump_between(line, (place + 1) * spacing, (place + 2) * spacing, output, slope)
+                spacing, slope, off = at_level(level)
+                for place in np.argsort(-np.nan_to_num(off[:, k], posinf=0.0))[:AGREEING].tolist():
+                    if off[place, k] > least:
+                        jumps = jump_between(line, (place + 1) * spacing, (place + 2) * spacing, output, slope, least)
                         jumping += bool(jumps[output] > least)
             except RAISED:  # a point on the way may leave the function's domain
                 continue
@@ -275,8 +284,9 @@ def _coarse_rounding(
                 break
             often[output] = False
             places = np.argsort(-off[:, output])[:AGREEING]
-            jumps = [jump_between(line, place * longest, (place + 1) * longest, output, slope) for place in places.tolist()]
             least = np.fmax(SHARE_OF_NOISE * noise, finer)
+            intervals = [(place * longest, (place + 1) * longest) for place in places.tolist()]
+            jumps = [jump_between(line, *ends, output, slope, float(least[output])) for ends in intervals]
             if all(jump[output] > least[output] for jump in jumps):
                 shown = np.nan_to_num(np.max(jumps, axis=0), posinf=0.0) > least
                 proven = np.where(shown & (noise > 0), noise, proven)

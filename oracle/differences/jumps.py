@@ -11,12 +11,14 @@ are so far apart that few spacings are longer, and a finer rounding beside it is
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oracle.differences.thresholds import SHARP
+from oracle.effort import AGREEING
 from oracle.measures import EPSILON
 
 __all__ = ["FINEST", "SHARE_OF_NOISE", "jump_between"]
@@ -39,23 +41,30 @@ FINEST = SHARP * EPSILON["float32"] / 2
 # far from 1 as from these.
 SHARE_OF_NOISE = float(np.sqrt(EPSILON["float32"] / EPSILON["float16"]))
 
+# Halvings in a row between whose halves no jump shows, after which the search for one ends. Two halves with equally many jumps
+# show none, as half of all halves of a staircase; six times in a row that is rare.
+STRAIGHT = 2 * AGREEING
 
-def jump_between(line: Callable[[float], Array], low: float, high: float, output: int, slope: Array) -> Array:
+
+def jump_between(line: Callable[[float], Array], low: float, high: float, output: int, slope: Array, least: float) -> Array:
     """The jumps of all outputs at a place between `low` and `high` where this output jumps, if it does; 0 for the others.
+
+    A jump of this output of less than `least` need not be found.
 
     `slope` is that of each output between two jumps. What is left besides it is a jump if it is as large as over an interval
     that is wider by far: the change of a continuous function is smaller in proportion.
     """
     below, above = line(low), line(high)
     wider = np.full(below.shape, np.inf)
-
-    def off(a: Array, b: Array, width: float) -> float:
-        return float(np.nan_to_num(abs((b - a - slope * width)[output]), posinf=0.0))
-
+    usual, straight = float(slope[output]), 0
     while (width := (high - low) / 2) > NEIGHBOURS / 2:
         middle = low + width
         at_middle = line(middle)
-        if off(below, at_middle, width) >= off(at_middle, above, width):
+        a, m, b = (float(values[output]) for values in (below, at_middle, above))
+        straight = straight + 1 if abs(a - 2 * m + b) < least else 0
+        if straight == STRAIGHT:
+            return np.zeros(below.shape)
+        if _size(m - a - usual * width) >= _size(b - m - usual * width):
             high, above = middle, at_middle
         else:
             low, below = middle, at_middle
@@ -64,3 +73,8 @@ def jump_between(line: Callable[[float], Array], low: float, high: float, output
     left = np.abs(above - below - slope * (high - low))
     finest = FINEST * float(np.abs(np.append(below, above)).max())
     return np.asarray(np.where((left > finest) & (2 * left > wider), left, 0.0))
+
+
+def _size(a: float) -> float:
+    """The size of a change; 0 where a value is not finite."""
+    return abs(a) if isfinite(a) else 0.0
