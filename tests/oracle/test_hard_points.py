@@ -70,8 +70,7 @@ def normalized_by_jax(x: Any) -> Any:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@WITNESSES
-@pytest.mark.parametrize("offset", [30.0, 1e3, 1e5])
+@pytest.mark.parametrize(("offset", "witnesses"), [(30.0, "alone"), (1e3, "JAX"), (1e3, "alone"), (1e5, "JAX")])
 def test_a_normalization_of_numbers_far_from_zero(offset: float, witnesses: str) -> None:
     x = normal(3, 5) + offset
     reference = normalized_by_jax if witnesses == "JAX" else None
@@ -255,12 +254,12 @@ def test_one_kink_among_many_elements_hides_no_other() -> None:
 
 def test_kinks_everywhere_are_no_pass() -> None:
     """At each of these elements, no two of which are equal, |x - round(x)| has a kink."""
-    x = np.arange(3000.0) + 1
+    x = np.arange(600.0) + 1
     saw = elementwise(lambda x: np.abs(x - np.round(x)), lambda x: np.sign(x - np.round(x)))
-    assert row(verify(saw, x, limit=100)).verdict is not Verdict.PASS
-    only = row(verify(elementwise(lambda x: np.abs(x - np.round(x)), lambda x: 0.5 + 0 * x), x, limit=100))
+    assert row(verify(saw, x, limit=50)).verdict is not Verdict.PASS
+    only = row(verify(elementwise(lambda x: np.abs(x - np.round(x)), lambda x: 0.5 + 0 * x), x, limit=50))
     assert only.verdict is Verdict.INCONCLUSIVE
-    assert only.diagnosis.startswith("too many kinks: 3000 of 3000 elements could not be tested one by one")
+    assert only.diagnosis.startswith("too many kinks: 600 of 600 elements could not be tested one by one")
 
 
 @pytest.mark.usefixtures("undiagnosed")

@@ -141,6 +141,7 @@ def test_in_sixteen_bits_a_plain_call_is_made() -> None:
     assert traces == [False]
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(("dtype", "error"), [(np.float64, 0.0), (np.float64, 1e-9), (np.float32, 0.0), (np.float32, 1e-4)])
 def test_a_wrong_entry_is_found_in_a_batch(dtype: Any, error: float) -> None:
     rule = jax.custom_vjp(lambda x: jax.nn.softmax(x, -1))

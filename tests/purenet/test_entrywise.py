@@ -142,9 +142,12 @@ def test_bounds_and_steps_are_those_of_numpy(dtype: Any, bound: float, small: in
     np.testing.assert_array_equal(bits(entrywise.step(x)), bits(np.heaviside(x, 0.5)))
 
 
-@pytest.mark.parametrize(("dtype", "wide", "limit"), [(np.float32, np.float64, 2.0), (np.float64, np.longdouble, 2.0)])
+@pytest.mark.parametrize(("dtype", "wide", "limit"), [(np.float32, np.float64, 2.0), (np.float64, np.longdouble, 2.5)])
 def test_the_logistic_function_and_its_slope_are_right_to_a_few_ulps(dtype: Any, wide: Any, limit: float) -> None:
-    """NumPy's exponential in float32 alone is off by up to 2.4 ULPs. Where longdouble is float64, the limit is no weaker."""
+    """NumPy's exponential in float32 alone is off by up to 2.4 ULPs. Where longdouble is float64, the limit is no weaker.
+
+    In float64 the exponential and 1 + e are each off by half an ULP of theirs, which is up to a whole one of the quotient's.
+    """
     x = np.concatenate([np.linspace(-85, 85, 20_001), numbers(dtype, 20_000)]).astype(dtype)
     e = entrywise.falling(x)
     right = np.exp(-np.abs(x.astype(wide)))
