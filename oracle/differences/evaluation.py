@@ -98,6 +98,8 @@ class Evaluator:
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""
         self._far: dict[tuple[int, Any], Array] = {}
         """Which outputs an element changes if it is displaced far; of those elements where that was asked."""
+        self._singly: dict[tuple[int, int, float], Difference] = {}
+        """The differences that `difference_once` has taken, by leaf, element and displacement."""
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -115,6 +117,13 @@ class Evaluator:
         """The contracted difference between x + displacement and x - displacement."""
         displaced = self._displaced(leaf, where, displacement)
         return NO_DIFFERENCE if displaced is None else self._contracted(leaf, where, displacement, *displaced)
+
+    def difference_once(self, leaf: int, index: int, displacement: float) -> Difference:
+        """The difference of a single element, which is taken once: of doubtful entries the same ones are needed again."""
+        key = leaf, index, displacement
+        if key not in self._singly:
+            self._singly[key] = self.difference(leaf, index, displacement)
+        return self._singly[key]
 
     def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
         """The same for each of several elements, displaced one at a time, by its own displacement."""

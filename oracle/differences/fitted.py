@@ -148,7 +148,7 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | N
     asked = np.isin(estimate.index, estimate.index if which is None else which)
     for k in np.flatnonzero(asked & (coarse | ~estimate.kink) & ~estimate.frozen & (estimate.uncertainty > 0)):
         one = int(estimate.index[k])
-        samples = Samples(cache(partial(_of_entry, evaluator, leaf, one)), float(sizes[k]), bool(x[one] == 0))
+        samples = Samples(partial(evaluator.difference_once, leaf, one), float(sizes[k]), bool(x[one] == 0))
         fit = _checked(samples, (*REACHES, *LONGER))
         # Short steps do not show whether there is a kink.
         even = _even(samples, fit.reach) if coarse or not np.isfinite(uncertainty[k]) else Fit(0.0, 0.0)
@@ -203,10 +203,6 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
         if abs(fit.slope - float(direction @ estimate.value)) <= fit.error + known and np.isfinite(fit.error):
             slopes.append(Slope(direction, fit.slope, fit.error))
     return slopes
-
-
-def _of_entry(evaluator: Evaluator, leaf: int, index: int, h: float) -> Difference:
-    return evaluator.difference(leaf, index, h)
 
 
 def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array, h: float) -> Difference:
