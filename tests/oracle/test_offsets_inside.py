@@ -5,6 +5,7 @@ A softmax of numbers near 1,000 is saturated over the usual steps of the differe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -100,28 +101,34 @@ CENTRED = {
 KERNELS = {"softmax": softmax, "wave": wave, "bump": bump, "layer_norm": layer_norm}
 
 
+NEED_NO_CAUSE = pytest.mark.usefixtures("undiagnosed")
+
+
+def in_turn(names: Iterable[str], offsets: tuple[float, float], options: tuple[Any, Any]) -> list[tuple[str, float, Any]]:
+    """Every function at both offsets, each with an option that the next function has at the other one: any two values meet."""
+    return [(name, offset, options[(i + k) % 2]) for i, name in enumerate(names) for k, offset in enumerate(offsets)]
+
+
 def accused(result: Verification) -> bool:
     return any(row.verdict is Verdict.FAIL for row in result.rows)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, f])
-@pytest.mark.parametrize("offset", [30.0, 1e3])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "offset", "dtype"), in_turn(KERNELS, (30.0, 1e3), (np.float64, f)))
 def test_a_right_one_is_never_accused(name: str, offset: float, dtype: type) -> None:
     x: Array = (normal(2, 5) + offset).astype(dtype)
     assert not accused(result := verify(KERNELS[name](1.0), x)), str(result)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("offset", [30.0, 300.0])
-@pytest.mark.parametrize("name", CENTRED)
+@NEED_NO_CAUSE
+@pytest.mark.parametrize(("name", "offset", "seed"), in_turn(CENTRED, (30.0, 300.0), (0, 1)))
 def test_kinks_and_saturated_outputs_are_no_noise(name: str, offset: float, seed: int) -> None:
     """Over the longer spacings of the noise's tables they are within reach, where they look like a coarser rounding."""
-    x: Array = np.random.default_rng(seed).standard_normal((4, 8)) + offset
+    x: Array = np.random.default_rng(seed).standard_normal((2, 8)) + offset
     assert verify(CENTRED[name](1.0), x).passed
     assert accused(verify(CENTRED[name](1.5), x))
 
 
+@NEED_NO_CAUSE
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_wrong_one_is(name: str) -> None:
     assert accused(verify(KERNELS[name](2.0), normal(2, 5) + 30.0))
@@ -139,6 +146,7 @@ def test_cancelled_digits_are_not_called_sixteen_bits() -> None:
     assert "computed in a narrower dtype inside" in result.rows[0].diagnosis, str(result)
 
 
+@NEED_NO_CAUSE
 def test_terms_that_cancel_are_larger_than_the_value() -> None:
     """The distances of numbers near 10^4, which are rounded to bfloat16: their difference moves by whole hundreds."""
 
@@ -165,16 +173,17 @@ def test_terms_that_cancel_are_larger_than_the_value() -> None:
     assert accused(verify(pair(-1.0), *x))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, f])
-def test_a_value_of_zero_is_rounded_all_the_same(dtype: type) -> None:
+@NEED_NO_CAUSE
+@pytest.mark.parametrize(("dtype", "size"), [(np.float64, 3), (f, 1)])
+def test_a_value_of_zero_is_rounded_all_the_same(dtype: type, size: int) -> None:
     """At 0 a rounding is a share of what the function is nearby."""
-    for size in (3, 1):
-        x: Array = np.zeros(size, dtype)
-        result = verify(in_float32(lambda z: (np.sin(z), z), lambda z, dy: np.cos(z) * dy), x)
-        assert result.passed, str(result)
-        assert accused(verify(in_float32(lambda z: (np.sin(z), z), lambda z, dy: f(1.001) * np.cos(z) * dy), x))
+    x: Array = np.zeros(size, dtype)
+    result = verify(in_float32(lambda z: (np.sin(z), z), lambda z, dy: np.cos(z) * dy), x)
+    assert result.passed, str(result)
+    assert accused(verify(in_float32(lambda z: (np.sin(z), z), lambda z, dy: f(1.001) * np.cos(z) * dy), x))
 
 
+@NEED_NO_CAUSE
 def test_the_cotangent_may_be_rounded_more_coarsely_than_the_rest() -> None:
     def pair(factor: float) -> Pair:
         def bwd(x: Array, dy: Array) -> tuple[Any]:
