@@ -77,10 +77,7 @@ def weighted(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def accumulated(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, w = residuals
-    total = np.zeros_like(w)
-    for row in dy * x:
-        total = (total + row).astype(w.dtype)
-    return dy * w, total
+    return dy * w, np.add.accumulate(dy * x, axis=0)[-1]  # rounded after every row
 
 
 def rounded_once(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -88,9 +85,7 @@ def rounded_once(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Arra
     return dy * w, (dy.astype(np.float64) * x.astype(np.float64)).sum(axis=0).astype(w.dtype)
 
 
-@REFERENCED
-@pytest.mark.parametrize("rows", [256, 1024])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("rows", "seed", "referenced"), [(256, 0, False), (256, 1, True), (1024, 0, True), (1024, 1, False)])
 def test_a_sum_that_is_accumulated_in_bfloat16_fails(rows: int, seed: int, referenced: bool) -> None:
     x, w = normal(rows, 8, dtype=BFLOAT16, seed=seed), normal(8, dtype=BFLOAT16, seed=seed + 10)
     reference = (lambda x, w: x * w) if referenced else None
@@ -102,7 +97,7 @@ def test_a_sum_that_is_accumulated_in_bfloat16_fails(rows: int, seed: int, refer
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_sum_in_three_entries_is_compared_at_more_points(seed: int) -> None:
     x, w = normal(512, 3, dtype=BFLOAT16, seed=seed), normal(3, dtype=BFLOAT16, seed=seed + 10)
     wrong = {row.parameter: row for row in verify((weighted, accumulated), x, w).rows}

@@ -41,9 +41,9 @@ def of(name: str, planted: float, dtype: str, *, referenced: bool) -> Verificati
     return verify(kernel.make(planted), *arguments, reference=kernel.reference if referenced else None)
 
 
-def in_turn(*ways: tuple[str, bool]) -> list[tuple[str, str, bool]]:
-    """Every kernel with a dtype, with and without a reference: one in the first of these ways, the next in the second."""
-    return [(name, *ways[i % len(ways)]) for i, name in enumerate(EVERY)]
+def in_turn(names: Sequence[str], *ways: tuple[str, bool]) -> list[tuple[str, str, bool]]:
+    """Kernels with a dtype, with and without a reference: one in the first of these ways, the next in the second."""
+    return [(name, *ways[i % len(ways)]) for i, name in enumerate(names)]
 
 
 def failed(result: Verification) -> bool:
@@ -63,7 +63,7 @@ def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
 
 
 @ON_ONE_WORKER
-@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(("float32", False), ("float64", True)))
+@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(list(EVERY)[::2], ("float32", False), ("float64", True)))
 def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, 0.0, dtype, referenced=referenced)
     assert result.passed, str(result)
@@ -71,7 +71,7 @@ def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, ref
 
 @NEED_NO_CAUSE
 @ON_ONE_WORKER
-@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(("float64", False), ("float32", True)))
+@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(list(EVERY), ("float64", False), ("float32", True)))
 def test_one_term_that_is_wrong_by_a_thousandth_fails(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, PLANTED, dtype, referenced=referenced)
     assert failed(result), str(result)
@@ -91,9 +91,9 @@ def off(pair: Pair, number: int, entry: int, factor: float) -> Pair:
 
 @NEED_NO_CAUSE
 @ON_ONE_WORKER
-@pytest.mark.parametrize("name", list(EVERY)[1::2])
+@pytest.mark.parametrize("name", list(EVERY)[1::4])
 def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
-    """Of the kernels whose wrong term is compared with a reference; of the others the differences alone judge that."""
+    """Of some kernels whose wrong term is compared with a reference; of the others the differences alone judge that."""
     kernel = EVERY[name]
     pair = kernel.make(0.0)
     rows = {row.parameter: row for row in of(name, 0.0, "float64", referenced=False).rows}
@@ -147,7 +147,7 @@ def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str, referenced: bool) -
 
 # ---------------------------------------------------------------------------------------------- a mixture
 
-SAMPLED = range(2002, 2005)
+SAMPLED = range(2003, 2006)
 """Seeds of `benchmarks.float32_inside`, which tries as many as one likes. The first one has a place for an error."""
 
 
@@ -211,14 +211,15 @@ def single(offset: float, weights: Array) -> Pair:
     return fwd, bwd
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("offset", [1e1, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize(("offset", "dtype"), [(1e1, "float64"), (1e3, "float32"), (1e4, "float64"), (1e6, "float32")])
 def test_a_loss_that_is_large_beside_its_slopes_is_not_accused(offset: float, dtype: str) -> None:
     assert not failed(verify(single(offset, np.ones(6)), normal(6).astype(dtype)))
 
 
-@pytest.mark.parametrize("referenced", [False, True])
-@pytest.mark.parametrize("weights", [[1e-4, 1e-4, 1e-4, 1e-7], [1e-5, 3e-6, 1e-6, 3e-7], [1e-6, 1e-6, 1e-6, 1e-6]])
+@pytest.mark.parametrize(
+    ("weights", "referenced"),
+    [([1e-4, 1e-4, 1e-4, 1e-7], False), ([1e-5, 3e-6, 1e-6, 3e-7], True), ([1e-6, 1e-6, 1e-6, 1e-6], False)],
+)
 def test_slopes_that_no_float32_number_shows_are_not_called_zero(weights: list[float], referenced: bool) -> None:
     w = np.array(weights)
     reference = (lambda x: 10 + (w * jnp.tanh(x)).sum()) if referenced else None

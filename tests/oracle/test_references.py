@@ -39,11 +39,11 @@ def attention_scores(factor: float = 1.0) -> Pair:
 PROMOTING: dict[str, Callable[..., Any]] = {
     "np.sqrt": lambda q, k: q @ k.T / np.sqrt(q.shape[-1]),
     "np.float64": lambda q, k: q @ k.T * np.float64(0.5),
-    "a NumPy array": lambda q, k: q @ k.T * np.array([0.5] * 5),
-    "np.eye": lambda q, k: q @ k.T @ np.eye(5) / 2,
-    "jnp.linspace": lambda q, k: q @ k.T * jnp.linspace(0.5, 0.5, 5),
-    "jnp.arange": lambda q, k: q @ k.T * (jnp.arange(1.0, 6.0) / jnp.arange(2.0, 12.0, 2.0)),
-    "jnp.ones": lambda q, k: q @ k.T / (2 * jnp.ones((3, 5))),
+    "a NumPy array": lambda q, k: q @ k.T * np.array([0.5] * 3),
+    "np.eye": lambda q, k: q @ k.T @ np.eye(3) / 2,
+    "jnp.linspace": lambda q, k: q @ k.T * jnp.linspace(0.5, 0.5, 3),
+    "jnp.arange": lambda q, k: q @ k.T * (jnp.arange(1.0, 4.0) / jnp.arange(2.0, 8.0, 2.0)),
+    "jnp.ones": lambda q, k: q @ k.T / (2 * jnp.ones((2, 3))),
     "inside jit": jax.jit(lambda q, k: q @ k.T / np.sqrt(q.shape[-1])),
     "no tracing": lambda q, k: q @ k.T / (np.float64(2) if jnp.sum(q) < 1e9 else 1.0),
 }
@@ -52,7 +52,7 @@ PROMOTING: dict[str, Callable[..., Any]] = {
 @pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(("name", "dtype"), list(zip(PROMOTING, cycle(NARROW), strict=False)))  # each dtype in three ways
 def test_a_reference_that_promotes_is_judged_like_any_other(name: str, dtype: Any) -> None:
-    q, k = normal(3, 4).astype(dtype), normal(5, 4).astype(dtype)
+    q, k = normal(2, 4).astype(dtype), normal(3, 4).astype(dtype)
     right = oracle.verify(attention_scores(), q, k, reference=PROMOTING[name])
     assert {(r.parameter, r.verdict) for r in right.rows} == {("q", Verdict.PASS), ("k", Verdict.PASS)}, right
     assert all("autodiff" in r.evidence for r in right.rows)
@@ -116,7 +116,7 @@ def test_a_reference_in_a_narrower_float_is_cast_too() -> None:
 @pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("dtype", [np.float64, *NARROW])
 def test_another_function_hides_no_gradient(dtype: Any) -> None:
-    q, k = normal(3, 4).astype(dtype), normal(5, 4).astype(dtype)
+    q, k = normal(2, 4).astype(dtype), normal(3, 4).astype(dtype)
     others = (lambda q, k: q @ k.T, lambda q, k: q @ k.T / 2 + 1, lambda q, k: (q @ k.T).T / 2, lambda q, k: q @ k.T > 0)
     for reference in others:
         for factor, verdict in ((1.0, Verdict.PASS), (3.0, Verdict.FAIL)):
@@ -142,10 +142,11 @@ def total_of_a_product(offset: float = 0.0) -> Pair:
     return fwd, bwd
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("seed", range(2))
 def test_where_terms_cancel_a_value_depends_on_the_order_of_its_float32_products(seed: int) -> None:
-    a, b, c = (normal(5, 5, seed=seed + k).astype(np.float32) for k in (0, 10, 20))
-    a -= (a @ b @ c).sum() / ((b @ c).sum() * np.float32(5))  # now the value is near 0
+    a, b, c = (normal(4, 4, seed=seed + k).astype(np.float32) for k in (0, 10, 20))
+    a -= (a @ b @ c).sum() / ((b @ c).sum() * np.float32(4))  # now the value is near 0
 
     def first_two_first(a: Any, b: Any, c: Any) -> Any:
         a, b, c = (x.astype(jnp.float32) for x in (a, b, c))

