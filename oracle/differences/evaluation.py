@@ -99,7 +99,7 @@ class Evaluator:
         self._far: dict[tuple[int, Any], Array] = {}
         """Which outputs an element changes if it is displaced far; of those elements where that was asked."""
         self._singly: dict[tuple[int, int, float], Difference] = {}
-        """The differences that `difference_once` has taken, by leaf, element and displacement."""
+        """The differences of single elements that were taken, by leaf, element and displacement."""
 
     def _copy(self, structure: Any) -> tuple[list[Array], Any]:
         copies = [leaf.copy() for leaf in self.origin]
@@ -114,16 +114,18 @@ class Evaluator:
         return float(np.abs(finite).max(initial=0.0)) / (float(np.abs(self.origin[leaf]).max(initial=0.0)) or 1.0)
 
     def difference(self, leaf: int, where: Any, displacement: Any) -> Difference:
-        """The contracted difference between x + displacement and x - displacement."""
-        displaced = self._displaced(leaf, where, displacement)
-        return NO_DIFFERENCE if displaced is None else self._contracted(leaf, where, displacement, *displaced)
+        """The contracted difference between x + displacement and x - displacement.
 
-    def difference_once(self, leaf: int, index: int, displacement: float) -> Difference:
-        """The difference of a single element, which is taken once: of doubtful entries the same ones are needed again."""
-        key = leaf, index, displacement
-        if key not in self._singly:
-            self._singly[key] = self.difference(leaf, index, displacement)
-        return self._singly[key]
+        That of a single element is taken once: of doubtful entries the same ones are needed again.
+        """
+        single = isinstance(where, int) and isinstance(displacement, float)
+        if single and (leaf, where, displacement) in self._singly:
+            return self._singly[leaf, where, displacement]
+        displaced = self._displaced(leaf, where, displacement)
+        taken = NO_DIFFERENCE if displaced is None else self._contracted(leaf, where, displacement, *displaced)
+        if single:
+            self._singly[leaf, where, displacement] = taken
+        return taken
 
     def differences(self, leaf: int, index: Array, displacements: Array) -> Difference:
         """The same for each of several elements, displaced one at a time, by its own displacement."""

@@ -148,7 +148,7 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | N
     asked = np.isin(estimate.index, estimate.index if which is None else which)
     for k in np.flatnonzero(asked & (coarse | ~estimate.kink) & ~estimate.frozen & (estimate.uncertainty > 0)):
         one = int(estimate.index[k])
-        samples = Samples(partial(evaluator.difference_once, leaf, one), float(sizes[k]), bool(x[one] == 0))
+        samples = Samples(partial(evaluator.difference, leaf, one), float(sizes[k]), bool(x[one] == 0))
         fit = _checked(samples, (*REACHES, *LONGER))
         # Short steps do not show whether there is a kink.
         even = _even(samples, fit.reach) if coarse or not np.isfinite(uncertainty[k]) else Fit(0.0, 0.0)
