@@ -9,7 +9,7 @@ import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import cache, singledispatch
 from typing import Any, TypeAlias
 
 from oracle.power.exchanges import (
@@ -26,7 +26,7 @@ from oracle.power.exchanges import (
     TERMS,
 )
 
-__all__ = ["CHECKING", "Alike", "Edit", "edits", "function_of"]
+__all__ = ["CHECKING", "Alike", "Edit", "edits", "function_of", "parsed"]
 
 Alike: TypeAlias = Callable[[str, int], Sequence[str]]
 """Maps a name and a line to the other names of the same kind that the function has bound there."""
@@ -57,7 +57,7 @@ def edits(source: str, function: str, alike: Alike = lambda name, line: ()) -> l
     for line in source.encode().splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
     found: dict[tuple[int, int, str], Edit] = {}
-    for node, kind, new in _in_statements(function_of(ast.parse(source), function).body, alike):
+    for node, kind, new in _in_statements(function_of(parsed(source), function).body, alike):
         place: Any = node
         start, end = lines[place.lineno - 1] + place.col_offset, lines[place.end_lineno - 1] + place.end_col_offset
         text = _text(node, new)
@@ -66,14 +66,18 @@ def edits(source: str, function: str, alike: Alike = lambda name, line: ()) -> l
     return sorted(found.values(), key=lambda edit: (edit.start, edit.end))
 
 
+parsed = cache(ast.parse)
+"""The tree of a module's source, which nobody may change: most modules have several functions with mutants."""
+
+
 def function_of(tree: ast.Module, qualified: str) -> ast.FunctionDef:
     """The first definition with this qualified name, such as `Reduction.cotangent`; a property may have several."""
     node: Any = tree
     for name in qualified.split("."):
-        body = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name and n is not node]
-        if not body:
+        within = (n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name and n is not node)
+        node = next(within, None)
+        if node is None:
             raise KeyError(f"no function is named {qualified}")
-        node = body[0]
     if not isinstance(node, ast.FunctionDef):
         raise KeyError(f"{qualified} is no function")
     return node

@@ -55,7 +55,9 @@ def measure(records: Sequence[tuple[str, Spec]], jobs: int, timeout: float) -> M
     known = {spec.name: (module, spec) for module, spec in (*_beside(records), *records)}
     tasks = {name: Task(module, name, "", "float64") for name, (module, _) in known.items()}
     todo = plan(
-        {name: reached(spec) for name, (_, spec) in known.items()}, {n: pullback_of(spec) for n, (_, spec) in known.items()}
+        {name: reached(spec) for name, (_, spec) in known.items()},
+        {name: pullback_of(spec) for name, (_, spec) in known.items()},
+        {spec.name for _, spec in records},
     )
     works = [Work(tasks[spec.name], tuple(todo.first[spec.name]), timeout) for _, spec in records]
     found, lost = _performed(works, jobs, "power")

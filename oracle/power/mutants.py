@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -102,8 +102,8 @@ class Plan:
     """The other ops, by the name of the function."""
 
 
-def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Plan:
-    """Assigns the mutants of each function to one op.
+def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any], measured: Collection[str] | None = None) -> Plan:
+    """Assigns the mutants of each function to one op; with `measured`, mutants are made for these ops alone.
 
     It is the op whose pullback the function is, or else the first op that runs it in the same module, in the same family, or
     anywhere. `ran` has the functions that ran in the backward passes of each op; `own` has the pullback of each op.
@@ -117,7 +117,8 @@ def plan(ran: Mapping[str, Mapping[str, Reached]], own: Mapping[str, Any]) -> Pl
     done = Plan({op: [] for op in ran})
     for name, ops in by_function.items():
         home = min(ops, key=lambda op: _distance(own[op], reached[name]))
-        done.first[home] += mutants_of(reached[name])
+        if measured is None or home in measured:
+            done.first[home] += mutants_of(reached[name])
         done.others[name] = [op for op in ops if op != home]
     return done
 

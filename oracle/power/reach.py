@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from itertools import permutations
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import numpy as np
 
 from oracle.arrays import random_cotangent
-from oracle.power.edits import CHECKING, Alike, function_of
+from oracle.power.edits import CHECKING, Alike, function_of, parsed
 from oracle.spec import Spec
 from purenet import Op
 
@@ -35,13 +36,18 @@ class Reached:
         self.function = function
         self.runs: set[frozenset[tuple[str, tuple[Any, ...]]]] = set()
         self.different: set[tuple[str, str]] = set()
-        """Pairs of names that stood for different objects in some run."""
+        """Pairs of names that stood for different objects of the same kind in some run."""
 
     def ran(self, names: Mapping[str, Any]) -> None:
         """Records a run that ended with these local names."""
         known = _with_fields(names)
-        self.runs.add(frozenset((name, _kind(value)) for name, value in known.items()))
-        self.different |= {(one, two) for one in known for two in known if known[one] is not known[two]}
+        kinds = {name: _kind(value) for name, value in known.items()}
+        self.runs.add(frozenset(kinds.items()))
+        of_kind: dict[tuple[Any, ...], list[str]] = {}
+        for name, kind in kinds.items():
+            of_kind.setdefault(kind, []).append(name)
+        pairs = (pair for several in of_kind.values() for pair in permutations(several, 2))
+        self.different |= {(one, two) for one, two in pairs if known[one] is not known[two]}
 
     def join(self, other: Reached) -> None:
         """Adds the runs of the same function by another op."""
@@ -140,7 +146,7 @@ def _kind(value: Any) -> tuple[Any, ...]:
 
 def _first_lines(source: str, function: str) -> dict[str, int]:
     """The line at which each name of a function is first bound, and 0 for its arguments."""
-    node = function_of(ast.parse(source), function)
+    node = function_of(parsed(source), function)
     first = {argument.arg: 0 for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
     for name in ast.walk(node):
         if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
