@@ -74,7 +74,9 @@ def function_of(tree: ast.Module, qualified: str) -> ast.FunctionDef:
     """The first definition with this qualified name, such as `Reduction.cotangent`; a property may have several."""
     node: Any = tree
     for name in qualified.split("."):
-        within = (n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name and n is not node)
+        within = (
+            n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name and n is not node
+        )
         node = next(within, None)
         if node is None:
             raise KeyError(f"no function is named {qualified}")

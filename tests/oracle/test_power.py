@@ -6,8 +6,11 @@ import ast
 import json
 import threading
 from collections import Counter
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,12 @@ import pytest
 
 import purenet as pn
 from oracle import Spec, catalogue
-from oracle.power import equivalent
+from oracle.power import equivalent, measuring
 from oracle.power.edits import edits, function_of
-from oracle.power.measuring import Measured, _after, measure
+from oracle.power.measuring import _after, measure
 from oracle.power.mutants import Fate, Outcome, mutants_of, plan
 from oracle.power.performing import Baseline, Work, _promising, _TooLong, time_limit
-from oracle.power.reach import compiled, function_named, pullback_of, reached, source_of, with_backward, with_code
+from oracle.power.reach import Reached, compiled, function_named, pullback_of, reached, source_of, with_backward, with_code
 from oracle.power.report import as_dict, page, text
 from oracle.power.smallest import smallest
 from oracle.report import document
@@ -118,17 +121,29 @@ def test_another_name_of_the_same_kind_takes_the_place_of_one() -> None:
 
 
 def test_every_edit_is_another_program_and_only_that_function_changes() -> None:
-    functions = {name for spec in catalogue.specs()[::9] for name in reached(spec)}
+    """The syntax trees, of which one takes milliseconds, are compared for one edit of each kind in each function."""
+    functions = {name for spec in catalogue.specs()[::18] for name in reached(spec)}
     assert len(functions) > 20
     for name in functions:
         source, path = source_of(name), name.split(":")[1]
         above, there, below = parted(source, path.split(".", maxsplit=1)[0])
         right = ast.dump(function_of(ast.parse(there), path))
-        for edit in edits(source, path):
-            wrong = edit.applied(source)
+        found = {edit: edit.applied(source) for edit in edits(source, path)}
+        assert len({source, *found.values()}) == len(found) + 1
+        for edit, wrong in found.items():
             assert wrong.startswith(above), edit
             assert wrong.endswith(below), edit
+        for edit in {edit.kind: edit for edit in found}.values():
+            wrong = found[edit]
             assert ast.dump(function_of(ast.parse(wrong[len(above) : len(wrong) - len(below)]), path)) != right, edit
+
+
+def test_the_same_program_in_other_words_is_no_edit() -> None:
+    assert "c = (a + a)" not in edited("c = a + a")
+    assert "c = (a @ a)" not in edited("c = a @ a")
+    assert "c = (a / a)" not in edited("c = a / a")
+    assert "c = np.where(a, b, b)" not in edited("c = np.where(a, b, b)")
+    assert len(edited("c = np.subtract(a, a)")) == len(set(edited("c = np.subtract(a, a)")))
 
 
 def parted(source: str, name: str) -> tuple[str, str, str]:
@@ -181,6 +196,22 @@ def test_a_mutant_belongs_to_the_op_whose_pullback_it_changes() -> None:
 
 # ----------------------------------------------------------------------------------------------------- fates
 
+
+class Here(Executor):
+    """Calls each function at once."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests mutants in this process, because another one takes a second to start: for mutants that end no process."""
+    monkeypatch.setattr(measuring.campaign, "executor", lambda jobs: nullcontext(Here()))
+
+
 CUBE = """
 import numpy as np
 import oracle
@@ -201,7 +232,11 @@ def waiting_bwd(x, dy):
     return (3 * x**2 * dy,)
 
 SPECS = (
-    oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("signed", (np.array([1.5, -2.5, 3.0]),)),)),
+    oracle.Spec(
+        (cube_fwd, cube_bwd),
+        cases=(oracle.Case("signed", (np.array([1.5, -2.5, 3.0]),)),),
+        strategy=lambda draw: ((draw.normal(3),), {}),
+    ),
     oracle.Spec((waiting_fwd, waiting_bwd), cases=(oracle.Case("signed", (np.array([1.5, -2.5, 3.0]),)),)),
 )
 """
@@ -214,11 +249,15 @@ def found_in(reports: Path) -> dict[str, Any]:
     return found | {"mutants": [dict(zip(found["columns"], row, strict=True)) for row in rows]}
 
 
-def test_every_mistake_in_a_pullback_with_good_cases_is_noticed(run: Run, module: Module, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_every_mistake_in_a_pullback_with_good_cases_is_noticed_and_right_uses_raise_no_alarm(
+    run: Run, module: Module, tmp_path: Path
+) -> None:
     module("mutated_cube", CUBE)
-    code, out, _ = run("power", "mutated_cube:cube", "--jobs", 1)
+    code, out, _ = run("power", "mutated_cube:cube", "--alarms", 4, "--jobs", 1)
     assert code == 0
     assert "0 survived" in out
+    assert "0 false alarms in 4 random uses" in out
     found = found_in(tmp_path / "reports")
     assert found["totals"]["killed"] == len(found["mutants"]) > 10
     assert found["smallest"][0]["error"] <= 1e-9
@@ -227,6 +266,7 @@ def test_every_mistake_in_a_pullback_with_good_cases_is_noticed(run: Run, module
     assert killed["said"].startswith("dy ignored")
 
 
+@pytest.mark.usefixtures("here")
 def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(
     run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +282,7 @@ def test_what_a_blind_case_lets_pass_is_shown_with_its_diff(
     assert "+    return (3 * x**3 * dy,)" in (tmp_path / "reports" / "power.md").read_text()
 
 
+@pytest.mark.usefixtures("here")
 def test_an_op_that_is_wrong_as_it_is_is_not_mutated(run: Run, module: Module, tmp_path: Path) -> None:
     module("wrong_cube", CUBE.replace("3 * x**2 * dy", "4 * x**2 * dy"))
     code, out, _ = run("power", "wrong_cube:cube", "--jobs", 1)
@@ -251,6 +292,7 @@ def test_an_op_that_is_wrong_as_it_is_is_not_mutated(run: Run, module: Module, t
     assert found_in(tmp_path / "reports")["totals"]["killed"] == 0
 
 
+@pytest.mark.usefixtures("here")
 def test_a_mutant_that_never_ends_is_ended(run: Run, module: Module, tmp_path: Path) -> None:
     module("hanging_cube", CUBE)
     code, _, _ = run("power", "hanging_cube:waiting", "--jobs", 1, "--timeout", 1)
@@ -319,13 +361,19 @@ def test_what_is_soon_seen_is_asked_first() -> None:
     assert found == [large, small, third]
 
 
-def measured(*names: str) -> Measured:
-    specs: list[Any] = [catalogue.find(name) for name in names]
-    return measure([("", spec) for spec in specs], 1, 60.0)
+@cache
+def reached_by(name: str) -> dict[str, Reached]:
+    """What the backward passes of an op of the catalogue run; for all of them that takes seconds, and two tests ask."""
+    spec: Any = catalogue.find(name)
+    return reached(spec)
 
 
-def test_ops_of_the_catalogue_and_what_is_said_of_them() -> None:
-    found = measured("relu6", "silu")
+@pytest.mark.usefixtures("here")
+@pytest.mark.xdist_group("reached")
+def test_ops_of_the_catalogue_and_what_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "reached", lambda spec: reached_by(spec.name))
+    specs: list[Any] = [catalogue.find(name) for name in ("relu6", "silu")]
+    found = measure([("", spec) for spec in specs], 1, 60.0)
     outcomes = Counter(fate.outcome for fate in found.fates)
     assert outcomes[Outcome.SURVIVED] == 0, text(found)
     assert outcomes[Outcome.KILLED] > 25
@@ -335,12 +383,6 @@ def test_ops_of_the_catalogue_and_what_is_said_of_them() -> None:
     assert document.to_json(as_dict(found, env))
     assert "# Detection power" in page(found, env)
     assert "| activations" in page(found, env)
-
-
-def test_right_uses_raise_no_alarm(run: Run) -> None:
-    code, out, _ = run("power", "step", "--alarms", 4, "--jobs", 1)
-    assert code == 0
-    assert "0 false alarms in 4 random uses" in out
 
 
 def test_the_smallest_error_noticed_of_every_parameter() -> None:
@@ -360,10 +402,11 @@ def test_nothing_to_mutate_is_said(run: Run) -> None:
 # ----------------------------------------------------------------------------------------------------- reasons
 
 
+@pytest.mark.xdist_group("reached")
 def test_every_reason_is_that_of_a_mutant_that_exists() -> None:
     specs = catalogue.specs()
     named = {function for function, _, _ in equivalent.reasons()}
-    ran = {spec.name: {name: found for name, found in reached(spec).items() if name in named} for spec in specs}
+    ran = {spec.name: {name: found for name, found in reached_by(spec.name).items() if name in named} for spec in specs}
     todo = plan(ran, {spec.name: pullback_of(spec) for spec in specs})
     mutants = [m for several in todo.first.values() for m in several]
     assert set(equivalent.reasons()) <= {equivalent.key(mutant) for mutant in mutants}
