@@ -268,16 +268,16 @@ def test_a_folder_that_was_taken_elsewhere_runs_there(run: Run, module: Module, 
     assert run_alone(program, tmp_path).returncode == 0  # the module as it is now
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_program_shows_a_smaller_use_where_one_is_drawn(
-    run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shrink, "SECONDS", float("inf"))  # however slow this machine is
     module("wrong_layers", WRONG)
     run("verify", "wrong_layers:drawing", "--case", "../nine rows", "--jobs", 1, "--timeout", 0)
     (program,) = (tmp_path / "reports" / "failures").glob("*/repro.py")
     assert "smallest random use of layer that was found to be FAIL, like the case" in program.read_text()
-    done = run_alone(program, tmp_path)
-    assert done.returncode == 1
+    assert run_here(program, capfd)[0] == 1
     with np.load(program.with_name("inputs.npz"), allow_pickle=False) as found:
         assert found["xs.0"].shape[0] == 3  # the fewest rows that show it
 

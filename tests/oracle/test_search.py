@@ -63,6 +63,7 @@ def test_what_is_wrong_is_shrunk_and_written_as_a_program(run: Run, module: Modu
     assert "float64 3x1" in shown.stdout  # three rows are the fewest that show it, and one column is enough
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_same_seed_makes_the_same_choices(module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module("rows_of_again", WRONG_FOR_ROWS)
     monkeypatch.syspath_prepend(tmp_path)
