@@ -25,6 +25,11 @@ LAYER = {"alone": None, "JAX": lambda w, x: x @ w}
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
 
 
+def in_turn(*values: Any) -> list[tuple[Any, str]]:
+    """Each value with one of the witnesses, which take turns."""
+    return [(value, ("alone", "JAX")[i % 2]) for i, value in enumerate(values)]
+
+
 def cause(wrong: Callable[[Array], Any], x: Array = X, witness: str = "alone", **options: Any) -> str:
     """The diagnosis of a wrong gradient of x**3."""
     verdict, diagnosis = found(cube(wrong), x, reference=REFERENCE[witness], **options)
@@ -69,15 +74,15 @@ def test_a_constant_factor_is_named(witness: str, factor: float, said: str) -> N
     assert diagnosis.endswith(said)
 
 
-@alone_and_with_jax
-@pytest.mark.parametrize("factor", [1.37, 0.9, 7.0, 3.0001, 2.0001, 1 / 5, -0.77])
+@pytest.mark.parametrize(("factor", "witness"), in_turn(1.37, 0.9, 7.0, 3.0001, 2.0001, 1 / 5, -0.77))
 def test_a_factor_that_is_no_known_number_names_no_size(witness: str, factor: float) -> None:
     diagnosis = cause(lambda dx: factor * dx, witness=witness)
     assert diagnosis == f"constant factor: x is {factor:.6g} times the true gradient everywhere"
 
 
-@alone_and_with_jax
-@pytest.mark.parametrize("off", [s * 10.0**-k for k in range(1, 10) for s in (1, -1)])
+@pytest.mark.parametrize(
+    ("off", "witness"), [*in_turn(*((-10.0) ** -k for k in range(1, 10))), *in_turn(*(-((-10.0) ** -k) for k in range(1, 10)))]
+)
 def test_a_factor_of_any_size_is_seen(witness: str, off: float) -> None:
     diagnosis = cause(lambda dx: (1 + off) * dx, witness=witness)
     assert diagnosis.startswith("constant factor: x is")
@@ -401,8 +406,9 @@ def test_an_epsilon_in_the_forward_pass_alone_is_another_function() -> None:
 
 
 @alone_and_with_jax
-@pytest.mark.parametrize("size", [10.0**-k for k in range(1, 10)])
-@pytest.mark.parametrize("entry", [0, 7, 11])
+@pytest.mark.parametrize(
+    ("size", "entry"), [(1e-1, 0), (1e-2, 7), (1e-3, 11), (1e-4, 0), (1e-5, 7), (1e-6, 11), (1e-7, 0), (1e-8, 7), (1e-9, 11)]
+)
 def test_a_single_wrong_entry_is_found_at_its_place(witness: str, size: float, entry: int) -> None:
     def wrong(dx: Array) -> Array:
         dx = dx.copy()

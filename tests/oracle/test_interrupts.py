@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from oracle.report import document
 from tests.interrupts import interruptible
-from tests.oracle.conftest import OLD, ROOT, Module, command, environment, report_in
+from tests.oracle.conftest import OLD, ROOT, command, environment, report_in
 
 SLOW = """
 import pathlib, sys, time
@@ -32,13 +35,14 @@ spec = oracle.Spec((square_fwd, square_bwd), cases=cases)
 """
 
 
-@pytest.fixture
-def asleep(tmp_path: Path, module: Module, reports: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that has done two cases of four, over the reports of an earlier one."""
-    module("slow_ops", SLOW)
+@contextmanager
+def falling_asleep(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in this folder that has done two cases of four, over the reports of an earlier one."""
+    (folder / "slow_ops.py").write_text(SLOW)
+    document.write(folder / "reports", OLD)
     process = subprocess.Popen(
         interruptible(ROOT / "oracle" / "__main__.py", "verify", "slow_ops:spec", "--jobs", "1"),
-        cwd=tmp_path,
+        cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -50,20 +54,39 @@ def asleep(tmp_path: Path, module: Module, reports: Path) -> Iterator[subprocess
         assert [process.stderr.readline() for _ in range(3)] == ["verify: 1 of 4\n", "verify: 2 of 4\n", "asleep\n"]
         yield process
         process.kill()
-    assert reports.is_dir()
+
+
+@pytest.fixture(scope="module")
+def as_it_was(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a run that was killed, and a copy of it."""
+    folder, copy = tmp_path_factory.mktemp("killed"), tmp_path_factory.mktemp("copy")
+    with falling_asleep(folder) as process:
+        process.kill()
+        process.communicate(timeout=120)  # its processes end by themselves: they hold the pipes
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    return folder, copy
+
+
+@pytest.fixture
+def killed(as_it_was: tuple[Path, Path]) -> Path:
+    """The folder of a run that was killed, as the kill left it: a journal counts only where its sources are."""
+    folder, copy = as_it_was
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    return folder
 
 
 def resumed(folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "awake").touch()
-    arguments = command("verify", "slow_ops:spec", "--jobs", "1", "--resume")
+    arguments = command("verify", "slow_ops:spec", "--jobs", "1", "--timeout", "0", "--resume")  # without another process
     return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=600)
 
 
-def test_an_interrupt_writes_what_was_done_and_resume_continues(
-    asleep: subprocess.Popen[str], tmp_path: Path, reports: Path
-) -> None:
-    os.killpg(asleep.pid, signal.SIGINT)
-    out, err = asleep.communicate(timeout=120)
+def test_an_interrupt_writes_what_was_done_and_resume_continues(tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    with falling_asleep(tmp_path) as asleep:
+        os.killpg(asleep.pid, signal.SIGINT)
+        out, err = asleep.communicate(timeout=120)
     message = "interrupted when 2 of 4 cases were done"
     assert (asleep.returncode, err) == (2, f"oracle: {message}; `oracle verify slow_ops:spec --jobs 1 --resume` continues\n")
     assert "2 gradients of 1 op in 2 cases: 2 PASS" in out
@@ -82,34 +105,30 @@ def test_an_interrupt_writes_what_was_done_and_resume_continues(
     assert sorted(path.name for path in reports.iterdir()) == ["index.html", "verification.json", "verification.md"]
 
 
-def test_a_kill_leaves_the_old_reports_and_resume_continues(
-    asleep: subprocess.Popen[str], tmp_path: Path, reports: Path
-) -> None:
-    asleep.kill()
-    asleep.communicate(timeout=120)  # its processes end by themselves: they hold the pipes
+@pytest.mark.xdist_group("killed")
+def test_a_kill_leaves_the_old_reports_and_resume_continues(killed: Path) -> None:
+    reports = killed / "reports"
     assert {name: (reports / name).read_text() for name in OLD} == OLD
     with (reports / "unfinished.jsonl").open("a") as file:
         file.write('{"task": {"module": "slow_ops", "op": "squ')  # cut by a power failure
-    done = resumed(tmp_path)
+    done = resumed(killed)
     assert done.returncode == 0
     assert "verify: resumed: 2 of 4 cases were finished before\n" in done.stderr
     assert [row["case"] for row in report_in(reports)["rows"]] == ["one", "two", "slow", "last"]
 
 
+@pytest.mark.xdist_group("killed")
 @pytest.mark.parametrize("change", ["the op", "the first line", "nothing is there"])
-def test_what_was_found_by_other_sources_is_not_taken_over(
-    asleep: subprocess.Popen[str], tmp_path: Path, reports: Path, change: str
-) -> None:
-    asleep.kill()
-    asleep.communicate(timeout=120)
+def test_what_was_found_by_other_sources_is_not_taken_over(killed: Path, change: str) -> None:
+    reports = killed / "reports"
     journal = reports / "unfinished.jsonl"
     if change == "the op":
-        (tmp_path / "slow_ops.py").write_text(SLOW.replace("2 * x", "3.0 * x"))  # of another size: bytecode tells by that
+        (killed / "slow_ops.py").write_text(SLOW.replace("2 * x", "3.0 * x"))  # of another size: bytecode tells by that
     elif change == "the first line":
         journal.write_text(journal.read_text().replace('"numpy": "', '"numpy": "0.'))
     else:
         journal.unlink()
-    done = resumed(tmp_path)
+    done = resumed(killed)
     reason = (
         "there is no interrupted run to resume" if change == "nothing is there" else "source files or library versions have"
     )

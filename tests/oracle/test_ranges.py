@@ -77,9 +77,15 @@ def test_smaller_sizes_at_which_the_gradient_is_right_are_named() -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(64, 2), (2048, 2)])
-@alone_and_with_jax
-@both_dtypes
+@pytest.mark.parametrize(
+    ("shape", "witness", "dtype"),  # any two values meet
+    [
+        ((64, 2), "alone", np.float64),
+        ((64, 2), "JAX", np.float32),
+        ((2048, 2), "alone", np.float32),
+        ((2048, 2), "JAX", np.float64),
+    ],
+)
 def test_a_pattern_of_blocks_is_named_in_small_and_large_arrays(witness: str, dtype: Any, shape: tuple[int, ...]) -> None:
     """The sum of each row of a block of two rows lands in the column of its number."""
 
@@ -102,7 +108,7 @@ def test_a_pattern_of_blocks_is_named_in_small_and_large_arrays(witness: str, dt
 # ------------------------------------------------------------------------------------------------- neighbours
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_scattered_errors_are_no_range_and_no_pattern(seed: int) -> None:
     generator = np.random.default_rng(seed)
     noise = np.where(generator.random((6, 8)) < 0.5, generator.normal(size=(6, 8)), 0.0)

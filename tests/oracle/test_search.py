@@ -179,7 +179,7 @@ def test_a_use_that_gives_no_result_is_written_as_a_program(
     """The one that hangs does so at once and alone: a right use that a busy machine delays must not count as one that hangs."""
     module("hanging_rows", HANGS_FOR_ROWS)
     ops = [f"hanging_rows:{name}" for name in names]
-    code, out, _ = run("fuzz", *ops, "--examples", 20, "--jobs", 2, "--timeout", limit)
+    code, out, _ = run("fuzz", *ops, "--examples", 20, "--jobs", 1, "--timeout", limit)
     assert code == Exit.FAIL
     assert f"ERROR  {names[0]}: {message}" in out
     assert totals in out
