@@ -340,17 +340,22 @@ def test_the_program_of_what_hangs_ends_with_1(run: Run, module: Module, tmp_pat
     assert_programs_show(tmp_path, {"hangs": "Timeout (0:00:01)!"})
 
 
-def test_the_program_of_what_gives_no_gradient_ends_with_1(run: Run, module: Module, tmp_path: Path) -> None:
+def test_the_program_of_what_gives_no_gradient_ends_with_1(
+    run: Run, module: Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     module("bad_ops", BAD)
-    shown = {
-        "dies": "the process ended with 0",
-        "interrupts": "the process ended with",
-        "exp": "RuntimeError: no such file",
-        "exp_of": "must be a floating-point array",
-    }
+    ended = {"dies": "the process ended with 0", "interrupts": "the process ended with"}
+    raised = {"exp": "no such file", "exp_of": "must be a floating-point array"}
     ops = [f"bad_ops:{name}" for name in ("dies", "interrupts", "draws", "integers")]
     assert run("verify", *ops, "--timeout", 60, "--jobs", 1)[0] == Exit.FAIL
-    assert_programs_show(tmp_path, shown)
+    assert_programs_show(tmp_path, ended)
+    for name, words in raised.items():  # without a process that ends
+        (program,) = (tmp_path / "reports" / "failures").glob(f"{name}-*/repro.py")
+        try:
+            code, said = run_here(program, capfd)
+        except Exception as error:  # which ends a program with 1
+            code, said = 1, str(error)
+        assert (code, words in said) == (1, True), said
 
 
 def test_what_is_only_printed_needs_no_program(run: Run, module: Module, tmp_path: Path) -> None:
