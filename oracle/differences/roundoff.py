@@ -272,13 +272,15 @@ def _table_noise(noisy: NoisyFunction, spacing: float, at_zero: float = 1.0) -> 
 def _values(
     noisy: NoisyFunction, generator: np.random.Generator, spacing: float, at_zero: float = 1.0, points: int = POINTS
 ) -> Array:
-    """The outputs at equally spaced points: each element moves in a random direction, by `spacing` times its own size.
+    """The outputs at equally spaced points, the first of which is the point itself, where they are known.
 
-    Elements at 0 move by the share `at_zero` of the argument's size times `spacing`.
+    Each element moves in a random direction, by `spacing` times its own size. Elements at 0 move by the
+    share `at_zero` of the argument's size times `spacing`.
     """
     moves, steps = _direction(noisy, generator, spacing, at_zero)
     steps = [(x + step) - x if moving else step for x, step, moving in zip(noisy.origin, steps, moves, strict=True)]
-    return np.stack([_at(noisy, [j * step for step in steps], moves) for j in range(points)])
+    displaced = (_at(noisy, [j * step for step in steps], moves) for j in range(1, points))
+    return np.stack([noisy.value, *displaced])
 
 
 def _line(noisy: NoisyFunction, generator: np.random.Generator) -> Callable[[float], Array]:
