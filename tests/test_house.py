@@ -36,29 +36,25 @@ def name_of(path: Path) -> str:
 
 
 @cache
-def imports(name: str) -> frozenset[str]:
-    """The modules that a module imports."""
-    found: set[str] = set()
+def names_in(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The modules that a module imports, and the names of all attributes that it reads, of whatever object."""
+    imported, read = set[str](), set[str]()
     for node in ast.walk(modules()[name]):
-        if isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{a.name}" for a in node.names} | {str(node.module)}
+        if isinstance(node, ast.Attribute):
+            read.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {f"{node.module}.{a.name}" for a in node.names} | {str(node.module)}
         elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-    return frozenset(found & modules().keys())
-
-
-@cache
-def attributes(name: str) -> frozenset[str]:
-    """The names of all attributes that a module reads, of whatever object."""
-    return frozenset(node.attr for node in ast.walk(modules()[name]) if isinstance(node, ast.Attribute))
+            imported |= {a.name for a in node.names}
+    return frozenset(imported & modules().keys()), frozenset(read)
 
 
 def used_by_others(name: str) -> set[str]:
     """The attributes in modules that can get an object of this module: those that import it, or a module that does."""
     outsiders: set[str] = {name}
     for _ in range(2):
-        outsiders |= {other for other in modules() if imports(other) & outsiders}
-    return set().union(*(attributes(other) for other in outsiders - {name}))
+        outsiders |= {other for other in modules() if names_in(other)[0] & outsiders}
+    return set().union(*(names_in(other)[1] for other in outsiders - {name}))
 
 
 def members(made: ast.ClassDef) -> set[str]:

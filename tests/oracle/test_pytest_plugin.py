@@ -103,34 +103,35 @@ def pytest_of(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: py
     return run
 
 
-def of(processes: int, folder: Path, here: Pytest) -> Pytest:
-    """Runs on so many processes beside the main one; 0 is a run in this process."""
-    if processes == 0:
-        return here
-    return lambda suite, *arguments, **variables: in_a_process(folder, suite, "-n", str(processes), *arguments, **variables)
+ROWS = {
+    ("test_right", Verdict.PASS),
+    ("test_wrong", Verdict.FAIL),
+    ("test_of_parts[2]", Verdict.PASS),
+    ("of my own", Verdict.ERROR),
+}
+"""The rows of SUITE."""
 
 
-@pytest.mark.parametrize("processes", [0, 2])
-def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
-    code, out = of(processes, tmp_path, pytest_of)(SUITE, "--gradient-report", "found/gradients")
-    assert code == pytest.ExitCode.TESTS_FAILED
-    assert "2 failed, 2 passed" in out
+def assert_reported(out: str, folder: Path) -> set[tuple[str, str]]:
+    """The failures of SUITE carry their table, and the report has them; returns its rows."""
     assert "constant factor: x is 2 times the true gradient everywhere" in out
-    assert "result.raise_for_failures()" not in out  # the traceback ends in the user's test
-    assert "1 FAIL, 1 ERROR" in out
+    assert "raise_for_failures()" not in out  # the traceback ends in the user's test
     assert "written: found/gradients/index.html, verification.md, verification.json" in out
-    rows = json.loads((tmp_path / "found/gradients/verification.json").read_text())["rows"]
-    assert {(row["case"], row["verdict"]) for row in rows} == {
-        ("test_right", Verdict.PASS),
-        ("test_wrong", Verdict.FAIL),
-        ("test_of_parts[2]", Verdict.PASS),
-        ("of my own", Verdict.ERROR),
-    }
-    page = (tmp_path / "found/gradients/verification.md").read_text()
+    page = (folder / "found/gradients/verification.md").read_text()
     assert "    pytest test_mine.py::test_wrong\n" in page
     assert "--gradient-report found/gradients" in page
+    assert "pytest test_mine.py::test_wrong</pre>" in (folder / "found/gradients/index.html").read_text()
+    rows = json.loads((folder / "found/gradients/verification.json").read_text())["rows"]
+    return {(row["case"], row["verdict"]) for row in rows}
+
+
+def test_failures_carry_the_table_and_the_report_has_all_rows(tmp_path: Path, pytest_of: Pytest) -> None:
+    code, out = pytest_of(SUITE, "--gradient-report", "found/gradients")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "2 failed, 2 passed" in out
+    assert "1 FAIL, 1 ERROR" in out
+    assert assert_reported(out, tmp_path) == ROWS
     pictures = (tmp_path / "found/gradients/index.html").read_text()
-    assert "pytest test_mine.py::test_wrong</pre>" in pictures
     assert pictures.count("<svg") == 3  # the error, the quotients and the steps of the one that fails
 
 
@@ -197,23 +198,27 @@ def on_github(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
-    code, out = of(processes, tmp_path, pytest_of)(ON_GITHUB_SUITE, **on_github(tmp_path))
-    assert code == pytest.ExitCode.TESTS_FAILED
-    found = [line for line in out.splitlines() if line.startswith("::error")]
+def assert_annotated(out: str, folder: Path) -> str:
+    """The failures of ON_GITHUB_SUITE, and no others of it, have their lines; returns the summary."""
+    found = [line for line in out.splitlines() if line.startswith("::error file=test_mine.py,line=")]
     lines = ON_GITHUB_SUITE.splitlines()
     places = ("lambda residuals", "def cube_bwd", "def wrong_bwd", "def test_chain")  # the passes of a chain are its stages'
     at = {str(1 + next(i for i, line in enumerate(lines) if place in line)) for place in places}
     assert {line.partition(",title")[0].partition("line=")[2] for line in found} == at
-    assert all(line.startswith("::error file=test_mine.py,line=") for line in found)
     assert len(found) == 4  # what is meant to be wrong is none of them
     assert any("reproduce: pytest test_mine.py::test_named" in line for line in found)
-    summary = (tmp_path / "summary.md").read_text()
-    assert summary.count("### FAIL") == 3
-    assert summary.count("### ERROR") == 1
+    summary = (folder / "summary.md").read_text()
     assert "rows pass</summary>" in summary
     assert "    pytest test_mine.py::test_named\n" in summary
+    assert summary.count("### ERROR") == 1
+    return summary
+
+
+def test_on_github_failed_tests_are_annotated_at_the_pullback(tmp_path: Path, pytest_of: Pytest) -> None:
+    code, out = pytest_of(ON_GITHUB_SUITE, **on_github(tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert assert_annotated(out, tmp_path).count("### FAIL") == 3
+    assert out.count("\n::error") == 4
 
 
 def test_on_github_a_run_without_gradients_prints_nothing_more(tmp_path: Path, pytest_of: Pytest) -> None:
@@ -260,13 +265,8 @@ def test_beside():
 """
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, pytest_of: Pytest, processes: int) -> None:
-    (tmp_path / "layers.py").write_text(LAYERS)
-    options = ("-v", "--strict-markers", "-p", "no:randomly", "--gradient-report", "found")
-    code, out = of(processes, tmp_path, pytest_of)(MARKED, *options, "-o", "pythonpath=.")
-    assert code == pytest.ExitCode.TESTS_FAILED
-    assert "1 failed, 4 passed" in out
+def assert_marked(out: str, file: str) -> None:
+    """Every case of LAYERS is a test of this file."""
     for name, result in {
         "double[typical]": "PASSED",
         "double[a scalar]": "PASSED",
@@ -274,12 +274,35 @@ def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, pytest_
         "halved[typical]": "FAILED",
         "test_beside": "PASSED",
     }.items():
-        assert re.search(rf"{result} .*test_mine.py::{re.escape(name)}|test_mine.py::{re.escape(name)} {result}", out), name
+        assert re.search(rf"{result} .*{file}::{re.escape(name)}|{file}::{re.escape(name)} {result}", out), name
     assert "constant factor: x is 6 times the true gradient everywhere" in out
+
+
+VERBOSE = ("-v", "--strict-markers", "-p", "no:randomly", "-o", "pythonpath=.")
+
+
+def test_every_case_of_a_marked_modules_checks_is_a_test(tmp_path: Path, pytest_of: Pytest) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    code, out = pytest_of(MARKED, *VERBOSE, "--gradient-report", "found")
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 4 passed" in out
+    assert_marked(out, "test_mine.py")
     assert "raise_for_failures" not in out  # the table, and no traceback
     rows = json.loads((tmp_path / "found/verification.json").read_text())["rows"]
     assert [(row["op"], row["case"]) for row in rows if row["verdict"] != Verdict.PASS] == [("halved", "typical")]
     assert len(rows) == 4
+
+
+def test_on_several_processes_everything_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    (tmp_path / "test_marked.py").write_text(MARKED)
+    arguments = ("-n", "2", *VERBOSE, "--gradient-report", "found/gradients")
+    code, out = in_a_process(tmp_path, ON_GITHUB_SUITE, *arguments, **on_github(tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "5 failed, 7 passed" in out
+    assert assert_reported(out, tmp_path) > ROWS
+    assert assert_annotated(out, tmp_path).count("### FAIL") == 4
+    assert_marked(out, "test_marked.py")
 
 
 def test_a_check_is_run_alone_by_its_name(tmp_path: Path, pytest_of: Pytest) -> None:
