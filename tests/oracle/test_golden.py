@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,26 @@ WRITTEN = ("layer_norm", "conv2d", "embedding", "batch_norm", "logsumexp", "norm
 """Trees, tuples of options, arrays among them, a NamedTuple, masks, values that are not finite, an option that is not."""
 
 
+@cache
+def spec_of(op: str) -> Spec:
+    """The op with some of its cases, where all of them take seconds."""
+    spec = catalogue.find(op)
+    assert isinstance(spec, Spec)
+    if op == "layer_norm":
+        return replace(spec, cases=spec.cases[:2])
+    if op == "conv2d":  # with options that are tuples
+        return replace(
+            spec, cases=(spec.case("padding on one side, dilated"), spec.case("stride larger than the filter, in groups"))
+        )
+    return spec
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of some ops."""
     path = tmp_path_factory.mktemp("golden")
     for op in WRITTEN:
-        put(path, files_of(catalogue.find(op)))
+        put(path, files_of(spec_of(op)))
     return path
 
 
@@ -52,7 +68,7 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 def find(module: str, op: str) -> Any:
     assert module == ""
-    return catalogue.find(op)
+    return spec_of(op) if op in WRITTEN else catalogue.find(op)
 
 
 def mistakes(folder: Path, op: str) -> tuple[str, ...]:
@@ -75,7 +91,7 @@ def test_files_agree_with_their_op(folder: Path, op: str) -> None:
 
 @ON_ONE_WORKER
 def test_two_runs_write_the_same_bytes(folder: Path) -> None:
-    for name, content in files_of(catalogue.find("layer_norm")).items():
+    for name, content in files_of(spec_of("layer_norm")).items():
         assert (folder / name).read_bytes() == content
 
 
