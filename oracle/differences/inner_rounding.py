@@ -42,7 +42,7 @@ from oracle.differences.thresholds import MOST_OUTPUTS, SIXTEEN_BITS, UNRESOLVED
 from oracle.effort import AGREEING, SAMPLES
 from oracle.measures import EPSILON
 
-__all__ = ["COARSEST", "FINEST", "LONGEST", "Sizes", "inner_rounding"]
+__all__ = ["COARSEST", "DENSE", "FINEST", "LONGEST", "Sizes", "inner_rounding"]
 
 Array = NDArray[Any]
 

@@ -14,10 +14,11 @@ import optree
 from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, flat, narrowed, quiet
-from oracle.differences.inner_rounding import COARSEST, FINEST
+from oracle.differences.inner_rounding import COARSEST, DENSE, FINEST, LONGEST
+from oracle.differences.jumps import SHARE_OF_NOISE
 from oracle.differences.richardson import NOISE_SAFETY
 from oracle.differences.roundoff import NoisyFunction, output_noise
-from oracle.effort import SAMPLES
+from oracle.effort import REPEATS, SAMPLES
 from oracle.measures import EPSILON, largest
 from oracle.streams import Stream
 from oracle.subject import Subject, on_copies
@@ -75,7 +76,9 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
     """By how much the gradient of a sum of cotangents differs from the sum of theirs, where that can only be rounding.
 
     A rounding does not change with a power of 2 in the cotangent, and most functions that are not linear do. What no dtype
-    explains is none, either. In every other sum the roundings of a single number cancel, so that several sums are taken.
+    explains is none, either. In every other sum the roundings of a single number cancel, so that several sums are taken. Nor is
+    it a rounding where the gradient is linear nearby, as one is that drops or clips entries by a share of the largest: it is
+    linear but where an entry passes that share.
     """
     generator = np.random.default_rng(Stream.NOISE)
     apart, largest_part = np.zeros(entries), 0.0
@@ -92,7 +95,30 @@ def _not_additive(gradient: Callable[[Any], Array], dy: Any, entries: int) -> Ar
                 largest_part = max(largest_part, largest(base, *parts))
     except RAISED:
         return np.zeros(entries)
-    return np.where((apart > FINEST * largest_part) & (apart <= COARSEST * largest_part), apart, 0.0)
+    apart = np.where((apart > FINEST * largest_part) & (apart <= COARSEST * largest_part), apart, 0.0)
+    found = np.flatnonzero(apart)
+    if not found.size:
+        return apart
+    nearby = _bend_nearby(gradient, dy, base)[found]
+    return apart if (nearby > SHARE_OF_NOISE * apart[found]).mean() >= DENSE else np.zeros(entries)
+
+
+def _bend_nearby(gradient: Callable[[Any], Array], dy: Any, base: Array) -> Array:
+    """By how much each entry is off a straight line from `dy` over the distance of a few numbers of any dtype, at most.
+
+    That is as much as over any longer distance for a rounding, and far less for a smooth function.
+    """
+    generator = np.random.default_rng(Stream.NOISE)
+    off = np.zeros(base.shape)
+    try:
+        with quiet():
+            for _ in range(REPEATS):
+                step = optree.tree_map(lambda a: LONGEST * a * generator.uniform(-1, 1, np.shape(a)), dy)
+                near, far = (gradient(optree.tree_map(lambda a, b, k=k: a + k * b, dy, step)) for k in (1, 2))
+                off = np.fmax(off, np.abs(base - 2 * near + far))
+    except RAISED:
+        return np.zeros(base.shape)
+    return off
 
 
 def keeps_digits(gradient: Callable[[Any], Array], dy: Any, base: Array, factor: float) -> bool:

@@ -161,6 +161,43 @@ def test_a_gradient_in_float64_has_no_such_noise() -> None:
     assert noise(lambda x, dy: (dy * np.cos(x),), normal(12), signed(12)) == [0.0]
 
 
+def largest(a: Array) -> float:
+    return float(np.abs(a).max())
+
+
+# Of gradients in float64: they keep a power of 2 in dy, as a rounding does, and are not additive by as little.
+HOMOGENEOUS: dict[str, Callable[[Array], Array]] = {
+    "small entries are dropped": lambda a: np.where(np.abs(a) > 0.03 * largest(a), a, 0.0),
+    "nine in ten are kept": lambda a: np.where(np.abs(a) >= np.quantile(np.abs(a), 0.1), a, 0.0),
+    "clipped below the largest": lambda a: np.clip(a, -0.97 * largest(a), 0.97 * largest(a)),
+    "the largest is off": lambda a: np.where(np.abs(a) == largest(a), 1.01 * a, a),
+    "the smallest column is off": lambda a: a * np.where(np.abs(a).sum(0) == np.abs(a).sum(0).min(), 0.98, 1.0),
+    "negative entries are off": lambda a: np.where(a < 0, 1.01 * a, a),
+    "smooth": lambda a: a * (1 + 0.01 * a.mean() / np.linalg.norm(a)),
+}
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_what_is_linear_nearby_is_no_rounding(name: str) -> None:
+    for shape in ((6, 5), (2, 3)):
+        x, dy = normal(*shape), signed(*shape, seed=1)
+        assert noise(lambda x, dy: (HOMOGENEOUS[name](dy * x),), x, dy) == [0.0]
+    found = verify((lambda x: (x**2, x.copy()), lambda x, dy: (HOMOGENEOUS[name](2 * x * dy),)), normal(6, 5))
+    assert not found.passed
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [(np.float16, 2.0**-10), (ml_dtypes.bfloat16, BFLOAT16), (np.float32, FLOAT32)])
+def test_a_rounding_of_few_entries_is_there_nearby_too(dtype: Any, eps: float) -> None:
+    def bwd(x: Array, dy: Array) -> tuple[Array]:
+        return (np.asarray(x * dy).astype(dtype).astype(np.float64),)
+
+    for seed, shape in enumerate(((), (1,), (2,), (2, 3))):
+        x, dy = signed(*shape, seed=seed), signed(*shape, seed=seed + 100)
+        (found,) = noise(bwd, x, dy)
+        assert 0 < found < 4 * eps * largest(x * dy)
+
+
 # ------------------------------------------------------------------------------------------------- rescaled points
 
 
