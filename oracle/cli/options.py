@@ -56,7 +56,12 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, Any]]:
             records += [(module, spec) for spec in specs]
     if own or not options.names:
         records += [("", record) for record in catalogued(own, options.family)]
-    return records
+    return list({_named(*record): record for record in records}.values())
+
+
+def _named(module: str, record: Any) -> tuple[str, ...]:
+    """The names by which worker processes find a record, so that one that is named twice is verified once."""
+    return (module, record.name, *(case.name for case in getattr(record, "cases", ())))
 
 
 def made_of(options: argparse.Namespace) -> str:

@@ -115,10 +115,7 @@ def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
     target = getattr(module, attribute, None)
     several = target if isinstance(target, tuple | list) else (target,)
     chosen = [spec for spec in specs if any(t is spec or t is spec.op for t in several) or _is_pair(spec.op, target)] or chosen
-    names = {spec.name for spec in chosen}
-    cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
-    if len(set(cases)) < len(cases):  # worker processes find a case by these two names
-        raise Stop(Exit.USAGE, f"two Specs in {module_name} have the same op and a case of the same name: rename one")
+    _check_cases(module_name, chosen, specs)
     if not chosen and not (callable(target) or isinstance(target, tuple | list)):
         names_of_ops = ", ".join(sorted({spec.name for spec in specs})) or "none; add a Spec"
         raise Stop(Exit.USAGE, f"{name} is of type {type(target).__name__}, not an op (ops of {module_name}: {names_of_ops})")
@@ -159,10 +156,11 @@ def is_module(name: str) -> bool:
 
 def _everything(module_name: str, module: ModuleType) -> list[Any]:
     """All records of a module."""
-    checks = checks_in(module)
-    records = [*specs_in(module), *checks]
+    specs, checks = specs_in(module), checks_in(module)
+    records = [*specs, *checks]
     if not records:
         raise Stop(Exit.USAGE, f"{module_name} has nothing to verify: it has no Spec, OptimizerCheck or ScheduleCheck")
+    _check_cases(module_name, specs, specs)
     _check_names(module_name, checks, checks)
     return records
 
@@ -176,6 +174,19 @@ def _checks(module_name: str, module: ModuleType, attribute: str) -> list[Any]:
     chosen = chosen or [check for check in checks if check.name == attribute or (target is not None and check.mine is target)]
     _check_names(module_name, chosen, checks)
     return chosen
+
+
+def _check_cases(module_name: str, chosen: Sequence[Spec], specs: Sequence[Spec]) -> None:
+    """Worker processes find a case by the names of its op and its own."""
+    names = {spec.name for spec in chosen}
+    cases = [(spec.name, case.name) for spec in specs if spec.name in names for case in spec.cases]
+    twice = next((case for case in cases if cases.count(case) > 1), None)
+    if twice is not None:
+        op, case = twice
+        raise Stop(
+            Exit.USAGE,
+            f"two Specs in {module_name} have the same op and a case of the same name: rename one (op {op!r}, case {case!r})",
+        )
 
 
 def _check_names(module_name: str, chosen: Sequence[Any], checks: Sequence[Any]) -> None:

@@ -141,10 +141,24 @@ def test_an_op_without_inputs_says_how_to_give_them(run: Run, module: Module) ->
 
 def test_two_specs_of_one_name_are_refused(run: Run, module: Module) -> None:
     module("twins", OWN + '\ntwin = oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("typical", (x + 1,)),))')
-    match = "two Specs in twins have the same op and a case of the same name: rename one"
-    for name in ("twins:right", "twins:twin", "twins:cube"):
+    match = "two Specs in twins have the same op and a case of the same name: rename one " + re.escape(
+        "(op 'cube', case 'typical')"
+    )
+    for name in ("twins:right", "twins:twin", "twins:cube", "twins", "twins.py"):  # the last two name all of the module's ops
         assert_one_line(run("verify", name), Exit.USAGE, match)
     assert run("verify", "twins:wrong")[0] == Exit.FAIL
+    module("apart", OWN + '\ntwin = oracle.Spec((cube_fwd, cube_bwd), cases=(oracle.Case("another", (x + 1,)),))')
+    code, out, _ = run("verify", "apart")
+    assert code == Exit.FAIL
+    assert out.count("cube / typical") == out.count("cube / another") == 1
+
+
+def test_an_op_that_is_named_twice_is_verified_once(run: Run, module: Module) -> None:
+    module("own", OWN)
+    for names, case in ((("own:right", "own:cube"), "typical"), (("relu", "relu"), "scalar")):
+        code, out, _ = run("verify", *names, "--case", case)
+        assert code == Exit.PASS
+        assert out.count(f" / {case}") == 1
 
 
 def test_an_unwritable_folder_is_known_before_anything_is_computed(
