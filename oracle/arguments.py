@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.adapters import Pair, Places, adapted, bound, like_reference, name_of, placed, reference_for, tensors_of
+from oracle.adapters import Pair, Places, adapted, bound, like_reference, name_of, placed, reference_for, settled, tensors_of
 from oracle.settings import check_accept, check_convention, check_effort, check_exact, check_text
 from oracle.spec import Allows, Flag
 from oracle.tensors import host, is_tensor
@@ -53,14 +53,14 @@ def check_settings(
 
 
 def given(
-    op: Any, primals: tuple[Any, ...], reference: Callable[..., Any] | None
+    op: Any, primals: tuple[Any, ...], reference: Callable[..., Any] | None, options: Mapping[str, Any] | None = None
 ) -> tuple[Op | Pair, tuple[Any, ...], Callable[..., Any] | None]:
     """The op as an Op or a pair, the arguments that it differentiates as arrays of NumPy, and the reference for these.
 
     Arguments that it does not differentiate are put in their places in each call, where its library allows them by position.
     """
     reference = reference_for(op, reference)
-    op = adapted(op) or op
+    op = settled(adapted(op) or op, primals, options or {})
     primals = tuple(optree.tree_map(host, tree, none_is_leaf=True) for tree in (*bound(op), *primals))
     op, places = placed(op, primals)
     if places is None:

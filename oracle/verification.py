@@ -164,7 +164,7 @@ def verify(
 
     """
     check_settings(reference, seed, flags, allows, {"case": case, "name": name}, step, limit, accept, convention, exact, effort)
-    op, primals, reference = given(op, primals, reference)
+    op, primals, reference = given(op, primals, reference, options)
     subject = Subject.of(op, options or {})
     check_order(order, subject, subject.name, "verify")
     check_primals(subject, primals if isinstance(op, Op) else complex_numbers.as_real(tuple(primals)))
@@ -193,7 +193,7 @@ def verify_case(
     """One case of the catalogue, in `dtype`; `exact` and `effort` as in `verify`."""
     arguments: Any
     arguments, options = case.draw(spec.name, seed)
-    op, arguments, reference = given(spec.op, tuple(arguments), spec.reference)
+    op, arguments, reference = given(spec.op, tuple(arguments), spec.reference, options)
     check_primals(Subject.of(op, options), complex_numbers.as_real(arguments))  # a cast would hide what an integer does
     return verify(
         op,

@@ -15,7 +15,7 @@ from oracle.adapters.calls import of_call, of_engine, of_functions
 from oracle.adapters.classes import of_layer, of_net
 from oracle.adapters.jax_functions import of_jax, traced, with_x64
 from oracle.adapters.jax_modules import of_equinox
-from oracle.adapters.pairs import Bound, bound, named, placed
+from oracle.adapters.pairs import Bound, bound, named, placed, settled
 from oracle.adapters.places import Places
 from oracle.adapters.recognized import adapted, reference_for, refusal
 from oracle.adapters.torch_functions import (
@@ -54,6 +54,7 @@ __all__ = [
     "reference_for",
     "refusal",
     "seeded",
+    "settled",
     "tensors_of",
     "torch_pullback",
     "torch_reference",

@@ -14,11 +14,13 @@ import numpy as np
 import optree
 
 __all__ = [
+    "RATES",
     "accepted",
     "as_gradient",
     "as_value",
     "called",
     "inputs_of",
+    "keywords_of",
     "labelled",
     "one_for_each",
     "parameters_of",
@@ -26,6 +28,10 @@ __all__ = [
 ]
 
 EXTRA = 8  # names for what `*xs` takes; an input beyond these has only a number
+RATES = ("learning_rate", "lr", "learningRate", "eta")
+"""How the factor of an update is called, as a parameter of a backward pass that updates weights, or as an attribute."""
+# The learning rate of a backward pass that must get one, without a unit; a right layer has the same gradients with any other.
+ANY_RATE = 1.0
 
 
 Parameters = Mapping[str, inspect.Parameter]
@@ -83,6 +89,15 @@ def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
         return dict(options)
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return {name: value for name, value in options.items() if anything or name in parameters}
+
+
+def keywords_of(method: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a backward pass takes, and a learning rate if it must get one."""
+    found = accepted(method, options)
+    for p in list((parameters_of(method) or {}).values())[1:]:
+        if p.name in RATES and p.default is inspect.Parameter.empty:
+            found.setdefault(p.name, ANY_RATE)
+    return found
 
 
 def as_value(value: Any, like: Sequence[Any]) -> Any:

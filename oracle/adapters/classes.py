@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from oracle.adapters.calling import accepted, inputs_of, labelled, seeded
+from oracle.adapters.calling import RATES, accepted, inputs_of, labelled, seeded
 from oracle.adapters.copying import Original
 from oracle.adapters.evaluations import BACKWARD, Held, Run, bits, copied, loss_of
 from oracle.adapters.finding import Parameter, parameters_of
 from oracle.adapters.pairs import Bound
+from oracle.adapters.updates import settled, updated
 
 __all__ = ["is_layer", "is_net", "layer_in_float64", "net_in_float64", "of_layer", "of_net"]
 
 FORWARD = ("forward", "__call__", "call")
 LOSS = ("loss", "forward", "__call__")
+Refused = tuple[TypeError, frozenset[str]] | None
+"""The error about parameters without a gradient, and their names, until it is known whether the backward pass updates them."""
 GRADIENT = ("gradient", "gradients", "grad", "backward", "backprop")
 
 
@@ -62,7 +65,23 @@ def of_layer(
     """
     _check(layer, options, "of_layer")
     original = _original(layer, "of_layer")
-    return _layer(original, parameters_of(original.object, "of_layer", params, grads), inputs, options or {}, seed, "of_layer")
+    parameters, refused = _parameters(original, params, grads)
+    return _layer(original, parameters, inputs, options or {}, seed, "of_layer", refused)
+
+
+def _parameters(original: Original, params: Any, grads: Any) -> tuple[list[Parameter], Refused]:
+    """The parameters of a layer, and the error about those without a gradient, if the backward pass may update them itself."""
+    layer, constants = original.object, list[str]()
+    try:
+        return parameters_of(layer, "of_layer", params, grads), None
+    except TypeError as error:
+        backward = getattr(layer, _required(layer, BACKWARD, "of_layer"))
+        if not any(name in inputs_of(backward)[1:] or hasattr(layer, name) for name in RATES):
+            raise
+        try:
+            return parameters_of(layer, "of_layer", params, grads, constants=constants), (error, frozenset(constants))
+        except TypeError:
+            raise error from None
 
 
 def layer_in_float64(layer: Any, *, options: Mapping[str, Any], seed: int, who: str) -> tuple[Bound, tuple[str, ...]]:
@@ -89,27 +108,59 @@ def _layer(
     options: Mapping[str, Any],
     seed: int | None,
     who: str,
+    refused: Refused = None,
 ) -> Bound:
-    layer = original.object
-    forward, backward = _required(layer, FORWARD, who), _required(layer, BACKWARD, who)
+    forward, backward = _required(original.object, FORWARD, who), _required(original.object, BACKWARD, who)
     subject = Held(original, parameters, seed)
     subject.prepare(who)
+    return _bound_layer(subject, inputs, options, (forward, backward), refused)
+
+
+def _bound_layer(
+    subject: Held,
+    inputs: Sequence[Any],
+    options: Mapping[str, Any],
+    methods: tuple[str, str],
+    refused: Refused,
+    *,
+    settles: bool = True,
+) -> Bound:
+    layer, (forward, backward) = subject.original.object, methods
     names = inputs_of(getattr(layer, forward))
     held = {**options, **{name: given for name, given in zip(names, inputs, strict=False) if not _is_float(given)}}
     given = [value for value in inputs if _is_float(value)]
 
+    def run_of(primals: Any, more: Mapping[str, Any]) -> Run:
+        every = copied({**held, **more})
+        only = {name: value for name, value in every.items() if _only_backward(layer, forward, backward, name)}
+        return Run(subject, copied(primals), {n: v for n, v in every.items() if n not in only}, only)
+
     def fwd(*primals: Any, **more: Any) -> tuple[Any, Any]:
-        run = Run(subject, copied(primals), copied({**held, **more}))
+        run = run_of(primals, more)
         return run.value(forward), run
 
     def bwd(run: Run, dy: Any) -> tuple[Any, ...]:
-        return run.layer_gradients(forward, backward, dy)
+        found = run.layer_gradients(forward, backward, dy)
+        for name, gradient in updated(run, forward, backward, dy).items():
+            found[0][name] = gradient
+        return found
+
+    def settle(primals: Sequence[Any], more: Mapping[str, Any]) -> Bound | None:
+        at_these = settled(subject, forward, backward, run_of((*subject.primals, *given, *primals), more))
+        if refused is not None and not refused[1] <= {p.name for p in (() if at_these is None else at_these.parameters)}:
+            raise refused[0]
+        return None if at_these is None else _bound_layer(at_these, inputs, options, methods, None, settles=False)
 
     leading = ("params",) if subject.parameters else ()
     labelled(fwd, type(layer).__name__, getattr(layer, forward), leading, getattr(layer, forward))
     labelled(bwd, f"{type(layer).__name__}.{backward}", getattr(layer, backward), ())
     fwd.note = lambda: "; ".join(subject.notes)  # type: ignore[attr-defined]
-    return Bound((fwd, bwd), *subject.primals, *given, complete=bool(inputs))
+    return Bound((fwd, bwd), *subject.primals, *given, complete=bool(inputs), settle=settle if settles else None)
+
+
+def _only_backward(layer: Any, forward: str, backward: str, option: str) -> bool:
+    """Whether an option is one of the backward pass alone."""
+    return not accepted(getattr(layer, forward), {option: None}) and bool(accepted(getattr(layer, backward), {option: None}))
 
 
 def net_in_float64(net: Any, *inputs: Any, seed: int, who: str) -> Bound:

@@ -11,17 +11,29 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.adapters.calling import accepted, as_gradient, as_value, called, inputs_of, one_for_each, parameters_of, seeded
+from oracle.adapters.calling import (
+    accepted,
+    as_gradient,
+    as_value,
+    called,
+    inputs_of,
+    keywords_of,
+    one_for_each,
+    parameters_of,
+    seeded,
+)
 from oracle.adapters.copying import Original
 from oracle.adapters.finding import MISSING, Parameter, at, put
 
-__all__ = ["BACKWARD", "Held", "Run", "bits", "copied", "loss_of"]
+__all__ = ["BACKWARD", "Held", "Run", "bits", "copied", "loss_of", "upstream_of"]
 
 BACKWARD = ("backward", "backprop", "bprop")
 OUTPUTS = ("output", "outputs", "out")
 """Where a forward pass that returns None keeps its value."""
 IGNORES = "{} ignores its argument, whose default is that of a loss: it is right as the last layer only"
 WRITES = "{} writes to its argument (a branch that uses it again gets other numbers)"
+
+LEFT_NONE = "after its backward pass {} holds no gradient of {}{}"
 
 
 @dataclass
@@ -80,10 +92,16 @@ class Run:
     subject: Held
     primals: tuple[Any, ...]
     options: dict[str, Any]
+    only_backward: dict[str, Any] = field(default_factory=dict)
+    """Options for which the backward pass has a parameter, and the forward pass has none."""
 
     @property
     def arrays(self) -> dict[str, Any]:
         return dict(self.primals[0]) if self.subject.parameters else {}
+
+    @property
+    def backward_options(self) -> dict[str, Any]:
+        return {**self.options, **self.only_backward}
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -92,9 +110,9 @@ class Run:
     def rebuilt(self) -> Any:
         return self.subject.rebuilt(copied(self.arrays))
 
-    def forward(self, name: str) -> tuple[Any, Any]:
-        """The object after its forward pass, and the value."""
-        made, given = self.rebuilt(), copied(self.inputs)
+    def forward(self, name: str, made: Any = None) -> tuple[Any, Any]:
+        """The object after its forward pass, and the value; `made` is another copy of it than that with the arguments."""
+        made, given = self.rebuilt() if made is None else made, copied(self.inputs)
         value = called(getattr(made, name), given, copied(self.options))
         if value is None:
             value = next((v for key in OUTPUTS if (v := at(made, (key,))) is not MISSING and v is not None), None)
@@ -114,9 +132,9 @@ class Run:
         with seeded(self.subject.seed):
             made, _ = self.forward(forward)
             method = getattr(made, backward)
-            upstream = () if scale is not None else _upstream(dy, method)
+            upstream = () if scale is not None else upstream_of(dy, method)
             given = copied(upstream)
-            returned = method(*given, **accepted(method, self.options))
+            returned = method(*given, **keywords_of(method, self.backward_options))
         self._note_changes(backward, given, upstream)
         gradients = (*self._of_parameters(made, returned), *self._of_inputs(made, forward, backward, returned))
         return tuple(_scaled(gradients, scale))
@@ -155,7 +173,7 @@ class Run:
                 method = getattr(made, backward)
                 if not inputs_of(method):
                     return dy
-                returned = method(*given, **accepted(method, self.options))
+                returned = method(*given, **keywords_of(method, self.backward_options))
             results.append(bits((returned, self._of_parameters(made, returned))))
         if not results[0] == results[1] == results[2]:
             return None
@@ -167,6 +185,9 @@ class Run:
     def _of_parameters(self, made: Any, returned: Any) -> tuple[dict[str, Any], ...]:
         arrays = self.arrays
         found = {p.name: as_gradient(p.gradient(made, returned), arrays[p.name]) for p in self.subject.parameters}
+        for p in self.subject.parameters:
+            if found[p.name] is None and p.rate is None:
+                self.subject.notes[LEFT_NONE.format(type(made).__name__, p.name, _place_of(p))] = None
         return (found,) if found else ()
 
     def loss(self, name: str) -> Any:
@@ -224,7 +245,7 @@ def _scaled(gradients: Any, factor: Any) -> Any:
     return optree.tree_map(lambda g: np.asarray(g * np.asarray(factor, g.dtype)), gradients)
 
 
-def _upstream(dy: Any, method: Callable[..., Any]) -> tuple[Any, ...]:
+def upstream_of(dy: Any, method: Callable[..., Any]) -> tuple[Any, ...]:
     """What a backward pass gets: a value of several arrays has one argument for each, if there are so many."""
     if isinstance(dy, tuple | list) and len(inputs_of(method)) >= len(dy) > 1:
         return tuple(dy)
@@ -252,6 +273,12 @@ def loss_of(value: Any, name: str, run: Run) -> Any:
     if np.size(value) != 1:
         raise TypeError(f"{who} returned an array of shape {np.shape(value)}, expected a number; verify it with of_layer")
     return as_value(np.asarray(value).reshape(()), run.primals[:1])
+
+
+def _place_of(parameter: Parameter) -> str:
+    """Where the gradient of a parameter was looked for first."""
+    paths = [path for places in parameter.gradients for path in places if not isinstance(path, int)]
+    return f" (looked for {'.'.join(map(str, paths[0]))}, ...)" if paths else ""
 
 
 def _returned_gradient(returned: Any, parameter: Parameter) -> Any:

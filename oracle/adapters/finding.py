@@ -15,7 +15,7 @@ import numpy as np
 from oracle.adapters.copying import children
 from oracle.text import listed
 
-__all__ = ["Parameter", "at", "is_numbers", "parameters_of", "put"]
+__all__ = ["MISSING", "Parameter", "Path", "at", "is_numbers", "parameters_of", "put"]
 
 Path = tuple[Any, ...]
 
@@ -38,6 +38,8 @@ class Parameter:
     """Several if the object lists one array several times; its gradient is then the sum of theirs."""
     gradients: tuple[tuple[Path | int, ...], ...]
     """For each place the paths where its gradient is looked for; a number is a position in what the backward pass returns."""
+    rate: Path | None = None
+    """Where the learning rate is with which the backward pass itself updates it; None if its gradient is held."""
 
     def gradient(self, of: Any, returned: Any = None) -> Any:
         """A copy of its gradient, in an object after the backward pass; None if there is none."""

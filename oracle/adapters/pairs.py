@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oracle.adapters.places import Places
 from oracle.double_backward import Pair
 
-__all__ = ["Bound", "bound", "named", "placed"]
+__all__ = ["Bound", "bound", "named", "placed", "settled"]
 
 
 class Bound(tuple[Any, Any]):
@@ -19,11 +19,21 @@ class Bound(tuple[Any, Any]):
     primals: tuple[Any, ...]
     complete: bool
     """Whether these are all of its arguments, so that it can be verified as it is."""
+    settle: Callable[..., Bound | None] | None
+    """A function of the other arguments and of the options: the pair as it is at these, or None if it stays as it is."""
 
-    def __new__(cls, pair: Pair, *primals: Any, complete: bool = False) -> Bound:
+    def __new__(cls, pair: Pair, *primals: Any, complete: bool = False, settle: Any = None) -> Bound:
         made = super().__new__(cls, pair)
         made.pair, made.primals, made.complete = pair, primals, complete
+        made.settle = settle
         return made
+
+
+def settled(op: Any, primals: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """The op as it is at these arguments: a layer that updates its weights shows only in a pass which those are."""
+    if isinstance(op, Bound) and op.settle is not None:
+        return op.settle(primals, options) or op
+    return op
 
 
 def bound(op: Any) -> tuple[Any, ...]:
