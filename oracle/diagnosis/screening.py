@@ -22,7 +22,7 @@ from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Screening", "different_paths", "gradient_holding", "screened", "screening_of", "uses_in"]
+__all__ = ["Path", "Screening", "different_paths", "gradient_holding", "screened", "screening_of", "uses_in"]
 
 MOST = 32
 """The largest number of uses. A norm has 15, attention about 10. With 64, a loop over time whose error has no known cause takes
@@ -42,15 +42,51 @@ def screened(v: View, search: Callable[[View, Sample, Screening], Iterator[str]]
                 yield from search(v, s, screening)
 
 
-def different_paths(v: View, screening: Screening) -> Iterator[tuple[Use, float]]:
-    """The uses through which some of the gradient flows, but not all, and the slope of that part: one use for each slope."""
+@dataclass(frozen=True)
+class Path:
+    """The paths through one use."""
+
+    use: Use
+    slope: float
+    """The slope of that part of the gradient which flows through it."""
+    held: Mapping[int, Any]
+    """What is held to lose it, by the number of the use: the use itself, and perhaps others whose paths carry nothing."""
+
+
+def different_paths(v: View, screening: Screening) -> Iterator[Path]:
+    """The paths through which some of the gradient flows, but not all: one for each slope.
+
+    A stable softmax subtracts a maximum, through which nothing flows as long as it is subtracted everywhere. If the sum alone
+    is held, the value does depend on it. A backward pass does not know this path, so those that carry nothing are held as well.
+    """
     seen = [0.0, screening.true]
+    silent: dict[int, Any] = {}
+    others: list[Use] = []
     for use in uses_in(v):
-        slope = None if use.constant else screening.slope({use.number: use.value})
-        path = screening.true - slope if slope is not None else 0.0
-        if all(abs(path - other) > AGREE * abs(screening.true) for other in seen):
-            seen.append(path)
-            yield use, path
+        path = None if use.constant else _path(screening, {use.number: use.value})
+        if path is not None and abs(path) <= AGREE * abs(screening.true):
+            silent[use.number] = use.value
+        elif path is not None:
+            others.append(use)
+            if _is_new(path, seen, screening):
+                yield Path(use, path, {use.number: use.value})
+    for use in others if silent else ():
+        path = _path(screening, held := {use.number: use.value, **silent})
+        if path is not None and _is_new(path, seen, screening):
+            yield Path(use, path, held)
+
+
+def _path(screening: Screening, held: Mapping[int, Any]) -> float | None:
+    slope = screening.slope(held)
+    return None if slope is None else screening.true - slope
+
+
+def _is_new(path: float, seen: list[float], screening: Screening) -> bool:
+    """Whether this slope differs from those seen so far, to which it is added then."""
+    new = all(abs(path - other) > AGREE * abs(screening.true) for other in seen)
+    if new:
+        seen.append(path)
+    return new
 
 
 def uses_in(v: View) -> list[Use]:

@@ -351,3 +351,49 @@ def test_keys_that_are_not_lost_but_scaled_are_not_named_as_lost(factor: float) 
         return (factor * right_bwd(p, dy)[0] + (1 - factor) * lost_bwd(p, dy)[0],)
 
     assert "part of a path lost" not in found((fwd, scaled_bwd), normal(5, 4))[1]
+
+
+# ------------------------------------------------------------------------------------------------- maxima that are subtracted
+
+KEYS, VALUES = normal(6, 4), normal(6, 8)
+
+
+def stable_fwd(q: Array) -> Any:
+    """The attention of queries, whose softmax subtracts its maximum."""
+    p = softmax(q @ KEYS.T)
+    return p @ VALUES, p
+
+
+def stable_bwd(term: Callable[[Array, Array], Any]) -> Any:
+    return lambda p, dy: ((p * (dy @ VALUES.T - term(p, dy @ VALUES.T))) @ KEYS,)
+
+
+def log_softmax_fwd(w: Array) -> Any:
+    z = np.sin(BATCH @ w)
+    c = z - z.max(axis=1, keepdims=True)
+    return c - np.log(np.exp(c).sum(axis=1, keepdims=True)), np.cos(BATCH @ w)
+
+
+def rows_of(p: Array, dp: Array) -> Array:
+    return np.asarray((p * dp).sum(-1, keepdims=True))
+
+
+@alone_and_with_jax
+def test_the_sum_of_a_softmax_that_subtracts_its_maximum_is_named(witness: str) -> None:
+    reference = (lambda q: jax.nn.softmax(q @ KEYS.T) @ VALUES) if witness == "JAX" else None
+    said = found((stable_fwd, stable_bwd(lambda p, dp: 0)), normal(5, 4), reference=reference)[1]
+    assert said.startswith("one path lost: q is the gradient that treats what enters `sum` in line "), said
+    assert verify((stable_fwd, stable_bwd(rows_of)), normal(5, 4), reference=reference).passed
+
+
+def test_other_mistakes_in_that_sum_are_not_called_a_lost_path() -> None:
+    scaled = found((stable_fwd, stable_bwd(lambda p, dp: 0.9 * rows_of(p, dp))), normal(5, 4))[1]
+    assert scaled.startswith("one path scaled: q counts the path through what enters `sum` in line ")
+    assert " 0.9" in scaled
+    noisy = found((stable_fwd, stable_bwd(lambda p, dp: rows_of(p, dp) * normal(5, 1))), normal(5, 4))[1]
+    assert "path" not in noisy
+
+
+def test_the_sum_of_a_logarithm_of_a_softmax_is_named() -> None:
+    said = found((log_softmax_fwd, lambda slope, dy: (BATCH.T @ (dy * slope),)), normal(6, 5))[1]
+    assert said.startswith("one path lost: w is the gradient that treats what enters "), said

@@ -63,21 +63,21 @@ def path_lost(v: View) -> Iterator[str]:
 def _path_lost(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     paths = list(different_paths(v, screening))
     for times, words in COUNTED.items():
-        for use, path in paths:
-            if screening.resembles(screening.true + (times - 1) * path):
-                held = gradient_holding(s, {use.number: use.value})
+        for path in paths:
+            if screening.resembles(screening.true + (times - 1) * path.slope):
+                held = gradient_holding(s, path.held)
                 if held is not None and matches_few(v, held + times * (s.here - held)):
-                    yield words.format(v.name, use)
-    for (one, path), (two, other) in combinations(paths, 2):
-        if screening.resembles(screening.true - path - other):
-            held = gradient_holding(s, {use.number: use.value for use in (one, two)})
+                    yield words.format(v.name, path.use)
+    for one, two in combinations(paths, 2):
+        if screening.resembles(screening.true - one.slope - two.slope):
+            held = gradient_holding(s, {**one.held, **two.held})
             if held is not None and matches_few(v, held):
-                yield f"two paths lost: {v.name} is the gradient that treats as constants {one}, and {two}"
-    for use, path in paths:
-        if screening.resembles(path):
-            held = gradient_holding(s, {use.number: use.value})
+                yield f"two paths lost: {v.name} is the gradient that treats as constants {one.use}, and {two.use}"
+    for path in paths:
+        if screening.resembles(path.slope):
+            held = gradient_holding(s, path.held)
             if held is not None and matches_few(v, s.here - held):
-                yield f"one path only: {v.name} is the gradient by the path through {use} alone; the rest is lost"
+                yield f"one path only: {v.name} is the gradient by the path through {path.use} alone; the rest is lost"
 
 
 def part_of_a_path_lost(v: View) -> Iterator[str]:

@@ -123,11 +123,11 @@ def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[
         for words, changed in _rearranged(v, use):
             if _explains(v, s, screening, {use.number: changed}):
                 yield words
-    for use, path in different_paths(v, screening):
-        times = 1 + (screening.ours - screening.truth) / path
-        without = gradient_holding(s, {use.number: use.value})
+    for path in different_paths(v, screening):
+        times = 1 + (screening.ours - screening.truth) / path.slope
+        without = gradient_holding(s, path.held)
         if without is not None and matches_few(v, without + times * (s.here - without)):
-            yield f"one path scaled: {v.name} counts the path through {use} {times:.6g} times"
+            yield f"one path scaled: {v.name} counts the path through {path.use} {times:.6g} times"
 
 
 def _rearranged(v: View, use: Use) -> Iterator[tuple[str, Ordered | Along]]:
