@@ -170,6 +170,40 @@ def test_a_factor_may_mean_several_things() -> None:
     assert explain_factor(-2.0, sizes, numbers=numbers) == f"the sign is wrong, and {forgotten} batch (4)"
 
 
+def cause_of_gain(wrong: Callable[[Array], Array], dtype: type = np.float64, witness: str = "alone") -> str:
+    """The diagnosis of a wrong gradient of a gain, which is one number."""
+    op = (lambda x, gain: (gain * x, (x, gain)), lambda r, dy: (dy * r[1], wrong(dy * r[0]).astype(dtype)))
+    reference = (lambda x, gain: gain * x) if witness == "JAX" else None
+    result = verify(op, BATCH.astype(dtype), np.array(1.5, dtype), reference=reference)
+    assert row(result, "x").passed
+    assert not row(result, "gain").passed
+    return row(result, "gain").diagnosis
+
+
+@alone_and_with_jax
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda each: -each.sum(), "-1 times the true gradient: the sign is wrong"),
+        (lambda each: 2 * each.sum(), "2 times the true gradient: counted twice, or a 1/2 forgotten"),
+        (lambda each: each.sum() / 2, "0.5 times the true gradient: a 2 forgotten, or halved twice"),
+        (lambda each: each.mean(), "times the true gradient: divided by the number of outputs (12) once too often"),
+        (lambda each: 4 * each.sum(), "4 times the true gradient: not divided by the batch (4)"),
+    ],
+)
+def test_a_factor_of_one_number_is_named_if_mistakes_cause_it_often(witness: str, dtype: type, wrong: Any, said: str) -> None:
+    diagnosis = cause_of_gain(wrong, dtype, witness)
+    assert diagnosis.startswith("constant factor: gain is ")
+    assert diagnosis.endswith(said)
+
+
+@pytest.mark.parametrize("factor", [1.5, 0.3, -2.01, 1.99, 2.0001, 11.9, -0.25, 144.0])
+def test_no_other_factor_of_one_number_is_named(factor: float) -> None:
+    assert "factor" not in cause_of_gain(lambda each: factor * each.sum())
+    assert "factor" not in cause_of_gain(lambda each: each[0, 0] + each[1, 1])
+
+
 # ------------------------------------------------------------------------------------------------- transposed
 
 

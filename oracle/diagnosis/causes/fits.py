@@ -68,6 +68,9 @@ def truncated(v: View) -> Iterator[str]:
 
 def factor(v: View) -> Iterator[str]:
     """The gradient is one number times the true one."""
+    if v.e.analytic.size == 1 and v.truth.any():
+        yield from list(_factor_of_one_number(v)) or _measured_factor(v)
+        return
     fit = fit_scale(v.ours, v.truth)
     fits = fit is not None and np.count_nonzero(v.truth) >= 2
     if fit is None or not fits or not (matches(v, fit.scale * v.truth) or _within_tolerance(v, fit.scale)):
@@ -80,6 +83,15 @@ def factor(v: View) -> Iterator[str]:
     yield f"constant factor: {v.name} is {number(fit.scale)} times the true gradient {everywhere}" + (
         f": {named}" if named else ""
     )
+
+
+def _factor_of_one_number(v: View) -> Iterator[str]:
+    """One number is a multiple of any other, so only the factors are named that mistakes cause most often, and exactly."""
+    scale = float(v.ours[0] / v.truth[0])
+    within = max(AGREE, eps_of(v.e.parameter.dtype), float(v.tolerance[0] / abs(v.truth[0])))
+    for value, words in [*PLAIN, *_counts(v.context.sizes)] if within < VAGUE else ():
+        if abs(scale - value) <= within * abs(value):
+            yield f"constant factor: {v.name} is {number(scale)} times the true gradient: {words}"
 
 
 def _measured_factor(v: View) -> Iterator[str]:
@@ -148,11 +160,8 @@ def plain_factor(scale: float, within: float) -> str:
 
 def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tuple[float, str]]]:
     """Factors and the mistakes that cause them, kind by kind."""
-    counts: list[tuple[float, str]] = []
-    for name, n in sizes.items():
-        if n > 1:
-            counts += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
-            counts += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often")]
+    counts = _counts(sizes)
+    counts += [(1.0 / n**2, f"divided by the {name} ({n}) twice too often") for name, n in sizes.items() if n > 1]
     keywords: list[tuple[float, str]] = []
     for name, x in numbers.items():
         for value, words in ((x, f"{name} ({x:g})"), (1 - x, f"1 - {name} ({1 - x:g})")):
@@ -172,6 +181,15 @@ def _meanings(sizes: dict[str, int], numbers: dict[str, float]) -> list[list[tup
             degrees += [(sqrt((n - 1) / n), f"a standard deviation over {n - 1} instead of the {name} ({n})")]
             degrees += [(sqrt(n / (n - 1)), f"a standard deviation over the {name} ({n}) instead of {n - 1}")]
     return [PLAIN, counts, keywords, roots, degrees]
+
+
+def _counts(sizes: dict[str, int]) -> list[tuple[float, str]]:
+    """The factors of sums that should be means, and the reverse."""
+    counts: list[tuple[float, str]] = []
+    for name, n in sizes.items():
+        if n > 1:
+            counts += [(float(n), f"not divided by the {name} ({n})"), (1.0 / n, f"divided by the {name} ({n}) once too often")]
+    return counts
 
 
 def signs_lost(v: View) -> Iterator[str]:
