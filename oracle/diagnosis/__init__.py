@@ -6,9 +6,9 @@ evaluate the forward pass:
 
 1. Causes that the verdict implies: a gradient that is not finite, a convention at a kink, another function (`by_reason`).
 2. Causes that a single look at the gradient shows: the rule of another library differentiates another function than the one
-   that is called (`wrong_inputs`), the gradient is zero everywhere, it holds whole numbers where the true ones are not whole,
-   or the backward pass never uses the cotangent. With a single output every gradient is a multiple of every other, so these
-   come before factors.
+   that is called (`wrong_inputs`), the function has steps only (`steps`), the gradient is zero everywhere, it holds whole
+   numbers where the true ones are not whole, or the backward pass never uses the cotangent. With a single output every
+   gradient is a multiple of every other, so these come before factors.
 3. The true numbers in other places: transposed, reversed, shifted, reshaped (`permutations`). They come before factors, because
    a wrong order of a symmetric tensor also looks like a factor. The symmetric part and a triangle follow (`parts`).
 4. The same change of all true numbers: a factor, with its name (`known_constants`), lost signs, clipping, rounding to a
@@ -52,6 +52,7 @@ from oracle.diagnosis.causes import (
     ranges,
     regions,
     slopes,
+    steps,
     terms,
     wrong_inputs,
 )
@@ -66,6 +67,7 @@ __all__ = ["diagnose"]
 
 CAUSES: tuple[Cause, ...] = (
     wrong_inputs.of_another_value,
+    steps.step_function,
     fits.zero,
     fits.truncated,
     cotangents.ignored_cotangent,
