@@ -19,7 +19,8 @@ evaluate the forward pass:
 6. Gradients of something else, without fitted numbers: of only some outputs (`cotangents`), of only one use of an entry
    that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
    Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
-   Their generalizations follow: any permutation, another mask, any lost contributions. One side of a number comes before the
+   Their generalizations follow: any permutation, another mask, any lost contributions, wrong slopes inside
+   (`slopes`, `activations`). One side of a number comes before the
    gradient for an argument of ones, which is often right on the other side.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
 8. Regions without a known reason: borders, rows, a range of indices, a pattern that repeats (`ranges`);
@@ -41,6 +42,7 @@ from oracle.arrays import quiet
 from oracle.diagnosis.by_reason import BY_REASON, another_function, convention, unexplained
 from oracle.diagnosis.causes import (
     accumulation,
+    activations,
     bisection,
     cotangents,
     dependence,
@@ -111,6 +113,7 @@ CAUSES: tuple[Cause, ...] = (
     terms.one_product,
     one_side.wrong_on_one_side,
     slopes.wrong_slope,
+    activations.wrong_activation,
     wrong_inputs.at_constants,
     wrong_inputs.scaled,
     accumulation.partly_lost,

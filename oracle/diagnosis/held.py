@@ -10,9 +10,8 @@ What is copied by `np.asarray` or leaves NumPy is not seen any more, so that few
 
 from __future__ import annotations
 
-import linecache
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,123 +23,32 @@ import optree
 from oracle.arrays import quiet
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import leaves_in
+from oracle.diagnosis.uses import COURSE, Along, Bent, Ordered, Part, Sloped, Use
 from oracle.diagnosis.words import Array
 
-__all__ = ["Along", "Ordered", "Part", "Sloped", "Use", "forgotten", "holding", "uses_of"]
+__all__ = ["Made", "Recording", "forgotten", "holding", "recorded", "uses_of"]
 
 SMALL = 1e-2
 """The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
-NOTEBOOK = "ipykernel_"
-"""How the folder begins into which Jupyter writes each cell as a file whose name is a number."""
-SHOWN = 60
-"""The length of a line of source from which on it is cut."""
-
-COURSE = "the forward pass takes another course at the displaced point"
-
 REDUCTIONS = {"add.reduce": "sum", "multiply.reduce": "prod", "maximum.reduce": "max", "minimum.reduce": "min"}
 """What users call the reductions of NumPy. A mean is a sum and a division."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """One operand of one function of a forward pass."""
+EACH = {np.where, np.clip}
+"""The functions of NumPy that give each entry as a function of one entry, besides those that are ufuncs."""
 
-    number: int
-    """Its place in the order in which operands are used."""
+
+@dataclass(frozen=True)
+class Made:
+    """One array that a function of the forward pass gives."""
+
     function: str
-    position: int | None
-    """Its place among the operands of the function; None if it is the only one."""
+    operands: tuple[int | None, ...]
+    """The numbers of the arrays that enter it; None for what does not depend on the argument."""
+    root: int
+    """The number of the array of which each entry of this one is a function; its own if there is none."""
     place: tuple[str, int]
-    """The file and the line that call the function."""
-    value: Any
-    """What the function got."""
-    constant: bool
-    """Whether it is a small constant, which does not depend on the argument."""
-    call: int = 1
-    """Which call of the function in this line it is, counted from 1 and without those that the argument does not reach: a loop
-    runs a line many times."""
-    repeated: bool = False
-    """Whether that line calls the function more than once with something that depends on the argument."""
-    other: Any = None
-    """The other operand of a function of two; None for other functions."""
-
-    @property
-    def line(self) -> str:
-        """The number of the line, and its source if it can be read."""
-        file, number = self.place
-        source = linecache.getline(file, number).strip()
-        shown = source if len(source) <= SHOWN else source[:SHOWN] + "..."
-        path = Path(file)
-        name = "the cell" if path.parent.name.startswith(NOTEBOOK) else path.name
-        return f"line {number} of {name}" + (f" (`{shown}`)" if shown else "")
-
-    def __str__(self) -> str:
-        which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
-        call = f" (call {self.call} of that line that the argument reaches)" if self.repeated else ""
-        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
-
-
-@dataclass(frozen=True)
-class Part:
-    """The entries of adjacent indices of an axis, held at what a use got, while the other entries move."""
-
     value: Array
-    axis: int
-    start: int
-    stop: int
-
-    def within(self, plain: Any) -> Array:
-        """What the function gets."""
-        if np.shape(plain) != self.value.shape:
-            raise ValueError(COURSE)
-        there = (slice(None),) * self.axis + (slice(self.start, self.stop),)
-        mixed = np.array(plain)
-        mixed[there] = self.value[there]
-        return mixed
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """What a use got, and its displacement with the entries in another order."""
-
-    value: Array
-    order: Callable[[Array], Array]
-
-    def within(self, plain: Any) -> Array:
-        """What the function gets."""
-        if np.shape(plain) != self.value.shape:
-            raise ValueError(COURSE)
-        return np.asarray(self.value + self.order(plain - self.value))
-
-
-@dataclass(frozen=True)
-class Sloped:
-    """A use by which the function has another slope."""
-
-    value: Array
-    """What it got."""
-    ratio: Array
-    """The other slope, as a multiple of the right one."""
-
-    def of(self, result: Any, without: Any) -> Any:
-        """What the function gives, beside what it gives if this use is held."""
-        return result + (self.ratio - 1) * (result - without)
-
-
-@dataclass(frozen=True)
-class Along:
-    """A use of a reduction whose displacement is reduced along another axis."""
-
-    value: Array
-    """What it got."""
-    axis: int
-    keeps: bool
-    """Whether that axis stays, with length 1, whatever becomes of the right one."""
-
-    def of(self, reduction: Callable[..., Any], moved: Any, keywords: Mapping[str, Any]) -> Any:
-        """What the reduction gives."""
-        elsewhere = {**keywords, "axis": self.axis, **({"keepdims": True} if self.keeps else {})}
-        return reduction(self.value, **keywords) + reduction(moved, **elsewhere) - reduction(self.value, **elsewhere)
 
 
 @dataclass
@@ -152,36 +60,46 @@ class _Tape:
     uses: list[Use] = field(default_factory=list)
     recording: bool = False
     count: int = 0
-    sloped: tuple[int, Sloped] | None = None
-    """The operand of the function that is called now by which it has another slope."""
+    more: Any = None
+    """By how much more the function that is called now moves: it has another slope."""
     along: Along | None = None
     """Along which other axis the reduction that is called now reduces a displacement."""
+    arrays: int = 0
+    """How many arrays have a number so far."""
+    made: dict[int, Made] = field(default_factory=dict)
+    first: dict[int, Use] = field(default_factory=dict)
+    """The first use of each array, by its number."""
+    ends: set[int] = field(default_factory=set)
+    """The numbers of the arrays that enter something that is not a function of each entry."""
+    bent: Bent | None = None
+    moved: Any = None
+    """What enters the bent function."""
+    placed: tuple[int, Array] | None = None
+    """The number of an array, and what is there instead of it."""
 
     def operand(self, given: Any, function: str, position: int | None, other: Any = None) -> Any:
         """What a function gets as this operand; `other` is the one beside it."""
         traced = isinstance(given, _Traced)
         plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
         constant = not traced and _is_small_constant(given)
+        if traced and self.placed is not None and given.number == self.placed[0]:
+            plain = self.placed[1]
+        if traced and self.bent is not None and given.number == self.bent.start and self.moved is None:
+            self.moved = np.array(plain)
         if not constant and not (traced and plain.dtype.kind == "f"):
             return plain
         number, self.count = self.count, self.count + 1
         if self.recording:
-            self.uses.append(
-                Use(
-                    number,
-                    function,
-                    position,
-                    _caller(),
-                    np.array(plain),
-                    constant,
-                    other=None if other is None else np.array(_plain(other)),
-                )
-            )
+            beside = None if other is None else np.array(_plain(other))
+            use = Use(number, function, position, _caller(), np.array(plain), constant, other=beside)
+            self.uses.append(use)
+            if traced:
+                self.first.setdefault(given.number, use)
         if number not in self.held:
             return plain
         held = self.held[number]
         if isinstance(held, Sloped):
-            self.sloped = (position or 0, held)
+            self.more = held.moves(plain)
             return plain
         if isinstance(held, Along):
             self.along = held
@@ -196,6 +114,34 @@ class _Tape:
         """What a function gives, or a reduction whose displacement runs along another axis."""
         along, self.along = self.along, None
         return function(*operands, **keywords) if along is None else along.of(function, operands[0], keywords)
+
+    def numbered(self) -> int:
+        """A number for an array."""
+        self.arrays += 1
+        return self.arrays
+
+    def gives(self, array: Any, function: str, operands: Sequence[Any], *, each: bool) -> None:
+        """A function gives an array; `each` if each of its entries may be a function of one entry of its operands."""
+        entering = [operand for operand in operands if isinstance(operand, _Traced)]
+        roots = {operand.root for operand in entering}
+        alike = each and len(roots) == 1 and all(operand.shape == array.shape for operand in entering)
+        numbers = tuple(operand.number if isinstance(operand, _Traced) else None for operand in operands)
+        if not alike:
+            self.ends.update(operand.number for operand in entering)
+        array.number = self.numbered()
+        array.root = roots.pop() if alike else array.number
+        if self.recording:
+            self.made[array.number] = Made(function, numbers, array.root, _caller(), np.array(_plain(array)))
+        if self.bent is not None and array.number == self.bent.end:
+            if self.moved is None:
+                raise ValueError(COURSE)
+            _plain(array)[...] = self.bent.at(self.moved)
+
+    def returned(self, given: Any) -> Any:
+        """A part of the value of the forward pass."""
+        if isinstance(given, _Traced):
+            self.ends.add(given.number)
+        return _plain(given)
 
 
 def _is_small_constant(given: Any) -> bool:
@@ -212,10 +158,14 @@ class _Traced(np.ndarray):
     """An array whose uses a tape sees, and those of all that is made of it."""
 
     tape: _Tape
+    number: int
+    root: int
+    """The number of the array of which each entry of this one is a function."""
 
     def __array_finalize__(self, origin: Any) -> None:
         if isinstance(origin, _Traced):
             self.tape = origin.tape
+            self.number = self.root = self.tape.numbered()
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **keywords: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -230,14 +180,16 @@ class _Traced(np.ndarray):
             keywords["out"] = tuple(_plain(o) for o in out)
         keywords = {name: _plain(option) for name, option in keywords.items()}
         result = self.tape.reduced(getattr(ufunc, method), operands, keywords)
-        if self.tape.sloped is not None:
-            position, sloped = self.tape.sloped
-            self.tape.sloped = None
-            result = sloped.of(result, ufunc(*operands[:position], sloped.value, *operands[position + 1 :]))
+        more, self.tape.more = self.tape.more, None
+        if more is not None:
+            result = result + more
             if out is not None:
                 _plain(out[0])[...] = result
+        each = method == "__call__" and ufunc.signature is None
         if out is None:
-            return self._traced(result)
+            return self._given(result, name, inputs, each=each)
+        if len(out) == 1 and isinstance(out[0], _Traced):
+            self.tape.gives(out[0], name, inputs, each=each)
         return out[0] if len(out) == 1 else out
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
@@ -246,18 +198,43 @@ class _Traced(np.ndarray):
         alone = sum(isinstance(leaf, np.ndarray) for leaf in leaves) == 1
         operands = [self.tape.operand(leaf, function.__name__, None if alone else i) for i, leaf in enumerate(leaves)]
         args, keywords = structure.unflatten(operands)
-        return self._traced(self.tape.reduced(function, args, keywords))
+        result = self.tape.reduced(function, args, keywords)
+        return self._given(result, function.__name__, leaves, each=function in EACH)
 
-    def _traced(self, result: Any) -> Any:
+    def __setitem__(self, key: Any, value: Any) -> None:
+        before = self.view()
+        before.number, before.root = self.number, self.root
+        super().__setitem__(_plain(key), _plain(value))
+        self.tape.gives(self, "setitem", (before, key, value), each=True)
+
+    def astype(self, *args: Any, **keywords: Any) -> Any:
+        """A copy in another dtype, whose entries are functions of the same array."""
+        return self._copied(super().astype(*args, **keywords))
+
+    def copy(self, *args: Any, **keywords: Any) -> Any:
+        """A copy, whose entries are functions of the same array."""
+        return self._copied(super().copy(*args, **keywords))
+
+    def _copied(self, array: Any) -> Any:
+        self.tape.gives(array, "copy", (self,), each=True)
+        return array
+
+    def _given(self, result: Any, name: str, operands: Sequence[Any], *, each: bool) -> Any:
         """The arrays in the result of a function, seen by the same tape."""
         if isinstance(result, tuple | list):
-            return type(result)(map(self._traced, result)) if type(result) in {tuple, list} else result
-        return _traced(result, self.tape) if isinstance(result, np.ndarray | np.floating) else result
+            items = (self._given(item, name, operands, each=False) for item in result)
+            return type(result)(items) if type(result) in {tuple, list} else result
+        if not isinstance(result, np.ndarray | np.floating):
+            return result
+        traced = _traced(result, self.tape)
+        self.tape.gives(traced, name, operands, each=each)
+        return traced
 
 
 def _traced(array: Any, tape: _Tape) -> _Traced:
     traced = np.asarray(array).view(_Traced)
     traced.tape = tape
+    traced.number = traced.root = tape.numbered()
     return traced
 
 
@@ -290,6 +267,31 @@ def uses_of(call: Call, leaf: int, most: int) -> list[Use]:
     return _counted(tape.uses) if len(tape.uses) <= most else []
 
 
+@dataclass(frozen=True)
+class Recording:
+    """The arrays of one run of the forward pass, by their numbers."""
+
+    made: Mapping[int, Made]
+    first: Mapping[int, Use]
+    """The first use of each array."""
+    ends: set[int]
+    """The numbers of the arrays that enter something that is not a function of each entry, or are returned."""
+
+
+def recorded(call: Call, leaf: int, placed: tuple[int, Array] | None = None) -> Recording:
+    """The arrays that are made of argument number `leaf`; with others instead of array number `placed[0]` where it is used.
+
+    Empty if the forward pass does not run on such arrays.
+    """
+    tape = _Tape({}, recording=True, placed=placed)
+    with quiet():
+        try:
+            _run(call, call.primals, call.options, leaf, tape)
+        except Exception:  # the forward pass does not take such arrays
+            return Recording({}, {}, set())
+    return Recording(tape.made, tape.first, tape.ends)
+
+
 def _counted(uses: list[Use]) -> list[Use]:
     """The uses with the number of each call among those of its line."""
     where = [(use.function, use.position, use.place) for use in uses]
@@ -297,15 +299,19 @@ def _counted(uses: list[Use]) -> list[Use]:
 
 
 def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any]:
-    """The forward pass as a function that holds some uses of argument number `leaf` at these values."""
-    return lambda *primals, **options: _run(call, primals, options, leaf, _Tape(held))
+    """The forward pass as a function that holds some uses of argument number `leaf` at these values.
+
+    A bent function may have any number.
+    """
+    bent = next((one for one in held.values() if isinstance(one, Bent)), None)
+    return lambda *primals, **options: _run(call, primals, options, leaf, _Tape(held, bent=bent))
 
 
 def _run(call: Call, primals: Any, options: Mapping[str, Any], leaf: int, tape: _Tape) -> Any:
     leaves, structure = leaves_in(primals)
     arrays: list[Array] = list(leaves)
     arrays[leaf] = _traced(arrays[leaf], tape)
-    return optree.tree_map(_plain, call.function(*structure.unflatten(arrays), **options))
+    return optree.tree_map(tape.returned, call.function(*structure.unflatten(arrays), **options))
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import quiet, vector
-from oracle.diagnosis.held import Use, forgotten, holding, uses_of
+from oracle.diagnosis.held import forgotten, holding, uses_of
 from oracle.diagnosis.jacobian import leaves_in
 from oracle.diagnosis.matching import AGREE
 from oracle.diagnosis.sample import Sample, gradient_with
+from oracle.diagnosis.uses import Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON

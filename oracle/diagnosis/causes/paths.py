@@ -8,10 +8,11 @@ from itertools import combinations, islice
 import numpy as np
 
 from oracle.diagnosis.call import numbers_of
-from oracle.diagnosis.held import Part, Use, forgotten
+from oracle.diagnosis.held import forgotten
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, screening_of, uses_in
+from oracle.diagnosis.uses import Part, Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import indices_of_axis
 from oracle.measures import largest

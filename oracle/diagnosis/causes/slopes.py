@@ -1,6 +1,6 @@
 """Causes in which the slope of one function of the forward pass is wrong: 1 - y for 1 - y**2 of a tanh, 1 / y for 1 / (2 y).
 
-The value of the function then moves by another amount: by its displacement times the quotient of both slopes (see `held`).
+The value of the function then moves by another amount: by the difference of both slopes times what enters it (see `held`).
 Whole paths may also be scaled, or transposed.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import quiet
-from oracle.diagnosis.held import Along, Ordered, Sloped, Use
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, uses_in
+from oracle.diagnosis.uses import Along, Ordered, Sloped, Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
 
-__all__ = ["path_scaled_or_transposed", "wrong_slope"]
+__all__ = ["explains_slopes", "path_scaled_or_transposed", "wrong_slope"]
 
 ERF = "2 / sqrt(pi) * exp(-x**2)"
 GELU = "(1 - tanh(2 / sqrt(pi) * (x + 0.08943 * x**3))**2) * 2 / sqrt(pi) * (1 + 0.26829 * x**2)"
@@ -29,17 +29,24 @@ GELU = "(1 - tanh(2 / sqrt(pi) * (x + 0.08943 * x**3))**2) * 2 / sqrt(pi) * (1 +
 z = sqrt(2) x."""
 
 SLOPES: dict[tuple[str, int | None], tuple[str, ...]] = {
-    ("tanh", None): ("1 - y**2", "1 - y", "1 + y**2", "y * (1 - y)", "1 - x**2", "1 - tanh(y)**2"),
+    ("tanh", None): ("1 - y**2", "1 - y", "1 + y**2", "y * (1 - y)", "1 - x**2", "1 - tanh(y)**2", "1 + 0 * x"),
     ("exp", None): ("y", "x", "1 + 0 * x", "x * y", "exp(y)", "exp(x - 1)"),
     ("expm1", None): ("y + 1", "y", "1 + 0 * x"),
     ("log", None): ("1 / x", "1 + 0 * x", "x", "y", "1 / y"),
     ("log1p", None): ("1 / (1 + x)", "1 / x", "1 + 0 * x"),
     ("sqrt", None): ("1 / (2 * y)", "1 / (2 * x)", "1 / x", "y / 2", "1 / (2 * sqrt(y))", "1 + 0 * x"),
     ("square", None): ("2 * x", "2 + 0 * x", "2 * y", "y"),
-    ("sin", None): ("cos(x)", "y", "-y", "cos(y)"),
-    ("cos", None): ("-sin(x)", "y", "-y", "-sin(y)"),
-    ("arctan", None): ("1 / (1 + x**2)", "1 / (1 + x)", "1 / (1 - x**2)", "1 / sqrt(1 + x**2)", "1 / (1 + y**2)"),
-    ("erf", None): (ERF, "exp(-x**2)", "2 / sqrt(pi) * exp(-x**2 / 2)", "2 / sqrt(pi) * exp(-2 * x**2)", GELU),
+    ("sin", None): ("cos(x)", "y", "-y", "cos(y)", "1 + 0 * x"),
+    ("cos", None): ("-sin(x)", "y", "-y", "-sin(y)", "1 + 0 * x"),
+    ("arctan", None): (
+        "1 / (1 + x**2)",
+        "1 / (1 + x)",
+        "1 / (1 - x**2)",
+        "1 / sqrt(1 + x**2)",
+        "1 / (1 + y**2)",
+        "1 + 0 * x",
+    ),
+    ("erf", None): (ERF, "exp(-x**2)", "2 / sqrt(pi) * exp(-x**2 / 2)", "2 / sqrt(pi) * exp(-2 * x**2)", GELU, "1 + 0 * x"),
     ("multiply", 0): ("b", "a", "1 / b", "y"),
     ("multiply", 1): ("a", "b", "1 / a", "y"),
     ("divide", 0): ("1 / b", "b", "1 / b**2", "1 / a"),
@@ -62,8 +69,8 @@ def wrong_slope(v: View) -> Iterator[str]:
 
 def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
-        for right, wrong, ratio in _ratios(use):
-            if _explains(v, s, screening, {use.number: Sloped(use.value, ratio)}):
+        for right, wrong, change in _changes(use):
+            if explains_slopes(v, s, screening, {use.number: Sloped(use.value, change)}):
                 letters = "x is what enters it" if use.position is None else "a and b are its operands"
                 yield (
                     f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by "
@@ -71,7 +78,7 @@ def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
                 )
 
 
-def _explains(v: View, s: Sample, screening: Screening, held: dict[int, Any]) -> bool:
+def explains_slopes(v: View, s: Sample, screening: Screening, held: dict[int, Any]) -> bool:
     """Whether our gradient is that of the forward pass with these uses held: along one direction first, then entry by entry."""
     slope = screening.slope(held)
     if slope is None or not screening.resembles(slope):
@@ -87,8 +94,8 @@ def _corrected(v: View, s: Sample, gradient: Array) -> Array:
     return corrected
 
 
-def _ratios(use: Use) -> Iterator[tuple[str, str, Array]]:
-    """The right slope, a wrong one, and the quotient of both at every entry."""
+def _changes(use: Use) -> Iterator[tuple[str, str, Array]]:
+    """The right slope, a wrong one that is no multiple of it, and by how much it is off at every entry."""
     formulas = SLOPES.get((use.function, use.position))
     if use.constant or formulas is None or (use.position is not None and use.other is None):
         return
@@ -99,10 +106,16 @@ def _ratios(use: Use) -> Iterator[tuple[str, str, Array]]:
             names["y"] = getattr(np, use.function)(*operands)
         right, *slopes = (np.asarray(_evaluated(formula, names)) for formula in formulas)
         for wrong, slope in zip(formulas[1:], slopes, strict=True):
-            ratio = np.divide(slope, right)
-            fits = np.broadcast_shapes(ratio.shape, use.value.shape) == use.value.shape
-            if fits and np.isfinite(ratio).all() and np.ptp(ratio) > AGREE:
-                yield formulas[0], wrong, ratio
+            fits = np.broadcast_shapes(slope.shape, right.shape, use.value.shape) == use.value.shape
+            if fits and np.isfinite(slope).all() and np.isfinite(right).all() and _differs(slope, right):
+                yield formulas[0], wrong, slope - right
+
+
+def _differs(slope: Array, right: Array) -> bool:
+    """Whether a slope is no multiple of the right one: those are paths that are scaled."""
+    slope, right = np.broadcast_arrays(slope, right)
+    ratio = slope[right != 0] / right[right != 0]
+    return bool(slope[right == 0].any()) or (ratio.size > 0 and bool(np.ptp(ratio) > AGREE))
 
 
 def _evaluated(formula: str, names: dict[str, Any]) -> Any:
@@ -121,7 +134,7 @@ def path_scaled_or_transposed(v: View) -> Iterator[str]:
 def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
         for words, changed in _rearranged(v, use):
-            if _explains(v, s, screening, {use.number: changed}):
+            if explains_slopes(v, s, screening, {use.number: changed}):
                 yield words
     for path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path.slope

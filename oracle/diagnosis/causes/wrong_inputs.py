@@ -37,7 +37,7 @@ KINDS = {
         hypotheses.multiplied_too_late,
         "wrong point: this is {0} times the gradient for {0} = 1 (multiplied by {0} after a sum instead of before it?)",
     ),
-    "constants": (hypotheses.at_constants, "wrong point: this is the gradient for {} (is that argument left out?)"),
+    "constants": (hypotheses.at_constants, "wrong point: this is the gradient for {}"),
 }
 ITERATIONS = 10
 """Steps of the secant method towards the value of a keyword. It doubles its digits about every second step, so fewer may stop
@@ -122,7 +122,7 @@ def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> It
         hypotheses_of_kind, sentence = KINDS[kind]
         for words, gradient in hypotheses_of_kind(v.sample):
             if not by_factor and matches_few(v, gradient):
-                yield sentence.format(words) + (_given(v.sample.forward.call, words) if kind == "options" else "")
+                yield sentence.format(words) + _remark(v.sample.forward.call, v.sample.forward.leaf, kind, words)
             elif by_factor:
                 fit = fit_scale(v.ours[v.sample.few_where], gradient[v.sample.few])
                 named = "" if fit is None else _named(v, fit.scale)
@@ -132,6 +132,13 @@ def _recognized(v: View, kinds: Sequence[str], *, by_factor: bool = False) -> It
 
 def _named(v: View, scale: float) -> str:
     return explain_factor(scale, v.context.sizes, max(AGREE, eps_of(v.e.parameter.dtype)), v.context.numbers)
+
+
+def _remark(call: Call, leaf: int, kind: str, words: str) -> str:
+    """The end of a sentence. An argument may be left out of the gradients of others; its own may lack a factor of any kind."""
+    if kind == "constants":
+        return "" if words.startswith(f"{call.paths[leaf]} = ") else " (is that argument left out?)"
+    return _given(call, words) if kind == "options" else ""
 
 
 def _given(call: Call, words: str) -> str:

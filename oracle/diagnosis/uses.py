@@ -1,0 +1,152 @@
+"""What the search for a lost path or a wrong slope says of one use of a number, and what it may get instead (see `held`)."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oracle.diagnosis.words import Array
+
+__all__ = ["COURSE", "Along", "Bent", "Ordered", "Part", "Sloped", "Use", "line_of"]
+
+NOTEBOOK = "ipykernel_"
+"""How the folder begins into which Jupyter writes each cell as a file whose name is a number."""
+SHOWN = 60
+"""The length of a line of source from which on it is cut."""
+
+COURSE = "the forward pass takes another course at the displaced point"
+
+
+def line_of(place: tuple[str, int]) -> str:
+    """The number of a line, and its source if it can be read."""
+    file, number = place
+    source = linecache.getline(file, number).strip()
+    shown = source if len(source) <= SHOWN else source[:SHOWN] + "..."
+    path = Path(file)
+    name = "the cell" if path.parent.name.startswith(NOTEBOOK) else path.name
+    return f"line {number} of {name}" + (f" (`{shown}`)" if shown else "")
+
+
+@dataclass(frozen=True)
+class Use:
+    """One operand of one function of a forward pass."""
+
+    number: int
+    """Its place in the order in which operands are used."""
+    function: str
+    position: int | None
+    """Its place among the operands of the function; None if it is the only one."""
+    place: tuple[str, int]
+    """The file and the line that call the function."""
+    value: Any
+    """What the function got."""
+    constant: bool
+    """Whether it is a small constant, which does not depend on the argument."""
+    call: int = 1
+    """Which call of the function in this line it is, counted from 1 and without those that the argument does not reach: a loop
+    runs a line many times."""
+    repeated: bool = False
+    """Whether that line calls the function more than once with something that depends on the argument."""
+    other: Any = None
+    """The other operand of a function of two; None for other functions."""
+
+    @property
+    def line(self) -> str:
+        """The number of the line, and its source if it can be read."""
+        return line_of(self.place)
+
+    def __str__(self) -> str:
+        which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
+        call = f" (call {self.call} of that line that the argument reaches)" if self.repeated else ""
+        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The entries of adjacent indices of an axis, held at what a use got, while the other entries move."""
+
+    value: Array
+    axis: int
+    start: int
+    stop: int
+
+    def within(self, plain: Any) -> Array:
+        """What the function gets."""
+        if np.shape(plain) != self.value.shape:
+            raise ValueError(COURSE)
+        there = (slice(None),) * self.axis + (slice(self.start, self.stop),)
+        mixed = np.array(plain)
+        mixed[there] = self.value[there]
+        return mixed
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """What a use got, and its displacement with the entries in another order."""
+
+    value: Array
+    order: Callable[[Array], Array]
+
+    def within(self, plain: Any) -> Array:
+        """What the function gets."""
+        if np.shape(plain) != self.value.shape:
+            raise ValueError(COURSE)
+        return np.asarray(self.value + self.order(plain - self.value))
+
+
+@dataclass(frozen=True)
+class Sloped:
+    """A use by which the function has another slope."""
+
+    value: Array
+    """What it got."""
+    change: Array
+    """The other slope less the right one. A quotient of both has no number where the right one is 0, as in a ReLU."""
+
+    def moves(self, plain: Any) -> Any:
+        """By how much more the function moves."""
+        if np.shape(plain) != self.value.shape:
+            raise ValueError(COURSE)
+        return self.change * (plain - self.value)
+
+
+@dataclass(frozen=True)
+class Along:
+    """A use of a reduction whose displacement is reduced along another axis."""
+
+    value: Array
+    """What it got."""
+    axis: int
+    keeps: bool
+    """Whether that axis stays, with length 1, whatever becomes of the right one."""
+
+    def of(self, reduction: Callable[..., Any], moved: Any, keywords: Mapping[str, Any]) -> Any:
+        """What the reduction gives."""
+        elsewhere = {**keywords, "axis": self.axis, **({"keepdims": True} if self.keeps else {})}
+        return reduction(self.value, **keywords) + reduction(moved, **elsewhere) - reduction(self.value, **elsewhere)
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A function of each entry, made of one call or several, that is a straight line of another slope instead."""
+
+    start: int
+    """The number of the array that enters it."""
+    end: int
+    """The number of the array that it gives."""
+    entering: Array
+    """What enters it at the given point."""
+    value: Array
+    """What it gives there."""
+    slope: Array
+
+    def at(self, moved: Any) -> Array:
+        """What it gives."""
+        if np.shape(moved) != self.value.shape:
+            raise ValueError(COURSE)
+        return np.asarray(self.value + self.slope * (moved - self.entering))
