@@ -23,7 +23,7 @@ from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Path", "Screening", "different_paths", "gradient_holding", "screened", "screening_of", "uses_in"]
+__all__ = ["Path", "Screening", "different_paths", "gradient_holding", "screened", "screening_of", "silent_maxima", "uses_in"]
 
 MOST = 32
 """The largest number of uses. A norm has 15, attention about 10. With 64, a loop over time whose error has no known cause takes
@@ -75,6 +75,13 @@ def different_paths(v: View, screening: Screening) -> Iterator[Path]:
         path = _path(screening, held := {use.number: use.value, **silent})
         if path is not None and _is_new(path, seen, screening):
             yield Path(use, path, held)
+
+
+def silent_maxima(uses: list[Use], screening: Screening) -> dict[int, Any]:
+    """What enters the maxima, if nothing flows through them: those that a stable softmax subtracts."""
+    held = {use.number: use.value for use in uses if use.function in {"max", "amax"}}
+    path = _path(screening, held) if held else None
+    return held if path is not None and abs(path) <= AGREE * abs(screening.true) else {}
 
 
 def _path(screening: Screening, held: Mapping[int, Any]) -> float | None:

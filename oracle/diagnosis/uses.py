@@ -124,9 +124,17 @@ class Along:
     axis: int
     keeps: bool
     """Whether that axis stays, with length 1, whatever becomes of the right one."""
+    shares: bool = False
+    """Whether each displacement is divided by the right reduction before, and multiplied by it after: a softmax works with its
+    probabilities, in which the sum is contained already."""
 
     def of(self, reduction: Callable[..., Any], moved: Any, keywords: Mapping[str, Any]) -> Any:
         """What the reduction gives."""
+        if self.shares:
+            there, along = reduction(self.value, **keywords), {**keywords, "axis": self.axis, "keepdims": True}
+            if np.ndim(there) != self.value.ndim:
+                raise ValueError(COURSE)
+            return there + there * reduction((moved - self.value) / there, **along)
         elsewhere = {**keywords, "axis": self.axis, **({"keepdims": True} if self.keeps else {})}
         return reduction(self.value, **keywords) + reduction(moved, **elsewhere) - reduction(self.value, **elsewhere)
 

@@ -57,6 +57,12 @@ def attention(q: Array) -> Any:
     return p @ SQUARE, p
 
 
+def log_softmax(q: Array) -> Any:
+    s = q @ SQUARE
+    e = np.exp(s)
+    return s - np.log(e.sum(-1, keepdims=True)), e / e.sum(-1, keepdims=True)
+
+
 def transposed_scores(p: Array, dy: Array) -> Array:
     dp = dy @ SQUARE.T
     return np.asarray((p * (dp - (dp * p).sum(-1, keepdims=True))).T @ SQUARE.T)
@@ -117,6 +123,18 @@ CASES: dict[str, tuple[Callable[[Array], Any], Callable[[Any, Array], Array], Ar
         SQUARE,
         "another axis: x is the gradient with axis 1 for that of what enters `sum` in line ",
     ),
+    "another axis of a softmax": (
+        attention,
+        lambda p, dy: (p * (dy @ SQUARE.T - (p * (dy @ SQUARE.T)).sum(0))) @ SQUARE.T,
+        X[:, :5],
+        "another axis: q is the gradient with a sum along axis 0 in the path through what enters `sum` in line ",
+    ),
+    "another axis of the logarithm of a softmax": (
+        log_softmax,
+        lambda p, dy: (dy - p * dy.sum(0)) @ SQUARE.T,
+        X[:, :5],
+        "another axis: q is the gradient with a sum along axis 0 in the path through what enters `sum` in line ",
+    ),
     "transposed": (attention, transposed_scores, SQUARE, "one path transposed: q takes the path through the first operand of "),
 }
 
@@ -127,6 +145,17 @@ def test_it_is_named_with_its_line(name: str) -> None:
     diagnosis = found((fwd, lambda kept, dy: (bwd(kept, dy),)), x)[1]
     assert diagnosis.startswith(said)
     assert "of test_slopes.py (`" in diagnosis
+
+
+@pytest.mark.parametrize("factor", [0.5, -1.0, "noise"])
+def test_a_sum_along_another_axis_that_is_wrong_besides_is_not_named_so(factor: Any) -> None:
+    times = normal(1, 5) if factor == "noise" else factor
+
+    def wrong_bwd(p: Array, dy: Array) -> Any:
+        dp = dy @ SQUARE.T
+        return ((p * (dp - times * (p * dp).sum(0, keepdims=True))) @ SQUARE.T,)
+
+    assert "another axis" not in found((attention, wrong_bwd), X[:, :5])[1]
 
 
 @pytest.mark.parametrize(("function", "position"), SLOPES)

@@ -16,7 +16,7 @@ import numpy as np
 from oracle.arrays import quiet
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
-from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, uses_in
+from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, silent_maxima, uses_in
 from oracle.diagnosis.uses import Along, Ordered, Sloped, Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
@@ -132,10 +132,16 @@ def path_scaled_or_transposed(v: View) -> Iterator[str]:
 
 
 def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
-    for use in uses_in(v):
+    uses = uses_in(v)
+    for use in uses:
         for words, changed in _rearranged(v, use):
             if explains_slopes(v, s, screening, {use.number: changed}):
                 yield words
+    maxima = silent_maxima(uses, screening)
+    for use in uses:
+        for axis in range(use.value.ndim) if use.function == "sum" and use.value.ndim > 1 else ():
+            if explains_slopes(v, s, screening, {use.number: Along(use.value, axis, keeps=True, shares=True), **maxima}):
+                yield f"another axis: {v.name} is the gradient with a sum along axis {axis} in the path through {use}"
     for path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path.slope
         without = gradient_holding(s, path.held)
