@@ -11,6 +11,7 @@ import numpy as np
 import optree
 
 from oracle.adapters.calling import as_gradient, as_value, called, inputs_of, labelled, one_for_each
+from oracle.adapters.copying import children
 from oracle.double_backward import Pair, is_pair
 from oracle.text import listed
 
@@ -20,6 +21,11 @@ CACHE = re.compile(r"_?(cache|caches|saved|saved_.*|residuals|ctx|tape|memory)\Z
 """How the parameter of a backward pass is called that gets what the forward pass has kept."""
 UPSTREAM = re.compile(r"d[A-Za-z]\w*\Z|grad\w*\Z|upstream\w*\Z|g\Z")
 """How the parameter is called that gets the upstream gradient: `dout`, `dscores`, `grad_output`."""
+BY_ADDRESS = (
+    "its gradients depend on the order in which it visits the values, and equal calls have different orders, since a set is "
+    "ordered by addresses in memory; where each gradient is added to (+=), the order does not matter: is there a = in place of "
+    "a +=, or is a gradient passed on before it is complete?"
+)
 
 
 def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None) -> Pair:
@@ -173,7 +179,10 @@ def of_engine(function: Callable[..., Any], Value: Callable[..., Any], *, each: 
         tree: Any = primals
         given: Any = optree.tree_map(wrapped, tree)
         value = function(*given, **options)
-        data = np.array([v.data for v in value.ravel()]).reshape(value.shape) if isinstance(value, np.ndarray) else value.data
+        if isinstance(value, np.ndarray):
+            data: Any = np.array([_numbers_of(v) for v in value.ravel()]).reshape(value.shape)
+        else:
+            data = _numbers_of(value)
         return as_value(np.array(data), primals), (primals, options)
 
     def bwd(residuals: Any, dy: Any) -> tuple[Any, ...]:
@@ -189,15 +198,24 @@ def of_engine(function: Callable[..., Any], Value: Callable[..., Any], *, each: 
             total = value * float(weights)
         else:
             total = (value * Value(np.array(weights))).sum()
+        if any(isinstance(part, set | frozenset) for _, part in children(total)):
+            bwd.unrepeatable = BY_ADDRESS  # type: ignore[attr-defined]
         total.backward()
         return tuple(optree.tree_map(_gradient, again, tree))
 
     def _gradient(leaf: Any, primal: Any) -> Any:
         if isinstance(leaf, np.ndarray):
-            leaf = np.array([getattr(v.grad, "data", v.grad) for v in leaf.ravel()], dtype=float).reshape(leaf.shape)
+            leaf = np.array([_numbers_of(v.grad) for v in leaf.ravel()], dtype=float).reshape(leaf.shape)
             return as_gradient(leaf, primal)
-        return as_gradient(np.asarray(getattr(leaf.grad, "data", leaf.grad), dtype=float), primal)
+        return as_gradient(np.asarray(_numbers_of(leaf.grad), dtype=float), primal)
 
     labelled(fwd, name, function, (), function)
     labelled(bwd, f"{name} (backward)", function, ())
     return fwd, bwd
+
+
+def _numbers_of(value: Any) -> Any:
+    """The numbers of a value of an engine; those of NumPy are numbers themselves, and their `.data` is a piece of memory."""
+    if isinstance(value, np.ndarray | np.generic | int | float):
+        return value
+    return getattr(value, "data", value)

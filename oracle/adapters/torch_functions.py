@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from oracle.adapters.chance import Chance
 from oracle.adapters.pairs import named
 from oracle.adapters.places import Places, places_of, torchs_leaves
 from oracle.double_backward import Pair, Twice, by_torch, torch_gradients
@@ -37,14 +38,16 @@ def of_torch(function: Any, places: Places | None = None) -> Pair:
 
     If torch computes no gradient by an argument, and returns None, that is zero: it is right if the true gradient is zero.
     Weights inside the function must be float64 (`module.double()`), like the arguments of the finite differences; those of a
-    module that is verified itself are. `places` says which arguments of the function the pair takes.
+    module that is verified itself are. Each forward pass begins with the same random numbers. `places` says which arguments of
+    the function the pair takes.
     """
     import torch
 
     function = function_of(function) or function
     is_rule = isinstance(function, type)
-    call = _without_marked(_apply(function)) if is_rule else function
-    forward = _forward(function) if is_rule else function
+    chance = Chance()
+    call = chance.fixed(_without_marked(_apply(function)) if is_rule else function)
+    forward = chance.fixed(_forward(function) if is_rule else function)
     if places is not None:
         call, forward = (places.call(one, tensors_of) for one in (call, forward))
 
@@ -81,7 +84,7 @@ def of_torch(function: Any, places: Places | None = None) -> Pair:
 
     fwd.convention = "torch"  # type: ignore[attr-defined]
     fwd.many = many  # type: ignore[attr-defined]
-    fwd.note = getattr(function, "note", str)  # type: ignore[attr-defined]
+    fwd.note = getattr(function, "note", chance.note)  # type: ignore[attr-defined]
     fwd.place = place  # type: ignore[attr-defined]
     fwd.traceable = "torch", forward  # type: ignore[attr-defined]
     return Twice(named(fwd, bwd, function, places), by_torch(call))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optree
 
+from oracle.adapters.chance import Chance
 from oracle.adapters.pairs import Bound
 from oracle.adapters.torch_functions import in_float64, of_torch, torch_reference
 from oracle.tensors import array_of, is_tensor
 
 __all__ = ["of_torch_module", "reference_for_module"]
-
-SEED = 0
-"""Of the random numbers that a module draws: each evaluation draws the same, so that a mask of dropout stays."""
 
 
 def of_torch_module(module: Any) -> Bound:
@@ -59,8 +56,7 @@ class _Called:
         self.params = {n: p.detach() for n, p in self.module.named_parameters() if p.requires_grad}
         everything = (*self.module.named_parameters(), *self.module.named_buffers())
         self.frozen = {n: t.detach().clone() for n, t in everything if n not in self.params}
-        self.draws = False
-        """Whether it draws random numbers."""
+        self.chance = Chance()
         self.stays_narrow = False
         """Whether something in it stays in a narrower dtype where all that is given is float64, as a constant would."""
         first = inspect.Parameter("params", inspect.Parameter.POSITIONAL_ONLY)
@@ -70,7 +66,7 @@ class _Called:
     def note(self) -> str:
         """What is to be known about every row."""
         mode = "training mode" if self.module.training else "evaluation mode"
-        return f"the module is in {mode}" + (f"; it draws random numbers, from the fixed seed {SEED}" if self.draws else "")
+        return "; ".join(part for part in (f"the module is in {mode}", self.chance.note()) if part)
 
     def __call__(self, params: Mapping[str, Any], *inputs: Any, **options: Any) -> Any:
         tree: Any = (params, inputs)
@@ -100,21 +96,6 @@ class _Called:
 
         frozen = {n: t.double() if wide and t.is_floating_point() else t for n, t in self.frozen.items()}
         state = {**params, **{n: t.clone() for n, t in frozen.items()}}
-        with self._seeded():
+        with self.chance.begun():
             value = torch.func.functional_call(self.module, state, inputs, options)
         return dict(value) if isinstance(value, Mapping) else value
-
-    @contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Torch's generator begins at the same place in each evaluation, and is where it was afterwards."""
-        import torch
-
-        generator = torch.default_generator
-        before = generator.get_state()
-        generator.manual_seed(SEED)
-        start = generator.get_state()
-        try:
-            yield
-        finally:
-            self.draws = self.draws or not torch.equal(start, generator.get_state())
-            generator.set_state(before)

@@ -131,6 +131,8 @@ def _described(s: Setting, name: str, results: Sequence[_Result], *, drawn: bool
     )
     if drawn:
         what = f"it draws random numbers ({remedy})"
+    elif name == "bwd" and hasattr(s.point.subject.bwd, "unrepeatable"):
+        what = s.point.subject.bwd.unrepeatable  # the adapter knows why
     elif len(steps) > 1 and all(_same(steps[0], step) for step in steps[1:]):
         what = "it adds to what an earlier call left: the results of equal calls grow by equal amounts (a buffer not zeroed?)"
     elif steps and not any(step.any() for step in steps):

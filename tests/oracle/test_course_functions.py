@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import oracle
 from oracle import adapters
+from oracle.row import Verdict
 from tests.oracle.learners import T, X, loss_of_two, normal, wrong
 from tests.oracle.students import course_functions, small_engine
 
@@ -85,6 +87,66 @@ def test_an_engine_of_ones_own() -> None:
         assert oracle.verify(one, normal(3), normal(3), np.array(0.3)).passed is passes
         several = adapters.of_engine(lambda x, w: np.array([row.tanh() for row in w @ x]), kind)
         assert oracle.verify(several, normal(3), normal(2, 3)).passed is passes
+
+
+@pytest.mark.parametrize("number", [np.float64, np.array])
+def test_an_engine_whose_numbers_are_those_of_numpy(number: Any) -> None:
+    def of_numpy(base: type) -> type:
+        class Kind(base):  # type: ignore[misc]
+            def __init__(self, data: Any, *more: Any) -> None:
+                super().__init__(number(float(data)), *more)
+                self.grad = number(0.0)
+
+        return Kind
+
+    for base, passes in ((small_engine.Value, True), (small_engine.Forgetful, False)):
+        kind = of_numpy(base)
+        several = adapters.of_engine(lambda x, w: np.array([row.tanh() for row in w @ x]), kind)
+        result = oracle.verify(several, normal(3), normal(2, 3))
+        assert result.passed is passes, result
+        assert all(row.verdict is not Verdict.ERROR for row in result.rows), result
+
+
+class Assigning(small_engine.Value):
+    """A mistake: a gradient that an earlier use has left is overwritten. Its place in a set is another in each call."""
+
+    made = itertools.count(1)
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.key = next(self.made) * 40503 % 65536
+
+    def __hash__(self) -> int:
+        return self.key
+
+    def __mul__(self, other: Any) -> Any:
+        out = super().__mul__(other)
+        other = other if isinstance(other, small_engine.Value) else type(self)(other)
+
+        def back() -> None:
+            self.grad = other.data * out.grad
+            other.grad = self.data * out.grad
+
+        out._backward = back
+        return out
+
+    __rmul__ = __mul__
+
+
+class Adding(Assigning):
+    """The same without the mistake."""
+
+    __mul__ = __rmul__ = small_engine.Value.__mul__
+
+
+def test_an_engine_that_overwrites_gradients_is_not_called_random() -> None:
+    def squares(x: Any) -> Any:
+        return x[0] * x[1] + x[1] * x[2].tanh() + x[2] * x[0] + x[0] * x[0].tanh()
+
+    assert oracle.verify(adapters.of_engine(squares, Adding), normal(3)).passed
+    result = oracle.verify(adapters.of_engine(squares, Assigning), normal(3))
+    assert "equal calls have different orders, since a set is ordered by addresses" in result.rows[0].diagnosis, result
+    assert "is there a = in place of a +=" in result.rows[0].diagnosis
 
 
 class Tensor:
