@@ -344,5 +344,7 @@ def vjp(op: Op, *primals: Any, **options: Any) -> tuple[Any, Callable[[Any], tup
     >>> pullback(np.ones(2))[0].round(4)
     array([1.  , 0.42])
     """
+    if not isinstance(op, Op):
+        raise TypeError(f"vjp: op must be an Op, such as purenet.tanh, got {getattr(op, '__name__', type(op).__name__)}")
     y, residuals = op.fwd(*primals, **options)
     return y, lambda dy: op.bwd(residuals, dy)

@@ -134,7 +134,9 @@ class Run:
             method = getattr(made, backward)
             upstream = () if scale is not None else upstream_of(dy, method)
             given = copied(upstream)
-            returned = method(*given, **keywords_of(method, self.backward_options))
+            keywords = keywords_of(method, self.backward_options)
+            _check_call(f"{type(made).__name__}.{backward}", method, given, keywords)
+            returned = method(*given, **keywords)
         self._note_changes(backward, given, upstream)
         gradients = (*self._of_parameters(made, returned), *self._of_inputs(made, forward, backward, returned))
         return tuple(_scaled(gradients, scale))
@@ -250,6 +252,26 @@ def upstream_of(dy: Any, method: Callable[..., Any]) -> tuple[Any, ...]:
     if isinstance(dy, tuple | list) and len(inputs_of(method)) >= len(dy) > 1:
         return tuple(dy)
     return (dy,)
+
+
+def _check_call(who: str, method: Callable[..., Any], given: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+    """An error that says what a backward pass is called with, if it cannot be called so."""
+    parameters = parameters_of(method)
+    if parameters is None:
+        return
+    try:
+        inspect.signature(method).bind(*given, **keywords)
+    except TypeError as error:
+        if not parameters:
+            why = "it takes no argument, so the gradient of its output cannot reach it"
+        else:
+            more = [n for n, p in list(parameters.items())[len(given) :] if p.default is p.empty and n not in keywords]
+            give = ", ".join(f"{n!r}: ..." for n in more)
+            why = f"give options={{{give}}}, or write {who}(dy) with what forward has kept" if more else str(error)
+        raise TypeError(
+            f"{who}({', '.join(parameters)}) is called with the gradient of the output (dy) and the options it has "
+            f"parameters for: {why}"
+        ) from None
 
 
 def _optional(method: Callable[..., Any]) -> bool:

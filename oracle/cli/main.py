@@ -32,7 +32,7 @@ from oracle.cli.options import (
     write,
 )
 from oracle.running import ahead
-from oracle.running.selection import Exit, Stop
+from oracle.running.selection import Exit, Stop, meant
 from oracle.running.tasks import DTYPES
 from oracle.settings import GROWTH, JOURNAL
 from oracle.spec import Spec
@@ -43,7 +43,7 @@ __all__ = ["Exit", "main"]
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Stop(Exit.USAGE, f"{message} (see `{self.prog} --help`)")
+        raise Stop(Exit.USAGE, f"{message}{meant(message)} (see `{self.prog} --help`)")
 
 
 class _Once(argparse.Action):

@@ -41,8 +41,21 @@ def first_call(subject: Subject, primals: tuple[Any, ...], seed: int, *, strict:
         try:
             cotangents = subject.bwd(residuals, optree.tree_map(np.copy, dy))
         except RAISED as error:
-            raise Trouble(f"the backward pass raised {_described(error)}") from error
+            raise Trouble(
+                f"the backward pass raised {_described(error)}{_other_order(subject, residuals, dy, primals)}"
+            ) from error
     return y, dy, cotangents
+
+
+def _other_order(subject: Subject, residuals: Any, dy: Any, primals: tuple[Any, ...]) -> str:
+    """That a backward pass takes its two arguments in the other order, if it returns gradients then."""
+    try:
+        swapped = subject.bwd(optree.tree_map(np.copy, dy), residuals)
+    except Exception:  # the exception that is reported is the first one
+        return ""
+    if not isinstance(swapped, tuple) or len(swapped) != len(primals):
+        return ""
+    return "; bwd(dy, residuals) returns gradients: the order of the arguments must be bwd(residuals, dy)"
 
 
 def _require_numbers(leaf: Leaf, primals: tuple[Any, ...]) -> None:

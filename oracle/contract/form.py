@@ -34,11 +34,18 @@ def well_formed(cotangents: Any, names: Sequence[str], primals: Sequence[Any], b
             breaches.append(Breach(name, WITHOUT_END))
             continue
         if ours != theirs and optree.tree_structure(cotangent, none_is_leaf=True) != _with_none(primal):
-            breaches.append(Breach(name, f"the gradient has the structure {ours}, the argument {theirs}"))
+            breaches.append(Breach(name, f"the gradient has the structure {ours}, the argument {theirs}{_of_numbers(primal)}"))
             continue
         for leaf, array in zip(leaves_of((name,), (primal,)), optree.tree_leaves(cotangent, none_is_leaf=True), strict=True):
             breaches += [Breach(leaf.path, NONE)] if array is None else _of_one_array(leaf, array, batch)
     return breaches
+
+
+def _of_numbers(primal: Any) -> str:
+    """What is meant by an argument that is a list of Python's numbers."""
+    is_list = isinstance(primal, list | tuple) and all(not np.ndim(part) and not hasattr(part, "keys") for part in primal)
+    kind = type(primal).__name__
+    return f" (a {kind} of numbers is a tree of {len(primal)} scalars: is np.array([...]) meant?)" if is_list else ""
 
 
 def _with_none(tree: Any) -> Any:

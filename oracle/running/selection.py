@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -19,7 +20,7 @@ from oracle.running.tasks import checks_in, specs_in
 from oracle.spec import Spec
 from purenet import Op
 
-__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign", "is_module"]
+__all__ = ["Exit", "Stop", "at_size", "cannot_write", "catalogued", "foreign", "is_module", "meant"]
 
 
 class Exit(IntEnum):
@@ -84,6 +85,12 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def meant(message: str) -> str:
+    """The choice that argparse's message about a misspelt one is near to, as a question; empty if there is none."""
+    misspelt = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+    return _did_you_mean(difflib.get_close_matches(misspelt[1], re.findall(r"[\w-]+", misspelt[2]), n=1)) if misspelt else ""
+
+
 def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
     """The module and the records that `package.module:op` or `folder/file.py:op` names.
 
@@ -92,6 +99,8 @@ def foreign(name: str, made: str = "") -> tuple[str, list[Any]]:
     names all its records.
     """
     given, _, attribute = name.rpartition(":") if ":" in name else (_module_of(name), "", "")
+    if not given:
+        raise Stop(Exit.USAGE, f"{name!r} names no module; write MODULE{name if attribute else ':OP'}")
     module = _import(given)
     module_name = module.__name__
     checks = _checks(module_name, module, attribute)

@@ -88,6 +88,8 @@ def stepper_of(who: str, role: str, given: Any, params: Params, state: Any = Non
         return Stepper(source, *_by_object(what, lambda: _copied(what, given), params), given, sized=True)
     if hasattr(given, "update") or not callable(given):
         raise TypeError(f"{what} must be {KINDS}; got {type(given).__name__}, which has no method update")
+    if [p.name for p in _places(given)[:1]] == ["learning_rate"]:
+        raise TypeError(f"{what} must be {KINDS}; got the function {_named(given)} itself: call it, {_named(given)}(0.001)")
     wanted = _arguments(given)
     if wanted == 0:
         made = given()

@@ -108,7 +108,14 @@ def _rates_of(role: str, function: Callable[..., Any]) -> Rates:
     jax = sys.modules.get("jax")
 
     def number(count: float) -> float:
-        value = function(int(count) if float(count).is_integer() else float(count))
+        try:
+            value = function(int(count) if float(count).is_integer() else float(count))
+        except Exception as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"{WHO}: {role} is called with the count alone, from 0 on, and raised {type(error).__name__} at count "
+                f"{count:g}: {error}"
+            ) from error
         try:
             return float(value)
         except (TypeError, ValueError):
@@ -117,7 +124,14 @@ def _rates_of(role: str, function: Callable[..., Any]) -> Rates:
     def one_by_one(counts: Array) -> Array:
         return np.array([number(count) for count in counts])
 
-    if jax is None or not isinstance(function(0), jax.Array):
+    if jax is None:
+        return one_by_one
+    try:
+        first = function(0)
+    except Exception:  # `number` says what it raises
+        number(0)
+        raise
+    if not isinstance(first, jax.Array):
         return one_by_one
     from oracle.autodiff import schedule_values
 
