@@ -223,6 +223,11 @@ class Run:
                     f"{gradient or loss} returned no gradient of {p.name}, but of {', '.join(map(str, returned))}"
                 ] = None
             found[p.name] = as_gradient(None if value is None else value, self.arrays[p.name])
+        if isinstance(returned, list | tuple) and all(value is None for value in found.values()):
+            raise TypeError(
+                f"{type(made).__name__}.{gradient or loss} returned a {type(returned).__name__} of {len(returned)}, expected a "
+                f"dict of gradients by the names of the parameters, {', '.join(found)}"
+            )
         return tuple(_scaled((found,), dy))
 
     def _note_changes(self, name: str, given: Any, before: Any) -> None:

@@ -84,6 +84,29 @@ def test_an_optimizer_that_is_not_called() -> None:
             oracle.verify_optimizer(optax.adam(0.01), like=factory, steps=3)
 
 
+class Net:
+    def __init__(self) -> None:
+        self.params = {"W": normal(3, 2), "b": normal(2)}
+
+    def loss(self, x: Any) -> Any:
+        return np.sum((x @ self.params["W"] + self.params["b"]) ** 2)
+
+    def gradient(self, x: Any) -> Any:
+        slope = 2 * (x @ self.params["W"] + self.params["b"])
+        return {"W": x.T @ slope, "b": slope.sum(axis=0)}
+
+
+class NetOfAList(Net):
+    def gradient(self, x: Any) -> Any:
+        return list(super().gradient(x).values())
+
+
+def test_gradients_without_names() -> None:
+    assert oracle.verify(oracle.adapters.of_net(Net(), X)).passed
+    said = oracle.verify(oracle.adapters.of_net(NetOfAList(), X)).rows[0].diagnosis
+    assert "NetOfAList.gradient returned a list of 2, expected a dict of gradients by the names of the parameters, W, b" in said
+
+
 def test_a_function_is_no_op() -> None:
     with pytest.raises(TypeError, match=r"vjp: op must be an Op, such as purenet\.tanh, got <lambda>"):
         pn.vjp(lambda x: x, X)  # type: ignore[arg-type]
