@@ -70,7 +70,7 @@ def updated(run: Run, forward: str, backward: str, dy: Any) -> dict[str, Any]:
     size = _large(run, dy)
     rates = {p.rate: size for p in parameters if p.rate is not None}
     before, after, _ = _stepped(run, forward, backward, dy, rates)
-    return {p.name: as_gradient(_change(before, after, p.places[0]) / -size, run.arrays[p.name]) for p in parameters}
+    return {p.name: as_gradient(_change(before, after, p.places[0]) / -size, run.primals[0][p.name]) for p in parameters}
 
 
 def _moved(run: Run, forward: str, backward: str) -> list[Path]:
@@ -148,7 +148,7 @@ def _large(run: Run, dy: Any) -> float:
     eps / rate of the weight; with the root of 1 / eps the latter is far below the former, and nothing overflows. A smaller
     cotangent needs a larger rate. A power of two multiplies without rounding.
     """
-    tree: Any = (run.arrays, run.inputs)
+    tree: Any = run.primals
     dtypes = [np.asarray(a).dtype.name for a in optree.tree_leaves(tree)]
     eps = max((EPSILON[name] for name in dtypes if name in EPSILON), default=EPSILON["float64"])
     most = max((float(np.max(np.abs(a), initial=0.0)) for a in optree.tree_leaves(dy)), default=1.0)

@@ -83,7 +83,7 @@ def assert_one_line(found: tuple[int, str, str], code: Exit, match: str) -> None
             Exit.USAGE,
             r"cannot import missing_module: ModuleNotFoundError: No module named 'missing_module'",
         ),
-        ("verify :op", Exit.USAGE, r"cannot import : ValueError: .*"),
+        ("verify :op", Exit.USAGE, r"':op' names no module; write MODULE:op"),
         ("verify own_ops:", Exit.USAGE, r"'own_ops:' names no op; write own_ops:OP"),
         ("verify own_ops:cub", Exit.USAGE, r"own_ops has no 'cub'; did you mean cube\?"),
         (
