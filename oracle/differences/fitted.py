@@ -155,8 +155,11 @@ def fitted(evaluator: Evaluator, leaf: int, estimate: Estimate, which: Array | N
         known = np.isfinite(fit.error)
         if kink[k] and not (known and abs(even.slope) + CONTRADICTION * even.error < abs(right[k] - left[k]) / 2):
             continue
-        contradicts = abs(fit.slope - value[k]) > CONTRADICTION * (fit.error + uncertainty[k])
-        if kink[k] or (known and (contradicts or fit.error < uncertainty[k])):
+        apart, both = abs(fit.slope - value[k]), fit.error + uncertainty[k]
+        contradicts = apart > CONTRADICTION * both
+        if known and not kink[k] and both < apart and not contradicts:  # one of them is too certain, and nothing says which
+            value[k], uncertainty[k] = (fit.slope if fit.error < uncertainty[k] else value[k]), apart
+        elif kink[k] or (known and (contradicts or fit.error < uncertainty[k])):
             value[k], uncertainty[k], kink[k] = fit.slope, fit.error, False
         elif not known and _is_of_the_tails(samples, value[k]):
             uncertainty[k] = np.inf

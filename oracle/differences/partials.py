@@ -101,8 +101,22 @@ def differentiate(
         if size_of(x) < COARSE and unresolved.any():
             ones = np.ones(np.count_nonzero(unresolved))
             longer = _estimated(evaluator, leaf, index[unresolved], FIRST_STEP * ones, ones, frozen[unresolved])
-            estimate = better(estimate, longer, np.flatnonzero(unresolved))
+            agrees = flat[unresolved] | _agree(longer, chosen(estimate, np.flatnonzero(unresolved)), ~flat[unresolved])
+            estimate = better(estimate, chosen(longer, np.flatnonzero(agrees)), np.flatnonzero(unresolved)[agrees])
     return estimate
+
+
+def _agree(longer: Estimate, estimate: Estimate, known: Array) -> Array:
+    """Which elements have two estimates that do not differ by more than their error estimates.
+
+    If two of them contradict each other, no element has. Then the long steps are longer than the scale of the function, as that
+    of a row that is normalised, and what agrees among them agrees by chance. `known` are the elements that the shorter steps
+    change.
+    """
+    with quiet():
+        apart, both = np.abs(longer.value - estimate.value), longer.uncertainty + estimate.uncertainty
+    beyond = bool((known & (apart > CONTRADICTION * both)).any())
+    return np.asarray((apart <= both) & (not beyond))
 
 
 def is_unresolved(estimate: Estimate) -> Array:

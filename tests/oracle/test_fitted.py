@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from oracle import Verdict, verify
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.fitted import fitted, fitted_along
 from oracle.differences.partials import Estimate, differentiate
@@ -120,3 +121,35 @@ def test_a_direction_across_a_kink_counts_only_where_it_is_right(distance: float
     true = np.where(x > edge, 7.0, 2.0) * v
     for slope in fitted_along(evaluator, 0, estimate, np.abs(x) * np.ones((1, 10))):
         assert kinks.any() or abs(slope.value - slope.direction @ true) <= SAFETY * slope.uncertainty + 1e-5
+
+
+def contrastive(factor: float) -> Any:
+    """Rows of length 1, their products over 0.1, the cross entropy of the diagonal, in float32: its scale is that of a row."""
+
+    def fwd(*given: Array) -> Any:
+        norms = [np.sqrt((a * a).sum(1, keepdims=True)) for a in (x.astype(np.float32) for x in given)]
+        a, b = (x.astype(np.float32) / norm for x, norm in zip(given, norms, strict=True))
+        logits = a @ b.T / np.float32(0.1)
+        logits = logits - logits.max(1, keepdims=True)
+        e = np.exp(logits)
+        value = (np.log(e.sum(1)) - np.diag(logits)).mean()
+        return np.float64(value), (a, b, norms, e / e.sum(1, keepdims=True))
+
+    def bwd(kept: Any, dy: Array) -> Any:
+        a, b, norms, p = kept
+        d = (p - np.eye(len(a), dtype=np.float32)) * np.float32(dy) / np.float32(0.1 * len(a))
+        da, db = d @ b, d.T @ a
+        da, db = ((g - y * (g * y).sum(1, keepdims=True)) / norm for g, y, norm in zip((da, db), (a, b), norms, strict=True))
+        return (factor * da).astype(np.float64), db.astype(np.float64)
+
+    return fwd, bwd
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize(("rows", "scale", "seed"), [(24, 1e-2, 3), (12, 1e-3, 1)])
+def test_no_step_is_longer_than_small_rows_that_are_normalised(rows: int, scale: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    given = [scale * generator.standard_normal((rows, 24)) for _ in range(2)]
+    result = verify(contrastive(1.0), *given)
+    assert all(row.verdict is Verdict.PASS for row in result.rows), str(result)
+    assert {row.parameter for row in verify(contrastive(1.02), *given).rows if row.verdict is Verdict.FAIL} == {"argument 0"}
