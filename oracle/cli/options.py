@@ -173,6 +173,7 @@ def share(text: str) -> float:
 
 def _integer_from(low: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
+        """The integer that an option gives."""
         if not text.isdecimal() or int(text) < low:
             raise argparse.ArgumentTypeError(f"expected an integer from {low}, got {text!r}")
         return int(text)

@@ -51,7 +51,7 @@ def _other_order(subject: Subject, residuals: Any, dy: Any, primals: tuple[Any, 
     """That a backward pass takes its two arguments in the other order, if it returns gradients then."""
     try:
         swapped = subject.bwd(optree.tree_map(np.copy, dy), residuals)
-    except Exception:  # the exception that is reported is the first one
+    except RAISED:  # the exception that is reported is the first one
         return ""
     if not isinstance(swapped, tuple) or len(swapped) != len(primals):
         return ""

@@ -19,11 +19,9 @@ def _has_avx512() -> bool:
     return not names.isdisjoint(("AVX512_SKX", "X86_V4"))
 
 
-IN_PARTS = _has_avx512()
-"""Other kernels of OpenBLAS rearrange matrices of every size: in parts, 100 x 784 x 50 takes 1.3 times as long with AVX2."""
-
-SMALL = 10**6
-"""Multiplications up to which OpenBLAS does not rearrange the matrices before."""
+SMALL = 10**6 if _has_avx512() else math.inf
+"""Multiplications up to which OpenBLAS does not rearrange the matrices before. Its other kernels rearrange matrices of every
+size: in parts, 100 x 784 x 50 takes 1.3 times as long with AVX2."""
 
 LARGE = 8 * SMALL
 """Multiplications from which on that takes little time beside what is computed. Measured in float32 and float64, in units of
@@ -35,7 +33,7 @@ FEWEST = 24
 
 def product(a: Array, b: Array) -> Array:
     """The product a @ b of a matrix and another, or of leading dimensions of matrices."""
-    if not IN_PARTS or a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
+    if a.ndim != 2 or not SMALL < len(a) * b.size <= LARGE or SMALL // b.size < FEWEST:
         return np.asarray(a @ b)
     y = np.empty((len(a), b.shape[1]), a.dtype)
     rows = math.ceil(len(a) / math.ceil(len(a) * b.size / SMALL))

@@ -30,6 +30,7 @@ class FewArguments:
 
         def of_leaves(*given: Any, **options: Any) -> Any:
             found, structure = optree.tree_flatten(self.arguments)
+            found = [array.astype(given[0].dtype) for array in found]  # as the other arguments, in float64, too
             for leaf, array in zip(self.leaves, given, strict=True):
                 found[leaf] = array
             return function(*optree.tree_unflatten(structure, found), **options)

@@ -24,7 +24,8 @@ def normal(*shape: int) -> Array:
 
 @pytest.mark.parametrize("rows", [100, 101, 900, 1000])  # the whole, two parts, eight, and too many
 def test_a_product_in_parts_is_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "IN_PARTS", True)
+    monkeypatch.setattr(parts, "SMALL", 10**6)
+    monkeypatch.setattr(parts, "LARGE", 8 * 10**6)
     a, b = normal(rows, 80), normal(80, 125)
     np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-12)
 
