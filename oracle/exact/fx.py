@@ -51,7 +51,7 @@ def forward_of(function: Callable[..., Any], primals: Sequence[Any], options: Ma
         of_value[:] = [shape]
         return found
 
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):  # what a trace draws is drawn again when it is traced further
         graph, weights = _traced(flat, given, narrow=narrow)
         try:
             right, found = flat(*given), _run(graph, [*(_wide(x) for x in given), *weights])
