@@ -22,6 +22,12 @@ SHOWN = 60
 COURSE = "the forward pass takes another course at the displaced point"
 
 
+def _check_shape(displaced: Any, value: Array) -> None:
+    """Raise unless what a function gets at the displaced point has the shape of what it got."""
+    if np.shape(displaced) != value.shape:
+        raise ValueError(COURSE)
+
+
 def line_of(place: tuple[str, int]) -> str:
     """The number of a line, and its source if it can be read."""
     file, number = place
@@ -77,8 +83,7 @@ class Part:
 
     def within(self, plain: Any) -> Array:
         """What the function gets."""
-        if np.shape(plain) != self.value.shape:
-            raise ValueError(COURSE)
+        _check_shape(plain, self.value)
         there = (slice(None),) * self.axis + (slice(self.start, self.stop),)
         mixed = np.array(plain)
         mixed[there] = self.value[there]
@@ -94,8 +99,7 @@ class Ordered:
 
     def within(self, plain: Any) -> Array:
         """What the function gets."""
-        if np.shape(plain) != self.value.shape:
-            raise ValueError(COURSE)
+        _check_shape(plain, self.value)
         return np.asarray(self.value + self.order(plain - self.value))
 
 
@@ -110,8 +114,7 @@ class Sloped:
 
     def moves(self, plain: Any) -> Any:
         """By how much more the function moves."""
-        if np.shape(plain) != self.value.shape:
-            raise ValueError(COURSE)
+        _check_shape(plain, self.value)
         return self.change * (plain - self.value)
 
 
@@ -155,6 +158,5 @@ class Bent:
 
     def at(self, moved: Any) -> Array:
         """What it gives."""
-        if np.shape(moved) != self.value.shape:
-            raise ValueError(COURSE)
+        _check_shape(moved, self.value)
         return np.asarray(self.value + self.slope * (moved - self.entering))
