@@ -146,12 +146,10 @@ def contrastive(factor: float) -> Any:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize(("rows", "scale", "seed"), [(24, 1e-2, 3), (12, 1e-3, 1)])
-def test_no_step_is_longer_than_small_rows_that_are_normalised(rows: int, scale: float, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    given = [scale * generator.standard_normal((rows, 24)) for _ in range(2)]
+def test_no_step_is_longer_than_small_rows_that_are_normalised() -> None:
+    generator = np.random.default_rng(1)
+    given = [1e-2 * generator.standard_normal((6, 6)) for _ in range(2)]
     result = verify(contrastive(1.0), *given)
     assert all(row.verdict is Verdict.PASS for row in result.rows), str(result)
-    if rows == 24:
-        wrong = verify(contrastive(1.02), *given)
-        assert {row.parameter for row in wrong.rows if row.verdict is Verdict.FAIL} == {"argument 0"}
+    wrong = verify(contrastive(1.02), *given)
+    assert {row.parameter for row in wrong.rows if row.verdict is Verdict.FAIL} == {"argument 0"}
