@@ -85,6 +85,7 @@ def test_no_module_is_too_long() -> None:
     assert {path: length for path, length in lengths.items() if length > LINES} == {}
 
 
+@pytest.mark.xdist_group("the syntax trees of both packages")
 def test_no_class_has_more_members_than_others_can_know() -> None:
     found = dict(classes())
     above = {name: sorted(used) for name, used in found.items() if len(used) > MEMBERS}
@@ -104,6 +105,7 @@ def test_members_are_the_public_fields_and_methods(source: str, expected: set[st
     assert members(made) == expected
 
 
+@pytest.mark.xdist_group("the syntax trees of both packages")
 def test_what_others_use_is_counted() -> None:
     used = used_by_others("oracle.differences.evaluation")
     assert {"secant", "differences_by_part"} <= used
