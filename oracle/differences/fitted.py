@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.arrays import quiet, size_of
+from oracle.differences.directional import Directional
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.partials import Estimate
 from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
@@ -32,7 +33,7 @@ from oracle.differences.thresholds import CHANCE, COARSE, CONTRADICTION, SIXTEEN
 from oracle.effort import REPEATS
 from oracle.measures import EPSILON, largest
 
-__all__ = ["Slope", "fitted", "fitted_along"]
+__all__ = ["Slope", "fitted", "fitted_along", "fitted_blocks", "fitted_with"]
 
 Array = NDArray[Any]
 
@@ -206,6 +207,56 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
         if abs(fit.slope - float(direction @ estimate.value)) <= fit.error + known and np.isfinite(fit.error):
             slopes.append(Slope(direction, fit.slope, fit.error))
     return slopes
+
+
+def fitted_with(evaluator: Evaluator, leaf: int, gradient: Array, where: Array) -> Slope | None:
+    """The slope along a direction in which every entry of `gradient` adds to the change; None if it has none.
+
+    Entry by entry a mean of many terms may change by less than its own rounding. Moved together, they do not cancel. Only the
+    elements `where` move: at kinks the mean slope of two sides is no gradient's.
+    """
+    x = evaluator.origin[leaf].reshape(-1)
+    signs = np.where(where, np.sign(gradient), 0.0)
+    if not (np.isfinite(signs).all() and signs.any()):
+        return None
+    direction = signs * 2.0 ** np.round(np.log2(np.maximum(np.abs(x), size_of(x))))
+    along = cache(partial(_along, evaluator, leaf, np.arange(x.size), direction))
+    samples = Samples(along, 1.0, not x.all())
+    fit = _checked(samples, REACHES_ALONG)
+    if not np.isfinite(fit.error):
+        return None
+    return Slope(direction, fit.slope, max(fit.error, _bend(samples, fit)))
+
+
+def fitted_blocks(evaluator: Evaluator, leaf: int, along: Directional, gradient: Array) -> Directional:
+    """With fitted slopes of the blocks that the gradient contradicts by more than their error estimate, and of blind ones."""
+    x = evaluator.origin[leaf].reshape(-1)
+    unit = float(np.median(np.maximum(np.abs(x), size_of(x)) / np.abs(along.direction)))
+    blocks = list(along.blocks)
+    for k, block in enumerate(blocks):
+        direction = along.direction[block.index]
+        if abs(direction @ gradient[block.index] - block.value) <= block.uncertainty and not block.blind:
+            continue
+        taken = cache(partial(_along, evaluator, leaf, block.index, direction))
+        samples = Samples(taken, unit, not x[block.index].all())
+        fit = _checked(samples, REACHES_ALONG)
+        if not np.isfinite(fit.error) or (block.blind and not block.usual):
+            continue
+        fit = fit._replace(error=max(fit.error, _bend(samples, fit)))
+        if block.blind:
+            blocks[k] = replace(block, value=fit.slope, uncertainty=fit.error, blind=False)
+            continue
+        apart, both = abs(fit.slope - block.value), fit.error + block.uncertainty
+        better = fit if fit.error < block.uncertainty or apart > CONTRADICTION * both else Fit(block.value, block.uncertainty)
+        uncertainty = apart if both < apart <= CONTRADICTION * both else better.error
+        blocks[k] = replace(block, value=better.slope, uncertainty=uncertainty)
+    return replace(along, blocks=tuple(blocks))
+
+
+def _bend(samples: Samples, fit: Fit) -> float:
+    """By how much the slopes of the two sides may be off their mean; 0 where chance explains that."""
+    even = _even(samples, fit.reach)
+    return abs(even.slope) if abs(even.slope) > CHANCE * even.error else 0.0
 
 
 def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array, h: float) -> Difference:

@@ -34,6 +34,7 @@ __all__ = [
     "NARROW_LOSS",
     "REFERENCE_TERMS",
     "REORDERED_TERMS",
+    "RESOLVED_INSIDE",
     "SAFETY",
     "SAMPLED_SAFETY",
     "SHORT_SUM",

@@ -52,6 +52,9 @@ def resolution(e: Evidence) -> Resolution:
             norm = float(np.linalg.norm(along.direction[block.index])) if along is not None else 0.0
             limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * norm
             factors.append(_least_factor(np.array([limit]), np.array([block.value])))
+    for slope in e.directions.fitted:
+        limit = truncation_and_noise(slope.uncertainty) + e.budget.without_u * float(np.linalg.norm(slope.direction))
+        factors.append(_least_factor(np.array([limit]), np.array([slope.value])))
     return Resolution(*(_finite(x) for x in (entry / scale, min(float(rows.max()), by_groups) / scale, min(factors))))
 
 
@@ -81,6 +84,10 @@ def _allowed_of_each(e: Evidence) -> Array:
             direction = along.direction[block.index]
             limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * float(np.linalg.norm(direction))
             limits[block.index] = np.minimum(limits[block.index], limit / np.abs(direction))
+    for slope in e.directions.fitted:
+        limit = truncation_and_noise(slope.uncertainty) + e.budget.without_u * float(np.linalg.norm(slope.direction))
+        moved = slope.direction != 0
+        limits[moved] = np.minimum(limits[moved], limit / np.abs(slope.direction[moved]))
     return limits
 
 

@@ -14,7 +14,7 @@ from oracle.arrays import size_of
 from oracle.differences import partials
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.fitted import fitted as fit_entries
-from oracle.differences.fitted import fitted_along
+from oracle.differences.fitted import fitted_along, fitted_blocks, fitted_with
 from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
@@ -44,8 +44,11 @@ def settled(m: Measurements, i: int, index: Array | None = None) -> Evidence:
 def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Where the forward pass computes in a narrower dtype inside, slopes are fitted to many long steps."""
     evaluator, size = m.point.evaluator, e.analytic.size
-    if not computes_narrower(e.budget) or m.in_float64 is not None or m.plan.step is not None or e.directions.along is not None:
+    if not computes_narrower(e.budget) or m.in_float64 is not None or m.plan.step is not None:
         return e  # in a narrow dtype the differences are those that were taken in float64
+    if e.directions.along is not None:
+        along = fitted_blocks(evaluator, i, e.directions.along, e.analytic)
+        return _fitted_together(evaluator, i, replace(e, directions=replace(e.directions, along=along)))
     generator = np.random.default_rng([Stream.FITTED, m.plan.seed, i])
     x = evaluator.origin[i].reshape(-1)
     sizes = np.where(x == 0, size_of(x), np.abs(x))
@@ -53,9 +56,21 @@ def fitted(m: Measurements, i: int, e: Evidence) -> Evidence:
     estimate = fit_entries(evaluator, i, e.estimate) if e.estimate.index.size <= ONE_BY_ONE else e.estimate
     all_smooth = estimate.index.size == size and not estimate.kink.any()
     slopes = fitted_along(evaluator, i, estimate, signs * sizes) if all_smooth else []
-    return e.after(
-        "slopes fitted to many long steps", estimate=estimate, directions=replace(e.directions, fitted=tuple(slopes))
-    )
+    e = e.after("slopes fitted to many long steps", estimate=estimate, directions=replace(e.directions, fitted=tuple(slopes)))
+    return _fitted_together(evaluator, i, e)
+
+
+def _fitted_together(evaluator: Evaluator, i: int, e: Evidence) -> Evidence:
+    """With the slope along all entries that may have one, in a direction in which they do not cancel."""
+    where = np.ones(e.analytic.size, bool)
+    where[e.estimate.index[e.estimate.kink]] = False
+    for block in () if e.directions.along is None else e.directions.along.blocks:
+        where[block.index] &= not block.blind or block.usual
+    slope = fitted_with(evaluator, i, e.analytic, where)
+    if slope is None:
+        return e
+    fitted = (*e.directions.fitted, slope)
+    return e.after("a slope fitted along the gradient itself", directions=replace(e.directions, fitted=fitted))
 
 
 def rounded_inside(m: Measurements, i: int, e: Evidence) -> Evidence:

@@ -33,6 +33,7 @@ from oracle.judging.error_budget import (
     GROSS,
     GROSSLY_CONTRADICTED,
     REFERENCE_TERMS,
+    RESOLVED_INSIDE,
     computes_narrower,
     largest_zero,
     roundoff,
@@ -179,7 +180,7 @@ def _undecided(e: Evidence, c: Comparison) -> Judgement | None:
         return None
     if measured.frozen.any():
         return Judgement(Reason.STEP_BELOW_ULP, int(measured.index[measured.frozen.argmax()]))
-    if c.uncertain.any():
+    if c.uncertain.any() and not _is_known_together(e):
         worst = int(np.where(c.uncertain, np.nan_to_num(measured.uncertainty, nan=np.inf), -1.0).argmax())
         return Judgement(Reason.UNCERTAIN, int(measured.index[worst]), float(c.used[worst]))
     if e.kinks.excess > 0:
@@ -236,13 +237,22 @@ def is_rounding(e: Evidence) -> bool:
     size = max(largest(e.analytic), largest(e.autodiff))
     if e.parameter.dtype.name != "float64" or not size > 0 or size > largest_zero(e.budget):
         return False
-    if e.exact is not None and e.exact.by_own_size:
+    if (e.exact is not None and e.exact.by_own_size) or _is_known_together(e):
         return False
     if not (np.isfinite(e.analytic).all() and np.isfinite(slopes).all() and np.isfinite(uncertainty).all()):
         return False
     if e.autodiff is not None and not (distance(e.analytic, e.autodiff) > roundoff(size, REFERENCE_TERMS)).any():
         return False
     return bool((np.abs(slopes) <= largest_zero(e.budget) + truncation_and_noise(uncertainty)).all())
+
+
+def _is_known_together(e: Evidence) -> bool:
+    """Whether the entries, moved together, have a slope that is known to a few digits, and so is not what rounding leaves.
+
+    A mean of many terms in float32 changes with one of them by less than its own rounding.
+    """
+    known = (RESOLVED_INSIDE * abs(s.value) >= truncation_and_noise(s.uncertainty) for s in e.directions.fitted)
+    return any(known)
 
 
 def _is_declared_zero(e: Evidence) -> bool:
