@@ -19,7 +19,8 @@ from oracle.judging.measurements import Measurements
 from oracle.judging.point import Trouble
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import reported
-from oracle.judging.resolution import inner_dtype, resolution
+from oracle.judging.resolution import in_words as missed_in_words
+from oracle.judging.resolution import resolution
 from oracle.judging.size import error_size, in_words
 from oracle.judging.verdict import Judgement, judge
 from oracle.report.details import details_of
@@ -125,11 +126,8 @@ class Findings:
         wrong = accepted or overall.verdict is Verdict.FAIL
         size = in_words(error_size(e, judgement), e.parameter.dtype.name) if wrong else ""
         cause = where + diagnose(e, judgement, context)
-        if overall.verdict.passes and (inside := inner_dtype(e)) and noticed.of_entry is not None:
-            cause = f"{cause}; " if cause else ""
-            cause += (
-                f"computed in {inside} inside: errors above {noticed.of_entry:.0e} of the largest entry would have been noticed"
-            )
+        if overall.verdict.passes and (missed := missed_in_words(e, noticed)):
+            cause = f"{cause}; {missed}" if cause else missed
         if e.exact is not None and e.exact.kinks:
             cause = "; ".join([cause, *e.exact.kinks] if cause else e.exact.kinks)
         return self.row(

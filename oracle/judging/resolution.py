@@ -14,8 +14,9 @@ from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, computes_narrower, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
+from oracle.measures import EPSILON
 
-__all__ = ["Resolution", "allowed", "inner_dtype", "resolution"]
+__all__ = ["Resolution", "allowed", "in_words", "inner_dtype", "resolution"]
 
 
 class Resolution(NamedTuple):
@@ -58,6 +59,19 @@ def resolution(e: Evidence) -> Resolution:
     return Resolution(*(_finite(x) for x in (entry / scale, min(float(rows.max()), by_groups) / scale, min(factors))))
 
 
+def in_words(e: Evidence, noticed: Resolution) -> str:
+    """What a pass of a function that computes in a narrower dtype inside could have missed; empty for any other."""
+    inside = inner_dtype(e)
+    if not inside or noticed.of_entry is None:
+        return ""
+    if noticed.of_entry <= 1:
+        return f"computed in {inside} inside: errors above {noticed.of_entry:.0e} of the largest entry would have been noticed"
+    missed = f"computed in {inside} inside: a single entry is as small as what rounding moves, and was not tested alone"
+    if noticed.of_factor is None or noticed.of_factor > 1:
+        return missed
+    return f"{missed}; a common factor would have been noticed from {noticed.of_factor:.0e} on"
+
+
 def inner_dtype(e: Evidence) -> str:
     """The dtype in which the forward or the backward pass computes inside, if it is narrower than float64; else empty.
 
@@ -69,7 +83,8 @@ def inner_dtype(e: Evidence) -> str:
     eps = max(e.budget.eps, e.budget.inside / e.budget.scale / (2 * SAFETY) if e.budget.scale else 0.0)
     if eps <= SIXTEEN_BITS:
         return "float32"
-    return "a narrower dtype" if e.budget.eps > SIXTEEN_BITS and not e.values.sixteen_bits else "16 bits"
+    forward_is_wide = e.budget.eps <= EPSILON["float64"]  # then the backward pass alone has so few digits
+    return "16 bits" if e.values.sixteen_bits or forward_is_wide else "a narrower dtype"
 
 
 def _allowed_of_each(e: Evidence) -> Array:
