@@ -75,7 +75,7 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
 
 def _is_zero_in_dtype(wide: Evidence, gradient: Array, dtype: str) -> bool:
     """Whether a gradient that is zero but for rounding in float64 is so in its own dtype, too: a bias before batch norm."""
-    return largest(gradient) <= largest_zero(replace(wide.budget, eps=EPSILON[dtype]))
+    return largest(gradient) <= largest_zero(replace(wide.budget, eps=max(wide.budget.eps, EPSILON[dtype])))
 
 
 class _Escalation:
