@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from oracle.arrays import RAISED, vector, widened
 from oracle.differences.thresholds import SIXTEEN_BITS
 from oracle.judging.conditioning import roundoff_scales, spreads
-from oracle.judging.error_budget import REORDERED_TERMS, SAMPLED_SAFETY, SHORT_SUM, conditioning, rounded_inside, roundoff
+from oracle.judging.error_budget import (
+    REORDERED_TERMS,
+    SAMPLED_SAFETY,
+    SHORT_SUM,
+    conditioning,
+    noise_of_zero,
+    rounded_inside,
+    roundoff,
+)
 from oracle.judging.point import Point
 from oracle.measures import EPSILON, largest
 
@@ -55,7 +63,11 @@ class Rounding:
 
         `allowed` is what the rounding of the gradients explains.
         """
-        return not apart > allowed or not apart > allowed + self._by_arguments(i)
+        return not apart > allowed or not apart > allowed + self._by_arguments(i) or not apart > self._of_zero(i)
+
+    def _of_zero(self, i: int) -> float:
+        """What rounding leaves of gradient `i` if it is zero in float64; 0 if it is not."""
+        return noise_of_zero(*self._spreads[i], self._point.dtype.name, self._point.dtype.name)
 
     def is_inside(self, i: int) -> bool:
         """Whether gradient `i` is computed in a narrower dtype than it has."""
@@ -72,7 +84,7 @@ class Rounding:
         """
         if inside := self._point.inner_noise[i]:
             return rounded_inside(inside, self.scales[i])
-        spread, scale = self._spreads[i], self.scales[i]
+        spread, scale = self._spreads[i][1], self.scales[i]
         cancelled = min(SAMPLED_SAFETY * spread, self.zero[i])
         if self._point.dtype.name == "float64":
             return max(cancelled, float(conditioning(spread, scale)))
@@ -80,15 +92,19 @@ class Rounding:
         return max(cancelled, min(SAMPLED_SAFETY * spread, EPSILON["bfloat16"] / 2 * scale))
 
     @cached_property
-    def _spreads(self) -> list[float]:
-        """How far each cotangent moves when the arguments are rounded; 0 if the op does not accept float64."""
+    def _spreads(self) -> list[tuple[float, float]]:
+        """The size of each cotangent in float64, and how far it moves when the arguments are rounded.
+
+        Both are 0 if the op does not accept float64.
+        """
         p = self._point
 
         def gradients(primals: Sequence[Any]) -> list[Array]:
             return p.subject.gradients(primals, widened(p.dy))
 
         try:
+            here = gradients(widened(p.primals))
             moved = spreads(gradients, widened(p.primals), dtype=p.dtype.name)
         except RAISED:
-            return [0.0] * len(self.scales)
-        return [largest(m) for m in moved]
+            return [(0.0, 0.0)] * len(self.scales)
+        return [(largest(g), largest(m)) for g, m in zip(here, moved, strict=True)]

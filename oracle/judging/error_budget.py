@@ -45,6 +45,7 @@ __all__ = [
     "conditioning",
     "largest_zero",
     "narrow_dtype",
+    "noise_of_zero",
     "rounded_inside",
     "roundoff",
     "truncation_and_noise",
@@ -164,6 +165,8 @@ class ErrorBudget:
     """The rounding of the values, which limits what differences can know."""
     reference_conditioning: float = 0.0
     """How far the reference's own gradient may be off, where it alone contradicts the others."""
+    noise: float = 0.0
+    """The size up to which the gradient is nothing but rounding, if that was measured; else 0."""
     accepted: float = 0.0
     """The error that the caller has declared to accept; 0 for the strict verdict."""
 
@@ -198,5 +201,20 @@ def coarsest_estimate(budget: ErrorBudget) -> float:
 
 
 def largest_zero(budget: ErrorBudget) -> float:
-    """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel."""
-    return min(SHORT_SUM * budget.eps, MOST_ZERO) * budget.secant
+    """The size up to which a gradient is zero but for rounding: what is left when terms as large as the values cancel.
+
+    A bias before a norm may be far larger than what it is added to. Then its terms are larger than the values say, and what
+    rounding leaves of them is measured.
+    """
+    return max(min(SHORT_SUM * budget.eps, MOST_ZERO) * budget.secant, budget.noise)
+
+
+def noise_of_zero(size: float, moved: float, moved_by: str, dtype: str) -> float:
+    """The size of what rounding in `dtype` leaves of a gradient that is zero; 0 if this one is not.
+
+    In float64 its size is `size`, and it moves by `moved` when the arguments are rounded to `moved_by`. A gradient that is
+    rounding alone moves by its own size, and any other one by a small share. The rounding grows with the eps of the dtype.
+    """
+    if not size <= SAMPLED_SAFETY * moved or (moved_by != "float64" and not moved <= SAMPLED_SAFETY * size):
+        return 0.0
+    return SAMPLED_SAFETY * max(size, moved) * EPSILON[dtype] / EPSILON["float64"]

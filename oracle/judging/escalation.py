@@ -19,8 +19,8 @@ import numpy as np
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known, reported_scale
-from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, largest_zero, roundoff
-from oracle.judging.evidence import Array, Bias, Evidence, deciding
+from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, largest_zero, noise_of_zero, roundoff
+from oracle.judging.evidence import Bias, Evidence, deciding
 from oracle.judging.lost_digits import Lost, lost_digits
 from oracle.judging.measurements import Measurements
 from oracle.judging.reasons import Reason
@@ -66,16 +66,20 @@ def formula_first(m: Measurements, in_float64: Callable[[int], Known] | None, he
             if _grossly_wrong(known.evidence, np.asarray(leaf.array).dtype.name):
                 yield known._replace(accepted=_accepts(known) and _accepts(here(i), unless_right=True))
                 continue
-            if is_rounding(known.evidence) and _is_zero_in_dtype(known.evidence, m.point.gradients[i], m.point.dtype.name):
+            if is_rounding(known.evidence) and _is_zero_in_dtype(known.evidence, m, i):
                 yield known
                 continue
         known = here(i)
         yield known._replace(accepted=_accepts(known))
 
 
-def _is_zero_in_dtype(wide: Evidence, gradient: Array, dtype: str) -> bool:
+def _is_zero_in_dtype(wide: Evidence, m: Measurements, i: int) -> bool:
     """Whether a gradient that is zero but for rounding in float64 is so in its own dtype, too: a bias before batch norm."""
-    return largest(gradient) <= largest_zero(replace(wide.budget, eps=max(wide.budget.eps, EPSILON[dtype])))
+    size, name = largest(m.point.gradients[i]), m.point.dtype.name
+    if size <= largest_zero(replace(wide.budget, eps=max(wide.budget.eps, EPSILON[name]))):
+        return True
+    moved, inside = m.rounding.moved_in_dtype(i) or 0.0, computes_narrower(wide.budget)
+    return size <= noise_of_zero(largest(wide.analytic), moved, name, "float64" if inside else name)
 
 
 class _Escalation:

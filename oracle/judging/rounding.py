@@ -71,8 +71,8 @@ class RoundingAt:
         if theirs is not None and in_its_dtype is not None:
             by_reference = largest(distance(flat(in_its_dtype.cotangents)[i], theirs))
             # The reference may be lucky at a point; but not in 16 bits, where it and the ops compute in 32.
-            return narrow_dtype(name, scale, by_reference, self._moved_in_dtype(i) if name == "float32" else None)
-        own_error = self._moved_in_dtype(i)
+            return narrow_dtype(name, scale, by_reference, self.moved_in_dtype(i) if name == "float32" else None)
+        own_error = self.moved_in_dtype(i)
         if own_error is not None:
             own_error = max(own_error, min(largest(self._lost_nearby[i]), NARROW_LOSS * scale))
         return narrow_dtype(name, scale, own_error=own_error)
@@ -112,7 +112,8 @@ class RoundingAt:
         """How far the value moves when the arguments are rounded to their dtype; None if the op does not take float64."""
         return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[0])
 
-    def _moved_in_dtype(self, i: int) -> float | None:
+    def moved_in_dtype(self, i: int) -> float | None:
+        """How far gradient `i` moves then: the largest of its entries."""
         return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[1 + i])
 
     @cached_property

@@ -18,7 +18,7 @@ from oracle.differences.fitted import fitted_along, fitted_blocks, fitted_with
 from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
-from oracle.judging.error_budget import SAMPLED_SAFETY, computes_narrower, conditioning
+from oracle.judging.error_budget import SAMPLED_SAFETY, computes_narrower, conditioning, noise_of_zero
 from oracle.judging.error_budget import rounded_inside as lost_inside
 from oracle.judging.evidence import Array, Evidence
 from oracle.judging.measurements import Measurements
@@ -96,6 +96,15 @@ def _forgiving(m: Measurements, i: int, e: Evidence) -> Evidence:
     return e.after("the roundings inside the gradient", budget=replace(e.budget, inside=lost))
 
 
+def rounding_alone(m: Measurements, i: int, e: Evidence) -> Evidence:
+    """A gradient in doubt may be nothing but rounding: one that moves by its own size when the arguments are rounded."""
+    if m.point.dtype.name != "float64" or computes_narrower(e.budget) or not doubted(e).size:
+        return e
+    size = max(largest(e.analytic), largest(e.autodiff))
+    noise = noise_of_zero(size, largest(m.rounding.spread(i)), "float64", "float64")
+    return replace(e, budget=replace(e.budget, noise=noise)) if noise else e
+
+
 def full_sweep(m: Measurements, i: int, e: Evidence) -> Evidence:
     """Doubtful entries are differentiated again, at all steps from very long to very short."""
     return e if m.plan.step is not None else swept_fully(e, m.point.evaluator, i)
@@ -148,6 +157,7 @@ def ties_resolved(m: Measurements, i: int, e: Evidence) -> Evidence:
 
 STEPS: tuple[Callable[[Measurements, int, Evidence], Evidence], ...] = (
     fitted,
+    rounding_alone,
     rounded_inside,
     full_sweep,
     conditioned,
