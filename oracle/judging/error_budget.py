@@ -215,6 +215,9 @@ def noise_of_zero(size: float, moved: float, moved_by: str, dtype: str) -> float
     In float64 its size is `size`, and it moves by `moved` when the arguments are rounded to `moved_by`. A gradient that is
     rounding alone moves by its own size, and any other one by a small share. The rounding grows with the eps of the dtype.
     """
-    if not size <= SAMPLED_SAFETY * moved or (moved_by != "float64" and not moved <= SAMPLED_SAFETY * size):
+    if not size <= SAMPLED_SAFETY * moved:
+        return 0.0
+    # A gradient that is zero at this point alone moves by the eps of that dtype: the limit is halfway between.
+    if moved_by != "float64" and not moved <= float(np.sqrt(EPSILON[moved_by] / EPSILON["float64"])) * size:
         return 0.0
     return SAMPLED_SAFETY * max(size, moved) * EPSILON[dtype] / EPSILON["float64"]
