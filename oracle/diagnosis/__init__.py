@@ -20,7 +20,7 @@ evaluate the forward pass:
    that is used several times (`accumulation`), of another argument, with another keyword, at another point (`wrong_inputs`).
    Gradients that lack one path through the forward pass (`paths`). These evaluate the forward pass, as far as a budget allows.
    Their generalizations follow: any permutation, another mask, any lost contributions, wrong slopes inside
-   (`slopes`, `activations`). One side of a number comes before the
+   (`slopes`, `activations`), another operand of a product (`operands`). One side of a number comes before the
    gradient for an argument of ones, which is often right on the other side.
 7. Fits with many free numbers: a factor for each index of an axis, terms with free coefficients (`terms`).
 8. Regions without a known reason: borders, rows, a range of indices, a pattern that repeats (`ranges`);
@@ -47,7 +47,9 @@ from oracle.diagnosis.causes import (
     cotangents,
     dependence,
     fits,
+    loops,
     one_side,
+    operands,
     parts,
     paths,
     permutations,
@@ -114,6 +116,9 @@ CAUSES: tuple[Cause, ...] = (
     one_side.wrong_on_one_side,
     slopes.wrong_slope,
     activations.wrong_activation,
+    loops.lost_at_every_step,
+    loops.wrong_slope_at_every_step,
+    operands.wrong_operand,
     wrong_inputs.at_constants,
     wrong_inputs.scaled,
     accumulation.partly_lost,

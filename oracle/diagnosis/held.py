@@ -10,11 +10,9 @@ What is copied by `np.asarray` or leaves NumPy is not seen any more, so that few
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +21,12 @@ import optree
 from oracle.arrays import quiet
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.jacobian import leaves_in
-from oracle.diagnosis.uses import COURSE, Along, Bent, Ordered, Part, Sloped, Use
+from oracle.diagnosis.sites import caller, site_of_call
+from oracle.diagnosis.uses import COURSE, Along, Bent, Operand, Ordered, Part, Sloped, Use, is_small_constant
 from oracle.diagnosis.words import Array
 
-__all__ = ["Made", "Recording", "forgotten", "holding", "recorded", "uses_of"]
+__all__ = ["Made", "Recording", "arrays_of", "forgotten", "holding", "recorded", "uses_of"]
 
-SMALL = 1e-2
-"""The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
 REDUCTIONS = {"add.reduce": "sum", "multiply.reduce": "prod", "maximum.reduce": "max", "minimum.reduce": "min"}
 """What users call the reductions of NumPy. A mean is a sum and a division."""
 
@@ -49,6 +46,8 @@ class Made:
     """The number of the array of which each entry of this one is a function; its own if there is none."""
     place: tuple[str, int]
     value: Array
+    site: tuple[int, ...] = ()
+    """Where in the code the function is called."""
 
 
 @dataclass
@@ -62,6 +61,8 @@ class _Tape:
     count: int = 0
     more: Any = None
     """By how much more the function that is called now moves: it has another slope."""
+    factor: Operand | None = None
+    """What the displacement of an operand meets in the function that is called now."""
     along: Along | None = None
     """Along which other axis the reduction that is called now reduces a displacement."""
     arrays: int = 0
@@ -77,11 +78,11 @@ class _Tape:
     placed: tuple[int, Array] | None = None
     """The number of an array, and what is there instead of it."""
 
-    def operand(self, given: Any, function: str, position: int | None, other: Any = None) -> Any:
-        """What a function gets as this operand; `other` is the one beside it."""
+    def operand(self, given: Any, function: str, position: int | None, other: Any = None, beside: int | None = None) -> Any:
+        """What a function gets as this operand; `other` is the one beside it, in the place `beside`."""
         traced = isinstance(given, _Traced)
         plain = given.view(np.ndarray) if isinstance(given, _Traced) else given
-        constant = not traced and _is_small_constant(given)
+        constant = not traced and is_small_constant(given)
         if traced and self.placed is not None and given.number == self.placed[0]:
             plain = self.placed[1]
         if traced and self.bent is not None and given.number == self.bent.start and self.moved is None:
@@ -90,8 +91,10 @@ class _Tape:
             return plain
         number, self.count = self.count, self.count + 1
         if self.recording:
-            beside = None if other is None else np.array(_plain(other))
-            use = Use(number, function, position, _caller(), np.array(plain), constant, other=beside)
+            there = None if other is None else np.array(_plain(other))
+            use = Use(
+                number, function, position, caller(), np.array(plain), constant, other=there, beside=beside, site=site_of_call()
+            )
             self.uses.append(use)
             if traced:
                 self.first.setdefault(given.number, use)
@@ -100,6 +103,9 @@ class _Tape:
         held = self.held[number]
         if isinstance(held, Sloped):
             self.more = held.moves(plain)
+            return plain
+        if isinstance(held, Operand):
+            self.factor = held
             return plain
         if isinstance(held, Along):
             self.along = held
@@ -114,6 +120,13 @@ class _Tape:
         """What a function gives, or a reduction whose displacement runs along another axis."""
         along, self.along = self.along, None
         return function(*operands, **keywords) if along is None else along.of(function, operands[0], keywords)
+
+    def also(self, result: Any, function: Callable[..., Any], operands: Sequence[Any]) -> Any:
+        """What a function gives that moves by more than what is called, with the operands in a list."""
+        (more, self.more), (factor, self.factor) = (self.more, None), (self.factor, None)
+        if factor is not None:
+            more = factor.moves(function, operands)
+        return result if more is None else result + more
 
     def numbered(self) -> int:
         """A number for an array."""
@@ -131,7 +144,7 @@ class _Tape:
         array.number = self.numbered()
         array.root = roots.pop() if alike else array.number
         if self.recording:
-            self.made[array.number] = Made(function, numbers, array.root, _caller(), np.array(_plain(array)))
+            self.made[array.number] = Made(function, numbers, array.root, caller(), np.array(_plain(array)), site_of_call())
         if self.bent is not None and array.number == self.bent.end:
             if self.moved is None:
                 raise ValueError(COURSE)
@@ -142,16 +155,6 @@ class _Tape:
         if isinstance(given, _Traced):
             self.ends.add(given.number)
         return _plain(given)
-
-
-def _is_small_constant(given: Any) -> bool:
-    """Whether this is one small number, as a number of Python or NumPy or in an array."""
-    if not isinstance(given, float | np.floating | np.ndarray) or not np.size(given):
-        return False
-    if isinstance(given, np.ndarray) and given.dtype.kind != "f":
-        return False
-    first = np.ravel(given)[0]
-    return bool(0 < abs(first) <= SMALL and np.all(given == first))
 
 
 class _Traced(np.ndarray):
@@ -172,19 +175,19 @@ class _Traced(np.ndarray):
         name = REDUCTIONS.get(name, name)
         pair = len(inputs) == 2
         operands = [
-            self.tape.operand(operand, name, i if len(inputs) > 1 else None, inputs[1 - i] if pair else None)
+            self.tape.operand(operand, name, i if len(inputs) > 1 else None, *((inputs[1 - i], 1 - i) if pair else ()))
             for i, operand in enumerate(inputs)
         ]
         out = keywords.pop("out", None)
         if out is not None:
             keywords["out"] = tuple(_plain(o) for o in out)
         keywords = {name: _plain(option) for name, option in keywords.items()}
-        result = self.tape.reduced(getattr(ufunc, method), operands, keywords)
-        more, self.tape.more = self.tape.more, None
-        if more is not None:
-            result = result + more
-            if out is not None:
-                _plain(out[0])[...] = result
+        call = getattr(ufunc, method)
+        given = [np.array(operand) for operand in operands] if self.tape.factor is not None and out is not None else operands
+        plain = self.tape.reduced(call, operands, keywords)
+        result = self.tape.also(plain, lambda those: call(*those, **{k: o for k, o in keywords.items() if k != "out"}), given)
+        if result is not plain and out is not None:
+            _plain(out[0])[...] = result
         each = method == "__call__" and ufunc.signature is None
         if out is None:
             return self._given(result, name, inputs, each=each)
@@ -195,10 +198,24 @@ class _Traced(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         given: Any = (args, keywords)
         leaves, structure = optree.tree_flatten(given)
-        alone = sum(isinstance(leaf, np.ndarray) for leaf in leaves) == 1
-        operands = [self.tape.operand(leaf, function.__name__, None if alone else i) for i, leaf in enumerate(leaves)]
+        arrays = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+        beside = {arrays[0]: arrays[1], arrays[1]: arrays[0]} if len(arrays) == len("ab") else {}
+        operands = [
+            self.tape.operand(
+                leaf,
+                function.__name__,
+                i if len(arrays) > 1 else None,
+                *((leaves[beside[i]], beside[i]) if i in beside else ()),
+            )
+            for i, leaf in enumerate(leaves)
+        ]
+
+        def called(those: Any) -> Any:
+            args, keywords = structure.unflatten(those)
+            return function(*args, **keywords)
+
         args, keywords = structure.unflatten(operands)
-        result = self.tape.reduced(function, args, keywords)
+        result = self.tape.also(self.tape.reduced(function, args, keywords), called, operands)
         return self._given(result, function.__name__, leaves, each=function in EACH)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -242,15 +259,6 @@ def _plain(given: Any) -> Any:
     if isinstance(given, tuple):
         return tuple(map(_plain, given))
     return given.view(np.ndarray) if isinstance(given, _Traced) else given
-
-
-def _caller() -> tuple[str, int]:
-    """The file and the line of the function under test that calls NumPy."""
-    frame = sys._getframe(1)
-    inside = (str(Path(np.__file__).parent), __file__)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def uses_of(call: Call, leaf: int, most: int) -> list[Use]:
@@ -307,10 +315,20 @@ def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any
     return lambda *primals, **options: _run(call, primals, options, leaf, _Tape(held, bent=bent))
 
 
-def _run(call: Call, primals: Any, options: Mapping[str, Any], leaf: int, tape: _Tape) -> Any:
+def arrays_of(call: Call) -> list[Made]:
+    """All arrays of one run of the forward pass that depend on any argument, in their order; empty if it does not run so."""
+    tape = _Tape({}, recording=True)
+    with quiet():
+        try:
+            _run(call, call.primals, call.options, None, tape)
+        except Exception:  # the forward pass does not take such arrays
+            return []
+    return [made for made in tape.made.values() if made.value.dtype.kind == "f"]
+
+
+def _run(call: Call, primals: Any, options: Mapping[str, Any], leaf: int | None, tape: _Tape) -> Any:
     leaves, structure = leaves_in(primals)
-    arrays: list[Array] = list(leaves)
-    arrays[leaf] = _traced(arrays[leaf], tape)
+    arrays: list[Array] = [_traced(a, tape) if leaf is None or i == leaf else a for i, a in enumerate(leaves)]
     return optree.tree_map(tape.returned, call.function(*structure.unflatten(arrays), **options))
 
 

@@ -23,11 +23,25 @@ from oracle.diagnosis.words import Array
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["Path", "Screening", "different_paths", "gradient_holding", "screened", "screening_of", "silent_maxima", "uses_in"]
+__all__ = [
+    "Path",
+    "Screening",
+    "at_steps",
+    "different_paths",
+    "gradient_holding",
+    "groups_in",
+    "screened",
+    "screening_of",
+    "silent_maxima",
+    "uses_in",
+]
 
 MOST = 32
 """The largest number of uses. A norm has 15, attention about 10. With 64, a loop over time whose error has no known cause takes
 a third longer to check; with 8, norms are left out."""
+STEPS = 16
+"""The largest number of steps of a loop with as many uses each. A longer loop makes each evaluation slow; with 4, the smallest
+recurrent nets are left out."""
 CLOSE = 1e-4
 """How close the slopes along one direction must come before all entries are compared, as a share of the error. The slopes are
 exact to about 1e-6; larger, and more of the budget is spent on uses that are not the cause."""
@@ -101,6 +115,23 @@ def uses_in(v: View) -> list[Use]:
     """The uses of the argument; none where the budget is spent."""
     forward = v.context.forward
     return [] if forward is None or not forward.share.pay(forward.cost) else uses_of(forward.call, forward.leaf, MOST)
+
+
+def groups_in(v: View) -> list[list[Use]]:
+    """The uses of the argument, those in the same place of the code together: the steps of a loop."""
+    forward = v.context.forward
+    if forward is None or not forward.share.pay(forward.cost):
+        return []
+    groups: dict[object, list[Use]] = {}
+    for use in uses_of(forward.call, forward.leaf, MOST * STEPS):
+        if not use.constant:
+            groups.setdefault((use.site, use.function, use.position), []).append(use)
+    return list(groups.values()) if len(groups) <= MOST else []
+
+
+def at_steps(group: list[Use]) -> str:
+    """A note that the same happens at every step of a loop."""
+    return f" at every step of a loop ({len(group)} times)" if len(group) > 1 else ""
 
 
 def gradient_holding(s: Sample, held: Mapping[int, Any]) -> Array | None:

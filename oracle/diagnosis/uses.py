@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,27 @@ import numpy as np
 
 from oracle.diagnosis.words import Array
 
-__all__ = ["COURSE", "Along", "Bent", "Ordered", "Part", "Sloped", "Use", "line_of"]
+__all__ = [
+    "COURSE",
+    "Along",
+    "Bent",
+    "Operand",
+    "Ordered",
+    "Part",
+    "Sloped",
+    "Use",
+    "is_small_constant",
+    "line_of",
+    "number_of_line",
+]
 
 NOTEBOOK = "ipykernel_"
 """How the folder begins into which Jupyter writes each cell as a file whose name is a number."""
 SHOWN = 60
 """The length of a line of source from which on it is cut."""
+
+SMALL = 1e-2
+"""The largest constant that may be there only to keep a logarithm or a quotient finite. Larger ones change the function."""
 
 COURSE = "the forward pass takes another course at the displaced point"
 
@@ -28,14 +43,29 @@ def _check_shape(displaced: Any, value: Array) -> None:
         raise ValueError(COURSE)
 
 
+def is_small_constant(given: Any) -> bool:
+    """Whether this is one small number, as a number of Python or NumPy or in an array."""
+    if not isinstance(given, float | np.floating | np.ndarray) or not np.size(given):
+        return False
+    if isinstance(given, np.ndarray) and given.dtype.kind != "f":
+        return False
+    first = np.ravel(given)[0]
+    return bool(0 < abs(first) <= SMALL and np.all(given == first))
+
+
 def line_of(place: tuple[str, int]) -> str:
     """The number of a line, and its source if it can be read."""
-    file, number = place
-    source = linecache.getline(file, number).strip()
+    source = linecache.getline(*place).strip()
     shown = source if len(source) <= SHOWN else source[:SHOWN] + "..."
+    return number_of_line(place) + (f" (`{shown}`)" if shown else "")
+
+
+def number_of_line(place: tuple[str, int]) -> str:
+    """The number of a line, and its file."""
+    file, number = place
     path = Path(file)
     name = "the cell" if path.parent.name.startswith(NOTEBOOK) else path.name
-    return f"line {number} of {name}" + (f" (`{shown}`)" if shown else "")
+    return f"line {number} of {name}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +90,10 @@ class Use:
     """Whether that line calls the function more than once with something that depends on the argument."""
     other: Any = None
     """The other operand of a function of two; None for other functions."""
+    beside: int | None = None
+    """The place of that operand."""
+    site: tuple[int, ...] = ()
+    """Where in the code the function is called: the same for each step of a loop, another for each call in a line."""
 
     @property
     def line(self) -> str:
@@ -67,9 +101,14 @@ class Use:
         return line_of(self.place)
 
     def __str__(self) -> str:
-        which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
         call = f" (call {self.call} of that line that the argument reaches)" if self.repeated else ""
-        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}{call}"
+        return f"{self.anywhere}{call}"
+
+    @property
+    def anywhere(self) -> str:
+        """What is said of this use and of those in the same place at other steps of a loop."""
+        which = {None: "what enters", 0: "the first operand of", 1: "the second operand of"}
+        return f"{which.get(self.position, f'operand {(self.position or 0) + 1} of')} `{self.function}` in {self.line}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +155,26 @@ class Sloped:
         """By how much more the function moves."""
         _check_shape(plain, self.value)
         return self.change * (plain - self.value)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A use as one factor of a product, or as what is divided, whose displacement meets another operand beside it."""
+
+    use: Use
+    instead: Any
+
+    def moves(self, function: Callable[..., Any], operands: Sequence[Any]) -> Any:
+        """By how much more the function moves, which is called with the operands in a list."""
+        position, beside = self.use.position or 0, self.use.beside
+        assert beside is not None
+        _check_shape(operands[position], self.use.value)
+        moved = operands[position] - self.use.value
+        if self.use.function == "divide":
+            return moved * (1 / self.instead - 1 / self.use.other)
+        given = list(operands)
+        given[position], given[beside] = moved, self.instead - self.use.other
+        return function(given)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from oracle.diagnosis.uses import Along, Ordered, Sloped, Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
 
-__all__ = ["explains_slopes", "path_scaled_or_transposed", "wrong_slope"]
+__all__ = ["explains_slopes", "path_scaled_or_transposed", "shown", "slopes_of", "wrong_slope"]
 
 ERF = "2 / sqrt(pi) * exp(-x**2)"
 GELU = "(1 - tanh(2 / sqrt(pi) * (x + 0.08943 * x**3))**2) * 2 / sqrt(pi) * (1 + 0.26829 * x**2)"
@@ -69,11 +69,11 @@ def wrong_slope(v: View) -> Iterator[str]:
 
 def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
-        for right, wrong, change in _changes(use):
+        for right, wrong, change in slopes_of(use):
             if explains_slopes(v, s, screening, {use.number: Sloped(use.value, change)}):
                 letters = "x is what enters it" if use.position is None else "a and b are its operands"
                 yield (
-                    f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by "
+                    f"wrong slope: {v.name} is the gradient with {shown(wrong)} for {shown(right)}, the slope by "
                     f"{use} ({letters}, y is its value)"
                 )
 
@@ -94,7 +94,7 @@ def _corrected(v: View, s: Sample, gradient: Array) -> Array:
     return corrected
 
 
-def _changes(use: Use) -> Iterator[tuple[str, str, Array]]:
+def slopes_of(use: Use) -> Iterator[tuple[str, str, Array]]:
     """The right slope, a wrong one that is no multiple of it, and by how much it is off at every entry."""
     formulas = SLOPES.get((use.function, use.position))
     if use.constant or formulas is None or (use.position is not None and use.other is None):
@@ -122,7 +122,7 @@ def _evaluated(formula: str, names: dict[str, Any]) -> Any:
     return eval(formula, {"__builtins__": {}}, names)  # noqa: S307 - the formulas are those of the table above
 
 
-def _shown(formula: str) -> str:
+def shown(formula: str) -> str:
     return "that of the tanh in an approximate GELU" if formula == GELU else formula.replace(" + 0 * x", "")
 
 
