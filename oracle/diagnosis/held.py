@@ -25,7 +25,7 @@ from oracle.diagnosis.sites import caller, site_of_call
 from oracle.diagnosis.uses import COURSE, Along, Bent, Operand, Ordered, Part, Sloped, Use, is_small_constant
 from oracle.diagnosis.words import Array
 
-__all__ = ["Made", "Recording", "arrays_of", "forgotten", "holding", "recorded", "uses_of"]
+__all__ = ["Made", "Recording", "forgotten", "holding", "recorded", "uses_of"]
 
 REDUCTIONS = {"add.reduce": "sum", "multiply.reduce": "prod", "maximum.reduce": "max", "minimum.reduce": "min"}
 """What users call the reductions of NumPy. A mean is a sum and a division."""
@@ -72,9 +72,9 @@ class _Tape:
     """The first use of each array, by its number."""
     ends: set[int] = field(default_factory=set)
     """The numbers of the arrays that enter something that is not a function of each entry."""
-    bent: Bent | None = None
-    moved: Any = None
-    """What enters the bent function."""
+    bent: Sequence[Bent] = ()
+    moved: dict[int, Array] = field(default_factory=dict)
+    """What enters the bent functions, by its number."""
     placed: tuple[int, Array] | None = None
     """The number of an array, and what is there instead of it."""
 
@@ -85,8 +85,8 @@ class _Tape:
         constant = not traced and is_small_constant(given)
         if traced and self.placed is not None and given.number == self.placed[0]:
             plain = self.placed[1]
-        if traced and self.bent is not None and given.number == self.bent.start and self.moved is None:
-            self.moved = np.array(plain)
+        if traced and any(given.number == one.start for one in self.bent):
+            self.moved.setdefault(given.number, np.array(plain))
         if not constant and not (traced and plain.dtype.kind == "f"):
             return plain
         number, self.count = self.count, self.count + 1
@@ -145,10 +145,11 @@ class _Tape:
         array.root = roots.pop() if alike else array.number
         if self.recording:
             self.made[array.number] = Made(function, numbers, array.root, caller(), np.array(_plain(array)), site_of_call())
-        if self.bent is not None and array.number == self.bent.end:
-            if self.moved is None:
-                raise ValueError(COURSE)
-            _plain(array)[...] = self.bent.at(self.moved)
+        for one in self.bent:
+            if array.number == one.end:
+                if one.start not in self.moved:
+                    raise ValueError(COURSE)
+                _plain(array)[...] = one.at(self.moved[one.start])
 
     def returned(self, given: Any) -> Any:
         """A part of the value of the forward pass."""
@@ -286,8 +287,10 @@ class Recording:
     """The numbers of the arrays that enter something that is not a function of each entry, or are returned."""
 
 
-def recorded(call: Call, leaf: int, placed: tuple[int, Array] | None = None) -> Recording:
+def recorded(call: Call, leaf: int | None, placed: tuple[int, Array] | None = None) -> Recording:
     """The arrays that are made of argument number `leaf`; with others instead of array number `placed[0]` where it is used.
+
+    Those that are made of any argument, if `leaf` is None.
 
     Empty if the forward pass does not run on such arrays.
     """
@@ -309,21 +312,10 @@ def _counted(uses: list[Use]) -> list[Use]:
 def holding(call: Call, leaf: int, held: Mapping[int, Any]) -> Callable[..., Any]:
     """The forward pass as a function that holds some uses of argument number `leaf` at these values.
 
-    A bent function may have any number.
+    Bent functions may have any numbers.
     """
-    bent = next((one for one in held.values() if isinstance(one, Bent)), None)
+    bent = [one for one in held.values() if isinstance(one, Bent)]
     return lambda *primals, **options: _run(call, primals, options, leaf, _Tape(held, bent=bent))
-
-
-def arrays_of(call: Call) -> list[Made]:
-    """All arrays of one run of the forward pass that depend on any argument, in their order; empty if it does not run so."""
-    tape = _Tape({}, recording=True)
-    with quiet():
-        try:
-            _run(call, call.primals, call.options, None, tape)
-        except Exception:  # the forward pass does not take such arrays
-            return []
-    return [made for made in tape.made.values() if made.value.dtype.kind == "f"]
 
 
 def _run(call: Call, primals: Any, options: Mapping[str, Any], leaf: int | None, tape: _Tape) -> Any:

@@ -7,6 +7,7 @@ spent, the rest is not evaluated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import wraps
 from itertools import combinations, islice
 from typing import Any, NamedTuple
@@ -31,8 +32,9 @@ __all__ = [
 
 MOST = 24
 """The largest number of hypotheses of one kind. With more, a single kind could spend the whole budget."""
-SCREENED = 4
-"""How many entries are evaluated first. If a hypothesis does not resemble our gradient there, it is given up."""
+SCREENED = (2, 4)
+"""How many entries are evaluated first. If a hypothesis does not resemble our gradient there, it is given up: most already at
+two entries, since one says nothing of a multiple; a second look at four costs less than a whole gradient by chance."""
 FAR = 0.05
 """The distance, as a fraction of our gradient, up to which a hypothesis resembles it. It is loose, because the screening is not
 extrapolated: smaller, and right hypotheses are given up; larger, and more of the budget is spent."""
@@ -48,12 +50,16 @@ class Supposed(NamedTuple):
 
 
 def _remembered(kind: Callable[[Sample], Iterator[Supposed]]) -> Callable[[Sample], tuple[Supposed, ...]]:
-    """The first hypotheses of one kind. They are stored, because several causes use them."""
+    """The first hypotheses of one kind. They are stored, because several causes use them.
+
+    Each kind may spend half of what is left: a net with many arguments has hundreds of hypotheses, and other causes come later.
+    """
 
     @wraps(kind)
     def hypotheses(s: Sample) -> tuple[Supposed, ...]:
         if kind.__name__ not in s.tested:
-            s.tested[kind.__name__] = tuple(islice(kind(s), MOST))
+            half = replace(s, forward=replace(s.forward, share=s.forward.share.half()))
+            s.tested[kind.__name__] = tuple(islice(kind(half), MOST))
         return s.tested[kind.__name__]
 
     return hypotheses
@@ -182,12 +188,13 @@ def _candidates(
     The list is empty if a first few entries show that our gradient is no multiple of them.
     """
     leaf = s.forward.leaf if by is None else by
-    first = spread_evenly(np.arange(s.picked.size), SCREENED)
     factors = 1.0 if times is None else times[s.picked]
-    screened = s.forward.derivative(leaf, primals, options, s.picked[first], roughly=True)
-    few = 1.0 if times is None else times[s.picked[first]]
-    if screened is None or not any(_resembles(s.ours[first], few * g) for _, g in _pulled(s.forward.call, screened)):
-        return []
+    for count in SCREENED:
+        first = spread_evenly(np.arange(s.picked.size), count)
+        screened = s.forward.derivative(leaf, primals, options, s.picked[first], roughly=True)
+        few = 1.0 if times is None else times[s.picked[first]]
+        if screened is None or not any(_resembles(s.ours[first], few * g) for _, g in _pulled(s.forward.call, screened)):
+            return []
     derivative = s.forward.derivative(leaf, primals, options, s.picked)
     return [] if derivative is None else [Supposed(words, factors * g) for words, g in _pulled(s.forward.call, derivative)]
 

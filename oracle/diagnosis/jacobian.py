@@ -59,6 +59,10 @@ class Share:
     def left(self) -> int:
         return self.budget.left - self.reserved
 
+    def half(self) -> Share:
+        """A share of half of what is left, which counts for this one, too."""
+        return Share(self.budget, self.budget.left - self.left // 2)
+
     def pay(self, price: int) -> bool:
         """Spends `price` evaluations and returns True, unless more than the share would be spent."""
         if price > self.left:

@@ -126,7 +126,7 @@ def groups_in(v: View) -> list[list[Use]]:
     for use in uses_of(forward.call, forward.leaf, MOST * STEPS):
         if not use.constant:
             groups.setdefault((use.site, use.function, use.position), []).append(use)
-    return list(groups.values()) if len(groups) <= MOST else []
+    return list(groups.values()) if len(groups) <= 2 * MOST else []
 
 
 def at_steps(group: list[Use]) -> str:

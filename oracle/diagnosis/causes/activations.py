@@ -18,7 +18,7 @@ from oracle.diagnosis.call import Call
 from oracle.diagnosis.causes.slopes import explains_slopes
 from oracle.diagnosis.held import Recording, recorded
 from oracle.diagnosis.sample import Sample
-from oracle.diagnosis.screening import Screening, screened
+from oracle.diagnosis.screening import Screening, at_steps, screened
 from oracle.diagnosis.uses import Bent, Use, line_of
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
@@ -31,7 +31,7 @@ of the budget here; with 2, the first layers of a net are left out."""
 SCALED = {"add", "subtract", "multiply", "divide", "copy"}
 """What may be done before an activation and belongs to what enters it: a bias is added, scores are scaled."""
 BENT = -1
-"""The key of what is bent, which is the number of no use."""
+"""The key of what is bent, which is the number of no use. What is bent at other steps of a loop has lower ones."""
 STEP = 2.0**-17
 """The step of the differences by which an activation is differentiated at its own value. Smaller, and rounding loses more than
 the half of its digits; larger, and so does truncation."""
@@ -48,6 +48,7 @@ class _Activation(NamedTuple):
     """The last call in it."""
     place: tuple[str, int]
     value: Array
+    site: tuple[int, ...]
 
 
 def wrong_activation(v: View) -> Iterator[str]:
@@ -59,12 +60,21 @@ def _wrong_activation(v: View, s: Sample, screening: Screening) -> Iterator[str]
     forward = s.forward
     if not forward.share.pay(forward.cost):
         return
-    for one in islice(_activations(recorded(forward.call, forward.leaf)), MOST):
-        z, h = one.first.value, one.value
-        for slope, words in _slopes(forward.call, forward.leaf, one):
-            if explains_slopes(v, s, screening, {BENT: Bent(one.start, one.end, z, h, slope)}):
+    groups: dict[object, list[_Activation]] = {}
+    for one in _activations(recorded(forward.call, forward.leaf)):
+        groups.setdefault((one.first.site, one.first.function, one.function, one.site), []).append(one)
+    for group in islice(groups.values(), MOST):
+        first = group[0]
+        slopes = [dict(_slopes(forward.call, forward.leaf, one, at_value=len(group) == 1)) for one in group]
+        for words in [one for one in slopes[0] if all(one in others for others in slopes)]:
+            held = {
+                BENT - i: Bent(one.start, one.end, one.first.value, one.value, others[words])
+                for i, (one, others) in enumerate(zip(group, slopes, strict=True))
+            }
+            if explains_slopes(v, s, screening, held):
                 forgotten = " (is the slope forgotten?)" if words == "1" else ""
-                yield f"wrong slope: {v.name} is the gradient with {words} for dh/dz, {_place(one)}{forgotten}"
+                steps = at_steps([one.first for one in group])
+                yield f"wrong slope: {v.name} is the gradient with {words} for dh/dz, {_place(first)}{steps}{forgotten}"
 
 
 def _place(one: _Activation) -> str:
@@ -79,14 +89,15 @@ def _place(one: _Activation) -> str:
 
 def _activations(run: Recording) -> Iterator[_Activation]:
     """The functions of each entry, in the order of what they give."""
-    for end in sorted(run.ends):
+    taken = [operand for made in run.made.values() for operand in made.operands]
+    for end in sorted(run.ends.union(number for number in run.made if taken.count(number) > 1)):
         made = run.made.get(end)
         if made is None or made.root == end:
             continue
         start = _start(run, made.root)
         first = run.first.get(start)
         if start != end and first is not None and first.value.shape == made.value.shape and made.value.size > 1:
-            yield _Activation(start, end, first, made.function, made.place, made.value)
+            yield _Activation(start, end, first, made.function, made.place, made.value, made.site)
 
 
 def _start(run: Recording, root: int) -> int:
@@ -103,8 +114,8 @@ def _start(run: Recording, root: int) -> int:
         start = takers[0]
 
 
-def _slopes(call: Call, leaf: int, one: _Activation) -> Iterator[tuple[Array, str]]:
-    """What is written for the slope of an activation by mistake, each once."""
+def _slopes(call: Call, leaf: int, one: _Activation, *, at_value: bool) -> Iterator[tuple[str, Array]]:
+    """What is written for the slope of an activation by mistake, each once; also its slope where its value enters it."""
     z, h = one.first.value, one.value
     seen: list[Array] = []
     with quiet():
@@ -119,12 +130,12 @@ def _slopes(call: Call, leaf: int, one: _Activation) -> Iterator[tuple[Array, st
             "h > 0": np.where(h > 0, 1.0, 0.0),
             "h": h,
             "z": z,
-            "the slope at h": _slope_at_value(call, leaf, one),
+            "the slope at h": _slope_at_value(call, leaf, one) if at_value else None,
         }
     for words, slope in written.items():
         if slope is not None and np.isfinite(slope).all() and not any(np.array_equal(slope, other) for other in seen):
             seen.append(slope)
-            yield slope, words
+            yield words, slope
 
 
 def _slope_at_value(call: Call, leaf: int, one: _Activation) -> Array | None:

@@ -1,7 +1,7 @@
 """Causes in which a product, or a quotient, was differentiated with another operand: x.T @ dy with the activations for x.
 
 What stands beside the argument in a product is its slope. The arrays that the forward pass makes, and the arguments, are tried
-instead of it: first those that are made next to it. In a loop this is asked of all steps at once.
+instead of it: first those that are made of it, or of which it is made. In a loop this is asked of all steps at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from oracle.diagnosis.call import Call
 from oracle.diagnosis.causes.slopes import explains_slopes
-from oracle.diagnosis.held import Made, arrays_of
+from oracle.diagnosis.held import Made, Recording, recorded
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, at_steps, groups_in, screened
 from oracle.diagnosis.uses import Operand, Use, number_of_line
@@ -27,7 +27,7 @@ PRODUCTS = {"multiply", "matmul", "dot", "inner", "outer", "einsum", "tensordot"
 """The functions that are linear in each of two operands."""
 MOST = 12
 """The largest number of arrays that are tried instead of one operand, two evaluations each. With 48, the products of a norm may
-spend a share of the budget; with 3, what is made two lines away is not tried."""
+spend a share of the budget; with 3, only what is made of the right operand is tried."""
 
 
 def wrong_operand(v: View) -> Iterator[str]:
@@ -38,9 +38,12 @@ def wrong_operand(v: View) -> Iterator[str]:
 def _wrong_operand(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     call = s.forward.call
     groups = [group for group in groups_in(v) if _has_factor(group[0])]
-    arrays = arrays_of(call) if groups and s.forward.share.pay(s.forward.cost) else []
+    if not groups or not s.forward.share.pay(s.forward.cost):
+        return
+    run = recorded(call, None)
+    arrays = [made for made in run.made.values() if made.value.dtype.kind == "f"]
     for group in groups:
-        for words, instead in islice(_candidates(call, arrays, group), MOST):
+        for words, instead in islice(_candidates(call, run, arrays, group), MOST):
             if explains_slopes(v, s, screening, {use.number: Operand(use, a) for use, a in zip(group, instead, strict=True)}):
                 yield (
                     f"wrong operand: {v.name} is the gradient with {words} for {_right(call, arrays, group, instead)}, beside "
@@ -63,11 +66,11 @@ def _has_factor(use: Use) -> bool:
     return linear and use.other is not None and np.asarray(use.other).dtype.kind == "f"
 
 
-def _candidates(call: Call, arrays: Sequence[Made], group: Sequence[Use]) -> Iterator[tuple[str, list[Any]]]:
+def _candidates(call: Call, run: Recording, arrays: Sequence[Made], group: Sequence[Use]) -> Iterator[tuple[str, list[Any]]]:
     """What may be written for the other operands of a group by mistake, each once, and its name."""
     others = [np.asarray(use.other) for use in group]
     seen = [others]
-    for words, instead in (*_reordered(call, arrays, others), *_arguments(call, others), *_made(arrays, others, group[0])):
+    for words, instead in (*_reordered(call, arrays, others), *_arguments(call, others), *_made(run, others)):
         fits = all(np.shape(a) == other.shape and np.isfinite(a).all() for a, other in zip(instead, others, strict=True))
         zero = group[0].function == "divide" and not all(np.all(a) for a in instead)
         known = fits and any(all(map(np.array_equal, instead, other)) for other in seen)
@@ -89,18 +92,31 @@ def _arguments(call: Call, others: list[Array]) -> Iterator[tuple[str, list[Arra
     yield from ((path, [a] * len(others)) for path, a in zip(call.paths, call.arguments, strict=True))
 
 
-def _made(arrays: Sequence[Made], others: list[Array], use: Use) -> Iterator[tuple[str, list[Array]]]:
-    """The arrays that the forward pass makes at as many steps, those first that are made next to the right ones."""
+def _made(run: Recording, others: list[Array]) -> Iterator[tuple[str, list[Array]]]:
+    """The arrays that the forward pass makes at as many steps.
+
+    First those that are made of the right ones, or of which these are made; then those that are used more than once, or that
+    enter a product of matrices, since other code reads these too.
+    """
+    taken = [operand for made in run.made.values() for operand in made.operands]
     sites: dict[tuple[Any, ...], list[int]] = {}
-    for i, made in enumerate(arrays):
-        sites.setdefault((made.site, made.function), []).append(i)
-    alone = len(others) == 1
-    steps = [[i] for there in sites.values() for i in there] if alone else list(sites.values())
-    place = next((i for i, made in enumerate(arrays) if np.array_equal(made.value, others[-1])), len(arrays))
-    for there in sorted(steps, key=lambda there: abs(there[-1] - place)):
+    for number, made in run.made.items():
+        if made.value.dtype.kind == "f":
+            sites.setdefault((made.site, made.function), []).append(number)
+    steps = [[n] for there in sites.values() for n in there] if len(others) == 1 else list(sites.values())
+    right = next((n for n, made in run.made.items() if np.array_equal(made.value, others[-1])), None)
+    kin = set() if right is None else {right, *run.made[right].operands}
+
+    def distance(there: list[int]) -> tuple[int, int]:
+        last = there[-1]
+        near = last in kin or right in run.made[last].operands
+        return (0 if near else 1 if last in run.ends or taken.count(last) > 1 else 2), abs(last - (right or 0))
+
+    for there in sorted(steps, key=distance):
         if len(there) == len(others):
-            first = arrays[there[0]]
-            yield f"what `{first.function}` gives in {number_of_line(first.place)}", [arrays[i].value for i in there]
+            first = run.made[there[0]]
+            words = f"what `{first.function}` gives in {number_of_line(first.place)}"
+            yield words, [run.made[n].value for n in there]
 
 
 def _named(call: Call, arrays: Sequence[Made], value: Any) -> str:
