@@ -85,7 +85,7 @@ class _Tape:
         constant = not traced and is_small_constant(given)
         if traced and self.placed is not None and given.number == self.placed[0]:
             plain = self.placed[1]
-        if traced and any(given.number == one.start for one in self.bent):
+        if self.bent and traced and any(given.number == one.start for one in self.bent):
             self.moved.setdefault(given.number, np.array(plain))
         if not constant and not (traced and plain.dtype.kind == "f"):
             return plain
@@ -135,6 +135,8 @@ class _Tape:
 
     def gives(self, array: Any, function: str, operands: Sequence[Any], *, each: bool) -> None:
         """A function gives an array; `each` if each of its entries may be a function of one entry of its operands."""
+        if not self.recording and not self.bent and self.placed is None:
+            return  # nobody asks for numbers of arrays
         entering = [operand for operand in operands if isinstance(operand, _Traced)]
         roots = {operand.root for operand in entering}
         alike = each and len(roots) == 1 and all(operand.shape == array.shape for operand in entering)

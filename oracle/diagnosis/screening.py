@@ -30,6 +30,7 @@ __all__ = [
     "different_paths",
     "gradient_holding",
     "groups_in",
+    "priced",
     "screened",
     "screening_of",
     "silent_maxima",
@@ -129,6 +130,11 @@ def groups_in(v: View) -> list[list[Use]]:
     return list(groups.values()) if len(groups) <= 2 * MOST else []
 
 
+def priced(screening: Screening, groups: list[list[Use]]) -> Screening:
+    """The screening where the forward pass has these uses."""
+    return replace(screening, price=2) if sum(map(len, groups)) > MOST else screening
+
+
 def at_steps(group: list[Use]) -> str:
     """A note that the same happens at every step of a loop."""
     return f" at every step of a loop ({len(group)} times)" if len(group) > 1 else ""
@@ -157,6 +163,8 @@ class Screening:
     """The same by differences: what they are off by is in the other slopes as well."""
     extrapolated: bool = False
     """Whether a slope is extrapolated from two steps: many entries move the uses far."""
+    price: int = 1
+    """Of one evaluation, in units of that of a small forward pass: seeing the uses of a loop takes longer than the loop."""
 
     def resembles(self, slope: float) -> bool:
         """Whether this may be the slope by our gradient."""
@@ -168,7 +176,7 @@ class Screening:
         forward = self.sample.forward
         extrapolated = self.extrapolated or forward.eps > EPSILON["float64"]
         steps = (forward.step, forward.step / 2) if extrapolated else (forward.step,)
-        if not forward.share.pay(2 * len(steps) * forward.cost):
+        if not forward.share.pay(2 * len(steps) * self.price * forward.cost):
             return None
         call = forward.call
         function = holding(call, forward.leaf, held)

@@ -215,8 +215,15 @@ def limited(v: View) -> Iterator[str]:
         # A limit that a single entry has reached looks like a single wrong entry.
         reached = [np.count_nonzero(v.ours == limit) for limit in (a, b) if np.isfinite(limit)]
         if min(reached) > 1 and matches(v, np.clip(v.truth, a, b)):
-            limits = f"{a:.6g} to {b:.6g}{for_dy(v.context.unit)}"
-            yield f"clipped: {v.name} is the true gradient clipped to the range from {limits}"
+            note = for_dy(v.context.unit)
+            if np.isfinite(a + b):
+                yield f"clipped: {v.name} is the true gradient clipped to the range from {a:.6g} to {b:.6g}{note}"
+            elif a == 0 or b == 0:
+                sign, kept = ("negative", "positive") if a == 0 else ("positive", "negative")
+                yield f"clipped: {v.name} is zero where the true gradient is {sign}, and right where it is {kept}{note}"
+            else:
+                side, limit = ("least", a) if np.isfinite(a) else ("most", b)
+                yield f"clipped: {v.name} is the true gradient, but at {side} {limit:.6g}{note}"
 
 
 def narrow(v: View) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from oracle.diagnosis.causes.slopes import explains_slopes, shown, slopes_of
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
-from oracle.diagnosis.screening import Screening, at_steps, gradient_holding, groups_in, screened
+from oracle.diagnosis.screening import Screening, at_steps, gradient_holding, groups_in, priced, screened
 from oracle.diagnosis.uses import Sloped, Use
 from oracle.diagnosis.view import View
 
@@ -28,7 +28,9 @@ def lost_at_every_step(v: View) -> Iterator[str]:
 
 def _lost(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     seen = [screening.true]
-    for group in _loops(v):
+    groups = _loops(v)
+    screening = priced(screening, groups)
+    for group in groups:
         for which, words in (
             (group, at_steps(group)),
             (group[1:], f" at each step of a loop but the first ({len(group)} steps)"),
@@ -57,7 +59,9 @@ def wrong_slope_at_every_step(v: View) -> Iterator[str]:
 
 
 def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
-    for group in _loops(v):
+    groups = _loops(v)
+    screening = priced(screening, groups)
+    for group in groups:
         changes = [{wrong: (right, change) for right, wrong, change in slopes_of(use)} for use in group]
         for wrong in [one for one in changes[-1] if all(one in others for others in changes)]:
             held = {use.number: Sloped(use.value, others[wrong][1]) for use, others in zip(group, changes, strict=True)}

@@ -16,7 +16,7 @@ from oracle.diagnosis.call import Call
 from oracle.diagnosis.causes.slopes import explains_slopes
 from oracle.diagnosis.held import Made, Recording, recorded
 from oracle.diagnosis.sample import Sample
-from oracle.diagnosis.screening import Screening, at_steps, groups_in, screened
+from oracle.diagnosis.screening import Screening, at_steps, groups_in, priced, screened
 from oracle.diagnosis.uses import Operand, Use, number_of_line
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
@@ -40,6 +40,7 @@ def _wrong_operand(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     groups = [group for group in groups_in(v) if _has_factor(group[0])]
     if not groups or not s.forward.share.pay(s.forward.cost):
         return
+    screening = priced(screening, groups)
     run = recorded(call, None)
     arrays = [made for made in run.made.values() if made.value.dtype.kind == "f"]
     for group in groups:
