@@ -55,7 +55,7 @@ def one_entry(v: View) -> Iterator[str]:
 
 def constant_missing(v: View) -> Iterator[str]:
     """A few entries lack the same number, or the same multiple of the cotangent of their row."""
-    if not v.whole or not 2 <= (count := np.count_nonzero(v.wrong)) <= v.index.size // 2:
+    if not v.whole or not 2 <= (count := np.count_nonzero(v.wrong)) < v.index.size:
         return
     wrong, within = v.wrong, 2 * float(v.tolerance.max())
     if not v.ours[wrong].any() or np.ptp(v.truth[wrong]) <= within:  # these entries are zero, or a factor looks the same
