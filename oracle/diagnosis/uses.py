@@ -150,11 +150,13 @@ class Sloped:
     """What it got."""
     change: Array
     """The other slope less the right one. A quotient of both has no number where the right one is 0, as in a ReLU."""
+    shift: Any = 0.0
+    """What is added to the value itself, on which the slopes of later functions depend."""
 
     def moves(self, plain: Any) -> Any:
         """By how much more the function moves."""
         _check_shape(plain, self.value)
-        return self.change * (plain - self.value)
+        return self.change * (plain - self.value) + self.shift
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from oracle.verification import verify
 from tests.oracle.planted import Array, normal, row, signed
 
 X, W1, B1, W2 = normal(5, 3), normal(3, 4), normal(4), normal(4, 2)
+NOISE = normal(5, 4, seed=1)
 STEPS, START, W, U = normal(3, 2, 2), normal(2, 3, seed=5), normal(2, 3), normal(3, 3)
 ROWS, SQUARE = normal(4, 3), normal(3, 3)
 
@@ -25,11 +26,11 @@ def net(operand: str) -> Any:
     def net_fwd(x: Array, w1: Array, b1: Array, w2: Array) -> Any:
         z = x @ w1 + b1
         h = np.tanh(z)
-        return h @ w2, {"x": x, "w1": w1, "w2": w2, "z": z, "h": h, "noise": h * normal(5, 4, seed=1)}
+        return h @ w2, {"x": x, "w1": w1, "w2": w2, "z": z, "h": h}
 
     def net_bwd(kept: Any, dy: Array) -> Any:
         dz = dy @ kept["w2"].T * (1 - kept["h"] ** 2)
-        return dz @ kept["w1"].T, kept["x"].T @ dz, dz.sum(0), kept[operand].T @ dy
+        return dz @ kept["w1"].T, kept["x"].T @ dz, dz.sum(0), (kept[operand] if operand in kept else kept["h"] * NOISE).T @ dy
 
     return net_fwd, net_bwd
 
@@ -107,7 +108,7 @@ def recurrent(mistake: str) -> Any:
 @pytest.mark.parametrize(
     ("mistake", "parameter", "said"),
     [
-        ("slope", "w", "wrong slope: w is the gradient with 1 for 1 - y**2, the slope by what enters `tanh` in line "),
+        ("slope", "w", "wrong slope: w is the gradient with 1 for dh/dz, where z enters `tanh` and h is its value in line "),
         ("cut", "w", "one path lost: w is the gradient that treats the first operand of `matmul` in line "),
         ("next", "u", "wrong operand: u is the gradient with what `tanh` gives in line "),
         ("turned", "w", "wrong operand: w is the gradient with the transpose of u "),

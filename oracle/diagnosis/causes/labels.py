@@ -52,7 +52,7 @@ def _labels(rows: Array) -> Array | None:
     count, n = positive.sum(axis=1), rows.shape[1]
     if not rows.all() or not ((count == 1) | (count == n - 1)).all():
         return None
-    return np.where(count == 1, positive.argmax(axis=1), (~positive).argmax(axis=1))
+    return np.asarray(np.where(count == 1, positive.argmax(axis=1), (~positive).argmax(axis=1)))
 
 
 def _moved(right: Array, used: Array, classes: int) -> str:

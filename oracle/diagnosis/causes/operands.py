@@ -7,6 +7,7 @@ instead of it: first those that are made of it, or of which it is made. In a loo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from oracle.diagnosis.uses import Operand, Use, number_of_line
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
 
-__all__ = ["wrong_operand"]
+__all__ = ["operand_forgotten", "wrong_operand"]
 
 PRODUCTS = {"multiply", "matmul", "dot", "inner", "outer", "einsum", "tensordot", "kron", "vecdot", "matvec", "vecmat"}
 """The functions that are linear in each of two operands."""
@@ -32,10 +33,15 @@ spend a share of the budget; with 3, only what is made of the right operand is t
 
 def wrong_operand(v: View) -> Iterator[str]:
     """One product has another operand beside what depends on the argument."""
-    yield from screened(v, _wrong_operand)
+    yield from screened(v, partial(_wrong_operand, forgotten=False))
 
 
-def _wrong_operand(v: View, s: Sample, screening: Screening) -> Iterator[str]:
+def operand_forgotten(v: View) -> Iterator[str]:
+    """One product has no other operand. That of an argument has causes of its own, which come before."""
+    yield from screened(v, partial(_wrong_operand, forgotten=True))
+
+
+def _wrong_operand(v: View, s: Sample, screening: Screening, *, forgotten: bool) -> Iterator[str]:
     call = s.forward.call
     groups = [group for group in groups_in(v) if _has_factor(group[0])]
     if not groups or not s.forward.share.pay(s.forward.cost):
@@ -44,7 +50,8 @@ def _wrong_operand(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     run = recorded(call, None)
     arrays = [made for made in run.made.values() if made.value.dtype.kind == "f"]
     for group in groups:
-        for words, instead in islice(_candidates(call, run, arrays, group), MOST):
+        ones = [("ones (is it forgotten?)", [np.ones_like(use.other) for use in group])]
+        for words, instead in ones if forgotten else islice(_candidates(call, run, arrays, group), MOST):
             if explains_slopes(v, s, screening, {use.number: Operand(use, a) for use, a in zip(group, instead, strict=True)}):
                 yield (
                     f"wrong operand: {v.name} is the gradient with {words} for {_right(call, arrays, group, instead)}, beside "
@@ -81,11 +88,10 @@ def _candidates(call: Call, run: Recording, arrays: Sequence[Made], group: Seque
 
 
 def _reordered(call: Call, arrays: Sequence[Made], others: list[Array]) -> Iterator[tuple[str, list[Array]]]:
-    """The other operand transposed, or forgotten."""
+    """The other operand transposed."""
     name = _named(call, arrays, others[-1]) or "the other operand"
     if others[0].ndim > 1:
         yield f"the transpose of {name} (a .T forgotten, or one too many?)", [np.swapaxes(other, -1, -2) for other in others]
-    yield "ones (is it forgotten?)", [np.ones_like(other) for other in others]
 
 
 def _arguments(call: Call, others: list[Array]) -> Iterator[tuple[str, list[Array]]]:
