@@ -205,7 +205,7 @@ class Along:
 
 @dataclass(frozen=True)
 class Bent:
-    """A function of each entry, made of one call or several, that is a straight line of another slope instead."""
+    """A function, made of one call or several, that is another linear one instead; a straight line of each entry, mostly."""
 
     start: int
     """The number of the array that enters it."""
@@ -215,9 +215,11 @@ class Bent:
     """What enters it at the given point."""
     value: Array
     """What it gives there."""
-    slope: Array
+    slope: Array | Callable[[Array], Array]
+    """The factor of each entry of a displacement, or what becomes of all of it."""
 
     def at(self, moved: Any) -> Array:
         """What it gives."""
         _check_shape(moved, self.value)
-        return np.asarray(self.value + self.slope * (moved - self.entering))
+        by = moved - self.entering
+        return np.asarray(self.value + (self.slope(by) if callable(self.slope) else self.slope * by))

@@ -123,3 +123,59 @@ def test_a_mistake_at_every_step_of_a_loop(mistake: str, parameter: str, said: s
 
 def test_a_mistake_at_one_step_is_not_said_of_all() -> None:
     assert "every step" not in of(recurrent("half"), STEPS, START, W, U, parameter="w")
+
+
+def softmax(z: Array) -> Any:
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda p, dp: p * (1 - p) * dp, "p * (1 - p) * dp"),
+        (lambda p, dp: dp, "dp"),
+        (lambda p, dp: p * (dp - dp.sum(-1, keepdims=True)), "p * (dp - sum(dp))"),
+        (lambda p, dp: dp - (p * dp).sum(-1, keepdims=True), "dp - sum(p * dp)"),
+        (lambda p, dp: p * (1 - p * p) * dp, ""),
+    ],
+)
+def test_the_gradient_of_a_softmax_by_another_formula(wrong: Any, said: str) -> None:
+    values = normal(5, 2)
+
+    def attention_fwd(q: Array, k: Array) -> Any:
+        p = softmax(q @ k.T)
+        return p @ values, (q, k, p)
+
+    def attention_bwd(kept: Any, dy: Array) -> Any:
+        q, k, p = kept
+        dp = dy @ values.T
+        return wrong(p, dp) @ k, (p * (dp - (p * dp).sum(-1, keepdims=True))).T @ q
+
+    diagnosis = of((attention_fwd, attention_bwd), normal(4, 3), normal(5, 3), parameter="q")
+    if said:
+        assert diagnosis.startswith(
+            f"wrong softmax: q is the gradient with {said} for p * (dp - sum(p * dp)), where p is what "
+        )
+    else:
+        assert "wrong softmax" not in diagnosis
+
+
+@pytest.mark.parametrize(("merge", "named"), [("reshaped", True), ("rolled", False)])
+def test_heads_that_are_merged_in_another_order(merge: str, named: bool) -> None:
+    heads, places, width = 2, 4, 3
+    weights = softmax(normal(heads, places, places))
+
+    def heads_fwd(x: Array, w: Array) -> Any:
+        parts = (x @ w).reshape(places, heads, width).transpose(1, 0, 2)
+        return weights @ np.tanh(parts), (x, w, np.tanh(parts))
+
+    def heads_bwd(kept: Any, dy: Array) -> Any:
+        x, w, t = kept
+        d = weights.transpose(0, 2, 1) @ dy * (1 - t * t)
+        right = d.transpose(1, 0, 2).reshape(places, heads * width)
+        wrong = d.reshape(places, heads * width) if merge == "reshaped" else np.roll(right, 1, axis=0)
+        return right @ w.T, x.T @ wrong
+
+    diagnosis = of((heads_fwd, heads_bwd), normal(places, 5), normal(5, heads * width), parameter="w")
+    assert ("as if a reshape from (4, 2, 3) to (2, 4, 3) exchanged axes 0 and 1 (are heads merged" in diagnosis) == named

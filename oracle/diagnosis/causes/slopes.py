@@ -6,7 +6,7 @@ Whole paths may also be scaled, or transposed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, product
 from typing import Any
@@ -23,6 +23,8 @@ from oracle.diagnosis.words import Array
 
 __all__ = ["explains_slopes", "path_scaled_or_transposed", "shown", "slopes_of", "wrong_slope"]
 
+HEADS = 3
+"""The axes of an array that holds a head, a place and a feature, or more."""
 ERF = "2 / sqrt(pi) * exp(-x**2)"
 GELU = "(1 - tanh(2 / sqrt(pi) * (x + 0.08943 * x**3))**2) * 2 / sqrt(pi) * (1 + 0.26829 * x**2)"
 """The slope of the approximation of erf that the GELU by tanh uses: erf(x) for tanh(sqrt(2 / pi) (z + 0.044715 z^3)) at
@@ -133,8 +135,9 @@ def path_scaled_or_transposed(v: View) -> Iterator[str]:
 
 def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     uses = uses_in(v)
+    shapes = sorted({use.value.shape for use in uses if use.value.ndim >= HEADS})
     for use in uses:
-        for words, changed in _rearranged(v, use):
+        for words, changed in _rearranged(v, use, shapes):
             if explains_slopes(v, s, screening, {use.number: changed}):
                 yield words
     maxima = silent_maxima(uses, screening)
@@ -149,16 +152,43 @@ def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[
             yield f"one path scaled: {v.name} counts the path through {path.use} {times:.6g} times"
 
 
-def _rearranged(v: View, use: Use) -> Iterator[tuple[str, Ordered | Along]]:
+def _rearranged(v: View, use: Use, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, Ordered | Along]]:
     """A use with its entries in another order, or summed along another axis, and what is said of that."""
     if use.constant:
         return
     for words, order in _orders(use.value.shape):
         said = f"one path {words}: {v.name} takes the path through {use} with its entries in that order"
         yield said, Ordered(use.value, order)
+    for words, order in _reshaped(use.value.shape, shapes):
+        yield f"one path in another order: {v.name} takes the path through {use} {words}", Ordered(use.value, order)
     if use.function in {"sum", "mean"}:
         for axis, keeps in product(range(use.value.ndim), (False, True)):
             yield f"another axis: {v.name} is the gradient with axis {axis} for that of {use}", Along(use.value, axis, keeps)
+
+
+def _reshaped(shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, Callable[[Array], Array]]]:
+    """Reshapes without the exchange of two axes that belongs to them, or with one too many, as where heads are merged."""
+    for heads in shapes:
+        for a, b in combinations(range(len(heads)) if np.prod(heads) == np.prod(shape) else (), 2):
+            axes = list(range(len(heads)))
+            axes[a], axes[b] = b, a
+            turned = tuple(heads[axis] for axis in axes)
+            words = f"as if a reshape from {turned} to {heads} exchanged axes {a} and {b} (are heads merged or split so?)"
+            if 1 in (heads[a], heads[b]):
+                continue
+            if len(shape) < len(heads):
+                yield words, partial(_through, first=turned, axes=axes, last=shape)
+            elif shape == heads:
+                yield words, partial(_through, first=shape, axes=axes, last=shape)
+            elif shape == (*heads[:-2], heads[-1], heads[-2]):  # the keys of an attention are transposed
+                yield words, partial(_through, first=heads, axes=axes, last=heads, turned=True)
+
+
+def _through(t: Array, *, first: Sequence[int], axes: Sequence[int], last: Sequence[int], turned: bool = False) -> Array:
+    """An array in its first shape, with other axes, in its last shape; with its last two axes exchanged if `turned`."""
+    there = np.swapaxes(t, -1, -2) if turned else t
+    back = there.reshape(first).transpose(axes).reshape(last)
+    return np.swapaxes(back, -1, -2) if turned else back
 
 
 def _orders(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[Array], Array]]]:
