@@ -93,6 +93,24 @@ def test_a_promoting_reference_rounds_as_it_does_in_the_users_jax() -> None:
     assert not oracle.verify(variance(1e-4), x, reference=reference).passed
 
 
+@pytest.mark.usefixtures("undiagnosed")
+def test_an_array_in_float64_that_a_reference_keeps_does_not_stop_it() -> None:
+    """JAX keeps its dtype of another mode in traces that are alive, and refuses to trace the derivative."""
+    target = normal(4, 6)
+
+    def pair(times: float) -> Pair:
+        return (
+            lambda x: ((target.astype(x.dtype) * x).sum() / x.dtype.type(4), x),
+            lambda x, dy: (target.astype(x.dtype) / x.dtype.type(4) * dy * x.dtype.type(times),),
+        )
+
+    for dtype, times in ((np.float32, 1.0), (ml_dtypes.bfloat16, 1.0), (np.float32, 1.5)):
+        (row,) = oracle.verify(pair(times), normal(4, 6).astype(dtype), reference=lambda x: (target * x).sum() / 4).rows
+        assert row.passed == (times == 1.0), row
+        assert "autodiff" in row.evidence
+        assert row.note.startswith("the reference promotes")
+
+
 def test_an_ordinary_reference_has_no_note() -> None:
     for dtype in [np.float64, *NARROW]:
         result = oracle.verify(attention_scores(), normal(3, 4).astype(dtype), normal(5, 4).astype(dtype), reference=halved)
