@@ -147,6 +147,26 @@ def test_it_is_named_with_its_line(name: str) -> None:
     assert "of test_slopes.py (`" in diagnosis
 
 
+@pytest.mark.parametrize(("times", "said"), [(0.0, "one path lost: w "), (-1.0, "one path reversed: w ")])
+def test_a_path_is_counted_a_whole_number_of_times_where_float32_hides_the_difference(times: float, said: str) -> None:
+    """One slope along a direction is off by a thousandth there, and was printed: 'counts the path -0.00167 times'."""
+    u, v = (draw / np.linalg.norm(draw) for draw in (np.random.default_rng(8 + n).standard_normal(4 + n) for n in (0, 1)))
+    u, v, g = u.astype(np.float32), v.astype(np.float32), np.random.default_rng(8)
+    w, x = (g.standard_normal(shape).astype(np.float32) for shape in ((4, 5), (3, 5)))
+
+    def spectral(w: Array) -> Any:
+        wide = w.astype(np.float32)
+        s = u @ wide @ v
+        return (x @ (wide / s).T).astype(w.dtype), (wide, s, w.dtype)
+
+    def spectral_bwd(kept: Any, dy: Array) -> Any:
+        w, s, dtype = kept
+        d = dy.astype(np.float32).T @ x
+        return ((d / s - np.float32(times) * (d * w).sum() / s**2 * np.outer(u, v)).astype(dtype),)
+
+    assert found((spectral, spectral_bwd), w)[1].startswith(said)
+
+
 @pytest.mark.parametrize("factor", [0.5, -1.0, "noise"])
 def test_a_sum_along_another_axis_that_is_wrong_besides_is_not_named_so(factor: Any) -> None:
     times = normal(1, 5) if factor == "noise" else factor

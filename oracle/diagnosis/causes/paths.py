@@ -17,7 +17,7 @@ from oracle.diagnosis.view import View
 from oracle.diagnosis.words import indices_of_axis
 from oracle.measures import largest
 
-__all__ = ["constant_left_out", "part_of_a_path_lost", "path_lost"]
+__all__ = ["COUNTED", "constant_left_out", "part_of_a_path_lost", "path_lost"]
 
 TINY = 1e-2
 """The largest error, as a share of the largest entry, that a small constant may explain."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import quiet
+from oracle.diagnosis.causes.paths import COUNTED
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, different_paths, gradient_holding, screened, silent_maxima, uses_in
@@ -148,8 +149,12 @@ def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[
     for path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path.slope
         without = gradient_holding(s, path.held)
-        if without is not None and matches_few(v, without + times * (s.here - without)):
-            yield f"one path scaled: {v.name} counts the path through {path.use} {times:.6g} times"
+        # One slope along a direction is less exact than the entries in a narrow dtype: a whole number that they allow is meant.
+        for number in () if without is None else (float(np.round(times)), times):
+            if number != 1 and matches_few(v, without + number * (s.here - without)):
+                words = COUNTED.get(number, f"one path scaled: {{}} counts the path through {{}} {number:.6g} times")
+                yield words.format(v.name, path.use)
+                break
 
 
 def _rearranged(v: View, use: Use, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, Ordered | Along]]:
