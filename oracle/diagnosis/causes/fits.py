@@ -200,7 +200,7 @@ def signs_lost(v: View) -> Iterator[str]:
         yield f"sign lost: {v.name} is the absolute value of the true gradient"
     fit = fit_scale(v.ours, np.sign(v.truth))
     if fit is not None and explained_by(v, fit.scale * np.sign(v.truth)):
-        times = f"{fit.scale / abs(v.context.unit):.6g} times"  # the sign of the true one for dy = 1 is divided by that of dy, too
+        times = f"{fit.scale / abs(v.context.unit):.6g} times"  # both are divided by dy, whose sign cancels
         yield f"size lost: {v.name} is {times} the sign of the true gradient{per_unit(v.context.unit)}"
 
 
