@@ -149,10 +149,13 @@ def _scaled_or_transposed(v: View, s: Sample, screening: Screening) -> Iterator[
     for path in different_paths(v, screening):
         times = 1 + (screening.ours - screening.truth) / path.slope
         without = gradient_holding(s, path.held)
+        if without is None:
+            continue
         # One slope along a direction is less exact than the entries in a narrow dtype: a whole number that they allow is meant.
-        for number in () if without is None else (float(np.round(times)), times):
+        for number in (float(np.round(times)), times):
             if number != 1 and matches_few(v, without + number * (s.here - without)):
-                words = COUNTED.get(number, f"one path scaled: {{}} counts the path through {{}} {number:.6g} times")
+                scaled = f"one path scaled: {{}} counts the path through {{}} {number:.6g} times"
+                words = COUNTED.get(int(number), scaled) if number.is_integer() else scaled
                 yield words.format(v.name, path.use)
                 break
 
