@@ -11,7 +11,7 @@ from oracle.arrays import vector
 from oracle.diagnosis.context import Context
 from oracle.diagnosis.matching import explains
 from oracle.diagnosis.view import view_of
-from oracle.diagnosis.words import Array, at
+from oracle.diagnosis.words import Array, against, at
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY
 from oracle.judging.evidence import BiasKind, Evidence
@@ -81,7 +81,7 @@ def other_values(y: Any, reference: Pullback | None) -> str:
     worst = int(np.where(np.isnan(apart), np.inf, apart).argmax())
     fit = fit_scale(ours, theirs)
     difference = ours - theirs
-    what = f"the values differ, most at number {worst} of {ours.size}: {ours[worst]:.6g} against {theirs[worst]:.6g}"
+    what = f"the values differ, most at number {worst} of {ours.size}: {against(ours[worst], theirs[worst])}"
     if ours.size > 1 and fit is not None and explains(fit.scale * theirs, ours, theirs, np.dtype(np.float64)):
         what += f"; ours is {fit.scale:.6g} times the reference's"
     elif ours.size > 1 and np.isfinite(difference).all() and np.ptp(difference) <= ROUGHLY * largest(difference):
@@ -318,7 +318,7 @@ def another_function(e: Evidence, j: Judgement) -> str:
     times = f"; ours is {fit.scale:.6g} times the reference's gradient" if fit and fits else ""
     return (
         f"another function than the reference: the differences agree with the gradient, and the reference with neither "
-        f"(at {at(e, j.worst)} {e.analytic[j.worst]:.6g} against {e.autodiff[j.worst]:.6g}; {known}{times})"
+        f"(at {at(e, j.worst)} {against(e.analytic[j.worst], e.autodiff[j.worst])}; {known}{times})"
     )
 
 

@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from oracle.judging.evidence import Evidence
 
-__all__ = ["Array", "at", "counted", "for_dy", "indices_of_axis", "named_axes", "per_unit"]
+__all__ = ["Array", "against", "at", "counted", "for_dy", "indices_of_axis", "named_axes", "per_unit"]
 
 Array: TypeAlias = NDArray[Any]
+
+
+def against(one: Any, other: Any) -> str:
+    """Two numbers that differ, with so many digits that one sees it."""
+    short, long = (f"{one:.{digits}g} against {other:.{digits}g}" for digits in (6, 17))
+    return long if f"{one:.6g}" == f"{other:.6g}" else short
 
 
 def at(e: Evidence, index: int | None) -> str:

@@ -58,6 +58,13 @@ def test_fail_of_another_function(dtype: Any) -> None:
     assert diagnosis.startswith("another function than the reference: the values differ, most at number ")
 
 
+def test_two_values_that_six_digits_do_not_tell_apart_are_printed_in_full() -> None:
+    x = np.array([0.7, -1.3, 2.1])
+    diagnosis = of_values((lambda x: (x * (1 + 1e-9), None), lambda _, dy: (dy * (1 + 1e-9),)), x, reference=lambda x: x)[1]
+    ours, theirs = diagnosis.partition(" of 3: ")[2].partition(";")[0].split(" against ")
+    assert ours != theirs
+
+
 def test_another_gradient_of_equal_values() -> None:
     def with_a_slope_of_its_own(x: Any) -> Any:
         return x**3 + (x.sum() - jax.lax.stop_gradient(x.sum()))
