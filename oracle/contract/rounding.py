@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oracle.arrays import RAISED, vector, widened
 from oracle.differences.thresholds import SIXTEEN_BITS
-from oracle.judging.conditioning import roundoff_scales, spreads
+from oracle.judging.conditioning import as_effective, roundoff_scales, spreads
 from oracle.judging.error_budget import (
     REORDERED_TERMS,
     SAMPLED_SAFETY,
@@ -92,10 +92,10 @@ class Rounding:
         return max(cancelled, min(SAMPLED_SAFETY * spread, EPSILON["bfloat16"] / 2 * scale))
 
     @cached_property
-    def _spreads(self) -> list[tuple[float, float]]:
-        """The size of each cotangent in float64, and how far it moves when the arguments are rounded.
+    def _spreads(self) -> list[tuple[float, float, float]]:
+        """The size of each cotangent in float64, how far it moves when the arguments are rounded, and its effective size.
 
-        Both are 0 if the op does not accept float64.
+        All are 0 if the op does not accept float64.
         """
         p = self._point
 
@@ -106,5 +106,6 @@ class Rounding:
             here = gradients(widened(p.primals))
             moved = spreads(gradients, widened(p.primals), dtype=p.dtype.name)
         except RAISED:
-            return [(0.0, 0.0)] * len(self.scales)
-        return [(largest(g), largest(m)) for g, m in zip(here, moved, strict=True)]
+            return [(0.0, 0.0, 0.0)] * len(self.scales)
+        effective = as_effective(here, [leaf.array for leaf in p.leaves])
+        return [(largest(g), largest(m), e) for g, m, e in zip(here, moved, effective, strict=True)]

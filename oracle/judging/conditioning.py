@@ -17,7 +17,7 @@ from oracle.measures import EPSILON, distance, largest
 from oracle.streams import Stream
 from oracle.subject import Subject, on_copies
 
-__all__ = ["STEP", "TOWARDS_ORIGIN", "conditions", "nearby", "roundoff_scales", "spreads"]
+__all__ = ["STEP", "TOWARDS_ORIGIN", "as_effective", "conditions", "nearby", "roundoff_scales", "spreads"]
 
 Array = NDArray[Any]
 
@@ -79,6 +79,13 @@ def spreads(
             return nearby(moved, primals, seed, dtype, perturbations)
         except RAISED:  # the end of the op's domain: nothing is known
             return [np.zeros(np.shape(g)) for g in here]
+
+
+def as_effective(gradients: Sequence[Array], arguments: Sequence[Any]) -> list[float]:
+    """The size of each gradient with which its argument would move the value as much as the most effective argument does."""
+    sizes = [largest(np.asarray(x, np.float64)) or 1.0 for x in arguments]
+    most = max(largest(g) * size for g, size in zip(gradients, sizes, strict=True))
+    return [most / size for size in sizes]
 
 
 def nearby(

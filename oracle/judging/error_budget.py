@@ -209,13 +209,15 @@ def largest_zero(budget: ErrorBudget) -> float:
     return max(min(SHORT_SUM * budget.eps, MOST_ZERO) * budget.secant, budget.noise)
 
 
-def noise_of_zero(size: float, moved: float, moved_by: str, dtype: str) -> float:
+def noise_of_zero(size: float, moved: float, effective: float, moved_by: str, dtype: str) -> float:
     """The size of what rounding in `dtype` leaves of a gradient that is zero; 0 if this one is not.
 
     In float64 its size is `size`, and it moves by `moved` when the arguments are rounded to `moved_by`. A gradient that is
     rounding alone moves by its own size, and any other one by a small share. The rounding grows with the eps of the dtype.
+    With the size `effective` its argument would have as much effect as another one.
     """
-    if not size <= SAMPLED_SAFETY * moved:
+    # A gradient that jumps, as at a tie, moves by its own size as well. It is no smaller than others.
+    if not (size <= SAMPLED_SAFETY * moved and size <= float(np.sqrt(EPSILON["float64"])) * effective):
         return 0.0
     # A gradient that is zero at this point alone moves by the eps of that dtype: the limit is halfway between.
     if moved_by != "float64" and not moved <= float(np.sqrt(EPSILON[moved_by] / EPSILON["float64"])) * size:
