@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.differences.thresholds import SHARP
+from oracle.differences.thresholds import MUCH_NOISE
 from oracle.effort import AGREEING
 from oracle.measures import EPSILON
 
@@ -32,9 +32,9 @@ WIDER = 2.0**8
 # it a continuous function changes by 2^-36 of what it changes by over 2^-8. Shorter, and the points themselves are rounded.
 NEIGHBOURS = WIDER * EPSILON["float64"]
 
-# The smallest noise of a rounding to a narrower dtype, and the smallest jump, as a share of the largest value: half an eps of
-# float32, in a part that is plainly seen. Less may be a rounding of float64 where terms cancel.
-FINEST = SHARP * EPSILON["float32"] / 2
+# The smallest noise of a rounding to a narrower dtype, and the smallest jump, as a share of the largest value. Less may be a
+# rounding of float64 where terms cancel.
+FINEST = MUCH_NOISE * EPSILON["float64"]
 
 # The smallest jump, as a share of the noise that it is to explain. The noise of a sum of n rounded numbers is sqrt(n / 12) of
 # their jumps, so this is enough for 2^16 of them. The jumps of a rounding to float32 are 2^-13 of those to float16; this is as

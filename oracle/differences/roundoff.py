@@ -18,7 +18,7 @@ from oracle.arrays import RAISED, quiet, size_of, vector
 from oracle.differences.inner_rounding import FINEST, LONGEST, Sizes, inner_rounding
 from oracle.differences.ladder import ORDER, POINTS, SMOOTH_GROWTH, higher_differences
 from oracle.differences.richardson import NOISE_SAFETY, RATIO
-from oracle.differences.thresholds import CHANCE, MOST_OUTPUTS, PER_RMS, SIXTEEN_BITS, UNRESOLVED
+from oracle.differences.thresholds import CHANCE, MOST_OUTPUTS, MUCH_NOISE, PER_RMS, SIXTEEN_BITS, UNRESOLVED
 from oracle.effort import AGREEING, SAMPLES
 from oracle.measures import EPSILON
 from oracle.streams import Stream
@@ -31,11 +31,6 @@ Array = NDArray[Any]
 # values are equal at neighbouring points, as below one in a million. Larger, the bending of a function near a value of 0, such
 # as a variance of equal entries, or within 1e-8 of an element at 0, counts as noise.
 SHORT_SPACING = float(np.sqrt(EPSILON["float64"] * UNRESOLVED))
-
-# Multiples of one rounding of the value from which measured noise may be the bending of the function, so that a shorter
-# table is worth its evaluations. With less, functions with rounding errors of their own pay for it; with more, the bending
-# of a function is taken for noise.
-MUCH_NOISE = 2.0**12
 
 # The share of the finest rounding to a narrower dtype that a table shows at least, where its jumps are rare. With 1, those of
 # a few outputs are missed; with much less, functions of 10^6 outputs, some of which are near 0, pay for a ladder of spacings.

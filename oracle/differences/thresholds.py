@@ -6,7 +6,7 @@ import numpy as np
 
 from oracle.measures import EPSILON
 
-__all__ = ["CHANCE", "COARSE", "CONTRADICTION", "MOST_OUTPUTS", "PER_RMS", "SHARP", "SIXTEEN_BITS", "UNRESOLVED"]
+__all__ = ["CHANCE", "COARSE", "CONTRADICTION", "MOST_OUTPUTS", "MUCH_NOISE", "PER_RMS", "SHARP", "SIXTEEN_BITS", "UNRESOLVED"]
 
 # ---------------------------------------------------------------------------- multiples of a noise or of an error estimate
 
@@ -18,6 +18,11 @@ CONTRADICTION = 4.0
 """Multiples of the sum of two error estimates, or of a standard deviation, beyond which two numbers contradict each other. An
 error estimate is no strict bound: with 2, entries of long steps are rejected that are right, and one sum in twenty exceeds its
 noise; with 8, wrong slopes over long steps and kinks as large as the gradient stay accepted."""
+
+MUCH_NOISE = 2.0**12
+"""Multiples of one rounding of float64 from which measured noise is more than that: the bending of the function, so that a
+shorter table is worth its evaluations, or a rounding to a narrower dtype. With less, functions with rounding errors of their
+own pay for it; with 2^19, a term in float32 is not found beside numbers of 1000."""
 
 # --------------------------------------------------------------------------------- shares of a derivative, or of an element
 

@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.differences.thresholds import SIXTEEN_BITS
+from oracle.differences.thresholds import COARSE, SIXTEEN_BITS
 from oracle.judging.comparison import reported_scale
 from oracle.judging.error_budget import SAFETY, computes_narrower, truncation_and_noise
 from oracle.judging.evidence import Array, Evidence, Swept
 from oracle.measures import EPSILON
 
 __all__ = ["Resolution", "allowed", "in_words", "inner_dtype", "resolution"]
+
+LEAST_FLOAT32 = COARSE * EPSILON["float32"]
+"""The eps, as a share of the largest value, below which it is not said to be that of float32: what is rounded may be a small
+term, or what is left when large terms cancel in float64. The measured eps of values that are rounded to float32 is 1/16 to 64
+times its own."""
 
 
 class Resolution(NamedTuple):
@@ -82,7 +87,7 @@ def inner_dtype(e: Evidence) -> str:
         return ""
     eps = max(e.budget.eps, e.budget.inside / e.budget.scale / (2 * SAFETY) if e.budget.scale else 0.0)
     if eps <= SIXTEEN_BITS:
-        return "float32"
+        return "float32" if eps >= LEAST_FLOAT32 else "fewer digits than float64 has"
     forward_is_wide = e.budget.eps <= EPSILON["float64"]  # then the backward pass alone has so few digits
     return "16 bits" if e.values.sixteen_bits or forward_is_wide else "a narrower dtype"
 

@@ -86,7 +86,7 @@ SMOOTH: dict[str, tuple[Callable[[Array], Any], Array]] = {
     "staircase": (lambda x: np.round(x / 0.1) * 0.1, normal(12)),
     "fine staircase": (lambda x: np.round(x * 2**10) * 2.0**-10, normal(12)),
     "linear": (lambda x: x @ matrix(x), normal(12)),
-    "cancelling": (lambda x: (x + 1e6) - 1e6, normal(12)),
+    "cancelling": (lambda x: (x + 1e3) - 1e3, normal(12)),
 }
 
 

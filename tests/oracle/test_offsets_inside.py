@@ -193,3 +193,29 @@ def test_the_cotangent_may_be_rounded_more_coarsely_than_the_rest() -> None:
 
     assert not accused(result := verify(pair(1.0), normal(4, 3))), str(result)
     assert accused(verify(pair(1.1), normal(4, 3)))
+
+
+def beside(term: Any, slope: Any, factor: float) -> Pair:
+    """x plus a term of w that is rounded to float32."""
+
+    def fwd(x: Array, w: Array) -> tuple[Any, Any]:
+        return x + term(w).astype(f), w
+
+    return fwd, lambda w, dy: (dy.copy(), factor * slope(w) * dy)
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("size", [1e3, 1e4])
+@pytest.mark.parametrize(("term", "slope"), [(lambda w: w, np.ones_like), (np.tanh, lambda w: 1 - np.tanh(w) ** 2)])
+def test_a_small_term_in_float32_beside_large_numbers_is_judged_by_its_own_size(term: Any, slope: Any, size: float) -> None:
+    x, w = size * normal(3, 4), normal(3, 4, seed=1)
+    right = verify(beside(term, slope, 1.0), x, w)
+    assert right.passed, str(right)
+    wrong = verify(beside(term, slope, 1.01), x, w)
+    assert {row.parameter: row.verdict for row in wrong.rows} == {"x": Verdict.PASS, "w": Verdict.FAIL}
+
+
+def test_terms_that_cancel_in_float64_are_not_called_float32() -> None:
+    result = verify((lambda x: ((x + 1e6) - 1e6, None), lambda _, dy: (dy.copy(),)), normal(12))
+    assert result.passed
+    assert "computed in fewer digits than float64 has inside: errors above" in result.rows[0].diagnosis
