@@ -80,7 +80,7 @@ class Findings:
     def compared(self, measurements: Measurements, accept: float) -> tuple[Findings, list[Row], bool]:
         """These findings with what is to be known of the reference, a row if it is at fault, and whether it judges gradients.
 
-        It does not if it raises, computes another function, or computes in a narrower dtype than it is given.
+        It does not if it raises, computes another function, or computes in float32.
         """
         own = note_of(measurements.point.subject)
 
@@ -89,10 +89,10 @@ class Findings:
 
         try:
             known = noted(measurements.reference.note)
-            if narrow := "" if self.large else measurements.values.narrow_reference:
-                return noted(ALONE.format(f"computes in {narrow}")), [], False
             if not measurements.values.are_of_another_function:
                 return known, [], True
+            if measurements.values.reference_is_narrow:
+                return noted(ALONE.format("computes in float32")), [], False
         except Trouble as trouble:
             verdict = Verdict.FAIL if trouble.wrong else Verdict.ERROR
             row, why = self.row("", (), verdict, str(trouble), evidence=VALUES), "has no value to compare with"

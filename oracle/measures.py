@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPSILON", "SIXTEEN_BIT_DTYPES", "Fit", "distance", "eps_of", "fit_scale", "largest", "relative", "ulps"]
+__all__ = ["EPSILON", "Fit", "distance", "eps_of", "fit_scale", "largest", "relative", "ulps"]
 
 Array = NDArray[Any]
 
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-SIXTEEN_BIT_DTYPES = ("float16", "bfloat16")
 
 
 def eps_of(dtype: np.dtype[Any]) -> float:

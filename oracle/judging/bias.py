@@ -23,7 +23,9 @@ from oracle.judging.samples import POINTS, Array, Sample, Truth, samples
 from oracle.measures import EPSILON
 from oracle.streams import Stream
 
-__all__ = ["biases"]
+__all__ = ["SIXTEEN_BIT_DTYPES", "biases"]
+
+SIXTEEN_BIT_DTYPES = ("float16", "bfloat16")
 
 NEARBY = 0.1
 """How far the arguments move, as a share of each element: far enough to be rounded anew, near enough for the same formula."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
-from oracle.judging.bias import biases
+from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known, reported_scale
 from oracle.judging.conditioning import as_effective
 from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, largest_zero, noise_of_zero, roundoff
@@ -30,7 +30,7 @@ from oracle.judging.settling import settled
 from oracle.judging.size import error_size
 from oracle.judging.unrounded import Formula
 from oracle.judging.verdict import DirectionalComparison, is_rounding, judge
-from oracle.measures import EPSILON, SIXTEEN_BIT_DTYPES, fit_scale, largest
+from oracle.measures import EPSILON, fit_scale, largest
 from oracle.row import Verdict
 from oracle.spec import Flag
 
@@ -137,8 +137,6 @@ class _Escalation:
         if entries.size:
             entries = below_roundoff(e, m.rounding.spread(i))
         judgement = judge(e)
-        if e.budget.noise and judgement.reason is Reason.ROUNDING_ONLY:  # measured here, and another elsewhere
-            return known
         if not entries.size or not (judgement.verdict.passes or judgement.reason in OPEN):
             return known
         found, there = rescaled_point.seek(m, i, e, entries)

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from oracle.arrays import vector
-from oracle.judging.error_budget import SAFETY, SAMPLED_SAFETY, SHORT_SUM, ErrorBudget, conditioning, narrow_dtype, roundoff
+from oracle.judging.error_budget import SAMPLED_SAFETY, SHORT_SUM, ErrorBudget, conditioning, narrow_dtype, roundoff
 from oracle.judging.evidence import Array, Values
 from oracle.judging.point import Point
 from oracle.judging.reference import ReferenceAt
 from oracle.judging.rounding import RoundingAt
-from oracle.measures import SIXTEEN_BIT_DTYPES, distance, largest, relative
+from oracle.measures import distance, largest, relative
 from oracle.spec import Flag
 
 __all__ = ["ValuesAt"]
@@ -55,28 +55,15 @@ class ValuesAt:
         error = distance(vector(self._point.y), vector(self._reference.pullback.value))
         return bool((error <= SAMPLED_SAFETY * self._rounding.value_spread).all())
 
-    @cached_property
-    def narrow_reference(self) -> str:
-        """The dtype in which the reference alone computes, whatever its arguments are; empty if it does not.
-
-        Its values in float64 are such numbers, and ours are not but are the same up to their rounding. One that computes in 16
-        bits has wrong gradients without wrong values: at arguments in 16 bits the values are rounded as much.
-        """
-        if self._reference.pullback is None or Flag.NOT_THE_DERIVATIVE in self._flags:
-            return ""
-        narrow = self._point.dtype.name != "float64"
-        if not narrow and not self.record.differ:
-            return ""
-        theirs = vector(self._reference.pullback.value)
-        held = [name for name in (() if narrow else ("float32",)) + SIXTEEN_BIT_DTYPES if _is_held(theirs, name)]
-        if not held:
-            return ""
-        ours = self._point.evaluator.value if narrow else vector(self._point.y)
-        name, error = held[-1], largest(distance(ours, theirs))
-        few = roundoff(largest(theirs), SAFETY if name in SIXTEEN_BIT_DTYPES else SHORT_SUM, name)
-        # At arguments in 16 bits an op may hold them in its values, too, and the reference may pass them on.
-        same = _is_held(ours, name) or not error > roundoff(largest(theirs), SHORT_SUM, "float32")
-        return name if error <= few and not (same if narrow else _is_held(ours, name)) else ""
+    @property
+    def reference_is_narrow(self) -> bool:
+        """Whether the reference alone computes in float32: its values are such numbers, and ours but for their rounding."""
+        if self._reference.pullback is None or self._point.dtype.name != "float64" or not self.record.differ:
+            return False
+        ours, theirs = vector(self._point.y), vector(self._reference.pullback.value)
+        with np.errstate(over="ignore"):
+            held, too = (np.array_equal(a.astype(np.float32), a) for a in (theirs, ours))
+        return held and not too and largest(distance(ours, theirs)) <= roundoff(largest(theirs), SHORT_SUM, "float32")
 
     @cached_property
     def _errors(self) -> tuple[float | None, float | None]:
@@ -105,12 +92,6 @@ class ValuesAt:
             budget = replace(budget, dtype=narrow_dtype(dtype.name, scale, by_reference, self._rounding.value_moved_in_dtype))
             allowed = max(allowed, budget.against_reference)
         return relative(error, largest(theirs) or scale), relative(error, allowed)
-
-
-def _is_held(values: Array, dtype: str) -> bool:
-    """Whether all values are numbers of this dtype."""
-    with np.errstate(over="ignore"):
-        return np.array_equal(values.astype(np.dtype(dtype)).astype(np.float64), values)
 
 
 def _is_rounded_once(ours: Array, theirs: Array) -> Array:
