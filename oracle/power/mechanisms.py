@@ -85,7 +85,7 @@ MECHANISMS = (
     Mechanism(
         "conditioning in a narrow dtype",
         "A gradient in a narrow dtype may be off by what the rounding of its arguments moves it.",
-        {"oracle.judging.rounding:RoundingAt._moved_in_dtype": "lambda self, i: None"},
+        {"oracle.judging.rounding:RoundingAt.moved_in_dtype": "lambda self, i: None"},
     ),
     Mechanism(
         "roundings inside the gradient",
