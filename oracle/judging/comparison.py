@@ -10,6 +10,7 @@ from oracle.judging.error_budget import (
     KNOWN,
     REFERENCE_TERMS,
     SAMPLED_SAFETY,
+    between_witnesses,
     coarsest_estimate,
     computes_narrower,
     roundoff,
@@ -68,7 +69,7 @@ class Comparison:
         if e.autodiff is not None:
             theirs = e.autodiff[measured.index]
             by_reference = ratio(distance(ours, theirs), e.budget.against_reference)
-            apart = ratio(distance(theirs, measured.value), e.budget.between_witnesses(estimate))
+            apart = ratio(distance(theirs, measured.value), between_witnesses(e.budget, estimate))
             apart = np.where(measured.kink | excused, 0.0, apart)
         return cls(error, by_differences, by_reference, apart, ~measured.kink & ~decisive)
 

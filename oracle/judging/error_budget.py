@@ -40,6 +40,7 @@ __all__ = [
     "SHORT_SUM",
     "TERMS",
     "ErrorBudget",
+    "between_witnesses",
     "coarsest_estimate",
     "computes_narrower",
     "conditioning",
@@ -149,7 +150,7 @@ def rounded_inside(noise: float, scale: float) -> float:
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """The terms of one gradient that all its entries share, and the three comparisons that they allow."""
+    """The terms of one gradient that all its entries share, and the comparisons that they allow."""
 
     scale: float
     """The roundoff scale of the gradient."""
@@ -184,9 +185,10 @@ class ErrorBudget:
         """`R + c + t`."""
         return float(roundoff(self.scale, REFERENCE_TERMS)) + self.conditioning + self.dtype + self.inside + self.accepted
 
-    def between_witnesses(self, uncertainty: Array) -> Array:
-        """`SAFETY u + R + c + t`, for the differences against the reference."""
-        return np.asarray(truncation_and_noise(uncertainty) + self.against_reference)
+
+def between_witnesses(budget: ErrorBudget, uncertainty: Array) -> Array:
+    """`SAFETY u + R + c + t`, for the differences against the reference."""
+    return np.asarray(truncation_and_noise(uncertainty) + budget.against_reference)
 
 
 def computes_narrower(budget: ErrorBudget) -> bool:

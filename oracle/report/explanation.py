@@ -10,7 +10,7 @@ import numpy as np
 from oracle.diagnosis.words import at as at_entry
 from oracle.differences.richardson import RATIO
 from oracle.judging.comparison import Comparison
-from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, roundoff, truncation_and_noise
+from oracle.judging.error_budget import REFERENCE_TERMS, TERMS, between_witnesses, roundoff, truncation_and_noise
 from oracle.judging.evidence import BiasKind, Evidence, Values
 from oracle.judging.reasons import Reason
 from oracle.judging.reported_errors import values_at
@@ -61,7 +61,7 @@ def explanation_of(e: Evidence, judgement: Judgement, reason: Reason, before: tu
         comparisons["gradient and differences"] = (float(c.error[row]), float(budget.against_differences(stated[row])))
         if e.autodiff is not None and not e.estimate.kink[row]:
             apart = distance(np.asarray(e.autodiff[worst]), np.asarray(e.estimate.value[row]))
-            comparisons["differences and reference"] = (float(apart), float(budget.between_witnesses(stated[row])))
+            comparisons["differences and reference"] = (float(apart), float(between_witnesses(budget, stated[row])))
     if e.exact is not None and e.exact.wrong is not None:
         comparisons["gradient without rounding"] = (e.exact.wrong.error, e.exact.wrong.allowed)
     if (bias := e.directions.bias) is not None:

@@ -13,7 +13,7 @@ import pytest
 from oracle import Flag, Verdict, verify
 from oracle.differences.directional import Block, Directional
 from oracle.differences.partials import Estimate
-from oracle.judging.error_budget import ErrorBudget, conditioning, narrow_dtype
+from oracle.judging.error_budget import ErrorBudget, between_witnesses, conditioning, narrow_dtype
 from oracle.judging.evidence import Directions, Evidence, Parameter, Values
 from oracle.judging.reasons import Reason
 from oracle.judging.verdict import judge
@@ -135,7 +135,7 @@ def test_the_budget_is_the_sum_of_its_four_terms() -> None:
     budget = ErrorBudget(scale=2.0, secant=0.0, conditioning=1e-10, dtype=1e-6)
     assert budget.against_differences(np.array([1e-9])) == pytest.approx(4e-9 + 32 * EPS + 1e-10 + 1e-6, rel=1e-15)
     assert budget.against_reference == pytest.approx(2048 * EPS + 1e-10 + 1e-6, rel=1e-15)
-    assert budget.between_witnesses(np.array([1e-9])) == pytest.approx(4e-9 + 2048 * EPS + 1e-10 + 1e-6, rel=1e-15)
+    assert between_witnesses(budget, np.array([1e-9])) == pytest.approx(4e-9 + 2048 * EPS + 1e-10 + 1e-6, rel=1e-15)
 
 
 def test_conditioning_forgives_little_and_no_discontinuity() -> None:

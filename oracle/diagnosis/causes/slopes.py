@@ -126,6 +126,7 @@ def _evaluated(formula: str, names: dict[str, Any]) -> Any:
 
 
 def shown(formula: str) -> str:
+    """A formula as a report prints it."""
     return "that of the tanh in an approximate GELU" if formula == GELU else formula.replace(" + 0 * x", "")
 
 
