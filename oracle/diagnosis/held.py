@@ -10,6 +10,7 @@ What is copied by `np.asarray` or leaves NumPy is not seen any more, so that few
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -287,6 +288,12 @@ class Recording:
     """The first use of each array."""
     ends: set[int]
     """The numbers of the arrays that enter something that is not a function of each entry, or are returned."""
+
+    @property
+    def shared(self) -> set[int]:
+        """The numbers of the arrays that enter more than one call."""
+        taken = Counter(operand for made in self.made.values() for operand in made.operands if operand is not None)
+        return {number for number, times in taken.items() if times > 1}
 
 
 def recorded(call: Call, leaf: int | None, placed: tuple[int, Array] | None = None) -> Recording:

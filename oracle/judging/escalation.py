@@ -19,7 +19,6 @@ import numpy as np
 from oracle.judging import exact, generic_point, rescaled_point, subdifferential
 from oracle.judging.bias import SIXTEEN_BIT_DTYPES, biases
 from oracle.judging.comparison import accepting, below_roundoff, best_known, reported_scale
-from oracle.judging.conditioning import as_effective
 from oracle.judging.error_budget import SAFETY, SHORT_SUM, computes_narrower, largest_zero, noise_of_zero, roundoff
 from oracle.judging.evidence import Bias, Evidence, deciding
 from oracle.judging.lost_digits import Lost, lost_digits
@@ -80,8 +79,7 @@ def _is_zero_in_dtype(wide: Evidence, m: Measurements, i: int) -> bool:
     if size <= largest_zero(replace(wide.budget, eps=max(wide.budget.eps, EPSILON[name]))):
         return True
     moved, inside = m.rounding.moved_in_dtype(i) or 0.0, computes_narrower(wide.budget)
-    effective = as_effective(m.point.gradients, [leaf.array for leaf in m.point.leaves])[i]
-    return size <= noise_of_zero(largest(wide.analytic), moved, effective, name, "float64" if inside else name)
+    return size <= noise_of_zero(largest(wide.analytic), moved, m.rounding.effective[i], name, "float64" if inside else name)
 
 
 class _Escalation:

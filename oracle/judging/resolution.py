@@ -6,6 +6,7 @@ that on it may be. So the numbers here are what is allowed: an error of twice th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,15 +53,7 @@ def resolution(e: Evidence) -> Resolution:
     exact = e.parameter.dtype.name == "float64" and not computes_narrower(e.budget)
     factors = [(_usual_factor if exact else _least_factor)(limits, e.analytic)]
     factors += [_least_factor(a, s.value) for a, s in zip(groups, e.directions.swept, strict=True) if seen]
-    along = e.directions.along
-    for block in () if along is None else along.blocks:
-        if not block.blind:
-            norm = float(np.linalg.norm(along.direction[block.index])) if along is not None else 0.0
-            limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * norm
-            factors.append(_least_factor(np.array([limit]), np.array([block.value])))
-    for slope in e.directions.fitted:
-        limit = truncation_and_noise(slope.uncertainty) + e.budget.without_u * float(np.linalg.norm(slope.direction))
-        factors.append(_least_factor(np.array([limit]), np.array([slope.value])))
+    factors += [_least_factor(np.array([limit]), np.array([value])) for _, _, value, limit in _slopes(e)]
     return Resolution(*(_finite(x) for x in (entry / scale, min(float(rows.max()), by_groups) / scale, min(factors))))
 
 
@@ -98,17 +91,21 @@ def _allowed_of_each(e: Evidence) -> Array:
     smooth = ~e.estimate.kink
     index = e.estimate.index[smooth]
     limits[index] = np.minimum(limits[index], e.budget.against_differences(e.estimate.uncertainty[smooth]))
-    along = e.directions.along
-    for block in () if along is None else along.blocks:
-        if along is not None and not block.blind:
-            direction = along.direction[block.index]
-            limit = truncation_and_noise(block.uncertainty) + e.budget.without_u * float(np.linalg.norm(direction))
-            limits[block.index] = np.minimum(limits[block.index], limit / np.abs(direction))
-    for slope in e.directions.fitted:
-        limit = truncation_and_noise(slope.uncertainty) + e.budget.without_u * float(np.linalg.norm(slope.direction))
-        moved = slope.direction != 0
-        limits[moved] = np.minimum(limits[moved], limit / np.abs(slope.direction[moved]))
+    for index, direction, _, limit in _slopes(e):
+        limits[index] = np.minimum(limits[index], limit / np.abs(direction))
     return limits
+
+
+def _slopes(e: Evidence) -> Iterator[tuple[Array, Array, float, float]]:
+    """The slopes along directions: which entries move, by how much, the slope, and what it may be off without being noticed."""
+    along, found = e.directions.along, []
+    if along is not None:
+        found += [(b.index, along.direction[b.index], b.value, b.uncertainty) for b in along.blocks if not b.blind]
+    for slope in e.directions.fitted:
+        moved = np.flatnonzero(slope.direction)
+        found.append((moved, slope.direction[moved], slope.value, slope.uncertainty))
+    for index, direction, value, uncertainty in found:
+        yield index, direction, value, truncation_and_noise(uncertainty) + e.budget.without_u * float(np.linalg.norm(direction))
 
 
 def _least_factor(limits: Array, values: Array) -> float:

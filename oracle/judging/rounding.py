@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.arrays import RAISED, flat, narrowed, vector
 from oracle.effort import SAMPLES
-from oracle.judging.conditioning import nearby, roundoff_scales, spreads
+from oracle.judging.conditioning import as_effective, nearby, roundoff_scales, spreads
 from oracle.judging.error_budget import NARROW_LOSS, narrow_dtype, rounded_inside
 from oracle.judging.evidence import Array
 from oracle.judging.plan import Plan
@@ -115,6 +115,11 @@ class RoundingAt:
     def moved_in_dtype(self, i: int) -> float | None:
         """How far gradient `i` moves then: the largest of its entries."""
         return None if self._all_moved_in_dtype is None else largest(self._all_moved_in_dtype[1 + i])
+
+    @cached_property
+    def effective(self) -> list[float]:
+        """The size of each gradient with which it would have as much effect as the most effective one."""
+        return as_effective(self._point.gradients, [leaf.array for leaf in self._point.leaves])
 
     @cached_property
     def _all_moved_in_dtype(self) -> list[Array] | None:

@@ -18,7 +18,6 @@ from oracle.differences.fitted import fitted_along, fitted_blocks, fitted_with
 from oracle.effort import ONE_BY_ONE, SAMPLES
 from oracle.judging import ties
 from oracle.judging.comparison import doubted
-from oracle.judging.conditioning import as_effective
 from oracle.judging.error_budget import SAMPLED_SAFETY, computes_narrower, conditioning, noise_of_zero
 from oracle.judging.error_budget import rounded_inside as lost_inside
 from oracle.judging.evidence import Array, Evidence
@@ -102,8 +101,7 @@ def rounding_alone(m: Measurements, i: int, e: Evidence) -> Evidence:
     if m.point.dtype.name != "float64" or computes_narrower(e.budget) or not doubted(e).size:
         return e
     size = max(largest(e.analytic), largest(e.autodiff))
-    effective = as_effective(m.point.gradients, [leaf.array for leaf in m.point.leaves])[i]
-    noise = noise_of_zero(size, largest(m.rounding.spread(i)), effective, "float64", "float64")
+    noise = noise_of_zero(size, largest(m.rounding.spread(i)), m.rounding.effective[i], "float64", "float64")
     return replace(e, budget=replace(e.budget, noise=noise)) if noise else e
 
 

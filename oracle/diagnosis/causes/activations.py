@@ -89,8 +89,7 @@ def _place(one: _Activation) -> str:
 
 def _activations(run: Recording) -> Iterator[_Activation]:
     """The functions of each entry, in the order of what they give."""
-    taken = [operand for made in run.made.values() for operand in made.operands]
-    for end in sorted(run.ends.union(number for number in run.made if taken.count(number) > 1)):
+    for end in sorted(run.ends | (run.shared & run.made.keys())):
         made = run.made.get(end)
         if made is None or made.root == end:
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from oracle.diagnosis.causes.slopes import explains_slopes, shown, slopes_of
+from oracle.diagnosis.causes.paths import COUNTED
+from oracle.diagnosis.causes.slopes import explains_slopes, slopes_of, wrong_slope_in_words
 from oracle.diagnosis.matching import AGREE, matches_few
 from oracle.diagnosis.sample import Sample
 from oracle.diagnosis.screening import Screening, at_steps, gradient_holding, groups_in, priced, screened
@@ -14,11 +15,8 @@ from oracle.diagnosis.view import View
 
 __all__ = ["lost_at_every_step", "wrong_slope_at_every_step"]
 
-COUNTED = {
-    0: "one path lost: {} is the gradient that treats {} as a constant",
-    -1: "one path reversed: {} has the wrong sign in the path through {}",
-}
-"""How often a path is counted, and the sentence that says so."""
+LOST, REVERSED = 0, -1
+"""How often a path is counted then."""
 
 
 def lost_at_every_step(v: View) -> Iterator[str]:
@@ -40,9 +38,9 @@ def _lost(v: View, s: Sample, screening: Screening) -> Iterator[str]:
             if slope is None or any(abs(slope - other) <= AGREE * abs(screening.true) for other in seen):
                 continue
             seen.append(slope)
-            for times, sentence in COUNTED.items():
+            for times in (LOST, REVERSED):
                 if _explains(v, s, screening, held, slope, times):
-                    yield sentence.format(v.name, f"{group[0].anywhere}{words}")
+                    yield COUNTED[times].format(v.name, f"{group[0].anywhere}{words}")
 
 
 def _explains(v: View, s: Sample, screening: Screening, held: Mapping[int, Any], slope: float, times: int) -> bool:
@@ -66,11 +64,8 @@ def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
         for wrong in [one for one in changes[-1] if all(one in others for others in changes)]:
             held = {use.number: Sloped(use.value, others[wrong][1]) for use, others in zip(group, changes, strict=True)}
             if explains_slopes(v, s, screening, held):
-                letters = "x is what enters it" if group[0].position is None else "a and b are its operands"
-                yield (
-                    f"wrong slope: {v.name} is the gradient with {shown(wrong)} for {shown(changes[-1][wrong][0])}, the slope "
-                    f"by {group[0].anywhere}{at_steps(group)} ({letters}, y is its value)"
-                )
+                where = f"{group[0].anywhere}{at_steps(group)}"
+                yield wrong_slope_in_words(v, group[0], wrong, changes[-1][wrong][0], where)
 
 
 def _loops(v: View) -> list[list[Use]]:

@@ -105,7 +105,7 @@ def _made(run: Recording, others: list[Array]) -> Iterator[tuple[str, list[Array
     First those that are made of the right ones, or of which these are made; then those that are used more than once, or that
     enter a product of matrices, since other code reads these too.
     """
-    taken = [operand for made in run.made.values() for operand in made.operands]
+    read = run.ends | run.shared
     sites: dict[tuple[Any, ...], list[int]] = {}
     for number, made in run.made.items():
         if made.value.dtype.kind == "f":
@@ -117,7 +117,7 @@ def _made(run: Recording, others: list[Array]) -> Iterator[tuple[str, list[Array
     def distance(there: list[int]) -> tuple[int, int]:
         last = there[-1]
         near = last in kin or right in run.made[last].operands
-        return (0 if near else 1 if last in run.ends or taken.count(last) > 1 else 2), abs(last - (right or 0))
+        return (0 if near else 1 if last in read else 2), abs(last - (right or 0))
 
     for there in sorted(steps, key=distance):
         if len(there) == len(others):

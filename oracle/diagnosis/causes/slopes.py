@@ -22,7 +22,7 @@ from oracle.diagnosis.uses import Along, Ordered, Sloped, Use
 from oracle.diagnosis.view import View
 from oracle.diagnosis.words import Array
 
-__all__ = ["explains_slopes", "path_scaled_or_transposed", "shown", "slopes_of", "wrong_slope"]
+__all__ = ["explains_slopes", "path_scaled_or_transposed", "slopes_of", "wrong_slope", "wrong_slope_in_words"]
 
 HEADS = 3
 """The axes of an array that holds a head, a place and a feature, or more."""
@@ -74,11 +74,7 @@ def _wrong_slope(v: View, s: Sample, screening: Screening) -> Iterator[str]:
     for use in uses_in(v):
         for right, wrong, change in slopes_of(use):
             if explains_slopes(v, s, screening, {use.number: Sloped(use.value, change)}):
-                letters = "x is what enters it" if use.position is None else "a and b are its operands"
-                yield (
-                    f"wrong slope: {v.name} is the gradient with {shown(wrong)} for {shown(right)}, the slope by "
-                    f"{use} ({letters}, y is its value)"
-                )
+                yield wrong_slope_in_words(v, use, wrong, right, str(use))
 
 
 def explains_slopes(v: View, s: Sample, screening: Screening, held: dict[int, Any]) -> bool:
@@ -125,8 +121,16 @@ def _evaluated(formula: str, names: dict[str, Any]) -> Any:
     return eval(formula, {"__builtins__": {}}, names)  # noqa: S307 - the formulas are those of the table above
 
 
-def shown(formula: str) -> str:
-    """A formula as a report prints it."""
+def wrong_slope_in_words(v: View, use: Use, wrong: str, right: str, where: str) -> str:
+    """The sentence for a wrong formula of a slope in place of the right one."""
+    letters = "x is what enters it" if use.position is None else "a and b are its operands"
+    return (
+        f"wrong slope: {v.name} is the gradient with {_shown(wrong)} for {_shown(right)}, the slope by {where} "
+        f"({letters}, y is its value)"
+    )
+
+
+def _shown(formula: str) -> str:
     return "that of the tanh in an approximate GELU" if formula == GELU else formula.replace(" + 0 * x", "")
 
 
