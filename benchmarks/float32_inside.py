@@ -102,19 +102,40 @@ def mixed(seed: int, *, always_referenced: bool = False, dtypes: Sequence[str] =
 
 def cast(tree: Any, *, seed: int, share: float, dtypes: Sequence[str] = ("float32",)) -> Any:
     """The tree with a share of its float64 arrays rounded, each to one of the dtypes: the same ones at every call."""
-    rng = np.random.default_rng(seed)
+    if share == 0:
+        return tree
+    chosen = _chosen(seed, share, tuple(dtypes))
+    number = count()
 
     def one(leaf: Any) -> Any:
-        if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype != np.float64 or rng.random() >= share:
+        if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype != np.float64:
             return leaf
-        name = dtypes[rng.integers(len(dtypes))] if len(dtypes) > 1 else dtypes[0]
-        with np.errstate(over="ignore"):
-            rounded = leaf.astype(DTYPES[name]).astype(np.float64)
+        name = chosen(next(number))
+        if name is None:
+            return leaf
+        rounded = leaf.astype(DTYPES[name]).astype(np.float64)
         # Below it float32 has fewer digits. One number decides for itself: a gradient whose other entries decided whether it is
         # rounded would not be linear in the cotangent.
-        return np.where(np.abs(leaf) < SMALLEST, leaf, rounded)
+        small = np.abs(leaf) < SMALLEST
+        return np.where(small, leaf, rounded) if np.any(small) else np.asarray(rounded)
 
-    return optree.tree_map(one, tree)
+    with np.errstate(over="ignore"):
+        return optree.tree_map(one, tree)
+
+
+@cache
+def _chosen(seed: int, share: float, dtypes: tuple[str, ...]) -> Callable[[int], str | None]:
+    """To which dtype the array of each number is rounded; None: it is not. Drawn once: a generator takes longer than a cast."""
+    rng = np.random.default_rng(seed)
+    drawn: list[str | None] = []
+
+    def name(number: int) -> str | None:
+        while len(drawn) <= number:
+            kept = rng.random() >= share
+            drawn.append(None if kept else dtypes[rng.integers(len(dtypes))] if len(dtypes) > 1 else dtypes[0])
+        return drawn[number]
+
+    return name
 
 
 def planted(function: Mixed, rows: Sequence[Row], seed: int) -> Callable[..., Any] | None:
