@@ -125,12 +125,14 @@ def output_noise(noisy: NoisyFunction) -> Noise:
         # Beside larger numbers one rounding of float64 is many roundings of an output near 0, and none to a narrower dtype.
         narrowest = UNSEEN * FINEST * largest
         much = bool((noise > np.fmax(MUCH_NOISE * one_ulp, narrowest)).any())
+        most = np.fmax(MUCH_NOISE * one_ulp, FINEST * largest)
         # A function that bends within these spacings looks noisy. Over shorter spacings a smooth function bends less; the
         # values of a quantized one repeat there, and then that table shows nothing. From 0 no displacement is too short.
         for at_zero in (1.0, MUCH_NOISE * EPSILON["float64"]) if any((x == 0).any() for x in noisy.origin) else (1.0,):
-            if (noise > MUCH_NOISE * one_ulp).any():
+            if (noise > most).any():
                 shorter, repeats = _table_noise(noisy, SHORT_SPACING, at_zero)
-                noise = np.where(repeats, noise, np.fmin(noise, shorter))
+                # Less noise than that stays: it may be the rare jumps of a small float32 term, which a short table misses.
+                noise = np.where(repeats | ~(noise > most), noise, np.fmin(noise, shorter))
         half_step, staircase, narrow, suspected, still = _at_long_spacing(noisy, np.fmax(one_ulp, narrowest / MUCH_NOISE))
         inner = np.where(narrow, half_step, 0.0)
         sixteen_bits = bool((narrow & (half_step > SIXTEEN_BITS * np.abs(value))).any())

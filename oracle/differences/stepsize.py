@@ -31,8 +31,8 @@ TARGET = 2.0**-42
 # the usual ones. With 2^4, the error estimate of a small term beside a value of 1e8 is seven times as large.
 SWEEP_FIRST = 2.0**16 * 2 / 3
 
-# The same for a function that computes in a narrower dtype. With 2^6, error estimates of softmax in float32 are ten times
-# too small; with 2, the slopes of linear functions are not known better than from the usual steps.
+# The same for a function that rounds larger numbers inside, or such of a narrower dtype. With 2^6, error estimates of softmax
+# in float32 are ten times too small; with 2, the slopes of linear functions are not known better than from the usual steps.
 NARROW_SWEEP_FIRST = 2.0**4 * 2 / 3
 
 # The inverses of the golden ratio and of the plastic number, whose multiples modulo 1 are spread most evenly. With rational
@@ -64,8 +64,8 @@ def rounded(steps: Array) -> Array:
 def sweep_steps(steps: Array, *, quantized: bool = False, rounds_inside: bool = False) -> Array:
     """The first steps of a full sweep, where `steps` are the usual ones.
 
-    Over long steps even a quantized function has a slope, although it has one at no point. A function that computes in a
-    narrower dtype inside rounds larger numbers over long steps, and its noise was measured at the point.
+    Over long steps even a quantized function has a slope, although it has one at no point. What a function rounds inside grows
+    over long steps, and its noise was measured at the point.
     """
     return rounded((1.0 if quantized else NARROW_SWEEP_FIRST if rounds_inside else SWEEP_FIRST) * steps)
 

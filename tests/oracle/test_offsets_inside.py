@@ -215,6 +215,16 @@ def test_a_small_term_in_float32_beside_large_numbers_is_judged_by_its_own_size(
     assert {row.parameter: row.verdict for row in wrong.rows} == {"x": Verdict.PASS, "w": Verdict.FAIL}
 
 
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("size", [1e5, 1e6])
+@pytest.mark.parametrize(("term", "slope"), [(np.tanh, lambda w: 1 - np.tanh(w) ** 2), (np.square, lambda w: 2 * w)])
+def test_a_smaller_one_than_float32_shows_is_noise_of_the_value(term: Any, slope: Any, size: float) -> None:
+    x, w = size * normal(3, 4), normal(3, 4, seed=1)
+    right, wrong = (verify(beside(term, slope, factor), x, w) for factor in (1.0, 1.01))
+    assert not {Verdict.FAIL, Verdict.KINK} & {row.verdict for row in right.rows}, str(right)
+    assert {row.parameter: row.verdict for row in wrong.rows} == {"x": Verdict.PASS, "w": Verdict.FAIL}
+
+
 def test_terms_that_cancel_in_float64_are_not_called_float32() -> None:
     result = verify((lambda x: ((x + 1e6) - 1e6, None), lambda _, dy: (dy.copy(),)), normal(12))
     assert result.passed
