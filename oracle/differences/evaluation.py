@@ -92,10 +92,10 @@ class Evaluator:
             cotangent = np.ones(self.value.shape)
         self.cotangent = vector(cotangent).copy()
         noise = output_noise(NoisyFunction(function, self.origin, structure, self.value, eps, noise_tables))
-        self.rounding = ValueRounding(max(eps, noise.inner_eps), noise.inner_eps, noise.quantized, noise.sixteen_bits)
-        noisier = noise.of_output > NOISE_SAFETY * eps * np.abs(self.value)
-        self.rounds_inside = noise.inner_eps > 0 or bool(noisier[self.value != 0].any())
-        """Whether a value is noisier than its own rounding: numbers of a narrower dtype are rounded inside, or larger ones."""
+        noisier = bool((noise.of_output > NOISE_SAFETY * eps * np.abs(self.value))[self.value != 0].any())
+        self.rounding = ValueRounding(
+            max(eps, noise.inner_eps), noise.inner_eps, noise.quantized, noise.sixteen_bits, noisier or noise.inner_eps > 0
+        )
         self.noise = np.where(np.isfinite(self.value), np.abs(self.cotangent) * noise.of_output, 0.0)
         self._unmoved = self.noise[noise.narrow].max(initial=0.0, keepdims=True)
         """The noise where no output changes: one that is rounded to a narrower dtype may be on its way to the next number."""

@@ -28,6 +28,7 @@ from oracle.arrays import quiet, size_of
 from oracle.differences.directional import Directional
 from oracle.differences.evaluation import Difference, Evaluator
 from oracle.differences.partials import Estimate
+from oracle.differences.polynomials import EVEN, ODD, POINTS, Part
 from oracle.differences.richardson import FIRST_STEP, LEVELS, NOISE_SAFETY, RATIO
 from oracle.differences.thresholds import CHANCE, COARSE, CONTRADICTION, SIXTEEN_BITS
 from oracle.effort import REPEATS
@@ -56,51 +57,6 @@ REACHES_ALONG = tuple(RATIO**-k for k in range(LEVELS - 1, 0, -1))
 
 # The shortest reach, in units of the element: over it the element passes a single float32 number.
 SHORTEST_REACH = EPSILON["float32"]
-
-# The steps of one fit, as shares of its reach.
-POINTS = np.arange(1, REPEATS + 1) / REPEATS
-
-
-class Part:
-    """The odd or the even part of s, and the polynomial that is fitted to it."""
-
-    def __init__(self, of: Callable[[Difference], float], powers: Sequence[int], wider: Part | None = None) -> None:
-        self.of = of
-        self.powers = np.array(powers)
-        self.matrix = POINTS[:, None] ** self.powers
-        self.solution = np.linalg.pinv(self.matrix)
-        self.slope = self.solution[powers.index(1)]
-        self.spread = float(np.linalg.norm(self.slope))
-        """The standard deviation of the slope, for noise of 1 in this part and a reach of 1."""
-        self.wider = wider
-        """The same with one more power, the last, that this part has at no smooth point."""
-
-    def at(self, share: float, taken: Array) -> float:
-        """The polynomial at this share of the reach, fitted to these numbers."""
-        return float(share**self.powers @ (self.solution @ taken))
-
-    def left_over(self, taken: Array) -> Array:
-        """What the polynomial leaves over of these numbers. Its norm is the standard deviation of their noise."""
-        left = taken - self.matrix @ (self.solution @ taken)
-        return np.asarray(left / np.sqrt(len(taken) - self.matrix.shape[1]))
-
-    def excess(self, taken: Array) -> tuple[float, bool]:
-        """What the power of `wider` in these numbers adds to the slope, and whether chance may explain it."""
-        if self.wider is None:
-            return 0.0, True
-        of_power = self.wider.solution[-1]
-        noise = float(np.linalg.norm(self.wider.left_over(taken)) * np.linalg.norm(of_power))
-        found = abs(float(of_power @ taken))
-        return found * abs(float(self.slope @ self.wider.matrix[:, -1])), found <= CONTRADICTION * noise
-
-
-# As `ODD`, with a term in h |h|: where the second derivative jumps, as that of the softsign does at 0.
-BENT = Part(lambda d: d.both / 2, (*range(1, 2 * LEVELS, 2), 2))
-# The odd powers, as many as a tableau has steps. With three, the truncation error of exp over the longest reach shows in the
-# left over; with five, the error of the slope is 1.4 times as large.
-ODD = Part(lambda d: d.both / 2, range(1, 2 * LEVELS, 2), BENT)
-# As exact for a smooth function. The constant is the rounding of s(0), and the term in h is the kink's.
-EVEN = Part(lambda d: d.ahead - d.both / 2, (0, 1, *range(2, 2 * LEVELS - 2, 2)))
 
 
 class Fit(NamedTuple):
@@ -201,8 +157,8 @@ def fitted_along(evaluator: Evaluator, leaf: int, estimate: Estimate, directions
     everything = np.arange(evaluator.origin[leaf].size)
     slopes = []
     for direction in directions:
-        along = cache(partial(_along, evaluator, leaf, everything, direction))
-        fit = _checked(Samples(along, 1.0, not evaluator.origin[leaf].all()), REACHES_ALONG)
+        along = Samples(_along(evaluator, leaf, everything, direction), 1.0, not evaluator.origin[leaf].all())
+        fit = _checked(along, REACHES_ALONG)
         known = float(np.linalg.norm(direction * estimate.uncertainty))
         if abs(fit.slope - float(direction @ estimate.value)) <= fit.error + known and np.isfinite(fit.error):
             slopes.append(Slope(direction, fit.slope, fit.error))
@@ -220,8 +176,7 @@ def fitted_with(evaluator: Evaluator, leaf: int, gradient: Array, where: Array) 
     if not (np.isfinite(signs).all() and signs.any()):
         return None
     direction = signs * 2.0 ** np.round(np.log2(np.maximum(np.abs(x), size_of(x))))
-    along = cache(partial(_along, evaluator, leaf, np.arange(x.size), direction))
-    samples = Samples(along, 1.0, not x.all())
+    samples = Samples(_along(evaluator, leaf, np.arange(x.size), direction), 1.0, not x.all())
     fit = _checked(samples, REACHES_ALONG)
     if not np.isfinite(fit.error):
         return None
@@ -237,8 +192,7 @@ def fitted_blocks(evaluator: Evaluator, leaf: int, along: Directional, gradient:
         direction = along.direction[block.index]
         if abs(direction @ gradient[block.index] - block.value) <= block.uncertainty and not block.blind:
             continue
-        taken = cache(partial(_along, evaluator, leaf, block.index, direction))
-        samples = Samples(taken, unit, not x[block.index].all())
+        samples = Samples(_along(evaluator, leaf, block.index, direction), unit, not x[block.index].all())
         fit = _checked(samples, REACHES_ALONG)
         if not np.isfinite(fit.error) or (block.blind and not block.usual):
             continue
@@ -259,8 +213,18 @@ def _bend(samples: Samples, fit: Fit) -> float:
     return abs(even.slope) if abs(even.slope) > CHANCE * even.error else 0.0
 
 
-def _along(evaluator: Evaluator, leaf: int, everything: Array, direction: Array, h: float) -> Difference:
-    return evaluator.difference(leaf, everything, h * direction)
+def _along(evaluator: Evaluator, leaf: int, index: Array, direction: Array) -> Callable[[float], Difference]:
+    """The differences along a direction of some elements. The noise of what a longer step changes counts at a shorter one."""
+    most = 0.0
+
+    @cache
+    def at(h: float) -> Difference:
+        nonlocal most
+        taken = evaluator.difference(leaf, index, h * direction)
+        most = max(most, taken.noise)
+        return taken._replace(noise=most)
+
+    return at
 
 
 def _best(samples: Samples, reaches: Sequence[float], part: Part = ODD) -> Fit:

@@ -170,7 +170,7 @@ def confirm(evaluator: Evaluator, leaf: int, estimate: Estimate, where: Array) -
         return estimate
     sizes = np.abs(evaluator.origin[leaf].reshape(-1)[estimate.index[at]])
     sizes = np.where(sizes > 0, sizes, estimate.step[at] / FIRST_STEP)
-    steps = sweep_steps(estimate.step[at], quantized=evaluator.rounding.quantized, rounds_inside=evaluator.rounds_inside)
+    steps = sweep_steps(estimate.step[at], quantized=evaluator.rounding.quantized, rounds_inside=evaluator.rounding.inside)
     swept = _estimated(evaluator, leaf, estimate.index[at], steps, sizes, estimate.frozen[at], sweep=True)
     old, spread = estimate.value[at], estimate.uncertainty[at]
     with quiet():

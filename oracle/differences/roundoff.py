@@ -84,6 +84,8 @@ class ValueRounding(NamedTuple):
     """Whether some output is quantized more coarsely than a float32 computation: long steps overlook that."""
     sixteen_bits: bool = False
     """Whether it rounds to 16 bits inside."""
+    inside: bool = False
+    """Whether a value is noisier than its own rounding: numbers of a narrower dtype are rounded inside, or larger ones."""
 
     @property
     def of_change(self) -> float:

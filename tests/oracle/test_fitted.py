@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from benchmarks.float32_inside import mixed
 from oracle import Verdict, verify
 from oracle.differences.evaluation import Evaluator
 from oracle.differences.fitted import fitted, fitted_along
@@ -72,6 +73,12 @@ def test_slopes_along_directions_are_within_their_estimate(seed: int) -> None:
         true = float(direction @ (v * np.exp(x)))
         assert slope.uncertainty < np.linalg.norm(direction * before.uncertainty)
         assert abs(slope.value - true) <= SAFETY * slope.uncertainty + 2.0**-22 * np.linalg.norm(direction * v * np.exp(x))
+
+
+def test_what_a_longer_step_changes_is_noise_at_a_shorter_one() -> None:
+    """A sharp softmax with casts inside: short steps, over which few of its outputs change, do not contradict longer fits."""
+    result = mixed(1023).verified()
+    assert result.passed, str(result)
 
 
 NEAR = 10.0 ** np.arange(-6, 0)  # how far from the point something happens, in units of the element
