@@ -56,12 +56,21 @@ def seconds(peer: str, name: str, size: int, dtype: str) -> float | None:
         twin = next(t for t in TWINS if t.name == name)
         try:
             step = PEERS[peer][0](twin, size, dtype)
+            step()  # JAX compiles here
         except NoTwin:
             return None
-        step()  # JAX compiles here
+        except Exception as error:
+            if peer == OURS or not _is_out_of_memory(error):
+                raise
+            return None
         _prepared[key] = step, max(1, math.ceil(LEAST / max(_spent(step, 1), 1e-7)))
     step, count = _prepared[key]
     return _spent(step, count) / count
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, JAX or torch got no memory for an array: each says so in its own way."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in ("Out of memory", "can't allocate memory"))
 
 
 def _spent(step: Step, count: int) -> float:
@@ -186,9 +195,10 @@ def table_headers(peers: Sequence[str]) -> tuple[str, ...]:
 LEGEND = """\
 Microseconds of the processor for one forward and one backward pass with one thread, the smallest of {turns} turns; each library
 in a process of its own, and they take turns at every row. torch runs eagerly, JAX what it has compiled beforehand: the op's
-reference in the catalogue. autograd has only some of the functions. *ours / torch*: our time as a multiple of torch's, so that
-less than 1 is faster. A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that.
-All processes keep the memory that is freed (glibc's `MALLOC_TRIM_THRESHOLD_`)."""
+reference in the catalogue. autograd has only some of the functions. A cell is empty where a library has no such
+function, or its arrays do not fit in memory. *ours / torch*: our time as a multiple of torch's, so that less than 1 is faster.
+A mean is the geometric mean of the rows. *above {far:g}*: how many rows are further behind than that. All processes keep the
+memory that is freed (glibc's `MALLOC_TRIM_THRESHOLD_`)."""
 
 
 def page(rows: Sequence[Row], peers: Sequence[str], missing: Sequence[str], kernels: str, turns: int, command: str) -> str:

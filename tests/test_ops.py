@@ -74,6 +74,18 @@ def test_a_library_without_such_a_function_says_so() -> None:
         PEERS["autograd"][0](twin, TINY, "float64")
 
 
+@pytest.mark.parametrize("error", [MemoryError("8 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_library_without_memory_for_a_row_is_left_out_there(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> object:
+        raise error
+
+    monkeypatch.setitem(ops.PEERS, "torch", (fails, "torch"))
+    monkeypatch.setitem(ops.PEERS, ops.OURS, (fails, "purenet"))
+    assert ops.seconds("torch", "relu", 0, "float32") is None
+    with pytest.raises(type(error)):
+        ops.seconds(ops.OURS, "relu", 0, "float32")
+
+
 def test_the_sizes_are_in_order_and_names_are_of_ops() -> None:
     for twin in TWINS:
         tiny, typical, large = (sum(int(np.prod(leaf.shape)) for leaf in twin.leaves(i)) for i in range(len(SIZES)))
