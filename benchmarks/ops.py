@@ -38,6 +38,8 @@ LEAST = 2e-3
 """Seconds of the processor of one measurement at least: what takes less is repeated. The clock counts in microseconds."""
 TURNS = 5
 """How often each library has its turn at a row. With 3 the smallest times of two runs differ by a tenth on a busy machine."""
+LONG = 5.0
+"""Seconds of a turn after which a library has no further one at that row: a reference of JAX that keeps all pairs takes minutes."""
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """Settings of glibc for every library's process, in bytes: it keeps the memory that is freed. Otherwise it gives large arrays
 back to the system, which clears every page anew, or not, by what else the process has freed before: up to ten times the time
@@ -122,7 +124,8 @@ def measured(twins: Sequence[Twin], sizes: Sequence[str], dtypes: Sequence[str],
             found: dict[str, list[float | None]] = {peer: [] for peer in peers}
             for _ in range(turns):
                 for peer in peers:
-                    found[peer].append(pools[peer].submit(seconds, peer, name, SIZES.index(size), dtype).result())
+                    if max((s for s in found[peer] if s is not None), default=0.0) < LONG:
+                        found[peer].append(pools[peer].submit(seconds, peer, name, SIZES.index(size), dtype).result())
             least = {peer: min((s for s in times if s is not None), default=None) for peer, times in found.items()}
             rows.append(Row(name, size, dtype, least))
             advance()
