@@ -78,6 +78,10 @@ def by_torch(twin: Twin, size: int, dtype: str) -> Step:
     return step
 
 
+MOST_MEMORY = 2**32
+"""Bytes that a compiled reference may need beside its arguments: one that keeps all pairs of rows needs 32 GiB, for minutes."""
+
+
 def by_jax(twin: Twin, size: int, dtype: str) -> Step:
     import jax
 
@@ -104,7 +108,10 @@ def by_jax(twin: Twin, size: int, dtype: str) -> Step:
         y, pullback = jax.vjp(function, *primals)
         return y, pullback(dy)
 
-    return lambda: jax.block_until_ready(both(given, dy))
+    compiled = both.lower(given, dy).compile()
+    if compiled.memory_analysis().temp_size_in_bytes > MOST_MEMORY:
+        raise NoTwin
+    return lambda: jax.block_until_ready(compiled(given, dy))
 
 
 def by_autograd(twin: Twin, size: int, dtype: str) -> Step:
@@ -134,7 +141,7 @@ def by_autograd(twin: Twin, size: int, dtype: str) -> Step:
 
 
 class NoTwin(Exception):
-    """The library has no such function."""
+    """The library has no such function, or none that fits in memory."""
 
 
 PEERS: dict[str, tuple[Callable[[Twin, int, str], Step], str]] = {

@@ -39,7 +39,7 @@ LEAST = 2e-3
 TURNS = 5
 """How often each library has its turn at a row. With 3 the smallest times of two runs differ by a tenth on a busy machine."""
 LONG = 5.0
-"""Seconds of a turn after which a library has no further one at that row: a reference of JAX that keeps all pairs takes minutes."""
+"""Seconds of a turn after which a library has no further one at that row: some references of JAX take minutes."""
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """Settings of glibc for every library's process, in bytes: it keeps the memory that is freed. Otherwise it gives large arrays
 back to the system, which clears every page anew, or not, by what else the process has freed before: up to ten times the time
