@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +24,7 @@ __all__ = [
     "dtype_named",
     "flat",
     "leaves_of",
+    "mapped",
     "narrowed",
     "narrowest",
     "native",
@@ -80,6 +81,18 @@ def flat(tree: Any) -> list[Array]:
     return [np.asarray(leaf, np.float64).ravel() for leaf in optree.tree_leaves(tree)]
 
 
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with the function of each leaf.
+
+    Most trees are one array or a tuple of arrays, and `optree.tree_map` takes longer than what is done to a small array.
+    """
+    if type(tree) is np.ndarray:
+        return function(tree)
+    if type(tree) is tuple and all(type(leaf) is np.ndarray for leaf in tree):
+        return tuple([function(leaf) for leaf in tree])
+    return optree.tree_map(function, tree)
+
+
 def widened(tree: Any) -> Any:
     """The tree in float64."""
     return optree.tree_map(lambda a: np.asarray(a, np.float64), tree)
@@ -87,6 +100,8 @@ def widened(tree: Any) -> Any:
 
 def narrowed(tree: Any, like: Any) -> Any:
     """The tree in the dtypes of another tree of the same structure."""
+    if type(tree) is type(like) is np.ndarray:
+        return np.asarray(tree, like.dtype)
     return optree.tree_map(lambda a, b: np.asarray(a, np.asarray(b).dtype), tree, like)
 
 
@@ -102,6 +117,8 @@ def native(array: Any) -> Any:
 
 def copied_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with copies of their arrays."""
+    if not options:
+        return {}
     tree: Any = dict(options)
     copies: Any = optree.tree_map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
     return dict(copies)

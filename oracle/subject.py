@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import optree
 from numpy.typing import NDArray
 
 from oracle.adapters import adapted, refusal
-from oracle.arrays import Leaf, copied_arrays, flat, leaves_of
+from oracle.arrays import Leaf, copied_arrays, flat, leaves_of, mapped
 from oracle.measures import EPSILON
 from purenet import Op
 from purenet.optimizers import GradientTransformation
@@ -111,12 +110,12 @@ def on_copies(subject: Subject) -> Subject:
     """The same subject with copies of all arrays that go in or come out, so that it can change no others."""
 
     def forward(*primals: Any, **options: Any) -> tuple[Any, Any]:
-        copies: Any = optree.tree_map(partial(np.array, subok=True), primals)  # type: ignore[arg-type]
+        copies = mapped(partial(np.array, subok=True), primals)
         y, residuals = _pair(subject.name, subject.forward(*copies, **copied_arrays(options)))
-        return optree.tree_map(np.array, y), residuals
+        return mapped(np.array, y), residuals
 
     def bwd(residuals: Any, dy: Any) -> Any:
-        return subject.bwd(residuals, optree.tree_map(np.array, dy))
+        return subject.bwd(residuals, mapped(np.array, dy))
 
     return replace(subject, forward=forward, bwd=bwd)
 

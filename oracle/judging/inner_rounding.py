@@ -41,7 +41,7 @@ def inner_noise(subject: Subject, primals: tuple[Any, ...], dy: Any, gradients: 
 
     def pulled(forward: tuple[Any, Any], dy: Any) -> Any:
         value, residuals = forward
-        found = flat(subject.bwd(residuals, optree.tree_map(np.array, narrowed(dy, value))))
+        found = flat(subject.bwd(residuals, narrowed(dy, value)))
         sizes[:] = [a.size for a in found]
         return np.concatenate(found)
 
