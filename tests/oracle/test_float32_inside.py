@@ -63,7 +63,7 @@ def test_right_in_float64_passes_and_says_what_it_resolves(name: str) -> None:
 
 
 @ON_ONE_WORKER
-@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(list(EVERY)[::2], ("float32", False), ("float64", True)))
+@pytest.mark.parametrize(("name", "dtype", "referenced"), in_turn(list(EVERY)[::4], ("float32", False), ("float64", True)))
 def test_right_passes_in_float32_and_with_a_reference(name: str, dtype: str, referenced: bool) -> None:
     result = of(name, 0.0, dtype, referenced=referenced)
     assert result.passed, str(result)
@@ -91,7 +91,7 @@ def off(pair: Pair, number: int, entry: int, factor: float) -> Pair:
 
 @NEED_NO_CAUSE
 @ON_ONE_WORKER
-@pytest.mark.parametrize("name", list(EVERY)[1::4])
+@pytest.mark.parametrize("name", list(EVERY)[1::8])
 def test_twice_the_stated_resolution_in_one_entry_fails(name: str) -> None:
     """Of some kernels whose wrong term is compared with a reference; of the others the differences alone judge that."""
     kernel = EVERY[name]
@@ -118,65 +118,33 @@ FEW = normal(1, 3)
 
 
 @jax.jit
-def normalized(x: Any) -> Any:
-    single = x.astype(jnp.float32)
-    centred = single - single.mean(-1, keepdims=True)
-    return (centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)).astype(x.dtype)
-
-
-@jax.jit
 def weighted(x: Any) -> Any:
     return jax.nn.softmax(x.astype(jnp.float32), axis=-1).astype(x.dtype)
 
 
-@pytest.mark.parametrize(("function", "dtype", "referenced"), [(normalized, "float64", True), (weighted, "float32", False)])
-def test_a_function_of_jax_that_is_its_own_reference_passes(function: Any, dtype: str, referenced: bool) -> None:
-    result = verify(of_jax(function), FEW.astype(dtype), reference=function if referenced else None)
+def test_a_function_of_jax_that_is_its_own_reference_passes() -> None:
+    result = verify(of_jax(weighted), FEW, reference=weighted)
     assert result.passed, str(result)
 
 
 @NEED_NO_CAUSE
-@pytest.mark.parametrize(("dtype", "referenced"), [("float64", False), ("float32", True)])
-def test_a_wrong_rule_of_a_function_of_jax_fails(dtype: str, referenced: bool) -> None:
+def test_a_wrong_rule_of_a_function_of_jax_fails() -> None:
     wrong = jax.custom_vjp(weighted)
     wrong.defvjp(
         lambda x: (weighted(x), weighted(x)), lambda p, dy: (p * (dy - (dy * p).sum(-1, keepdims=True) * (1 + PLANTED)),)
     )
-    assert failed(verify(wrong, FEW.astype(dtype), reference=weighted if referenced else None))
+    assert failed(verify(wrong, FEW.astype("float32")))
 
 
 # ---------------------------------------------------------------------------------------------- a mixture
 
-SAMPLED = range(2003, 2006)
-"""Seeds of `benchmarks.float32_inside`, which tries as many as one likes. The first one has a place for an error."""
-
-
-measure = float32_inside.measured
-
-
-@cache
-def measured_at(seed: int) -> list[tuple[str, str, str]]:
-    return list(measure([seed]))
-
-
-def measured(seeds: list[int], dtypes: Sequence[str] = ("float32",)) -> list[tuple[str, str, str]]:
-    assert list(dtypes) == ["float32"]
-    return [one for seed in seeds for one in measured_at(seed)]
+SAMPLED = 2003
+"""A seed of `benchmarks.float32_inside`, which tries as many as one likes. This one has a place for an error."""
 
 
 @NEED_NO_CAUSE
-@pytest.mark.xdist_group("float32 at random places")
-@pytest.mark.parametrize("seed", SAMPLED)
-def test_casts_at_random_places_are_no_errors_and_hide_none(seed: int) -> None:
-    for name, right, planted in measured([seed]):
-        assert right in ("PASS", ""), name
-        assert planted in ("FAIL", ""), name
-
-
-@pytest.mark.xdist_group("float32 at random places")
-def test_the_command_prints_the_counts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(float32_inside, "measured", measured)
-    assert float32_inside.main(["1", "--first", str(SAMPLED.start)]) == 0
+def test_casts_at_random_places_are_no_errors_and_hide_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert float32_inside.main(["1", "--first", str(SAMPLED)]) == 0
     assert capsys.readouterr().out == "right:   1 PASS, of 1\nplanted: 1 FAIL, of 1\n"
 
 

@@ -101,7 +101,7 @@ def layer_norm(off: Any) -> Pair:
     return forward, backward
 
 
-@kernel(lambda x, w, b: standardized(x, 0) * w + b, normal(6, 3), 1 + normal(3) / 10, normal(3, seed=1))
+@kernel(lambda x, w, b: standardized(x, 0) * w + b, normal(5, 2), 1 + normal(2) / 10, normal(2, seed=1))
 def batch_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array, b: Array) -> Any:
         h, r = norm(x, 0)

@@ -25,9 +25,9 @@ def matmul(off: Any) -> Pair:
     return lambda x, w: (x @ w, (x, w)), lambda s, d: (d @ (s[1] * row).T, s[0].T @ d)
 
 
-@kernel(lambda x, y: x * y, normal(4, 3), normal(4, 3, seed=1))
+@kernel(lambda x, y: x * y, normal(2, 3), normal(2, 3, seed=1))
 def product(off: Any) -> Pair:
-    row = np.where(np.arange(4) == 1, off, f(1))[:, None]
+    row = np.where(np.arange(2) == 1, off, f(1))[:, None]
     return lambda x, y: (x * y, (x, y)), lambda s, d: (d * s[1] * row, d * s[0])
 
 
@@ -37,9 +37,9 @@ def cumulative_sum(off: Any) -> Pair:
     return lambda x: (np.cumsum(x, -1), ()), lambda _, d: (np.cumsum((d * column)[:, ::-1], -1)[:, ::-1],)
 
 
-@kernel(lambda x: jnp.cumprod(x, -1), 1 + normal(3, 6) / 4)
+@kernel(lambda x: jnp.cumprod(x, -1), 1 + normal(2, 5) / 4)
 def cumulative_product(off: Any) -> Pair:
-    column = np.where(np.arange(6) == 2, off, f(1))
+    column = np.where(np.arange(5) == 2, off, f(1))
 
     def forward(x: Array) -> Any:
         y = np.cumprod(x, -1)
@@ -48,9 +48,9 @@ def cumulative_product(off: Any) -> Pair:
     return forward, lambda s, d: (np.cumsum((d * s[1] * column)[:, ::-1], -1)[:, ::-1] / s[0],)
 
 
-@kernel(lambda x: (x * x).sum(), 3 + normal(20))
+@kernel(lambda x: (x * x).sum(), 3 + normal(12))
 def sum_of_squares(off: Any) -> Pair:
-    entry = np.where(np.arange(20) == 3, off, f(1))
+    entry = np.where(np.arange(12) == 3, off, f(1))
 
     def forward(x: Array) -> Any:
         total = f(0)
@@ -69,11 +69,11 @@ def linear_scan(a: Any, b: Any) -> Any:
     return jax.lax.scan(step, jnp.zeros_like(b[0]), (a, b))[1]
 
 
-@kernel(linear_scan, 0.5 + normal(6, 2) / 4, normal(6, 2, seed=1))
+@kernel(linear_scan, 0.5 + normal(5, 2) / 4, normal(5, 2, seed=1))
 def scan(off: Any) -> Pair:
     def forward(a: Array, b: Array) -> Any:
-        h = np.zeros((7, 2), f)
-        for t in range(6):
+        h = np.zeros((6, 2), f)
+        for t in range(5):
             h[t + 1] = a[t] * h[t] + b[t]
         return h[1:].copy(), (a, h)
 
@@ -81,7 +81,7 @@ def scan(off: Any) -> Pair:
         a, h = residuals
         da, db = np.empty_like(a), np.empty_like(a)
         carried = np.zeros(2, f)
-        for t in reversed(range(6)):
+        for t in reversed(range(5)):
             carried = carried + d[t]
             da[t], db[t] = carried * h[t], carried
             carried = carried * a[t] * (off if t == 2 else f(1))
@@ -94,17 +94,17 @@ def padded(x: Any, w: Any) -> Any:
     return sum(w[k] * jnp.pad(x, ((k, 0), (0, 0)))[: x.shape[0]] for k in range(w.shape[0]))
 
 
-@kernel(padded, normal(8, 2), normal(3, 2))
+@kernel(padded, normal(6, 2), normal(3, 2))
 def causal_convolution(off: Any) -> Pair:
     def forward(x: Array, w: Array) -> Any:
         long = np.pad(x, ((2, 0), (0, 0)))
-        return sum(w[k] * long[2 - k : 10 - k] for k in range(3)), (long, w)
+        return sum(w[k] * long[2 - k : 8 - k] for k in range(3)), (long, w)
 
     def backward(residuals: Any, d: Array) -> Any:
         long, w = residuals
         further = np.pad(d, ((0, 2), (0, 0)))
-        dx = sum(w[k] * further[k : 8 + k] * (off if k == 1 else f(1)) for k in range(3))
-        return dx, np.stack([(d * long[2 - k : 10 - k]).sum(0) for k in range(3)])
+        dx = sum(w[k] * further[k : 6 + k] * (off if k == 1 else f(1)) for k in range(3))
+        return dx, np.stack([(d * long[2 - k : 8 - k]).sum(0) for k in range(3)])
 
     return forward, backward
 
@@ -133,7 +133,7 @@ def rotary(off: Any) -> Pair:
 # ---------------------------------------------------------------------------------------------- activations
 
 
-@kernel(lambda x: jax.nn.gelu(x, approximate=True), 2 * normal(3, 4))
+@kernel(lambda x: jax.nn.gelu(x, approximate=True), 2 * normal(2, 4))
 def gelu(off: Any) -> Pair:
     def inner(x: Array) -> Any:
         return np.tanh(TANH * (x + CUBE * x**3))
@@ -145,7 +145,7 @@ def gelu(off: Any) -> Pair:
     return lambda x: (f(0.5) * x * (1 + inner(x)), x), backward
 
 
-@kernel(lambda x: jax.nn.gelu(x, approximate=False), 2 * normal(3, 4))
+@kernel(lambda x: jax.nn.gelu(x, approximate=False), 2 * normal(2, 4))
 def gelu_erf(off: Any) -> Pair:
     def phi(x: Array) -> Any:
         return f(0.5) * (1 + special.erf(x * f(0.5**0.5)))
@@ -154,7 +154,7 @@ def gelu_erf(off: Any) -> Pair:
     return lambda x: (x * phi(x), x), lambda x, d: (d * (phi(x) + x * density * np.exp(f(-0.5) * x * x) * off),)
 
 
-@kernel(jax.nn.silu, 2 * normal(3, 4))
+@kernel(jax.nn.silu, 2 * normal(2, 4))
 def silu(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         s = 1 / (1 + np.exp(-x))
@@ -163,7 +163,7 @@ def silu(off: Any) -> Pair:
     return forward, lambda r, d: (d * r[1] * (1 + r[0] * (1 - r[1]) * off),)
 
 
-@kernel(lambda a, b: jax.nn.silu(a) * b, normal(3, 4), normal(3, 4, seed=1))
+@kernel(lambda a, b: jax.nn.silu(a) * b, normal(2, 4), normal(2, 4, seed=1))
 def swiglu(off: Any) -> Pair:
     def forward(a: Array, b: Array) -> Any:
         s = 1 / (1 + np.exp(-a))

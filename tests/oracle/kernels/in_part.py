@@ -71,9 +71,9 @@ def only_middle(e: float) -> Pair:
     return fwd, bwd
 
 
-X = normal(4, 3)
+X = normal(2, 3)
 IN_PART: dict[str, Kernel] = {
-    "only weights": Kernel(only_weights, (X, normal(3, 3)), lambda x, w: x @ w),
+    "only weights": Kernel(only_weights, (X, normal(3, 2)), lambda x, w: x @ w),
     "only value": Kernel(only_value, (X,), jnp.tanh),
     "only gradient": Kernel(only_gradient, (X,), jnp.tanh),
     "only residual": Kernel(only_residual, (X,), jnp.tanh),
