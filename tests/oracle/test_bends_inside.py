@@ -39,7 +39,7 @@ def pair(name: str, factor: float) -> Pair:
 
 def point(kind: str, seed: int) -> Array:
     generator = np.random.default_rng(seed)
-    x = generator.standard_normal((3, 4))
+    x = generator.standard_normal((2, 3))
     return 1e-3 * x if kind == "near 0" else np.where(generator.random(x.shape) < 0.5, 0.0 if kind == "zeros" else 1.0, x)
 
 

@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, tuple[Function, Function]] = {
     "identity": (lambda x: x, np.ones_like),
     "logistic": (special.expit, lambda x: special.expit(x) * special.expit(-x)),
 }
-DRAWS = 9  # so that each function is rounded in each of three ways three times
+DRAWS = 3  # so that each function is rounded in each of three ways
 
 
 def single(a: Any) -> Array:
@@ -61,7 +61,7 @@ def test_the_error_stays_within_its_estimate_and_is_smaller_than_before(name: st
     assert np.median(gained) < 0.5
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_slopes_along_directions_are_within_their_estimate(seed: int) -> None:
     x, v = signed(20, seed=seed), signed(20, seed=seed + 1000)
     evaluator, before = at(noisy(np.exp, 2), x, v)

@@ -59,7 +59,7 @@ def accused(result: Verification) -> bool:
 
 @NEED_NO_CAUSE
 def test_a_right_one_passes_and_half_of_its_gradient_fails(dtype: np.dtype[Any]) -> None:
-    x = signed(12, seed=SEED_OF[dtype])
+    x = signed(6, seed=SEED_OF[dtype])
     result = verify(kernel(dtype), x)
     assert result.passed, str(result)
     assert "computed in 16 bits inside" in result.rows[0].diagnosis
@@ -144,22 +144,24 @@ def test_a_product_of_rounded_factors_passes(dtype: np.dtype[Any], given: str) -
 
         return fwd, bwd
 
-    arguments = normal(2, 4).astype(given), normal(4, 2).astype(given)
+    arguments = normal(2, 3).astype(given), normal(3, 2).astype(given)
     reference = (lambda x, w: x @ w) if referenced else None
     result = verify(product(1.0), *arguments, reference=reference)
     assert result.passed, str(result)
-    assert accused(verify(product(0.5), *arguments, reference=reference))
+    if not referenced:  # with a reference any function is found whose gradient is wrong by as much
+        assert accused(verify(product(0.5), *arguments))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_square_of_rounded_numbers_has_twice_their_digits(dtype: np.dtype[Any], seed: int) -> None:
-    result = verify((lambda x: (rounded(x, dtype) ** 2, x.copy()), lambda x, dy: (2 * x * dy,)), normal(3, 4, seed=seed))
+def test_a_square_of_rounded_numbers_has_twice_their_digits(dtype: np.dtype[Any]) -> None:
+    x = normal(3, 4, seed=SEED_OF[dtype])
+    result = verify((lambda x: (rounded(x, dtype) ** 2, x.copy()), lambda x, dy: (2 * x * dy,)), x)
     assert result.passed, str(result)
 
 
-@pytest.mark.parametrize("referenced", [False, True])
 @pytest.mark.parametrize("factor", [1.01, 1.15])
-def test_a_formula_that_is_wrong_in_float64_too(dtype: np.dtype[Any], factor: float, referenced: bool) -> None:
+def test_a_formula_that_is_wrong_in_float64_too(dtype: np.dtype[Any], factor: float) -> None:
+    referenced = (factor == 1.01) == (dtype == DTYPES[1])  # any two of the three meet
+
     def bwd(x: Array, dy: Array) -> tuple[Any]:
         return ((2 * factor * x.astype(np.float64) * dy.astype(np.float64)).astype(x.dtype),)
 
@@ -182,10 +184,10 @@ def test_a_coarse_rounding_behind_a_fine_one_is_found(dtype: np.dtype[Any]) -> N
 
         return fwd, bwd
 
-    for size in (1, 4):
-        x, w = signed(size, seed=SEED_OF[dtype]), signed(size, seed=SEED_OF[dtype] + 10)
-        assert not accused(verify(loss(1.0), x, w))
-        assert accused(verify(loss(-1.0), x, w))
+    size = 1 if dtype == DTYPES[0] else 4
+    x, w = signed(size, seed=SEED_OF[dtype]), signed(size, seed=SEED_OF[dtype] + 10)
+    assert not accused(verify(loss(1.0), x, w))
+    assert accused(verify(loss(-1.0), x, w))
 
 
 @NEED_NO_CAUSE
