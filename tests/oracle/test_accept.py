@@ -60,7 +60,7 @@ def test_a_narrow_gradient_that_rounds_far_more_than_its_formula_is_not_accepted
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_many_entries_of_a_large_argument() -> None:
-    x, many = normal(30, 20), {"limit": 512}
+    x, many = normal(15, 10), {"limit": 128}
     assert row(oracle.verify(times(1 + 1e-8), x, accept=1e-5, **many)).verdict is Verdict.ACCEPTED
     assert row(oracle.verify(times(1.01), x, accept=1e-5, **many)).verdict is Verdict.FAIL
 
@@ -252,12 +252,12 @@ check = oracle.Spec((square, square_bwd), cases=cases, accept={accept})
 @pytest.mark.usefixtures("undiagnosed")
 def test_an_argument_at_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (verification, measurements):
-        monkeypatch.setattr(module, "LARGE", 1000)
+        monkeypatch.setattr(module, "LARGE", 300)
     off = pn.Op(lambda x: (np.tanh(x), x))
     off.pullback(lambda x, dy: (dy * (1 - np.tanh(x) ** 2) * (1 + 1e-7),))
 
     def verdict(**options: float) -> Verdict:
-        return row(oracle.verify(off, normal(40, 40), reference=jnp.tanh, limit=1000, **options)).verdict
+        return row(oracle.verify(off, normal(20, 20), reference=jnp.tanh, limit=300, **options)).verdict
 
     assert verdict(accept=1e-5) is Verdict.ACCEPTED
     assert verdict() is Verdict.FAIL

@@ -338,9 +338,7 @@ def jaxs_gathered(factor: float) -> Any:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize(
-    ("factor", "dtype"), [(1.0, np.float64), (1.1, np.float64), (1.0, np.float32), (1.1, np.float16), (1.0, ml_dtypes.bfloat16)]
-)
+@pytest.mark.parametrize(("factor", "dtype"), [(1.1, np.float64), (1.0, np.float32), (1.0, ml_dtypes.bfloat16)])
 def test_arguments_of_jax_that_are_not_differentiated(factor: float, dtype: Any) -> None:
     given = (X.astype(dtype), jnp.array([1, 0, 1]), (X[0] + 2).astype(dtype), 0.5, "gathered")
     mask = np.array([[True], [False], [False]])
@@ -374,20 +372,19 @@ def test_trees_that_jax_knows() -> None:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("options", [{"static": 2}, {"static": 2, "mask": np.array([True, False])}])
-def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("options", "factor"), [({"static": 2}, 2.0), ({"static": 2, "mask": np.array([True, False])}, 1.0)])
+def test_a_rule_of_jax_that_is_called_point_by_point(options: dict[str, Any], factor: float) -> None:
     """Its Python code depends on values, so that it can neither be compiled nor be evaluated at many points at once."""
 
     def branching(x: Any, static: int, mask: Any = True) -> Any:
         return jnp.where(mask, static * x if float(x.sum()) > 0 else x, 1)
 
-    for factor, passes in ((1.0, True), (2.0, False)):
-        rule = jax.custom_vjp(branching)
-        rule.defvjp(
-            lambda x, static, mask=True: (branching(x, static, mask), mask),
-            lambda mask, dy, factor=factor: (jnp.where(mask, 2 * factor * dy, 0), None, None),
-        )
-        assert oracle.verify(rule, np.abs(X[0, :2]), options=options).passed is passes
+    rule = jax.custom_vjp(branching)
+    rule.defvjp(
+        lambda x, static, mask=True: (branching(x, static, mask), mask),
+        lambda mask, dy: (jnp.where(mask, 2 * factor * dy, 0), None, None),
+    )
+    assert oracle.verify(rule, np.abs(X[0, :2]), options=options).passed is (factor == 1)
 
 
 def test_a_rule_of_jax_that_draws_in_python() -> None:

@@ -111,8 +111,9 @@ def test_a_factor_is_noticed_and_told(reference: Any) -> None:
     assert row.diagnosis.startswith("constant factor: argument 0.w is (1 + 1e-09) times the true gradient")
 
 
-@pytest.mark.parametrize("reference", [None, lambda params, x: x @ params["w"] + params["b"]])
-@pytest.mark.parametrize("at", [(0, 0), (23, 45), (59, 49)])
+@pytest.mark.parametrize(
+    ("at", "reference"), [((0, 0), None), ((23, 45), lambda params, x: x @ params["w"] + params["b"]), ((59, 49), None)]
+)
 def test_a_single_entry_is_found_wherever_it_is(reference: Any, at: tuple[int, int]) -> None:
     pair = changed(pn.affine, with_w(one_entry(at, 1 + 1e-6)))
     rows = rows_of(pair, MATRIX, ROWS, reference=reference)

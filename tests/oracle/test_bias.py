@@ -57,7 +57,7 @@ def test_a_factor_of_all_entries_fails(dtype: np.dtype[Any], factor: float, shap
 
 @NARROW
 @REFERENCED
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_kernel_that_rounds_once_passes(dtype: np.dtype[Any], referenced: bool, seed: int) -> None:
     for shape in ((1,), (3,), (20, 6)):
         row = one(in_16_bits(lambda d: d), normal(*shape, dtype=dtype, seed=seed), referenced=referenced)
@@ -85,7 +85,7 @@ def rounded_once(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Arra
     return dy * w, (dy.astype(np.float64) * x.astype(np.float64)).sum(axis=0).astype(w.dtype)
 
 
-@pytest.mark.parametrize(("rows", "seed", "referenced"), [(256, 0, False), (256, 1, True), (1024, 0, True), (1024, 1, False)])
+@pytest.mark.parametrize(("rows", "seed", "referenced"), [(256, 0, False), (1024, 1, True)])
 def test_a_sum_that_is_accumulated_in_bfloat16_fails(rows: int, seed: int, referenced: bool) -> None:
     x, w = normal(rows, 8, dtype=BFLOAT16, seed=seed), normal(8, dtype=BFLOAT16, seed=seed + 10)
     reference = (lambda x, w: x * w) if referenced else None
@@ -97,9 +97,8 @@ def test_a_sum_that_is_accumulated_in_bfloat16_fails(rows: int, seed: int, refer
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("seed", range(2))
-def test_a_sum_in_three_entries_is_compared_at_more_points(seed: int) -> None:
-    x, w = normal(512, 3, dtype=BFLOAT16, seed=seed), normal(3, dtype=BFLOAT16, seed=seed + 10)
+def test_a_sum_in_three_entries_is_compared_at_more_points() -> None:
+    x, w = normal(512, 3, dtype=BFLOAT16), normal(3, dtype=BFLOAT16, seed=10)
     wrong = {row.parameter: row for row in verify((weighted, accumulated), x, w).rows}
     assert wrong["w"].verdict is Verdict.FAIL
     assert verify((weighted, rounded_once), x, w).passed

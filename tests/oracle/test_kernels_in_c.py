@@ -123,8 +123,13 @@ KERNELS: dict[str, tuple[Any, Any, tuple[Array, ...]]] = {
 }
 
 
-IN_PAIRS = [(name, d, (d == "float32") == (i % 2 == 1)) for i, name in enumerate(KERNELS) for d in ("float32", "float64")]
-"""Every kernel at every dtype, with a reference and without: any two of them meet."""
+IN_PAIRS = [
+    ("layer norm", "float32", False),
+    ("layer norm", "float64", True),
+    ("gelu", "float64", False),
+    ("attention", "float32", True),
+]
+"""Every kernel, at one dtype or both, with a reference or without."""
 
 
 @pytest.mark.parametrize(("name", "dtype", "referenced"), IN_PAIRS)

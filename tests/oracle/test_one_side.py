@@ -23,8 +23,7 @@ def cause(function: Any, slope: Any, x: Array = X, reference: Callable[..., Any]
     return diagnosis
 
 
-@alone_and_with_jax
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("witness", "dtype"), [("alone", np.float64), ("JAX", np.float32)])
 @pytest.mark.parametrize(
     ("function", "slope", "reference"),
     [
@@ -113,7 +112,7 @@ def flipped(which: Array) -> Any:
     return cube(lambda dx: np.where(which, -dx, dx))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_signs_lost_at_random_are_on_no_side(seed: int) -> None:
     which = np.random.default_rng(seed).random((5, 7)) < 0.5
     said = found(flipped(which), MATRIX)[1]

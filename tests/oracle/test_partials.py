@@ -129,7 +129,7 @@ BLOCKS: list[tuple[Function, Function]] = [
 ]
 
 
-@settings(derandomize=True, max_examples=80, deadline=None, database=None)
+@settings(derandomize=True, max_examples=40, deadline=None, database=None)
 @given(
     blocks=st.lists(st.sampled_from(range(len(BLOCKS))), min_size=1, max_size=4),
     seed=st.integers(0, 2**20),
@@ -537,13 +537,13 @@ def test_blocks_across_kinks_are_blind() -> None:
 
 
 def test_a_few_kinks_are_found_and_all_other_elements_stay_in_blocks() -> None:
-    x = normal(3000)
-    kinks = [5, 700, 2999]
+    x = normal(1000)
+    kinks = [5, 700, 999]
     x[kinks] = 1.0, 2.0, 3.0
     along = differentiate_along(Evaluator(lambda x: relu(x - np.round(x)), (x,), np.asarray(random_cotangent(x))), 0, 32)
     assert sorted(along.alone) == kinks
     assert not any(block.blind for block in along.blocks)
-    assert sum(block.index.size for block in along.blocks) == 2997
+    assert sum(block.index.size for block in along.blocks) == 997
 
 
 # ------------------------------------------------------------------------------------------------- gradients of trees

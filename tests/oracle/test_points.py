@@ -149,7 +149,7 @@ def test_a_wrong_entry_is_found_in_a_batch(dtype: Any, error: float) -> None:
         lambda x: (rule(x), rule(x)),
         lambda y, dy: ((y * (dy - (dy * y).sum(-1, keepdims=True))).at[3, 2].multiply(1 + error),),
     )
-    result = oracle.verify(rule, X.astype(dtype))
+    result = oracle.verify(rule, X[:4, :3].astype(dtype))
     assert result.passed is (error == 0), result
     assert error == 0 or result.rows[0].worst_index == (3, 2)
 

@@ -78,7 +78,7 @@ def test_an_error_above_what_a_row_says_fails_and_one_far_below_passes(op: Op, a
 
         return next(row for row in quick((op.fwd, bwd), *arguments) if row.shape == y.shape).verdict
 
-    for at in ((0, 0), (3, 17), (5, 29)):
+    for at in ((0, 0), (5, 29)):
         assert verdict(4 * noticed(row), at) is Verdict.FAIL
         assert dtype != "float64" or verdict(noticed(row) / 64, at) is Verdict.PASS
 

@@ -12,7 +12,6 @@ import pytest
 from tests.oracle.planted import Array, Pair, causes, cube, elementwise, found, normal, signed
 
 alone_and_with_jax = pytest.mark.parametrize("witness", ["alone", "JAX"])
-both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 def scan(carry: float, block: int = 4) -> Pair:
@@ -48,8 +47,7 @@ def scan_by_jax(a: Any, x: Any) -> Any:
     return jax.lax.scan(step, jnp.zeros_like(x[:, 0]), (a.T, x.T))[1].T
 
 
-@alone_and_with_jax
-@both_dtypes
+@pytest.mark.parametrize(("witness", "dtype"), [("alone", np.float32), ("JAX", np.float64)])
 def test_the_last_block_of_a_scan_is_named_and_the_size_of_the_blocks(witness: str, dtype: Any) -> None:
     arguments = (1 + 0.3 * normal(3, 10)).astype(dtype), signed(3, 10).astype(dtype)
     reference = scan_by_jax if witness == "JAX" else None
@@ -78,13 +76,8 @@ def test_smaller_sizes_at_which_the_gradient_is_right_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "witness", "dtype"),  # any two values meet
-    [
-        ((64, 2), "alone", np.float64),
-        ((64, 2), "JAX", np.float32),
-        ((2048, 2), "alone", np.float32),
-        ((2048, 2), "JAX", np.float64),
-    ],
+    ("shape", "witness", "dtype"),
+    [((64, 2), "JAX", np.float32), ((2048, 2), "alone", np.float32), ((2048, 2), "JAX", np.float64)],
 )
 def test_a_pattern_of_blocks_is_named_in_small_and_large_arrays(witness: str, dtype: Any, shape: tuple[int, ...]) -> None:
     """The sum of each row of a block of two rows lands in the column of its number."""
@@ -108,7 +101,7 @@ def test_a_pattern_of_blocks_is_named_in_small_and_large_arrays(witness: str, dt
 # ------------------------------------------------------------------------------------------------- neighbours
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 13, 17])
+@pytest.mark.parametrize("seed", [0, 13, 17])
 def test_scattered_errors_are_no_range_and_no_pattern(seed: int) -> None:
     generator = np.random.default_rng(seed)
     noise = np.where(generator.random((6, 8)) < 0.5, generator.normal(size=(6, 8)), 0.0)

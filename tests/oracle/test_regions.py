@@ -36,8 +36,7 @@ def rectifier(slope: Callable[[Array], Array]) -> Any:
     return elementwise(lambda x: np.maximum(x, 0), slope)
 
 
-@alone_and_with_jax
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("witness", "dtype"), [("alone", np.float32), ("JAX", np.float64)])
 def test_a_mask_that_is_not_applied_is_named(witness: str, dtype: Any) -> None:
     reference = None if witness == "alone" else lambda x: jnp.maximum(x, 0)
     verdict, diagnosis = found(rectifier(np.ones_like), MATRIX.astype(dtype), reference=reference)
@@ -62,15 +61,14 @@ def dropped_fwd(x: Array, *, mask: Array, rate: float) -> Any:
     return x * mask / (1 - rate), (mask.copy(), rate)
 
 
-@alone_and_with_jax
 @pytest.mark.parametrize(
-    ("bwd", "begins", "ends"),
+    ("witness", "bwd", "begins", "ends"),
     [
-        (lambda r, dy: (dy / (1 - r[1]),), "mask not applied: ", "elsewhere it is right"),
-        (lambda r, dy: (dy.copy(),), "mask not applied: ", "elsewhere it is 0.6 times the true one"),
-        (lambda r, dy: (dy * r[0],), "constant factor: ", "multiplied by 1 - rate (0.6) once too often"),
-        (lambda r, dy: (dy * r[0] / r[1],), "constant factor: ", "divided by rate (0.4) instead of 1 - rate"),
-        (lambda r, dy: (dy * ~r[0] / (1 - r[1]),), "mask not applied: ", "elsewhere it is zero"),
+        ("alone", lambda r, dy: (dy / (1 - r[1]),), "mask not applied: ", "elsewhere it is right"),
+        ("JAX", lambda r, dy: (dy.copy(),), "mask not applied: ", "elsewhere it is 0.6 times the true one"),
+        ("alone", lambda r, dy: (dy * r[0],), "constant factor: ", "multiplied by 1 - rate (0.6) once too often"),
+        ("JAX", lambda r, dy: (dy * r[0] / r[1],), "constant factor: ", "divided by rate (0.4) instead of 1 - rate"),
+        ("alone", lambda r, dy: (dy * ~r[0] / (1 - r[1]),), "mask not applied: ", "elsewhere it is zero"),
     ],
     ids=["no mask", "neither", "no scale", "other scale", "the other mask"],
 )
@@ -141,14 +139,18 @@ def test_a_channel_without_a_gradient_is_named(witness: str) -> None:
     assert diagnosis == "zero where it should not be: x is zero at index 1 of axis 1; elsewhere it is right"
 
 
-@alone_and_with_jax
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("witness", "wrong", "named"),
     [
-        (lambda dx: dx[:, ::-1].copy(), "reversed: the entries of x are the true ones in reversed order along axis 1"),
-        (lambda dx: dx[::-1, ::-1].copy(), "reversed: the entries of x are the true ones in reversed order along axes 0 and 1"),
-        (lambda dx: np.roll(dx, 2, 1), "shifted: the entries of x are the true ones shifted by +2 along axis 1"),
+        ("alone", lambda dx: dx[:, ::-1].copy(), "reversed: the entries of x are the true ones in reversed order along axis 1"),
         (
+            "JAX",
+            lambda dx: dx[::-1, ::-1].copy(),
+            "reversed: the entries of x are the true ones in reversed order along axes 0 and 1",
+        ),
+        ("alone", lambda dx: np.roll(dx, 2, 1), "shifted: the entries of x are the true ones shifted by +2 along axis 1"),
+        (
+            "JAX",
             lambda dx: np.pad(dx, ((1, 0), (0, 1)))[:-1, 1:].copy(),
             "shifted: the entries of x are the true ones shifted by +1 along axis 0 and by -1 along axis 1",
         ),
