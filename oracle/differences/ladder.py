@@ -63,11 +63,11 @@ def higher_differences(values: Array) -> Differences:
     least = np.full(values.shape[1:], np.inf)
     lowest = values
     for order in range(1, 2 * ORDER + 1):
-        values = np.diff(values, axis=0)
+        values = values[1:] - values[:-1]  # `np.diff` and `mean` take as long as the work: they check what is known here
         if order == ORDER:
             lowest = values / np.sqrt(comb(2 * order, order))
         if order >= ORDER:
-            least = np.fmin(least, np.sqrt((values**2).mean(axis=0) / comb(2 * order, order)))
+            least = np.fmin(least, np.sqrt(np.add.reduce(values**2, axis=0) / len(values) / comb(2 * order, order)))
     return Differences(np.where(np.isfinite(least), least, 0.0), lowest)
 
 
