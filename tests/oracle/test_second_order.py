@@ -224,7 +224,7 @@ def softsign(*, stopped: bool) -> Any:
     return softsign
 
 
-LINE = np.array([-1.0, 0.5, 2.0])
+LINE = np.array([-1.0, 0.5])
 
 
 @pytest.mark.parametrize("reference", [None, lambda x: x / (1 + jnp.abs(x))])
