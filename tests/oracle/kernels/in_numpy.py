@@ -19,7 +19,7 @@ __all__ = ["KERNELS", "Kernel", "Make", "f", "kernel", "normal"]
 Make = Callable[[float], Pair]
 f = np.float32
 
-LABELS = np.array([1, 0, 3, 2, 6])
+LABELS = np.array([1, 0, 3])
 CAUSAL = np.tril(np.ones((4, 4), dtype=bool))
 
 
@@ -88,7 +88,7 @@ def norm_bwd(h: Array, r: Array, d: Array, axis: Any, off: Any) -> Array:
     return (d - mean(d, axis) - h * mean(d * h, axis) * off) * r  # type: ignore[no-any-return]
 
 
-@kernel(lambda x, w, b: standardized(x, -1) * w + b, normal(2, 6), 1 + normal(6) / 10, normal(6, seed=1) / 10)
+@kernel(lambda x, w, b: standardized(x, -1) * w + b, normal(2, 4), 1 + normal(4) / 10, normal(4, seed=1) / 10)
 def layer_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array, b: Array) -> Any:
         h, r = norm(x, -1)
@@ -115,13 +115,13 @@ def batch_norm(off: Any) -> Pair:
 
 
 def group_norm_reference(x: Any, w: Any, b: Any) -> Any:
-    return standardized(x.reshape(2, 2, -1), -1).reshape(x.shape) * w[:, None] + b[:, None]
+    return standardized(x.reshape(1, 2, -1), -1).reshape(x.shape) * w[:, None] + b[:, None]
 
 
-@kernel(group_norm_reference, normal(2, 4, 2), 1 + normal(4) / 10, normal(4, seed=1))
+@kernel(group_norm_reference, normal(1, 4, 2), 1 + normal(4) / 10, normal(4, seed=1))
 def group_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array, b: Array) -> Any:
-        h, r = norm(x.reshape(2, 2, -1), -1)
+        h, r = norm(x.reshape(1, 2, -1), -1)
         return h.reshape(x.shape) * w[:, None] + b[:, None], (h, r, w)
 
     def backward(residuals: Any, d: Array) -> Any:
@@ -132,7 +132,7 @@ def group_norm(off: Any) -> Pair:
     return forward, backward
 
 
-@kernel(lambda x, w: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w, normal(2, 6), 1 + normal(6) / 10)
+@kernel(lambda x, w: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w, normal(2, 4), 1 + normal(4) / 10)
 def rms_norm(off: Any) -> Pair:
     def forward(x: Array, w: Array) -> Any:
         r = 1 / np.sqrt(mean(x * x) + f(1e-6))
@@ -148,7 +148,7 @@ def rms_norm(off: Any) -> Pair:
 # ---------------------------------------------------------------------------------------------- softmax and attention
 
 
-@kernel(lambda x: jax.nn.softmax(x, -1), normal(2, 6))
+@kernel(lambda x: jax.nn.softmax(x, -1), normal(2, 4))
 def softmax(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
@@ -166,7 +166,7 @@ def masked_softmax(off: Any) -> Pair:
     return forward, lambda p, d: (p * (d - (d * p).sum(-1, keepdims=True) * off),)
 
 
-@kernel(lambda x: jax.nn.log_softmax(x, -1), normal(2, 6))
+@kernel(lambda x: jax.nn.log_softmax(x, -1), normal(2, 4))
 def log_softmax(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
@@ -175,32 +175,32 @@ def log_softmax(off: Any) -> Pair:
     return forward, lambda p, d: (d - p * d.sum(-1, keepdims=True) * off,)
 
 
-@kernel(lambda x: jax.nn.logsumexp(x, -1), normal(2, 6))
+@kernel(lambda x: jax.nn.logsumexp(x, -1), normal(2, 4))
 def logsumexp(off: Any) -> Pair:
     def forward(x: Array) -> Any:
         e, s = exponentials(x)
         return (x.max(-1, keepdims=True) + np.log(s))[:, 0], e / s
 
-    return forward, lambda p, d: (p * d[:, None] * np.where(np.arange(6) == 2, off, f(1)),)
+    return forward, lambda p, d: (p * d[:, None] * np.where(np.arange(4) == 2, off, f(1)),)
 
 
 def cross_entropy(x: Any, w: Any) -> Any:
-    return -(jax.nn.log_softmax(x @ w.T, -1)[np.arange(5), LABELS]).mean()
+    return -(jax.nn.log_softmax(x @ w.T, -1)[np.arange(3), LABELS]).mean()
 
 
-@kernel(cross_entropy, normal(5, 2), normal(7, 2))
+@kernel(cross_entropy, normal(3, 2), normal(5, 2))
 def fused_cross_entropy(off: Any) -> Pair:
     def forward(x: Array, w: Array) -> Any:
         z = x @ w.T
         e, s = exponentials(z)
         log_p = z - z.max(-1, keepdims=True) - np.log(s)
-        return -log_p[range(5), LABELS].mean(), (x, w, e / s)
+        return -log_p[range(3), LABELS].mean(), (x, w, e / s)
 
     def backward(residuals: Any, d: Array) -> Any:
         x, w, p = residuals
         dz = p.copy()
-        dz[range(5), LABELS] -= off
-        dz *= d / f(5)
+        dz[range(3), LABELS] -= off
+        dz *= d / f(3)
         return dz @ w, dz.T @ x
 
     return forward, backward
@@ -231,13 +231,13 @@ def grouped(q: Any, k: Any, v: Any) -> Any:
     return attended(q, jnp.repeat(k, 2, 0), jnp.repeat(v, 2, 0))
 
 
-@kernel(grouped, normal(4, 2, 2), normal(2, 2, 2), normal(2, 2, 2, seed=1))
+@kernel(grouped, normal(2, 2, 2), normal(1, 2, 2), normal(1, 2, 2, seed=1))
 def grouped_attention(off: Any) -> Pair:
     def forward(q: Array, k: Array, v: Array) -> Any:
         return attend(q, k.repeat(2, 0), v.repeat(2, 0))
 
     def backward(residuals: Any, d: Array) -> Any:
         dq, dk, dv = attend_bwd(residuals, d, off)
-        return dq, *(g.reshape(2, 2, *g.shape[1:]).sum(1) for g in (dk, dv))
+        return dq, *(g.reshape(1, 2, *g.shape[1:]).sum(1) for g in (dk, dv))
 
     return forward, backward
