@@ -270,7 +270,7 @@ def test_the_contract_holds(convention: str) -> None:
 
 
 def test_functions_of_jax() -> None:
-    for function, primals in ((jnp.fft.rfft, (R,)), (jnp.fft.ifft, (Z,)), (jnp.linalg.inv, (Z[:, :2],))):
+    for function, primals in ((jnp.fft.rfft, (R,)), (jnp.fft.ifft, (Z[0],)), (jnp.linalg.inv, (Z[:, :2],))):
         oracle.verify(adapters.of_jax(function), *primals, reference=function).raise_for_failures()
 
     @jax.custom_vjp
@@ -278,13 +278,13 @@ def test_functions_of_jax() -> None:
         return z * z
 
     square.defvjp(lambda z: (z * z, z), lambda z, dy: (2 * jnp.conj(z) * dy,))
-    assert row(oracle.verify(square, Z)).diagnosis.startswith("conjugated: this is torch's convention")
+    assert row(oracle.verify(square, Z[0, :2])).diagnosis.startswith("conjugated: this is torch's convention")
 
 
 def test_a_rule_of_jax_that_differentiates_another_function() -> None:
     square = jax.custom_vjp(lambda z: z * z)
     square.defvjp(lambda z: (z * z * z, z), lambda z, dy: (3 * z * z * dy,))
-    found = row(oracle.verify(square, Z))
+    found = row(oracle.verify(square, Z[0, :2]))
     assert found.verdict is Verdict.FAIL
     assert found.diagnosis.startswith("another forward pass: ")
 
@@ -308,7 +308,7 @@ def test_order_2(reference: Any) -> None:
 
 def test_a_pass_with_other_gradients_than_the_first_is_told() -> None:
     other = ((lambda z, dy: ((2 * z.conj() * dy,), z)), TWICE[1])
-    told = {r.diagnosis for r in oracle.verify((SQUARE, other), Z, order=2).rows}
+    told = {r.diagnosis for r in oracle.verify((SQUARE, other), Z[0], order=2).rows}
     assert any(what.startswith("bwd_fwd returns other gradients than bwd: by ") for what in told)
 
 
@@ -327,7 +327,7 @@ def test_order_2_of_functions_of_jax() -> None:
     def mixed(z: Any) -> Any:
         return jnp.exp(z) * jnp.abs(z)
 
-    oracle.verify(adapters.of_jax(mixed), Z, order=2, reference=mixed).raise_for_failures()
+    oracle.verify(adapters.of_jax(mixed), Z[0, :2], order=2, reference=mixed).raise_for_failures()
     oracle.verify(adapters.of_jax(jnp.fft.rfft), R, order=2, reference=jnp.fft.rfft).raise_for_failures()
 
 
