@@ -118,7 +118,7 @@ def normal(*shape: int, seed: int) -> Array:
 
 KERNELS: dict[str, tuple[Any, Any, tuple[Array, ...]]] = {
     "layer norm": (layer_norm, normalized, (normal(2, 4, seed=0), 1 + normal(4, seed=1) / 10, normal(4, seed=2))),
-    "gelu": (gelu, jax.nn.gelu, (2 * normal(2, 4, seed=3),)),
+    "gelu": (gelu, jax.nn.gelu, (2 * normal(2, 6, seed=3),)),
     "attention": (attention, attended, (normal(2, 2, seed=4), normal(3, 2, seed=5), normal(3, 2, seed=6))),
 }
 

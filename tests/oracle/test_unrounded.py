@@ -28,8 +28,7 @@ EPS = 2.0**-52
 NOTICED = 4e-15
 """The error of one entry, as a share of the entry times its condition, that must be noticed; the documents promise 1e-14. The
 largest that passes is 1.9e-15 for these ops."""
-FEW = 60  # numbers of the arguments: more take two gradients each for the condition, and some ops have thousands
-SOME = 4  # cases, of which the smallest is taken
+FEW = 80  # numbers of the arguments: more take two gradients each for the condition, and some ops have thousands
 SMOOTH = (
     "affine", "batch_norm", "conv2d", "cosine_similarity", "dot_product_attention", "gelu", "layer_norm", "logsumexp",
     "lstm_cell", "mish", "softmax", "tanh",
@@ -73,11 +72,11 @@ def test_an_error_of_less_than_1e_14_in_one_entry_times_its_condition_is_noticed
 def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> None:
     compared, refused = 0, []
     for spec in catalogue.specs():
-        draws = [case.draw(spec.name) for case in spec.cases[:SOME] if not case.flags]
-        if not draws:
+        case = next((case for case in spec.cases if not case.flags), None)
+        if case is None:
             continue
-        primals, options = min(draws, key=lambda draw: numbers_of(draw[0]))
-        if numbers_of(primals) > FEW:
+        primals, options = case.draw(spec.name)
+        if sum(np.size(leaf) for leaf in optree.tree_leaves(primals)) > FEW:
             continue
         subject = Subject.of(spec.op, options)
         y, dy, _ = first_call(subject, primals, 0, strict=False)
@@ -94,10 +93,6 @@ def test_no_op_forgives_more_than_1e_14_of_an_entry_times_its_condition() -> Non
         compared += 1
     assert compared > 140
     assert refused == ["ctc_loss"]  # its logarithms of 0 are infinite
-
-
-def numbers_of(primals: Any) -> int:
-    return sum(np.size(leaf) for leaf in optree.tree_leaves(primals))
 
 
 def tanh(factor: float) -> Pair:
