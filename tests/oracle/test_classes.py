@@ -18,6 +18,10 @@ from tests.oracle.students import book_layers, book_nets, book_recurrent, course
 # --------------------------------------------------------------- right code passes, a mistake is called out where it is
 
 
+def failed(result: Any) -> set[str]:
+    return {row.parameter for row in result.rows if row.verdict is Verdict.FAIL}
+
+
 class MeanOfBias(book_layers.Affine):
     def backward(self, dout: Any) -> Any:
         dx = super().backward(dout)
@@ -95,9 +99,10 @@ def convolutional(convolution: type) -> Any:
 
 
 def recurrent(layer: type, gates: int, hidden: int) -> Any:
-    """Small, because it computes in float32 inside: many long steps are taken for each entry."""
-    arrays = normal(2, gates * hidden), normal(hidden, gates * hidden), normal(gates * hidden)
-    return adapters.of_layer(layer(*arrays, stateful=True), SEQUENCE[:, :2, :2])
+    """With a state of an earlier call. Small, because it computes in float32 inside: many long steps are taken for each entry."""
+    made = layer(normal(2, gates * hidden), normal(hidden, gates * hidden), normal(gates * hidden), stateful=True)
+    made.forward(SEQUENCE[:, :2, :2])
+    return adapters.of_layer(made, SEQUENCE[:, :2, :2])
 
 
 def course(backward: Callable[..., Any]) -> Any:
@@ -136,13 +141,17 @@ STYLES: dict[str, tuple[Callable[..., Any], Any, Any, set[str]]] = {
 @pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("style", STYLES)
 def test_right_code_passes_and_a_mistake_is_called_out_at_its_parameter(style: str) -> None:
+    """The mistake with few measurements: they leave what computes in float32 undecided, and call out nothing else."""
     make, right, mistaken, where = STYLES[style]
-    for arguments, expected in ((right, set()), (mistaken, where)):
+    flags = frozenset({oracle.Flag.ZERO_GRADIENT})  # a bias before a batch norm
+    for arguments, effort in ((right, "full"), (mistaken, "quick")):
         made = make(*arguments)
         op, options = made if isinstance(made[1], dict) else (made, {})
-        flags = frozenset({oracle.Flag.ZERO_GRADIENT})  # a bias before a batch norm
-        result = oracle.verify(op, options=options, accept=EPS, flags=flags)
-        assert wrong(result) == expected, result
+        result = oracle.verify(op, options=options, accept=EPS, flags=flags, effort=effort)
+        if effort == "full":
+            assert not wrong(result), result
+        else:
+            assert failed(result) == where, result
 
 
 @pytest.mark.usefixtures("undiagnosed")
@@ -151,7 +160,7 @@ def test_a_language_model_of_layers_with_lists() -> None:
     net = seeded(lambda: book_recurrent.SimpleRnnlm(3, 2, 1))
     assert not wrong(oracle.verify(adapters.of_net(net, xs, ts)))
     net.grads[4] = net.grads[4].copy()  # the optimizer's list no longer holds the array that the layer fills
-    assert wrong(oracle.verify(adapters.of_net(net, xs, ts))) == {"params.layers.2.0"}
+    assert failed(oracle.verify(adapters.of_net(net, xs, ts), effort="quick")) == {"params.layers.2.0"}
 
 
 @pytest.mark.parametrize(
@@ -228,8 +237,7 @@ def test_a_layer_with_memory_starts_each_time_from_the_same() -> None:
     sequence = SEQUENCE[:, :2, :1]
     layer = book_recurrent.TimeRNN(normal(1, 2), normal(2, 2), normal(2), stateful=True)
     layer.forward(sequence)
-    assert layer.h is not None
-    assert oracle.verify(layer, sequence).passed
+    assert layer.h is not None  # the style of this layer above verifies one with such a state
     fwd, bwd = adapters.of_layer(layer)
     params = {str(i): a for i, a in enumerate(layer.params)}
     first, second = (fwd(params, sequence) for _ in range(2))
