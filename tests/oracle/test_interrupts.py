@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from oracle.report import document
 from tests.interrupts import interruptible
-from tests.oracle.conftest import OLD, ROOT, command, environment, report_in
+from tests.oracle.conftest import OLD, ROOT, Run, command, environment, report_in
 
 SLOW = """
 import pathlib, sys, time
@@ -119,7 +120,10 @@ def test_a_kill_leaves_the_old_reports_and_resume_continues(killed: Path) -> Non
 
 @pytest.mark.xdist_group("killed")
 @pytest.mark.parametrize("change", ["the op", "the first line", "nothing is there"])
-def test_what_was_found_by_other_sources_is_not_taken_over(killed: Path, change: str) -> None:
+def test_what_was_found_by_other_sources_is_not_taken_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch, killed: Path, change: str
+) -> None:
+    """In this process, which has not imported the op: another one imports for seconds."""
     reports = killed / "reports"
     journal = reports / "unfinished.jsonl"
     if change == "the op":
@@ -128,11 +132,14 @@ def test_what_was_found_by_other_sources_is_not_taken_over(killed: Path, change:
         journal.write_text(journal.read_text().replace('"numpy": "', '"numpy": "0.'))
     else:
         journal.unlink()
-    done = resumed(killed)
+    (killed / "awake").touch()
+    monkeypatch.chdir(killed)
+    code, _, err = run("verify", "slow_ops:spec", "--jobs", "1", "--timeout", "0", "--resume")
+    del sys.modules["slow_ops"]
     reason = (
         "there is no interrupted run to resume" if change == "nothing is there" else "source files or library versions have"
     )
-    assert f"verify: not resumed: {reason}" in done.stderr
-    assert done.returncode == (1 if change == "the op" else 0)
+    assert f"verify: not resumed: {reason}" in err
+    assert code == (1 if change == "the op" else 0)
     assert {row["verdict"] for row in report_in(reports)["rows"]} == {"FAIL" if change == "the op" else "PASS"}
     assert not journal.exists()
