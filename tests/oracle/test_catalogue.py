@@ -97,7 +97,7 @@ def test_fewer_digits_in_the_report_are_noticed() -> None:
 def far_out() -> Iterator[Any]:
     """Ops where they saturate, each at one such case, in float16: float32 and bfloat16 end much farther out.
 
-    `test_false_alarms.py` verifies a random use of each op in float32, and of each chain, which rounds on its way, in any
+    `test_false_alarms.py` verifies a random use of many ops in float32, and of each chain, which rounds on its way, in any
     narrow dtype. A statement below is that ops in 16 bits are float32 rounded once.
     """
     for spec in SPECS.values():
