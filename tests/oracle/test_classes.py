@@ -99,7 +99,7 @@ def convolutional(convolution: type) -> Any:
 
 
 def recurrent(layer: type, gates: int, hidden: int) -> Any:
-    """With a state of an earlier call. Small, because it computes in float32 inside: many long steps are taken for each entry."""
+    """With the state of an earlier call. Small, because it computes in float32 inside: many long steps are taken."""
     made = layer(normal(2, gates * hidden), normal(hidden, gates * hidden), normal(gates * hidden), stateful=True)
     made.forward(SEQUENCE[:, :2, :2])
     return adapters.of_layer(made, SEQUENCE[:, :2, :2])
