@@ -223,7 +223,7 @@ def run_here(program: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str
     return int(end.value.code or 0), out
 
 
-@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.usefixtures("in_this_process", "undiagnosed")
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_every_failing_case_has_a_program_that_shows_it(
     run: Run, module: Module, tmp_path: Path, capfd: pytest.CaptureFixture[str], dtype: str
