@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,15 @@ def test_no_rounding_moves_the_exact_derivative_further(name: str) -> None:
         "layer_norm", "rms_norm", "softmax_cross_entropy_with_probabilities",
     ],
 )  # fmt: skip
-def test_these_lose_no_digits(name: str) -> None:
-    """With one projection, as their Math has it, batch_norm is 33 and cosine_distance 110 ULPs beyond its condition."""
+def test_these_lose_no_digits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one projection, as their Math has it, batch_norm is 33 and cosine_distance 110 ULPs beyond its condition.
+
+    Cases of more than 500 numbers take most of the time, and the same bodies as those of 400.
+    """
+    spec = catalogue.find(name)
+    assert isinstance(spec, Spec)
+    few = tuple(case for case in spec.cases if sum(map(np.size, optree.tree_leaves(case.draw(name)[0]))) <= 500)
+    monkeypatch.setattr(accuracy, "spec_of", lambda task: replace(spec, cases=few))
     one = accuracy.perform(Task("", name, "", "float64"))
     assert one.entries > 20
     assert one.beyond <= 2
