@@ -18,6 +18,7 @@ from safetensors.numpy import load
 
 from oracle import catalogue
 from oracle.arrays import quiet
+from oracle.cli import vectors
 from oracle.cli.main import main
 from oracle.golden import cases, history, schema
 from oracle.golden.checking import check
@@ -388,9 +389,12 @@ def test_the_function_of_a_bug_is_written_with_its_flag() -> None:
 # ------------------------------------------------------------------------------------------------ command
 
 
-def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_and_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["vectors", "write", str(tmp_path), "relu", "tanh", "--jobs", "1"]) == 0
     assert re.fullmatch(rf"written: 2 ops, \d\.\d MB, to {re.escape(str(tmp_path))}\n", capsys.readouterr().out)
+    monkeypatch.setattr(vectors, "TIMEOUT", None)  # the others in this process
     assert main(["vectors", "check", str(tmp_path), "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("2 ops, ")
@@ -402,7 +406,10 @@ def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"elu: {tmp_path / 'elu.json'} is missing" in capsys.readouterr().out
 
 
-def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_does_not_choose_what_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "TIMEOUT", None)  # in this process
     module, folder = "tests.zoo.golden", str(tmp_path)
     assert main(["vectors", "write", folder, f"{module}:reused_node_overwritten", "--jobs", "1"]) == 0
     assert main(["vectors", "check", folder, "--jobs", "1"]) == 1
