@@ -12,6 +12,7 @@ import optree
 
 from oracle.adapters.pairs import named
 from oracle.adapters.places import Places, places_of
+from oracle.arrays import mapped
 from oracle.double_backward import Pair, Twice, arrays_of, by_jax, jax_gradients, jax_pullback
 
 __all__ = ["jaxs_leaves", "of_jax", "traced", "with_x64"]
@@ -73,7 +74,10 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
     programs: dict[Any, Any] = {}
 
     def program(kind: Any, options: Mapping[str, Any], made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-        """A function that is compiled for each value of those options that are no arrays."""
+        """A function that is compiled for each value of those options that are no arrays.
+
+        It takes arrays of NumPy: to move them to the device first takes longer than the call.
+        """
         from oracle.compiling import compiled_for_shapes
 
         static = {name: option for name, option in options.items() if not isinstance(option, np.ndarray | jax.Array)}
@@ -87,8 +91,8 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         tree: Any = primals
         if all(np.asarray(leaf).dtype in (np.float64, np.float32) for leaf in optree.tree_leaves(tree)):
             try:
+                given = mapped(np.array, primals)  # a caller may write into its arrays before the backward pass
                 with jax.enable_x64(True):
-                    given = jax.device_put(primals)
                     return arrays_of(program("value", options, lambda f: f)(*given)), _Compiled(given, options)
             except Exception:  # its Python code depends on values, or it raises for these arguments
                 return plain_fwd(*primals, **options)  # type: ignore[no-any-return]
@@ -100,7 +104,7 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         given, options = residuals
         try:
             with jax.enable_x64(True):
-                found = program("gradients", options, lambda f: partial(jax_gradients, f))(*given, jax.device_put(dy))
+                found = program("gradients", options, lambda f: partial(jax_gradients, f))(*given, mapped(np.asarray, dy))
                 return arrays_of(found)
         except Exception:  # as above, in the rule's backward pass
             return plain_bwd(plain_fwd(*given, **options)[1], dy)
@@ -109,8 +113,8 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         leaves, structure = optree.tree_flatten(primals)
         axes: Any = structure.unflatten([0 if k == i else None for k in range(len(leaves))])
         with jax.enable_x64(True):
-            mapped = program(("many", i), options, lambda f: jax.vmap(f, in_axes=axes))
-            return arrays_of(mapped(*jax.device_put(primals)))
+            at_all = program(("many", i), options, lambda f: jax.vmap(f, in_axes=axes))
+            return arrays_of(at_all(*mapped(np.asarray, primals)))
 
     update_wrapper(fwd, plain_fwd)
     fwd.__wrapped__ = plain_fwd.__wrapped__  # type: ignore[attr-defined]
