@@ -12,7 +12,6 @@ import optree
 
 from oracle.adapters.pairs import named
 from oracle.adapters.places import Places, places_of
-from oracle.arrays import mapped
 from oracle.double_backward import Pair, Twice, arrays_of, by_jax, jax_gradients, jax_pullback
 
 __all__ = ["jaxs_leaves", "of_jax", "traced", "with_x64"]
@@ -91,7 +90,7 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         tree: Any = primals
         if all(np.asarray(leaf).dtype in (np.float64, np.float32) for leaf in optree.tree_leaves(tree)):
             try:
-                given = mapped(np.array, primals)  # a caller may write into its arrays before the backward pass
+                given = arrays_of(primals)  # a caller may write into its arrays before the backward pass
                 with jax.enable_x64(True):
                     return arrays_of(program("value", options, lambda f: f)(*given)), _Compiled(given, options)
             except Exception:  # its Python code depends on values, or it raises for these arguments
@@ -104,7 +103,7 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         given, options = residuals
         try:
             with jax.enable_x64(True):
-                found = program("gradients", options, lambda f: partial(jax_gradients, f))(*given, mapped(np.asarray, dy))
+                found = program("gradients", options, lambda f: partial(jax_gradients, f))(*given, arrays_of(dy))
                 return arrays_of(found)
         except Exception:  # as above, in the rule's backward pass
             return plain_bwd(plain_fwd(*given, **options)[1], dy)
@@ -114,7 +113,7 @@ def _compiled(pair: Pair, call: Callable[..., Any]) -> Pair:
         axes: Any = structure.unflatten([0 if k == i else None for k in range(len(leaves))])
         with jax.enable_x64(True):
             at_all = program(("many", i), options, lambda f: jax.vmap(f, in_axes=axes))
-            return arrays_of(at_all(*mapped(np.asarray, primals)))
+            return arrays_of(at_all(*arrays_of(primals)))
 
     update_wrapper(fwd, plain_fwd)
     fwd.__wrapped__ = plain_fwd.__wrapped__  # type: ignore[attr-defined]
