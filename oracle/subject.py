@@ -137,7 +137,10 @@ def sheltered(subject: Subject) -> Subject:
 def _pair(name: str, result: Any) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would unpack silently
         got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-        raise TypeError(f"{name}: the forward function must return a tuple (value, residuals), got {got}")
+        raise TypeError(
+            f"{name}: the forward function must return a tuple (value, residuals), got {got} (a function and its derivative, "
+            "without dy, go through oracle.adapters.of_derivative)"
+        )
     return result
 
 

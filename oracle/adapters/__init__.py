@@ -6,13 +6,15 @@ for such a function call `of_jax`, `of_torch` or `of_autograd`. These import the
 
 An object with `forward` and `backward` is adapted, too, and a pair (forward, backward) of a course, whose `backward` takes
 `(dout, cache)`. `of_layer` says more about such an object, `of_net` adapts a net with `loss` and `gradient`, `of_call` a
-function that returns `(value, gradients)`, `of_engine` a small autodiff engine: docs/classes.md.
+function that returns `(value, gradients)`, `of_derivative` a function and its derivative, `of_engine` a small autodiff engine:
+docs/classes.md.
 """
 
 from oracle.adapters.autograd_functions import of_autograd
 from oracle.adapters.calling import seeded
 from oracle.adapters.calls import of_call, of_engine, of_functions
 from oracle.adapters.classes import of_layer, of_net
+from oracle.adapters.derivatives import of_derivative
 from oracle.adapters.jax_functions import of_jax, traced, with_x64
 from oracle.adapters.jax_modules import of_equinox
 from oracle.adapters.pairs import Bound, bound, named, placed, settled
@@ -42,6 +44,7 @@ __all__ = [
     "named",
     "of_autograd",
     "of_call",
+    "of_derivative",
     "of_engine",
     "of_equinox",
     "of_functions",

@@ -15,7 +15,7 @@ from oracle.adapters.copying import children
 from oracle.double_backward import Pair, is_pair
 from oracle.text import listed
 
-__all__ = ["course_pair", "of_call", "of_engine", "of_functions"]
+__all__ = ["by_name", "course_pair", "differentiated", "like_its_argument", "of_call", "of_engine", "of_functions"]
 
 CACHE = re.compile(r"_?(cache|caches|saved|saved_.*|residuals|ctx|tape|memory)\Z")
 """How the parameter of a backward pass is called that gets what the forward pass has kept."""
@@ -42,13 +42,7 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
     """
     if not callable(function):
         raise TypeError(f"of_call: expected a function that returns (value, gradients), got {type(function).__name__}")
-    name, known = getattr(function, "__name__", type(function).__name__), inputs_of(function)
-    names = [wrt] if isinstance(wrt, str) else list(known if wrt is None else wrt)
-    unknown = [n for n in names if n not in known]
-    if unknown or not names:
-        raise TypeError(
-            f"of_call: wrt names {listed(unknown) or 'nothing'}; the arguments of {name} are {listed(known) or 'unknown'}"
-        )
+    name, names = getattr(function, "__name__", type(function).__name__), differentiated("of_call", function, wrt)
 
     def fwd(*primals: Any, **options: Any) -> tuple[Any, Any]:
         result = function(**dict(zip(names, primals, strict=False)), **options)
@@ -59,7 +53,7 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
             raise TypeError(
                 f"{name} returned a value of shape {np.shape(result[0])}; its gradients can be those of one number only"
             )
-        gradients = tuple(_like(g, p) for g, p in zip(_by_name(result[1], names, name), primals, strict=True))
+        gradients = tuple(like_its_argument(g, p) for g, p in zip(by_name(result[1], names, name), primals, strict=True))
         return as_value(np.asarray(result[0]).reshape(()), primals), gradients
 
     def bwd(gradients: Any, dy: Any) -> tuple[Any, ...]:
@@ -71,7 +65,20 @@ def of_call(function: Callable[..., Any], wrt: str | Sequence[str] | None = None
     return fwd, bwd
 
 
-def _by_name(gradients: Any, names: Sequence[str], who: str) -> list[Any]:
+def differentiated(who: str, function: Callable[..., Any], wrt: str | Sequence[str] | None) -> list[str]:
+    """The names of the arguments that an adapter's caller wants to differentiate: those in `wrt`, or all."""
+    known = inputs_of(function)
+    names = [wrt] if isinstance(wrt, str) else list(known if wrt is None else wrt)
+    unknown = [n for n in names if n not in known]
+    if unknown or not names:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(
+            f"{who}: wrt names {listed(unknown) or 'nothing'}; the arguments of {name} are {listed(known) or 'unknown'}"
+        )
+    return names
+
+
+def by_name(gradients: Any, names: Sequence[str], who: str) -> list[Any]:
     """The gradients in the order of the arguments; None for one that is missing among others."""
     if isinstance(gradients, Mapping):
         keys = [next((k for k in (n, f"d{n}", f"d_{n}", f"grad_{n}", f"{n}_grad") if k in gradients), None) for n in names]
@@ -85,16 +92,16 @@ def _by_name(gradients: Any, names: Sequence[str], who: str) -> list[Any]:
         return [gradients[0] if single else gradients]
     if not isinstance(gradients, tuple | list) or len(gradients) != len(names):
         got = f"{len(gradients)} gradients" if isinstance(gradients, tuple | list) else f"a single {type(gradients).__name__}"
-        raise TypeError(f"{who} returned {got}, expected one for each of {listed(list(names))}")
+        raise TypeError(f"{who} returned {got}, expected one for each of {listed(list(names))} (wrt names those that it is of)")
     return list(gradients)
 
 
-def _like(gradient: Any, primal: Any) -> Any:
+def like_its_argument(gradient: Any, primal: Any) -> Any:
     """The gradient in the structure of its argument, if it has its parts; a dict may have keys such as `dw` for `w`."""
     if isinstance(primal, Mapping) and isinstance(gradient, Mapping):
-        return {k: _like(gradient.get(k, gradient.get(f"d{k}")), v) for k, v in primal.items()}
+        return {k: like_its_argument(gradient.get(k, gradient.get(f"d{k}")), v) for k, v in primal.items()}
     if isinstance(primal, list | tuple) and isinstance(gradient, list | tuple) and len(primal) == len(gradient):
-        return type(primal)([_like(g, p) for g, p in zip(gradient, primal, strict=True)])
+        return type(primal)([like_its_argument(g, p) for g, p in zip(gradient, primal, strict=True)])
     return as_gradient(gradient, primal) if not isinstance(gradient, Mapping) else gradient
 
 

@@ -16,6 +16,7 @@ from oracle.adapters.calling import RATES, accepted, inputs_of, labelled, seeded
 from oracle.adapters.copying import Original
 from oracle.adapters.evaluations import BACKWARD, Held, Run, bits, copied, loss_of
 from oracle.adapters.finding import Parameter, parameters_of
+from oracle.adapters.losses import with_prediction
 from oracle.adapters.pairs import Bound
 from oracle.adapters.updates import settled, updated
 
@@ -146,7 +147,8 @@ def _bound_layer(
         return found
 
     def settle(primals: Sequence[Any], more: Mapping[str, Any]) -> Bound | None:
-        at_these = settled(subject, forward, backward, run_of((*subject.primals, *given, *primals), more))
+        run = run_of((*subject.primals, *given, *primals), more)
+        at_these = with_prediction(subject, forward, backward, run) or settled(subject, forward, backward, run)
         if refused is not None and not refused[1] <= {p.name for p in (() if at_these is None else at_these.parameters)}:
             raise refused[0]
         return None if at_these is None else _bound_layer(at_these, inputs, options, methods, None, settles=False)
@@ -204,7 +206,11 @@ def of_net(
     separate = gradient is None or gradient not in BACKWARD
     subject.parameters = parameters_of(subject.original.object, who, params, grads, returned=separate, by_layer=True)
     if not subject.parameters:
-        raise TypeError(f"{who}: no parameters found in {type(net).__name__}: name them, params=[...]")
+        name = type(net).__name__
+        raise TypeError(
+            f"{who}: no parameters found in {name}: name them, params=[...]"
+            + (f"; a loss goes through of_derivative(loss.{loss}, loss.{gradient}, wrt=...)" if separate and gradient else "")
+        )
     subject.prepare(who)
     held = copied((tuple(inputs), dict(options or {})))
 

@@ -30,6 +30,8 @@ __all__ = ["BACKWARD", "Held", "Run", "bits", "copied", "loss_of", "upstream_of"
 BACKWARD = ("backward", "backprop", "bprop")
 OUTPUTS = ("output", "outputs", "out")
 """Where a forward pass that returns None keeps its value."""
+INPUTS = ("dinputs", "dinput", "dx")
+"""Where a backward pass that returns None keeps the gradient of its input, if that has another name: `dinputs` for `y_pred`."""
 IGNORES = "{} ignores its argument, whose default is that of a loss: it is right as the last layer only"
 WRITES = "{} writes to its argument (a branch that uses it again gets other numbers)"
 
@@ -44,6 +46,8 @@ class Held:
     parameters: list[Parameter]
     seed: int | None
     notes: dict[str, None] = field(default_factory=dict)
+    takes_prediction: bool = False
+    """Whether the backward pass gets the prediction in place of the upstream gradient (see `losses`)."""
 
     @property
     def primals(self) -> tuple[dict[str, Any], ...]:
@@ -124,15 +128,17 @@ class Run:
     def value(self, name: str) -> Any:
         """The value of a layer."""
         with seeded(self.subject.seed):
-            return self.forward(name)[1]
+            value = self.forward(name)[1]
+        return np.asarray(np.mean(value)) if self.subject.takes_prediction else value
 
     def layer_gradients(self, forward: str, backward: str, dy: Any) -> tuple[Any, ...]:
         """The gradients of the parameters and of the inputs, after a forward pass of its own."""
-        scale = self._ignored(forward, backward, dy)
+        by_prediction = self.subject.takes_prediction
+        scale = dy if by_prediction else self._ignored(forward, backward, dy)
         with seeded(self.subject.seed):
             made, _ = self.forward(forward)
             method = getattr(made, backward)
-            upstream = () if scale is not None else upstream_of(dy, method)
+            upstream = (self._prediction(made),) if by_prediction else () if scale is not None else upstream_of(dy, method)
             given = copied(upstream)
             keywords = keywords_of(method, self.backward_options)
             _check_call(f"{type(made).__name__}.{backward}", method, given, keywords)
@@ -140,6 +146,12 @@ class Run:
         self._note_changes(backward, given, upstream)
         gradients = (*self._of_parameters(made, returned), *self._of_inputs(made, forward, backward, returned))
         return tuple(_scaled(gradients, scale))
+
+    def _prediction(self, made: Any) -> Any:
+        """What a loss with a softmax before it has kept as its output, or else the input."""
+        x = self.inputs[0]
+        kept = (at(made, (key,)) for key in OUTPUTS)
+        return next((value for value in kept if isinstance(value, np.ndarray) and value.shape == np.shape(x)), x)
 
     def _of_inputs(self, made: Any, forward: str, backward: str, returned: Any) -> list[Any]:
         """The gradients of the inputs: returned, or kept as attributes such as `dinputs`."""
@@ -149,11 +161,15 @@ class Run:
         if not taken:
             return []
         if returned is None:
-            returned = [at(made, (f"d{names[i]}",)) if i < len(names) else None for i in taken]
-            returned = [None if found is MISSING else found for found in returned]
+            returned = [self._kept_gradient(made, names[i] if i < len(names) else "", len(taken) == 1) for i in taken]
         who, needed = f"{type(made).__name__}.{backward}", len(self._needed(made, forward))
         found = one_for_each(returned, taken, max(needed, len(taken)), who, more=self._returns_gradients())
         return [as_gradient(gradient, x) for gradient, x in zip(found, self.inputs, strict=True)]
+
+    def _kept_gradient(self, made: Any, name: str, only: bool) -> Any:
+        """The attribute with the gradient of an input; that of the only one may be called so whatever the input is called."""
+        kept = (at(made, (key,)) for key in ((f"d{name}", *INPUTS) if only else (f"d{name}",)))
+        return next((value for value in kept if value is not MISSING and value is not None), None)
 
     def _needed(self, made: Any, forward: str) -> list[str]:
         """The names of the inputs that `forward` needs: those without a default."""
@@ -179,9 +195,7 @@ class Run:
             results.append(bits((returned, self._of_parameters(made, returned))))
         if not results[0] == results[1] == results[2]:
             return None
-        self.subject.notes[
-            f"{backward} ignores its argument, whose default is that of a loss: it is right as the last layer only"
-        ] = None
+        self.subject.notes[IGNORES.format(backward)] = None
         return dy
 
     def _of_parameters(self, made: Any, returned: Any) -> tuple[dict[str, Any], ...]:

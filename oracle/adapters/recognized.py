@@ -9,6 +9,7 @@ from typing import Any
 from oracle.adapters.autograd_functions import of_autograd
 from oracle.adapters.calls import course_pair
 from oracle.adapters.classes import is_layer, is_net, of_layer
+from oracle.adapters.derivatives import derivative_pair
 from oracle.adapters.jax_functions import of_jax
 from oracle.adapters.jax_modules import of_equinox
 from oracle.adapters.pairs import Bound
@@ -20,14 +21,15 @@ from purenet import Op
 __all__ = ["KINDS", "adapted", "reference_for", "refusal"]
 
 KINDS = (
-    "a purenet.Op, a pair (fwd, bwd) of functions, an object with forward and backward, "
+    "a purenet.Op, a pair (fwd, bwd) of functions, a function of one argument and its derivative, "
+    "an object with forward and backward, "
     "a jax.custom_vjp function, a torch.autograd.Function, a module of torch or equinox, or an autograd primitive "
     "(for a function that calls one, oracle.adapters has of_jax, of_torch and of_autograd; for a net of your own it has of_net)"
 )
 
 
 def adapted(op: Any) -> Pair | Bound | None:
-    """The pair of an object with a rule of JAX, torch or autograd, of a module or a layer, or of two pairs.
+    """The pair of an object with a rule of JAX, torch or autograd, of a module or a layer, of two pairs, or of a derivative.
 
     None for anything else.
     """
@@ -45,7 +47,7 @@ def adapted(op: Any) -> Pair | Bound | None:
         return of_autograd(op)
     if not isinstance(op, Op) and is_layer(op) and not is_net(op):
         return of_layer(op)
-    return pair_of_pairs(op) or course_pair(op)
+    return pair_of_pairs(op) or course_pair(op) or derivative_pair(op)
 
 
 def reference_for(op: Any, reference: Callable[..., Any] | None) -> Callable[..., Any] | None:
@@ -60,7 +62,10 @@ def refusal(op: Any) -> str:
     """Why this cannot be verified, and what can."""
     name = op.__name__ if isinstance(op, type) else type(op).__name__
     if is_net(op):
-        return f"{name} has loss and gradient: give oracle.adapters.of_net(net, x, t), with its data, instead of the net"
+        return (
+            f"{name} has loss and gradient: give oracle.adapters.of_net(net, x, t), with its data, instead of the net "
+            "(for a loss without parameters, of_derivative(loss.loss, loss.gradient, wrt=...))"
+        )
     if isinstance(op, type) and any(callable(getattr(op, method, None)) for method in ("forward", "loss")):
         return f"{name} is a class: give an object of it, {name}(...)"
     more = "; a function that returns (value, gradients) goes through oracle.adapters.of_call" if callable(op) else ""
