@@ -128,6 +128,11 @@ An entry that cancels, as a sum of upstream gradients can, has a large condition
 beyond its condition has lost digits that another formula would keep. The limit is {LIMIT:g} ULPs."""
 
 REASONS = {
+    "linear_attention": (
+        "where one key has nearly all the weight, as at the first position if causal, the slope of a query is made of v - y,"
+        " and y is v to many digits. Differences of the values of all pairs of positions would keep the digits, at the cost"
+        " that the op is there to avoid."
+    ),
     "ntxent": (
         "the cosines over the temperature, up to 14, become exponents: their rounding alone moves this entry by up to 64 ULPs,"
         " and that of the unit vectors by up to 77."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from scipy import sparse
@@ -170,12 +171,14 @@ def test_right_and_wrong_functions_are_counted_apart(planted: peers.Checker) -> 
     assert checkers.accepted_and_noticed(checkers.asked_of_pairs(planted, PAIRS)) == PLANTED[planted]
 
 
+WIDENED = np.result_type(np.zeros(1, ml_dtypes.bfloat16) * 0.5) != ml_dtypes.bfloat16
+"""Whether a Python float makes float32 of bfloat16, as before ml_dtypes 0.7. autograd multiplies by one."""
 BFLOAT16 = {  # as far as a fixed step vanishes beside a rounding, everything is refused
     "oracle.verify": "1/1, 1/1",
     "oracle.verify, JAX reference": "1/1, 1/1",
     "torch.autograd.gradcheck": "0/1, 1/1",
     "jax.test_util.check_grads": "0/1, 1/1",
-    "autograd.test_util.check_grads": "n/a",
+    "autograd.test_util.check_grads": "n/a" if WIDENED else "0/1, 1/1",
     "scipy.optimize.check_grad": "n/a",
 }
 
