@@ -175,8 +175,8 @@ nothing: it refuses all.
 
 `oracle.verify` was developed with these kernels, and with this generator of casts; the others were not.
 
-n/a: the checker hands the function points of another dtype, at which it is another function: scipy turns every point into
-float64.
+n/a: the checker hands the function points of another dtype, at which it is another function. scipy turns every point into
+float64. autograd multiplies by Python floats, which makes float32 of NumPy's bfloat16.
 
 The others step by fixed lengths: torch and autograd by 1e-6, JAX by 1e-4, scipy by 1.5e-8. A rounding to float32 moves such a
 difference by percents, and a step in bfloat16 vanishes. torch documents that its defaults are meant for float64, and warns of
