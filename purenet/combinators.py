@@ -46,7 +46,7 @@ class Chain(Staged):
             if dy is None:  # no stage before this one has anything to differentiate
                 break
         cotangents = ({name: grads[name] for name in self.owners if name in grads}, dy)
-        return cotangents if residuals.differentiated == (0, 1) else tuple([cotangents[i] for i in residuals.differentiated])
+        return tuple([cotangents[i] for i in residuals.differentiated])
 
 
 class Parallel(Staged):
