@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from oracle.adapters.calling import accepted, as_value, inputs_of, labelled
+from oracle.adapters.calling import accepted, as_value, inputs_of, labelled, parameters_of
 from oracle.adapters.calls import by_name, differentiated, like_its_argument
 from oracle.double_backward import Pair, is_pair
 
@@ -143,10 +143,7 @@ def _takes_one(function: Any) -> bool:
     """Whether a function must be called with one argument."""
     if isinstance(function, np.ufunc):
         return function.nin == 1
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return False
+    parameters = list((parameters_of(function) or {}).values())
     return len(parameters) == 1 and parameters[0].kind in (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -24,7 +24,8 @@ OF_MEAN = "; what is verified is the mean of the {1} numbers that {2} returns"
 
 def with_prediction(subject: Held, forward: str, backward: str, run: Run) -> Held | None:
     """The loss as one that is called so; None if its names do not say so, and it can be called with the upstream gradient."""
-    names, taken = inputs_of(getattr(run.rebuilt(), forward)), inputs_of(getattr(run.rebuilt(), backward))
+    made = run.rebuilt()
+    names, taken = inputs_of(getattr(made, forward)), inputs_of(getattr(made, backward))
     if subject.parameters or len(run.inputs) != 1 or not set(taken[1:]) & set(names[1:]) & set(run.options):
         return None
     try:

@@ -88,16 +88,22 @@ def test_error_of_the_reference() -> None:
     assert of_values(cube(), X, reference=raising) == (Verdict.ERROR, "the reference raised RuntimeError: out of ideas")
 
 
+NO_PAIR = (
+    "must return a tuple (value, residuals), got ndarray (a function and its derivative, without dy, go through "
+    "oracle.adapters.of_derivative)"
+)
+
+
 def test_error_of_a_forward_pass_that_returns_no_residuals() -> None:
     verdict, diagnosis = found((lambda x: x**3, lambda x, dy: (dy,)), X)
     assert verdict is Verdict.ERROR
-    assert "must return a tuple (value, residuals), got ndarray (" in diagnosis
+    assert diagnosis.endswith(NO_PAIR)
 
 
 def test_error_of_a_value_that_would_unpack_as_value_and_residuals() -> None:
     verdict, diagnosis = found((lambda x: x**3, lambda x, dy: (dy,)), X[:2])
     assert verdict is Verdict.ERROR
-    assert "must return a tuple (value, residuals), got ndarray (" in diagnosis
+    assert diagnosis.endswith(NO_PAIR)
 
 
 @pytest.mark.parametrize(
